@@ -1,0 +1,76 @@
+"""What flows from data to models: tokenized groups, and packed batches of them. Shapes stand beside each field."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+IntArray = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One instruction, tokenized: a prompt and its K >= 1 responses, which share it.
+
+    scores: one a response, higher is better, NaN = takes no part in the ranking. targets: whether the response is a
+    cross-entropy target (the original response; every response for Alpaca-Mul). A response may be both. For a ranking run
+    with an original that is not itself a candidate, the original is one more response with score NaN and target True.
+    """
+
+    id: str
+    prompt: IntArray  # [P], P >= 1
+    responses: tuple[IntArray, ...]  # K arrays [L_k], L_k >= 1, end-of-sequence included when the answer was complete
+    scores: tuple[float, ...]  # K
+    targets: tuple[bool, ...]  # K
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that the packed scorer feeds for this group: prompt once, every response once."""
+        return len(self.prompt) + sum(len(response) for response in self.responses)
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Global counts of one optimizer step, over all processes and accumulation: what sums are divided by.
+
+    groups: groups with weight 1. targets: cross-entropy target responses. candidate_tokens: tokens of ranked responses.
+    """
+
+    groups: float
+    targets: float
+    candidate_tokens: float
+
+
+@dataclass(frozen=True, slots=True)
+class PackedBatch:
+    """G groups with R responses in all, packed into B rows of S tokens; T response tokens are to be predicted.
+
+    In a row a group stands as prompt, response 1, ..., response K, contiguous; no group is split over rows. Token i may
+    see token j when both have the same ``group_ids`` value, j <= i in the row, and ``response_ids[j]`` is 0 or equals
+    ``response_ids[i]``. Positions restart after the prompt for each response. The first token of each response is
+    predicted at the prompt's last token.
+    """
+
+    input_ids: Tensor  # [B, S] int64; padding holds any valid id
+    position_ids: Tensor  # [B, S] int64; padding 0
+    group_ids: Tensor  # [B, S] int32; index of the group in the batch, -1 = padding
+    response_ids: Tensor  # [B, S] int32; 0 = prompt, k >= 1 = k-th response of its group
+    predict_at: Tensor  # [T] int64; flat position (row * S + column) whose hidden state predicts target t
+    target_ids: Tensor  # [T] int64
+    target_response: Tensor  # [T] int64; response index 0..R-1, non-decreasing
+    lengths: Tensor  # [R] int64; tokens of each response
+    scores: Tensor  # [R] float32; NaN = not ranked
+    targets: Tensor  # [R] bool
+    response_group: Tensor  # [R] int64; group index 0..G-1, non-decreasing
+    weights: Tensor  # [G] float32; 0 for a group that only fills the batch up
+    totals: Totals  # of the whole optimizer step
+    real_tokens: int  # tokens that are not padding
+    plain_tokens: int  # tokens the plain way would feed: R x longest (prompt + response) of the batch
+
+    def to(self, device: str) -> "PackedBatch":
+        """The same batch with its tensors on ``device``."""
+        from dataclasses import fields, replace
+
+        moved = {f.name: v.to(device) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
+        return replace(self, **moved)

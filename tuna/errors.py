@@ -1,0 +1,24 @@
+"""The one family of faults that a user can mend; entry points print the message and exit 1.
+
+A message says what is wrong, where (file:line: field, or config key), what was expected, and what to do next.
+"""
+
+
+class TunaError(Exception):
+    """Base of all faults whose message is meant for the user."""
+
+
+class ConfigError(TunaError):
+    """A config key or value is wrong; several are joined by newlines."""
+
+
+class DataError(TunaError):
+    """A data file is wrong: ``file:line: field: expected ... got ...``."""
+
+
+class ModelError(TunaError):
+    """A model folder, tokenizer or architecture cannot be used."""
+
+
+class RunError(TunaError):
+    """The place a run writes to, or the run it should resume, is wrong."""
