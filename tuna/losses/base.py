@@ -1,9 +1,14 @@
-"""What every loss takes and gives. Losses know no model, trainer or config."""
+"""What every loss takes and gives. Losses know no model, trainer or config; of the data, only the counts of a step."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+import torch
 from torch import Tensor
+
+from tuna.data.batch import Totals
+from tuna.errors import ConfigError
 
 Denominator = Literal["groups", "targets", "candidate_tokens"]
 
@@ -32,4 +37,37 @@ class Term:
 class Loss(Protocol):
     """A loss gives named terms; total = sum over terms of coefficient * sum / global count."""
 
-    def __call__(self, lists: ScoredLists) -> dict[str, Term]: ...
+    def __call__(self, lists: ScoredLists) -> dict[str, Term]:
+        """The named terms for these lists."""
+        ...
+
+
+def local_totals(lists: ScoredLists) -> Totals:
+    """The counts of these lists alone: what the sums are divided by when nothing is accumulated or sharded."""
+    weight = lists.weights[lists.groups]
+    return Totals(
+        groups=float(lists.weights.sum()),
+        targets=float((weight * lists.targets).sum()),
+        candidate_tokens=float((weight * ~torch.isnan(lists.scores) * lists.lengths).sum()),
+    )
+
+
+def total(terms: dict[str, Term], lists: ScoredLists, totals: Totals | None = None) -> Tensor:
+    """sum over terms of coefficient * sum / global count; the counts of ``lists`` alone where no totals are given.
+
+    A term whose global count is 0 adds nothing (there is nothing that it was summed over).
+    """
+    counts = totals or local_totals(lists)
+    parts = [term.coefficient * term.sum / max(getattr(counts, term.per), 1.0) for term in terms.values()]
+    return torch.stack(parts).sum()
+
+
+def checked(key: str, value: float) -> float:
+    """``value`` if it is a finite number that is not negative.
+
+    Raises:
+        ConfigError: it is not; names ``key``.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        raise ConfigError(f"{key}: expected a finite number >= 0, got {value!r}")
+    return float(value)

@@ -1,0 +1,185 @@
+"""What SFT and ranking share: a scorer, a loss, an optimizer and its schedule. Nothing else lives in a LightningModule."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+
+from tuna.data.batch import PackedBatch
+from tuna.errors import ConfigError
+from tuna.losses.base import Loss, ScoredLists, total
+from tuna.modules.meter import Meter
+
+Schedule = Literal["cosine", "linear", "constant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run decides for the module: how far it goes, where it starts, and over how many processes."""
+
+    total_steps: int
+    start_step: int = 0
+    world_size: int = 1
+    accumulate: int = 1
+    seed: int = 0
+
+
+class ScoringModule(pl.LightningModule):
+    """Tunes the model inside a response scorer by AdamW on a loss over scored lists.
+
+    lr: peak learning rate. betas, eps, weight_decay: AdamW's. warmup_steps: optimizer steps of linear warm-up, then
+    ``schedule`` down towards min_lr_ratio * lr.
+
+    Raises:
+        ConfigError: a value is out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        lr: float = 1e-5,
+        weight_decay: float = 0.0,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        schedule: Schedule = "cosine",
+        warmup_steps: int = 2,
+        min_lr_ratio: float = 0.0,
+    ) -> None:
+        super().__init__()
+        _check(lr, weight_decay, tuple(betas), eps, schedule, warmup_steps, min_lr_ratio)
+        self.lr, self.weight_decay, self.betas, self.eps = lr, weight_decay, (betas[0], betas[1]), eps
+        self.schedule, self.warmup_steps, self.min_lr_ratio = schedule, warmup_steps, min_lr_ratio
+        self.scorer: nn.Module | None = None
+        self.plan = Plan(total_steps=1)
+        self.train_meter, self.val_meter = Meter(), Meter()
+        self.grad_norm = float("nan")
+
+    def connect(self, *, loss: Loss, build_scorer: Callable[[Any], nn.Module], plan: Plan) -> None:
+        """Give the module what its config does not hold. ``build_scorer(mesh)`` loads, and shards where mesh is not None."""
+        self.loss, self._build_scorer, self.plan = loss, build_scorer, plan
+
+    def configure_model(self) -> None:
+        """Load the scorer once; Lightning calls this for validation and again for training."""
+        if self.scorer is None:
+            self.scorer = self._build_scorer(getattr(self, "_device_mesh", None))
+
+    def forward(self, batch: PackedBatch) -> ScoredLists:
+        """Score the batch's responses: summed log-probabilities [R] beside what the loss needs to know of them."""
+        assert self.scorer is not None
+        return ScoredLists(
+            logprobs=self.scorer(batch),
+            lengths=batch.lengths,
+            scores=batch.scores,
+            targets=batch.targets,
+            groups=batch.response_group,
+            weights=batch.weights,
+        )
+
+    def training_step(self, batch: PackedBatch, batch_idx: int) -> Tensor:
+        """The share of this micro-batch in the step's loss.
+
+        Sums are divided by the step's global counts. Lightning divides by the accumulation and FSDP averages over
+        processes; both are undone here, so that the gradient does not depend on either.
+        """
+        lists = self(batch)
+        terms = self.loss(lists)
+        loss = total(terms, lists, batch.totals)
+        self.measure(self.train_meter, lists)
+        self.train_meter.add_tokens(batch)
+        return loss * self.plan.world_size * self.plan.accumulate
+
+    def validation_step(self, batch: PackedBatch, batch_idx: int) -> None:
+        """Adds the batch to the held-out figures."""
+        self.measure(self.val_meter, self(batch))
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget what an interrupted validation left behind."""
+        self.val_meter.reset()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the held-out figures as val/..., the same on every process."""
+        figures = {f"val/{name}": value for name, value in self.val_meter.reduce(self.loss_weights()).items()}
+        self.log_dict(figures, rank_zero_only=False, sync_dist=False)
+
+    def measure(self, meter: Meter, lists: ScoredLists) -> None:
+        """Add the parts of the loss; subclasses add their metrics."""
+        with torch.no_grad():
+            meter.add_terms(self.loss(lists), lists)
+
+    def loss_weights(self) -> dict[str, float]:
+        """What the logged parts stand for in the logged loss."""
+        return {"ce": float(getattr(self.loss, "lambda_", 1.0)), "rank": 1.0}
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW over everything trainable, with warm-up and decay counted in optimizer steps of the whole run."""
+        assert self.scorer is not None
+        parameters = [parameter for parameter in self.scorer.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(
+            parameters, lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay
+        )
+        start = self.plan.start_step
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.lr_factor(start + step))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def lr_factor(self, step: int) -> float:
+        """The learning rate of optimizer step ``step`` (from 0) as a share of the peak.
+
+        >>> module = ScoringModule(lr=1.0, warmup_steps=2)
+        >>> module.plan = Plan(total_steps=6)
+        >>> [round(module.lr_factor(step), 3) for step in range(6)]
+        [0.5, 1.0, 1.0, 0.854, 0.5, 0.146]
+        """
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        done = min(1.0, (step - self.warmup_steps) / max(1, self.plan.total_steps - self.warmup_steps))
+        falls = {"cosine": (1 + math.cos(math.pi * done)) / 2, "linear": 1 - done, "constant": 1.0}
+        return self.min_lr_ratio + (1 - self.min_lr_ratio) * falls[self.schedule]
+
+    def on_train_batch_start(self, batch: PackedBatch, batch_idx: int) -> None:
+        """Seed dropout by (seed, micro-step, rank), so that a resumed run draws what an uninterrupted one would."""
+        micro = self.plan.start_step * self.plan.accumulate + batch_idx
+        torch.manual_seed(hash((self.plan.seed, micro, self.global_rank)) & 0x7FFF_FFFF_FFFF_FFFF)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip by the global norm, sharded or not, and keep the norm before clipping for the log."""
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val or math.inf)
+        full = getattr(norm, "full_tensor", None)  # a DTensor when sharded
+        self.grad_norm = float(full() if full is not None else norm)
+
+
+def _check(
+    lr: float,
+    weight_decay: float,
+    betas: tuple[float, ...],
+    eps: float,
+    schedule: str,
+    warmup_steps: int,
+    min_lr_ratio: float,
+) -> None:
+    wrong = []
+    if not (isinstance(lr, int | float) and math.isfinite(lr) and lr > 0):
+        wrong.append(f"module.lr: expected a finite number > 0, got {lr!r}")
+    if not (math.isfinite(weight_decay) and weight_decay >= 0):
+        wrong.append(f"module.weight_decay: expected a number >= 0, got {weight_decay!r}")
+    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+        wrong.append(f"module.betas: expected two numbers in [0, 1), got {list(betas)!r}")
+    if not eps > 0:
+        wrong.append(f"module.eps: expected a number > 0, got {eps!r}")
+    if schedule not in ("cosine", "linear", "constant"):
+        wrong.append(f"module.schedule: expected cosine, linear or constant, got {schedule!r}")
+    if warmup_steps < 0:
+        wrong.append(f"module.warmup_steps: expected a whole number >= 0, got {warmup_steps!r}")
+    if not 0 <= min_lr_ratio <= 1:
+        wrong.append(f"module.min_lr_ratio: expected a number in [0, 1], got {min_lr_ratio!r}")
+    if wrong:
+        raise ConfigError("\n".join(wrong))

@@ -1,0 +1,97 @@
+"""Several processes: who am I, one decision for all, and starting them. Processes start only through torchrun or SLURM."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from omegaconf import DictConfig, OmegaConf
+
+from tuna.errors import RunError
+
+T = TypeVar("T")
+
+
+def launched() -> bool:
+    """Whether torchrun or SLURM (``srun``) started this process as one of several."""
+    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+        return True
+    return "SLURM_PROCID" in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1
+
+
+def join(on_gpu: bool, timeout_minutes: float) -> None:
+    """Join the process group that torchrun or SLURM describes; nothing where there is one process."""
+    if not launched() or dist.is_initialized():
+        return
+    if "RANK" not in os.environ:  # srun: take over what Lightning reads from SLURM
+        from lightning.fabric.plugins.environments import SLURMEnvironment
+
+        slurm = SLURMEnvironment()
+        os.environ["RANK"], os.environ["WORLD_SIZE"] = str(slurm.global_rank()), str(slurm.world_size())
+        os.environ["LOCAL_RANK"] = str(slurm.local_rank())
+        os.environ.setdefault("MASTER_ADDR", slurm.main_address)
+        os.environ.setdefault("MASTER_PORT", str(slurm.main_port))
+    if on_gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timedelta(minutes=timeout_minutes))
+
+
+def rank() -> int:
+    """This process's number over all machines, 0 where there is one."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """Processes over all machines, 1 where there is one."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def agree(value: T) -> T:
+    """Process 0's value, on every process."""
+    if world_size() == 1:
+        return value
+    box: list[Any] = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]  # type: ignore[no-any-return]
+
+
+def barrier() -> None:
+    """Wait for all processes."""
+    if world_size() > 1:
+        dist.barrier()
+
+
+def leave() -> None:
+    """Leave the process group, so that processes end together."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def launch(cfg: DictConfig, processes: int) -> None:
+    """Run ``tuna.training.worker`` with this config in ``processes`` processes, and wait for them.
+
+    torchrun gets a file with the composed config rather than the command line: inside a Hydra multirun, or pytest, the
+    command line would start the whole sweep again in every process.
+
+    Raises:
+        RunError: a process failed; its own message stands above.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "config.yaml"
+        config.write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+        env = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+        worker = subprocess.Popen([*command, "-m", "tuna.training.worker", str(config)], env=env)
+        try:
+            code = worker.wait()
+        except BaseException:
+            worker.terminate()
+            worker.wait()
+            raise
+    if code != 0:
+        raise RunError(f"a training process ended with exit code {code}; the first message above says why")

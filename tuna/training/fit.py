@@ -1,0 +1,132 @@
+"""The training itself: held-out figures before, training, held-out figures after, export."""
+
+import logging
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import EarlyStopping
+from omegaconf import DictConfig
+
+from tuna.modules.scoring import Plan, ScoringModule
+from tuna.training import distributed, quiet, summary
+from tuna.training.checkpoint import Checkpoints, load_weights
+from tuna.training.folder import RunFolder
+from tuna.training.progress import Progress
+
+log = logging.getLogger("tuna")
+
+
+def fit(cfg: DictConfig, parts: Any, target: RunFolder, start_step: int, loggers: list[Any]) -> dict[str, float]:
+    """Train from ``start_step`` to the end, export, measure; returns the final metrics, which run.json holds too."""
+    training, module, data = parts.training, parts.module, parts.data
+    quiet.quiet()
+    pl.seed_everything(cfg.seed, verbose=False)
+    if training.threads:
+        torch.set_num_threads(training.threads)
+    plan = Plan(parts.total_steps, start_step, training.world_size, training.accumulate, cfg.seed)
+    module.connect(loss=parts.loss, build_scorer=lambda mesh: _scorer(parts, mesh), plan=plan)
+    data.start_step = start_step
+    progress = Progress(every=training.log_every, start_step=start_step, total_steps=plan.total_steps)
+    callbacks: list[Any] = [progress]
+    if training.early_stop_patience:
+        callbacks.append(EarlyStopping("val/loss", patience=training.early_stop_patience, mode="min"))
+    callbacks.append(
+        Checkpoints(
+            target.checkpoints,
+            every=training.checkpoint_every,
+            keep=training.keep_checkpoints,
+            start_step=start_step,
+            total_steps=plan.total_steps,
+        )
+    )
+    trainer = training.lightning(
+        folder=str(target.path), steps=plan.total_steps, loggers=loggers, callbacks=callbacks
+    )
+    before = distributed.agree(target.read().get("before") if distributed.rank() == 0 else None)
+    if before is None and data.has_held_out:
+        before = held_out(trainer, module, data, loggers, 0)
+        if distributed.rank() == 0:
+            target.update(before=before)
+    if start_step < plan.total_steps:
+        trainer.fit(module, datamodule=data)
+        if trainer.interrupted:  # Lightning swallows Ctrl-C; the run is not finished
+            raise KeyboardInterrupt
+    else:
+        _only_load(trainer, module, training, target, start_step)
+    after = held_out(trainer, module, data, loggers, plan.total_steps) if data.has_held_out else None
+    return _finish(cfg, parts, target, before, after, progress.last)
+
+
+def _scorer(parts: Any, mesh: Any) -> torch.nn.Module:
+    """Load the starting weights, sharded over ``mesh`` where there is one."""
+    from tuna.models.loading import load_scorer
+    from tuna.models.sharding import shard
+
+    scorer = load_scorer(parts.model, parts.resolved)
+    if mesh is not None and parts.training.strategy == "fsdp":
+        shard(
+            scorer,
+            mesh["data_parallel"],
+            precision=parts.training.precision,
+            checkpoint_activations=parts.training.activation_checkpointing,
+        )
+    return scorer
+
+
+def _only_load(trainer: pl.Trainer, module: ScoringModule, training: Any, target: RunFolder, step: int) -> None:
+    """Everything was trained when the run was interrupted; only what comes after is missing."""
+    if training.strategy == "fsdp" and distributed.world_size() > 1:
+        from torch.distributed.device_mesh import init_device_mesh
+
+        kind = "cuda" if training.on_gpu else "cpu"
+        shape = (distributed.world_size(), 1)
+        module._device_mesh = init_device_mesh(kind, shape, mesh_dim_names=("data_parallel", "tensor_parallel"))
+    module.configure_model()
+    assert module.scorer is not None
+    if training.on_gpu:
+        module.scorer.to("cuda")
+    load_weights(module.scorer, target.checkpoints / f"step-{step}")
+
+
+def held_out(trainer: pl.Trainer, module: ScoringModule, data: Any, loggers: list[Any], step: int) -> dict[str, Any]:
+    """Figures on the held-out part, logged at ``step``; ``pair_accuracy_interval`` is a 95% bootstrap interval."""
+    kept, trainer.loggers = trainer.loggers, []  # logged here, at the run's step rather than Lightning's
+    shown = trainer.validate(module, datamodule=data, verbose=False)[0]
+    trainer.loggers = kept
+    figures: dict[str, Any] = {name.removeprefix("val/"): float(value) for name, value in shown.items()}
+    for logger in loggers:
+        logger.log_metrics({f"val/{name}": value for name, value in figures.items()}, step=step)
+    if module.val_meter.last_lists:
+        from tuna.data.ranking import bootstrap_interval
+
+        figures["pair_accuracy_interval"] = list(bootstrap_interval(module.val_meter.last_lists))
+    return figures
+
+
+def _finish(
+    cfg: DictConfig, parts: Any, target: RunFolder, before: Any, after: Any, last: dict[str, float]
+) -> dict[str, float]:
+    """Export on all processes; measure and sum up on process 0."""
+    from tuna.models.export import export
+
+    first = distributed.rank() == 0
+    outcome = summary.Outcome(before=before, after=after, baselines=parts.data.baselines(), last=last)
+    export(
+        parts.module.scorer,
+        target.model,
+        resolved=parts.resolved,
+        tokenizer=parts.tokenizer,
+        dtype=parts.model.export_dtype,
+        card=summary.model_card(cfg, parts, target, outcome) if first else None,
+    )
+    metrics = outcome.metrics()
+    if first:
+        if summary.wants_tasks(cfg, parts):
+            outcome = outcome.with_tasks(*summary.measure_tasks(parts, target))
+            metrics = outcome.metrics()
+        target.update(after=after, baselines=outcome.baselines, metrics=metrics)
+        figure = summary.draw(target)
+        for line in summary.last_lines(parts, target, outcome, figure):
+            log.info(line)
+    return distributed.agree(metrics)

@@ -1,0 +1,23 @@
+"""Keeps libraries from talking over the run's own lines; what they warn of is known and handled here."""
+
+import logging
+import os
+import warnings
+
+
+def quiet() -> None:
+    """Silence tips, adverts and warnings about choices that are deliberate."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    for name in ("lightning.pytorch", "lightning.fabric", "torch.distributed", "transformers"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for message in (
+        r".*does not have many workers.*",  # batches are made from tokens in memory
+        r".*The number of training batches .* is smaller than the logging interval.*",
+        r".*GPU available but not used.*",
+        r".*is an instance of `nn.Module` and is already saved.*",
+        r".*Trying to infer the `batch_size`.*",
+        r".*isinstance\(treespec, LeafSpec\).*",
+        r".*`torch.jit.*` is deprecated.*",
+        r".*experimental feature.*ModelParallelStrategy.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)

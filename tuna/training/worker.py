@@ -1,0 +1,27 @@
+"""One of several training processes: ``python -m tuna.training.worker CONFIG.yaml``, started by torchrun."""
+
+import sys
+
+from omegaconf import DictConfig, OmegaConf
+
+from tuna.errors import TunaError
+
+
+def main(path: str) -> int:
+    """Train with the config in ``path``; the exit code is 1 after a fault that the user can mend."""
+    from tuna.training import distributed
+    from tuna.training.run import run
+
+    cfg = OmegaConf.load(path)
+    assert isinstance(cfg, DictConfig)
+    try:
+        run(cfg)
+    except TunaError as error:
+        if distributed.rank() == 0:
+            print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
