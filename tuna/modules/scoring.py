@@ -101,9 +101,9 @@ class ScoringModule(pl.LightningModule):
         self.val_meter.reset()
 
     def on_validation_epoch_end(self) -> None:
-        """Log the held-out figures as val/..., the same on every process."""
+        """Keep the held-out figures as val/..., the same on every process; tuna.training.progress writes them down."""
         figures = {f"val/{name}": value for name, value in self.val_meter.reduce(self.loss_weights()).items()}
-        self.log_dict(figures, rank_zero_only=False, sync_dist=False)
+        self.log_dict(figures, logger=False)
 
     def measure(self, meter: Meter, lists: ScoredLists) -> None:
         """Add the parts of the loss; subclasses add their metrics."""

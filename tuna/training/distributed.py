@@ -1,6 +1,7 @@
 """Several processes: who am I, one decision for all, and starting them. Processes start only through torchrun or SLURM."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -66,6 +67,17 @@ def barrier() -> None:
         dist.barrier()
 
 
+def die_with_parent() -> None:
+    """Have Linux end this process when its parent is killed, so that no orphan goes on writing to a run."""
+    if sys.platform == "linux":
+        import ctypes
+
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:  # it was killed before we asked
+            sys.exit(1)
+
+
 def leave() -> None:
     """Leave the process group, so that processes end together."""
     if dist.is_available() and dist.is_initialized():
@@ -84,7 +96,7 @@ def launch(cfg: DictConfig, processes: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "config.yaml"
         config.write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+        command = [sys.executable, "-m", "tuna.training.torchrun", "--standalone", "--nproc-per-node", str(processes)]
         env = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
         worker = subprocess.Popen([*command, "-m", "tuna.training.worker", str(config)], env=env)
         try:

@@ -44,7 +44,7 @@ def fit(cfg: DictConfig, parts: Any, target: RunFolder, start_step: int, loggers
         folder=str(target.path), steps=plan.total_steps, loggers=loggers, callbacks=callbacks
     )
     before = distributed.agree(target.read().get("before") if distributed.rank() == 0 else None)
-    if before is None and data.has_held_out:
+    if before is None and data.val_groups:
         before = held_out(trainer, module, data, loggers, 0)
         if distributed.rank() == 0:
             target.update(before=before)
@@ -54,7 +54,9 @@ def fit(cfg: DictConfig, parts: Any, target: RunFolder, start_step: int, loggers
             raise KeyboardInterrupt
     else:
         _only_load(trainer, module, training, target, start_step)
-    after = held_out(trainer, module, data, loggers, plan.total_steps) if data.has_held_out else None
+    reached = max(start_step, trainer.global_step)  # early stopping ends before total_steps
+    told = [] if progress.validated == reached else loggers
+    after = held_out(trainer, module, data, told, reached) if data.val_groups else None
     return _finish(cfg, parts, target, before, after, progress.last)
 
 
@@ -91,16 +93,16 @@ def _only_load(trainer: pl.Trainer, module: ScoringModule, training: Any, target
 
 def held_out(trainer: pl.Trainer, module: ScoringModule, data: Any, loggers: list[Any], step: int) -> dict[str, Any]:
     """Figures on the held-out part, logged at ``step``; ``pair_accuracy_interval`` is a 95% bootstrap interval."""
-    kept, trainer.loggers = trainer.loggers, []  # logged here, at the run's step rather than Lightning's
-    shown = trainer.validate(module, datamodule=data, verbose=False)[0]
-    trainer.loggers = kept
-    figures: dict[str, Any] = {name.removeprefix("val/"): float(value) for name, value in shown.items()}
+    trainer.validate(module, datamodule=data, verbose=False)
+    shown = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
     for logger in loggers:
-        logger.log_metrics({f"val/{name}": value for name, value in figures.items()}, step=step)
+        logger.log_metrics(shown, step=step)
+    figures: dict[str, Any] = {name.removeprefix("val/"): value for name, value in shown.items()}
     if module.val_meter.last_lists:
         from tuna.data.ranking import bootstrap_interval
 
-        figures["pair_accuracy_interval"] = list(bootstrap_interval(module.val_meter.last_lists))
+        interval = bootstrap_interval(sorted(module.val_meter.last_lists))  # any number of processes, one interval
+        figures["pair_accuracy_interval"] = [interval.low, interval.high]
     return figures
 
 
@@ -111,7 +113,7 @@ def _finish(
     from tuna.models.export import export
 
     first = distributed.rank() == 0
-    outcome = summary.Outcome(before=before, after=after, baselines=parts.data.baselines(), last=last)
+    outcome = summary.Outcome(before=before, after=after, baselines=parts.data.report.baselines, last=last)
     export(
         parts.module.scorer,
         target.model,

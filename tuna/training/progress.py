@@ -30,6 +30,7 @@ class Progress(Callback):
     def __init__(self, *, every: int, start_step: int, total_steps: int) -> None:
         self.every, self.start_step, self.total_steps = every, start_step, total_steps
         self.last: dict[str, float] = {}
+        self.validated = -1  # the last step whose held-out figures were logged
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
@@ -73,8 +74,13 @@ class Progress(Callback):
         return "  ".join([*parts, f"left {clock(left)}"])
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Say the held-out figures of a validation in the middle of training."""
-        if trainer.state.fn == "fit" and distributed.rank() == 0:
-            figures = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
-            shown = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
-            log.info(f"step {trainer.global_step}/{self.total_steps}  held-out: {shown}")
+        """Log the held-out figures of a validation in the middle of training, at the step it follows."""
+        if trainer.state.fn != "fit":
+            return
+        self.validated = trainer.global_step
+        figures = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        for logger in trainer.loggers:
+            logger.log_metrics(figures, step=self.validated)
+        if distributed.rank() == 0:
+            shown = "  ".join(f"{name.removeprefix('val/')} {value:.4f}" for name, value in figures.items())
+            log.info(f"step {self.validated}/{self.total_steps}  held-out: {shown}")

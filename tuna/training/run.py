@@ -34,6 +34,8 @@ class Parts:
     training: Any  # tuna.training.trainer.Training
     loggers: Any  # tuna.training.loggers.Loggers
     config: dict[str, Any]
+    template: str
+    num_parameters: int
     total_steps: int
 
 
@@ -68,7 +70,7 @@ def prepare(cfg: DictConfig) -> Parts:
     built = build_all(cfg, "model", "trainer", "loss", "module", "datamodule", "logger")
     model, training, data = built["model"], built["trainer"], built["datamodule"]
     resolved = model.resolve()
-    tokenizer = model.tokenizer(resolved)
+    tokenizer = model.tokenizer()
     _on_first(
         lambda: data.prepare(
             tokenizer,
@@ -96,6 +98,8 @@ def prepare(cfg: DictConfig) -> Parts:
         training=training,
         loggers=built["logger"],
         config={str(key): value for key, value in config.items()},
+        template=_template(data.settings.template, tokenizer),
+        num_parameters=_count(resolved.weights_folder),
         total_steps=steps,
     )
 
@@ -146,7 +150,7 @@ def _choose(cfg: DictConfig, parts: Parts) -> RunFolder:
         data=parts.data.sha256,
         model=parts.resolved.fingerprint,
     )
-    count = parts.resolved.num_parameters
+    count = parts.num_parameters
     trainable = count if parts.model.lora is None else max(1, count // 20)
     folders.check_space(
         target.path, parameters=count, trainable=trainable, keep=parts.training.keep_checkpoints
@@ -217,12 +221,33 @@ def _begin(cfg: DictConfig, parts: Parts, target: RunFolder) -> None:
         parents={
             "model": parts.resolved.source,
             "model_fingerprint": parts.resolved.fingerprint,
-            "model_run": parts.resolved.run,
+            "model_run": _parent_run(parts.resolved.folder),
             "data": parts.data.report.to_dict(),
             "data_sha256": parts.data.sha256,
         },
         versions=folders.versions(),
     )
+
+
+def _template(name: str, tokenizer: Any) -> str:
+    """The template that "auto" stands for."""
+    if name != "auto":
+        return name
+    return "chat" if getattr(tokenizer, "chat_template", None) else "alpaca"
+
+
+def _count(folder: Path) -> int:
+    """Parameters of the model in ``folder``, from the headers of its weight files."""
+    from math import prod
+
+    from tuna.models.folder import tensor_shapes
+
+    return sum(prod(shape) for shape in tensor_shapes(folder).values())
+
+
+def _parent_run(folder: Path) -> str | None:
+    """The run that made the starting model, where one did."""
+    return folder.parent.name if (folder.parent / "run.json").exists() else None
 
 
 def _open_log(path: Path) -> None:

@@ -56,9 +56,9 @@ def first_lines(cfg: DictConfig, parts: Any, target: RunFolder, start_step: int)
     lines = [
         f"stage {cfg.stage.name}: {cfg.stage.summary}",
         f"scale   {scale}",
-        f"model   {parts.resolved.source}  ({parts.resolved.num_parameters / 1e6:.1f}M parameters)",
-        *[f"data    {line}" for line in data.report.lines()],
-        f"train   lr {parts.module.lr:g}, {data.batch_size} groups a step, {parts.total_steps} steps, "
+        f"model   {parts.resolved.source}  ({parts.num_parameters / 1e6:.1f}M parameters)",
+        *[f"        {line}" if n else f"data    {line}" for n, line in enumerate(data.report.lines())],
+        f"train   lr {parts.module.lr:g}, {data.settings.batch_size} groups a step, {parts.total_steps} steps, "
         f"{processes}{training.precision} on {'gpu' if training.on_gpu else 'cpu'}, seed {cfg.seed}",
         f"run     {target.path}" + (f"  (resumed at step {start_step})" if target.resumed else ""),
     ]
@@ -115,7 +115,7 @@ def _row(words: str, before: float | None, after: float, form: str) -> str:
 def _baselines(outcome: Outcome) -> list[str]:
     lines = []
     for name, value in outcome.baselines.items():
-        lines.append(f"{'  ' + name + ' alone':28}{value['pair_accuracy']:>10.3f}{value['pair_accuracy']:>10.3f}")
+        lines.append(f"{'  ' + name + ' alone':28}{value['mean']:>10.3f}{value['mean']:>10.3f}")
     intervals = [figures.get("pair_accuracy_interval") if figures else None for figures in (outcome.before, outcome.after)]
     if all(intervals):
         shown = "".join(f"{f'{low:.2f}-{high:.2f}':>10}" for low, high in intervals)  # type: ignore[misc]
@@ -178,9 +178,9 @@ A model tuned with Tuna (stage `{cfg.stage.name}`: {cfg.stage.summary}), after t
 "Tuna: Instruction Tuning using Feedback from Large Language Models" (EMNLP 2023).
 
 - starting model: `{Path(parts.resolved.source).name}`, fingerprint `{parts.resolved.fingerprint}`
-- data: {report.get("kept", "?")} lists, sha256 `{parts.data.sha256}`
-- prompt template: `{parts.data.template}`
-- {parts.total_steps} optimizer steps of {parts.data.batch_size} groups, peak learning rate {parts.module.lr:g}, seed {cfg.seed}
+- data: {report["train_lists"]} lists to train on, {report["held_out_lists"]} held out, sha256 `{parts.data.sha256}`
+- prompt template: `{parts.template}`
+- {parts.total_steps} optimizer steps of {parts.data.settings.batch_size} groups, peak learning rate {parts.module.lr:g}, seed {cfg.seed}
 
 ## Metrics
 

@@ -12,6 +12,7 @@ def main(path: str) -> int:
     from tuna.training import distributed
     from tuna.training.run import run
 
+    distributed.die_with_parent()
     cfg = OmegaConf.load(path)
     assert isinstance(cfg, DictConfig)
     try:
@@ -20,6 +21,7 @@ def main(path: str) -> int:
         if distributed.rank() == 0:
             print(f"error: {error}", file=sys.stderr)
         return 1
+    distributed.leave()
     return 0
 
 

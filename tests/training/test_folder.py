@@ -1,0 +1,120 @@
+"""tuna.training.folder: names, run.json, the lock, which run is resumed, and the room it needs."""
+
+import os
+import subprocess
+import sys
+from collections import namedtuple
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tuna.errors import RunError
+from tuna.training import folder
+from tuna.training.folder import RunFolder, check_space, choose, write_json
+
+CONFIG: dict[str, Any] = {"name": None, "seed": 0, "module": {"lr": 1e-4}, "trainer": {"checkpoint_every": 5}}
+
+
+def make_run(runs: Path, name: str, status: str = "running", started: str = "2026-01-01", **config: Any) -> Path:
+    path = runs / name
+    path.mkdir(parents=True)
+    parents = {"data_sha256": "d", "model_fingerprint": "m"}
+    write_json(
+        path / "run.json", {"status": status, "started": started, "config": CONFIG | config, "parents": parents}
+    )
+    return path
+
+
+def ask(runs: Path, **changes: Any) -> RunFolder:
+    asked: dict[str, Any] = {
+        "runs_dir": runs, "name": None, "stage": "tuna_c", "resume": None, "config": CONFIG, "data": "d", "model": "m"
+    }  # fmt: skip
+    return choose(**(asked | changes))
+
+
+def test_a_new_run_is_named_after_stage_and_time(tmp_path: Path) -> None:
+    chosen = ask(tmp_path)
+    assert chosen.name.startswith("tuna_c-2") and not chosen.resumed and chosen.path.parent == tmp_path
+
+
+def test_a_taken_name_is_an_error_that_names_the_way_on(tmp_path: Path) -> None:
+    make_run(tmp_path, "mine", status="finished")
+    with pytest.raises(RunError, match=r"mine is taken \(status: finished\).*resume="):
+        ask(tmp_path, name="mine")
+
+
+def test_no_equals_sign_in_a_path(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="without '='"):
+        ask(tmp_path, name="lr=1")
+
+
+def test_auto_takes_the_newest_unfinished_run_of_the_same_config(tmp_path: Path) -> None:
+    make_run(tmp_path, "old", started="2026-01-01")
+    make_run(tmp_path, "new", started="2026-02-01")
+    make_run(tmp_path, "done", status="finished", started="2026-03-01")
+    make_run(tmp_path, "other", started="2026-04-01", module={"lr": 1.0})
+    chosen = ask(tmp_path, resume="auto")
+    assert chosen.path == tmp_path / "new" and chosen.resumed
+
+
+def test_auto_starts_anew_where_nothing_is_unfinished(tmp_path: Path) -> None:
+    assert not ask(tmp_path, resume="auto").resumed
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"config": CONFIG | {"module": {"lr": 1.0}}}, r"module\.lr: it has 0\.0001, now 1\.0"),
+        ({"data": "x"}, "data: "),
+        ({"model": "x"}, "model: "),
+    ],
+)
+def test_resume_with_other_settings_is_refused_with_the_difference(
+    tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    run = make_run(tmp_path, "mine")
+    with pytest.raises(RunError, match=said):
+        ask(tmp_path, resume=str(run), **changes)
+
+
+def test_keys_that_shape_nothing_may_change(tmp_path: Path) -> None:
+    make_run(tmp_path, "mine")
+    changed = CONFIG | {"trainer": {"checkpoint_every": 50}, "name": "x"}
+    assert ask(tmp_path, resume="mine", config=changed).resumed
+
+
+def test_resume_of_a_finished_or_missing_run(tmp_path: Path) -> None:
+    make_run(tmp_path, "done", status="finished")
+    with pytest.raises(RunError, match="is finished; its model is"):
+        ask(tmp_path, resume="done")
+    with pytest.raises(RunError, match="no run at"):
+        ask(tmp_path, resume="nowhere")
+
+
+def test_two_processes_cannot_work_on_one_run(tmp_path: Path) -> None:
+    code = f"from tuna.training.folder import RunFolder; from pathlib import Path\nwith RunFolder(Path({str(tmp_path)!r}), 'x').locked(): pass"
+    with RunFolder(tmp_path, "x").locked():
+        other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert other.returncode != 0 and "another process is working on this run" in other.stderr
+    with RunFolder(tmp_path, "x").locked():  # free again
+        pass
+
+
+def test_a_full_disk_is_said_up_front(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(folder.shutil, "disk_usage", lambda path: usage(10**9, 10**9, 10**8))
+    with pytest.raises(RunError, match=r"needs about 2\.81 GB for 2 checkpoints and the model, 0\.10 GB are free"):
+        check_space(tmp_path / "run", parameters=70_000_000, trainable=70_000_000, keep=2)
+
+
+def test_an_unwritable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    with pytest.raises(RunError, match="cannot write to"):
+        check_space(tmp_path / "run", parameters=1, trainable=1, keep=1)
+
+
+def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(RunError, match="cannot write to"):
+        check_space(tmp_path / "runs" / "x", parameters=1, trainable=1, keep=1)
