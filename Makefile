@@ -1,0 +1,55 @@
+# Everything runs in .venv, which `make install` makes; only Python 3.11 to 3.13, make and a package index are needed.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+ARGS ?=
+export TOKENIZERS_PARALLELISM ?= false
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format campaign bench lock clean
+
+help: ## list these targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+install: $(STAMP) ## make .venv from requirements.lock
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info < (3, 14); sys.exit(0 if ok else \
+		"error: expected Python 3.11 to 3.13, got " + sys.version.split()[0] + "; name another: make PYTHON=python3.12 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: install ## install, then tune the embedded model on embedded ranked lists (ARGS=...)
+	$(BIN)/python train.py stage=tuna_c $(ARGS)
+
+# One thread a worker: the tests' models are tiny, and threads would only fight over the cores.
+test: install ## install, then pass the tests (ARGS=...)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal $(ARGS)
+
+check: install ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: install ## mend format and lint
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+campaign: install ## the long tests: kill and resume (ARGS=...)
+	$(BIN)/python -m pytest -m campaign -s $(ARGS)
+
+bench: install ## speed and memory of a ranking step against the plain way (ARGS=...)
+	$(BIN)/python benchmarks/ranking_step.py $(ARGS)
+
+lock: ## remake requirements.lock from the ranges in pyproject.toml
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet torch==2.13.0 '.[dev]'
+	(head -n 1 requirements.lock; build/lock/bin/python -m pip freeze --all --exclude pip --exclude tuna-ranking \
+		| sed 's/+[a-z0-9.]*$$//') > build/requirements.lock
+	mv build/requirements.lock requirements.lock
+
+clean: ## remove .venv and caches; runs/ stays
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find tuna tests tools benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,179 @@
+"""The real config folder: every choice composes, every constructor argument can be set, the scale rule holds."""
+
+import inspect
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import pytest
+from omegaconf import OmegaConf
+
+from tuna.config import checks
+from tuna.config.compose import CONF, compose
+from tuna.config.groups import groups
+from tuna.config.schema import parameters
+from tuna.config.types import fits
+
+GROUPS = groups([CONF])
+STAGES = list(GROUPS["stage"])
+TARGETS = {
+    f"{group}={choice}": str(node["_target_"])
+    for group, choices in GROUPS.items()
+    for choice, file in choices.items()
+    if isinstance(node := OmegaConf.to_container(OmegaConf.load(file)), dict) and "_target_" in node
+}
+DATA = {
+    "mix_tuna": ["data.contextual=c.jsonl", "data.probabilistic=p.jsonl"],
+    "mix_tuna_52k": ["data.contextual=c.jsonl", "data.probabilistic=p.jsonl"],
+    "mix_tuna_104k": ["data.contextual=c.jsonl", "data.probabilistic=p.jsonl", "data.prm=r.jsonl"],
+}
+PAPER_LR = {
+    "sft": 2e-5,
+    "alpaca_mul": 2e-5,
+    "tuna_p": 1e-5,
+    "tuna_c": 1e-5,
+    "tuna": 1e-6,
+    "tuna_cp": 1e-6,
+    "tuna_cp_13k": 1e-6,
+    "tuna_cp_39k": 1e-6,
+    "tuna_cp_52k": 1e-6,
+    "mix_tuna": 1e-5,
+    "mix_tuna_52k": 1e-5,
+    "mix_tuna_104k": 5e-6,
+}
+
+
+def resolved(*overrides: str) -> dict[str, Any]:
+    cfg = compose(list(overrides))
+    assert checks.problems(cfg) == []
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def example(expected: Any) -> Any:
+    """Some value of the type, not null where there is a choice."""
+    if get_origin(expected) is Literal:
+        return get_args(expected)[-1]
+    candidates = (
+        get_args(expected) if get_origin(expected) is Union or isinstance(expected, type(int | str)) else (expected,)
+    )
+    for value in (3, 0.5, True, "word", [0.5, 0.5], ["word"], [{"a": 1}], {"a": 1}):
+        if any(fits(value, part) for part in candidates if part is not type(None)):
+            return value
+    return None
+
+
+def as_text(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{as_text(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(as_text, value)) + "]"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@pytest.mark.parametrize("choice", TARGETS)
+def test_every_argument_of_every_choice_can_be_set(choice: str) -> None:
+    group = choice.partition("=")[0]
+    found = parameters(TARGETS[choice])
+    settings = {p.key: example(p.expected) for p in found.values()}
+    cfg = compose([choice, *(f"{group}.{key}={as_text(value)}" for key, value in settings.items())])
+    written = OmegaConf.to_container(cfg[group], resolve=True)
+    assert written == {"_target_": TARGETS[choice]} | settings
+
+
+@pytest.mark.parametrize("target", sorted(set(TARGETS.values())))
+def test_the_schema_is_the_constructors_signature(target: str) -> None:
+    module, _, name = target.rpartition(".")
+    signature = inspect.signature(getattr(import_module(module), name)).parameters
+    read = parameters(target)
+    assert [p.name for p in read.values()] == list(signature)
+    for p in read.values():
+        default = signature[p.name].default
+        assert p.default == (list(default) if isinstance(default, tuple) else default)
+        assert fits(p.default, p.expected)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stages_have_the_papers_values_for_real_models(stage: str) -> None:
+    data = DATA.get(stage, ["datamodule.path=mine.jsonl"])
+    cfg = resolved(f"stage={stage}", "model.path=/some/folder", *data)
+    assert cfg["module"]["lr"] == PAPER_LR[stage]
+    assert (cfg["module"]["weight_decay"], cfg["module"]["warmup_steps"], cfg["module"]["schedule"]) == (
+        0,
+        2,
+        "cosine",
+    )
+    assert (cfg["datamodule"]["batch_size"], cfg["datamodule"]["max_length"]) == (128, 512)
+    assert cfg["datamodule"]["val_path"] is None
+    assert cfg["trainer"]["max_epochs"] == (3 if stage in ("sft", "alpaca_mul") else 1)
+    assert "tuna/assets" not in str(cfg["datamodule"])
+    if cfg["module"]["_target_"].endswith("Ranking"):
+        assert (cfg["loss"]["lambda"], cfg["loss"]["margin"], cfg["datamodule"]["beta"]) == (1.0, 0.1, 1.3)
+
+
+@pytest.mark.parametrize("model", [name for name in GROUPS["model"] if name != "tiny"])
+def test_named_models_are_real_ones(model: str) -> None:
+    assert resolved(f"model={model}", "datamodule.path=d")["module"]["lr"] == 1e-5
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stages_run_on_the_embedded_model_without_more(stage: str) -> None:
+    cfg = resolved(f"stage={stage}")
+    assert cfg["stage"]["name"] == stage
+    assert cfg["model"]["path"] == ("tiny_base" if stage in ("sft", "alpaca_mul") else "tiny")
+    assert cfg["module"]["lr"] > PAPER_LR[stage]
+    paths = [source["path"] for source in cfg["datamodule"]["sources"] or [cfg["datamodule"]]]
+    assert all("tuna/assets" in path for path in [*paths, cfg["datamodule"]["val_path"]])
+
+
+def test_ranges_of_the_papers_systems() -> None:
+    real = ["model.path=/m", "datamodule.path=d"]
+    assert resolved("stage=tuna_cp_13k", *real)["datamodule"]["first"] == 13000
+    assert resolved("stage=tuna_cp_39k", *real)["datamodule"]["last"] == 39000
+    whole = resolved("stage=tuna_cp_52k", *real)["datamodule"]
+    assert (whole["first"], whole["last"]) == (None, None)
+    mixed = resolved("stage=mix_tuna_104k", "model.path=/m", *DATA["mix_tuna_104k"])["datamodule"]["sources"]
+    assert [(s["path"], s["rank_by"], s.get("last")) for s in mixed] == [
+        ("c.jsonl", "score", None),
+        ("r.jsonl", "score", 39000),
+        ("p.jsonl", "eq3", None),
+    ]
+    mixed = resolved("stage=mix_tuna", "model.path=/m", *DATA["mix_tuna"])["datamodule"]["sources"]
+    assert [(s["rank_by"], s.get("last")) for s in mixed] == [("score", None), ("eq3", 39000)]
+
+
+def test_the_scale_follows_the_models_path_and_nothing_else() -> None:
+    assert resolved()["module"]["lr"] != 1e-5
+    assert resolved("model.path=tiny_teacher")["datamodule"]["batch_size"] != 128
+    for path in ("./tiny", "runs/tiny", "/x/tiny"):
+        assert resolved("model=tiny", f"model.path={path}", "datamodule.path=d")["module"]["lr"] == 1e-5
+    assert resolved("module.lr=0.5")["module"]["lr"] == 0.5
+    assert resolved("model.path=/m", "datamodule.path=d", "module.lr=0.5")["module"]["lr"] == 0.5
+
+
+def test_the_users_file_replaces_the_embedded_one_whole() -> None:
+    assert resolved("stage=tuna_c", "datamodule.path=mine.jsonl")["datamodule"]["first"] is None
+
+
+def test_losses_and_trainers_can_be_exchanged() -> None:
+    assert resolved("stage=tuna_p", "loss=lmops")["loss"]["_target_"] == "tuna.losses.lmops.LMOps"
+    cpu = ["trainer=fsdp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"]
+    assert resolved(*cpu)["trainer"]["strategy"] == "fsdp"
+    assert resolved("debug=short")["trainer"]["max_steps"] == 2
+
+
+def test_a_file_of_the_users_own_needs_nothing_special(shop: Path) -> None:
+    (shop / "thing" / "mine.yaml").write_text("_target_: shop.things.Base\nlambda: 3\n")
+    cfg = compose(["thing=mine", "thing.betas=[0.5,0.5]"], config_dir=shop)
+    assert cfg.thing == {"_target_": "shop.things.Base", "lambda": 3, "betas": [0.5, 0.5]}
+
+
+def test_a_stage_sets_values_over_the_file_it_chooses(shop: Path) -> None:
+    assert compose(["stage=two"], config_dir=shop).thing["size"] == 2
+    assert compose(["stage=two", "model.path=/x"], config_dir=shop).thing["size"] == 10
+    assert compose(["stage=two", "thing=base"], config_dir=shop).thing["lambda"] == 1.0
+
+
+def test_yaml_files_stay_short() -> None:
+    assert [str(file) for file in CONF.rglob("*.yaml") if len(file.read_text().splitlines()) > 40] == []

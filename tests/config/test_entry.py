@@ -1,0 +1,120 @@
+"""The entry point as a user meets it: output, exit codes, and where things are written."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tuna.config.compose import CONF
+from tuna.config.entry import main
+from tuna.config.help import Program
+
+PROGRAM = Program(
+    run="shop.runs:run", config_name="train", purpose="A trial.", examples=("python x.py",), results="Here."
+)
+
+
+def exit_code(shop: Path, *argv: str) -> int:
+    try:
+        main(PROGRAM, argv, config_dir=shop)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+@pytest.fixture(autouse=True)
+def _restore_argv(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["x.py"])
+    for name in ("TUNA_DEBUG", "HYDRA_FULL_ERROR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_a_run_gets_its_config_and_writes_nothing(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(shop, "thing.lambda=5", "name=a") == 0
+    assert capsys.readouterr() == ("RUN a 5 0\n", "")
+    assert sorted(path.name for path in shop.parent.iterdir()) == ["conf", "shop"]
+
+
+def test_faults_of_the_command_line_and_of_the_run_look_alike(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(shop, "thing.lamda=5", "seed=x") == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "error: thing.lamda: no such key; thing is Base here, with the keys: lambda, betas; did you mean thing.lambda?",
+        "       seed: expected a whole number, got 'x'",
+    ]
+    assert exit_code(shop, "seed=13") == 1
+    assert capsys.readouterr() == ("RUN None 1.0 13\n", "error: seed: expected another\n       size: and another\n")
+
+
+@pytest.mark.parametrize("variable", ["TUNA_DEBUG", "HYDRA_FULL_ERROR"])
+def test_a_traceback_is_shown_where_asked_for(
+    variable: str, shop: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "1")
+    assert exit_code(shop, "seed=13") == 1
+    assert "Traceback" in capsys.readouterr().err
+    assert os.environ[variable] == "1"
+
+
+def test_a_bug_keeps_its_traceback_and_an_interrupt_its_code(shop: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        exit_code(shop, "seed=14")
+    assert exit_code(shop, "seed=15") == 130
+    assert "HYDRA_FULL_ERROR" not in os.environ
+
+
+def test_a_failed_job_of_a_sweep_lets_the_others_run(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(shop, "seed=12,13,11", "-m", "name=sw", "hydra/hydra_logging=none") == 1
+    out, err = capsys.readouterr()
+    assert out.splitlines() == ["RUN sw/0 1.0 12", "RUN sw/1 1.0 13", "RUN sw/2 1.0 11"]
+    assert err.startswith("error: job 1 (name=sw,seed=13): seed: expected another\n       size: and another\n")
+    assert "Traceback" not in err
+    assert sorted(path.name for path in (shop.parent / "runs").iterdir()) == ["sw"]
+    assert sorted(path.name for path in (shop.parent / "runs" / "sw").iterdir()) == ["0", "1", "2", "multirun.yaml"]
+
+
+def test_unnamed_sweeps_stay_below_runs(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(shop, "-m", "seed=1,2", "hydra/hydra_logging=none") == 0
+    (sweep,) = (shop.parent / "runs").iterdir()
+    assert sweep.name.startswith("sweep-2") and "=" not in sweep.name
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()] == [f"{sweep.name}/0", f"{sweep.name}/1"]
+
+
+def test_hydras_own_options_pass(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(shop, "--cfg", "job", "-p", "thing") == 0
+    assert "lambda: 1.0" in capsys.readouterr().out
+    assert exit_code(shop, "--help") == 0
+    assert "A trial." in capsys.readouterr().out
+
+
+def test_only_the_first_of_several_processes_speaks(
+    shop: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    assert exit_code(shop, "seed=x") == 1
+    assert capsys.readouterr().err == ""
+
+
+def test_train_py_refuses_before_torch_and_without_echoing_a_key(tmp_path: Path) -> None:
+    code = (
+        "import runpy, sys\n"
+        "sys.argv = ['train.py', 'loss.lamda=5', 'judge.api_key=sk-hidden-hidden']\n"
+        "try:\n"
+        f"    runpy.run_path({str(CONF.parent / 'train.py')!r}, run_name='__main__')\n"
+        "except SystemExit as stop:\n"
+        "    assert 'torch' not in sys.modules and 'lightning' not in sys.modules\n"
+        "    sys.exit(stop.code)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(CONF.parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment, check=False
+    )
+    assert done.returncode == 1
+    assert "hidden-hidden" not in done.stdout + done.stderr
+    assert done.stderr.startswith("error: judge.api_key=<hidden>: ") and "did you mean loss.lambda?" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_train_py_is_thin() -> None:
+    assert len((CONF.parent / "train.py").read_text().splitlines()) <= 60

@@ -1,0 +1,61 @@
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from tuna.config.schema import MISSING, defaults, parameters
+from tuna.errors import ConfigError
+
+pytestmark = pytest.mark.usefixtures("shop")
+
+
+def test_keyword_only_arguments_are_the_configs_and_underscores_go() -> None:
+    assert defaults("shop.things.Base") == {"_target_": "shop.things.Base", "lambda": 1.0, "betas": [0.9, 0.999]}
+    assert parameters("shop.things.Base")["lambda"].name == "lambda_"
+    assert parameters("shop.things.Base")["betas"].expected == tuple[float, float]
+
+
+def test_a_class_without_constructor_takes_its_bases() -> None:
+    assert defaults("shop.things.Inherits").keys() == defaults("shop.things.Base").keys()
+
+
+def test_aliases_constants_and_imported_types_are_followed() -> None:
+    found = parameters("shop.things.Required")
+    assert found["path"].default == MISSING
+    assert found["colour"].expected == Literal["red", "green"]
+    assert found["width"].expected == str | None
+    assert found["limit"].default == 7
+
+
+def test_dataclass_fields() -> None:
+    found = defaults("shop.things.Data")
+    assert found == defaults("shop.things.Base") | {
+        "_target_": "shop.things.Data",
+        "size": 3,
+        "names": [],
+        "extra": None,
+    }
+
+
+def test_functions_are_targets_too() -> None:
+    assert defaults("shop.things.function") == {"_target_": "shop.things.function", "a": MISSING, "b": -0.5}
+
+
+def test_names_through_another_module(shop: Path) -> None:
+    (shop.parent / "shop" / "front.py").write_text("from .things import Base as Front\n")
+    assert "lambda" in parameters("shop.front.Front")
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("shop.things.Bass", "_target_: shop.things.Bass does not exist (looked for `Bass` in shop.things)"),
+        ("shop.none.Base", "does not exist"),
+        ("Base", "does not exist"),
+        ("shop.things.Computed", "the default of `a` must be a literal, got max(1, 2)"),
+    ],
+)
+def test_faults(target: str, message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        parameters(target)
+    assert message in str(error.value)

@@ -1,0 +1,123 @@
+"""The command line, taken apart before Hydra sees it: Hydra's flags, overrides, group choices, literal secrets."""
+
+import argparse
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, ValueType
+from hydra.errors import OverrideParseException
+
+from tuna.errors import ConfigError
+
+_SECRET_KEY = re.compile(r"(^|[._])(api_?key|token|secret|password|passwd)$", re.IGNORECASE)
+_SECRET_VALUE = re.compile(r"\b(sk-[\w-]{8,}|hf_\w{16,}|gh[pousr]_\w{16,}|AKIA[0-9A-Z]{16}|xox[abp]-[\w-]{8,})")
+
+
+@dataclass(frozen=True, slots=True)
+class CommandLine:
+    """What the user typed. ``overrides`` are those that can be parsed, without secrets; ``wrong`` says what is not."""
+
+    overrides: tuple[Override, ...]
+    wrong: tuple[str, ...]
+    ordered: tuple[str, ...]  # everything, overrides first: Hydra takes none after an option that follows others
+    multirun: bool
+    runs: bool  # whether a job will run; else Hydra only shows something
+    shows_help: bool
+    only_hydra: bool  # --hydra-help, --version, shell completion: nothing of ours is looked at
+    config_name: str | None
+    config_dirs: tuple[Path, ...]
+
+
+def read_command_line(argv: Sequence[str]) -> CommandLine:
+    """Take ``argv`` (without the program's name) apart.
+
+    >>> read_command_line(["loss.lambda=5", "-m"]).multirun
+    True
+    """
+    if "--version" in argv:  # argparse would print and exit here
+        return CommandLine((), (), tuple(argv), False, False, False, True, None, ())
+    secrets = [key for text in argv if (key := secret_in(text)) is not None]
+    parser = get_args_parser()
+    parser.exit_on_error = False
+    try:
+        flags, unknown = parser.parse_known_intermixed_args([text for text in argv if secret_in(text) is None])
+    except argparse.ArgumentError as error:
+        raise ConfigError(f"{error}; see --help") from None
+    folders = tuple(Path(folder) for folder in (flags.config_dir,) if folder)
+    wrong = [_secret_message(key) for key in secrets]
+    wrong += [f"{text}: no such option; see --help" for text in unknown if text.startswith("-")]
+    typed = [*flags.overrides, *(text for text in unknown if not text.startswith("-"))]
+    wrong += [f"--config-dir: {folder} is not a folder" for folder in folders if not folder.is_dir()]
+    overrides = []
+    for text in typed:
+        try:
+            overrides += OverridesParser.create().parse_overrides([text])
+        except OverrideParseException as error:
+            wrong.append(_malformed(text, error))
+    return CommandLine(
+        overrides=tuple(overrides),
+        wrong=tuple(wrong),
+        ordered=(*typed, *(text for text in argv if text not in typed)),
+        multirun=bool(flags.multirun),
+        runs=not (flags.cfg or flags.info),
+        shows_help=bool(flags.help),
+        only_hydra=bool(flags.hydra_help or flags.shell_completion or flags.experimental_rerun),
+        config_name=flags.config_name,
+        config_dirs=tuple(folder for folder in folders if folder.is_dir()),
+    )
+
+
+def secret_in(text: str) -> str | None:
+    """The key under which an argument holds a literal secret ("" if it has none), or None if there is no secret.
+
+    >>> secret_in("judge.api_key=abc"), secret_in("judge.api_key_env=OPENAI_API_KEY"), secret_in("x=sk-0123456789")
+    ('judge.api_key', None, 'x')
+    """
+    key, separator, value = text.lstrip("+~").partition("=")
+    if separator and _SECRET_KEY.search(key) and value not in ("", "null"):
+        return key
+    if found := _SECRET_VALUE.search(text):
+        return key if separator and found.start() > len(key) else ""
+    return None
+
+
+def _secret_message(key: str) -> str:
+    named = f"{key}=" if key else ""
+    return (
+        f"{named}<hidden>: a literal key or password is refused, since overrides are printed and written to files; "
+        "put it into an environment variable and name that one: judge.api_key_env=OPENAI_API_KEY"
+    )
+
+
+def _malformed(text: str, error: Exception) -> str:
+    key, separator, value = text.partition("=")
+    if not separator:
+        return f"{text}: expected key=value, for example loss.lambda=5"
+    reason = str(error.__cause__ or error).splitlines()[0]
+    return f"{text}: malformed ({reason}); text with odd characters is quoted twice: '{key}=\"{value}\"'"
+
+
+def values(override: Override, choices: Sequence[str] = ()) -> list[Any]:
+    """The plain values that an override gives: one, or several where it is a sweep (at most 64 are looked at).
+
+    ``choices`` are what a group's ``glob(...)`` selects from. An interval, which a sweeper draws from, gives none.
+
+    >>> values(OverridesParser.create().parse_override("seed=range(0,3)"))
+    [0, 1, 2]
+    """
+    if not override.is_sweep_override():
+        return [override.value()]
+    if override.value_type is ValueType.GLOB_CHOICE_SWEEP:
+        glob: Any = override.value()
+        return list(glob.filter(list(choices)))
+    if not override.is_discrete_sweep():
+        return []
+    parser = OverridesParser.create()
+    texts = islice(override.sweep_string_iterator(), 64)
+    return [parser.parse_override(f"x={text}").value() for text in texts]

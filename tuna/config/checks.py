@@ -1,0 +1,150 @@
+"""What can be wrong with a composed config, all of it, from text alone: nothing heavy is imported."""
+
+import re
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from tuna.config import schema
+from tuna.config.nearest import nearest
+from tuna.config.scale import EMBEDDED, is_embedded
+from tuna.config.types import describe, fits
+from tuna.errors import ConfigError
+
+# The keys of the primary file, which no constructor takes.
+TOP: dict[str, Any] = {
+    "name": str | None,
+    "seed": int,
+    "resume": str | None,
+    "runs_dir": str,
+    "evaluate": bool | Literal["auto"],
+}
+_NAME = re.compile(r"[\w.+-]+(/[\w.+-]+)*")
+
+
+def check(cfg: DictConfig) -> None:
+    """Check a composed config.
+
+    Raises:
+        ConfigError: with everything that is wrong, a line each.
+    """
+    if found := problems(cfg):
+        raise ConfigError("\n".join(found))
+
+
+def problems(cfg: DictConfig) -> list[str]:
+    """All faults: unknown and missing arguments, wrong types, what cannot be resolved, a real model without data."""
+    found = []
+    for key, expected in expectations(cfg).items():
+        found += _value_problems(cfg, key, expected)
+    for key, node in targets(cfg):
+        found += _unknown_arguments(key, node)
+    if not any(line.partition(":")[0] in TOP for line in found):
+        found += _run_problems(cfg)
+    try:
+        found += _data_problems(cfg)
+    except OmegaConfBaseException:
+        assert found  # the key that cannot be resolved has been named above
+    return found
+
+
+def targets(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, DictConfig]]:
+    """The nodes that name a ``_target_``, with their keys."""
+    for key in map(str, cfg):
+        if OmegaConf.is_interpolation(cfg, key) or OmegaConf.is_missing(cfg, key):
+            continue
+        node = cfg[key]
+        if isinstance(node, DictConfig):
+            if node.get("_target_"):
+                yield f"{prefix}{key}", node
+            yield from targets(node, f"{prefix}{key}.")
+
+
+def expectations(cfg: DictConfig) -> dict[str, Any]:
+    """The type expected of each key that has one, by dotted key."""
+    known = {key: expected for key, expected in TOP.items() if key in cfg}
+    for key in map(str, cfg.get("data", {})):  # a mixed stage's sources
+        known[f"data.{key}"] = int | None if key.endswith(("_first", "_last")) else str | None
+    for key, node in targets(cfg):
+        known |= {f"{key}.{name}": p.expected for name, p in schema.parameters(node["_target_"]).items()}
+    return known
+
+
+def wrong_value(key: str, value: Any, expected: Any) -> str | None:
+    """What is wrong with one value, or None."""
+    if fits(value, expected):
+        return None
+    hint = f"; as text: '{key}=\"{value}\"'" if isinstance(value, int | float) and fits(str(value), expected) else ""
+    return f"{key}: expected {describe(expected)}, got {value!r}{hint}"
+
+
+def _value_problems(cfg: DictConfig, key: str, expected: Any) -> list[str]:
+    try:
+        if OmegaConf.is_missing(*_parent(cfg, key)):
+            return [f"{key}: missing; give {key}=<{describe(expected)}>"]
+        value = OmegaConf.select(cfg, key)
+        if isinstance(value, DictConfig | ListConfig):
+            value = OmegaConf.to_container(value, resolve=True)
+    except OmegaConfBaseException as error:
+        return [f"{key}: {str(error).splitlines()[0]}"]
+    message = wrong_value(key, value, expected)
+    return [message] if message else []
+
+
+def _parent(cfg: DictConfig, key: str) -> tuple[Any, str]:
+    parent, _, last = key.rpartition(".")
+    return (OmegaConf.select(cfg, parent) if parent else cfg), last
+
+
+def _unknown_arguments(key: str, node: DictConfig) -> list[str]:
+    target = str(node["_target_"])
+    known = schema.parameters(target)
+    return [
+        f"{key}.{name}: {target} has no such argument{nearest(name, list(known))}"
+        for name in map(str, node)
+        if name not in known and name not in ("_target_", "defaults")
+    ]
+
+
+def _run_problems(cfg: DictConfig) -> list[str]:
+    found = []
+    name = cfg.get("name")
+    if name is not None and (not _NAME.fullmatch(name) or ".." in name.split("/")):
+        found.append(f"name: expected letters, digits and . _ + - (no = and no spaces), got {name!r}")
+    if "=" in str(cfg.get("runs_dir", "")):
+        found.append(f"runs_dir: expected a path without =, which Hydra cannot read back, got {cfg.runs_dir!r}")
+    if cfg.get("seed", 0) < 0:
+        found.append(f"seed: expected a whole number of 0 or more, got {cfg.seed}")
+    return found
+
+
+def _data_problems(cfg: DictConfig) -> list[str]:
+    """A real model brings its own data; the embedded lists fit the embedded models only."""
+    if "datamodule" not in cfg or "model" not in cfg or is_embedded(cfg.model.path):
+        return []
+    source = cfg.datamodule
+    needs = list(_needed(source))
+    if not needs:
+        return []
+    stage = OmegaConf.select(cfg, "stage.name") or "sft"
+    command = f"python train.py stage={stage} model.path={cfg.model.path} " + " ".join(f"{key}=FILE" for key in needs)
+    return [
+        f"{' and '.join(needs)}: missing; only the embedded models ({', '.join(EMBEDDED)}) come with data, "
+        f"{cfg.model.path} does not. FILE: JSONL, JSON or Parquet, or a hub id (docs/data.md). Next: {command}"
+    ]
+
+
+def _needed(datamodule: DictConfig) -> Iterator[str]:
+    """The keys that should name data and are null."""
+    sources = datamodule.get("sources")
+    if not sources:
+        if datamodule.get("path") is None:
+            yield "datamodule.path"
+        return
+    written = OmegaConf.to_container(datamodule, resolve=False)
+    for index, source in enumerate(sources):
+        if source.get("path") is None:
+            text = str(written["sources"][index].get("path")) if isinstance(written, dict) else ""
+            yield text[2:-1] if re.fullmatch(r"\$\{[\w.]+\}", text) else f"datamodule.sources[{index}].path"
