@@ -160,7 +160,7 @@ def test_a_run_from_the_command_line(llama: Path, tmp_path: Path) -> None:
         [sys.executable, "train.py", *args], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    for word in ("stage tuna_c", "lr 0.001", "step 2/2", "held-out pair accuracy", "model    ", "metrics  "):
+    for word in ("stage   tuna_c", "lr 0.001", "step 2/2", "held-out pair accuracy", "model    ", "metrics  "):
         assert word in done.stdout
     assert json.loads((tmp_path / "runs" / "typed" / "run.json").read_text())["config"]["loss"]["lambda"] == 5
 

@@ -19,6 +19,7 @@ TOP: dict[str, Any] = {
     "seed": int,
     "resume": str | None,
     "runs_dir": str,
+    "scale": Literal["auto", "tiny", "paper"],
     "evaluate": bool | Literal["auto"],
 }
 _NAME = re.compile(r"[\w.+-]+(/[\w.+-]+)*")

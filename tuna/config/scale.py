@@ -22,8 +22,18 @@ def is_embedded(path: object) -> bool:
     return path in EMBEDDED
 
 
+def is_tiny(cfg: DictConfig) -> bool:
+    """Whether the tiny values hold: ``scale`` says so, or is "auto" and the model is embedded.
+
+    >>> is_tiny(OmegaConf.create({"scale": "auto", "model": {"path": "tiny"}}))
+    True
+    """
+    asked = OmegaConf.select(cfg, "scale") or "auto"
+    return bool(asked == "tiny" or (asked == "auto" and is_embedded(OmegaConf.select(cfg, "model.path"))))
+
+
 def _scale(paper: Any, tiny: Any, *, _root_: DictConfig) -> Any:
-    return tiny if is_embedded(OmegaConf.select(_root_, "model.path")) else paper
+    return tiny if is_tiny(_root_) else paper
 
 
 def _asset(name: str) -> str:

@@ -129,6 +129,6 @@ def _finish(
             metrics = outcome.metrics()
         target.update(after=after, baselines=outcome.baselines, metrics=metrics)
         figure = summary.draw(target)
-        for line in summary.last_lines(parts, target, outcome, figure):
+        for line in summary.last_lines(cfg, parts, target, outcome, figure):
             log.info(line)
     return distributed.agree(metrics)

@@ -19,7 +19,7 @@ from tuna.errors import RunError
 SCHEMA_VERSION = 1
 # Keys that say where and how often, never what: a run may be resumed with other values for these.
 FREE = {
-    "": {"name", "resume", "runs_dir", "logger", "evaluate", "stage"},
+    "": {"name", "resume", "runs_dir", "logger", "evaluate", "stage", "scale"},
     "trainer": {"checkpoint_every", "keep_checkpoints", "log_every", "timeout_minutes", "threads"},
     "datamodule": {"cache_dir", "num_workers"},
 }

@@ -19,6 +19,7 @@ from tuna.training.folder import RunFolder
 
 T = TypeVar("T")
 log = logging.getLogger("tuna")
+NODES = ("model", "trainer", "loss", "module", "datamodule", "logger")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
     Raises:
         TunaError: anything that the user can mend, before weights load wherever it can be known by then.
     """
-    training = build_all(cfg, "trainer")["trainer"]
+    training = build_all(cfg, *NODES)["trainer"]
     _check_processes(training)
     if training.strategy == "fsdp" and training.local_devices > 1 and not distributed.launched():
         return _launch(cfg, training)
@@ -67,7 +68,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
 
 def prepare(cfg: DictConfig) -> Parts:
     """Build what ``cfg`` names and read the data; everything that can be wrong without weights is said here."""
-    built = build_all(cfg, "model", "trainer", "loss", "module", "datamodule", "logger")
+    built = build_all(cfg, *NODES)
     model, training, data = built["model"], built["trainer"], built["datamodule"]
     resolved = model.resolve()
     tokenizer = model.tokenizer()

@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from tuna.config.scale import is_tiny
 from tuna.training.folder import RunFolder
 
 # Shown in the table: key, words, format.
@@ -51,12 +52,12 @@ class Outcome:
 def first_lines(cfg: DictConfig, parts: Any, target: RunFolder, start_step: int) -> list[str]:
     """Scale, starting model, data, learning rate, batch, where the run goes."""
     training, data = parts.training, parts.data
-    scale = "tiny (embedded model)" if parts.resolved.embedded else "the paper's"
+    scale = "tiny (values for the embedded models)" if is_tiny(cfg) else "the paper's values"
     processes = f"{training.world_size} processes, " if training.world_size > 1 else ""
     lines = [
-        f"stage {cfg.stage.name}: {cfg.stage.summary}",
+        f"stage   {cfg.stage.name}: {cfg.stage.summary}",
         f"scale   {scale}",
-        f"model   {parts.resolved.source}  ({parts.num_parameters / 1e6:.1f}M parameters)",
+        f"model   {parts.resolved.source}  ({parts.num_parameters / 1e6:.1f}M parameters); the stage starts from {cfg.stage.start}",
         *[f"        {line}" if n else f"data    {line}" for n, line in enumerate(data.report.lines())],
         f"train   lr {parts.module.lr:g}, {data.settings.batch_size} groups a step, {parts.total_steps} steps, "
         f"{processes}{training.precision} on {'gpu' if training.on_gpu else 'cpu'}, seed {cfg.seed}",
@@ -66,8 +67,8 @@ def first_lines(cfg: DictConfig, parts: Any, target: RunFolder, start_step: int)
 
 
 def wants_tasks(cfg: DictConfig, parts: Any) -> bool:
-    """Whether the embedded tasks are measured: ``evaluate`` true, or auto and the starting model is embedded."""
-    return cfg.evaluate is True or (cfg.evaluate == "auto" and parts.resolved.embedded)
+    """Whether the embedded tasks are measured: ``evaluate`` true, or auto at the tiny scale."""
+    return cfg.evaluate is True or (cfg.evaluate == "auto" and is_tiny(cfg))
 
 
 def measure_tasks(parts: Any, target: RunFolder) -> tuple[Any, Any]:
@@ -84,7 +85,7 @@ def measure_tasks(parts: Any, target: RunFolder) -> tuple[Any, Any]:
     return results[0], results[1]
 
 
-def last_lines(parts: Any, target: RunFolder, outcome: Outcome, figure: Path | None) -> list[str]:
+def last_lines(cfg: DictConfig, parts: Any, target: RunFolder, outcome: Outcome, figure: Path | None) -> list[str]:
     """The before/after table, and where everything is."""
     lines = ["", f"{'':28}{'before':>10}{'after':>10}{'change':>10}"]
     before, after = outcome.before or {}, outcome.after or {}
@@ -102,7 +103,8 @@ def last_lines(parts: Any, target: RunFolder, outcome: Outcome, figure: Path | N
     lines += ["", f"model    {target.model}", f"metrics  {target.path / 'run.json'}, {target.path / 'metrics.csv'}"]
     if figure:
         lines.append(f"figure   {figure}")
-    lines.append(f"next     python train.py stage=<stage> model.path={target.path}")
+    tiny = " scale=tiny" if is_tiny(cfg) else " datamodule.path=FILE"
+    lines.append(f"next     python train.py stage=<stage> model.path={target.path}{tiny}")
     return lines
 
 
