@@ -93,7 +93,7 @@ def test_resume_of_a_finished_or_missing_run(tmp_path: Path) -> None:
 
 
 def test_two_processes_cannot_work_on_one_run(tmp_path: Path) -> None:
-    code = f"from tuna.training.folder import RunFolder; from pathlib import Path\nwith RunFolder(Path({str(tmp_path)!r}), 'x').locked(): pass"
+    code = f"from tuna.training.folder import RunFolder; from pathlib import Path\nwith RunFolder(Path({str(tmp_path)!r}), 'x').locked(patience=0): pass"
     with RunFolder(tmp_path, "x").locked():
         other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert other.returncode != 0 and "another process is working on this run" in other.stderr

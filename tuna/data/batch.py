@@ -1,6 +1,7 @@
 """What flows from data to models: tokenized groups, and packed batches of them. Shapes stand beside each field."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +15,9 @@ class Group:
     """One instruction, tokenized: a prompt and its K >= 1 responses, which share it.
 
     scores: one a response, higher is better, NaN = takes no part in the ranking. targets: whether the response is a
-    cross-entropy target (the original response; every response for Alpaca-Mul). A response may be both. For a ranking run
-    with an original that is not itself a candidate, the original is one more response with score NaN and target True.
+    cross-entropy target (the original response; every response for Alpaca-Mul). A response may be both. For a ranking
+    run with an original that is not itself a candidate, the original is one more response with score NaN and target
+    True.
     """
 
     id: str
@@ -72,5 +74,7 @@ class PackedBatch:
         """The same batch with its tensors on ``device``."""
         from dataclasses import fields, replace
 
-        moved = {f.name: v.to(device) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
+        moved: dict[str, Any] = {
+            f.name: v.to(device) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)
+        }
         return replace(self, **moved)

@@ -15,9 +15,10 @@ from typing import Any
 class Candidate:
     """One response that takes part in the ranking.
 
-    ``score`` decides the order, higher is better, equal scores are ties. ``logprob`` is the teacher's summed natural-log
-    probability over ``num_tokens`` tokens (end-of-sequence counted when it was generated). ``finish_reason`` "length"
-    marks an answer that was cut: no end-of-sequence token is put after it. Other keys stay in ``extra``.
+    ``score`` decides the order, higher is better, equal scores are ties. ``logprob`` is the teacher's summed
+    natural-log probability over ``num_tokens`` tokens (end-of-sequence counted when it was generated).
+    ``finish_reason`` "length" marks an answer that was cut: no end-of-sequence token is put after it. Other keys stay
+    in ``extra``.
     """
 
     text: str
@@ -38,7 +39,8 @@ class Candidate:
 class Record:
     """One instruction i (with its optional input), original response r (``output``) and candidates.
 
-    ``template`` overrides the datamodule's template for this record (the authors' formatted file carries finished prompts: "none").
+    ``template`` overrides the datamodule's template for this record (the authors' formatted file carries finished
+    prompts: "none").
     ``where`` is "file:line" for messages. Other keys stay in ``extra``.
     """
 

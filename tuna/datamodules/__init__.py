@@ -1,0 +1,1 @@
+"""LightningDataModules: data files in, packed batches out."""

@@ -1,0 +1,1 @@
+"""Models: finding and loading them, scoring responses exactly, sharding, export."""

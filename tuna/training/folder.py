@@ -52,19 +52,31 @@ class RunFolder:
         write_json(self.path / "run.json", self.read() | changes)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, patience: float = 10.0) -> Iterator[None]:
         """Hold the run against other processes while it works.
+
+        patience: seconds to wait for the data workers of a killed process, which need a moment to notice.
 
         Raises:
             RunError: another process works on it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / ".lock").open("w") as file:
+            end = time.monotonic() + patience
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > end:
+                        raise RunError(
+                            f"{self.path}: another process is working on this run; wait for it, or end it"
+                        ) from None
+                    time.sleep(0.1)
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunError(f"{self.path}: another process is working on this run; wait for it, or end it") from None
-            yield
+                yield
+            finally:
+                fcntl.flock(file, fcntl.LOCK_UN)  # forked data workers hold the open file too
 
 
 def read_json(path: Path) -> dict[str, Any]:
