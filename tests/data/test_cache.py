@@ -1,0 +1,97 @@
+"""The cache is found again, damaged ones are rebuilt, and nothing about it is ever fatal."""
+
+import logging
+import multiprocessing
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.data.make import tokenizer
+from tuna.data.cache import TokenCache, default_folder, key_of, locked, tokenizer_hash
+from tuna.data.tokenize import Encoder
+
+
+def _filled(path: Path) -> TokenCache:
+    cache = TokenCache(path)
+    for n in range(50):
+        cache.put(key_of(f"text {n}"), np.arange(n, dtype=np.int32))
+    cache.save()
+    return cache
+
+
+def test_entries_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "a.npz"
+    _filled(path)
+    again = TokenCache(path)
+    assert len(again) == 50 and not again.changed
+    assert again.get(key_of("text 7")).tolist() == list(range(7))
+    assert again.get(key_of("text 0")).tolist() == []
+    assert [p.name for p in path.parent.iterdir()] == ["a.npz"]
+
+
+def test_damaged_files_are_rebuilt(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "a.npz"
+    _filled(path)
+    whole = path.read_bytes()
+    rng = random.Random(0)
+    damaged = [b"", b"junk", whole[: len(whole) // 2], whole[:-30]]
+    for _ in range(20):  # a flipped byte in the middle of the ids
+        at = rng.randrange(len(whole) // 2, len(whole) - 1500)
+        damaged.append(whole[:at] + bytes([whole[at] ^ 255]) + whole[at + 1 :])
+    for content in damaged:
+        path.write_bytes(content)
+        cache = TokenCache(path)
+        assert len(cache) == 0
+        ids = Encoder(tokenizer(), cache).ids("one two")
+        cache.save()
+        assert TokenCache(path).get(key_of("one two")).tolist() == ids.tolist()
+    assert "is damaged" in caplog.text
+
+
+def test_pickles_are_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    np.savez(path, keys=np.array([{"a": 1}], dtype=object), ends=np.zeros(1), ids=np.zeros(1))
+    assert len(TokenCache(path)) == 0
+
+
+def test_an_unwritable_folder_costs_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_text("")
+    path = tmp_path / "file" / "a.npz"
+    with caplog.at_level(logging.WARNING), locked(path):
+        _filled(path)
+    assert "cannot be written" in caplog.text
+
+
+def test_the_tokenizers_hash_is_of_what_it_does() -> None:
+    one, same, other = tokenizer(), tokenizer(), tokenizer(bos=True)
+    same(["a", "bb"], padding=True, truncation=True, max_length=4)  # leaves its mark in the backend
+    same.name_or_path = "elsewhere"
+    assert tokenizer_hash(one) == tokenizer_hash(same) != tokenizer_hash(other)
+
+
+def test_default_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNA_CACHE", "/x/y")
+    assert str(default_folder()) == "/x/y"
+    monkeypatch.delenv("TUNA_CACHE")
+    assert str(default_folder()).endswith("/.cache/tuna/tokens")
+
+
+def _hold(path: Path, order: "multiprocessing.Queue[str]", ready: "multiprocessing.synchronize.Event") -> None:
+    with locked(path):
+        ready.set()
+        order.put("child")
+
+
+def test_the_lock_is_for_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    context = multiprocessing.get_context("fork")
+    order, ready = context.Queue(), context.Event()
+    with locked(path):
+        child = context.Process(target=_hold, args=(path, order, ready))
+        child.start()
+        assert not ready.wait(0.3)
+    assert ready.wait(5)
+    child.join(5)
+    assert order.get(timeout=5) == "child"

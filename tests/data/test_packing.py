@@ -1,0 +1,109 @@
+"""Packing against its definition, token by token, and against concatenated ids."""
+
+import math
+
+import numpy as np
+import pytest
+
+from tests.data.make import random_groups
+from tuna.data.batch import Group, Totals
+from tuna.data.packing import assign_rows, count_totals, filler, pack
+
+
+def _ids(*values: int) -> np.ndarray:
+    return np.array(values, np.int32)
+
+
+def test_hand_worked_batch() -> None:
+    one = Group("a", _ids(5, 6), (_ids(7, 2), _ids(8)), (1.0, 0.0), (False, True))
+    two = Group("b", _ids(9), (_ids(3, 4, 2),), (math.nan,), (True,))
+    batch = pack([one, two], row_tokens=9)
+    assert batch.input_ids.tolist() == [[5, 6, 7, 2, 8, 9, 3, 4, 2]]
+    assert batch.position_ids.tolist() == [[0, 1, 2, 3, 2, 0, 1, 2, 3]]
+    assert batch.group_ids.tolist() == [[0, 0, 0, 0, 0, 1, 1, 1, 1]]
+    assert batch.response_ids.tolist() == [[0, 0, 1, 1, 2, 0, 1, 1, 1]]
+    assert batch.predict_at.tolist() == [1, 2, 1, 5, 6, 7]
+    assert batch.target_ids.tolist() == [7, 2, 8, 3, 4, 2]
+    assert batch.target_response.tolist() == [0, 0, 1, 2, 2, 2]
+    assert batch.lengths.tolist() == [2, 1, 3]
+    assert batch.response_group.tolist() == [0, 0, 1]
+    assert batch.targets.tolist() == [False, True, True]
+    assert batch.totals == Totals(groups=2, targets=2, candidate_tokens=3)
+    assert (batch.real_tokens, batch.plain_tokens) == (9, 3 * 4)
+
+
+def test_padding_is_marked_and_only_as_long_as_needed() -> None:
+    groups = [Group("a", _ids(5), (_ids(6, 7),), (0.0,), (True,)), Group("b", _ids(5), (_ids(6),), (0.0,), (True,))]
+    batch = pack(groups, row_tokens=4, pad_id=1)
+    assert batch.input_ids.tolist() == [[5, 6, 7], [5, 6, 1]]
+    assert batch.group_ids.tolist() == [[0, 0, 0], [1, 1, -1]]
+    assert batch.position_ids.tolist() == [[0, 1, 2], [0, 1, 0]]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_each_target_sees_is_its_prompt_and_its_response(seed: int) -> None:
+    """Rebuild, through the visibility rule alone, the ids that each predicting token sees: the plain way's row."""
+    rng = np.random.default_rng(seed)
+    groups = random_groups(rng, int(rng.integers(1, 12)))
+    row_tokens = int(rng.integers(8, 400))
+    batch = pack(groups, row_tokens=row_tokens)
+    ids, where = batch.input_ids.numpy(), batch.position_ids.numpy()
+    group_of, response_of = batch.group_ids.numpy(), batch.response_ids.numpy()
+    width = ids.shape[1]
+    flat = [(g, k) for g, group in enumerate(groups) for k in range(len(group.responses))]
+    step = 0
+    for r, (g, k) in enumerate(flat):
+        plain = np.concatenate([groups[g].prompt, groups[g].responses[k]])
+        for t in range(len(groups[g].responses[k])):
+            row, column = divmod(int(batch.predict_at[step]), width)
+            own = k + 1 if t else response_of[row, column]
+            seen = [
+                j
+                for j in range(column + 1)
+                if group_of[row, j] == group_of[row, column] == g and response_of[row, j] in (0, own)
+            ]
+            end = len(groups[g].prompt) + t
+            assert ids[row, seen].tolist() == plain[:end].tolist()
+            assert where[row, seen].tolist() == list(range(end))
+            assert int(batch.target_ids[step]) == plain[end]
+            assert int(batch.target_response[step]) == r
+            step += 1
+    assert step == len(batch.predict_at)
+    assert batch.real_tokens == int((group_of >= 0).sum()) == sum(group.num_tokens for group in groups)
+    assert width <= max(row_tokens, max(group.num_tokens for group in groups))
+    assert (group_of >= 0).any(axis=0).all(), "a column that is padding in every row"
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_rows_hold_every_group_once_within_the_limit(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(1, 60, int(rng.integers(1, 40))).tolist()
+    limit = int(rng.integers(10, 200))
+    rows = assign_rows(lengths, limit)
+    assert sorted(i for row in rows for i in row) == list(range(len(lengths)))
+    assert all(sum(lengths[i] for i in row) <= max(limit, *lengths) for row in rows)
+    # First-fit-decreasing is within 11/9 of the fewest rows (plus one); the padding may buy a few rows more.
+    assert len(rows) <= 2 * (11 / 9 * math.ceil(sum(lengths) / max(limit, *lengths)) + 1) + 2
+
+
+def test_padding_of_like_lengths_is_little() -> None:
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(80, 120, 64).tolist()
+    rows = assign_rows(lengths, 1024)
+    longest = max(sum(lengths[i] for i in row) for row in rows)
+    assert sum(lengths) / (longest * len(rows)) > 0.95
+
+
+def test_filler_counts_nothing() -> None:
+    group = Group("a", _ids(5, 6), (_ids(7, 2), _ids(8)), (1.0, 0.0), (False, True))
+    batch = pack([group, filler(group)], row_tokens=64, weights=[1.0, 0.0])
+    assert batch.totals == count_totals([group]) == Totals(groups=1, targets=1, candidate_tokens=3)
+    assert batch.weights.tolist() == [1.0, 0.0]
+    assert batch.lengths.tolist() == [2, 1, 1, 1]
+
+
+def test_nothing_to_pack_is_refused() -> None:
+    with pytest.raises(ValueError):
+        pack([], row_tokens=8)
+    with pytest.raises(ValueError):
+        pack([Group("a", _ids(5), (_ids(),), (0.0,), (True,))], row_tokens=8)

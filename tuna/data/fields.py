@@ -1,0 +1,102 @@
+"""Reading typed fields from rows, with faults that say ``field: expected ... got ...``."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+LARGEST = 3e38  # scores become float32
+
+
+class FieldError(Exception):
+    """One field of one row is wrong. The reader puts file and line before it.
+
+    >>> str(FieldError("score", "a finite number", float("nan")))
+    'score: expected a finite number, got NaN'
+    """
+
+    def __init__(self, field: str, expected: str, value: Any, hint: str = "") -> None:
+        super().__init__(f"{field}: expected {expected}, got {describe(value)}" + (f"; {hint}" if hint else ""))
+        self.reason = f"{field}: expected {expected}"
+
+
+def describe(value: Any) -> str:
+    """A value in few words, for a message.
+
+    >>> [describe(v) for v in (None, float("nan"), [1, 2], {"a": 1}, "x" * 50)]
+    ['nothing', 'NaN', 'a list of 2', 'an object with a', "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...'"]
+    """
+    if value is None:
+        return "nothing"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else repr(value)
+    if isinstance(value, list | tuple):
+        return f"a list of {len(value)}"
+    if isinstance(value, Mapping):
+        return "an object with " + ", ".join(map(str, list(value)[:6])) if value else "an empty object"
+    if isinstance(value, str):
+        return repr(value if len(value) <= 40 else value[:30] + "...")
+    return repr(value)[:60]
+
+
+def text(row: Mapping[str, Any], key: str, *, default: str | None = None, path: str = "") -> str:
+    """A string; ``default`` when the key is absent or null, an error when there is no default."""
+    value = row.get(key)
+    if value is None and default is not None:
+        return default
+    return check_text(value, path + key)
+
+
+def check_text(value: Any, field: str) -> str:
+    """``value`` as a string that can be written as UTF-8."""
+    if not isinstance(value, str):
+        raise FieldError(field, "a string", value)
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise FieldError(field, "valid Unicode text", value[error.start]) from None
+    return value
+
+
+def number(value: Any, field: str) -> float:
+    """``value`` as a finite number (no bool)."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < LARGEST:
+        raise FieldError(field, "a finite number", value)
+    return float(value)
+
+
+def optional_number(row: Mapping[str, Any], key: str, path: str = "") -> float | None:
+    """A finite number, or None when the key is absent or null."""
+    return None if row.get(key) is None else number(row[key], path + key)
+
+
+def optional_count(row: Mapping[str, Any], key: str, path: str = "") -> int | None:
+    """A whole number of zero or more, or None when the key is absent or null."""
+    value = row.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value or value < 0 or value % 1:
+        raise FieldError(path + key, "a whole number", value)
+    return int(value)
+
+
+def items(row: Mapping[str, Any], key: str, of: str) -> list[Any]:
+    """A list; ``of`` says of what, for the message."""
+    value = row.get(key)
+    if not isinstance(value, list | tuple):
+        raise FieldError(key, f"a list of {of}", value)
+    return list(value)
+
+
+def identity(row: Mapping[str, Any], index: int) -> str:
+    """The row's ``id`` (string or whole number), else its place in the file, counted from 0."""
+    value = row.get("id")
+    if value is None:
+        return str(index)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise FieldError("id", "a string or a whole number", value)
+    return str(value)
+
+
+def rest(row: Mapping[str, Any], used: frozenset[str]) -> dict[str, Any]:
+    """What else the row carries: kept and ignored."""
+    return {key: value for key, value in row.items() if key not in used}

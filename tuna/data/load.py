@@ -1,0 +1,179 @@
+"""Sources to records: read, cut the range, import, find the original responses, check; all faults said at once."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import tuna
+from tuna.data.fields import FieldError
+from tuna.data.files import Row, Rows, read_rows
+from tuna.data.importers import Importer, choose
+from tuna.data.ranking import check_rankable
+from tuna.data.record import Record
+from tuna.errors import DataError
+
+SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One path with its rule and range. rank_by: "score", "eq3", or None where nothing is ranked (SFT).
+
+    first / last: so many rows from the start / the end of the file. original: error, best, none or FILE (Alpaca rows).
+    """
+
+    path: str
+    rank_by: str | None = "score"
+    first: int | None = None
+    last: int | None = None
+    format: str = "auto"
+    original: str = "error"
+
+
+@dataclass(slots=True)
+class Loaded:
+    """The records of one source, in file order."""
+
+    source: Source
+    records: list[Record] = field(default_factory=list)
+    original_best: bool = False  # records without output take their best candidate as original
+    rows: int = 0  # rows within the range
+    format: str = ""
+    sha256: str = ""
+    problems: list[str] = field(default_factory=list)
+    reasons: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+
+
+def load_sources(sources: Sequence[Source], bad_rows: str = "error") -> list[Loaded]:
+    """Read all sources; with bad_rows="drop" malformed rows are left out and counted in ``reasons``.
+
+    Raises: DataError that lists every malformed row of every source (the first 20 are printed).
+    """
+    found = [load_source(source) for source in sources]
+    problems = [problem for loaded in found for problem in loaded.problems]
+    if problems and bad_rows != "drop":
+        raise DataError(problem_text(problems))
+    empty = [f"{loaded.source.path}: no usable row is left of {loaded.rows}" for loaded in found if not loaded.records]
+    if empty:
+        raise DataError("\n".join(empty + problems[:SHOWN]))
+    return found
+
+
+def problem_text(problems: Sequence[str]) -> str:
+    """All faults of the rows, one a line, the list cut at 20 with the number of the others."""
+    lines = list(problems[:SHOWN])
+    if len(problems) > SHOWN:
+        lines.append(f"... and {len(problems) - SHOWN} more")
+    count = f"{len(problems)} malformed row{'s' if len(problems) > 1 else ''}"
+    return "\n".join([*lines, f"{count}; next: mend them, or datamodule.bad_rows=drop"])
+
+
+def load_source(source: Source) -> Loaded:
+    """Read one source. Malformed rows go to ``problems``, the rest to ``records``."""
+    read = read_rows(source.path)
+    loaded = Loaded(source, sha256=read.sha256)
+    rows = _cut(read, source, loaded)
+    loaded.rows = len(rows)
+    importer = choose(source.format, (row.value for _, row in rows), source.path)
+    loaded.format = importer.name
+    rule = importer.original if source.original == "error" else source.original
+    originals = None if rule in ("error", "best", "none") else _Originals(rule)
+    loaded.original_best = rule == "best" and source.rank_by is not None
+    for index, row in rows:
+        try:
+            record = _import(importer, row, index)
+            if record.output is None and originals is not None:
+                record = originals.fill(record)
+            # Without a ranking there is no best: SFT needs the output itself.
+            if record.output is None and (rule == "error" or source.rank_by is None):
+                raise FieldError("output", "the original response (a string)", None, importer.hint)
+            if source.rank_by is not None:
+                check_rankable(record, source.rank_by)
+            loaded.records.append(record)
+        except FieldError as error:
+            loaded.problems.append(f"{row.where}: {error}")
+            loaded.reasons["bad row: " + re.sub(r"\[-?\d+\]", "[]", error.reason)] += 1
+    return loaded
+
+
+class _Broken(FieldError):
+    def __init__(self, problem: str) -> None:
+        Exception.__init__(self, problem)
+        self.reason = "line: expected JSON"
+
+
+def _import(importer: Importer, row: Row, index: int) -> Record:
+    if row.problem:
+        raise _Broken(row.problem)
+    if not isinstance(row.value, dict):
+        raise FieldError("line", "a JSON object", row.value)
+    record = importer.read(row.value, row.where, index)
+    if not record.instruction.strip() and not record.input.strip():
+        raise FieldError("instruction", "some text", record.instruction)
+    return record
+
+
+def embedded(path: str) -> bool:
+    """Whether a path lies among the package's own small files, whose range is cut to what there is."""
+    return Path(path).expanduser().resolve().is_relative_to(Path(tuna.__file__).parent.resolve() / "assets")
+
+
+def _cut(read: Rows, source: Source, loaded: Loaded) -> "_Cut":
+    size = len(read.rows)
+    begin, end = 0, size
+    for key, wanted in (("first", source.first), ("last", source.last)):
+        if wanted is None:
+            continue
+        if wanted > size:
+            if not embedded(source.path):
+                raise DataError(f"{source.path}: {key}: expected at most {size} (the file's rows), got {wanted}")
+            loaded.notes.append(f"{source.path}: {key}={wanted} cut to the {size} embedded rows")
+        if key == "first":
+            end = min(wanted, size)
+        else:
+            begin = max(0, size - wanted)
+    if begin >= end:
+        raise DataError(
+            f"{source.path}: first={source.first} and last={source.last} of {size} rows have none in common"
+        )
+    return _Cut(read.rows, begin, end)
+
+
+class _Cut:
+    """Rows begin..end of a file, each with its place in the whole file (which is an Alpaca row's id)."""
+
+    def __init__(self, rows: list[Row], begin: int, end: int) -> None:
+        self._rows, self._begin, self._end = rows, begin, end
+
+    def __len__(self) -> int:
+        return self._end - self._begin
+
+    def __iter__(self) -> Iterator[tuple[int, Row]]:
+        return ((index, self._rows[index]) for index in range(self._begin, self._end))
+
+
+class _Originals:
+    """Alpaca rows by id (their ``id``, else their place in the file from 0), to fill in missing outputs."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.records = {r.id: r for r in load_sources([Source(path, rank_by=None, format="alpaca")])[0].records}
+
+    def fill(self, record: Record) -> Record:
+        """The record with the output of the row that has its id.
+
+        Raises: FieldError when there is no such row, or it is another instruction (the wrong file, or shifted ids).
+        """
+        found = self.records.get(record.id)
+        if found is None:
+            raise FieldError("id", f"the id of a row of {self.path}", record.id)
+        if _words(found.instruction) not in _words(record.instruction):
+            raise FieldError("id", f"the same instruction as row {found.id} of {self.path}", record.instruction)
+        return replace(record, output=found.output)
+
+
+def _words(text: str) -> str:
+    return " ".join(text.split())

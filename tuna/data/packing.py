@@ -1,0 +1,166 @@
+"""Packing: several groups into one row, prompt once, the responses after it (see docs/architecture.md, the scorer)."""
+
+from collections.abc import Sequence
+from heapq import heapify, heapreplace
+
+import numpy as np
+import torch
+
+from tuna.data.batch import Group, PackedBatch, Totals
+
+
+def assign_rows(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
+    """Share out groups over rows so that ``rows x longest row`` is as small as two heuristics get it.
+
+    A row holds at most ``max(row_tokens, longest group)`` tokens and no group is split. First-fit-decreasing finds how
+    few rows are enough; spreading the groups evenly over that many rows, or a few more, shortens the longest row and
+    so the padding. Fewer rows win a draw.
+
+    Returns: the indices of the groups of each row. The same input gives the same rows.
+
+    >>> assign_rows([3, 5, 2, 4], row_tokens=7)
+    [[1, 2], [3, 0]]
+    >>> assign_rows([10, 1, 1], row_tokens=4)
+    [[0], [1, 2]]
+    """
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    capacity = max(row_tokens, max(lengths))
+    best = _first_fit(order, lengths, capacity)
+    best_cost = _cost(best, lengths)
+    fewest = len(best)
+    for count in range(fewest, min(len(order), 2 * fewest + 2) + 1):
+        rows = _spread(order, lengths, count)
+        cost = _cost(rows, lengths)
+        if cost < best_cost and max(sum(lengths[i] for i in row) for row in rows) <= capacity:
+            best, best_cost = rows, cost
+    return best
+
+
+def _cost(rows: list[list[int]], lengths: Sequence[int]) -> int:
+    return len(rows) * max(sum(lengths[i] for i in row) for row in rows)
+
+
+def _first_fit(order: list[int], lengths: Sequence[int], capacity: int) -> list[list[int]]:
+    rows: list[list[int]] = []
+    room: list[int] = []
+    for i in order:
+        row = next((r for r, left in enumerate(room) if left >= lengths[i]), None)
+        if row is None:
+            rows.append([i])
+            room.append(capacity - lengths[i])
+        else:
+            rows[row].append(i)
+            room[row] -= lengths[i]
+    return rows
+
+
+def _spread(order: list[int], lengths: Sequence[int], count: int) -> list[list[int]]:
+    """Longest first, each to the row that is shortest so far."""
+    rows: list[list[int]] = [[] for _ in range(count)]
+    heap = [(0, r) for r in range(count)]
+    heapify(heap)
+    for i in order:
+        used, row = heap[0]
+        rows[row].append(i)
+        heapreplace(heap, (used + lengths[i], row))
+    return rows
+
+
+def count_totals(groups: Sequence[Group]) -> Totals:
+    """What the sums of one optimizer step are divided by, when ``groups`` are the real groups of that step."""
+    return Totals(
+        groups=float(len(groups)),
+        targets=float(sum(sum(group.targets) for group in groups)),
+        candidate_tokens=float(
+            sum(
+                len(response)
+                for group in groups
+                for response, score in zip(group.responses, group.scores, strict=True)
+                if score == score
+            )
+        ),
+    )
+
+
+def filler(group: Group) -> Group:
+    """A group of the same shape with one token a part: cheap, valid, to be given weight 0."""
+    responses = tuple(response[:1] for response in group.responses)
+    return Group(f"{group.id}#filler", group.prompt[:1], responses, group.scores, group.targets)
+
+
+def pack(
+    groups: Sequence[Group],
+    *,
+    row_tokens: int,
+    pad_id: int = 0,
+    totals: Totals | None = None,
+    weights: Sequence[float] | None = None,
+) -> PackedBatch:
+    """Pack ``groups`` into rows of at most ``row_tokens`` tokens; a longer group makes the rows as long as itself.
+
+    Groups keep their order: group g of the batch is ``groups[g]``, its responses keep theirs. ``totals`` defaults to
+    the count over the groups with weight 1, ``weights`` to 1 everywhere. ``pad_id`` only fills space: nothing reads it.
+
+    Raises: ValueError when there is no group, or a prompt or response has no token.
+    """
+    if not groups or any(not len(g.prompt) or not all(map(len, g.responses)) or not g.responses for g in groups):
+        raise ValueError("pack: expected one group or more, each with a prompt and responses of one token or more")
+    weight = [1.0] * len(groups) if weights is None else [float(w) for w in weights]
+    lengths = [group.num_tokens for group in groups]
+    rows = assign_rows(lengths, row_tokens)
+    width = max(sum(lengths[i] for i in row) for row in rows)
+    start = np.zeros(len(groups), np.int64)
+    for r, row in enumerate(rows):
+        start[row] = r * width + np.cumsum([0, *(lengths[i] for i in row[:-1])])
+    flat = {name: np.full(len(rows) * width, fill, np.int64) for name, fill in _EMPTY.items()}
+    flat["input"] += pad_id
+    predict, target = _fill(groups, start, flat)
+    sizes = [len(r) for g in groups for r in g.responses]
+    counts = [len(g.responses) for g in groups]
+    longest = max(len(g.prompt) + max(map(len, g.responses)) for g in groups)
+    if totals is None:
+        totals = count_totals([g for g, w in zip(groups, weight, strict=True) if w > 0])
+    shape = (len(rows), width)
+    return PackedBatch(
+        input_ids=torch.from_numpy(flat["input"].reshape(shape)),
+        position_ids=torch.from_numpy(flat["position"].reshape(shape)),
+        group_ids=torch.from_numpy(flat["group"].reshape(shape).astype(np.int32)),
+        response_ids=torch.from_numpy(flat["response"].reshape(shape).astype(np.int32)),
+        predict_at=torch.from_numpy(predict),
+        target_ids=torch.from_numpy(target),
+        target_response=torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes)),
+        lengths=torch.tensor(sizes),
+        scores=torch.tensor([s for g in groups for s in g.scores], dtype=torch.float32),
+        targets=torch.tensor([t for g in groups for t in g.targets], dtype=torch.bool),
+        response_group=torch.from_numpy(np.repeat(np.arange(len(groups)), counts)),
+        weights=torch.tensor(weight, dtype=torch.float32),
+        totals=totals,
+        real_tokens=sum(lengths),
+        plain_tokens=len(sizes) * longest,
+    )
+
+
+_EMPTY = {"input": 0, "position": 0, "group": -1, "response": 0}
+
+
+def _fill(groups: Sequence[Group], start: np.ndarray, flat: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Write every group at its place; give the flat positions that predict and the ids they predict, in group order."""
+    predict: list[np.ndarray] = []
+    target: list[np.ndarray] = []
+    for g, group in enumerate(groups):
+        begin, size = int(start[g]), len(group.prompt)
+        at = begin + size
+        flat["input"][begin:at] = group.prompt
+        flat["position"][begin:at] = np.arange(size)
+        flat["group"][begin : begin + group.num_tokens] = g
+        for k, response in enumerate(group.responses, start=1):
+            end = at + len(response)
+            flat["input"][at:end] = response
+            flat["position"][at:end] = np.arange(size, size + len(response))
+            flat["response"][at:end] = k
+            where = np.arange(at - 1, end - 1)
+            where[0] = begin + size - 1  # the first token is predicted by the prompt's last, whatever stands between
+            predict.append(where)
+            target.append(response.astype(np.int64))
+            at = end
+    return np.concatenate(predict), np.concatenate(target)

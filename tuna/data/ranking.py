@@ -1,0 +1,152 @@
+"""Scores, ties and ranks: what orders a list, and how well numbers keep that order. Pure functions."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from tuna.data.fields import FieldError
+from tuna.data.record import Candidate, Record
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def eq3(logprob: float, num_tokens: int, beta: float) -> float:
+    """The teacher's score, Eq. 3: s = log p(r | i) / |r| ** beta, natural log, |r| in tokens.
+
+    >>> round(eq3(-41.2, 57, 1.3), 4)
+    -0.2149
+    """
+    return float(logprob / num_tokens**beta)
+
+
+def check_rankable(record: Record, rank_by: str) -> None:
+    """Whether every candidate carries what ``rank_by`` ("score" or "eq3") needs, and there are two at least.
+
+    Answers that a judge left out (the record's ``dropped``) count as given: such a list is short, not malformed.
+
+    Raises: FieldError naming the field.
+    """
+    left_out = record.extra.get("dropped")
+    given = len(record.responses) + (len(left_out) if isinstance(left_out, list) else 0)
+    if given < 2:
+        raise FieldError("responses", "two responses or more", list(record.responses))
+    for k, candidate in enumerate(record.responses):
+        if rank_by == "score":
+            _check_score(candidate, f"responses[{k}].score")
+        else:
+            _check_eq3(candidate, f"responses[{k}]")
+
+
+def _check_score(candidate: Candidate, field: str) -> None:
+    if candidate.score is None:
+        hint = "these have log-probabilities: set rank_by=eq3" if candidate.logprob is not None else ""
+        raise FieldError(field, "a finite number", None, hint)
+
+
+def _check_eq3(candidate: Candidate, field: str) -> None:
+    hint = "next: rank.py ranker=probabilistic score_only=true, or datamodule.rank_by=score"
+    if candidate.logprob is None:
+        raise FieldError(f"{field}.logprob", "a finite number (rank_by=eq3)", None, hint)
+    if not candidate.num_tokens:
+        raise FieldError(f"{field}.num_tokens", "a whole number above 0 (rank_by=eq3)", candidate.num_tokens, hint)
+
+
+def scores_of(record: Record, rank_by: str, beta: float) -> list[float]:
+    """One score a candidate, higher is better. Call check_rankable first."""
+    if rank_by == "score":
+        return [float(c.score) for c in record.responses if c.score is not None]
+    return [eq3(c.logprob or 0.0, c.num_tokens or 1, beta) for c in record.responses]
+
+
+def tie(scores: Sequence[float], min_gap: float) -> list[float]:
+    """Scores as the loss sees them: neighbours closer than ``min_gap`` become equal, values fit float32.
+
+    Down the sorted list, a score less than ``min_gap`` under the one before joins its level and takes the level's
+    highest score; so every two scores closer than ``min_gap`` are tied, and a chain of close ones is one level.
+
+    >>> tie([3.0, 1.0, 2.95, 1.2], min_gap=0.1)
+    [3.0, 1.0, 3.0, 1.2000000476837158]
+    """
+    out = [float(np.float32(s)) for s in scores]
+    order = sorted(range(len(scores)), key=lambda i: -scores[i])
+    for above, here in pairwise(order):
+        if scores[above] - scores[here] < min_gap:
+            out[here] = out[above]
+    return out
+
+
+def beside(scores: Sequence[float], place: str) -> float:
+    """A score for the original response as one more candidate: "best" is the maximum + 1, "worst" the minimum - 1.
+
+    >>> beside([0.5, 2.0], "best"), beside([0.5, 2.0], "worst")
+    (3.0, -0.5)
+    """
+    end = max(scores) if place == "best" else min(scores)
+    step = max(1.0, abs(end) * 1e-6)  # 1 more than 1e9 is the same float32
+    return end + step if place == "best" else end - step
+
+
+def count_pairs(scores: Sequence[float]) -> int:
+    """Pairs of ranked responses with different scores; NaN takes no part.
+
+    >>> count_pairs([3, 2, 2, 1, float("nan")])
+    5
+    """
+    ranked = [s for s in scores if s == s]
+    return sum(a != b for i, a in enumerate(ranked) for b in ranked[i + 1 :])
+
+
+def pair_accuracy(values: Sequence[npt.ArrayLike], scores: Sequence[npt.ArrayLike]) -> FloatArray:
+    """For each list the share of pairs with different scores that ``values`` order right, equal values one half.
+
+    values, scores: one array [K] a list; NaN scores take no part. Returns [lists]; NaN for a list without such a pair.
+
+    >>> pair_accuracy([[0.3, 0.2, 0.1], [1, 1]], [[3, 1, 2], [2, 1]]).round(3).tolist()
+    [0.667, 0.5]
+    """
+    out = np.full(len(values), math.nan)
+    for n, (value, score) in enumerate(zip(values, scores, strict=True)):
+        v, s = np.asarray(value, np.float64), np.asarray(score, np.float64)
+        better = s[:, None] > s[None, :]
+        if better.any():
+            right = np.sign(v[:, None] - v[None, :])[better]
+            out[n] = float((right + 1).mean() / 2)
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean over lists with its bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
+    lists: int
+
+    def to_dict(self) -> dict[str, float]:
+        """For run.json."""
+        return {"mean": self.mean, "low": self.low, "high": self.high, "lists": self.lists}
+
+    def __str__(self) -> str:
+        """As ``0.597 [0.541, 0.650]``."""
+        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def bootstrap_interval(per_list: npt.ArrayLike, seed: int = 0, *, samples: int = 2000, level: float = 0.95) -> Interval:
+    """Mean and percentile bootstrap interval over lists; NaN (lists without a pair) are left out.
+
+    >>> print(bootstrap_interval([1.0, 1.0, 1.0]))
+    1.000 [1.000, 1.000]
+    """
+    values = np.asarray(per_list, np.float64)
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return Interval(math.nan, math.nan, math.nan, 0)
+    draws = np.random.default_rng(seed).integers(0, len(values), (samples, len(values)))
+    means = values[draws].mean(axis=1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(values.mean()), float(low), float(high), len(values))

@@ -1,0 +1,52 @@
+"""Instruction tuning: each record's original response as target (Eq. 2), its candidates too with targets=all."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from tuna.datamodules.base import RecordDataModule
+from tuna.datamodules.settings import Settings
+
+
+class AlpacaDataModule(RecordDataModule):
+    """Instruction tuning: each record's original response as target (Eq. 2), its candidates too with targets=all.
+
+    Args:
+        path: a data file, folder or hub id; short for one source.
+        sources: several, each ``{path, first, last, format, original}``; the rest is taken from here.
+        val_path: held-out lists of their own; else ``held_out`` lists (count or share), by a hash of the question.
+        format: an importer's name, or auto.
+        targets: original, or all: the candidates are targets as well (Alpaca-Mul).
+        first: rows from the start of the file. last: rows from its end.
+        original: where a record lacks ``output``: error, or a FILE of Alpaca rows.
+        bad_rows: error lists all malformed rows and stops; drop counts them.
+        batch_size: groups an optimizer step, over all processes and accumulation.
+        row_tokens: tokens a packed row holds at most (a longer group makes it longer).
+        max_length: tokens of prompt plus response at most.
+        template: auto (the chat template where there is one, else alpaca), alpaca, chat or none.
+        num_workers: processes that pack batches ahead; the batches do not depend on it.
+        cache_dir: where token ids are kept; $TUNA_CACHE, else ~/.cache/tuna/tokens.
+
+    Raises: ConfigError with one line for each value out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str | None = None,
+        sources: Sequence[dict[str, Any]] | None = None,
+        val_path: str | None = None,
+        format: str = "auto",
+        targets: Literal["original", "all"] = "original",
+        first: int | None = None,
+        last: int | None = None,
+        original: str = "error",
+        bad_rows: Literal["error", "drop"] = "error",
+        held_out: int | float = 0.02,
+        batch_size: int = 128,
+        row_tokens: int = 1024,
+        max_length: int = 512,
+        template: Literal["auto", "alpaca", "chat", "none"] = "auto",
+        num_workers: int = 0,
+        cache_dir: str | None = None,
+    ) -> None:
+        super().__init__(Settings.of(locals()))

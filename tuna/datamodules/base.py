@@ -1,0 +1,235 @@
+"""What the datamodules share: files in, packed batches out."""
+
+import hashlib
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+
+from tuna.data.baselines import baselines
+from tuna.data.batch import Group, PackedBatch
+from tuna.data.cache import TokenCache, default_folder, locked, tokenizer_hash
+from tuna.data.lists import AnswerList, ranked_list, target_list
+from tuna.data.load import Loaded, load_sources
+from tuna.data.ranking import count_pairs
+from tuna.data.record import Record
+from tuna.data.report import DataReport
+from tuna.data.split import by_keys, split, split_key
+from tuna.data.templates import template_named
+from tuna.data.tokenize import Encoder, tokenize
+from tuna.datamodules.batches import HeldOutBatches, TrainBatches
+from tuna.datamodules.plan import StepPlan
+from tuna.datamodules.settings import Settings
+from tuna.errors import ConfigError, DataError
+
+
+class RecordDataModule(LightningDataModule):
+    """Reads records, makes groups and deals them out. Call ``prepare`` before anything else.
+
+    start_step: the optimizer step that train_dataloader begins with; set it to resume.
+    """
+
+    report: DataReport
+    steps_per_epoch: int
+    total_steps: int
+    sha256: str
+    train_records: list[Record]
+    val_records: list[Record]
+    train_groups: list[Group]
+    val_groups: list[Group]
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.start_step = 0
+        self._plan: StepPlan | None = None
+        self._rank = 0
+
+    def prepare(
+        self,
+        tokenizer: Any,
+        *,
+        max_positions: int | None,
+        world_size: int = 1,
+        rank: int = 0,
+        accumulate: int = 1,
+        epochs: int = 1,
+        seed: int = 0,
+    ) -> DataReport:
+        """Read, check and tokenize everything; cheap beside loading weights, and before it.
+
+        max_positions: the most tokens the model can place, None when it has no limit.
+
+        Raises: ConfigError, DataError, ModelError (the tokenizer).
+        """
+        settings = self.settings
+        if not settings.sources:
+            raise ConfigError("datamodule.path: expected a data file, got nothing; next: datamodule.path=FILE")
+        if max_positions is not None and settings.max_length > max_positions:
+            raise ConfigError(
+                f"datamodule.max_length: expected at most {max_positions} (the model's positions), "
+                f"got {settings.max_length}"
+            )
+        StepPlan((), settings.batch_size, accumulate, world_size)  # its check, before the reading
+        self.report = DataReport()
+        train, held_out = self._read()
+        self._tokenize(tokenizer, train, held_out)
+        if not self.train_groups:
+            raise DataError(f"{_paths(settings)}: no list is left to train on ({_reasons(self.report)})")
+        lengths = [group.num_tokens for group in self.train_groups]
+        self._plan = StepPlan(lengths, settings.batch_size, accumulate, world_size, epochs, seed)
+        self._rank = rank
+        self.steps_per_epoch, self.total_steps = self._plan.steps_per_epoch, self._plan.total_steps
+        self._describe()
+        return self.report
+
+    def train_dataloader(self) -> DataLoader[PackedBatch]:
+        """This process's micro-batches of optimizer steps ``start_step`` to the last, all epochs in one pass."""
+        plan = self._ready()
+        return self._loader(
+            TrainBatches(self.train_groups, plan, self._rank, self.settings.row_tokens, self.start_step)
+        )
+
+    def val_dataloader(self) -> DataLoader[PackedBatch] | list[Any]:
+        """This process's share of the held-out groups; an empty list when nothing is held out."""
+        plan = self._ready()
+        if not self.val_groups:
+            return []
+        groups = self.settings.batch_size // (plan.accumulate * plan.world_size)
+        return self._loader(
+            HeldOutBatches(self.val_groups, groups, plan.world_size, self._rank, self.settings.row_tokens)
+        )
+
+    def baselines(self) -> dict[str, Any]:
+        """Held-out pair_accuracy of "length" (longer is better) and "random"; empty where no held-out pair is."""
+        if not any(count_pairs(group.scores) for group in self.val_groups):
+            return {}
+        return {name: interval.to_dict() for name, interval in baselines(self.val_groups).items()}
+
+    def _ready(self) -> StepPlan:
+        if self._plan is None:
+            raise RuntimeError("call prepare(tokenizer, ...) before asking for batches")
+        return self._plan
+
+    def _loader(self, dataset: TrainBatches | HeldOutBatches) -> DataLoader[PackedBatch]:
+        # batch_size=None: an item is a batch already.
+        return DataLoader(dataset, batch_size=None, shuffle=False, num_workers=self.settings.num_workers)
+
+    def _lists(self, loaded: Loaded) -> list[AnswerList]:
+        settings, dropped = self.settings, self.report.dropped
+        rank_by = loaded.source.rank_by
+        if rank_by is None:
+            found = (target_list(record, dropped, settings.targets == "all") for record in loaded.records)
+        else:
+            found = (
+                ranked_list(
+                    record,
+                    dropped,
+                    rank_by=rank_by,
+                    beta=settings.beta,
+                    min_gap=settings.min_gap,
+                    rank_original=settings.rank_original,
+                    original_best=loaded.original_best,
+                )
+                for record in loaded.records
+            )
+        return [item for item in found if item is not None]
+
+    def _read(self) -> tuple[list[AnswerList], list[AnswerList]]:
+        settings, report = self.settings, self.report
+        apart = [] if settings.val_path is None else [settings.validation()]
+        loaded = load_sources([*settings.sources, *apart], settings.bad_rows)
+        for part in loaded:
+            report.rows += part.rows
+            report.dropped.update(part.reasons)
+            report.notes += part.notes
+            report.sources.append(
+                {
+                    "path": part.source.path,
+                    "format": part.format,
+                    "rows": part.rows,
+                    "rank_by": part.source.rank_by,
+                    "sha256": part.sha256,
+                }
+            )
+        lists = [item for part in loaded[: len(settings.sources)] for item in self._lists(part)]
+        keys = [split_key(item.record) for item in lists]
+        if apart:
+            held_out = self._lists(loaded[-1])
+            parts = by_keys(keys, {split_key(item.record) for item in held_out})
+            if parts.held_out:
+                report.dropped["list that val_path holds too"] += len(parts.held_out)
+        else:
+            parts = split(keys, settings.held_out)
+            held_out = [lists[i] for i in parts.held_out]
+            if lists and not parts.train:
+                raise ConfigError(
+                    f"datamodule.held_out: expected less than the {len(lists)} lists there are, got {settings.held_out}"
+                )
+        return [lists[i] for i in parts.train], held_out
+
+    def _tokenize(self, tokenizer: Any, train: list[AnswerList], held_out: list[AnswerList]) -> None:
+        settings, report = self.settings, self.report
+        begin = time.perf_counter()
+        path = self._cache_path(tokenizer)
+        lists = [*train, *held_out]
+        ranked = any(source.rank_by is not None for source in settings.sources)
+        with locked(path):
+            encoder = Encoder(tokenizer, TokenCache(path))
+            template = template_named(settings.template, tokenizer)
+            groups, counts = tokenize(lists, encoder, template, settings.max_length, ranked=ranked)
+            encoder.cache.save()
+        report.cache_hit = counts.new_texts == 0
+        report.seconds = time.perf_counter() - begin
+        report.prompts_shortened, report.responses_cut = counts.shortened, counts.cut
+        report.dropped.update(counts.dropped)
+        border = len(train)
+        self.train_groups = [group for index, group in groups if index < border]
+        self.val_groups = [group for index, group in groups if index >= border]
+        self.train_records = [lists[index].record for index, _ in groups if index < border]
+        self.val_records = [lists[index].record for index, _ in groups if index >= border]
+
+    def _cache_path(self, tokenizer: Any) -> Path:
+        folder = default_folder() if self.settings.cache_dir is None else Path(self.settings.cache_dir).expanduser()
+        data = hashlib.sha256("".join(source["sha256"] for source in self.report.sources).encode()).hexdigest()
+        return folder / f"{data[:16]}-{tokenizer_hash(tokenizer)[:16]}.npz"
+
+    def _describe(self) -> None:
+        report, groups = self.report, [*self.train_groups, *self.val_groups]
+        report.train_lists, report.held_out_lists = len(self.train_groups), len(self.val_groups)
+        report.prompt_tokens = sum(len(group.prompt) for group in groups)
+        report.response_tokens = sum(group.num_tokens for group in groups) - report.prompt_tokens
+        report.responses = sum(len(group.responses) for group in groups)
+        sizes = [sum(s == s for s in group.scores) or sum(group.targets) for group in groups]
+        report.median_k = float(statistics.median(sizes))
+        ranked = [group for group in groups if any(s == s for s in group.scores)]
+        report.all_tied = sum(count_pairs(group.scores) == 0 for group in ranked)
+        report.pairs = sum(count_pairs(group.scores) for group in self.train_groups)
+        report.baselines = self.baselines()
+        report.sha256 = self.sha256 = _hash(self.train_groups, self.val_groups)
+
+
+def _hash(train: Sequence[Group], held_out: Sequence[Group]) -> str:
+    """A hash of everything in the data that the weights depend on: ids, scores, targets, order, what is held out."""
+    digest = hashlib.sha256()
+    for groups in (train, held_out):
+        digest.update(np.array([len(groups)]).tobytes())
+        for group in groups:
+            parts = (group.prompt, *group.responses)
+            digest.update(np.array([len(part) for part in parts], np.int64).tobytes())
+            digest.update(np.concatenate(parts).tobytes())
+            digest.update(np.array(group.scores, np.float64).tobytes() + bytes(group.targets))
+    return digest.hexdigest()
+
+
+def _paths(settings: Settings) -> str:
+    return ", ".join(source.path for source in settings.sources)
+
+
+def _reasons(report: DataReport) -> str:
+    return ", ".join(f"{reason}: {count}" for reason, count in sorted(report.dropped.items())) or "all are held out"

@@ -1,0 +1,96 @@
+"""Which groups make which micro-batch: a pure function of (seed, step, world size, accumulation), never of state."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+import numpy.typing as npt
+
+from tuna.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One process's part of one micro-step: indices of groups, and how many weight-0 groups fill it up."""
+
+    groups: tuple[int, ...]
+    fill: int
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """The order of all steps of a run.
+
+    Epoch e is the permutation of (seed, e), cut into chunks of ``batch_size`` groups, one an optimizer step; the last
+    chunk of an epoch may be short and is not dropped. Within a step, groups go by length over ``accumulate``
+    micro-steps (like lengths together) and are dealt to the processes back and forth, so that these carry about as many
+    tokens each.
+
+    >>> plan = StepPlan(lengths=(5, 1, 4, 2, 3), batch_size=4, accumulate=2, epochs=2, seed=0)
+    >>> plan.steps_per_epoch, plan.total_steps
+    (2, 4)
+    >>> sorted(g for m in range(2) for g in plan.share(0, m, 0).groups) == sorted(plan.step_groups(0))
+    True
+    """
+
+    lengths: Sequence[int]
+    batch_size: int
+    accumulate: int = 1
+    world_size: int = 1
+    epochs: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the batch size.
+
+        Raises: ConfigError when it cannot be shared out evenly.
+        """
+        if self.batch_size % (self.accumulate * self.world_size):
+            raise ConfigError(
+                f"datamodule.batch_size: expected a multiple of trainer.accumulate x trainer.devices x "
+                f"trainer.num_nodes = {self.accumulate} x {self.world_size} (all processes), got {self.batch_size}"
+            )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps an epoch, a short last one included."""
+        return ceil(len(self.lengths) / self.batch_size)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of all epochs."""
+        return self.steps_per_epoch * self.epochs
+
+    def step_groups(self, step: int) -> npt.NDArray[np.int64]:
+        """All groups of optimizer step ``step``, longest first."""
+        epoch, chunk = divmod(step, self.steps_per_epoch)
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.lengths))
+        chosen = order[chunk * self.batch_size : (chunk + 1) * self.batch_size]
+        return chosen[np.argsort([-self.lengths[i] for i in chosen], kind="stable")]
+
+    def share(self, step: int, micro: int, rank: int) -> Share:
+        """What process ``rank`` computes in micro-step ``micro`` (0..accumulate-1) of ``step``."""
+        return deal(self.step_groups(step).tolist(), self.accumulate, self.world_size)[micro][rank]
+
+
+def deal(groups: list[int], micro_steps: int, world_size: int) -> list[list[Share]]:
+    """Groups, longest first, to ``[micro_steps][world_size]`` shares of one equal number.
+
+    >>> [[s.groups for s in ranks] for ranks in deal([0, 1, 2, 3, 4, 5, 6, 7], 2, 2)]
+    [[(0, 3), (1, 2)], [(4, 7), (5, 6)]]
+    >>> deal([0, 1, 2], 1, 2)[0][0]
+    Share(groups=(0,), fill=1)
+    """
+    number = ceil(len(groups) / (micro_steps * world_size))
+    out = []
+    for micro in range(micro_steps):
+        block = groups[micro * number * world_size : (micro + 1) * number * world_size]
+        hands: list[list[int]] = [[] for _ in range(world_size)]
+        for turn in range(0, len(block), world_size):
+            cards = block[turn : turn + world_size]
+            back = turn // world_size % 2 == 1
+            for place, group in enumerate(cards):
+                hands[world_size - 1 - place if back else place].append(group)
+        out.append([Share(tuple(hand), number - len(hand)) for hand in hands])
+    return out

@@ -1,0 +1,58 @@
+"""Probabilistic ranking: lists ordered at load by the teacher's log-probabilities, Eq. 3."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from tuna.datamodules.base import RecordDataModule
+from tuna.datamodules.settings import Settings
+
+
+class ProbabilisticDataModule(RecordDataModule):
+    """Probabilistic ranking: lists ordered at load by the teacher's log-probabilities, Eq. 3.
+
+    Args:
+        path: a data file, folder or hub id; short for one source.
+        sources: several, each ``{path, rank_by, first, last, format, original}``; the rest is taken from here.
+        val_path: held-out lists of their own; else ``held_out`` lists (count or share), by a hash of the question.
+        format: an importer's name, or auto.
+        rank_by: score, or eq3 = logprob / num_tokens ** beta (Eq. 3).
+        beta: length exponent of Eq. 3; the paper's value is 1.3.
+        min_gap: scores closer than this are ties.
+        first: rows from the start of the file. last: rows from its end.
+        original: where a record lacks ``output``: error, best (its best candidate), none, or a FILE of Alpaca rows.
+        rank_original: none, or the original response as one more candidate, best or worst of its list.
+        bad_rows: error lists all malformed rows and stops; drop counts them.
+        batch_size: groups an optimizer step, over all processes and accumulation.
+        row_tokens: tokens a packed row holds at most (a longer group makes it longer).
+        max_length: tokens of prompt plus response at most.
+        template: auto (the chat template where there is one, else alpaca), alpaca, chat or none.
+        num_workers: processes that pack batches ahead; the batches do not depend on it.
+        cache_dir: where token ids are kept; $TUNA_CACHE, else ~/.cache/tuna/tokens.
+
+    Raises: ConfigError with one line for each value out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str | None = None,
+        sources: Sequence[dict[str, Any]] | None = None,
+        val_path: str | None = None,
+        format: str = "auto",
+        rank_by: Literal["score", "eq3"] = "eq3",
+        beta: float = 1.3,
+        min_gap: float = 0.0,
+        first: int | None = None,
+        last: int | None = None,
+        original: str = "error",
+        rank_original: Literal["none", "best", "worst"] = "none",
+        bad_rows: Literal["error", "drop"] = "error",
+        held_out: int | float = 0.02,
+        batch_size: int = 128,
+        row_tokens: int = 1024,
+        max_length: int = 512,
+        template: Literal["auto", "alpaca", "chat", "none"] = "auto",
+        num_workers: int = 0,
+        cache_dir: str | None = None,
+    ) -> None:
+        super().__init__(Settings.of(locals()))

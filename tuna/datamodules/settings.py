@@ -1,0 +1,142 @@
+"""The constructor arguments that the datamodules share, checked once. No defaults here: the constructors hold them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from typing import Any
+
+from tuna.data.importers import check_format
+from tuna.data.load import Source
+from tuna.data.templates import TEMPLATES
+from tuna.errors import ConfigError
+
+RULES = ("score", "eq3")
+SourceDict = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """See the datamodules for what each key means. rank_by None: nothing is ranked."""
+
+    path: str | None
+    sources: tuple[Source, ...]
+    val_path: str | None
+    format: str
+    rank_by: str | None
+    beta: float
+    min_gap: float
+    original: str
+    rank_original: str
+    targets: str
+    bad_rows: str
+    first: int | None
+    last: int | None
+    held_out: float
+    batch_size: int
+    row_tokens: int
+    max_length: int
+    template: str
+    num_workers: int
+    cache_dir: str | None
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> "Settings":
+        """Check a constructor's ``locals()``.
+
+        Raises: ConfigError with one line a fault.
+        """
+        names = [f.name for f in fields(cls)]
+        values: dict[str, Any] = {"rank_by": None, "beta": 1.0, "min_gap": 0.0, "rank_original": "none", "targets": ""}
+        values |= {name: arguments[name] for name in names if name in arguments}
+        faults = _faults(values)
+        try:
+            check_format(values["format"])
+        except ConfigError as error:
+            faults.append(str(error))
+        given = values.pop("sources")
+        sources: list[Source] = []
+        if given is not None:
+            for n, source in enumerate(given):
+                sources += _source(source, f"sources[{n}]", values, faults)
+            if values["path"] is not None or values["first"] is not None or values["last"] is not None:
+                faults.append("sources: expected no path, first or last beside it, got both; put them into the sources")
+        elif values["path"] is not None:
+            keys = ("path", "rank_by", "first", "last", "format", "original")
+            sources = [Source(**{key: values[key] for key in keys})]
+        if faults:
+            raise ConfigError("\n".join(faults))
+        return cls(**values, sources=tuple(sources))
+
+    def validation(self) -> Source:
+        """The source behind ``val_path``: the same rules, no range."""
+        return Source(self.val_path or "", self.rank_by, None, None, self.format, self.original)
+
+
+def _source(given: Any, key: str, values: Mapping[str, Any], faults: list[str]) -> list[Source]:
+    known = [f.name for f in fields(Source)]
+    if not isinstance(given, Mapping) or not isinstance(given.get("path"), str):
+        faults.append(f"{key}: expected an object with {', '.join(known)} (path is a must), got {given!r}")
+        return []
+    for name in given:
+        if name not in known:
+            near = get_close_matches(str(name), known, n=1)
+            faults.append(
+                f"{key}.{name}: expected one of {', '.join(known)}" + (f"; nearest: {near[0]}" if near else "")
+            )
+    source = {name: values[name] for name in ("rank_by", "format", "original")}
+    # A source of a datamodule that ranks nothing has no rule, whatever it says.
+    source |= {
+        k: v for k, v in given.items() if k in known and v is not None and not (k == "rank_by" and _unranked(values))
+    }
+    faults += _range_faults(source, key + ".")
+    if source["rank_by"] not in (None, *RULES):
+        faults.append(f"{key}.rank_by: expected one of {', '.join(RULES)}, got {source['rank_by']!r}")
+    try:
+        check_format(source["format"], f"{key}.format")
+    except ConfigError as error:
+        faults.append(str(error))
+    return [Source(**source)]
+
+
+def _unranked(values: Mapping[str, Any]) -> bool:
+    return values["rank_by"] is None
+
+
+def _faults(values: Mapping[str, Any]) -> list[str]:
+    faults = _range_faults(values, "")
+    choices = {
+        "rank_by": (None, *RULES),
+        "rank_original": ("none", "best", "worst"),
+        "targets": ("", "original", "all"),
+        "bad_rows": ("error", "drop"),
+        "template": TEMPLATES,
+    }
+    for key, allowed in choices.items():
+        if values[key] not in allowed:
+            faults.append(f"{key}: expected one of {', '.join(str(a) for a in allowed if a)}, got {values[key]!r}")
+    for key, low in {"batch_size": 1, "row_tokens": 8, "max_length": 8, "num_workers": 0}.items():
+        value = values[key]
+        if isinstance(value, bool) or not isinstance(value, int) or value < low:
+            faults.append(f"{key}: expected a whole number of {low} or more, got {value!r}")
+    for key in ("beta", "min_gap"):
+        if not _is_number(values[key]) or values[key] < 0:
+            faults.append(f"{key}: expected a number of 0 or more, got {values[key]!r}")
+    held = values["held_out"]
+    if not _is_number(held) or held < 0 or (held > 1 and held % 1):
+        faults.append(f"held_out: expected a count (0, 1, 2, ...) or a share between 0 and 1, got {held!r}")
+    if not isinstance(values["original"], str) or not values["original"]:
+        faults.append(f"original: expected error, best, none or a file, got {values['original']!r}")
+    return faults
+
+
+def _range_faults(values: Mapping[str, Any], prefix: str) -> list[str]:
+    faults = []
+    for key in ("first", "last"):
+        value = values.get(key)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            faults.append(f"{prefix}{key}: expected a whole number of 1 or more, got {value!r}")
+    return faults
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
