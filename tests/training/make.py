@@ -1,8 +1,9 @@
-"""A random two-layer Llama with a word-level tokenizer, random ranked lists, and the overrides that train it in a second."""
+"""A random two-layer Llama with a word-level tokenizer, random ranked lists, and a command that trains it at once."""
 
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -12,7 +13,7 @@ from tests.models.conftest import write_tokenizer
 
 def write_model(folder: Path, **overrides: object) -> Path:
     torch.manual_seed(0)
-    settings = {
+    settings: dict[str, Any] = {
         "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
         "num_key_value_heads": 2, "max_position_embeddings": 128, "initializer_range": 0.2, "pad_token_id": 0,
         "bos_token_id": 1, "eos_token_id": 2,

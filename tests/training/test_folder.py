@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from tuna.errors import RunError
-from tuna.training import folder
 from tuna.training.folder import RunFolder, check_space, choose, write_json
 
 CONFIG: dict[str, Any] = {"name": None, "seed": 0, "module": {"lr": 1e-4}, "trainer": {"checkpoint_every": 5}}
@@ -20,9 +19,7 @@ def make_run(runs: Path, name: str, status: str = "running", started: str = "202
     path = runs / name
     path.mkdir(parents=True)
     parents = {"data_sha256": "d", "model_fingerprint": "m"}
-    write_json(
-        path / "run.json", {"status": status, "started": started, "config": CONFIG | config, "parents": parents}
-    )
+    write_json(path / "run.json", {"status": status, "started": started, "config": CONFIG | config, "parents": parents})
     return path
 
 
@@ -93,7 +90,10 @@ def test_resume_of_a_finished_or_missing_run(tmp_path: Path) -> None:
 
 
 def test_two_processes_cannot_work_on_one_run(tmp_path: Path) -> None:
-    code = f"from tuna.training.folder import RunFolder; from pathlib import Path\nwith RunFolder(Path({str(tmp_path)!r}), 'x').locked(patience=0): pass"
+    code = (
+        f"from pathlib import Path\nfrom tuna.training.folder import RunFolder\n"
+        f"with RunFolder(Path({str(tmp_path)!r}), 'x').locked(patience=0): pass"
+    )
     with RunFolder(tmp_path, "x").locked():
         other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert other.returncode != 0 and "another process is working on this run" in other.stderr
@@ -103,7 +103,7 @@ def test_two_processes_cannot_work_on_one_run(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_said_up_front(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(folder.shutil, "disk_usage", lambda path: usage(10**9, 10**9, 10**8))
+    monkeypatch.setattr("tuna.training.folder.shutil.disk_usage", lambda path: usage(10**9, 10**9, 10**8))
     with pytest.raises(RunError, match=r"needs about 2\.81 GB for 2 checkpoints and the model, 0\.10 GB are free"):
         check_space(tmp_path / "run", parameters=70_000_000, trainable=70_000_000, keep=2)
 

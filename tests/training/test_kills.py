@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,10 @@ def test_three_kills_end_with_the_same_bits(llama: Path, lists: Path, tmp_path: 
     assert steps_run(cut) - 12 <= every * killed
 
 
+def _is_past(moment: float) -> bool:
+    return time.monotonic() >= moment
+
+
 @pytest.mark.campaign
 def test_campaign_of_twenty_kills(llama: Path, lists: Path, tmp_path: Path) -> None:
     """Kills at random moments of a run; writes docs/campaigns/train_kills.md. Run by ``make campaign``."""
@@ -56,10 +61,12 @@ def test_campaign_of_twenty_kills(llama: Path, lists: Path, tmp_path: Path) -> N
     total, rows, done = 600, [], 0
     for number in range(1, kills + 1):
         before, moment = steps_run(cut), time.monotonic() + rng.uniform(0.15, 0.75) * duration
-        killed = kill_when(args, lambda moment=moment: time.monotonic() >= moment)
+        killed = kill_when(args, partial(_is_past, moment))
         checkpoints = [int(path.name[5:]) for path in (cut / "checkpoints").glob("step-*[0-9]")]
         reached = before and steps_run(cut) - before
-        rows.append(f"| {number} | {'yes' if killed else 'finished first'} | {reached} | {max(checkpoints, default=0)} |")
+        rows.append(
+            f"| {number} | {'yes' if killed else 'finished first'} | {reached} | {max(checkpoints, default=0)} |"
+        )
         done += killed
         if not killed:
             break
@@ -70,7 +77,8 @@ def test_campaign_of_twenty_kills(llama: Path, lists: Path, tmp_path: Path) -> N
     table = "\n".join(rows)
     (ROOT / "docs" / "campaigns").mkdir(exist_ok=True)
     (ROOT / "docs" / "campaigns" / "train_kills.md").write_text(
-        f"# train.py: {done} kills at random moments\n\n`make campaign`, commit {commit}, {datetime.now(UTC):%Y-%m-%d}. "
+        f"# train.py: {done} kills at random moments\n\n"
+        f"`make campaign`, commit {commit}, {datetime.now(UTC):%Y-%m-%d}.\n\n"
         f"A run of {total} steps, checkpoint_every={every}, killed by SIGKILL and resumed with resume=auto.\n\n"
         f"- final weights equal an uninterrupted run's, bit for bit: {equal}\n"
         f"- steps redone: {redone} over {done} kills, at most {every} allowed a kill\n\n"

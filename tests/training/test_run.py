@@ -62,7 +62,7 @@ def test_a_run_leaves_what_it_promises(whole: Path, llama: Path) -> None:
 
 
 def test_the_model_folder_loads_and_answers(whole: Path, llama: Path) -> None:
-    model = AutoModelForCausalLM.from_pretrained(whole / "model")
+    model: Any = AutoModelForCausalLM.from_pretrained(whole / "model")
     tokenizer = AutoTokenizer.from_pretrained(whole / "model")
     answer = model.generate(**tokenizer("w5 w6", return_tensors="pt", return_token_type_ids=False), max_new_tokens=3)
     assert answer.shape[1] > 2
@@ -157,7 +157,9 @@ def test_every_stage_trains(stage: str, llama: Path, lists: Path, tmp_path: Path
 
 
 def test_mixed_sources(llama: Path, lists: Path, tmp_path: Path) -> None:
-    args = [a for a in overrides(llama, lists, tmp_path, name="mix", stage="mix_tuna_52k") if "datamodule.path" not in a]
+    args = [
+        a for a in overrides(llama, lists, tmp_path, name="mix", stage="mix_tuna_52k") if "datamodule.path" not in a
+    ]
     args += [f"data.contextual={lists}", f"data.probabilistic={lists}", "data.probabilistic_last=20"]
     args += ["data.contextual_first=null", "trainer.max_steps=2"]
     run(compose(args))
@@ -173,8 +175,9 @@ def test_losses_by_name(loss: str, llama: Path, lists: Path, tmp_path: Path) -> 
 
 def test_small_steps_are_not_lost(llama: Path, lists: Path, tmp_path: Path) -> None:
     """At lr 1e-6 at least 99% of the weights move: trained weights are float32, whatever the file holds."""
-    from tests.training.make import write_model
     from transformers import LlamaForCausalLM
+
+    from tests.training.make import write_model
 
     model = write_model(tmp_path / "bf16")
     LlamaForCausalLM.from_pretrained(model, dtype=torch.bfloat16).save_pretrained(model)
@@ -252,6 +255,6 @@ def test_a_disk_that_fills_up_leaves_a_run_to_resume(
 
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoints, "save", full)
-        with pytest.raises(RunError, match="No space left on device; free some space, then go on .* resume="):
+        with pytest.raises(RunError, match=r"No space left on device; free some space, then go on .* resume="):
             train(llama, lists, tmp_path, name="full")
     assert train(llama, lists, tmp_path, resume="auto")[1]["val/loss"] > 0

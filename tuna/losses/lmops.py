@@ -8,10 +8,10 @@ from tuna.losses.lists import Lists, as_lists
 
 
 class LMOps:
-    """L = sum over distances d of mean over pairs at distance d of max(0, v_k - v_j + m * d), plus lambda * cross-entropy.
+    """L = sum over d of (mean over pairs at distance d of max(0, v_k - v_j + m * d)) + lambda * cross-entropy.
 
-    What differs from the paper's Eq. 5 (loss=tuna): at each rank distance the mean over the pairs is taken, not the sum;
-    ties take distinct ranks (stable sort, first come first); and the cross-entropy runs over the tokens of every
+    What differs from the paper's Eq. 5 (loss=tuna): at each rank distance d the mean over the pairs is taken, not the
+    sum; ties take distinct ranks (stable sort, first come first); and the cross-entropy runs over the tokens of every
     candidate, the worst included, divided by their global number. Rank the original response too with
     ``datamodule.rank_original=best`` or ``worst``.
 

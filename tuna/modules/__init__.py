@@ -1,0 +1,1 @@
+"""LightningModules: a scorer, a loss, an optimizer."""

@@ -1,4 +1,4 @@
-"""What SFT and ranking share: a scorer, a loss, an optimizer and its schedule. Nothing else lives in a LightningModule."""
+"""What SFT and ranking share: a scorer, a loss, an optimizer and its schedule. Nothing else lives there."""
 
 import math
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from tuna.data.batch import PackedBatch
@@ -59,7 +60,7 @@ class ScoringModule(pl.LightningModule):
         self.grad_norm = float("nan")
 
     def connect(self, *, loss: Loss, build_scorer: Callable[[Any], nn.Module], plan: Plan) -> None:
-        """Give the module what its config does not hold. ``build_scorer(mesh)`` loads, and shards where mesh is not None."""
+        """Give the module what its config does not hold. ``build_scorer(mesh)`` loads, and shards over a mesh."""
         self.loss, self._build_scorer, self.plan = loss, build_scorer, plan
 
     def configure_model(self) -> None:
@@ -114,7 +115,7 @@ class ScoringModule(pl.LightningModule):
         """What the logged parts stand for in the logged loss."""
         return {"ce": float(getattr(self.loss, "lambda_", 1.0)), "rank": 1.0}
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW over everything trainable, with warm-up and decay counted in optimizer steps of the whole run."""
         assert self.scorer is not None
         parameters = [parameter for parameter in self.scorer.parameters() if parameter.requires_grad]

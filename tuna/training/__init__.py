@@ -1,0 +1,1 @@
+"""One training run: folder, checkpoints, processes, loggers, summary."""

@@ -29,7 +29,7 @@ def build(node: DictConfig) -> Any:
         cls = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"_target_: expected an importable class, got {target!r} ({error})") from error
-    named = {f"{key}_" if keyword.iskeyword(str(key)) else str(key): value for key, value in arguments.items()}
+    named = {key + "_" * keyword.iskeyword(key): value for key, value in ((str(k), v) for k, v in arguments.items())}
     known = inspect.signature(cls).parameters
     unknown = [key for key in named if key not in known]
     if unknown:

@@ -1,8 +1,8 @@
 """Checkpoints that a SIGKILL cannot spoil, and the way back into a run. One format, sharded or not: torch's DCP.
 
 A checkpoint is written as ``step-N.tmp`` and renamed to ``step-N`` when every process has written its part. Resuming
-takes the newest complete one; data order, dropout and learning rate follow from the step alone, so nothing else is saved
-but weights, optimizer state and what early stopping has counted.
+takes the newest complete one; data order, dropout and learning rate follow from the step alone, so nothing is saved but
+weights, optimizer state and what early stopping has counted.
 """
 
 import re
@@ -12,7 +12,6 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-import torch.distributed.checkpoint as dcp
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -21,6 +20,8 @@ from torch.distributed.checkpoint.state_dict import (
     set_model_state_dict,
     set_optimizer_state_dict,
 )
+from torch.distributed.checkpoint.state_dict_loader import load as load_sharded
+from torch.distributed.checkpoint.state_dict_saver import save as save_sharded
 
 from tuna.modules.scoring import ScoringModule
 from tuna.training import distributed
@@ -77,7 +78,7 @@ class Checkpoints(Callback):
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
         distributed.barrier()
-        dcp.save(state, checkpoint_id=temporary, no_dist=distributed.world_size() == 1)
+        save_sharded(state, checkpoint_id=temporary, no_dist=distributed.world_size() == 1)
         distributed.barrier()
         if distributed.rank() == 0:
             write_json(temporary / "state.json", {"step": step, "early_stopping": _early_stopping(trainer)})
@@ -99,7 +100,7 @@ class Checkpoints(Callback):
         assert isinstance(pl_module, ScoringModule) and pl_module.scorer is not None
         path = self.folder / f"step-{self.start_step}"
         state = self._state(trainer, pl_module)
-        dcp.load(state, checkpoint_id=path, no_dist=distributed.world_size() == 1)
+        load_sharded(state, checkpoint_id=path, no_dist=distributed.world_size() == 1)
         options = StateDictOptions(ignore_frozen_params=True, flatten_optimizer_state_dict=True, strict=False)
         set_model_state_dict(pl_module.scorer, state["model"], options=options)
         set_optimizer_state_dict(pl_module.scorer, trainer.optimizers[0], state["optimizer"], options=_OPTIONS)
@@ -112,7 +113,7 @@ class Checkpoints(Callback):
 def load_weights(scorer: torch.nn.Module, path: Path) -> None:
     """Load only the weights of the checkpoint at ``path``."""
     state = {"model": get_model_state_dict(scorer, options=_OPTIONS)}
-    dcp.load(state, checkpoint_id=path, no_dist=distributed.world_size() == 1)
+    load_sharded(state, checkpoint_id=path, no_dist=distributed.world_size() == 1)
     options = StateDictOptions(ignore_frozen_params=True, strict=False)
     set_model_state_dict(scorer, state["model"], options=options)
 

@@ -1,4 +1,4 @@
-"""Several processes: who am I, one decision for all, and starting them. Processes start only through torchrun or SLURM."""
+"""Several processes: who am I, one decision for all, and starting them, only through torchrun or SLURM."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ def join(on_gpu: bool, timeout_minutes: float) -> None:
     if not launched() or dist.is_initialized():
         return
     if "RANK" not in os.environ:  # srun: take over what Lightning reads from SLURM
-        from lightning.fabric.plugins.environments import SLURMEnvironment
+        from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
         slurm = SLURMEnvironment()
         os.environ["RANK"], os.environ["WORLD_SIZE"] = str(slurm.global_rank()), str(slurm.world_size())

@@ -40,9 +40,7 @@ def fit(cfg: DictConfig, parts: Any, target: RunFolder, start_step: int, loggers
             total_steps=plan.total_steps,
         )
     )
-    trainer = training.lightning(
-        folder=str(target.path), steps=plan.total_steps, loggers=loggers, callbacks=callbacks
-    )
+    trainer = training.lightning(folder=str(target.path), steps=plan.total_steps, loggers=loggers, callbacks=callbacks)
     before = distributed.agree(target.read().get("before") if distributed.rank() == 0 else None)
     if before is None and data.val_groups:
         before = held_out(trainer, module, data, loggers, 0)

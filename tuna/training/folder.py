@@ -102,7 +102,14 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def choose(
-    *, runs_dir: Path, name: str | None, stage: str, resume: str | None, config: Mapping[str, Any], data: str, model: str
+    *,
+    runs_dir: Path,
+    name: str | None,
+    stage: str,
+    resume: str | None,
+    config: Mapping[str, Any],
+    data: str,
+    model: str,
 ) -> RunFolder:
     """The folder of this run: a new one, or the one that it resumes.
 
@@ -114,7 +121,9 @@ def choose(
     """
     if resume == "auto":
         for path in _unfinished(runs_dir):
-            if not differences(read_json(path / "run.json"), config, data, model) and (not name or path == runs_dir / name):
+            if not differences(read_json(path / "run.json"), config, data, model) and (
+                not name or path == runs_dir / name
+            ):
                 return RunFolder(path, str(path.relative_to(runs_dir)), resumed=True)
     elif resume:
         return _resumed(Path(resume), runs_dir, config, data, model)
@@ -192,8 +201,8 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def check_space(folder: Path, *, parameters: int, trainable: int, keep: int) -> None:
     """Refuse a run whose checkpoints and model will not fit, before it has trained for hours.
 
-    A checkpoint holds the trained weights and two moments in float32, 12 bytes a parameter; ``keep`` of them stand while
-    the next is written; the model is at most 4 bytes a parameter, and is written beside its temporary copy.
+    A checkpoint holds the trained weights and two moments in float32, 12 bytes a parameter; ``keep`` of them stand
+    while the next is written; the model is at most 4 bytes a parameter.
 
     Raises:
         RunError: the folder cannot be written to, or too little is free.

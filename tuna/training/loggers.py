@@ -18,8 +18,8 @@ from tuna.training import distributed
 class Loggers:
     """The loggers of a run.
 
-    mode: "auto" is online where W&B is logged in (WANDB_API_KEY or a netrc entry) and offline elsewhere, so that nothing
-    ever waits for an answer; "online", "offline" and "disabled" are W&B's own. WANDB_MODE in the environment wins.
+    mode: "auto" is online where W&B is logged in (WANDB_API_KEY or a netrc entry) and offline elsewhere, so that
+    nothing ever waits for an answer; "online", "offline" and "disabled" are W&B's own. WANDB_MODE in the environment wins.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Loggers:
     def start(
         self, folder: Path, *, name: str, stage: str, start_step: int, config: dict[str, Any] | None = None
     ) -> list[Logger]:
-        """Open them for the run in ``folder``; rows of steps after ``start_step``, which will be redone, are taken back."""
+        """Open them for the run in ``folder``; rows of steps after ``start_step`` are taken back: they come again."""
         loggers: list[Logger] = []
         if self.csv:
             loggers.append(MetricsFile(folder / "metrics.csv", start_step))
@@ -130,7 +130,7 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Append one row and flush it; metrics of a step that was logged last join its row's step in a row of their own."""
+        """Append one row, and flush it."""
         row = {"step": str(step or 0)} | {k: repr(float(v)) for k, v in metrics.items() if k != "epoch"}
         if len(row) == 1:
             return

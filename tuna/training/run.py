@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig, OmegaConf
 
 from tuna.errors import ConfigError, RunError, TunaError
-from tuna.training import distributed, folder as folders, summary
+from tuna.training import distributed, summary
+from tuna.training import folder as folders
 from tuna.training.build import build_all
 from tuna.training.folder import RunFolder
 
@@ -61,7 +62,8 @@ def run(cfg: DictConfig) -> dict[str, float]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise RunError(
-                f"{target.path}: {error.strerror}; free some space, then go on with the same command and resume={target.path}"
+                f"{target.path}: {error.strerror}; free some space, "
+                f"then go on with the same command and resume={target.path}"
             ) from error
         raise
 
@@ -111,7 +113,9 @@ def _check_processes(training: Any) -> None:
     if distributed.launched():
         started = int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS", "1"))
         if started > 1 and training.strategy != "fsdp":
-            raise ConfigError(f"trainer: {started} processes were started, but trainer.strategy is single; use trainer=fsdp")
+            raise ConfigError(
+                f"trainer: {started} processes were started, but trainer.strategy is single; use trainer=fsdp"
+            )
         if started != training.world_size:
             raise ConfigError(
                 f"trainer.devices x trainer.num_nodes = {training.world_size}, but {started} processes were started"
@@ -153,9 +157,7 @@ def _choose(cfg: DictConfig, parts: Parts) -> RunFolder:
     )
     count = parts.num_parameters
     trainable = count if parts.model.lora is None else max(1, count // 20)
-    folders.check_space(
-        target.path, parameters=count, trainable=trainable, keep=parts.training.keep_checkpoints
-    )
+    folders.check_space(target.path, parameters=count, trainable=trainable, keep=parts.training.keep_checkpoints)
     return target
 
 

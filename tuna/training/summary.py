@@ -54,16 +54,16 @@ def first_lines(cfg: DictConfig, parts: Any, target: RunFolder, start_step: int)
     training, data = parts.training, parts.data
     scale = "tiny (values for the embedded models)" if is_tiny(cfg) else "the paper's values"
     processes = f"{training.world_size} processes, " if training.world_size > 1 else ""
-    lines = [
+    return [
         f"stage   {cfg.stage.name}: {cfg.stage.summary}",
         f"scale   {scale}",
-        f"model   {parts.resolved.source}  ({parts.num_parameters / 1e6:.1f}M parameters); the stage starts from {cfg.stage.start}",
+        f"model   {parts.resolved.source} ({parts.num_parameters / 1e6:.1f}M parameters)",
+        f"        stage {cfg.stage.name} starts from {cfg.stage.start}",
         *[f"        {line}" if n else f"data    {line}" for n, line in enumerate(data.report.lines())],
         f"train   lr {parts.module.lr:g}, {data.settings.batch_size} groups a step, {parts.total_steps} steps, "
         f"{processes}{training.precision} on {'gpu' if training.on_gpu else 'cpu'}, seed {cfg.seed}",
         f"run     {target.path}" + (f"  (resumed at step {start_step})" if target.resumed else ""),
     ]
-    return lines
 
 
 def wants_tasks(cfg: DictConfig, parts: Any) -> bool:
@@ -72,7 +72,7 @@ def wants_tasks(cfg: DictConfig, parts: Any) -> bool:
 
 
 def measure_tasks(parts: Any, target: RunFolder) -> tuple[Any, Any]:
-    """Greedy accuracy on the held-out embedded tasks: the starting model, then the exported one, loaded from its folder."""
+    """Greedy accuracy on the held-out embedded tasks: the starting model's, then the exported folder's."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from tuna.benchmarks.elementary import evaluate, held_out_records
@@ -110,7 +110,7 @@ def last_lines(cfg: DictConfig, parts: Any, target: RunFolder, outcome: Outcome,
 
 def _row(words: str, before: float | None, after: float, form: str) -> str:
     was = form.format(before) if before is not None else "-"
-    change = "{:+.3f}".format(after - before) if before is not None else "-"
+    change = f"{after - before:+.3f}" if before is not None else "-"
     return f"{words:28}{was:>10}{form.format(after):>10}{change:>10}"
 
 
@@ -118,7 +118,9 @@ def _baselines(outcome: Outcome) -> list[str]:
     lines = []
     for name, value in outcome.baselines.items():
         lines.append(f"{'  ' + name + ' alone':28}{value['mean']:>10.3f}{value['mean']:>10.3f}")
-    intervals = [figures.get("pair_accuracy_interval") if figures else None for figures in (outcome.before, outcome.after)]
+    intervals = [
+        figures.get("pair_accuracy_interval") if figures else None for figures in (outcome.before, outcome.after)
+    ]
     if all(intervals):
         shown = "".join(f"{f'{low:.2f}-{high:.2f}':>10}" for low, high in intervals)  # type: ignore[misc]
         lines.append(f"{'  95% interval':28}{shown}")
@@ -137,7 +139,9 @@ def draw(target: RunFolder) -> Path | None:
 
     with source.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    panels = [names for names in (("loss", "loss_rank", "loss_ce"), ("pair_accuracy",)) if _points(rows, f"train/{names[0]}")]
+    panels = [
+        names for names in (("loss", "loss_rank", "loss_ce"), ("pair_accuracy",)) if _points(rows, f"train/{names[0]}")
+    ]
     if not panels:
         return None
     figure, axes = plt.subplots(1, len(panels), figsize=(5.5 * len(panels), 3.8), squeeze=False, layout="constrained")
@@ -182,7 +186,8 @@ A model tuned with Tuna (stage `{cfg.stage.name}`: {cfg.stage.summary}), after t
 - starting model: `{Path(parts.resolved.source).name}`, fingerprint `{parts.resolved.fingerprint}`
 - data: {report["train_lists"]} lists to train on, {report["held_out_lists"]} held out, sha256 `{parts.data.sha256}`
 - prompt template: `{parts.template}`
-- {parts.total_steps} optimizer steps of {parts.data.settings.batch_size} groups, peak learning rate {parts.module.lr:g}, seed {cfg.seed}
+- {parts.total_steps} optimizer steps of {parts.data.settings.batch_size} groups
+- peak learning rate {parts.module.lr:g}, seed {cfg.seed}
 
 ## Metrics
 

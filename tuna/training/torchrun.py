@@ -1,4 +1,4 @@
-"""torchrun without its traceback: the worker's own message has said what is wrong. Called as torch.distributed.run is."""
+"""torchrun without its traceback: the worker's own message says what is wrong. Called as torch.distributed.run is."""
 
 import logging
 import sys

@@ -15,8 +15,9 @@ class Training:
     strategy: "single" is one process, "fsdp" is PyTorch's fully_shard (FSDP2) over devices x num_nodes processes.
     precision: the compute type; trained weights and optimizer state are float32 always. accumulate: micro-batches an
     optimizer step on each process. clip_norm: largest gradient norm, null for none. checkpoint_every, validate_every,
-    log_every: in optimizer steps; validate_every null is before and after only. early_stop_patience: validations without
-    a better val/loss after which training ends, null for never. timeout_minutes: how long processes wait for each other.
+    log_every: in optimizer steps; validate_every null is before and after only. early_stop_patience: validations
+    without a better val/loss after which training ends, null for never. timeout_minutes: for which processes wait for
+    each other.
 
     Raises:
         ConfigError: a value is out of its range; all of them in one message.
@@ -133,7 +134,9 @@ class Training:
             devices=self.local_devices,
             num_nodes=self.num_nodes,
             strategy=strategy,
-            precision="32-true" if sharded else self.precision,  # sharded: MixedPrecisionPolicy, see tuna.models.sharding
+            precision="32-true"
+            if sharded
+            else self.precision,  # sharded: MixedPrecisionPolicy, see tuna.models.sharding
             max_epochs=1,
             max_steps=steps,
             accumulate_grad_batches=self.accumulate,
