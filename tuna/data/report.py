@@ -33,7 +33,7 @@ class DataReport:
         out = []
         for source in self.sources:
             by = f", rank_by {source['rank_by']}" if source.get("rank_by") else ""
-            out.append(f"data: {source['path']} ({source['format']}{by}, {source['rows']} rows)")
+            out.append(f"{source['path']} ({source['format']}{by}, {source['rows']} rows)")
         out.append(f"lists: {self.train_lists} to train on, {self.held_out_lists} held out, median K {self.median_k:g}")
         if self.pairs or self.all_tied:
             out.append(f"pairs: {self.pairs}; all-tied lists: {self.all_tied} (cross-entropy only)")

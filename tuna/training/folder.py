@@ -1,6 +1,7 @@
 """The run folder: its name, run.json, the lock that keeps two processes out of one run, and which run to resume."""
 
 import fcntl
+import hashlib
 import json
 import os
 import platform
@@ -46,6 +47,11 @@ class RunFolder:
     def read(self) -> dict[str, Any]:
         """run.json, empty where there is none."""
         return read_json(self.path / "run.json")
+
+    def run_id(self) -> str:
+        """A name for dashboards that no other run has, wherever runs of the same name lie."""
+        began = hashlib.sha256(f"{self.path.resolve()} {self.read().get('started')}".encode()).hexdigest()
+        return f"{self.name.replace('/', '-')}-{began[:8]}"
 
     def update(self, **changes: Any) -> None:
         """Change keys of run.json, atomically."""

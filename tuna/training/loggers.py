@@ -19,7 +19,7 @@ class Loggers:
     """The loggers of a run.
 
     mode: "auto" is online where W&B is logged in (WANDB_API_KEY or a netrc entry) and offline elsewhere, so that
-    nothing ever waits for an answer; "online", "offline" and "disabled" are W&B's own. WANDB_MODE in the environment wins.
+    nothing ever waits for an answer; "online", "offline" and "disabled" are W&B's own. WANDB_MODE wins over it.
     """
 
     def __init__(
@@ -37,14 +37,24 @@ class Loggers:
         self.project, self.entity, self.group, self.tags, self.mode = project, entity, group, list(tags), mode
 
     def start(
-        self, folder: Path, *, name: str, stage: str, start_step: int, config: dict[str, Any] | None = None
+        self,
+        folder: Path,
+        *,
+        name: str,
+        stage: str,
+        start_step: int,
+        run_id: str | None = None,
+        config: dict[str, Any] | None = None,
     ) -> list[Logger]:
-        """Open them for the run in ``folder``; rows of steps after ``start_step`` are taken back: they come again."""
+        """Open them for the run in ``folder``; rows of steps after ``start_step`` are taken back: they come again.
+
+        run_id: W&B's, which a resumed run goes on with. config: shown by W&B.
+        """
         loggers: list[Logger] = []
         if self.csv:
             loggers.append(MetricsFile(folder / "metrics.csv", start_step))
         if self.wandb and wandb_mode(self.mode) != "disabled":
-            loggers.append(self._wandb(folder, name, stage, config or {}))
+            loggers.append(self._wandb(folder, name, stage, run_id, config or {}))
         return loggers
 
     def finish(self, loggers: Sequence[Logger], status: str) -> None:
@@ -58,17 +68,19 @@ class Loggers:
                     wandb.run.summary["status"] = status
                     wandb.finish(exit_code=0 if status == "finished" else 1)
 
-    def _wandb(self, folder: Path, name: str, stage: str, config: dict[str, Any]) -> Logger:
+    def _wandb(self, folder: Path, name: str, stage: str, run_id: str | None, config: dict[str, Any]) -> Logger:
         import wandb
         from lightning.pytorch.loggers import WandbLogger
 
         mode = wandb_mode(self.mode)
+        if mode == "offline":
+            wandb.setup(wandb.Settings(silent=True))
         # x_disable_meta: W&B would store the command line. console=off: our own log.txt holds the output.
         settings = wandb.Settings(x_disable_meta=True, console="off", silent=mode == "offline")
         return WandbLogger(
             name=name,
             save_dir=str(folder),
-            id=name.replace("/", "-"),
+            id=run_id,
             project=self.project,
             entity=self.entity,
             group=self.group,

@@ -25,10 +25,11 @@ def clock(seconds: float) -> str:
 
 
 class Progress(Callback):
-    """Logs train/..., perf/... every ``every`` optimizer steps and at the last, and prints the line of it."""
+    """Logs train/..., perf/... every ``every`` optimizer steps (ten times at least) and at the last, and prints it."""
 
     def __init__(self, *, every: int, start_step: int, total_steps: int) -> None:
-        self.every, self.start_step, self.total_steps = every, start_step, total_steps
+        self.every = max(1, min(every, total_steps // 10))  # a short run shows ten points all the same
+        self.start_step, self.total_steps = start_step, total_steps
         self.last: dict[str, float] = {}
         self.validated = -1  # the last step whose held-out figures were logged
 

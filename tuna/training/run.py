@@ -192,7 +192,12 @@ def _train(cfg: DictConfig, parts: Parts, target: RunFolder) -> dict[str, float]
     loggers: list[Any] = []
     try:
         loggers = parts.loggers.start(
-            target.path, name=target.name, stage=str(cfg.stage.name), start_step=start_step, config=parts.config
+            target.path,
+            name=target.name,
+            stage=str(cfg.stage.name),
+            start_step=start_step,
+            run_id=target.run_id(),
+            config=parts.config,
         )
         metrics = fit.fit(cfg, parts, target, start_step, loggers)
         status = "finished"

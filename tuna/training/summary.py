@@ -22,6 +22,8 @@ _ROWS = (
     ("loss_ce", "  cross-entropy part", "{:.4f}"),
 )
 
+_BASELINES = {"length": "baseline: the longer", "random": "baseline: chance"}
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -117,7 +119,7 @@ def _row(words: str, before: float | None, after: float, form: str) -> str:
 def _baselines(outcome: Outcome) -> list[str]:
     lines = []
     for name, value in outcome.baselines.items():
-        lines.append(f"{'  ' + name + ' alone':28}{value['mean']:>10.3f}{value['mean']:>10.3f}")
+        lines.append(f"{'  ' + _BASELINES.get(name, name):28}{value['mean']:>10.3f}{value['mean']:>10.3f}")
     intervals = [
         figures.get("pair_accuracy_interval") if figures else None for figures in (outcome.before, outcome.after)
     ]
@@ -150,11 +152,12 @@ def draw(target: RunFolder) -> Path | None:
             train, val = _points(rows, f"train/{name}"), _points(rows, f"val/{name}")
             colour = f"C{index}"
             if train:
-                axis.plot(*zip(*train, strict=True), color=colour, label=f"train {name}", linewidth=1.5)
+                axis.plot(*zip(*train, strict=True), ".-", color=colour, label=f"train {name}", linewidth=1.5)
             if val:
                 axis.plot(*zip(*val, strict=True), "o--", color=colour, label=f"held-out {name}", alpha=0.7)
         axis.set_xlabel("optimizer step")
         axis.set_ylabel(names[0].replace("_", " "))
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
     figure.suptitle(target.name)
