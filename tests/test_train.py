@@ -156,9 +156,7 @@ def test_train_py_stays_thin() -> None:
 def test_a_run_from_the_command_line(llama: Path, tmp_path: Path) -> None:
     lists = write_lists(tmp_path / "lists.jsonl")
     args = overrides(llama, lists, tmp_path / "runs", name="typed", trainer__max_steps=2, loss__lambda=5)
-    done = subprocess.run(
-        [sys.executable, "train.py", *args], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "train.py", *args], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     for word in ("stage   tuna_c", "lr 0.001", "step 2/2", "held-out pair accuracy", "model    ", "metrics  "):
         assert word in done.stdout

@@ -17,6 +17,7 @@ def quiet() -> None:
         r".*does not have many workers.*",  # batches are made from tokens in memory
         r".*The number of training batches .* is smaller than the logging interval.*",
         r".*GPU available but not used.*",
+        r".*`gradient_checkpointing_enable` is deprecated.*",  # the new name is not in all supported versions
         r".*is an instance of `nn.Module` and is already saved.*",
         r".*Trying to infer the `batch_size`.*",
         r".*isinstance\(treespec, LeafSpec\).*",
