@@ -43,7 +43,7 @@ def test_chat_equals_the_tokenizers_own_rendering() -> None:
     tok = tokenizer(chat=True)
     render = chat(tok)
     for instruction, given in (("Add.", ""), ("Add.", "1 2"), ("  Add.\n", ""), (" Add.", "1 2 \n")):
-        turn = instruction + ("\n\n" + given if given else "")
+        turn = instruction + ("\n" + given if given else "")
         messages = [{"role": "user", "content": turn}]
         own = tok.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         parts = render(Record("0", instruction, given))

@@ -17,6 +17,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tuna import assets
 from tuna.assets.checker import is_checkable, mark
+from tuna.data import record as data
+from tuna.data.templates import template_named
 
 Record = Mapping[str, Any]
 
@@ -65,18 +67,13 @@ def held_out_records() -> list[dict[str, Any]]:
 
 
 def prompt_of(record: Record, tokenizer: PreTrainedTokenizerBase, template: str = "chat") -> str:
-    """The prompt of a record: instruction and input, in the tokenizer's chat template or plain.
+    """The prompt of a record, as training makes it (tuna.data.templates).
 
     Raises:
-        ValueError: the template is neither ``chat`` nor ``none``.
+        ConfigError: the template is unknown.
     """
-    asked = str(record["instruction"]) + (f"\n{record['input']}" if record.get("input") else "")
-    if template == "none":
-        return asked
-    if template != "chat":
-        raise ValueError(f"template: expected 'chat' or 'none', got {template!r}")
-    messages = [{"role": "user", "content": asked}]
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    asked = data.Record(str(record.get("id", "")), str(record["instruction"]), str(record.get("input") or ""))
+    return template_named(template, tokenizer)(asked).text
 
 
 @torch.inference_mode()

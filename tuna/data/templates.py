@@ -146,7 +146,7 @@ def chat(tokenizer: Any) -> Template:
     """The tokenizer's chat template with one user turn, and the opening of the assistant's.
 
     The template is rendered once around a mark in the turn's place, so that shortening acts on the turn alone. The turn
-    is the instruction, then a blank line and the input. Some templates strip the turn, which a probe finds out.
+    is the instruction, then the input on a line of its own. Some templates strip the turn, which a probe finds out.
     """
     before, after = _around(tokenizer, _SENTINEL)
     strips = _render(tokenizer, f" \n{_SENTINEL}\n ") == before + _SENTINEL + after
@@ -155,7 +155,7 @@ def chat(tokenizer: Any) -> Template:
         instruction, given = record.instruction, record.input
         if strips:
             instruction, given = instruction.lstrip() if given else instruction.strip(), given.rstrip()
-        return PromptParts(before, instruction, "\n\n" if given else "", given, after, bos=False)
+        return PromptParts(before, instruction, "\n" if given else "", given, after, bos=False)
 
     return render
 

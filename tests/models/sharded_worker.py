@@ -1,0 +1,88 @@
+"""Two processes shard one model and compare with the unsharded one: ``torchrun ... FOLDER OUT [FOLDER OUT]``.
+
+Not a test module: test_sharding.py starts it. Each case writes its figures to OUT/<case>-<rank>.json.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor
+
+from tests.models.packing import packed, random_lists
+from tuna.models.export import export
+from tuna.models.loading import load_scorer
+from tuna.models.sharding import shard
+from tuna.models.source import Model
+
+CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "packed": ({}, {}),
+    "checkpointed": ({}, {"checkpoint_activations": True}),
+    "plain": ({"scorer": "plain"}, {}),
+    "bf16": ({}, {"precision": "bf16-mixed", "checkpoint_activations": True}),
+    "lora": ({"lora": 2}, {}),
+}
+
+
+def run(scorer: nn.Module) -> tuple[Tensor, dict[str, Tensor]]:
+    batch = packed(random_lists(2, 64), [[0, 1], [2, 3, 4]])
+    logprobs = scorer(batch)
+    (logprobs / batch.lengths * torch.linspace(-1, 2, len(batch.lengths))).sum().backward()
+    gradients = {}
+    for name, parameter in scorer.named_parameters():
+        if parameter.grad is not None:
+            gradient: Any = parameter.grad
+            gradients[name] = gradient.full_tensor() if hasattr(gradient, "full_tensor") else gradient
+    return logprobs.detach(), gradients
+
+
+def case(name: str, folder: str, out: Path) -> None:
+    """One case on one starting folder; figures and export go to ``out``."""
+    options, sharding = CASES[name]
+    model = Model(path=folder, **options)
+    torch.manual_seed(0)
+    whole = load_scorer(model)
+    torch.manual_seed(0)
+    scorer = load_scorer(model)
+    shard(scorer, init_device_mesh("cpu", (2,)), **sharding)
+    wanted, gradients = run(whole)
+    got, sharded = run(scorer)
+    got, sharded = run_again(scorer, got, sharded)
+    norm = sum(float(g.norm()) ** 2 for g in gradients.values()) ** 0.5
+    off = [float((sharded[n] - g).norm()) / (1e-5 * float(g.norm()) + 1e-7 * norm) for n, g in gradients.items()]
+    figures = {
+        "loss": float(((got - wanted) / wanted).abs().max()),
+        "gradient": max(off),
+        "gradient_relative": sum(float((sharded[n] - g).norm()) ** 2 for n, g in gradients.items()) ** 0.5 / norm,
+        "same_names": sharded.keys() == gradients.keys(),
+        "share": sum(cast(DTensor, p).to_local().numel() for p in scorer.parameters())
+        / sum(p.numel() for p in whole.parameters()),
+        "dtypes": sorted({str(p.dtype) for p in scorer.parameters()}),
+        "outside": [n for n, p in scorer.named_parameters() if not hasattr(p, "to_local")],
+    }
+    (out / f"{name}-{dist.get_rank()}.json").write_text(json.dumps(figures))
+    export(scorer, out / name / "model", resolved=model.resolve())
+
+
+def run_again(scorer: nn.Module, got: Tensor, gradients: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    """A second step finds what the first left: resharded weights, no stale buffers."""
+    scorer.zero_grad()
+    again, second = run(scorer)
+    assert torch.equal(again, got)
+    for name, gradient in gradients.items():
+        assert torch.equal(second[name], gradient), name
+    return again, second
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo")
+    for start, out in zip(sys.argv[1::2], sys.argv[2::2], strict=True):
+        for each in CASES:
+            case(each, start, Path(out))
+    dist.destroy_process_group()

@@ -1,0 +1,70 @@
+"""An exported folder is the starting folder with other numbers in it."""
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tests.models.architectures import CONFIGS, build
+from tests.models.conftest import write_tokenizer
+from tuna.models.export import export
+from tuna.models.folder import stored_dtype, tensor_shapes
+from tuna.models.loading import load_scorer
+from tuna.models.source import Model
+
+Make = Callable[..., Path]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_names_and_shapes_are_those_of_the_start(name: str, tmp_path: Path) -> None:
+    start, end = tmp_path / "start", tmp_path / "end"
+    build(copy.deepcopy(CONFIGS[name])).save_pretrained(start)
+    write_tokenizer(start)
+    model = Model(path=str(start))
+    scorer = load_scorer(model)
+    with torch.no_grad():
+        for parameter in scorer.parameters():
+            parameter.mul_(1.5)
+    export(scorer, end, resolved=model.resolve(), card="# card\n")
+    assert tensor_shapes(end) == tensor_shapes(start)
+    again = AutoModelForCausalLM.from_pretrained(end)
+    for one, (key, other) in zip(scorer.model.parameters(), again.named_parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0, msg=key)
+    left, right = (json.loads((folder / "config.json").read_text()) for folder in (start, end))
+    assert left == right
+    assert (end / "README.md").read_text() == "# card\n"
+    assert sorted(tmp_path.iterdir()) == [end, start]  # nothing half-written stays
+
+
+@pytest.mark.parametrize(("asked", "wanted"), [("auto", "bfloat16"), ("float32", "float32"), ("float16", "float16")])
+def test_dtype(make_llama: Make, tmp_path: Path, asked: str, wanted: str) -> None:
+    model = Model(path=str(make_llama(dtype=torch.bfloat16, tie_word_embeddings=True)))
+    export(load_scorer(model), tmp_path / "end", resolved=model.resolve(), dtype=asked)
+    assert stored_dtype(tmp_path / "end") == wanted
+    assert json.loads((tmp_path / "end" / "config.json").read_text())["dtype"] == wanted
+    assert "lm_head.weight" not in tensor_shapes(tmp_path / "end")
+
+
+def test_tokenizer_and_generation_config_are_the_starting_ones(make_llama: Make, tmp_path: Path) -> None:
+    start, end = make_llama(), tmp_path / "end"
+    # such a file exists in the wild, and transformers refuses to save it
+    (start / "generation_config.json").write_text('{"temperature": 0.6, "do_sample": false, "eos_token_id": [2, 3]}')
+    model = Model(path=str(start))
+    model.tokenizer().pad_token = "</s>"
+    export(load_scorer(model), end, resolved=model.resolve())
+    assert AutoTokenizer.from_pretrained(end).pad_token == "<pad>"
+    for name in ("generation_config.json", "tokenizer.json", "tokenizer_config.json"):
+        assert (end / name).read_bytes() == (start / name).read_bytes()
+
+
+def test_a_second_export_replaces_the_first(make_llama: Make, tmp_path: Path) -> None:
+    model = Model(path=str(make_llama()))
+    scorer = load_scorer(model)
+    for card in ("one", "two"):
+        export(scorer, tmp_path / "end", resolved=model.resolve(), card=card)
+    assert (tmp_path / "end" / "README.md").read_text() == "two"
+    assert Model(path=str(tmp_path / "end")).fingerprint == model.fingerprint

@@ -1,0 +1,64 @@
+"""The masks against a loop over pairs of tokens, and FlexAttention's against SDPA's."""
+
+import pytest
+import torch
+from transformers import GPT2Config, MambaConfig
+
+from tests.models.architectures import CONFIGS, VOCAB, build
+from tests.models.packing import packed, random_lists
+from tuna.data.batch import PackedBatch
+from tuna.errors import ModelError
+from tuna.models.masks import build_masks, layer_rules
+from tuna.models.scorer import ResponseScorer
+
+
+def may_see(batch: PackedBatch, row: int, i: int, j: int, window: int | None) -> bool:
+    if i == j:
+        return True
+    group, response, position = batch.group_ids[row], batch.response_ids[row], batch.position_ids[row]
+    if group[i] != group[j] or group[j] < 0 or j > i:
+        return False
+    if response[j] != 0 and response[j] != response[i]:
+        return False
+    return window is None or int(position[i] - position[j]) < window
+
+
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+def test_each_pair_of_tokens(implementation: str) -> None:
+    batch = packed(random_lists(4, VOCAB, groups=3, longest=8, most=3), [[0, 1], [2]], extra=2)
+    made = build_masks(batch, CONFIGS["gemma3"], implementation, torch.float32)
+    assert isinstance(made, dict)
+    assert set(made) == {"full_attention", "sliding_attention"}
+    rows, size = batch.input_ids.shape
+    for kind, window in (("full_attention", None), ("sliding_attention", 5)):
+        mask = made[kind]
+        assert isinstance(mask, torch.Tensor) and mask.shape == (rows, 1, size, size)
+        for row in range(rows):
+            wanted = [[may_see(batch, row, i, j, window) for j in range(size)] for i in range(size)]
+            assert (mask[row, 0] == 0).tolist() == wanted
+
+
+def test_one_kind_of_layer_takes_one_mask() -> None:
+    batch = packed(random_lists(4, VOCAB, groups=1), [[0]])
+    assert isinstance(build_masks(batch, GPT2Config(), "sdpa", torch.bfloat16), torch.Tensor)
+    assert list(layer_rules(CONFIGS["mistral"])) == ["sliding_attention"]
+
+
+def test_layers_that_take_no_mask_are_refused() -> None:
+    with pytest.raises(ModelError, match=r"linear_attention.*model\.scorer=plain"):
+        layer_rules(MambaConfig())
+
+
+def test_flex_attention_forward_equals_sdpa(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Uncompiled: FlexAttention's reference, which reads the block mask's rule for every pair of tokens."""
+    from torch.nn.attention.flex_attention import flex_attention
+    from transformers.integrations import flex_attention as integration
+
+    monkeypatch.setattr(integration, "WrappedFlexAttention", lambda training: lambda: flex_attention)
+    batch = packed(random_lists(4, VOCAB, groups=3), [[0, 1], [2]], extra=2)
+    model = build(CONFIGS["gemma3"])
+    with torch.no_grad():
+        wanted = ResponseScorer(model, attention="sdpa")(batch)
+        got = ResponseScorer(model, attention="flex")(batch)
+    assert model.config._attn_implementation == "flex_attention"
+    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=0)

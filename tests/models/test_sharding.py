@@ -1,0 +1,64 @@
+"""FSDP2 on two CPU processes equals one process, holds half each, and exports the same folder."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.models.sharded_worker import CASES
+from tuna.errors import ConfigError
+from tuna.models.folder import tensor_shapes
+from tuna.models.loading import load_scorer
+from tuna.models.sharding import shard
+from tuna.models.source import Model
+
+ROOT = Path(__file__).parents[2]
+
+
+def launch(*arguments: str) -> None:
+    """Run the worker in two processes; its output is shown when it fails."""
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+        "-m", "tests.models.sharded_worker", *arguments,
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+
+
+def test_two_processes_equal_one(make_llama: Callable[..., Path], tmp_path: Path) -> None:
+    runs = {make_llama(name, tie_word_embeddings=name == "tied"): tmp_path / f"{name}-out" for name in ("tied", "free")}
+    for out in runs.values():
+        out.mkdir()
+    launch(*(str(path) for pair in runs.items() for path in pair))
+    for start, out in runs.items():
+        for case in CASES:
+            check_case(case, start, out)
+
+
+def check_case(case: str, start: Path, out: Path) -> None:
+    """What both ranks found, and what was exported."""
+    for rank in (0, 1):
+        figures = json.loads((out / f"{case}-{rank}.json").read_text())
+        assert figures["same_names"] and not figures["outside"], (case, figures)
+        assert figures["dtypes"] == ["torch.float32"], (case, figures)
+        assert 0.45 < figures["share"] < 0.55, (case, figures)
+        if case == "bf16":
+            assert figures["loss"] < 0.05 and figures["gradient_relative"] < 0.1, (case, figures)
+        else:
+            assert figures["loss"] < 1e-5 and figures["gradient"] <= 1, (case, figures)
+    assert tensor_shapes(out / case / "model") == tensor_shapes(start)
+    # LoRA's B starts at zero, so the merge is the start too
+    assert Model(path=str(out / case / "model")).fingerprint == Model(path=str(start)).fingerprint
+
+
+def test_other_precisions_are_refused(make_llama: Callable[..., Path]) -> None:
+    scorer = load_scorer(Model(path=str(make_llama())))
+    with pytest.raises(ConfigError, match="16-mixed"):
+        shard(scorer, None, precision="16-mixed")  # type: ignore[arg-type]
+    assert not any(isinstance(p, torch.distributed.tensor.DTensor) for p in scorer.parameters())

@@ -1,0 +1,31 @@
+"""The offline judge: the checker's marks, ROUGE-L where there is nothing to check, ties."""
+
+from pathlib import Path
+
+from tests.ranking.make import collect, read_rows, write_answers, write_rows
+
+
+def test_marks_of_the_checker_and_ties(tmp_path: Path) -> None:
+    given = {
+        "id": "a", "instruction": "Name a colour.", "output": "red", "check": "one_of", "answers": ["red", "blue"],
+        "responses": [{"text": "dog"}, {"text": "Blue."}, {"text": "red"}],
+    }  # fmt: skip
+    collect(tmp_path, write_rows(tmp_path / "in.jsonl", [given]), score_only="true")
+    row = read_rows(tmp_path / "out.jsonl")[0]
+    assert [(r["text"], r["score"], r["judge_score"]) for r in row["responses"]] == [
+        ("Blue.", 0, 1.0), ("red", 0, 1.0), ("dog", -1, 0.0),
+    ]  # fmt: skip
+    assert row["judge"] == {"judge": "checker", "by": "checker"} and row["answers"] == ["red", "blue"]
+
+
+def test_rouge_to_the_original_elsewhere(tmp_path: Path) -> None:
+    collect(tmp_path, write_answers(tmp_path / "in.jsonl", 2), score_only="true")
+    row = read_rows(tmp_path / "out.jsonl")[0]
+    assert [r["text"][-1] for r in row["responses"]] == ["3", "2", "1", "0"] and row["judge"]["by"] == "rouge"
+
+
+def test_nothing_to_go_by_is_set_aside(tmp_path: Path) -> None:
+    rows = [{"id": "a", "instruction": "Q", "responses": [{"text": "x"}, {"text": "y"}]}]
+    figures = collect(tmp_path, write_rows(tmp_path / "in.jsonl", rows), score_only="true")
+    assert figures["lists"] == 0 and figures["unusable"] == 1
+    assert "neither check" in (tmp_path / "out.unusable.jsonl").read_text()

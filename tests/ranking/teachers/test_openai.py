@@ -1,0 +1,214 @@
+"""Probabilistic ranking through a server: worked scores, n ignored, restarts, refusals, no log-probabilities."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.ranking.http_server import OK, LoopbackServer, chaos
+from tests.ranking.make import collect, read_rows, write_instructions
+from tuna.data.load import Source, load_source
+from tuna.data.ranking import eq3
+from tuna.errors import ConfigError, RunError
+from tuna.ranking.answers import from_choice
+
+
+def ask(folder: Path, source: Path, server: LoopbackServer, *words: str, **changes: object) -> dict[str, float]:
+    settings: dict[str, object] = {"teacher__concurrency": 4, "teacher__retries": 3, "teacher__model": "m"} | changes
+    fixed = ["ranker=probabilistic", "teacher=openai", f"teacher.base_url={server.url}"]
+    return collect(folder, source, *fixed, *words, **settings)
+
+
+@pytest.mark.parametrize("endpoint", ["chat", "completions"])
+def test_answers_are_ranked_by_eq3(tmp_path: Path, endpoint: str) -> None:
+    with LoopbackServer() as server:
+        figures = ask(tmp_path, write_instructions(tmp_path / "in.jsonl"), server, teacher__endpoint=endpoint)
+        assert figures["lists"] == 6 and figures["requests"] == 6 and set(server.asked.values()) == {1}
+        assert all(body["n"] == 4 and body["temperature"] == 1.0 for body in server.bodies)
+    rows = read_rows(tmp_path / "out.jsonl")
+    assert [row["instruction"] for row in rows] == [f"Question {n}" for n in range(6)]
+    for row in rows:
+        assert len(row["responses"]) == 4 and row["output"].startswith("Answer")
+        scores = [r["score"] for r in row["responses"]]
+        assert scores == sorted(scores, reverse=True)
+        for r in row["responses"]:
+            assert r["score"] == pytest.approx(eq3(r["logprob"], r["num_tokens"], 1.3), abs=1e-5) and r["source"] == "m"
+
+
+def test_training_takes_the_file(tmp_path: Path) -> None:
+    with LoopbackServer() as server:
+        ask(tmp_path, write_instructions(tmp_path / "in.jsonl"), server)
+    for rule in ("eq3", "score"):
+        loaded = load_source(Source(str(tmp_path / "out.jsonl"), rule))
+        assert not loaded.problems and len(loaded.records) == 6
+        assert loaded.records[0].output == "Answer 0" and len(loaded.records[0].responses) == 4
+
+
+def test_the_prompts(tmp_path: Path) -> None:
+    with LoopbackServer() as server:
+        ask(tmp_path, write_instructions(tmp_path / "in.jsonl", 1), server, teacher__endpoint="completions")
+        assert server.bodies[0]["prompt"].endswith("### Instruction:\nQuestion 0\n\n### Response:")
+    (tmp_path / "two").mkdir()
+    with LoopbackServer() as server:
+        ask(tmp_path / "two", tmp_path / "in.jsonl", server, teacher__token_limit="max_completion_tokens")
+        assert server.bodies[0]["messages"] == [{"role": "user", "content": "Question 0"}]
+        assert server.bodies[0]["max_completion_tokens"] == 512 and server.bodies[0]["logprobs"] is True
+
+
+def test_a_second_run_asks_for_nothing_and_writes_the_same(tmp_path: Path) -> None:
+    source = write_instructions(tmp_path / "in.jsonl")
+    with LoopbackServer() as server:
+        ask(tmp_path, source, server)
+        first = (tmp_path / "out.jsonl").read_bytes()
+        ask(tmp_path, source, server)
+        assert sum(server.asked.values()) == 6 and (tmp_path / "out.jsonl").read_bytes() == first
+
+
+def test_another_beta_ranks_anew_and_costs_nothing(tmp_path: Path) -> None:
+    source = write_instructions(tmp_path / "in.jsonl")
+    with LoopbackServer() as server:
+        ask(tmp_path, source, server)
+        with pytest.raises(RunError, match=r"ranking\.beta"):
+            ask(tmp_path, source, server, ranker__beta=1.0)
+        ask(tmp_path, source, server, ranker__beta=1.0, rerank="true")
+        assert sum(server.asked.values()) == 6
+
+
+def test_another_model_does_not_write_into_the_same_file(tmp_path: Path) -> None:
+    source = write_instructions(tmp_path / "in.jsonl")
+    with LoopbackServer() as server:
+        ask(tmp_path, source, server)
+        with pytest.raises(RunError, match=r"source\.model: it has 'm', now 'other'"):
+            ask(tmp_path, source, server, teacher__model="other")
+        assert sum(server.asked.values()) == 6
+
+
+def test_a_server_that_ignores_n_gets_n_requests(tmp_path: Path) -> None:
+    with LoopbackServer(ignores_n=True) as server:
+        figures = ask(tmp_path, write_instructions(tmp_path / "in.jsonl"), server)
+        assert figures["lists"] == 6 and figures["requests"] == 24 and set(server.asked.values()) == {4}
+        assert sum("n" in body for body in server.bodies) <= 4  # each worker's first
+    assert all(len({r["text"] for r in row["responses"]}) == 4 for row in read_rows(tmp_path / "out.jsonl"))
+
+
+def test_stopped_between_the_answers_of_one_instruction(tmp_path: Path) -> None:
+    source = write_instructions(tmp_path / "in.jsonl")
+    with LoopbackServer(ignores_n=True) as server:
+        with pytest.raises(RunError, match="max_requests=10"):
+            ask(tmp_path, source, server, max_requests=10)
+        assert sum(server.asked.values()) == 10
+        figures = ask(tmp_path, source, server)
+        assert figures["lists"] == 6 and sum(server.asked.values()) == 24
+
+
+def test_a_budget_writes_what_there_is_and_goes_on_later(tmp_path: Path) -> None:
+    source = write_instructions(tmp_path / "in.jsonl", 12)
+    with LoopbackServer() as server:
+        with pytest.raises(RunError, match="max_requests=5 reached"):
+            ask(tmp_path, source, server, max_requests=5)
+        assert len(read_rows(tmp_path / "out.jsonl")) == 5
+        ask(tmp_path, source, server)
+        assert len(read_rows(tmp_path / "out.jsonl")) == 12 and sum(server.asked.values()) == 12
+
+
+def test_max_cost_needs_a_price(tmp_path: Path) -> None:
+    source = write_instructions(tmp_path / "in.jsonl", 2)
+    with LoopbackServer() as server:
+        with pytest.raises(RunError, match="the price of 'm' is not known"):
+            ask(tmp_path, source, server, max_cost=1)
+        assert not server.asked
+        ask(tmp_path, source, server, max_cost=1, teacher__price="[1,2]")
+
+
+def test_chaos_changes_nothing(tmp_path: Path) -> None:
+    outputs = []
+    for name, plan in (("calm", None), ("chaos", chaos(0.4))):
+        (tmp_path / name).mkdir()
+        with LoopbackServer(plan) as server:
+            ask(tmp_path / name, write_instructions(tmp_path / "in.jsonl", 60), server)
+            outputs.append((tmp_path / name / "out.jsonl").read_bytes())
+    assert outputs[0] == outputs[1]
+
+
+@pytest.mark.parametrize(("kind", "words"), [("refusal", "refusal: No."), ("filter", "content filter")])
+def test_a_refusal_sets_one_row_aside_and_is_not_asked_again(tmp_path: Path, kind: str, words: str) -> None:
+    source = write_instructions(tmp_path / "in.jsonl")
+    with LoopbackServer(lambda prompt, nth: {"kind": kind} if prompt == "Question 2" else OK) as server:
+        figures = ask(tmp_path, source, server)
+        assert figures["lists"] == 5 and figures["unusable"] == 1
+        ask(tmp_path, source, server)
+        assert sum(server.asked.values()) == 6
+    row = read_rows(tmp_path / "out.unusable.jsonl")[0]
+    assert row["id"] == "2" and words in row["raw"][0]["reason"]
+
+
+def test_a_failed_row_is_asked_again_by_the_next_run(tmp_path: Path) -> None:
+    source = write_instructions(tmp_path / "in.jsonl")
+    broken = {"kind": "status", "status": 400, "body": {"error": {"message": "context length exceeded"}}}
+    with LoopbackServer(lambda prompt, nth: broken if prompt == "Question 2" and nth == 0 else OK) as server:
+        assert ask(tmp_path, source, server)["unusable"] == 1
+        assert "context length" in (tmp_path / "out.unusable.jsonl").read_text()
+        figures = ask(tmp_path, source, server)
+        assert figures["lists"] == 6 and not (tmp_path / "out.unusable.jsonl").exists()
+
+
+def test_without_logprobs_it_stops_and_says_what_to_do(tmp_path: Path) -> None:
+    with LoopbackServer(logprobs=False) as server:
+        with pytest.raises(RunError, match="--logits_all true"):
+            ask(tmp_path, write_instructions(tmp_path / "in.jsonl", 50), server)
+        assert sum(server.asked.values()) <= 4
+
+
+def test_dry_run_sends_nothing_and_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write_instructions(tmp_path / "in.jsonl", 1000)
+    with LoopbackServer() as server:
+        figures = ask(tmp_path, source, server, dry_run="true", teacher__price="[2,8]")
+        # 1000 requests of 3 tokens ("Question 17" is 11 bytes) and 4 answers of 100 tokens
+        assert not server.asked and figures["requests"] == 1000
+        assert figures["cost"] == pytest.approx((3 * 1000 * 2 + 400_000 * 8) / 1e6, rel=0.01)
+    assert "people comparing every pair of answers instead: $1,500.00" in capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl"]
+
+
+def test_identical_prompts_are_paid_for_once(tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"instruction": "Same", "output": "a"}\n{"instruction": "Same", "output": "b"}\n')
+    with LoopbackServer() as server:
+        assert ask(tmp_path, source, server)["lists"] == 2 and sum(server.asked.values()) == 1
+
+
+def test_wrong_settings_are_said_at_once(tmp_path: Path) -> None:
+    source = write_instructions(tmp_path / "in.jsonl", 1)
+    wrong = {"teacher__timeout": 0, "teacher__concurrency": 0, "teacher__price": "[1]", "teacher__base_url": "host"}
+    with pytest.raises(ConfigError) as fault:
+        collect(tmp_path, source, "ranker=probabilistic", "teacher=openai", **wrong)
+    assert all(f"teacher.{key}" in str(fault.value) for key in ("timeout", "concurrency", "price", "base_url"))
+
+
+def test_a_missing_key_is_named_before_anything_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MY_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    source = write_instructions(tmp_path / "in.jsonl", 1)
+    with pytest.raises(ConfigError, match="MY_KEY is not set"):
+        collect(tmp_path, source, "ranker=probabilistic", "teacher=openai", teacher__api_key_env="MY_KEY")
+
+
+def test_a_key_given_as_a_name_is_refused_unechoed(tmp_path: Path) -> None:
+    source = write_instructions(tmp_path / "in.jsonl", 1)
+    with pytest.raises(ConfigError) as fault:
+        collect(tmp_path, source, "ranker=probabilistic", "teacher=openai", teacher__api_key_env="sk-abcdef123456")
+    assert "never the key itself" in str(fault.value) and "abcdef" not in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    ("choice", "logprob", "tokens"),
+    [
+        ({"message": {"content": "a"}, "logprobs": {"content": [{"logprob": -1}, {"logprob": -2}]}}, -3.0, 2),
+        ({"text": "a", "logprobs": {"token_logprobs": [-1, None]}}, None, None),
+        ({"text": "a", "logprobs": {"token_logprobs": [-1, float("nan")]}}, None, None),
+        ({"text": "a", "logprobs": None}, None, None),
+        ({"message": {"content": "a"}, "logprobs": {"content": ["x"]}}, None, None),
+    ],
+)
+def test_logprobs_are_read_whole_or_not_at_all(choice: dict[str, object], logprob: float, tokens: int) -> None:
+    answer = from_choice(choice)
+    assert (answer.logprob, answer.num_tokens) == (logprob, tokens)
