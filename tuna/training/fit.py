@@ -116,7 +116,6 @@ def _finish(
         parts.module.scorer,
         target.model,
         resolved=parts.resolved,
-        tokenizer=parts.tokenizer,
         dtype=parts.model.export_dtype,
         card=summary.model_card(cfg, parts, target, outcome) if first else None,
     )

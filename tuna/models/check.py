@@ -1,0 +1,178 @@
+"""Whether an architecture scores packed rows exactly: a small random copy is run both ways at load.
+
+No list of model names decides. The copy has the model's own config with two layers (one of each layer type at least),
+fewer heads, and windows and positions shrunk below the length of a group and of a row.
+"""
+
+import copy
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM, PretrainedConfig
+
+from tuna.data.batch import Group, IntArray, PackedBatch
+from tuna.data.packing import pack
+from tuna.errors import ModelError
+from tuna.models.masks import layer_rules
+from tuna.models.plain import PlainScorer
+from tuna.models.scorer import ResponseScorer
+
+TOLERANCE = 1e-4  # relative difference of a summed log-probability
+WINDOW, POSITIONS, VOCABULARY = 7, 140, 96
+# (prompt, responses) in tokens: longer than the window, together longer than the positions, a prompt of one token;
+# the first group is long enough for the CPU's attention in blocks, the others are not.
+SHAPES = ((60, (75, 64)), (1, (16, 5, 2)), (6, (1, 8)))
+ROW = 230  # tokens: the first two groups
+
+
+def check_packing(config: PretrainedConfig, *, attention: str = "auto", trust_remote_code: bool = False) -> None:
+    """Run a small random copy of ``config`` packed and plain, and refuse a difference.
+
+    Args:
+        config: the model's own config; it is not changed.
+        attention: as ``model.attention``; FlexAttention is checked as SDPA, since the masks have one source.
+        trust_remote_code: let transformers run the model's own code.
+
+    Raises:
+        ModelError: the two ways differ by more than 1e-4 (relative), or the model takes no custom mask at all.
+    """
+    name = (config.architectures or [config.model_type])[0]
+    with torch.random.fork_rng(devices=[]), _quiet():
+        torch.manual_seed(0)
+        model = _small_copy(config, name, trust_remote_code)
+        name = type(model).__name__
+        layer_rules(model.config.get_text_config())
+        batch = _batch(model.config.get_text_config().vocab_size)
+        try:
+            scorer = ResponseScorer(model, attention="auto" if attention == "flex" else attention, projection_chunk=16)
+            with torch.no_grad():
+                got = scorer(batch)
+        except ModelError:
+            raise
+        except Exception as error:
+            raise _refused(name, f"its forward does not take a packed row ({type(error).__name__}: {error})") from error
+        with torch.no_grad():
+            wanted = PlainScorer(model)(batch)
+    difference = float(((got - wanted).abs() / wanted.abs().clamp_min(1e-6)).max())
+    if not difference <= TOLERANCE:  # NaN is refused too
+        raise _refused(name, f"packed and plain log-probabilities differ by {difference:.1e} (allowed {TOLERANCE:.0e})")
+
+
+def _refused(name: str, why: str) -> ModelError:
+    return ModelError(f"{name} cannot score responses in packed rows: {why}; use model.scorer=plain")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps transformers from printing about a throw-away model."""
+    logger = logging.getLogger("transformers")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _small_copy(config: PretrainedConfig, name: str, trust_remote_code: bool) -> Any:
+    """The first of ever less shrunken copies that can be built and runs the plain way."""
+    fault: Exception | None = None
+    for shrink_heads in (True, False):
+        try:
+            small = _shrunk(config, shrink_heads)
+            auto: Any = AutoModelForCausalLM
+            model = auto.from_config(small, trust_remote_code=trust_remote_code, dtype=torch.float32)
+            _randomize(model)
+            model.eval()
+            with torch.no_grad():
+                model(input_ids=torch.zeros(1, 4, dtype=torch.long), use_cache=False)
+        except Exception as error:
+            fault = error
+            continue
+        return model
+    raise _refused(name, f"no small copy of its config runs, so exactness cannot be shown ({fault})")
+
+
+def _shrunk(config: PretrainedConfig, shrink_heads: bool) -> PretrainedConfig:
+    small = copy.deepcopy(config)
+    text = small.get_text_config()
+    _keep_layers(text)
+    for key, value in list(_integers(text)):
+        if ("window" in key or key == "attention_chunk_size") and "layers" not in key and value > WINDOW:
+            setattr(text, key, WINDOW)
+        elif key in ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx"):
+            setattr(text, key, POSITIONS)
+        elif key in ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size", "moe_intermediate_size"):
+            setattr(text, key, min(value, 64))
+        elif key.endswith("_token_id") and value >= VOCABULARY:
+            setattr(text, key, 0)
+    text.vocab_size = min(text.vocab_size, VOCABULARY)
+    if shrink_heads:
+        _fewer_heads(text)
+    return small
+
+
+def _keep_layers(text: Any) -> None:
+    """Two layers, or one of each type where there are more; every per-layer list is cut to the same layers."""
+    count = text.num_hidden_layers
+    types = getattr(text, "layer_types", None) or ["full_attention"] * count
+    first = [types.index(kind) for kind in dict.fromkeys(types)]
+    kept = sorted(set(first) | {layer for layer in range(min(count, 2)) if len(first) < 2})
+    for key, value in list(vars(text).items()):
+        if isinstance(value, list) and len(value) == count and count > 1:
+            setattr(text, key, [value[layer] for layer in kept])
+    blocks = getattr(text, "attention_types", None)  # GPT-Neo: [[["global", "local"], 12]]
+    if isinstance(blocks, list) and blocks:
+        text.attention_types = [[blocks[0][0], 1]]
+        kept = list(range(len(blocks[0][0])))
+        text.attention_layers = list(blocks[0][0])
+    text.num_hidden_layers = len(kept)
+
+
+def _fewer_heads(text: Any) -> None:
+    """At most two key-value heads with the ratio of query heads to them and the size of a head as they are."""
+    heads, hidden = text.num_attention_heads, text.hidden_size
+    keys = getattr(text, "num_key_value_heads", None) or heads
+    new_keys = min(keys, 2)
+    new_heads = heads // keys * new_keys
+    new_hidden = hidden // heads * new_heads
+    for key, value in list(_integers(text)):
+        if value == hidden and ("size" in key or "dim" in key or "embd" in key or "model" in key):
+            setattr(text, key, new_hidden)
+    text.hidden_size, text.num_attention_heads = new_hidden, new_heads
+    if getattr(text, "num_key_value_heads", None) is not None:
+        text.num_key_value_heads = new_keys
+
+
+def _integers(config: Any) -> Iterator[tuple[str, int]]:
+    for key, value in vars(config).items():
+        if isinstance(value, int) and not isinstance(value, bool):
+            yield key, value
+
+
+def _randomize(model: Any) -> None:
+    """Weights large enough for attention to be sharp: with the usual tiny ones a wrong mask would hardly show."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() >= 2:
+                parameter.normal_(0.0, 2.0 / math.sqrt(parameter.shape[-1]))
+            else:
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+
+
+def _batch(vocabulary: int) -> PackedBatch:
+    """The groups of SHAPES with random tokens: two in one row, the third in another with padding."""
+
+    def tokens(count: int) -> IntArray:
+        return torch.randint(0, vocabulary, (count,)).numpy().astype(np.int32)
+
+    groups = [
+        Group(str(number), tokens(prompt), tuple(map(tokens, lengths)), (0.0,) * len(lengths), (True,) * len(lengths))
+        for number, (prompt, lengths) in enumerate(SHAPES)
+    ]
+    return pack(groups, row_tokens=ROW)

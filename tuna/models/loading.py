@@ -1,0 +1,76 @@
+"""From a resolved model to a scorer with float32 weights."""
+
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from tuna.errors import ModelError
+from tuna.models.check import check_packing
+from tuna.models.lora import add_lora, parse_lora
+from tuna.models.plain import PlainScorer
+from tuna.models.scorer import IMPLEMENTATIONS, ResponseScorer
+from tuna.models.source import Model, Resolved
+
+Scorer = ResponseScorer | PlainScorer
+
+
+def load_scorer(model: Model, resolved: Resolved | None = None, *, dtype: torch.dtype = torch.float32) -> Scorer:
+    """Read the weights and build the scorer that ``model`` asks for.
+
+    Weights are float32 unless told otherwise, whatever the file holds: in bf16 small AdamW steps round to nothing.
+    The packed scorer is first proved on a two-layer random copy of the config (tuna.models.check).
+
+    Args:
+        model: the config node.
+        resolved: what ``model.resolve()`` gave; resolved now when left out.
+        dtype: of the weights in memory.
+
+    Returns:
+        ResponseScorer or PlainScorer, in train mode, on the CPU; ``.model`` is the Hugging Face causal LM.
+
+    Raises:
+        ModelError: the architecture cannot score packed rows, or the weights cannot be read.
+    """
+    resolved = model.resolve() if resolved is None else resolved
+    if model.scorer == "packed":
+        check_packing(resolved.config, attention=model.attention, trust_remote_code=model.trust_remote_code)
+    causal = load_model(model, resolved, dtype=dtype)
+    lora = parse_lora(model.lora)
+    if lora is not None:
+        add_lora(causal, lora)
+    if model.gradient_checkpointing:
+        causal.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    causal.train()
+    if model.scorer == "plain":
+        if model.attention != "auto":
+            causal.set_attn_implementation(IMPLEMENTATIONS[model.attention])
+        return PlainScorer(causal)
+    return ResponseScorer(causal, attention=model.attention, projection_chunk=model.projection_chunk)
+
+
+def load_model(model: Model, resolved: Resolved, *, dtype: torch.dtype = torch.float32) -> Any:
+    """The Hugging Face causal LM itself, with all its weights read from safetensors.
+
+    Raises:
+        ModelError: a weight is missing or has another shape than the config says, or the class has no causal LM.
+    """
+    folder = resolved.weights_folder
+    auto: Any = AutoModelForCausalLM  # typed as if it gave no loading info
+    try:
+        causal, info = auto.from_pretrained(
+            folder,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=model.trust_remote_code,
+            output_loading_info=True,
+        )
+    except Exception as error:
+        raise ModelError(
+            f"{resolved.source}: transformers cannot load it as a causal language model ({error})"
+        ) from error
+    missing = sorted(info["missing_keys"])
+    if missing:
+        shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+        raise ModelError(f"{resolved.source}: the weights lack {shown}; transformers would fill them with noise")
+    return causal

@@ -1,0 +1,61 @@
+"""The plain way to score responses: K x groups rows, prompt repeated, right-padded to the longest, full logits.
+
+It is the reference that the response scorer must equal, what benchmarks compare with, and the way out for models whose
+attention takes no custom mask (``model.scorer=plain``).
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from tuna.data.batch import PackedBatch
+
+
+def unpack(batch: PackedBatch) -> tuple[list[Tensor], list[Tensor]]:
+    """The R prompts and R responses (int64 token ids) that a packed batch holds, in response order.
+
+    The prompt of a group is returned once for each of its responses.
+    """
+    prompts = []
+    for group in range(int(batch.weights.shape[0])):
+        own = (batch.group_ids == group) & (batch.response_ids == 0)
+        prompts.append(batch.input_ids[own])
+    responses = list(torch.split(batch.target_ids, batch.lengths.tolist()))
+    return [prompts[group] for group in batch.response_group.tolist()], responses
+
+
+class PlainScorer(nn.Module):
+    """Summed log-probability of each response, one padded row a response.
+
+    Args:
+        model: a Hugging Face causal language model; kept as ``model``.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model: Any = model
+
+    def forward(self, batch: PackedBatch) -> Tensor:
+        """Score a batch.
+
+        Args:
+            batch: G groups with R responses in all.
+
+        Returns:
+            [R] float32, natural log, differentiable: sum over t of log p(response_t | prompt, response_<t).
+        """
+        prompts, responses = unpack(batch)
+        rows = [torch.cat(pair) for pair in zip(prompts, responses, strict=True)]
+        input_ids = pad_sequence(rows, batch_first=True)
+        length = torch.tensor([len(row) for row in rows], device=input_ids.device)
+        start = torch.tensor([len(prompt) for prompt in prompts], device=input_ids.device)
+        column = torch.arange(input_ids.shape[1], device=input_ids.device)
+        attention_mask = (column < length[:, None]).long()
+        output = self.model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+        logprobs = output.logits[:, :-1].float().log_softmax(-1)
+        token = logprobs.gather(-1, input_ids[:, 1:, None]).squeeze(-1)
+        scored = (column[1:] >= start[:, None]) & (column[1:] < length[:, None])
+        total: Tensor = token.masked_fill(~scored, 0.0).sum(-1)
+        return total

@@ -1,0 +1,200 @@
+"""The config node ``model``: which model, and how it is scored. Files are looked at here; weights are not read."""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
+
+from tuna.errors import ConfigError, ModelError
+from tuna.models.folder import SMALL_FILES, check_tokenizer, fingerprint, read_config, weight_files
+from tuna.models.lora import parse_lora
+
+EMBEDDED = ("tiny", "tiny_base", "tiny_teacher")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+CHOICES = {
+    "template": ("auto", "alpaca", "chat", "none"),
+    "attention": ("auto", "sdpa", "eager", "flex"),
+    "scorer": ("packed", "plain"),
+    "export_dtype": ("auto", "float32", "bfloat16", "float16"),
+}
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A model that was found and whose files are all there; its weights have not been read.
+
+    source: folder or hub id. folder: where config and tokenizer lie (a hub id's snapshot). embedded: whether it is one
+    of the project's own tiny models. revision: of a hub id.
+    """
+
+    source: str
+    folder: Path
+    embedded: bool
+    config: PretrainedConfig
+    revision: str | None = None
+    on_hub: bool = False
+
+    @cached_property
+    def weights_folder(self) -> Path:
+        """The folder with the weights too; of a hub id they are downloaded now, once."""
+        if not self.on_hub:
+            return self.folder
+        return _snapshot(self.source, self.revision, (*SMALL_FILES, "*.safetensors"))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of config and weights, never of the path; see tuna.models.folder.fingerprint."""
+        return fingerprint(self.weights_folder)
+
+    @property
+    def max_positions(self) -> int | None:
+        """Longest sequence the model has positions for; None where nothing limits it."""
+        text = self.config.get_text_config()
+        for name in ("max_position_embeddings", "n_positions", "max_seq_len"):
+            value = getattr(text, name, None)
+            if isinstance(value, int) and value > 0:
+                return value
+        return None
+
+
+@dataclass
+class Model:
+    """Which model to start from and how to score with it.
+
+    path: an embedded name (tiny, tiny_base, tiny_teacher), a run folder, a Hugging Face folder, or a hub id.
+    revision: branch, tag or commit of a hub id. trust_remote_code: run code that comes with the model.
+    template: of prompts; auto is chat where the tokenizer has a chat template, else alpaca.
+    lora: null, or a rank, or {r, alpha, dropout, target_modules}. attention: auto is flex on CUDA, else sdpa.
+    scorer: packed shares the prompt and packs rows; plain is one padded row a response, for models that take no mask.
+    gradient_checkpointing: recompute activations in the backward pass, layer by layer.
+    export_dtype: of the exported weights; auto is the starting model's.
+    projection_chunk: targets projected to the vocabulary at a time.
+
+    Raises:
+        ConfigError: a value is out of its range.
+    """
+
+    path: str = "tiny"
+    revision: str | None = None
+    trust_remote_code: bool = False
+    template: Literal["auto", "alpaca", "chat", "none"] = "auto"
+    lora: dict[str, Any] | int | bool | None = None
+    attention: Literal["auto", "sdpa", "eager", "flex"] = "auto"
+    scorer: Literal["packed", "plain"] = "packed"
+    gradient_checkpointing: bool = False
+    export_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    projection_chunk: int = 512
+
+    def __post_init__(self) -> None:
+        wrong = []
+        for key, allowed in CHOICES.items():
+            if getattr(self, key) not in allowed:
+                wrong.append(f"model.{key}: expected one of {', '.join(allowed)}, got {getattr(self, key)!r}")
+        chunk = self.projection_chunk
+        if isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1:
+            wrong.append(f"model.projection_chunk: expected a whole number >= 1, got {chunk!r}")
+        if not isinstance(self.path, str) or not self.path:
+            wrong.append(f"model.path: expected a folder, a hub id or one of {', '.join(EMBEDDED)}, got {self.path!r}")
+        try:
+            parse_lora(self.lora)
+        except ConfigError as error:
+            wrong.append(str(error))
+        if wrong:
+            raise ConfigError("\n".join(wrong))
+
+    def resolve(self) -> Resolved:
+        """Find the model and check that its config, tokenizer and weights are there, without reading weights.
+
+        Raises:
+            ModelError: nothing is there, or something is missing or unfit, with what to do next.
+        """
+        return self._resolved
+
+    @cached_property
+    def _resolved(self) -> Resolved:
+        if self.path in EMBEDDED:
+            return self._local(_embedded(self.path), embedded=True)
+        folder = Path(self.path).expanduser()
+        if folder.is_dir():
+            return self._local(_inside_run(folder), embedded=False)
+        if HUB_ID.fullmatch(self.path):
+            return self._hub()
+        if folder.exists():
+            raise ModelError(f"model.path={self.path}: a file; give the folder that holds it")
+        raise ModelError(
+            f"model.path={self.path}: no such folder, and neither an embedded model ({', '.join(EMBEDDED)}) nor a hub "
+            "id (owner/name)"
+        )
+
+    def _local(self, folder: Path, embedded: bool) -> Resolved:
+        config = read_config(folder, self.trust_remote_code)
+        weight_files(folder)
+        check_tokenizer(folder)
+        return Resolved(str(folder), folder, embedded, config)
+
+    def _hub(self) -> Resolved:
+        patterns = (*SMALL_FILES, "*.py") if self.trust_remote_code else SMALL_FILES
+        folder = _snapshot(self.path, self.revision, patterns)
+        config = read_config(folder, self.trust_remote_code)
+        check_tokenizer(folder)
+        return Resolved(self.path, folder, False, config, revision=self.revision, on_hub=True)
+
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The model's tokenizer, as its folder has it: no token is added and no pad id is set.
+
+        Raises:
+            ModelError: the tokenizer's files cannot be read.
+        """
+        folder = self.resolve().folder
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=self.trust_remote_code)
+        except Exception as error:
+            raise ModelError(f"{folder}: transformers cannot read its tokenizer ({error})") from error
+        assert isinstance(tokenizer, PreTrainedTokenizerBase)
+        return tokenizer
+
+    def max_positions(self) -> int | None:
+        """Longest sequence the model has positions for; None where nothing limits it."""
+        return self.resolve().max_positions
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of config and weights, never of the path."""
+        return self.resolve().fingerprint
+
+
+def _embedded(name: str) -> Path:
+    from tuna import assets
+
+    folder = Path(assets.path(name))
+    if not folder.is_dir():
+        raise ModelError(f"model.path={name}: the embedded model is not in this installation ({folder} is missing)")
+    return folder
+
+
+def _inside_run(folder: Path) -> Path:
+    """The model folder of a run folder; any other folder as it is."""
+    if not (folder / "run.json").is_file():
+        return folder
+    if not (folder / "model").is_dir():
+        raise ModelError(
+            f"{folder}: a run that has exported no model yet; finish it with resume={folder.name}, or name another"
+        )
+    return folder / "model"
+
+
+def _snapshot(hub_id: str, revision: str | None, patterns: tuple[str, ...]) -> Path:
+    """A local copy of the hub repository's files that match ``patterns``; the cache serves when there is no network."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=list(patterns)))
+    except Exception as error:
+        at = f" at revision {revision}" if revision else ""
+        raise ModelError(
+            f"model.path={hub_id}: no such folder here, and the hub gave no model of that name{at} "
+            f"({type(error).__name__}); check the spelling, the network, and `hf auth login` for a gated model"
+        ) from error
