@@ -37,8 +37,35 @@ def test_a_new_run_is_named_after_stage_and_time(tmp_path: Path) -> None:
 
 def test_a_taken_name_is_an_error_that_names_the_way_on(tmp_path: Path) -> None:
     make_run(tmp_path, "mine", status="finished")
-    with pytest.raises(RunError, match=r"mine is taken \(status: finished\).*resume="):
+    with pytest.raises(RunError, match=r"mine is taken \(status: finished\).*its model is"):
         ask(tmp_path, name="mine")
+    make_run(tmp_path, "open")
+    with pytest.raises(RunError, match=r"open is taken \(status: running\).*resume=auto"):
+        ask(tmp_path, name="open")
+
+
+def test_auto_with_a_name_goes_on_or_finds_it_done_or_refuses(tmp_path: Path) -> None:
+    make_run(tmp_path, "open")
+    make_run(tmp_path, "done", status="finished")
+    make_run(tmp_path, "other", module={"lr": 1.0})
+    assert ask(tmp_path, resume="auto", name="open").resumed
+    assert ask(tmp_path, resume="auto", name="done").finished
+    assert not ask(tmp_path, resume="auto", name="new").resumed
+    with pytest.raises(RunError, match=r"module\.lr"):
+        ask(tmp_path, resume="auto", name="other")
+
+
+def test_a_broken_run_json_elsewhere_does_not_matter(tmp_path: Path) -> None:
+    (make_run(tmp_path, "broken") / "run.json").write_text("{")
+    make_run(tmp_path, "open")
+    assert ask(tmp_path, resume="auto").path == tmp_path / "open"
+
+
+def test_a_run_has_one_name_and_one_id_however_it_is_resumed(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "sweep/3")
+    by_path, by_name, auto = (ask(tmp_path, resume=how) for how in (str(run), "sweep/3", "auto"))
+    assert by_path.name == by_name.name == auto.name == "sweep/3"
+    assert by_path.run_id() == by_name.run_id() == auto.run_id()
 
 
 def test_no_equals_sign_in_a_path(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from tests.training.kills import ROOT, finish, kill_when, steps_run
 from tests.training.make import overrides
+from tuna.training.checkpoint import complete
 
 
 def same_weights(one: Path, other: Path) -> bool:
@@ -43,8 +44,9 @@ def test_three_kills_end_with_the_same_bits(llama: Path, lists: Path, tmp_path: 
     assert steps_run(cut) - 12 <= every * killed
 
 
-def _is_past(moment: float) -> bool:
-    return time.monotonic() >= moment
+def _is_due(folder: Path, steps: int, moment: float) -> bool:
+    """The run has logged so many steps, a random moment has passed besides."""
+    return time.monotonic() >= moment and steps_run(folder) >= steps
 
 
 @pytest.mark.campaign
@@ -54,15 +56,19 @@ def test_campaign_of_twenty_kills(llama: Path, lists: Path, tmp_path: Path) -> N
     rng = random.Random(0)
     changes = {"trainer__max_epochs": 150, "trainer__checkpoint_every": every}
     begin = time.monotonic()
+    probe = overrides(llama, lists, tmp_path / "probe", name="run", **changes)
+    assert kill_when(probe, lambda: steps_run(tmp_path / "probe" / "run") > 0)
+    startup = time.monotonic() - begin
     finish(overrides(llama, lists, tmp_path / "whole", name="run", **changes))
-    duration = time.monotonic() - begin
     args = overrides(llama, lists, tmp_path / "cut", name="run", resume="auto", **changes)
     cut = tmp_path / "cut" / "run"
     total, rows, done = 600, [], 0
     for number in range(1, kills + 1):
-        before, moment = steps_run(cut), time.monotonic() + rng.uniform(0.15, 0.75) * duration
-        killed = kill_when(args, partial(_is_past, moment))
-        checkpoints = [int(path.name[5:]) for path in (cut / "checkpoints").glob("step-*[0-9]")]
+        before, moment = steps_run(cut), time.monotonic() + rng.uniform(0.0, 1.2) * startup
+        # Every fourth kill comes at any time, also before the first step; the others after some steps.
+        steps = 0 if number % 4 == 0 else before + rng.randint(1, 2 * total // (kills + 4))
+        killed = kill_when(args, partial(_is_due, cut, steps, moment))
+        checkpoints = [step for step, _ in complete(cut / "checkpoints")]
         reached = before and steps_run(cut) - before
         rows.append(
             f"| {number} | {'yes' if killed else 'finished first'} | {reached} | {max(checkpoints, default=0)} |"

@@ -2,6 +2,10 @@
 
 import csv
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +14,13 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tests.training.kills import ROOT, start
 from tests.training.make import overrides
 from tuna.config.compose import compose
-from tuna.errors import ConfigError, RunError, TunaError
+from tuna.errors import ConfigError, TunaError
 from tuna.training.run import run
+
+LAUNCH = "from train import TRAIN; from tuna.config.entry import main; main(TRAIN, {!r})"
 
 
 def train(*args: Any, **changes: Any) -> tuple[Path, dict[str, float]]:
@@ -246,18 +253,63 @@ def test_all_constructors_faults_come_at_once(llama: Path, lists: Path, tmp_path
     assert all(key in str(caught.value) for key in ("loss.margin", "module.lr", "datamodule.held_out"))
 
 
-def test_a_disk_that_fills_up_leaves_a_run_to_resume(
+def test_early_stopping_resumes_where_it_was(
     llama: Path, lists: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import errno
-
+    """Killed at a step with both a checkpoint and a validation: early stopping has counted that validation."""
     from tuna.training.checkpoint import Checkpoints
 
-    def full(*args: Any) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
+    changes = {
+        "module__lr": 0.3, "trainer__validate_every": 1, "trainer__early_stop_patience": 4,
+        "trainer__checkpoint_every": 1, "trainer__clip_norm": None,
+    }  # fmt: skip
+    whole, _ = train(llama, lists, tmp_path / "whole", name="run", **changes)
+    assert len(losses(whole)) < 12
     with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "save", full)
-        with pytest.raises(RunError, match=r"No space left on device; free some space, then go on .* resume="):
-            train(llama, lists, tmp_path, name="full")
-    assert train(llama, lists, tmp_path, resume="auto")[1]["val/loss"] > 0
+        patch.setattr(Checkpoints, "save", _failing_after(Checkpoints.save, 3))
+        with pytest.raises(RuntimeError, match="stopped"):
+            train(llama, lists, tmp_path / "cut", name="run", **changes)
+    cut, _ = train(llama, lists, tmp_path / "cut", name="run", resume="auto", **changes)
+    assert losses(cut) == losses(whole)
+    assert_equal(weights(cut), weights(whole))
+
+
+def test_a_finished_run_is_not_done_again(
+    whole: Path, llama: Path, lists: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuna.training.fit.fit", lambda *args: pytest.fail("trained again"))
+    _, metrics = train(llama, lists, whole.parent, name="whole", resume="auto")
+    assert metrics == json.loads((whole / "run.json").read_text())["metrics"]
+    assert "is finished already; its model is" in capsys.readouterr().out
+
+
+def test_several_machines_need_a_launcher(llama: Path, lists: Path, tmp_path: Path) -> None:
+    changes = {"trainer__accelerator": "cpu", "trainer__precision": "32-true", "trainer__num_nodes": 2}
+    with pytest.raises(ConfigError, match="torchrun --nnodes 2"):
+        train(llama, lists, tmp_path, trainer="fsdp", trainer__devices=1, **changes)
+
+
+def test_a_disk_that_fills_up_leaves_a_run_to_resume(llama: Path, lists: Path, tmp_path: Path) -> None:
+    """The real thing: no file may grow over 60 kB, so the first checkpoint cannot be written."""
+    args = overrides(llama, lists, tmp_path, name="full")
+    code = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (60000, 60000)); {LAUNCH.format(args)}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "checkpoint cannot be written" in done.stderr and "resume=auto" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert json.loads((tmp_path / "full" / "run.json").read_text())["status"] == "failed"
+    folder, metrics = train(llama, lists, tmp_path, name="full", resume="auto")
+    assert metrics["val/loss"] > 0 and (folder / "model").is_dir()
+
+
+def test_ctrl_c_is_an_interrupt(llama: Path, lists: Path, tmp_path: Path) -> None:
+    args = overrides(llama, lists, tmp_path, name="run", trainer__max_epochs=500)
+    process = start(args)
+    log = tmp_path / "run" / "log.txt"
+    while not (log.exists() and "  loss " in log.read_text()):
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "interrupted"

@@ -1,5 +1,7 @@
 """tuna.training.trainer: values checked at once, and what Lightning is given."""
 
+from typing import Any
+
 import pytest
 
 from tuna.errors import ConfigError
@@ -20,6 +22,21 @@ def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match="expected a CUDA device for gpu, found none; use trainer=cpu"):
         assert Training(accelerator="gpu").on_gpu
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"num_nodes": 2}, "num_nodes"),
+        ({"activation_checkpointing": True}, "activation_checkpointing"),
+        ({"strategy": "fsdp", "precision": "16-mixed"}, "precision"),
+        ({"precision": "16-mixed", "accelerator": "cpu"}, "precision"),
+        ({"timeout_minutes": -1.0}, "timeout_minutes"),
+    ],
+)
+def test_what_cannot_be_combined_is_refused(changes: dict[str, Any], key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"trainer\.{key}"):
+        Training(**changes)
 
 
 def test_world_size() -> None:

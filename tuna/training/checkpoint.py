@@ -2,7 +2,7 @@
 
 A checkpoint is written as ``step-N.tmp`` and renamed to ``step-N`` when every process has written its part. Resuming
 takes the newest complete one; data order, dropout and learning rate follow from the step alone, so nothing is saved but
-weights, optimizer state and what early stopping has counted.
+weights, optimizer state and what early stopping has counted (the loss scale of 16-mixed starts anew).
 """
 
 import re
@@ -13,6 +13,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
@@ -23,10 +24,12 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.checkpoint.state_dict_loader import load as load_sharded
 from torch.distributed.checkpoint.state_dict_saver import save as save_sharded
 
+from tuna.errors import RunError
 from tuna.modules.scoring import ScoringModule
 from tuna.training import distributed
 from tuna.training.folder import read_json, write_json
 
+AGAIN = "free some space, then go on with the same command and resume=auto"
 _NAME = re.compile(r"step-(\d+)")
 # Frozen weights (LoRA's base) come from the starting model; only what is trained is saved.
 _OPTIONS = StateDictOptions(ignore_frozen_params=True, flatten_optimizer_state_dict=True)
@@ -36,6 +39,11 @@ def complete(folder: Path) -> list[tuple[int, Path]]:
     """(step, path) of the complete checkpoints in ``folder``, oldest first."""
     found = [(int(m.group(1)), path) for path in folder.glob("step-*") if (m := _NAME.fullmatch(path.name))]
     return sorted((step, path) for step, path in found if (path / "state.json").exists())
+
+
+def stopped(path: Path) -> bool:
+    """Whether early stopping ended the run at this checkpoint."""
+    return bool(read_json(path / "state.json").get("stopped"))
 
 
 def clean(folder: Path) -> None:
@@ -50,6 +58,7 @@ class Checkpoints(Callback):
     def __init__(self, folder: Path, *, every: int, keep: int, start_step: int, total_steps: int) -> None:
         self.folder, self.every, self.keep = folder, every, keep
         self.start_step, self.total_steps, self.saved = start_step, total_steps, start_step
+        self.waits = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Load the checkpoint, and tell Lightning's loop which step it is at (loggers and validation go by it)."""
@@ -67,8 +76,19 @@ class Checkpoints(Callback):
         """Save where it is time."""
         step = trainer.global_step
         due = step % self.every == 0 or step == self.total_steps
-        if due and step > self.saved and (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
+        if not due or step <= self.saved or (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return
+        fetcher = trainer.fit_loop._data_fetcher
+        if fetcher is not None and trainer.fit_loop.epoch_loop._should_check_val_fx(fetcher):
+            self.waits = True  # early stopping counts the validation that comes now; the checkpoint has to know
+        else:
             self.save(trainer, pl_module, step)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save what waited for this validation, and the end of a run that early stopping ends here."""
+        if trainer.state.fn == "fit" and (self.waits or trainer.should_stop) and trainer.global_step > self.saved:
+            self.save(trainer, pl_module, trainer.global_step)
+        self.waits = False
 
     def save(self, trainer: pl.Trainer, pl_module: pl.LightningModule, step: int) -> None:
         """Write step-N, then drop all but the newest ``keep``."""
@@ -78,10 +98,17 @@ class Checkpoints(Callback):
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
         distributed.barrier()
-        save_sharded(state, checkpoint_id=temporary, no_dist=distributed.world_size() == 1)
+        try:
+            save_sharded(state, checkpoint_id=temporary, no_dist=distributed.world_size() == 1)
+        except CheckpointException as error:  # torch's is no Exception, and holds a stack trace for each process
+            causes = "; ".join(sorted({str(cause) for cause, _ in error.failures.values()}))
+            raise RunError(f"{temporary}: the checkpoint cannot be written ({causes}); {AGAIN}") from error
         distributed.barrier()
         if distributed.rank() == 0:
-            write_json(temporary / "state.json", {"step": step, "early_stopping": _early_stopping(trainer)})
+            write_json(
+                temporary / "state.json",
+                {"step": step, "stopped": trainer.should_stop, "early_stopping": _early_stopping(trainer)},
+            )
             temporary.rename(final)
             for _, path in complete(self.folder)[: -self.keep]:
                 shutil.rmtree(path)

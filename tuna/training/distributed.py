@@ -22,7 +22,8 @@ def launched() -> bool:
     """Whether torchrun or SLURM (``srun``) started this process as one of several."""
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
         return True
-    return "SLURM_PROCID" in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1
+    # A batch script has SLURM_PROCID too; only srun makes a step.
+    return "SLURM_STEP_ID" in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1
 
 
 def join(on_gpu: bool, timeout_minutes: float) -> None:

@@ -1,16 +1,21 @@
 """The training itself: held-out figures before, training, held-out figures after, export."""
 
 import logging
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
 from omegaconf import DictConfig
+from safetensors import SafetensorError
 
+from tuna.errors import RunError
 from tuna.modules.scoring import Plan, ScoringModule
 from tuna.training import distributed, quiet, summary
-from tuna.training.checkpoint import Checkpoints, load_weights
+from tuna.training.checkpoint import AGAIN, Checkpoints, load_weights, stopped
 from tuna.training.folder import RunFolder
 from tuna.training.progress import Progress
 
@@ -46,16 +51,28 @@ def fit(cfg: DictConfig, parts: Any, target: RunFolder, start_step: int, loggers
         before = held_out(trainer, module, data, loggers, 0)
         if distributed.rank() == 0:
             target.update(before=before)
-    if start_step < plan.total_steps:
-        trainer.fit(module, datamodule=data)
-        if trainer.interrupted:  # Lightning swallows Ctrl-C; the run is not finished
-            raise KeyboardInterrupt
-    else:
+    ended = start_step == plan.total_steps or (start_step > 0 and stopped(target.checkpoints / f"step-{start_step}"))
+    if ended:
         _only_load(trainer, module, training, target, start_step)
+    else:
+        with interruptible(trainer):
+            trainer.fit(module, datamodule=data)
     reached = max(start_step, trainer.global_step)  # early stopping ends before total_steps
     told = [] if progress.validated == reached else loggers
     after = held_out(trainer, module, data, told, reached) if data.val_groups else None
     return _finish(cfg, parts, target, before, after, progress.last)
+
+
+@contextmanager
+def interruptible(trainer: pl.Trainer) -> Iterator[None]:
+    """Lightning answers Ctrl-C with exit code 1 and from then on ignores it; here it stays a KeyboardInterrupt."""
+    try:
+        yield
+    except SystemExit:
+        if not trainer.interrupted:
+            raise
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise KeyboardInterrupt from None
 
 
 def _scorer(parts: Any, mesh: Any) -> torch.nn.Module:
@@ -91,7 +108,8 @@ def _only_load(trainer: pl.Trainer, module: ScoringModule, training: Any, target
 
 def held_out(trainer: pl.Trainer, module: ScoringModule, data: Any, loggers: list[Any], step: int) -> dict[str, Any]:
     """Figures on the held-out part, logged at ``step``; ``pair_accuracy_interval`` is a 95% bootstrap interval."""
-    trainer.validate(module, datamodule=data, verbose=False)
+    with interruptible(trainer):
+        trainer.validate(module, datamodule=data, verbose=False)
     shown = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
     for logger in loggers:
         logger.log_metrics(shown, step=step)
@@ -112,13 +130,16 @@ def _finish(
 
     first = distributed.rank() == 0
     outcome = summary.Outcome(before=before, after=after, baselines=parts.data.report.baselines, last=last)
-    export(
-        parts.module.scorer,
-        target.model,
-        resolved=parts.resolved,
-        dtype=parts.model.export_dtype,
-        card=summary.model_card(cfg, parts, target, outcome) if first else None,
-    )
+    try:
+        export(
+            parts.module.scorer,
+            target.model,
+            resolved=parts.resolved,
+            dtype=parts.model.export_dtype,
+            card=summary.model_card(cfg, parts, target, outcome) if first else None,
+        )
+    except SafetensorError as error:
+        raise RunError(f"{target.model}: the model cannot be written ({error}); {AGAIN}") from error
     metrics = outcome.metrics()
     if first:
         if summary.wants_tasks(cfg, parts):

@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import platform
 import shutil
@@ -17,22 +18,24 @@ from typing import Any
 
 from tuna.errors import RunError
 
+log = logging.getLogger("tuna")
 SCHEMA_VERSION = 1
 # Keys that say where and how often, never what: a run may be resumed with other values for these.
 FREE = {
     "": {"name", "resume", "runs_dir", "logger", "evaluate", "stage", "scale"},
-    "trainer": {"checkpoint_every", "keep_checkpoints", "log_every", "timeout_minutes", "threads"},
+    "trainer": {"checkpoint_every", "keep_checkpoints", "log_every", "timeout_minutes"},
     "datamodule": {"cache_dir", "num_workers"},
 }
 
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """Where a run writes. ``resumed``: an earlier process began it."""
+    """Where a run writes. ``resumed``: an earlier process began it; ``finished``: and ended it, so nothing is left."""
 
     path: Path
     name: str
     resumed: bool = False
+    finished: bool = False
 
     @property
     def checkpoints(self) -> Path:
@@ -125,13 +128,13 @@ def choose(
     Raises:
         RunError: the name is taken; the run to resume is missing, finished or differs.
     """
-    if resume == "auto":
+    if resume == "auto" and name and (runs_dir / name / "run.json").exists():
+        return _same(runs_dir / name, runs_dir, config, data, model)
+    if resume == "auto" and not name:
         for path in _unfinished(runs_dir):
-            if not differences(read_json(path / "run.json"), config, data, model) and (
-                not name or path == runs_dir / name
-            ):
-                return RunFolder(path, str(path.relative_to(runs_dir)), resumed=True)
-    elif resume:
+            if not differences(read_json(path / "run.json"), config, data, model):
+                return RunFolder(path, _name(path, runs_dir), resumed=True)
+    elif resume and resume != "auto":
         return _resumed(Path(resume), runs_dir, config, data, model)
     chosen = name or f"{stage}-{datetime.now():%Y%m%d-%H%M%S}"
     if "=" in chosen:
@@ -141,20 +144,39 @@ def choose(
         time.sleep(0.2)
         chosen = f"{stage}-{datetime.now():%Y%m%d-%H%M%S-%f}"
         path = runs_dir / chosen
+    check_free(path)
+    return RunFolder(path, chosen)
+
+
+def check_free(path: Path) -> None:
+    """Refuse a name that is taken.
+
+    Raises:
+        RunError: it is, with what can be done.
+    """
     if (path / "run.json").exists():
         status = read_json(path / "run.json").get("status", "unknown")
-        raise RunError(
-            f"name: {path} is taken (status: {status}); choose another name=..., or go on with it by resume={path}"
-        )
-    return RunFolder(path, chosen)
+        way = f"its model is {path / 'model'}" if status == "finished" else "or go on with it by resume=auto"
+        raise RunError(f"name: {path} is taken (status: {status}); choose another name=..., {way}")
+
+
+def _name(path: Path, runs_dir: Path) -> str:
+    """A run's name: its path below ``runs_dir``."""
+    inside = path.resolve().is_relative_to(runs_dir.resolve())
+    return str(path.resolve().relative_to(runs_dir.resolve())) if inside else path.name
 
 
 def _unfinished(runs_dir: Path) -> list[Path]:
     """Run folders that are not finished, newest first."""
     found = []
     for file in [*runs_dir.glob("*/run.json"), *runs_dir.glob("*/*/run.json")]:
-        if read_json(file).get("status") != "finished":
-            found.append((str(read_json(file).get("started", "")), file.parent))
+        try:
+            written = read_json(file)
+        except RunError as error:
+            log.warning(f"{error}; this run is left alone")
+            continue
+        if written.get("status") != "finished":
+            found.append((str(written.get("started", "")), file.parent))
     return [path for _, path in sorted(found, reverse=True)]
 
 
@@ -166,6 +188,12 @@ def _resumed(path: Path, runs_dir: Path, config: Mapping[str, Any], data: str, m
         raise RunError(f"resume: no run at {path}; unfinished runs: {near}")
     if written.get("status") == "finished":
         raise RunError(f"resume: {path} is finished; its model is {path / 'model'}")
+    return _same(path, runs_dir, config, data, model)
+
+
+def _same(path: Path, runs_dir: Path, config: Mapping[str, Any], data: str, model: str) -> RunFolder:
+    """The run at ``path``, if it is of the same config, data and model."""
+    written = read_json(path / "run.json")
     changed = differences(written, config, data, model)
     if changed:
         raise RunError(
@@ -173,7 +201,7 @@ def _resumed(path: Path, runs_dir: Path, config: Mapping[str, Any], data: str, m
             + "\n  ".join(changed)
             + "\ngive the same settings, or leave resume= away to start a new run"
         )
-    return RunFolder(path, str(path), resumed=True)
+    return RunFolder(path, _name(path, runs_dir), resumed=True, finished=written.get("status") == "finished")
 
 
 def differences(written: Mapping[str, Any], config: Mapping[str, Any], data: str, model: str) -> list[str]:
@@ -204,6 +232,20 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def check_writable(folder: Path) -> Path:
+    """The nearest folder on the way to ``folder`` that exists.
+
+    Raises:
+        RunError: it cannot be written to.
+    """
+    existing = folder
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise RunError(f"runs_dir: cannot write to {existing}; choose a folder of yours with runs_dir=...")
+    return existing
+
+
 def check_space(folder: Path, *, parameters: int, trainable: int, keep: int) -> None:
     """Refuse a run whose checkpoints and model will not fit, before it has trained for hours.
 
@@ -213,11 +255,7 @@ def check_space(folder: Path, *, parameters: int, trainable: int, keep: int) -> 
     Raises:
         RunError: the folder cannot be written to, or too little is free.
     """
-    existing = folder
-    while not existing.exists():
-        existing = existing.parent
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise RunError(f"runs_dir: cannot write to {existing}; choose a folder of yours with runs_dir=...")
+    existing = check_writable(folder)
     needed = (keep + 1) * 12 * trainable + 4 * parameters + 10_000_000
     free = shutil.disk_usage(existing).free
     if needed > free:

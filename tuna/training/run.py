@@ -2,9 +2,11 @@
 
 import errno
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +18,7 @@ from tuna.errors import ConfigError, RunError, TunaError
 from tuna.training import distributed, summary
 from tuna.training import folder as folders
 from tuna.training.build import build_all
+from tuna.training.checkpoint import AGAIN
 from tuna.training.folder import RunFolder
 
 T = TypeVar("T")
@@ -49,31 +52,48 @@ def run(cfg: DictConfig) -> dict[str, float]:
     """
     training = build_all(cfg, *NODES)["trainer"]
     _check_processes(training)
-    if training.strategy == "fsdp" and training.local_devices > 1 and not distributed.launched():
+    if training.strategy == "fsdp" and not distributed.launched():
         return _launch(cfg, training)
     distributed.join(training.on_gpu, training.timeout_minutes)
     parts = prepare(cfg)
     target = _on_first(lambda: _choose(cfg, parts))
-    try:
-        if distributed.rank() != 0:
+    if target.finished:
+        return _finished(target)
+    with ExitStack() as stack:
+        _on_first(lambda: _lock(target, stack))
+        try:
             return _train(cfg, parts, target)
-        with target.locked():
-            return _train(cfg, parts, target)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-            raise RunError(
-                f"{target.path}: {error.strerror}; free some space, "
-                f"then go on with the same command and resume={target.path}"
-            ) from error
-        raise
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+                raise RunError(f"{target.path}: {error.strerror}; {AGAIN}") from error
+            raise
+
+
+def _lock(target: RunFolder, stack: ExitStack) -> None:
+    """Hold the run's lock; another process may have begun it since its name was chosen."""
+    stack.enter_context(target.locked())
+    if not target.resumed:
+        folders.check_free(target.path)
+
+
+def _finished(target: RunFolder) -> dict[str, float]:
+    """With resume=auto a command can be given again and again: what is done is not done twice."""
+    if distributed.rank() == 0:
+        print(f"{target.path} is finished already; its model is {target.model}")
+    return dict(target.read().get("metrics", {}))
 
 
 def prepare(cfg: DictConfig) -> Parts:
     """Build what ``cfg`` names and read the data; everything that can be wrong without weights is said here."""
     built = build_all(cfg, *NODES)
     model, training, data = built["model"], built["trainer"], built["datamodule"]
+    folders.check_writable(Path(cfg.runs_dir))
+    if cfg.name and not cfg.resume:
+        folders.check_free(Path(cfg.runs_dir) / cfg.name)
     resolved = model.resolve()
     tokenizer = model.tokenizer()
+    if not resolved.on_hub:  # a hub id's weights come only when the data is right
+        _check_space(cfg, model, training, _count(resolved.weights_folder))
     _on_first(
         lambda: data.prepare(
             tokenizer,
@@ -108,8 +128,6 @@ def prepare(cfg: DictConfig) -> Parts:
 
 
 def _check_processes(training: Any) -> None:
-    import os
-
     if distributed.launched():
         started = int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS", "1"))
         if started > 1 and training.strategy != "fsdp":
@@ -120,6 +138,14 @@ def _check_processes(training: Any) -> None:
             raise ConfigError(
                 f"trainer.devices x trainer.num_nodes = {training.world_size}, but {started} processes were started"
             )
+    elif training.num_nodes > 1:
+        raise ConfigError(
+            f"trainer.num_nodes: {training.num_nodes} machines need a launcher that reaches them: srun, or on each "
+            f"torchrun --nnodes {training.num_nodes} --nproc-per-node {training.local_devices} --rdzv-backend c10d "
+            "--rdzv-endpoint HOST:29500 train.py ... (docs/training.md)"
+        )
+    if training.precision == "16-mixed" and not training.on_gpu:
+        raise ConfigError("trainer.precision: 16-mixed needs a GPU; expected 32-true or bf16-mixed on the CPU")
 
 
 def _on_first(make: Callable[[], T], *, everywhere: bool = False) -> T:
@@ -155,16 +181,22 @@ def _choose(cfg: DictConfig, parts: Parts) -> RunFolder:
         data=parts.data.sha256,
         model=parts.resolved.fingerprint,
     )
-    count = parts.num_parameters
-    trainable = count if parts.model.lora is None else max(1, count // 20)
-    folders.check_space(target.path, parameters=count, trainable=trainable, keep=parts.training.keep_checkpoints)
+    if parts.resolved.on_hub and not target.finished:
+        _check_space(cfg, parts.model, parts.training, parts.num_parameters)
     return target
+
+
+def _check_space(cfg: DictConfig, model: Any, training: Any, parameters: int) -> None:
+    trainable = parameters if model.lora is None else max(1, parameters // 20)
+    folders.check_space(Path(cfg.runs_dir), parameters=parameters, trainable=trainable, keep=training.keep_checkpoints)
 
 
 def _launch(cfg: DictConfig, training: Any) -> dict[str, float]:
     """Check everything here, once and readably, then train in ``training.local_devices`` processes."""
     parts = prepare(cfg)
     target = _choose(cfg, parts)
+    if target.finished:
+        return _finished(target)
     sent = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
     if target.resumed:
         sent.resume = str(target.path)
@@ -208,9 +240,9 @@ def _train(cfg: DictConfig, parts: Parts, target: RunFolder) -> dict[str, float]
         log.debug(traceback.format_exc())
         raise
     finally:
-        parts.loggers.finish(loggers, status)
         if distributed.rank() == 0:
             target.update(status=status, ended=datetime.now().isoformat(timespec="seconds"))
+        parts.loggers.finish(loggers, status)
         _close_log()
     distributed.barrier()
     return metrics
@@ -221,6 +253,7 @@ def _begin(cfg: DictConfig, parts: Parts, target: RunFolder) -> None:
     written = target.read()
     target.update(
         schema_version=folders.SCHEMA_VERSION,
+        name=target.name,
         status="running",
         stage=str(cfg.stage.name),
         started=written.get("started", datetime.now().isoformat(timespec="microseconds")),
@@ -255,7 +288,8 @@ def _count(folder: Path) -> int:
 
 def _parent_run(folder: Path) -> str | None:
     """The run that made the starting model, where one did."""
-    return folder.parent.name if (folder.parent / "run.json").exists() else None
+    written = folders.read_json(folder.parent / "run.json")
+    return str(written.get("name", folder.parent.name)) if written else None
 
 
 def _open_log(path: Path) -> None:

@@ -76,8 +76,19 @@ class Training:
             wrong.append(f"trainer.clip_norm: expected a number > 0 or null, got {self.clip_norm!r}")
         if self.early_stop_patience is not None and self.validate_every is None:
             wrong.append("trainer.early_stop_patience: needs trainer.validate_every, which is null")
-        if self.strategy == "single" and self.devices not in (1, "auto"):
-            wrong.append(f"trainer.devices: {self.devices} devices need trainer=fsdp; trainer.strategy is single")
+        if self.strategy == "single":
+            if self.devices not in (1, "auto"):
+                wrong.append(f"trainer.devices: {self.devices} devices need trainer=fsdp; trainer.strategy is single")
+            if self.num_nodes != 1:
+                wrong.append(f"trainer.num_nodes: {self.num_nodes} machines need trainer=fsdp; strategy is single")
+            if self.activation_checkpointing:
+                wrong.append("trainer.activation_checkpointing: is for fsdp; give model.gradient_checkpointing=true")
+        elif self.precision == "16-mixed":
+            wrong.append("trainer.precision: expected 32-true or bf16-mixed when sharded, got 16-mixed")
+        if self.precision == "16-mixed" and self.accelerator == "cpu":
+            wrong.append("trainer.precision: 16-mixed needs a GPU; expected 32-true or bf16-mixed on the CPU")
+        if not self.timeout_minutes > 0:
+            wrong.append(f"trainer.timeout_minutes: expected a number > 0, got {self.timeout_minutes!r}")
         if wrong:
             raise ConfigError("\n".join(wrong))
 

@@ -1,6 +1,8 @@
 """One of several training processes: ``python -m tuna.training.worker CONFIG.yaml``, started by torchrun."""
 
+import os
 import sys
+import traceback
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -18,9 +20,13 @@ def main(path: str) -> int:
     try:
         run(cfg)
     except TunaError as error:
-        if distributed.rank() == 0:
+        if os.environ.get("TUNA_DEBUG", "0") not in ("", "0"):
+            traceback.print_exc()
+        elif os.environ.get("RANK", "0") == "0":
             print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     distributed.leave()
     return 0
 
