@@ -105,6 +105,17 @@ def test_how_a_step_is_cut_does_not_change_the_run(
     assert_equal(weights(folder), weights(whole), 1e-5)
 
 
+@pytest.mark.parametrize(
+    "changes", [{"stage": "sft"}, {"stage": "alpaca_mul"}, {"loss": "lmops"}], ids=["sft", "alpaca_mul", "lmops"]
+)
+def test_nor_for_the_other_losses(llama: Path, lists: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    """Eq. 2 is a mean over responses, lmops' cross-entropy one over tokens: counted over the whole step, ragged or not."""
+    one, _ = train(llama, lists, tmp_path, name="one", trainer__max_steps=5, **changes)
+    many, _ = train(llama, lists, tmp_path, name="many", trainer__max_steps=5, trainer__accumulate=8, **changes)
+    assert losses(many) == pytest.approx(losses(one), rel=1e-5)
+    assert_equal(weights(many), weights(one), 1e-5)
+
+
 def test_another_seed_is_another_run(whole: Path, llama: Path, lists: Path, tmp_path: Path) -> None:
     folder, _ = train(llama, lists, tmp_path, name="seed", seed=1)
     assert losses(folder)[1] != pytest.approx(losses(whole)[1], rel=1e-3)
