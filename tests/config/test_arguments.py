@@ -1,6 +1,10 @@
 import pytest
+import yaml
 
 from tuna.config.arguments import read_command_line, secret_in, values
+from tuna.config.compose import CONF
+from tuna.config.groups import groups
+from tuna.config.schema import parameters
 from tuna.errors import ConfigError
 
 
@@ -14,6 +18,37 @@ from tuna.errors import ConfigError
         ("model.path=sk-0123456789abcdef", "model.path"),
         ("x={a: hf_0123456789abcdefghij}", "x"),
         ("sk-0123456789abcdef", ""),
+        ("judge.key=abc", "judge.key"),
+        ("openai_key=abc", "openai_key"),
+        ("credentials=abc", "credentials"),
+        ("judge.access_token_2=abc", "judge.access_token_2"),
+        ("judge.headers.Authorization=abc", "judge.headers.Authorization"),
+        ("judge.headers[X-Api-Key]=abc", "judge.headers[X-Api-Key]"),
+        ("logger.wandb={api_key: abc}", "logger.wandb"),
+        ("logger.wandb={a:1,api_key:abc}", "logger.wandb"),
+        ("+judge.options={api_key: abc}", "judge.options"),
+        ("headers={Authorization: abc}", "headers"),
+        ("headers={'Authorization': 'Bearer abc'}", "headers"),
+        ('headers={"x-api-key": abc}', "headers"),
+        ('headers="Authorization: Bearer abc"', "headers"),
+        ("judge.options={a: {b: [{password: abc}]}}", "judge.options"),
+        ("judge=choice({secret: abc},{secret: d})", "judge"),
+        ("judge.options={api_key: {x: abc}}", "judge.options"),
+        ("judge.base_url=https://user:pw@host/v1", "judge.base_url"),
+        ("judge.base_url='https://:pw@host/v1'", "judge.base_url"),
+        ("https://user:pw@host?a=b", ""),
+        ("judge.base_url='https://host/v1?x=1&api_key=abc'", "judge.base_url"),
+        ("--password=abc", "--password"),
+        ("judge.options={api_key: null, token: '', a: 1}", None),
+        ("judge.options={api_key_env: OPENAI_API_KEY, max_tokens: 5, num_tokens: 4, tokenizer: t}", None),
+        ("teacher.max_tokens=512", None),
+        ("judge.token_limit=max_completion_tokens", None),
+        ("datamodule.num_tokens=4", None),
+        ("model.tokenizer=token", None),
+        ("model.tokenize=true", None),
+        ("+model.keys=abc", None),
+        ("judge.base_url=http://token:8000/v1", None),
+        ("datamodule.path=[a/secret.jsonl,s3://bucket/key]", None),
         ("judge.api_key_env=OPENAI_API_KEY", None),
         ("judge.api_key=null", None),
         ("datamodule.row_tokens=4096", None),
@@ -30,6 +65,46 @@ def test_secrets_are_never_echoed() -> None:
     assert line.overrides == () and len(line.wrong) == 3
     assert "very-hidden" not in "".join(line.wrong)
     assert line.wrong[0].startswith("judge.api_key=<hidden>: a literal key") and "api_key_env" in line.wrong[0]
+
+
+@pytest.mark.parametrize("choice", [f"{group}/{choice}" for group, files in groups([CONF]).items() for choice in files])
+def test_no_argument_of_ours_is_taken_for_a_secret(choice: str) -> None:
+    content = yaml.safe_load((CONF / f"{choice}.yaml").read_text()) or {}
+    keys = [*content, *(parameters(content["_target_"]) if "_target_" in content else [])]
+    assert [key for key in keys if secret_in(f"{choice}.{key}=abc")] == []
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["headers={Authorization:", "very-hidden}"],
+        ["headers={Authorization:", "Bearer", "very-hidden,", "b:", "very-hidden}"],
+        ["judge.api_key=", "very-hidden"],
+        ["--token", "very-hidden"],
+    ],
+)
+def test_a_secret_that_the_shell_cut_off_is_not_echoed(argv: list[str]) -> None:
+    line = read_command_line([*argv, "seed=3", "typo"])
+    assert [o.input_line for o in line.overrides] == [t for t in (*argv, "seed=3") if t in ("judge.api_key=", "seed=3")]
+    assert any(text.startswith("<hidden>") or "=<hidden>" in text for text in line.wrong)
+    assert line.wrong[-1].startswith("typo: ")
+    assert "very-hidden" not in "".join((*line.wrong, *line.ordered[:2]))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "judge.model=${oc.env:HOME}",
+        "+judge.options={a: '${oc.env:HOME,very-hidden}'}",
+        "name=${oc.decode:${ oc.env:HOME}}",
+        "hydra.run.dir=${env:HOME}",
+    ],
+)
+def test_an_environment_variable_is_named_rather_than_resolved(text: str) -> None:
+    line = read_command_line([text])
+    assert line.overrides == () and len(line.wrong) == 1 and "very-hidden" not in line.wrong[0]
+    assert "oc.env" in line.wrong[0] and "name the variable" in line.wrong[0]
+    assert read_command_line(["name=${now:%Y}-${seed}"]).wrong == ()
 
 
 def test_flags_and_overrides_are_told_apart() -> None:

@@ -15,6 +15,7 @@ from tuna.config.schema import parameters
 from tuna.config.types import fits
 
 GROUPS = groups([CONF])
+PROGRAM = {group: name for name in ("rank", "train") for group in groups([CONF], name)}  # which program has a group
 STAGES = list(GROUPS["stage"])
 TARGETS = {
     f"{group}={choice}": str(node["_target_"])
@@ -77,7 +78,8 @@ def test_every_argument_of_every_choice_can_be_set(choice: str) -> None:
     group = choice.partition("=")[0]
     found = parameters(TARGETS[choice])
     settings = {p.key: example(p.expected) for p in found.values()}
-    cfg = compose([choice, *(f"{group}.{key}={as_text(value)}" for key, value in settings.items())])
+    changes = [f"{group}.{key}={as_text(value)}" for key, value in settings.items()]
+    cfg = compose([choice, *changes], config_name=PROGRAM[group])
     written = OmegaConf.to_container(cfg[group], resolve=True)
     assert written == {"_target_": TARGETS[choice]} | settings
 

@@ -116,5 +116,27 @@ def test_train_py_refuses_before_torch_and_without_echoing_a_key(tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "thing.extra={api_key: very-hidden}",
+        "+thing.extra={headers: {Authorization: very-hidden}}",
+        "openai_key=very-hidden",
+        "name=https://user:very-hidden@host",
+        "name=${oc.env:HIDDEN}",
+    ],
+)
+@pytest.mark.parametrize("full", ["0", "1"])
+def test_a_secret_stops_it_before_hydra_and_is_never_shown(
+    full: str, text: str, shop: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNA_DEBUG", full)
+    monkeypatch.setenv("HIDDEN", "very-hidden")
+    monkeypatch.setattr("tuna.config.entry._run_hydra", lambda *_: pytest.fail("Hydra was started"))
+    assert exit_code(shop, "thing=data", text) == 1
+    out, err = capsys.readouterr()
+    assert "=<hidden>: " in err and "very-hidden" not in out + err
+
+
 def test_train_py_is_thin() -> None:
     assert len((CONF.parent / "train.py").read_text().splitlines()) <= 60

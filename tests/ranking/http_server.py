@@ -46,6 +46,7 @@ class LoopbackServer:
         self.plan = plan or (lambda prompt, nth: OK)
         self.latency, self.ignores_n, self.logprobs, self.port = latency, ignores_n, logprobs, port
         self.say = say or (lambda prompt, k: f"answer {_hash(prompt, k) % 10_000} of {len(prompt)}")
+        self.batches = Batches(self)
         self.asked: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()  # without a fault
         self.bodies: list[dict[str, Any]] = []
@@ -78,14 +79,17 @@ class LoopbackServer:
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
-                length = next(
-                    int(x[15:]) for x in head.decode().lower().split("\r\n") if x.startswith("content-length:")
-                )
-                body = json.loads(await reader.readexactly(length))
+                lines = head.decode().lower().split("\r\n")
+                data = await reader.readexactly(sum(int(x[15:]) for x in lines if x.startswith("content-length:")))
+                path = head.split(b" ")[1].decode()
+                if "/files" in path or "/batches" in path:
+                    self._send(writer, self.batches.reply(head.split(b" ")[0].decode(), path, data))
+                    continue
+                body = json.loads(data)
                 self.now += 1
                 self.most = max(self.most, self.now)
                 try:
-                    if not await self._reply(body, head.split(b" ")[1].decode(), writer):
+                    if not await self._reply(body, path, writer):
                         break
                 finally:
                     self.now -= 1
@@ -94,9 +98,14 @@ class LoopbackServer:
         finally:
             writer.close()
 
+    def _send(self, writer: asyncio.StreamWriter, data: bytes) -> None:
+        head = f"HTTP/1.1 200 X\r\ncontent-type: application/json\r\ncontent-length: {len(data)}\r\n\r\n"
+        writer.write(head.encode() + data)
+
     async def _reply(self, body: dict[str, Any], path: str, writer: asyncio.StreamWriter) -> bool:
         prompt = body["prompt"] if "prompt" in body else body["messages"][-1]["content"]
-        action = self.plan(prompt, self.asked[prompt])
+        nth = self.asked[prompt]
+        action = self.plan(prompt, nth)
         self.asked[prompt] += 1
         self.bodies.append(body)
         self.times.append(self._loop.time())
@@ -108,7 +117,7 @@ class LoopbackServer:
         status, headers = action.get("status", 200), action.get("headers", {})
         value: Any = action.get("body", {"error": {"message": "as told", "code": None}})
         if kind != "status":
-            value = self._value(body, prompt, path, kind)
+            value = self._value(body, prompt, path, kind, nth)
         data = b'{"choices": [' if kind == "bad_json" else json.dumps(value).encode()
         lines = [
             f"HTTP/1.1 {status} X",
@@ -120,9 +129,9 @@ class LoopbackServer:
         await writer.drain()
         return bool(kind != "cut")
 
-    def _value(self, body: dict[str, Any], prompt: str, path: str, kind: str) -> dict[str, Any]:
+    def _value(self, body: dict[str, Any], prompt: str, path: str, kind: str, nth: int) -> dict[str, Any]:
         count = 1 if self.ignores_n else body.get("n", 1)
-        first = self.asked[prompt] - 1 if self.ignores_n else 0
+        first = nth if self.ignores_n else 0
         texts = [self.say(prompt, first + k) for k in range(count)]
         usage = {"prompt_tokens": len(prompt.split()), "completion_tokens": sum(len(t.split()) for t in texts)}
         choices = [self._choice(text, k, path, kind) for k, text in enumerate(texts)]
@@ -145,6 +154,56 @@ class LoopbackServer:
             choice["text"] = text
             choice["logprobs"] = {"token_logprobs": logprobs} if self.logprobs else None
         return choice
+
+
+class Batches:
+    """The Batch API: files and batches in memory. ``looks`` is how often a batch is asked for before it is over."""
+
+    def __init__(self, server: LoopbackServer) -> None:
+        self.server = server
+        self.files: dict[str, bytes] = {}
+        self.made: list[dict[str, Any]] = []
+        self.looks = 2
+        self.ends = "completed"
+        self.faults: dict[str, int] = {}  # prompt -> status, once
+        self.loses: set[str] = set()  # prompts that get no result, once
+
+    def reply(self, method: str, path: str, data: bytes) -> bytes:
+        if path.endswith("/files"):
+            part = data.split(b'filename="batch.jsonl"')[1].split(b"\r\n\r\n", 1)[1].split(b"\r\n--")[0]
+            self.files[f"file{len(self.files)}"] = part
+            return json.dumps({"id": f"file{len(self.files) - 1}", "object": "file"}).encode()
+        if path.endswith("/content"):
+            return self.files[path.split("/")[-2]]
+        if method == "POST":
+            self.made.append({"id": f"batch{len(self.made)}", "status": "validating", "looks": 0, **json.loads(data)})
+            return json.dumps(self.made[-1]).encode()
+        if "/batches/" in path:
+            return json.dumps(self._look(self.made[int(path.split("/batch")[-1])])).encode()
+        return json.dumps({"object": "list", "data": self.made}).encode()
+
+    def _look(self, batch: dict[str, Any]) -> dict[str, Any]:
+        batch["looks"] += 1
+        if batch["looks"] >= self.looks and "output_file_id" not in batch:
+            batch |= {"status": self.ends, "output_file_id": None}
+            if self.ends != "failed":
+                results = [r for line in self.files[batch["input_file_id"]].splitlines() if (r := self._result(line))]
+                batch["output_file_id"] = name = f"file{len(self.files)}"
+                self.files[name] = b"\n".join(json.dumps(result).encode() for result in results)
+        return batch
+
+    def _result(self, line: bytes) -> dict[str, Any] | None:
+        asked = json.loads(line)
+        prompt = asked["body"]["messages"][-1]["content"]
+        self.server.asked[prompt] += 1
+        if prompt in self.loses:
+            self.loses.remove(prompt)
+            return None
+        status = self.faults.pop(prompt, 200)
+        body = (
+            self.server._value(asked["body"], prompt, asked["url"], "ok", 0) if status == 200 else {"error": "as told"}
+        )
+        return {"custom_id": asked["custom_id"], "response": {"status_code": status, "body": body}, "error": None}
 
 
 def main() -> None:

@@ -1,11 +1,15 @@
 """tuna.training.loggers: metrics.csv row by row, and W&B that never asks."""
 
 import csv
+import logging
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from tuna.training.loggers import Loggers, MetricsFile, wandb_mode
+from tuna.training import distributed
+from tuna.training.loggers import FINISH_TIMEOUT, Loggers, MetricsFile, wandb_mode
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -49,5 +53,126 @@ def test_wandb_is_offline_unless_logged_in(tmp_path: Path, monkeypatch: pytest.M
     assert wandb_mode("auto") == "disabled"
 
 
+def test_a_server_out_of_reach_means_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Unreachable:
+        @property
+        def experiment(self) -> None:
+            raise RuntimeError("no route")
+
+    modes: list[str] = []
+
+    def make(self: Loggers, mode: str, *args: object) -> Unreachable:
+        modes.append(mode)
+        return Unreachable()
+
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    monkeypatch.setattr(Loggers, "_wandb_logger", make)
+    Loggers(csv=False).start(tmp_path, name="x", stage="sft", start_step=0)
+    assert modes == ["online", "offline"]
+
+
 def test_none_at_all(tmp_path: Path) -> None:
     assert Loggers(csv=False, wandb=False).start(tmp_path, name="x", stage="sft", start_step=0) == []
+
+
+def test_a_row_that_comes_again_replaces_the_old_one(tmp_path: Path) -> None:
+    """A kill after a row and before run.json: the resumed run measures the same once more."""
+    path = tmp_path / "metrics.csv"
+    metrics = MetricsFile(path)
+    metrics.log_metrics({"val/loss": 3.0}, step=0)
+    metrics.log_metrics({"train/loss": 2.0}, step=1)
+    metrics.log_metrics({"train/loss": 1.0}, step=2)
+    metrics.log_metrics({"val/loss": 1.5}, step=2)
+    again = MetricsFile(path, start_step=2)
+    again.log_metrics({"val/loss": 1.25}, step=2)
+    assert [tuple(row.values()) for row in read(path)] == [
+        ("0", "3.0", ""), ("1", "", "2.0"), ("2", "", "1.0"), ("2", "1.25", "")
+    ]  # fmt: skip
+    again.log_metrics({"train/loss": 0.5}, step=3)  # appending goes on
+    assert [row["step"] for row in read(path)] == ["0", "1", "2", "2", "3"]
+    first = MetricsFile(path, start_step=0)
+    first.log_metrics({"val/loss": 4.0}, step=0)
+    assert [tuple(row.values()) for row in read(path)] == [("0", "4.0", "")]
+    assert [file.name for file in tmp_path.iterdir()] == ["metrics.csv"]
+
+
+def test_doubled_rows_of_an_older_file_become_one(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text("step,val/loss\n0,1.0\n0,2.0\n")
+    MetricsFile(tmp_path / "metrics.csv")
+    assert [row["val/loss"] for row in read(tmp_path / "metrics.csv")] == ["2.0"]
+
+
+def test_half_a_row_is_dropped_even_of_a_kept_step(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text("step,train/loss,val/loss\n1,1.0,\n2,,0.12")
+    MetricsFile(tmp_path / "metrics.csv", start_step=2)
+    assert [row["step"] for row in read(tmp_path / "metrics.csv")] == ["1"]
+
+
+def test_other_processes_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text("step,train/loss\n1,1.0\n2,2.0\n")
+    before = path.stat().st_mtime_ns, path.read_bytes()
+    monkeypatch.setattr(distributed, "rank", lambda: 1)
+    metrics = MetricsFile(path, start_step=1)
+    metrics.log_metrics({"train/loss": 5.0}, step=2)
+    assert (path.stat().st_mtime_ns, path.read_bytes()) == before
+    fresh = MetricsFile(tmp_path / "none.csv")
+    fresh.log_metrics({"train/loss": 5.0}, step=2)
+    assert not fresh.path.exists()
+
+
+class WandbLogger:
+    """Stands for Lightning's."""
+
+    def __init__(self, fault: Exception | None = None) -> None:
+        self.fault, self.status = fault, ""
+
+    def finalize(self, status: str) -> None:
+        self.status = status
+        if self.fault:
+            raise self.fault
+
+
+def test_finish_never_raises(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    import wandb
+
+    ended: list[int] = []
+
+    def broken(exit_code: int) -> None:
+        ended.append(exit_code)
+        raise BrokenPipeError("the service is gone")
+
+    monkeypatch.setattr(wandb, "run", SimpleNamespace(summary={}))
+    monkeypatch.setattr(wandb, "finish", broken)
+    monkeypatch.setattr(logging.getLogger("tuna"), "propagate", True)  # an earlier run switches it off
+    loggers: list[Any] = [WandbLogger(OSError("disk")), WandbLogger()]
+    Loggers().finish(loggers, "finished")
+    assert ended == [0, 0] and [logger.status for logger in loggers] == ["success", "success"]
+    assert wandb.run.summary == {"status": "finished"}  # type: ignore[union-attr]
+    assert "OSError: disk" in caplog.text and "the service is gone" in caplog.text
+
+
+def test_a_summary_that_refuses_still_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    import wandb
+
+    ended: list[int] = []
+    monkeypatch.setattr(wandb, "run", SimpleNamespace(summary=None))
+    monkeypatch.setattr(wandb, "finish", lambda exit_code: ended.append(exit_code))
+    Loggers().finish([WandbLogger()], "failed")  # type: ignore[list-item]
+    assert ended == [1]
+
+
+def test_loggers_that_logged_nothing_close(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import wandb
+
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.delenv("WANDB_FINISH_TIMEOUT", raising=False)
+    monkeypatch.setattr(wandb, "setup", lambda settings: None)
+    monkeypatch.setattr(wandb, "run", None)
+    started = Loggers().start(tmp_path, name="x", stage="sft", start_step=0, run_id="x-1")
+    assert started[1]._wandb_init["settings"].finish_timeout == FINISH_TIMEOUT  # type: ignore[attr-defined]
+    for status in ("failed", "finished"):
+        Loggers().finish(started, status)
+        Loggers().finish(started[:1], status)
+        Loggers().finish([], status)

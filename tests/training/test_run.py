@@ -109,7 +109,7 @@ def test_how_a_step_is_cut_does_not_change_the_run(
     "changes", [{"stage": "sft"}, {"stage": "alpaca_mul"}, {"loss": "lmops"}], ids=["sft", "alpaca_mul", "lmops"]
 )
 def test_nor_for_the_other_losses(llama: Path, lists: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
-    """Eq. 2 is a mean over responses, lmops' cross-entropy one over tokens: counted over the whole step, ragged or not."""
+    """Eq. 2 is a mean over responses, lmops' cross-entropy one over tokens, both counted over the whole step."""
     one, _ = train(llama, lists, tmp_path, name="one", trainer__max_steps=5, **changes)
     many, _ = train(llama, lists, tmp_path, name="many", trainer__max_steps=5, trainer__accumulate=8, **changes)
     assert losses(many) == pytest.approx(losses(one), rel=1e-5)

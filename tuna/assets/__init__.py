@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-MODELS = ("tiny_base", "tiny", "tiny_teacher")
+MODELS = ("tiny", "tiny_base", "tiny_teacher")
 _FOLDER = Path(__file__).parent
 
 

@@ -15,8 +15,17 @@ from hydra.errors import OverrideParseException
 
 from tuna.errors import ConfigError
 
-_SECRET_KEY = re.compile(r"(^|[._])(api_?key|token|secret|password|passwd)$", re.IGNORECASE)
-_SECRET_VALUE = re.compile(r"\b(sk-[\w-]{8,}|hf_\w{16,}|gh[pousr]_\w{16,}|AKIA[0-9A-Z]{16}|xox[abp]-[\w-]{8,})")
+_SECRET_KEY = re.compile(  # row_tokens, token_limit, tokenizer and api_key_env are none
+    r"(?!.*_env$).*(api[_-]?key|token(_?\d+)?$|secret|passw(or)?d|authorization|credentials?|(^|[_-])key$)",
+    re.IGNORECASE,
+)
+_SECRET_VALUE = re.compile(
+    r"\b(sk-[\w-]{8,}|hf_\w{16,}|gh[pousr]_\w{16,}|AKIA[0-9A-Z]{16}|xox[abp]-[\w-]{8,})"
+    r"|://[^/\s:@]*:[^/\s]+@|(?i:[?&][\w-]*(key|token|secret|password)=[^&\s])"
+)
+_DICT_ENTRY = re.compile(r"""(?:^|(?<=[\s{,(\["']))([\w.-]+)\\?["']?\s*:\s*(?=([^\s,}]*))""")
+_NOTHING = ("", "null", "''", '""')
+_ENVIRONMENT = re.compile(r"\$\{\s*(oc\.)?env\s*:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +51,15 @@ def read_command_line(argv: Sequence[str]) -> CommandLine:
     """
     if "--version" in argv:  # argparse would print and exit here
         return CommandLine((), (), tuple(argv), False, False, False, True, None, ())
-    secrets = [key for text in argv if (key := secret_in(text)) is not None]
+    refused, harmless = _refuse(argv)
     parser = get_args_parser()
     parser.exit_on_error = False
     try:
-        flags, unknown = parser.parse_known_intermixed_args([text for text in argv if secret_in(text) is None])
+        flags, unknown = parser.parse_known_intermixed_args(harmless)
     except argparse.ArgumentError as error:
         raise ConfigError(f"{error}; see --help") from None
     folders = tuple(Path(folder) for folder in (flags.config_dir,) if folder)
-    wrong = [_secret_message(key) for key in secrets]
-    wrong += [f"{text}: no such option; see --help" for text in unknown if text.startswith("-")]
+    wrong = refused + [f"{text}: no such option; see --help" for text in unknown if text.startswith("-")]
     typed = [*flags.overrides, *(text for text in unknown if not text.startswith("-"))]
     wrong += [f"--config-dir: {folder} is not a folder" for folder in folders if not folder.is_dir()]
     overrides = []
@@ -78,13 +86,51 @@ def secret_in(text: str) -> str | None:
 
     >>> secret_in("judge.api_key=abc"), secret_in("judge.api_key_env=OPENAI_API_KEY"), secret_in("x=sk-0123456789")
     ('judge.api_key', None, 'x')
+    >>> secret_in("logger.wandb={api_key: abc}"), secret_in("judge.base_url=https://me:pw@host/v1")
+    ('logger.wandb', 'judge.base_url')
     """
     key, separator, value = text.lstrip("+~").partition("=")
-    if separator and _SECRET_KEY.search(key) and value not in ("", "null"):
-        return key
     if found := _SECRET_VALUE.search(text):
         return key if separator and found.start() > len(key) else ""
-    return None
+    if not separator:
+        return None
+    if _is_secret(key) and value not in _NOTHING:
+        return key
+    entries = [entry for entry in _DICT_ENTRY.finditer(value) if _is_secret(entry[1])]
+    cut_off = bool(entries) and entries[-1].end() == len(value)
+    return key if cut_off or any(entry[2] not in _NOTHING for entry in entries) else None
+
+
+def _is_secret(key: str) -> bool:
+    """Whether the last part of a dotted key is a secret's name."""
+    return bool(_SECRET_KEY.match(re.split(r"[.\[@/]", key.rstrip("]"))[-1]))
+
+
+def _refuse(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Messages about arguments that hold or fetch a secret, and the other arguments.
+
+    A shell cuts ``x={api_key: abc}`` in two where it is not quoted, as it does ``api_key= abc`` and ``--token abc``;
+    what comes second is the secret.
+    """
+    messages: list[str] = []
+    harmless: list[str] = []
+    depth = 0  # of braces that a secret's argument has left open
+    waits = False  # for the value of a secret's key
+    for text in argv:
+        key, separator, value = text.lstrip("+~").partition("=")
+        rest = depth > 0 or (waits and not separator and not text.startswith("-"))
+        name = secret_in(text)
+        if rest and name is None:
+            name = ""
+        waits = not value and _is_secret(key) and (bool(separator) or text.startswith("--"))
+        if name is not None:
+            depth = max(0, depth + text.count("{") - text.count("}"))
+            messages.append(_secret_message(name))
+        elif _ENVIRONMENT.search(text):
+            messages.append(_environment_message(key if separator and "$" not in key else ""))
+        else:
+            harmless.append(text)
+    return list(dict.fromkeys(messages)), harmless
 
 
 def _secret_message(key: str) -> str:
@@ -92,6 +138,14 @@ def _secret_message(key: str) -> str:
     return (
         f"{named}<hidden>: a literal key or password is refused, since overrides are printed and written to files; "
         "put it into an environment variable and name that one: judge.api_key_env=OPENAI_API_KEY"
+    )
+
+
+def _environment_message(key: str) -> str:
+    named = f"{key}=" if key else ""
+    return (
+        f"{named}<hidden>: ${{oc.env:...}} is refused, since what it gives is written to files; name the variable of a "
+        "key (judge.api_key_env=OPENAI_API_KEY), let the shell fill in anything else"
     )
 
 

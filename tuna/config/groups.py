@@ -9,14 +9,31 @@ from omegaconf import OmegaConf
 OPTIONAL = ("experiment", "debug")
 
 
-def groups(folders: Sequence[Path]) -> dict[str, dict[str, Path]]:
-    """Choices by group; a group of a group is ``hydra/launcher``. Earlier folders win, as in Hydra."""
+def groups(folders: Sequence[Path], config_name: str | None = None) -> dict[str, dict[str, Path]]:
+    """Choices by group; a group of a group is ``hydra/launcher``. Earlier folders win, as in Hydra.
+
+    config_name: only the groups that this primary config has in its defaults list.
+    """
     found: dict[str, dict[str, Path]] = {}
     for folder in folders:
         for file in sorted(folder.rglob("*.yaml")):
             group = file.parent.relative_to(folder).as_posix()
             if group != ".":
                 found.setdefault(group, {}).setdefault(file.stem, file)
+    if config_name is None:
+        return found
+    named = _named(folders, config_name)
+    return {group: choices for group, choices in found.items() if group in named or "/" in group}
+
+
+def _named(folders: Sequence[Path], config_name: str) -> set[str]:
+    """The groups of a primary config's defaults list; all are looked at, so a user's own folder may have another."""
+    found: set[str] = set()
+    for folder in folders:
+        file = folder / f"{config_name}.yaml"
+        content = OmegaConf.to_container(OmegaConf.load(file), resolve=False) if file.is_file() else {}
+        entries = content.get("defaults", []) if isinstance(content, dict) else []
+        found |= {str(key) for entry in entries if isinstance(entry, dict) for key in entry}
     return found
 
 

@@ -25,7 +25,7 @@ class Program:
 def help_text(program: Program, folders: Sequence[Path]) -> str:
     """The text, under 60 lines of 120 columns."""
     lines = [*textwrap.wrap(program.purpose, 118), "", "Choices, one a group (group=choice):"]
-    for group, choices in groups(folders).items():
+    for group, choices in groups(folders, program.config_name).items():
         if group in OPTIONAL or "/" in group:
             continue
         width = max(len(choice) for choice in choices)

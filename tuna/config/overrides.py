@@ -37,7 +37,7 @@ class _Checker:
         self.line = line
         self.config_dir = config_dir
         self.config_name = config_name
-        self.groups = groups([config_dir, *line.config_dirs])
+        self.groups = groups([config_dir, *line.config_dirs], config_name)
         self.search = [f"hydra.searchpath=[{','.join(f'file://{d.resolve()}' for d in line.config_dirs)}]"]
         self.search = self.search if line.config_dirs else []
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-EMBEDDED = ("tiny", "tiny_base", "tiny_teacher")
+from tuna import assets
+
+EMBEDDED = assets.MODELS
 ASSETS = Path(__file__).parents[1] / "assets"
 
 

@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
+from tuna import assets
 from tuna.errors import ConfigError, ModelError
 from tuna.models.folder import SMALL_FILES, check_tokenizer, fingerprint, read_config, weight_files
 from tuna.models.lora import parse_lora
 
-EMBEDDED = ("tiny", "tiny_base", "tiny_teacher")
+EMBEDDED = assets.MODELS
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 CHOICES = {
     "template": ("auto", "alpaca", "chat", "none"),
@@ -167,8 +168,6 @@ class Model:
 
 
 def _embedded(name: str) -> Path:
-    from tuna import assets
-
     folder = Path(assets.path(name))
     if not folder.is_dir():
         raise ModelError(f"model.path={name}: the embedded model is not in this installation ({folder} is missing)")

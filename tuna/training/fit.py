@@ -32,7 +32,12 @@ def fit(cfg: DictConfig, parts: Any, target: RunFolder, start_step: int, loggers
     plan = Plan(parts.total_steps, start_step, training.world_size, training.accumulate, cfg.seed)
     module.connect(loss=parts.loss, build_scorer=lambda mesh: _scorer(parts, mesh), plan=plan)
     data.start_step = start_step
-    progress = Progress(every=training.log_every, start_step=start_step, total_steps=plan.total_steps)
+    progress = Progress(
+        every=training.log_every,
+        start_step=start_step,
+        total_steps=plan.total_steps,
+        baselines=data.report.baselines,
+    )
     callbacks: list[Any] = [progress]
     if training.early_stop_patience:
         callbacks.append(EarlyStopping("val/loss", patience=training.early_stop_patience, mode="min"))
@@ -144,6 +149,7 @@ def _finish(
     if first:
         if summary.wants_tasks(cfg, parts):
             outcome = outcome.with_tasks(*summary.measure_tasks(parts, target))
+            summary.rewrite_card(target, summary.model_card(cfg, parts, target, outcome))
             metrics = outcome.metrics()
         target.update(after=after, baselines=outcome.baselines, metrics=metrics)
         figure = summary.draw(target)

@@ -1,7 +1,9 @@
 """What a run says of itself while it trains: a line and a logged row every few steps."""
 
 import logging
+import math
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -9,6 +11,7 @@ from lightning.pytorch.callbacks import Callback
 
 from tuna.modules.scoring import ScoringModule
 from tuna.training import distributed
+from tuna.training.summary import BASELINES
 
 log = logging.getLogger("tuna")
 
@@ -25,18 +28,33 @@ def clock(seconds: float) -> str:
 
 
 class Progress(Callback):
-    """Logs train/..., perf/... every ``every`` optimizer steps (ten times at least) and at the last, and prints it."""
+    """Logs train/..., perf/... every ``every`` optimizer steps (ten times at least) and at the last, and prints it.
 
-    def __init__(self, *, every: int, start_step: int, total_steps: int) -> None:
+    perf/tokens_per_second counts the time inside steps: no validation, no checkpoint. It has to stand before
+    Checkpoints among the callbacks.
+
+    baselines: by name, each with its ``mean``: pair_accuracy of "length" and "random", shown beside the held-out one.
+    """
+
+    def __init__(
+        self, *, every: int, start_step: int, total_steps: int, baselines: Mapping[str, Any] | None = None
+    ) -> None:
         self.every = max(1, min(every, total_steps // 10))  # a short run shows ten points all the same
-        self.start_step, self.total_steps = start_step, total_steps
+        self.start_step, self.total_steps, self.baselines = start_step, total_steps, dict(baselines or {})
         self.last: dict[str, float] = {}
         self.validated = -1  # the last step whose held-out figures were logged
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
+        """Start the clocks."""
         self.began = self.since = time.perf_counter()
+        self.busy = 0.0  # seconds inside steps since the last report
         self.lr = 0.0
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Start the clock of the step; what lies between two batches is not counted."""
+        self.since = time.perf_counter()
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
         """Note the learning rate that this step uses; the scheduler has moved on when the batch ends."""
@@ -48,16 +66,18 @@ class Progress(Callback):
         """Report where it is time."""
         step = trainer.global_step
         if (batch_idx + 1) % trainer.accumulate_grad_batches or (step % self.every and step != self.total_steps):
+            self.busy += time.perf_counter() - self.since
             return
         assert isinstance(pl_module, ScoringModule)
         tokens = pl_module.train_meter.reduce_tokens()
         means = pl_module.train_meter.reduce(pl_module.loss_weights())
-        now = time.perf_counter()
+        now = time.perf_counter()  # reading the figures has waited for the device
+        self.busy += now - self.since
         figures = {f"train/{name}": value for name, value in means.items()}
         figures |= {"train/lr": self.lr, "train/grad_norm": pl_module.grad_norm}
-        figures["perf/tokens_per_second"] = tokens["real"] / (now - self.since)
+        figures["perf/tokens_per_second"] = tokens["real"] / max(self.busy, 1e-9)
         figures["perf/packing_waste"] = 1 - tokens["real"] / max(1, tokens["padded"])
-        self.since, self.last = now, figures
+        self.busy, self.last = 0.0, figures
         for logger in trainer.loggers:
             logger.log_metrics(figures, step=step)
         if distributed.rank() == 0:
@@ -83,5 +103,22 @@ class Progress(Callback):
         for logger in trainer.loggers:
             logger.log_metrics(figures, step=self.validated)
         if distributed.rank() == 0:
-            shown = "  ".join(f"{name.removeprefix('val/')} {value:.4f}" for name, value in figures.items())
-            log.info(f"step {self.validated}/{self.total_steps}  held-out: {shown}")
+            shown = []
+            for name, value in figures.items():
+                beside = self._beside(pl_module) if name == "val/pair_accuracy" else ""
+                shown.append(f"{name.removeprefix('val/')} {value:.4f}{beside}")
+            log.info(f"step {self.validated}/{self.total_steps}  held-out: {'  '.join(shown)}")
+
+    def _beside(self, pl_module: pl.LightningModule) -> str:
+        """What pair accuracy is to be read against: its 95% interval, and what anyone gets without a model."""
+        parts = []
+        lists = getattr(getattr(pl_module, "val_meter", None), "last_lists", None)
+        if lists and self.baselines:
+            from tuna.data.ranking import bootstrap_interval
+
+            interval = bootstrap_interval(sorted(lists))
+            parts.append(f"95% {interval.low:.2f}-{interval.high:.2f}")
+        for name, value in self.baselines.items():
+            if math.isfinite(value["mean"]):
+                parts.append(f"{BASELINES.get(name, name)} {value['mean']:.3f}")
+        return f" ({', '.join(parts)})" if parts else ""

@@ -2,8 +2,12 @@
 
 import csv
 import json
+import math
+import os
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from omegaconf import DictConfig
@@ -22,7 +26,7 @@ _ROWS = (
     ("loss_ce", "  cross-entropy part", "{:.4f}"),
 )
 
-_BASELINES = {"length": "baseline: the longer", "random": "baseline: chance"}
+BASELINES = {"length": "length-only", "random": "chance"}  # names in a data report, and what they are called
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +84,13 @@ def measure_tasks(parts: Any, target: RunFolder) -> tuple[Any, Any]:
     from tuna.benchmarks.elementary import evaluate, held_out_records
 
     records = held_out_records()
+    trust = parts.model.trust_remote_code
     results = []
-    for folder in (parts.resolved.source, str(target.model)):
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
-        results.append(evaluate(model.eval(), AutoTokenizer.from_pretrained(folder), records))
+    for folder in (parts.resolved.weights_folder, target.model):
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32", trust_remote_code=trust)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust)
+        template = "chat" if getattr(tokenizer, "chat_template", None) else parts.template
+        results.append(evaluate(model.eval(), tokenizer, records, template=template))
     return results[0], results[1]
 
 
@@ -102,7 +109,8 @@ def last_lines(cfg: DictConfig, parts: Any, target: RunFolder, outcome: Outcome,
         lines.append(_row("open-ended mark", was.open_ended, now.open_ended, "{:.3f}"))
     if len(lines) == 2:
         lines = ["", "nothing was held out, so nothing was measured; see datamodule.held_out and val_path"]
-    lines += ["", f"model    {target.model}", f"metrics  {target.path / 'run.json'}, {target.path / 'metrics.csv'}"]
+    metrics = [target.path / "run.json", *[path for path in [target.path / "metrics.csv"] if path.exists()]]
+    lines += ["", f"model    {target.model}", f"metrics  {', '.join(map(str, metrics))}"]
     if figure:
         lines.append(f"figure   {figure}")
     tiny = " scale=tiny" if is_tiny(cfg) else " datamodule.path=FILE"
@@ -118,19 +126,30 @@ def _row(words: str, before: float | None, after: float, form: str) -> str:
 
 def _baselines(outcome: Outcome) -> list[str]:
     lines = []
-    for name, value in outcome.baselines.items():
-        lines.append(f"{'  ' + _BASELINES.get(name, name):28}{value['mean']:>10.3f}{value['mean']:>10.3f}")
-    intervals = [
-        figures.get("pair_accuracy_interval") if figures else None for figures in (outcome.before, outcome.after)
-    ]
-    if all(intervals):
-        shown = "".join(f"{f'{low:.2f}-{high:.2f}':>10}" for low, high in intervals)  # type: ignore[misc]
-        lines.append(f"{'  95% interval':28}{shown}")
+    for name, value in _means(outcome.baselines).items():
+        lines.append(f"{f'  baseline: {BASELINES.get(name, name)}':28}{value:>10.3f}{value:>10.3f}")
+    intervals = [_interval(figures) for figures in (outcome.before, outcome.after)]
+    if any(intervals):
+        lines.append(f"{'  95% interval':28}" + "".join(f"{shown or '-':>10}" for shown in intervals))
     return lines
 
 
+def _means(baselines: Mapping[str, Any]) -> dict[str, float]:
+    """pair_accuracy of each baseline, by name; without those that nothing could be measured for."""
+    means = {name: value["mean"] for name, value in baselines.items()}
+    return {name: float(mean) for name, mean in means.items() if mean is not None and math.isfinite(mean)}
+
+
+def _interval(figures: Mapping[str, Any] | None) -> str:
+    low, high = (figures or {}).get("pair_accuracy_interval") or (None, None)
+    return "" if low is None or high is None else f"{low:.2f}-{high:.2f}"
+
+
 def draw(target: RunFolder) -> Path | None:
-    """curves.png from metrics.csv: the parts of the loss, and pair accuracy, over the steps."""
+    """curves.png from metrics.csv: the parts of the loss, and pair accuracy, over the steps.
+
+    Pair accuracy with what run.json holds of it: baselines as dotted lines, intervals as bars before and after.
+    """
     source = target.path / "metrics.csv"
     if not source.exists():
         return None
@@ -155,16 +174,28 @@ def draw(target: RunFolder) -> Path | None:
                 axis.plot(*zip(*train, strict=True), ".-", color=colour, label=f"train {name}", linewidth=1.5)
             if val:
                 axis.plot(*zip(*val, strict=True), "o--", color=colour, label=f"held-out {name}", alpha=0.7)
+        if names == ("pair_accuracy",):
+            _draw_baselines(axis, target, _points(rows, "val/pair_accuracy"))
         axis.set_xlabel("optimizer step")
         axis.set_ylabel(names[0].replace("_", " "))
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
-    figure.suptitle(target.name)
+    figure.suptitle(_short(target.name))
     path = target.path / "curves.png"
     figure.savefig(path, dpi=120)
     plt.close(figure)
     return path
+
+
+def _draw_baselines(axis: Any, target: RunFolder, held_out: list[tuple[int, float]]) -> None:
+    written = target.read()
+    for index, (name, mean) in enumerate(_means(written.get("baselines") or {}).items()):
+        axis.axhline(mean, linestyle=":", linewidth=0.8, color=f"C{index + 2}", label=BASELINES.get(name, name))
+    for key, points in (("before", held_out[:1]), ("after", held_out[-1:])):
+        low, high = (written.get(key) or {}).get("pair_accuracy_interval") or (None, None)
+        if points and low is not None and high is not None:
+            axis.vlines(points[0][0], low, high, color="C0", alpha=0.4, linewidth=2)
 
 
 def _points(rows: list[dict[str, str]], column: str) -> list[tuple[int, float]]:
@@ -172,33 +203,32 @@ def _points(rows: list[dict[str, str]], column: str) -> list[tuple[int, float]]:
 
 
 def model_card(cfg: DictConfig, parts: Any, target: RunFolder, outcome: Outcome) -> str:
-    """README.md of the model folder: what it is, from what, how, and how good."""
+    """README.md of the model folder: what it is, from what, how, and how good; no path of this machine stands in it."""
     report = parts.data.report.to_dict()
-    metrics = "\n".join(f"| {name} | {value:.4f} |" for name, value in sorted(outcome.metrics().items()))
-    config = json.dumps(parts.config, indent=2, ensure_ascii=False, default=str)
+    config = json.dumps(_without_paths(parts.config), indent=2, ensure_ascii=False, default=str)
     return f"""---
 library_name: transformers
 pipeline_tag: text-generation
 tags: [tuna, ranking, instruction-tuning]
 ---
-# {target.name}
+# {_short(target.name)}
 
 A model tuned with Tuna (stage `{cfg.stage.name}`: {cfg.stage.summary}), after the method of
 "Tuna: Instruction Tuning using Feedback from Large Language Models" (EMNLP 2023).
 
-- starting model: `{Path(parts.resolved.source).name}`, fingerprint `{parts.resolved.fingerprint}`
+- starting model: `{_model_name(parts.resolved)}`, fingerprint `{parts.resolved.fingerprint}`
 - data: {report["train_lists"]} lists to train on, {report["held_out_lists"]} held out, sha256 `{parts.data.sha256}`
-- prompt template: `{parts.template}`
+- prompt template: `{_short(parts.template)}`
 - {parts.total_steps} optimizer steps of {parts.data.settings.batch_size} groups
 - peak learning rate {parts.module.lr:g}, seed {cfg.seed}
 
-## Metrics
+## Held-out figures
 
-`val/` is measured on held-out lists after training, `before/` on the same lists before it.
+{held_out_table(outcome)}
 
-| metric | value |
-|---|---|
-{metrics}
+## Last training figures
+
+{_training_table(outcome)}
 
 ## Config
 
@@ -206,3 +236,88 @@ A model tuned with Tuna (stage `{cfg.stage.name}`: {cfg.stage.summary}), after t
 {config}
 ```
 """
+
+
+def rewrite_card(target: RunFolder, text: str) -> None:
+    """Put ``text`` in the place of the exported model's README.md; a reader sees the old one or the new one."""
+    path = target.model / "README.md"
+    temporary = path.with_name("README.md.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def held_out_table(outcome: Outcome) -> str:
+    """Markdown: every held-out figure before and after; pair accuracy with its interval and what needs no model."""
+    before, after, means = outcome.before or {}, outcome.after or {}, _means(outcome.baselines)
+    length, chance = (f"{means[name]:.3f}" if name in means else "-" for name in ("length", "random"))
+    rows = []
+    for key, words, form in _ROWS:
+        if key in after:
+            was = form.format(before[key]) if key in before else "-"
+            cells = [f"{words.strip()} (`val/{key}`)", was, form.format(after[key])]
+            beside = [_interval(after) or "-", length, chance] if key == "pair_accuracy" else [""] * 3
+            rows.append([*cells, *beside])
+    if outcome.tasks:
+        was, now = outcome.tasks
+        tasks = f"greedy accuracy, {now.num_checkable} tasks (`val/task_accuracy`)"
+        rows.append([tasks, f"{was.accuracy:.3f}", f"{now.accuracy:.3f}", "", "", ""])
+        mark = "open-ended mark (`val/open_ended_mark`)"
+        rows.append([mark, f"{was.open_ended:.3f}", f"{now.open_ended:.3f}", "", "", ""])
+    if not rows:
+        return "Nothing was held out, so nothing was measured."
+    head = ["figure", "before", "after", "95% interval (after)", "length-only", "chance"]
+    return "\n".join(_line(cells) for cells in [head, ["---", *["---:"] * 5], *rows])
+
+
+def _training_table(outcome: Outcome) -> str:
+    # One step's pair accuracy has neither interval nor baseline; metrics.csv holds it.
+    rows = [[name, f"{value:.4g}"] for name, value in sorted(outcome.last.items()) if name != "train/pair_accuracy"]
+    if not rows:
+        return "None: nothing was left to train when the run was resumed."
+    return "\n".join(_line(cells) for cells in [["figure", "value"], ["---", "---:"], *rows])
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |".replace("|  |", "| |").replace("|  |", "| |")
+
+
+def _model_name(resolved: Any) -> str:
+    """The hub id and revision, or the folder's name; the model of a run has the run's name too."""
+    if resolved.on_hub:
+        return f"{resolved.source}@{resolved.revision}" if resolved.revision else str(resolved.source)
+    folder = Path(resolved.source)
+    return f"{folder.parent.name}/{folder.name}" if (folder.parent / "run.json").exists() else folder.name
+
+
+def _without_paths(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_paths(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_paths(item) for item in value]
+    return _short(value) if isinstance(value, str | Path) else value
+
+
+def _short(value: str | Path) -> str:
+    """A text as it is; an absolute path as its last two parts, less a home folder and the user's name.
+
+    >>> _short("/data/lists/a.jsonl"), _short("/home/ann/runs"), _short("runs/a"), _short("owner/name")
+    ('lists/a.jsonl', 'runs', 'runs/a', 'owner/name')
+    """
+    text = str(value)
+    path: PurePosixPath | PureWindowsPath
+    if re.match(r"[A-Za-z]:[\\/]", text):
+        path = PureWindowsPath(text)
+    elif text.startswith(("/", "~")):
+        path = PurePosixPath(text)
+    else:
+        return text
+    home = Path.home().parts
+    parts = path.parts[1:]
+    if path.parts[: len(home)] == home:
+        parts = path.parts[len(home) :]
+    elif parts[:1] in (("home",), ("Users",)):
+        parts = parts[2:]
+    return "/".join(parts[-2:]) or "."

@@ -1,0 +1,121 @@
+"""Collection speed: requests a second against a server of fixed latency, and answers a second of the sampler.
+
+``python benchmarks/collect_throughput.py server`` should reach 0.9 of concurrency / latency;
+``python benchmarks/collect_throughput.py sampler [MODEL]`` at least 3 times generate() at batch size 1.
+"""
+
+import argparse
+import asyncio
+import io
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tuna.ranking.cost import Budget, Price  # noqa: E402
+from tuna.ranking.engine import Engine, Request  # noqa: E402
+from tuna.ranking.progress import Progress  # noqa: E402
+from tuna.ranking.server import Connection, Server  # noqa: E402
+from tuna.ranking.store import Journal  # noqa: E402
+
+
+def server_speed(concurrency: int, latency: float, count: int) -> float:
+    """Requests a second, the store and the ledger written as in a real run; the server is a process of its own."""
+    command = [sys.executable, "-m", "tests.ranking.http_server", "--latency", str(latency)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().strip()
+            with tempfile.TemporaryDirectory() as folder:
+                return _ask(url, concurrency, count, Path(folder))
+        finally:
+            process.kill()
+
+
+def _ask(url: str, concurrency: int, count: int, folder: Path) -> float:
+    answers, ledger = Journal(folder / "answers.jsonl"), Journal(folder / "requests.jsonl")
+
+    def done(request: Request, body: dict[str, Any]) -> Iterable[Request]:
+        answers.append({"key": request.key, "text": body["choices"][0]["message"]["content"]})
+        return ()
+
+    def payload(n: int) -> dict[str, Any]:
+        return {"model": "m", "messages": [{"role": "user", "content": f"Question {n} " * 20}], "max_tokens": 64}
+
+    def engine(many: int) -> Engine:
+        return Engine(
+            Server(Connection(url, concurrency=concurrency), "chat", "m"), Budget(ledger, max_cost=1000.0),
+            price=Price(1, 2), done=done, aside=lambda *_: None,
+            progress=Progress("answers", many, stream=io.StringIO()),
+        )  # fmt: skip
+
+    requests = [Request(str(n), 0, payload(n), 400, 64) for n in range(count)]
+    asyncio.run(engine(concurrency).run(requests[:concurrency]))  # imports and connections
+    start = time.perf_counter()
+    asyncio.run(engine(count).run(requests))
+    return count / (time.perf_counter() - start)
+
+
+def sampler_speed(path: str, count: int, max_tokens: int, block: int) -> tuple[float, float]:
+    """Answers a second: of the sampler under the diversity rule (4 an instruction), and of generate() one by one."""
+    import torch
+
+    from tuna.models.source import Model
+    from tuna.ranking.generate import Generator
+    from tuna.ranking.instructions import read_instructions
+    from tuna.ranking.sampler import Sampler
+
+    records = read_instructions(None, first=count)
+    generator = Generator(Model(path), max_tokens=max_tokens)
+    sampler = Sampler(max_tokens=max_tokens, block=block)
+    sampler.draw(generator, records[:2], 4, 0)
+    start = time.perf_counter()
+    kept = sum(
+        len(answers)
+        for at in range(0, count, block)
+        for answers in sampler.draw(generator, records[at : at + block], 4, 0)
+    )
+    fast = kept / (time.perf_counter() - start)
+    start, made = time.perf_counter(), 0
+    torch.manual_seed(0)
+    for record in records[: max(4, count // 8)]:
+        ids = torch.tensor([generator.prompt(record)])
+        for _ in range(4):
+            generator.model.generate(
+                input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=True, temperature=1.0, top_k=0, top_p=1.0,
+                max_new_tokens=max_tokens, eos_token_id=sorted(generator.ends), pad_token_id=generator.encoder.eos,
+            )  # fmt: skip
+            made += 1
+    return fast, made / (time.perf_counter() - start)
+
+
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("server", "sampler"))
+    parser.add_argument("model", nargs="?", default="tiny")
+    parser.add_argument("--concurrency", type=int, default=64)
+    parser.add_argument("--latency", type=float, default=0.5)
+    parser.add_argument("--count", type=int, default=None)
+    parser.add_argument("--max-tokens", type=int, default=128)
+    parser.add_argument("--block", type=int, default=32)
+    options = parser.parse_args()
+    if options.what == "server":
+        count = options.count or 20 * options.concurrency
+        speed = server_speed(options.concurrency, options.latency, count)
+        ideal = options.concurrency / options.latency
+        print(f"{count} requests, concurrency {options.concurrency}, latency {options.latency} s")
+        print(f"{speed:.1f} requests/s of {ideal:.1f} possible: {speed / ideal:.3f}")
+        return
+    fast, plain = sampler_speed(options.model, options.count or 64, options.max_tokens, options.block)
+    print(f"sampler: {fast:.1f} answers/s, generate() at batch size 1: {plain:.1f} answers/s: {fast / plain:.2f} times")
+
+
+if __name__ == "__main__":
+    main()

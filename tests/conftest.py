@@ -1,0 +1,55 @@
+"""A suite that needs nobody: hubs and Weights & Biases offline, a token cache of its own, no network but loopback.
+
+A test may set the variables otherwise by ``monkeypatch``. Subprocesses inherit them; the block on sockets they do not.
+"""
+
+import ipaddress
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "WANDB_MODE": "offline"}
+_UNDO = pytest.StashKey[Callable[[], None]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before any test module is imported, in every process of xdist."""
+    patch = pytest.MonkeyPatch()
+    for name, value in OFFLINE.items():
+        patch.setenv(name, value)
+    cache = tempfile.mkdtemp(prefix="tuna-tests-")
+    patch.setenv("TUNA_CACHE", cache)
+    for name in ("connect", "connect_ex"):
+        patch.setattr(socket.socket, name, _guarded(getattr(socket.socket, name)))
+
+    def undo() -> None:
+        patch.undo()
+        shutil.rmtree(cache, ignore_errors=True)
+
+    config.stash[_UNDO] = undo
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave the process as it was."""
+    if undo := config.stash.get(_UNDO, None):
+        undo()
+
+
+def _guarded(connect: Callable[..., Any]) -> Callable[..., Any]:
+    def guarded(self: socket.socket, address: Any) -> Any:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and not _is_loopback(str(address[0])):
+            raise RuntimeError(f"a test tried to reach {address[0]}; tests stay on this machine (tests/conftest.py)")
+        return connect(self, address)
+
+    return guarded
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,1 @@
+"""Collecting ranked answers: teachers, judges, the sampler, the store that never loses an answer, cost."""

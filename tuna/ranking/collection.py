@@ -1,0 +1,72 @@
+"""What a ranker is given and what it gives back."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from tuna.data.record import Record
+from tuna.ranking.context import Context
+from tuna.ranking.cost import Usage
+
+
+@dataclass
+class Parts:
+    """The config's nodes, built. A ranker uses those that it needs."""
+
+    teacher: Any = None
+    judge: Any = None
+    sampler: Any = None
+    model: Any = None
+    seed: int = 0
+    score_only: bool = False
+
+
+@dataclass
+class Collected:
+    """rows: the ranked lists, in input order. unusable: what got none, with reason and raw text. missing: not asked.
+
+    flips, pairs: of a judge that was asked both ways.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    unusable: list[dict[str, Any]] = field(default_factory=list)
+    missing: int = 0
+    flips: int = 0
+    pairs: int = 0
+
+    def add(self, row: dict[str, Any]) -> None:
+        """One ranked list."""
+        self.rows.append(row)
+
+    def set_aside(self, record: Record, reason: str, raw: Sequence[Any] = ()) -> None:
+        """One instruction without a list."""
+        self.unusable.append({"id": record.id, "instruction": record.instruction, "reason": reason, "raw": list(raw)})
+
+    def lacks(self, record: Record, reason: str) -> None:
+        """One instruction without all its answers: set aside for a reason, or not asked because the run was stopped."""
+        if reason:
+            self.set_aside(record, reason)
+        else:
+            self.missing += 1
+
+
+class Ranker(Protocol):
+    """From instructions to ranked lists. What can be set is its constructor's."""
+
+    def needs(self, score_only: bool) -> tuple[str, ...]:
+        """The config's nodes that it uses."""
+
+    def embedded(self, parts: Parts) -> bool:
+        """Whether only embedded models are asked, which the embedded instructions fit."""
+
+    def identities(self, parts: Parts) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Of what answers, and of what ranks."""
+
+    def prices(self, parts: Parts, context: Context) -> Mapping[str, Any]:
+        """Journal -> price, for summing up what was used."""
+
+    def estimate(self, records: Sequence[Record], parts: Parts, context: Context) -> Mapping[str, Usage]:
+        """What is still to be asked, by who is asked."""
+
+    def collect(self, records: Sequence[Record], parts: Parts, context: Context) -> Collected:
+        """The ranked lists."""

@@ -1,0 +1,142 @@
+"""Batched sampling from a Hugging Face causal LM: prompts once, noise by key, log-probabilities of what was drawn."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.utils.logging import disable_progress_bar
+
+from tuna.data.record import Record
+from tuna.data.templates import template_named
+from tuna.data.tokenize import Encoder, shorten
+from tuna.errors import ModelError
+from tuna.models.loading import load_model
+from tuna.models.source import Model
+from tuna.ranking.answers import Answer
+from tuna.ranking.noise import gumbel
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """One answer to draw: for which prompt, with which noise, how hot (0 is greedy)."""
+
+    prompt: int
+    key: tuple[int, int]
+    temperature: float
+
+
+class Generator:
+    """A loaded model that answers. device "auto": CUDA where there is one. dtype "auto": float32 on the CPU, else as
+    stored.
+
+    Raises:
+        ModelError: the model cannot be loaded.
+    """
+
+    def __init__(self, node: Model, *, max_tokens: int, device: str = "auto", dtype: str = "auto") -> None:
+        disable_progress_bar()
+        resolved = node.resolve()
+        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        kind: Any = torch.float32 if dtype == "auto" and self.device.type == "cpu" else dtype
+        self.model = load_model(
+            node, resolved, dtype=kind if isinstance(kind, torch.dtype) else getattr(torch, kind, kind)
+        )
+        self.model.to(self.device).eval()
+        tokenizer: Any = node.tokenizer()
+        self.tokenizer = tokenizer
+        self.encoder = Encoder(tokenizer)
+        self.template = template_named(node.template, tokenizer)
+        self.max_tokens = max_tokens
+        self.positions = resolved.max_positions
+        given = self.model.generation_config.eos_token_id
+        self.ends = {self.encoder.eos, *([given] if isinstance(given, int) else given or [])}
+
+    def prompt(self, record: Record, *, cut: bool = True) -> list[int]:
+        """A record's prompt as ids, shortened as in training where answers of ``max_tokens`` would not fit.
+
+        Raises:
+            ModelError: it does not fit, and ``cut`` is False.
+        """
+        parts = self.template(record)
+        ids = self.encoder.prompt(parts)
+        if self.positions is not None:
+            room = self.positions - min(self.max_tokens, self.positions // 2)
+            if len(ids) > room:
+                if not cut:
+                    raise ModelError(
+                        f"a prompt of {len(ids)} tokens does not fit the model's {self.positions} positions"
+                    )
+                ids = shorten(parts, self.encoder, room)
+        return [int(i) for i in ids]
+
+    @torch.inference_mode()
+    def draw(self, prompts: Sequence[Sequence[int]], draws: Sequence[Draw]) -> list[Answer]:
+        """Draw all at once; rows that have ended leave the batch when half of it has.
+
+        Each answer's log-probability is that of its tokens, the end-of-sequence included, at temperature 1.
+        """
+        used = sorted({draw.prompt for draw in draws})
+        place = {prompt: row for row, prompt in enumerate(used)}
+        logits, cache, mask = self._prefill([prompts[p] for p in used])
+        select = torch.tensor([place[draw.prompt] for draw in draws], device=self.device)
+        cache.batch_select_indices(select)
+        logits, mask = logits[select], mask[select]
+        temperature = torch.tensor([[draw.temperature] for draw in draws], dtype=torch.float64, device=self.device)
+        keys = torch.tensor([draw.key for draw in draws], dtype=torch.int64, device=self.device)
+        position = mask.sum(1)
+        alive = torch.arange(len(draws), device=self.device)
+        done = torch.zeros(len(draws), dtype=torch.bool, device=self.device)
+        tokens: list[list[int]] = [[] for _ in draws]
+        total = torch.zeros(len(draws), dtype=torch.float64, device=self.device)
+        ends = torch.tensor(sorted(self.ends), device=self.device)
+        for step in range(self.max_tokens):
+            drawn = _pick(logits, temperature, keys, step)
+            chosen = logits.double().log_softmax(-1).gather(1, drawn[:, None]).squeeze(1)
+            total[alive] += torch.where(done, 0.0, chosen)
+            for row, token, over in zip(alive.tolist(), drawn.tolist(), done.tolist(), strict=True):
+                if not over:
+                    tokens[row].append(token)
+            done = done | torch.isin(drawn, ends)
+            if self.positions is not None:
+                done = done | (position + 1 > self.positions - 1)
+            left = int((~done).sum())
+            if left == 0 or step + 1 == self.max_tokens:
+                break
+            if 2 * left <= len(done):
+                keep = (~done).nonzero().squeeze(1)
+                cache.batch_select_indices(keep)
+                alive, done, drawn, mask = alive[keep], done[keep], drawn[keep], mask[keep]
+                temperature, keys, position = temperature[keep], keys[keep], position[keep]
+            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
+            output = self.model(
+                input_ids=drawn[:, None], attention_mask=mask, position_ids=position[:, None], past_key_values=cache,
+                use_cache=True,
+            )  # fmt: skip
+            logits, position = output.logits[:, -1], position + 1
+        return [self._answer(ids, value) for ids, value in zip(tokens, total.tolist(), strict=True)]
+
+    def _prefill(self, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Any, Tensor]:
+        """Last logits [P, V], the cache, and the mask [P, W] of prompts padded on the left."""
+        width = max(map(len, prompts))
+        ids = torch.tensor([[0] * (width - len(p)) + list(p) for p in prompts], device=self.device)
+        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=self.device)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        output = self.model(
+            input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1
+        )
+        return output.logits[:, -1], output.past_key_values, mask
+
+    def _answer(self, ids: list[int], logprob: float) -> Answer:
+        ended = bool(ids) and ids[-1] in self.ends
+        text = str(self.tokenizer.decode(ids[:-1] if ended else ids, skip_special_tokens=True)).strip()
+        text = text.encode("utf-8", "replace").decode()
+        return Answer(text, round(logprob, 6), len(ids), "stop" if ended else "length")
+
+
+def _pick(logits: Tensor, temperature: Tensor, keys: Tensor, step: int) -> Tensor:
+    """[R] token ids: argmax of logits / T + noise; without noise where T is 0."""
+    noise = gumbel(keys, step, logits.shape[-1], logits.device)
+    scaled = logits.double() / temperature.clamp(min=1e-8)
+    return torch.where(temperature > 0, scaled + noise, logits.double()).argmax(-1)

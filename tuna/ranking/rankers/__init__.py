@@ -1,0 +1,1 @@
+"""Rankers: from instructions to ranked lists. One file and one YAML each."""

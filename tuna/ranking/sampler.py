@@ -1,0 +1,40 @@
+"""The sampler: answers of the model being tuned, that differ from each other (the paper's Section 3.1)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tuna.data.record import Record
+from tuna.ranking.answers import Answer
+from tuna.ranking.context import Context
+from tuna.ranking.local import BlockSampler, Device, Dtype
+
+if TYPE_CHECKING:
+    from tuna.models.source import Model
+
+
+@dataclass
+class Sampler(BlockSampler):
+    """Draws from ``model`` under the diversity rule.
+
+    temperature: of the first draw; each new trial adds temperature_step. tau: highest ROUGE-L between two answers,
+    exclusive; null draws without the rule. trials: resamples before the least similar one tried is kept. max_tokens: of
+    one answer. block: instructions that share batches; part of what the seed means, so keep it for the same file.
+    """
+
+    temperature: float = 1.0
+    max_tokens: int = 512
+    block: int = 32
+    device: Device = "auto"
+    dtype: Dtype = "auto"
+    tau: float | None = 0.8
+    trials: int = 3
+    temperature_step: float = 0.1
+
+    def identity(self, model: "Model", seed: int) -> dict[str, Any]:
+        """What shapes the answers, for the store's identity."""
+        return {"sampler": "local", "model": model.fingerprint, "seed": seed, "block": self.block, **self.settings()}
+
+    def answer(self, model: "Model", records: Sequence[Record], n: int, context: Context) -> list[list[Answer]]:
+        """``n`` answers of ``model`` a record."""
+        return self.collect(model, records, n, context)

@@ -1,0 +1,1 @@
+"""Teachers: what answers instructions for probabilistic ranking. One file and one YAML each."""

@@ -1,0 +1,176 @@
+"""A teacher behind any OpenAI-compatible server: N sampled answers an instruction, with token log-probabilities."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tuna.data.record import Record
+from tuna.data.templates import alpaca, none
+from tuna.errors import ConfigError
+from tuna.ranking.answers import Answer, from_choice
+from tuna.ranking.context import Context
+from tuna.ranking.cost import Price, Prices, Usage, about_tokens, at_most_tokens, pair_problem
+from tuna.ranking.engine import Request
+from tuna.ranking.progress import Progress
+from tuna.ranking.server import Connection, Server, StopRun, TryAgain
+from tuna.ranking.store import key_of
+
+
+@dataclass
+class OpenAITeacher(Connection):
+    """Samples answers from a server.
+
+    model: as the server names it. endpoint: chat, or completions (base models; the paper's text-davinci-003).
+    template: the prompt of completions, alpaca or none; a chat gets instruction and input as one user turn.
+    temperature: the paper's is 1. max_tokens: of one answer. token_limit: the limit's name in requests; OpenAI's newer
+    models want max_completion_tokens. answer_tokens: expected length of an answer, for the estimate. extra_body:
+    further fields of each request. price: dollars a million [input, output] tokens, null: from conf/prices.
+
+    Raises:
+        ConfigError: all values out of range, and a missing key.
+    """
+
+    model: str = "gpt-4.1"
+    endpoint: Literal["chat", "completions"] = "chat"
+    template: Literal["alpaca", "none"] = "alpaca"
+    temperature: float = 1.0
+    max_tokens: int = 512
+    token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    answer_tokens: int = 100
+    extra_body: dict[str, Any] | None = None
+    price: list[float] | None = None
+
+    def __post_init__(self) -> None:
+        wrong = self.check()
+        if self.max_tokens < 1:
+            wrong.append(f"max_tokens: expected 1 or more, got {self.max_tokens}")
+        if not self.temperature >= 0:
+            wrong.append(f"temperature: expected 0 or more, got {self.temperature}")
+        if self.price is not None and (problem := pair_problem(self.price)):
+            wrong.append(f"price: {problem}")
+        if wrong:
+            raise ConfigError("\n".join(wrong))
+        self._one_by_one = False  # the server turned out to ignore n
+
+    @property
+    def name(self) -> str:
+        """What the answers' ``source`` says."""
+        return self.model
+
+    def identity(self) -> dict[str, Any]:
+        """What shapes an answer, for keys and for the store's identity."""
+        return {
+            "teacher": "openai", "model": self.model, "endpoint": self.endpoint, "template": self.template,
+            "temperature": self.temperature, "max_tokens": self.max_tokens, "extra_body": self.extra_body,
+        }  # fmt: skip
+
+    def prompt(self, record: Record) -> str:
+        """What the model reads."""
+        if self.endpoint == "completions":
+            return (alpaca if self.template == "alpaca" and record.template != "none" else none)(record).text
+        return record.instruction + (f"\n\n{record.input}" if record.input else "")
+
+    def key(self, record: Record, n: int) -> str:
+        """The key of this instruction's answers."""
+        return key_of(**self.identity(), prompt=self.prompt(record), n=n)
+
+    def price_in(self, prices: Prices) -> Price | None:
+        """Dollars a million tokens, None where they are not known."""
+        found = prices.find(self.model, self.price)
+        return found.half() if found and self.batch else found
+
+    def estimate(self, records: Sequence[Record], n: int, context: Context) -> Usage:
+        """What is still to be asked, roughly."""
+        missing = {k: r for r in records if len(self._stored(k := self.key(r, n), context)) < n}
+        prompt = sum(about_tokens(self.prompt(record)) for record in missing.values())
+        answers = len(missing) * n * self.answer_tokens
+        price = self.price_in(context.prices)
+        return Usage(len(missing), prompt, answers, price.of(prompt, answers) if price else None)
+
+    def answer(self, records: Sequence[Record], n: int, context: Context) -> list[list[Answer]]:
+        """``n`` answers a record, fewer where the server gave fewer; asks only for what the store lacks."""
+        journal = context.store.journal("answers")
+        keys = [self.key(record, n) for record in records]
+        missing = {k: r for k, r in zip(keys, records, strict=True) if len(self._stored(k, context)) < n}
+        progress = Progress("answers", len(set(keys)), len(set(keys)) - len(missing))
+
+        def done(request: Request, body: dict[str, Any]) -> Iterable[Request]:
+            answers = self._read(body)
+            if self._needs_logprobs(answers):
+                raise StopRun(self._no_logprobs())
+            wanted = n if request.payload.get("n") else 1
+            line = {"key": request.key, "part": request.part, "choices": [a.to_dict() for a in answers[:wanted]]}
+            journal.append({**line, "usage": body.get("usage"), "model": body.get("model")})
+            missing = self._missing(request.key, n, context)
+            progress.update(int(not missing))
+            if len(answers) < wanted:
+                self._one_by_one = True  # it ignores n: ask for the others one at a time, and for all from now on
+                return [self._request(request.key, request.row, 1, part) for part in missing]
+            return ()
+
+        requests = [r for key, record in missing.items() for r in self._requests(key, record, n, context)]
+        server = Server(self, self.endpoint, self.model)
+        context.ask(server, _late(requests, self, n), self.price_in(context.prices), done, progress)
+        return [self._stored(key, context)[:n] for key in keys]
+
+    def _stored(self, key: str, context: Context) -> list[Answer]:
+        lines = sorted(context.store.journal("answers").get(key), key=lambda line: int(line["part"]))
+        return [Answer(**choice) for line in lines for choice in line["choices"]]
+
+    def _requests(self, key: str, record: Record, n: int, context: Context) -> list[Request]:
+        missing = self._missing(key, n, context)
+        if len(missing) < n:  # an earlier run was stopped between the answers of one instruction
+            return [self._request(key, record, 1, part) for part in missing]
+        return [self._request(key, record, n, 0)]
+
+    def _missing(self, key: str, n: int, context: Context) -> list[int]:
+        """Which of the ``n`` answers the store lacks; a line holds as many as it has choices, from its part on."""
+        lines = context.store.journal("answers").get(key)
+        have = {int(line["part"]) + k for line in lines for k in range(len(line["choices"]))}
+        return [part for part in range(n) if part not in have]
+
+    def _request(self, key: str, record: Record, n: int, part: int) -> Request:
+        prompt = self.prompt(record)
+        asked: dict[str, Any] = {
+            "model": self.model,
+            "temperature": self.temperature,
+            self.token_limit: self.max_tokens,
+        }
+        if self.endpoint == "chat":
+            asked |= {"messages": [{"role": "user", "content": prompt}], "logprobs": True}
+        else:
+            asked |= {"prompt": prompt, "logprobs": 1}
+        if n > 1:
+            asked["n"] = n
+        if self.extra_body:
+            asked["extra_body"] = self.extra_body
+        return Request(key, part, asked, at_most_tokens(prompt), self.max_tokens * n, record)
+
+    def _read(self, body: dict[str, Any]) -> list[Answer]:
+        choices = body.get("choices")
+        if not isinstance(choices, list) or not choices:
+            raise TryAgain("the answer has no choices", billed=True)
+        try:
+            return [from_choice(choice) for choice in choices]
+        except (ValueError, AttributeError, KeyError, TypeError) as error:
+            raise TryAgain(f"the answer is malformed ({error})", billed=True) from None
+
+    def _needs_logprobs(self, answers: list[Answer]) -> bool:
+        return any(a.logprob is None and a.useless is None for a in answers)
+
+    def _no_logprobs(self) -> str:
+        return (
+            f"teacher: {self.base_url or 'the server'} gives no token log-probabilities for {self.model!r}, which "
+            "Eq. 3 needs. Next: another model, teacher.endpoint=completions, llama-cpp-python with --logits_all true, "
+            "or have a local model score given answers (ranker=probabilistic score_only=true)"
+        )
+
+
+def _late(requests: Sequence[Request], teacher: OpenAITeacher, n: int) -> Iterable[Request]:
+    """The requests; once the server has shown that it ignores n, as requests for the first answer alone."""
+    for request in requests:
+        if teacher._one_by_one and request.payload.get("n"):
+            for part in range(n):
+                yield teacher._request(request.key, request.row, 1, part)
+        else:
+            yield request

@@ -1,0 +1,53 @@
+"""``python rank.py compare A B`` and ``python rank.py merge OUT PART PART ...``."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tuna.errors import TunaError
+
+_USAGE = {
+    "compare": "python rank.py compare A.jsonl B.jsonl [REPORT.json]",
+    "merge": "python rank.py merge OUT.jsonl SHARD.jsonl SHARD.jsonl ...",
+}
+
+
+def run_tool(argv: Sequence[str]) -> None:
+    """Run the tool that ``argv`` names.
+
+    Raises:
+        SystemExit: 1 after a fault, which is on stderr.
+    """
+    try:
+        TOOLS[argv[0]](list(argv[1:]))
+    except TunaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _usage(tool: str) -> None:
+    print(f"error: expected {_USAGE[tool]}", file=sys.stderr)
+    sys.exit(1)
+
+
+def _compare(argv: list[str]) -> None:
+    from tuna.ranking.compare import compare
+
+    if len(argv) not in (2, 3):
+        _usage("compare")
+    found = compare(argv[0], argv[1])
+    print("\n".join(found.lines()))
+    if len(argv) == 3:
+        Path(argv[2]).write_text(json.dumps(found.to_dict(), indent=2) + "\n", encoding="utf-8")
+
+
+def _merge(argv: list[str]) -> None:
+    from tuna.ranking.merge import merge
+
+    if len(argv) < 2:
+        _usage("merge")
+    print(f"{merge(argv[0], argv[1:]):,} lists: {argv[0]}")
+
+
+TOOLS: dict[str, Callable[[list[str]], None]] = {"compare": _compare, "merge": _merge}
