@@ -1,7 +1,6 @@
 """tuna.training.summary and progress: tables, card, figure and log lines from hand-made figures."""
 
 import json
-import logging
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -242,18 +241,16 @@ def test_tokens_per_second_counts_steps_only(monkeypatch: pytest.MonkeyPatch) ->
     assert [row["perf/tokens_per_second"] for row in rows] == [20.0, 20.0]
 
 
-def test_held_out_lines_show_what_accuracy_is_read_against(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(logging.getLogger("tuna"), "propagate", True)  # an earlier run switches it off
-    caplog.set_level(logging.INFO, logger="tuna")
+def test_held_out_lines_show_what_accuracy_is_read_against(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("tuna.training.progress.log", SimpleNamespace(info=said.append))
     figures = {"val/loss": 2.0, "val/pair_accuracy": 0.5}
     state = SimpleNamespace(fn="fit")
     trainer: Any = SimpleNamespace(state=state, global_step=4, callback_metrics=figures, loggers=[])
     module: Any = SimpleNamespace(val_meter=SimpleNamespace(last_lists=[0.5, 0.5]))
     Progress(every=1, start_step=0, total_steps=12, baselines=BASELINES).on_validation_end(trainer, module)
     Progress(every=1, start_step=0, total_steps=12).on_validation_end(trainer, module)
-    assert caplog.messages == [
+    assert said == [
         "step 4/12  held-out: loss 2.0000  pair_accuracy 0.5000 (95% 0.50-0.50, length-only 0.409, chance 0.495)",
         "step 4/12  held-out: loss 2.0000  pair_accuracy 0.5000",
     ]

@@ -154,6 +154,10 @@ def _fresh(folder: Path) -> Path:
 
 def _put(partial: Path, folder: Path) -> None:
     """Give a complete folder its name; an earlier one leaves only then."""
+    mask = os.umask(0)
+    os.umask(mask)
+    for path in partial.iterdir():
+        path.chmod(0o666 & ~mask)  # safetensors' own files are for their owner only
     for path in (partial, *partial.iterdir()):
         descriptor = os.open(path, os.O_RDONLY)
         os.fsync(descriptor)
