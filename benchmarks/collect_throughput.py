@@ -15,14 +15,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+from tuna.ranking.cost import Budget, Price
+from tuna.ranking.engine import Engine, Request
+from tuna.ranking.progress import Progress
+from tuna.ranking.server import Connection, Server
+from tuna.ranking.store import Journal
 
-from tuna.ranking.cost import Budget, Price  # noqa: E402
-from tuna.ranking.engine import Engine, Request  # noqa: E402
-from tuna.ranking.progress import Progress  # noqa: E402
-from tuna.ranking.server import Connection, Server  # noqa: E402
-from tuna.ranking.store import Journal  # noqa: E402
+ROOT = Path(__file__).parents[1]
 
 
 def server_speed(concurrency: int, latency: float, count: int) -> float:

@@ -50,12 +50,13 @@ def run(cfg: DictConfig) -> dict[str, float]:
     Raises:
         TunaError: anything that the user can mend, before weights load wherever it can be known by then.
     """
-    training = build_all(cfg, *NODES)["trainer"]
+    built = build_all(cfg, *NODES)
+    training = built["trainer"]
     _check_processes(training)
     if training.strategy == "fsdp" and not distributed.launched():
-        return _launch(cfg, training)
+        return _launch(cfg, built)
     distributed.join(training.on_gpu, training.timeout_minutes)
-    parts = prepare(cfg)
+    parts = prepare(cfg, built)
     target = _on_first(lambda: _choose(cfg, parts))
     if target.finished:
         return _finished(target)
@@ -83,9 +84,8 @@ def _finished(target: RunFolder) -> dict[str, float]:
     return dict(target.read().get("metrics", {}))
 
 
-def prepare(cfg: DictConfig) -> Parts:
-    """Build what ``cfg`` names and read the data; everything that can be wrong without weights is said here."""
-    built = build_all(cfg, *NODES)
+def prepare(cfg: DictConfig, built: dict[str, Any]) -> Parts:
+    """Find the model and read the data for what was built; all that can be wrong without weights is said here."""
     model, training, data = built["model"], built["trainer"], built["datamodule"]
     folders.check_writable(Path(cfg.runs_dir))
     if cfg.name and not cfg.resume:
@@ -191,9 +191,9 @@ def _check_space(cfg: DictConfig, model: Any, training: Any, parameters: int) ->
     folders.check_space(Path(cfg.runs_dir), parameters=parameters, trainable=trainable, keep=training.keep_checkpoints)
 
 
-def _launch(cfg: DictConfig, training: Any) -> dict[str, float]:
-    """Check everything here, once and readably, then train in ``training.local_devices`` processes."""
-    parts = prepare(cfg)
+def _launch(cfg: DictConfig, built: dict[str, Any]) -> dict[str, float]:
+    """Check everything here, once and readably, then train in the trainer's ``local_devices`` processes."""
+    parts = prepare(cfg, built)
     target = _choose(cfg, parts)
     if target.finished:
         return _finished(target)
@@ -203,7 +203,7 @@ def _launch(cfg: DictConfig, training: Any) -> dict[str, float]:
     else:
         sent.name, sent.resume = target.name, None
     assert isinstance(sent, DictConfig)
-    distributed.launch(sent, training.local_devices)
+    distributed.launch(sent, parts.training.local_devices)
     return dict(target.read().get("metrics", {}))
 
 
