@@ -138,7 +138,13 @@ def evaluate(
         ValueError: an unknown template.
     """
     prompts = [prompt_of(record, tokenizer, template) for record in records]
-    answers = greedy_answers(model, tokenizer, prompts, batch_size=batch_size, max_new_tokens=max_new_tokens)
+    return marked(
+        records, greedy_answers(model, tokenizer, prompts, batch_size=batch_size, max_new_tokens=max_new_tokens)
+    )
+
+
+def marked(records: Sequence[Record], answers: Sequence[str]) -> ElementaryResult:
+    """Marks one answer a record."""
     by_task: dict[str, tuple[int, int]] = {}
     open_marks: list[float] = []
     for record, answer in zip(records, answers, strict=True):

@@ -76,7 +76,7 @@ def _job(run: str, cfg: DictConfig) -> Any:
     """One job. In a sweep its fault is printed here and raised again, so that the jobs after it run all the same."""
     install()  # a launcher may have started this job in another process
     swept = HydraConfig.get().mode is RunMode.MULTIRUN
-    if swept:
+    if swept and "name" in cfg:
         cfg.name = sweep_job_name()
     try:
         check(cfg)

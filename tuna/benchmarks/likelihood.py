@@ -1,0 +1,62 @@
+"""Mean log-probabilities of given responses under the measured model, stored block by block."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from tuna.benchmarks.desk import Desk
+from tuna.data.batch import Group
+from tuna.data.lists import AnswerList
+from tuna.data.packing import pack
+from tuna.data.templates import template_named
+from tuna.data.tokenize import Encoder, tokenize
+from tuna.ranking.progress import Progress
+from tuna.ranking.store import key_of
+
+Scored = tuple[Group, list[float]]
+
+
+def response_values(
+    desk: Desk, lists: Sequence[AnswerList], *, max_length: int, row_tokens: int, ranked: bool
+) -> tuple[list[Scored], Counter[str]]:
+    """Each list that keeps something with v of its responses; and what was dropped, shortened or cut, by reason.
+
+    v_k = (1 / |r_k|) log p(r_k | i) in nats a token, the end-of-sequence counted (the paper's Eq. 4).
+
+    Raises:
+        ConfigError: what is measured is no model on this machine, or max_length is too short for the template.
+    """
+    scorer, tokenizer = desk.scorer
+    limit = min(max_length, desk.max_positions or max_length)
+    template = template_named(desk.model.template, tokenizer)
+    found, counts = tokenize(lists, Encoder(tokenizer), template, limit, ranked=ranked)
+    groups = [group for _, group in found]
+    dropped = counts.dropped + Counter({"prompt shortened": counts.shortened, "response cut": counts.cut})
+    journal = desk.context.store.journal("values")
+    base = {"model": desk.model.fingerprint, **desk.generation.identity(), "max_length": limit}
+    keys = [
+        key_of(**base, place=place, prompt=group.prompt.tolist(), responses=[r.tolist() for r in group.responses])
+        for place, group in enumerate(groups)
+    ]
+    order = sorted(range(len(groups)), key=lambda i: (-groups[i].num_tokens, i))
+    blocks = [order[at : at + desk.generation.batch_size] for at in range(0, len(order), desk.generation.batch_size)]
+    missing = [block for block in blocks if any(not journal.get(keys[i]) for i in block)]
+    progress = Progress("lists", len(groups), len(groups) - sum(map(len, missing)))
+    for block in missing:
+        for i, values in zip(block, _values(scorer, [groups[i] for i in block], row_tokens), strict=True):
+            if not journal.get(keys[i]):
+                journal.append({"key": keys[i], "v": values})
+        progress.update(len(block))
+    progress.close()
+    scored = [(group, [float(v) for v in journal.get(key)[0]["v"]]) for group, key in zip(groups, keys, strict=True)]
+    return scored, dropped
+
+
+@torch.inference_mode()
+def _values(scorer: Any, groups: Sequence[Group], row_tokens: int) -> list[list[float]]:
+    device = str(next(scorer.parameters()).device)
+    batch = pack(groups, row_tokens=row_tokens).to(device)
+    flat = iter((scorer(batch).double() / batch.lengths).tolist())
+    return [[next(flat) for _ in group.responses] for group in groups]
