@@ -120,7 +120,7 @@ def ndcg(values: Sequence[float], scores: Sequence[float]) -> float:
     scores are equal.
 
     >>> round(ndcg([0.1, 0.3, 0.2], [3, 2, 1]), 4), ndcg([3, 2, 1], [30, 20, 10])
-    (0.6199, 1.0)
+    (0.7602, 1.0)
     """
     levels = {score: place for place, score in enumerate(sorted(set(scores)))}
     gains = np.array([levels[score] for score in scores], np.float64)

@@ -1,0 +1,1 @@
+"""The whole paper as one command: steps that are ordinary commands, and who needs what of whom."""

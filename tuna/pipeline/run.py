@@ -1,0 +1,166 @@
+"""Runs the steps, several at once, each once: the same command again does what is missing."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from tuna.errors import ConfigError, RunError
+from tuna.pipeline.plan import Step, plan
+from tuna.pipeline.settings import Settings
+from tuna.training.folder import read_json, write_json
+
+ROOT = Path(__file__).parents[2]
+_TAIL = 12
+
+
+@dataclass
+class _Run:
+    """The pipeline at work."""
+
+    steps: list[Step]
+    folder: Path
+    jobs: int
+    threads: int
+    state: dict[str, Any] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+
+    def done(self, step: Step) -> bool:
+        """Whether this very command has succeeded and what it made is still there."""
+        known = self.state.get(step.name, {})
+        return known.get("command") == step.command and known.get("status") == "finished" and step.makes.exists()
+
+    def note(self, step: Step, status: str, seconds: float) -> None:
+        """Remember, at once."""
+        ended = datetime.now().isoformat(timespec="seconds")
+        seconds = round(seconds, 1)
+        self.state[step.name] = {"command": step.command, "status": status, "seconds": seconds, "ended": ended}
+        write_json(self.folder / "steps.json", self.state)
+
+
+def run(cfg: DictConfig) -> dict[str, float]:
+    """Run what ``cfg`` asks for.
+
+    Raises:
+        ConfigError: steps or settings that are wrong, before anything runs.
+        RunError: steps that failed, after all that do not need them were run.
+    """
+    settings = Settings.read(cfg)
+    sizes = OmegaConf.to_container(cfg.sizes, resolve=True)
+    commands = OmegaConf.to_container(cfg.pipeline.steps, resolve=False)
+    assert isinstance(sizes, dict) and isinstance(commands, dict)
+    values = {str(key): value for key, value in sizes.items()}
+    folder = Path(settings.folder) / (settings.name or str(values["name"]))
+    named = {str(name): str(command) for name, command in commands.items()}
+    steps = _chosen(plan(named, values, folder, range(settings.seeds)), settings.only)
+    if settings.dry_run:
+        for step in steps:
+            print(step.command)
+        return {"steps": float(len(steps))}
+    jobs = settings.jobs if settings.jobs != "auto" else _jobs_here()
+    work = _Run(steps, folder, jobs, max(1, (os.cpu_count() or 1) // jobs), read_json(folder / "steps.json"))
+    (folder / "logs").mkdir(parents=True, exist_ok=True)
+    print(f"{len(steps)} steps, {jobs} at once, {sum(map(work.done, steps))} done before; results go to {folder}")
+    _run_all(work)
+    if work.failed:
+        blocked = len(steps) - sum(map(work.done, steps)) - len(work.failed)
+        raise RunError(
+            f"{len(work.failed)} of {len(steps)} steps failed ({', '.join(work.failed)}), {blocked} that need them "
+            f"were not begun. Their logs: {folder}/logs/. The same command runs what is missing"
+        )
+    print(f"all {len(steps)} steps done in {_minutes(time.monotonic() - work.began)}")
+    for step in steps:
+        if step.words[0] == "report.py":
+            print(f"report: {step.makes}")
+    return {"steps": float(len(steps)), "seconds": time.monotonic() - work.began}
+
+
+def _chosen(steps: list[Step], only: Sequence[str] | None) -> list[Step]:
+    """The steps named, with or without their seed, and all that they need."""
+    if only is None:
+        return steps
+    by_name = {step.name: step for step in steps}
+    wanted = [s.name for s in steps if s.name in only or s.name.rpartition("/")[2] in only]
+    unknown = [o for o in only if not any(o in (n, n.rpartition("/")[2]) for n in wanted)]
+    if unknown:
+        known = ", ".join(dict.fromkeys(step.name.rpartition("/")[2] for step in steps))
+        raise ConfigError(f"only: no such steps: {', '.join(unknown)}; expected some of {known}")
+    keep: set[str] = set()
+    while wanted:
+        name = wanted.pop()
+        if name not in keep:
+            keep.add(name)
+            wanted += by_name[name].needs
+    return [step for step in steps if step.name in keep]
+
+
+def _jobs_here() -> int:
+    """Two small models share two cores better than one uses both; a GPU is one step's alone."""
+    import torch
+
+    return 1 if torch.cuda.is_available() or (os.cpu_count() or 1) < 2 else 2
+
+
+def _run_all(work: _Run) -> None:
+    """Start what has all it needs, as many at once as ``jobs``, until nothing can be started."""
+    left = [step for step in work.steps if not work.done(step)]
+    done = {step.name for step in work.steps if work.done(step)}
+    count = len(left)
+    running: dict[Future[float | None], Step] = {}
+    with ThreadPoolExecutor(work.jobs) as pool:
+        while left or running:
+            ready = [step for step in left if all(need in done for need in step.needs)]
+            for step in ready[: work.jobs - len(running)]:
+                left.remove(step)
+                print(f"{step.name}: {step.command}", flush=True)
+                running[pool.submit(_execute, work, step)] = step
+            if not running:
+                break  # what is left needs a step that failed
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                step = running.pop(future)
+                seconds = future.result()
+                if seconds is None:
+                    work.failed.append(step.name)
+                else:
+                    done.add(step.name)
+                    _progress(work, step, seconds, count, len(left) + len(running))
+
+
+def _progress(work: _Run, step: Step, seconds: float, count: int, left: int) -> None:
+    spent = time.monotonic() - work.began
+    time_left = spent / max(1, count - left) * left
+    print(f"{step.name}: done in {seconds:.0f} s; {count - left}/{count}, about {_minutes(time_left)} left", flush=True)
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
+
+
+def _execute(work: _Run, step: Step) -> float | None:
+    """Run one step; its seconds, None where it failed."""
+    log = work.folder / "logs" / f"{step.name.replace('/', '-')}.log"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
+    if work.jobs > 1:
+        environment["OMP_NUM_THREADS"] = str(work.threads)
+    begin = time.monotonic()
+    with log.open("w", encoding="utf-8") as file:
+        words = [sys.executable, str(ROOT / step.words[0]), *step.words[1:]]
+        code = subprocess.run(words, stdout=file, stderr=subprocess.STDOUT, env=environment, check=False).returncode
+    seconds = time.monotonic() - begin
+    if code == 0 and not step.makes.exists():
+        code = -1
+    work.note(step, "finished" if code == 0 else "failed", seconds)
+    if code == 0:
+        return seconds
+    tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL:]
+    print(f"{step.name}: failed (exit code {code}); the end of {log}:", *tail, sep="\n  ", file=sys.stderr, flush=True)
+    return None
