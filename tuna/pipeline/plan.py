@@ -11,14 +11,15 @@ from tuna.errors import ConfigError
 
 _FIELD = re.compile(r"\{(\w+)\}")
 SYSTEMS = "systems"  # in a command: all models that answer, with commas, as a sweep takes them
-MAKERS = ("train.py", "rank.py", "evaluate.py", "report.py")
+ONCE = "report.py"
+MAKERS = ("train.py", "rank.py", "evaluate.py", ONCE)
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """One command of one seed (or of all seeds together: ``report.py``).
 
-    name: as ``s0/tuna_p``. words: the command after ``python``. needs: names of the steps that come first. makes: the
+    name: as ``s0-tuna_p``. words: the command after ``python``. needs: names of the steps that come first. makes: the
     file or folder that is there when it has succeeded.
     """
 
@@ -33,73 +34,104 @@ class Step:
         return shlex.join(("python", *self.words))
 
 
-def plan(steps: Mapping[str, str], values: Mapping[str, object], folder: Path, seeds: Sequence[int]) -> list[Step]:
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """The steps as they are written, with the values that they name, and where all of it goes.
+
+    systems: the steps whose models are measured.
+    """
+
+    steps: Mapping[str, str]
+    values: Mapping[str, object]
+    systems: Sequence[str]
+    folder: Path
+
+    def program(self, name: str) -> str:
+        """What a step calls, such as ``train.py``."""
+        return self.steps[name].partition(" ")[0]
+
+    def fields(self, name: str) -> list[str]:
+        """The names in braces in a step's command."""
+        return _FIELD.findall(self.steps[name])
+
+    def needs(self, name: str) -> list[str]:
+        """The steps that a step names."""
+        fields = self.fields(name)
+        named = [field for field in fields if field in self.steps]
+        return list(dict.fromkeys([*named, *(self.systems if SYSTEMS in fields else [])]))
+
+    def made(self, name: str, seed: int) -> Path:
+        """What a step leaves behind."""
+        program = self.program(name)
+        if program == "train.py":
+            return self.folder / "runs" / f"s{seed}-{name}"
+        if program == "rank.py":
+            return self.folder / "rankings" / f"s{seed}-{name}.jsonl"
+        return self.folder / "results" / f"s{seed}-{name}" if program == "evaluate.py" else self.folder / name
+
+    def words(self, name: str, seed: int) -> tuple[str, ...]:
+        """A step's command, with names replaced; a value of several words gives several."""
+
+        def place(field: str) -> str:
+            if field == SYSTEMS:
+                return ",".join(str(self.made(system, seed)) for system in self.systems)
+            return str(self.made(field, seed)) if field in self.steps else str(self.values[field])
+
+        filled = shlex.split(_FIELD.sub(lambda field: place(field[1]), self.steps[name]))
+        return (*filled, *self._ends(name, seed))
+
+    def _ends(self, name: str, seed: int) -> tuple[str, ...]:
+        """What every command of a program gets: the seed, and where it writes."""
+        program, made = self.program(name), self.made(name, seed)
+        if program == "train.py":
+            return f"seed={seed}", f"name={made.name}", f"runs_dir={made.parent}", "resume=auto"
+        if program == "rank.py":
+            return f"seed={seed}", f"output={made}"
+        if program == "evaluate.py":
+            return f"seed={seed}", f"folder={made}"
+        return (*(f"{kind}={self.folder / kind}" for kind in ("runs", "rankings", "results")), f"output={made}")
+
+
+def plan(recipe: Recipe, seeds: Sequence[int]) -> list[Step]:
     """The steps of every seed in an order that can be run, then those that are run once, for all seeds.
 
-    ``{x}`` in a command is what step ``x`` makes, or a value. ``{systems}`` is all that train.py steps make but the
-    reward model, with commas, as a sweep takes them. A ``report.py`` step is run once.
+    ``{x}`` in a command is what step ``x`` makes, or a value; ``{systems}`` all models that are measured, with commas,
+    as a sweep takes them. A ``report.py`` step is run once.
 
     Raises:
         ConfigError: an unknown program or name, or steps that need each other; all of them, a line each.
 
-    >>> found = plan({"a": "train.py model.path={b}", "b": "train.py model.path=x"}, {}, Path("f"), [0])
+    >>> steps = {"a": "train.py model.path={b}", "b": "train.py model.path=x"}
+    >>> found = plan(Recipe(steps, {}, [], Path("f")), [0])
     >>> [(step.name, step.needs) for step in found]
-    [('s0/b', ()), ('s0/a', ('s0/b',))]
+    [('s0-b', ()), ('s0-a', ('s0-b',))]
     >>> found[1].command
-    'python train.py model.path=f/runs/s0/b seed=0 name=s0/a runs_dir=f/runs resume=auto'
+    'python train.py model.path=f/runs/s0-b seed=0 name=s0-a runs_dir=f/runs resume=auto'
     """
-    _check(steps, values)
-    found = []
-    for seed in seeds:
-        found += [_step(name, steps, values, folder, seed) for name in _ordered(steps) if not _once(steps[name])]
-    every = tuple(step.name for step in found)
-    for name in steps:
-        if _once(steps[name]):
-            words = (*_filled(steps[name], steps, values, folder, 0), *_ends("report.py", name, folder, 0))
-            found.append(Step(name, words, every, folder / name / "report.html"))
-    return found
-
-
-def _check(steps: Mapping[str, str], values: Mapping[str, object]) -> None:
-    wrong = []
-    for name, command in steps.items():
-        program = command.partition(" ")[0]
-        if program not in MAKERS:
-            wrong.append(f"steps.{name}: expected a command of {', '.join(MAKERS)}, got {program!r}")
-        wrong += [
-            f"steps.{name}: {{{field}}} is neither a step nor a value of sizes{nearest(field, [*steps, *values])}"
-            for field in _FIELD.findall(command)
-            if field not in (*steps, *values, SYSTEMS)
-        ]
-    if wrong:
-        raise ConfigError("\n".join(wrong))
-    _ordered(steps)
-
-
-def _once(command: str) -> bool:
-    return command.startswith("report.py")
-
-
-def _needs(name: str, steps: Mapping[str, str]) -> list[str]:
-    """The steps that a command names."""
-    fields = _FIELD.findall(steps[name])
-    named = [field for field in fields if field in steps]
-    return list(dict.fromkeys([*named, *(_systems(steps) if SYSTEMS in fields else [])]))
-
-
-def _systems(steps: Mapping[str, str]) -> list[str]:
-    """Steps that tune a model that answers."""
-    return [
-        name for name, command in steps.items() if command.startswith("train.py") and "experiment=prm" not in command
+    order = _ordered(recipe)
+    found = [
+        Step(
+            f"s{seed}-{name}",
+            recipe.words(name, seed),
+            tuple(f"s{seed}-{need}" for need in recipe.needs(name)),
+            recipe.made(name, seed),
+        )
+        for seed in seeds
+        for name in order
+        if recipe.program(name) != ONCE
     ]
+    every = tuple(step.name for step in found)
+    once = [name for name in order if recipe.program(name) == ONCE]
+    return [*found, *(Step(name, recipe.words(name, 0), every, recipe.made(name, 0)) for name in once)]
 
 
-def _ordered(steps: Mapping[str, str]) -> list[str]:
+def _ordered(recipe: Recipe) -> list[str]:
     """Names, each after those it needs; otherwise as they stand."""
+    _check(recipe)
     done: list[str] = []
-    left = list(steps)
+    left = list(recipe.steps)
     while left:
-        ready = next((name for name in left if all(need in done for need in _needs(name, steps))), None)
+        ready = next((name for name in left if all(need in done for need in recipe.needs(name))), None)
         if ready is None:
             raise ConfigError(f"steps: {', '.join(left)} need each other")
         done.append(ready)
@@ -107,46 +139,23 @@ def _ordered(steps: Mapping[str, str]) -> list[str]:
     return done
 
 
-def _step(name: str, steps: Mapping[str, str], values: Mapping[str, object], folder: Path, seed: int) -> Step:
-    program = steps[name].partition(" ")[0]
-    words = (*_filled(steps[name], steps, values, folder, seed), *_ends(program, name, folder, seed))
-    needs = tuple(f"s{seed}/{need}" for need in _needs(name, steps))
-    return Step(f"s{seed}/{name}", words, needs, _made(program, name, folder, seed))
-
-
-def _filled(
-    command: str, steps: Mapping[str, str], values: Mapping[str, object], folder: Path, seed: int
-) -> tuple[str, ...]:
-    """The command's words, with names replaced; a value of several words gives several."""
-
-    def place(name: str) -> str:
-        if name == SYSTEMS:
-            return ",".join(map(place, _systems(steps)))
-        if name in steps:
-            return str(_made(steps[name].partition(" ")[0], name, folder, seed))
-        return str(values[name])
-
-    return tuple(shlex.split(_FIELD.sub(lambda field: place(field[1]), command)))
-
-
-def _made(program: str, name: str, folder: Path, seed: int) -> Path:
-    """What a step leaves behind."""
-    if program == "train.py":
-        return folder / "runs" / f"s{seed}" / name
-    if program == "rank.py":
-        return folder / "rankings" / f"s{seed}-{name}.jsonl"
-    return folder / "results" / f"s{seed}" / name
-
-
-def _ends(program: str, name: str, folder: Path, seed: int) -> tuple[str, ...]:
-    """What every command of a program gets: the seed, and where it writes."""
-    if program == "train.py":
-        return f"seed={seed}", f"name=s{seed}/{name}", f"runs_dir={folder / 'runs'}", "resume=auto"
-    if program == "rank.py":
-        return f"seed={seed}", f"output={_made(program, name, folder, seed)}"
-    if program == "evaluate.py":
-        return f"seed={seed}", f"folder={_made(program, name, folder, seed)}"
-    return (
-        f"runs={folder / 'runs'}", f"rankings={folder / 'rankings'}", f"results={folder / 'results'}",
-        f"output={folder / name}",
-    )  # fmt: skip
+def _check(recipe: Recipe) -> None:
+    known = [*recipe.steps, *recipe.values, SYSTEMS]
+    wrong = [
+        f"pipeline.steps.{name}: expected a command of {', '.join(MAKERS)}, got {recipe.program(name)!r}"
+        for name in recipe.steps
+        if recipe.program(name) not in MAKERS
+    ]
+    wrong += [
+        f"pipeline.steps.{name}: {{{field}}} is neither a step nor a value of sizes{nearest(field, known)}"
+        for name in recipe.steps
+        for field in recipe.fields(name)
+        if field not in known
+    ]
+    wrong += [
+        f"pipeline.systems: {name} is no step{nearest(name, list(recipe.steps))}"
+        for name in recipe.systems
+        if name not in recipe.steps
+    ]
+    if wrong:
+        raise ConfigError("\n".join(wrong))

@@ -7,14 +7,13 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from tuna.errors import ConfigError, RunError
-from tuna.pipeline.plan import Step, plan
+from tuna.pipeline.plan import ONCE, Recipe, Step, plan
 from tuna.pipeline.settings import Settings
 from tuna.training.folder import read_json, write_json
 
@@ -34,16 +33,24 @@ class _Run:
     failed: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
 
-    def done(self, step: Step) -> bool:
-        """Whether this very command has succeeded and what it made is still there."""
-        known = self.state.get(step.name, {})
-        return known.get("command") == step.command and known.get("status") == "finished" and step.makes.exists()
+    def find_done(self) -> set[str]:
+        """Steps whose very command succeeded after all that it needs, and whose results are still there."""
+        done: set[str] = set()
+        for step in self.steps:  # each comes after what it needs
+            known = self.state.get(step.name, {})
+            same = known.get("command") == step.command and known.get("needs") == list(step.needs)
+            newest = max((self.state[need]["ended"] for need in step.needs if need in done), default=0.0)
+            late = done.issuperset(step.needs) and newest <= known.get("ended", 0.0)
+            if same and late and known.get("status") == "finished" and step.makes.exists():
+                done.add(step.name)
+        return done
 
     def note(self, step: Step, status: str, seconds: float) -> None:
-        """Remember, at once."""
-        ended = datetime.now().isoformat(timespec="seconds")
-        seconds = round(seconds, 1)
-        self.state[step.name] = {"command": step.command, "status": status, "seconds": seconds, "ended": ended}
+        """Remember, at once. ended: seconds since 1970."""
+        self.state[step.name] = {
+            "command": step.command, "needs": list(step.needs), "status": status, "seconds": round(seconds, 1),
+            "ended": time.time(),
+        }  # fmt: skip
         write_json(self.folder / "steps.json", self.state)
 
 
@@ -56,12 +63,13 @@ def run(cfg: DictConfig) -> dict[str, float]:
     """
     settings = Settings.read(cfg)
     sizes = OmegaConf.to_container(cfg.sizes, resolve=True)
-    commands = OmegaConf.to_container(cfg.pipeline.steps, resolve=False)
-    assert isinstance(sizes, dict) and isinstance(commands, dict)
+    pipeline = OmegaConf.to_container(cfg.pipeline, resolve=False)
+    assert isinstance(sizes, dict) and isinstance(pipeline, dict)
     values = {str(key): value for key, value in sizes.items()}
     folder = Path(settings.folder) / (settings.name or str(values["name"]))
-    named = {str(name): str(command) for name, command in commands.items()}
-    steps = _chosen(plan(named, values, folder, range(settings.seeds)), settings.only)
+    commands = {str(name): str(command) for name, command in pipeline["steps"].items()}
+    recipe = Recipe(commands, values, list(pipeline["systems"]), folder)
+    steps = _chosen(plan(recipe, range(settings.seeds)), settings.only)
     if settings.dry_run:
         for step in steps:
             print(step.command)
@@ -69,18 +77,19 @@ def run(cfg: DictConfig) -> dict[str, float]:
     jobs = settings.jobs if settings.jobs != "auto" else _jobs_here()
     work = _Run(steps, folder, jobs, max(1, (os.cpu_count() or 1) // jobs), read_json(folder / "steps.json"))
     (folder / "logs").mkdir(parents=True, exist_ok=True)
-    print(f"{len(steps)} steps, {jobs} at once, {sum(map(work.done, steps))} done before; results go to {folder}")
-    _run_all(work)
+    done = work.find_done()
+    print(f"{len(steps)} steps, {jobs} at once, {len(done)} done before; results go to {folder}")
+    _run_all(work, done)
     if work.failed:
-        blocked = len(steps) - sum(map(work.done, steps)) - len(work.failed)
+        blocked = len(steps) - len(done) - len(work.failed)
         raise RunError(
             f"{len(work.failed)} of {len(steps)} steps failed ({', '.join(work.failed)}), {blocked} that need them "
             f"were not begun. Their logs: {folder}/logs/. The same command runs what is missing"
         )
     print(f"all {len(steps)} steps done in {_minutes(time.monotonic() - work.began)}")
     for step in steps:
-        if step.words[0] == "report.py":
-            print(f"report: {step.makes}")
+        if step.words[0] == ONCE:
+            print(f"report: {step.makes / 'report.html'}")
     return {"steps": float(len(steps)), "seconds": time.monotonic() - work.began}
 
 
@@ -89,10 +98,10 @@ def _chosen(steps: list[Step], only: Sequence[str] | None) -> list[Step]:
     if only is None:
         return steps
     by_name = {step.name: step for step in steps}
-    wanted = [s.name for s in steps if s.name in only or s.name.rpartition("/")[2] in only]
-    unknown = [o for o in only if not any(o in (n, n.rpartition("/")[2]) for n in wanted)]
+    wanted = [step.name for step in steps if {step.name, _bare(step.name)} & set(only)]
+    unknown = [name for name in only if not any(name in (w, _bare(w)) for w in wanted)]
     if unknown:
-        known = ", ".join(dict.fromkeys(step.name.rpartition("/")[2] for step in steps))
+        known = ", ".join(dict.fromkeys(_bare(step.name) for step in steps))
         raise ConfigError(f"only: no such steps: {', '.join(unknown)}; expected some of {known}")
     keep: set[str] = set()
     while wanted:
@@ -103,6 +112,12 @@ def _chosen(steps: list[Step], only: Sequence[str] | None) -> list[Step]:
     return [step for step in steps if step.name in keep]
 
 
+def _bare(name: str) -> str:
+    """A step's name without its seed."""
+    seed, _, rest = name.partition("-")
+    return rest if seed[1:].isdecimal() else name
+
+
 def _jobs_here() -> int:
     """Two small models share two cores better than one uses both; a GPU is one step's alone."""
     import torch
@@ -110,12 +125,11 @@ def _jobs_here() -> int:
     return 1 if torch.cuda.is_available() or (os.cpu_count() or 1) < 2 else 2
 
 
-def _run_all(work: _Run) -> None:
-    """Start what has all it needs, as many at once as ``jobs``, until nothing can be started."""
-    left = [step for step in work.steps if not work.done(step)]
-    done = {step.name for step in work.steps if work.done(step)}
+def _run_all(work: _Run, done: set[str]) -> None:
+    """Start what has all it needs, as many at once as ``jobs``, until nothing can be started; ``done`` grows."""
+    left = [step for step in work.steps if step.name not in done]
     count = len(left)
-    running: dict[Future[float | None], Step] = {}
+    running: dict[Future[tuple[int, float]], Step] = {}
     with ThreadPoolExecutor(work.jobs) as pool:
         while left or running:
             ready = [step for step in left if all(need in done for need in step.needs)]
@@ -127,9 +141,11 @@ def _run_all(work: _Run) -> None:
                 break  # what is left needs a step that failed
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 step = running.pop(future)
-                seconds = future.result()
-                if seconds is None:
+                code, seconds = future.result()
+                work.note(step, "failed" if code else "finished", seconds)
+                if code:
                     work.failed.append(step.name)
+                    _tell_failure(work, step, code)
                 else:
                     done.add(step.name)
                     _progress(work, step, seconds, count, len(left) + len(running))
@@ -145,22 +161,24 @@ def _minutes(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
 
 
-def _execute(work: _Run, step: Step) -> float | None:
-    """Run one step; its seconds, None where it failed."""
-    log = work.folder / "logs" / f"{step.name.replace('/', '-')}.log"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
+def _log(work: _Run, step: Step) -> Path:
+    return work.folder / "logs" / f"{step.name}.log"
+
+
+def _execute(work: _Run, step: Step) -> tuple[int, float]:
+    """Run one step: its exit code (-1 where it made nothing) and its seconds."""
+    paths = filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     if work.jobs > 1:
         environment["OMP_NUM_THREADS"] = str(work.threads)
+    words = [sys.executable, str(ROOT / step.words[0]), *step.words[1:]]
     begin = time.monotonic()
-    with log.open("w", encoding="utf-8") as file:
-        words = [sys.executable, str(ROOT / step.words[0]), *step.words[1:]]
+    with _log(work, step).open("w", encoding="utf-8") as file:
         code = subprocess.run(words, stdout=file, stderr=subprocess.STDOUT, env=environment, check=False).returncode
-    seconds = time.monotonic() - begin
-    if code == 0 and not step.makes.exists():
-        code = -1
-    work.note(step, "finished" if code == 0 else "failed", seconds)
-    if code == 0:
-        return seconds
+    return code if code or step.makes.exists() else -1, time.monotonic() - begin
+
+
+def _tell_failure(work: _Run, step: Step, code: int) -> None:
+    log = _log(work, step)
     tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL:]
     print(f"{step.name}: failed (exit code {code}); the end of {log}:", *tail, sep="\n  ", file=sys.stderr, flush=True)
-    return None
