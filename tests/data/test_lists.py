@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from typing import Any
 
-from tuna.data.lists import Answer, ranked_list, target_list
+from tuna.data.lists import Answer, ranked_list, shortened, target_list
 from tuna.data.record import Candidate, Record
 
 
@@ -43,13 +43,21 @@ def test_empty_and_duplicate_responses_leave_and_are_counted() -> None:
     assert dropped == {"empty response": 1, "duplicate response": 2}
 
 
-def test_a_list_of_one_that_is_left_goes() -> None:
-    assert _ranked(_record(("a", 1), ("a", 0))) == (
-        None,
-        {"duplicate response": 1, "list with fewer than two responses": 1},
-    )
+def test_a_list_of_one_that_is_left_keeps_its_original() -> None:
+    """Eq. 6 has the original's cross-entropy for every instruction; on a list without a pair it is all there is."""
+    answers, dropped = _ranked(_record(("a", 1), ("a", 0)))
+    assert answers is not None and answers[0] == ("a", 1.0, False) and answers[1][::2] == ("r", True)
+    assert dropped == {"duplicate response": 1}
     left_out = _record(("a", 0), extra={"dropped": ["b", "c"]})
-    assert _ranked(left_out)[1] == {"response left out of the rank": 2, "list with fewer than two responses": 1}
+    assert _ranked(left_out)[1] == {"response left out of the rank": 2}
+
+
+def test_a_list_of_one_without_an_original_goes() -> None:
+    alone = Record("0", "Do.", responses=(Candidate("a", 1), Candidate("a", 0)))
+    assert _ranked(alone) == (None, {"duplicate response": 1, "list with fewer than two responses": 1})
+    assert _ranked(alone, original_best=True)[0] == [("a", 1.0, True)]
+    empty = Record("0", "Do.", output="r", responses=(Candidate("", 1), Candidate(" ", 0)))
+    assert _ranked(empty) == (None, {"empty response": 2, "list with fewer than two responses": 1})
 
 
 def test_an_empty_original_costs_the_target_only() -> None:
@@ -90,3 +98,35 @@ def test_targets_of_sft_and_alpaca_mul() -> None:
     assert target_list(_record(output=" "), dropped, False) is None
     assert dropped["list without a response"] == 1
     assert Answer("a").target is False
+
+
+def _short(record: Record, count: int, beside: bool = False, **more: Any) -> tuple[list[tuple[str, float]], int]:
+    whole, dropped = ranked_list(record, Counter(), **more), Counter[str]()
+    assert whole is not None
+    answers = shortened(whole, count, dropped, beside=beside).answers
+    return [(a.text, a.score) for a in answers], dropped["response beyond num_candidates"]
+
+
+def test_num_candidates_chooses_by_content_and_never_by_place_or_score() -> None:
+    pairs = [(letter, float(score)) for score, letter in enumerate("abcdef")]
+    chosen = {n: {text for text, _ in _short(_record(*pairs, output=None), n)[0]} for n in (2, 3, 5, 6)}
+    assert [len(texts) for texts in chosen.values()] == [2, 3, 5, 6]
+    assert chosen[2] < chosen[3] < chosen[5] < chosen[6] == set("abcdef")
+    turned = [(letter, -score) for letter, score in reversed(pairs)]
+    assert {text for text, _ in _short(_record(*turned, output=None), 3)[0]} == chosen[3]
+    assert _short(_record(*pairs), 4)[1] == 2
+    # Over many questions, each place is chosen about as often as the others.
+    places = Counter[str]()
+    for n in range(300):
+        record = Record("0", f"Do {n}.", responses=tuple(Candidate(text, score) for score, text in enumerate("xyz")))
+        places.update(text for text, _ in _short(record, 2)[0])
+    assert sum(places.values()) == 600 and all(170 <= places[text] <= 230 for text in "xyz")
+
+
+def test_what_num_candidates_leaves_out_stays_a_target() -> None:
+    pairs = [(letter, float(score)) for score, letter in enumerate("abcd")]
+    (without,) = [t for t, _ in pairs if t not in {text for text, _ in _short(_record(*pairs, output=None), 3)[0]}]
+    answers = dict(_short(_record(*pairs, output=without), 3)[0])
+    assert set(answers) == set("abcd") and math.isnan(answers[without])
+    ranked = dict(_short(_record(*pairs, output="r"), 2, beside=True, rank_original="best")[0])
+    assert len(ranked) == 3 and ranked["r"] == 4.0

@@ -215,5 +215,19 @@ def test_what_prepare_refuses(path: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"datamodule.held_out: expected less than the 45 lists"):
         _made(path, held_out=45)
     useless = write(tmp_path / "u.jsonl", [row(0, [("a", 1.0), ("a", 0.0)])])
-    with pytest.raises(DataError, match=r"no list is left to train on .*duplicate response: 1"):
-        _made(useless)
+    with pytest.raises(DataError, match=r"nothing to rank \(duplicate response: 1\); next: python train.py stage=sft"):
+        _made(useless, held_out=0)
+
+
+def test_num_candidates_shortens_the_training_lists_only(path: str) -> None:
+    whole, two = _made(path), _made(path, num_candidates=2)
+
+    def ranked(groups: list[Any]) -> list[int]:
+        return [sum(score == score for score in group.scores) for group in groups]
+
+    assert ranked(whole.train_groups) == [3] * 40 and ranked(two.train_groups) == [2] * 40
+    assert ranked(two.val_groups) == [3] * 5
+    assert [r.id for r in two.train_records] == [r.id for r in whole.train_records]
+    assert two.report.dropped["response beyond num_candidates"] == 40 and two.sha256 != whole.sha256
+    with pytest.raises(ConfigError, match="num_candidates: expected a whole number of 2 or more, or null, got 1"):
+        ContextualDataModule(path=path, num_candidates=1)

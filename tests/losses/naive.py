@@ -33,3 +33,26 @@ def pair_accuracy(v: list[float], scores: list[float]) -> float:
                 pairs += 1
                 right += 1.0 if v[j] > v[k] else 0.5 if v[j] == v[k] else 0.0
     return right / pairs if pairs else math.nan
+
+
+def pairwise(v: list[float], scores: list[float]) -> float:
+    """The mean over pairs of different score of -log sigmoid(v_better - v_worse); 0 for a list without pairs."""
+    costs = [math.log(1 + math.exp(v[k] - v[j])) for j in range(len(v)) for k in range(len(v)) if scores[j] > scores[k]]
+    return sum(costs) / len(costs) if costs else 0.0
+
+
+def plackett_luce(v: list[float], scores: list[float]) -> float:
+    """Best first, each is chosen from itself and what has a lower score."""
+    loss = 0.0
+    for j in range(len(v)):
+        rest = [v[k] for k in range(len(v)) if k == j or scores[k] < scores[j]]
+        loss -= math.log(math.exp(v[j]) / sum(math.exp(value) for value in rest))
+    return loss
+
+
+def best_of_n(v: list[float], scores: list[float]) -> float:
+    """How likely a candidate of the highest v is one of the highest score."""
+    if len(set(scores)) == 1:
+        return math.nan
+    taken = [score for value, score in zip(v, scores, strict=True) if value == max(v)]
+    return taken.count(max(scores)) / len(taken)

@@ -4,11 +4,20 @@ import math
 
 import pytest
 import torch
+from scipy.stats import kendalltau
 
 from tests.losses import naive
 from tests.losses.make import NAN, random_lists, split
-from tuna.losses.base import ScoredLists
-from tuna.losses.lists import as_lists, extremes, pair_accuracy, violations
+from tuna.losses.base import RewardLists, ScoredLists
+from tuna.losses.lists import (
+    as_lists,
+    best_of_n,
+    extremes,
+    kendall_tau,
+    pair_accuracy,
+    right_by_length,
+    violations,
+)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -52,3 +61,34 @@ def test_a_batch_without_any_ranked_response() -> None:
         weights=torch.ones(1),
     )
     assert math.isnan(pair_accuracy(as_lists(lists))[0].item())
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_kendall_tau_is_scipys_and_best_of_n_the_naive_loops(seed: int) -> None:
+    lists = random_lists(seed)
+    tied = lists.logprobs.detach().round() * lists.lengths  # v in whole numbers, so that some are equal
+    lists = ScoredLists(tied, lists.lengths, lists.scores, lists.targets, lists.groups, lists.weights)
+    ranked = as_lists(lists)
+    for tau, hit, (v, scores) in zip(
+        kendall_tau(ranked).tolist(), best_of_n(ranked).tolist(), split(lists), strict=True
+    ):
+        for found, expected in ((tau, kendalltau(v, scores).statistic), (hit, naive.best_of_n(v, scores))):
+            assert found == pytest.approx(expected, abs=1e-6) or (math.isnan(found) and math.isnan(expected))
+
+
+def test_right_by_length_by_hand() -> None:
+    # Scores (3, 2, 2, 1), v (-1, -2, -1.5, -4), lengths (2, 5, 1, 2): better longer: 0>2, 1>3; shorter: 0>1, 2>3.
+    lists = example()
+    lengths = torch.tensor([2.0, 5.0, 1.0, 2.0, 9.0, 1.0, 1.0])
+    rows = right_by_length(as_lists(lists), as_lists(lists, lengths))
+    assert rows[0].tolist() == [2.0, 2.0, 2.0, 2.0]  # the pair 0>3 is of equal length
+    wrong = as_lists(lists, -lists.values)
+    assert right_by_length(wrong, as_lists(lists, lengths))[0].tolist() == [0.0, 2.0, 0.0, 2.0]
+    assert right_by_length(as_lists(lists, lengths), as_lists(lists, lengths))[0].tolist() == [2.0, 2.0, 0.0, 2.0]
+    assert rows[1].tolist() == [0.0] * 4  # all tied
+
+
+def test_rewards_order_as_they_are() -> None:
+    lists = example()
+    rewards = RewardLists(lists.logprobs, lists.lengths, lists.scores, lists.targets, lists.groups, lists.weights)
+    assert as_lists(rewards).v[0].tolist() == [-2.0, -4.0, -3.0, -8.0]

@@ -1,5 +1,6 @@
 """Records to lists of answers, ready to be tokenized: scores, ties, the original's place; useless ones counted."""
 
+import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterable
@@ -39,7 +40,9 @@ def ranked_list(
 ) -> AnswerList | None:
     """The candidates with their scores, and the original response, which joins a candidate that equals it.
 
-    Empty and duplicate responses are dropped and counted in ``dropped``; None when fewer than two candidates are left.
+    Empty and duplicate responses are dropped and counted in ``dropped``. A list with one candidate left has no pair,
+    but its original response still has its cross-entropy (Eq. 6), as in a list whose candidates are all tied; None
+    where there is no original either, or no candidate at all.
     """
     left_out = record.extra.get("dropped")
     if isinstance(left_out, list) and left_out:
@@ -47,20 +50,43 @@ def ranked_list(
     scores = scores_of(record, rank_by, beta)
     answers = [Answer(c.text, c.complete, s) for c, s in zip(record.responses, scores, strict=True)]
     answers = merge((a for a in answers if not _empty(a, dropped, "empty response")), dropped)
-    if len(answers) < 2:
+    original = None if record.output is None else Answer(record.output, target=True)
+    if original is not None and _empty(original, dropped, "empty original response"):
+        original = None
+    best_is_target = original is None and original_best and record.output is None
+    if not answers or (len(answers) < 2 and original is None and not best_is_target):
         dropped["list with fewer than two responses"] += 1
         return None
     tied = tie([a.score for a in answers], min_gap)
     answers = [replace(a, score=s) for a, s in zip(answers, tied, strict=True)]
-    if record.output is not None:
+    if original is not None:
         score = math.nan if rank_original == "none" else beside(tied, rank_original)
-        original = Answer(record.output, True, score, True)
-        if not _empty(original, dropped, "empty original response"):
-            answers = merge([*answers, original])
-    elif original_best:
+        answers = merge([*answers, replace(original, score=score)])
+    elif best_is_target:
         best = max(range(len(answers)), key=lambda k: answers[k].score)
         answers[best] = replace(answers[best], target=True)
     return AnswerList(record, tuple(answers))
+
+
+def shortened(item: AnswerList, count: int, dropped: Counter[str], *, beside: bool = False) -> AnswerList:
+    """A list of ``count`` of its ranked candidates, in their order; ties are those of the whole list.
+
+    A hash of question and answer chooses, never place or score: the first ones of a file that stands in ranked order
+    would be the best ones. The choice for a smaller count lies within that for a larger one. A target not chosen stays,
+    unranked; beside: the original response was ranked as one more candidate, and stays so.
+    """
+    record, answers = item.record, list(item.answers)
+
+    def lot(k: int) -> tuple[bytes, int]:
+        return hashlib.sha256("\0".join((record.instruction, record.input, answers[k].text)).encode()).digest(), k
+
+    ranked = [k for k, a in enumerate(answers) if a.score == a.score and not (beside and a.target)]
+    beyond = set(sorted(ranked, key=lot)[count:])
+    dropped["response beyond num_candidates"] += len(beyond)
+    kept = [
+        replace(a, score=math.nan) if k in beyond else a for k, a in enumerate(answers) if k not in beyond or a.target
+    ]
+    return AnswerList(record, tuple(kept))
 
 
 def target_list(record: Record, dropped: Counter[str], every: bool) -> AnswerList | None:

@@ -36,7 +36,7 @@ class DataReport:
             out.append(f"{source['path']} ({source['format']}{by}, {source['rows']} rows)")
         out.append(f"lists: {self.train_lists} to train on, {self.held_out_lists} held out, median K {self.median_k:g}")
         if self.pairs or self.all_tied:
-            out.append(f"pairs: {self.pairs}; all-tied lists: {self.all_tied} (cross-entropy only)")
+            out.append(f"pairs: {self.pairs}; lists without one: {self.all_tied} (cross-entropy only)")
         out.append(
             f"tokens: {self.prompt_tokens} prompt, {self.response_tokens} response; prompts shortened: "
             f"{self.prompts_shortened}, responses cut: {self.responses_cut}"

@@ -142,14 +142,14 @@ def none(record: Record) -> PromptParts:
     return PromptParts("", record.instruction, "\n", record.input, "")
 
 
-def chat(tokenizer: Any) -> Template:
-    """The tokenizer's chat template with one user turn, and the opening of the assistant's.
+def chat(tokenizer: Any, answer: str | None = None) -> Template:
+    """The tokenizer's chat template with one user turn, and the opening of the assistant's (or all of it, ``answer``).
 
     The template is rendered once around a mark in the turn's place, so that shortening acts on the turn alone. The turn
     is the instruction, then the input on a line of its own. Some templates strip the turn, which a probe finds out.
     """
-    before, after = _around(tokenizer, _SENTINEL)
-    strips = _render(tokenizer, f" \n{_SENTINEL}\n ") == before + _SENTINEL + after
+    before, after = _around(tokenizer, _SENTINEL, answer)
+    strips = _render(tokenizer, f" \n{_SENTINEL}\n ", answer) == before + _SENTINEL + after
 
     def render(record: Record) -> PromptParts:
         instruction, given = record.instruction, record.input
@@ -160,8 +160,8 @@ def chat(tokenizer: Any) -> Template:
     return render
 
 
-def _around(tokenizer: Any, turn: str) -> tuple[str, str]:
-    whole = _render(tokenizer, turn)
+def _around(tokenizer: Any, turn: str, answer: str | None) -> tuple[str, str]:
+    whole = _render(tokenizer, turn, answer)
     if len(re.findall(re.escape(turn), whole)) != 1:
         raise ConfigError(
             "datamodule.template: expected a chat template that shows the user's turn once, got one that does not"
@@ -170,11 +170,15 @@ def _around(tokenizer: Any, turn: str) -> tuple[str, str]:
     return before, after
 
 
-def _render(tokenizer: Any, turn: str) -> str:
+def _render(tokenizer: Any, turn: str, answer: str | None) -> str:
     messages = [{"role": "user", "content": turn}]
+    if answer is not None:
+        messages.append({"role": "assistant", "content": answer})
     try:
         return str(
-            tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, date_string=_DATE)
+            tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=answer is None, date_string=_DATE
+            )
         )
     except Exception as error:  # Jinja raises what the template's author raises
         raise ConfigError(

@@ -33,10 +33,12 @@ class Counts:
 class Encoder:
     """Texts to ids, without special tokens, through the cache; knows what goes before a prompt and after a response.
 
+    ending: the ids after a complete response; the end-of-sequence token where nothing is given.
+
     Raises: ModelError when the tokenizer has no end-of-sequence token.
     """
 
-    def __init__(self, tokenizer: Any, cache: TokenCache | None = None) -> None:
+    def __init__(self, tokenizer: Any, cache: TokenCache | None = None, ending: Sequence[int] = ()) -> None:
         if tokenizer.eos_token_id is None:
             raise ModelError(
                 "the tokenizer has no end-of-sequence token; next: set eos_token in its tokenizer_config.json"
@@ -44,6 +46,7 @@ class Encoder:
         self.tokenizer = tokenizer
         self.cache = cache if cache is not None else TokenCache(None)
         self.eos = int(tokenizer.eos_token_id)
+        self.ending = np.asarray(list(ending) or [self.eos], np.int32)
         self.start = self._start()
         self.new_texts = 0
 
@@ -98,11 +101,11 @@ class Encoder:
         return np.concatenate([np.asarray(start, np.int32), ids])
 
     def response(self, answer: Answer) -> IntArray:
-        """The response's ids; the end-of-sequence token after it when it was complete, once."""
+        """The response's ids; its ending after it when it was complete, once."""
         ids = self.ids(answer.text)
         if not answer.complete or (len(ids) and ids[-1] == self.eos):
             return ids
-        return np.append(ids, np.int32(self.eos))
+        return np.concatenate([ids, self.ending])
 
 
 def tokenize(
@@ -152,7 +155,8 @@ def _group(
     room = max_length - len(prompt)
     counts.cut += sum(len(ids) > room for ids in responses)
     kept = _distinct([ids[:room] for ids in responses], item.answers, counts)
-    if not kept or (ranked and sum(a.score == a.score for _, a in kept) < 2):
+    ranked_too_few = ranked and sum(a.score == a.score for _, a in kept) < 2
+    if not kept or (ranked_too_few and not any(a.target for _, a in kept)):
         counts.dropped["list with fewer than two responses" if ranked else "list without a response"] += 1
         return None
     return Group(

@@ -14,13 +14,13 @@ from torch.utils.data import DataLoader
 from tuna.data.baselines import baselines
 from tuna.data.batch import Group, PackedBatch
 from tuna.data.cache import TokenCache, default_folder, locked, tokenizer_hash
-from tuna.data.lists import AnswerList, ranked_list, target_list
+from tuna.data.lists import AnswerList, ranked_list, shortened, target_list
 from tuna.data.load import Loaded, load_sources
 from tuna.data.ranking import count_pairs
 from tuna.data.record import Record
 from tuna.data.report import DataReport
 from tuna.data.split import by_keys, split, split_key
-from tuna.data.templates import template_named
+from tuna.data.templates import Template, template_named
 from tuna.data.tokenize import Encoder, tokenize
 from tuna.datamodules.batches import HeldOutBatches, TrainBatches
 from tuna.datamodules.plan import StepPlan
@@ -81,6 +81,11 @@ class RecordDataModule(LightningDataModule):
         self._tokenize(tokenizer, train, held_out)
         if not self.train_groups:
             raise DataError(f"{_paths(settings)}: no list is left to train on ({_reasons(self.report)})")
+        if settings.ranked and not any(count_pairs(group.scores) for group in self.train_groups):
+            raise DataError(
+                f"{_paths(settings)}: no list has two answers with different scores, so there is nothing to rank "
+                f"({_reasons(self.report)}); next: python train.py stage=sft, which needs no ranking"
+            )
         lengths = [group.num_tokens for group in self.train_groups]
         self._plan = StepPlan(lengths, settings.batch_size, accumulate, world_size, epochs, seed)
         self._rank = rank
@@ -110,6 +115,10 @@ class RecordDataModule(LightningDataModule):
         if not any(count_pairs(group.scores) for group in self.val_groups):
             return {}
         return {name: interval.to_dict() for name, interval in baselines(self.val_groups).items()}
+
+    def rendering(self, tokenizer: Any) -> tuple[Template, Sequence[int]]:
+        """How a question is written, and the ids after a complete answer (none: the end-of-sequence token)."""
+        return template_named(self.settings.template, tokenizer), ()
 
     def _ready(self) -> StepPlan:
         if self._plan is None:
@@ -171,17 +180,21 @@ class RecordDataModule(LightningDataModule):
                 raise ConfigError(
                     f"datamodule.held_out: expected less than the {len(lists)} lists there are, got {settings.held_out}"
                 )
-        return [lists[i] for i in parts.train], held_out
+        train = [lists[i] for i in parts.train]
+        if settings.num_candidates is not None:  # the held-out lists stay whole, so that runs can be compared
+            ranks = settings.rank_original != "none"
+            train = [shortened(item, settings.num_candidates, report.dropped, beside=ranks) for item in train]
+        return train, held_out
 
     def _tokenize(self, tokenizer: Any, train: list[AnswerList], held_out: list[AnswerList]) -> None:
         settings, report = self.settings, self.report
         begin = time.perf_counter()
         path = self._cache_path(tokenizer)
         lists = [*train, *held_out]
-        ranked = any(source.rank_by is not None for source in settings.sources)
+        ranked = settings.ranked
         with locked(path):
-            encoder = Encoder(tokenizer, TokenCache(path))
-            template = template_named(settings.template, tokenizer)
+            template, ending = self.rendering(tokenizer)
+            encoder = Encoder(tokenizer, TokenCache(path), ending)
             groups, counts = tokenize(lists, encoder, template, settings.max_length, ranked=ranked)
             encoder.cache.save()
         report.cache_hit = counts.new_texts == 0

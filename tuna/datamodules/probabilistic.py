@@ -21,6 +21,8 @@ class ProbabilisticDataModule(RecordDataModule):
         first: rows from the start of the file. last: rows from its end.
         original: where a record lacks ``output``: error, best (its best candidate), none, or a FILE of Alpaca rows.
         rank_original: none, or the original response as one more candidate, best or worst of its list.
+        num_candidates: train on so many of a list's candidates (the paper's N), chosen by a hash of question and
+            answer, those of 2 among those of 3; held-out lists stay whole. null takes all.
         bad_rows: error lists all malformed rows and stops; drop counts them.
         batch_size: groups an optimizer step, over all processes and accumulation.
         row_tokens: tokens a packed row holds at most (a longer group makes it longer).
@@ -46,6 +48,7 @@ class ProbabilisticDataModule(RecordDataModule):
         last: int | None = None,
         original: str = "error",
         rank_original: Literal["none", "best", "worst"] = "none",
+        num_candidates: int | None = None,
         bad_rows: Literal["error", "drop"] = "error",
         held_out: int | float = 0.02,
         batch_size: int = 128,

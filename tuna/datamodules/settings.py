@@ -27,6 +27,7 @@ class Settings:
     min_gap: float
     original: str
     rank_original: str
+    num_candidates: int | None
     targets: str
     bad_rows: str
     first: int | None
@@ -47,6 +48,7 @@ class Settings:
         """
         names = [f.name for f in fields(cls)]
         values: dict[str, Any] = {"rank_by": None, "beta": 1.0, "min_gap": 0.0, "rank_original": "none", "targets": ""}
+        values["num_candidates"] = None
         values |= {name: arguments[name] for name in names if name in arguments}
         faults = _faults(values)
         try:
@@ -66,6 +68,11 @@ class Settings:
         if faults:
             raise ConfigError("\n".join(faults))
         return cls(**values, sources=tuple(sources))
+
+    @property
+    def ranked(self) -> bool:
+        """Whether there is a ranking at all, or targets only (SFT)."""
+        return any(source.rank_by is not None for source in self.sources)
 
     def validation(self) -> Source:
         """The source behind ``val_path``: the same rules, no range."""
@@ -118,6 +125,9 @@ def _faults(values: Mapping[str, Any]) -> list[str]:
         value = values[key]
         if isinstance(value, bool) or not isinstance(value, int) or value < low:
             faults.append(f"{key}: expected a whole number of {low} or more, got {value!r}")
+    wanted = values["num_candidates"]
+    if wanted is not None and (isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 2):
+        faults.append(f"num_candidates: expected a whole number of 2 or more, or null, got {wanted!r}")
     for key in ("beta", "min_gap"):
         if not _is_number(values[key]) or values[key] < 0:
             faults.append(f"{key}: expected a number of 0 or more, got {values[key]!r}")

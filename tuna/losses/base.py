@@ -24,6 +24,22 @@ class ScoredLists:
     groups: Tensor  # [R] int64, group index 0..G-1
     weights: Tensor  # [G] float32, 1 for a real group, 0 for one that only fills the batch
 
+    @property
+    def values(self) -> Tensor:
+        """[R] what orders the responses: v = (1/|r|) * log p(r | i), the mean log-probability a token (Eq. 4)."""
+        return self.logprobs / self.lengths
+
+
+class RewardLists(ScoredLists):
+    """The same from a reward model: ``logprobs`` holds the rewards, which order the responses as they are."""
+
+    __slots__ = ()
+
+    @property
+    def values(self) -> Tensor:
+        """[R] the rewards."""
+        return self.logprobs
+
 
 @dataclass(frozen=True, slots=True)
 class Term:

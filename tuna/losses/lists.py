@@ -12,16 +12,16 @@ from tuna.losses.base import ScoredLists
 class Lists:
     """G lists padded to K candidates. Unranked responses (score NaN) are left out."""
 
-    v: Tensor  # [G, K] mean log-probability a token, v_k of Eq. 4; 0 where absent
+    v: Tensor  # [G, K] mean log-probability a token, v_k of Eq. 4, or reward; 0 where absent
     scores: Tensor  # [G, K]; -inf where absent
     present: Tensor  # [G, K] bool
     weights: Tensor  # [G]
 
 
-def as_lists(lists: ScoredLists) -> Lists:
+def as_lists(lists: ScoredLists, values: Tensor | None = None) -> Lists:
     """Gather the ranked responses of each group into padded rows, in the order they came.
 
-    v_k = (1/|r^[k]|) * log p(r^[k] | i), the paper's Eq. 4.
+    v is ``lists.values`` (Eq. 4), or ``values`` [R] in its place.
     """
     groups = lists.weights.shape[0]
     ranked = ~torch.isnan(lists.scores)
@@ -30,8 +30,8 @@ def as_lists(lists: ScoredLists) -> Lists:
     width = int(counts.max()) if owner.numel() else 1
     starts = torch.cumsum(counts, 0) - counts
     column = torch.arange(owner.numel(), device=owner.device) - starts[owner]
-    means = (lists.logprobs / lists.lengths)[ranked]
-    v = means.new_zeros(groups, width).index_put((owner, column), means)
+    chosen = (lists.values if values is None else values)[ranked]
+    v = chosen.new_zeros(groups, width).index_put((owner, column), chosen)
     scores = torch.full_like(v, -torch.inf, requires_grad=False)
     scores = scores.index_put((owner, column), lists.scores[ranked].to(scores.dtype))
     present = torch.zeros(groups, width, dtype=torch.bool, device=v.device)
@@ -90,3 +90,51 @@ def extremes(lists: Lists) -> tuple[Tensor, Tensor]:
     none = ~better_pairs(lists).any(2).any(1)
     means = [((lists.v * chosen).sum(1) / chosen.sum(1)).masked_fill(none, torch.nan) for chosen in (best, worst)]
     return means[0], means[1]
+
+
+def kendall_tau(lists: Lists) -> Tensor:
+    """[G] Kendall's tau-b of v and scores, ties of either counted; NaN where one of them has no two different values.
+
+    tau_b = (concordant - discordant) / sqrt(pairs with different v * pairs with different scores).
+
+    >>> v, scores = torch.tensor([[3.0, 1.0, 2.0]]), torch.tensor([[2.0, 1.0, 0.0]])
+    >>> round(kendall_tau(Lists(v, scores, torch.ones(1, 3, dtype=torch.bool), torch.ones(1))).item(), 4)
+    0.3333
+    """
+    pairs = better_pairs(lists)
+    gap = lists.v[:, :, None] - lists.v[:, None, :]
+    both = lists.present[:, :, None] & lists.present[:, None, :]
+    in_v, in_scores = (both & (gap > 0)).sum((1, 2)), pairs.sum((1, 2))
+    return (gap.sign() * pairs).sum((1, 2)) / (in_v * in_scores).sqrt()
+
+
+def best_of_n(lists: Lists) -> Tensor:
+    """[G] how likely the candidate with the highest v has the best score; NaN for a list without pairs.
+
+    Where several share the highest v, one of them is taken at random.
+
+    >>> v, scores = torch.tensor([[2.0, 2.0, 0.0]]), torch.tensor([[1.0, 0.0, 0.0]])
+    >>> best_of_n(Lists(v, scores, torch.ones(1, 3, dtype=torch.bool), torch.ones(1))).item()
+    0.5
+    """
+    highest = lists.v.masked_fill(~lists.present, -torch.inf)
+    taken = lists.present & (highest == highest.amax(1, keepdim=True))
+    best = lists.present & (lists.scores == lists.scores.amax(1, keepdim=True))
+    share = (taken & best).sum(1) / taken.sum(1)
+    return share.masked_fill(~better_pairs(lists).any(2).any(1), torch.nan)
+
+
+def right_by_length(lists: Lists, lengths: Lists) -> Tensor:
+    """[G, 4] pairs that v orders right, and pairs, where the better response is longer, then where it is shorter.
+
+    lengths: the same lists with the lengths as their v. Equal v is one half right; pairs of equal length count nowhere.
+    """
+    pairs = better_pairs(lists)
+    gap = lists.v[:, :, None] - lists.v[:, None, :]
+    right = (gap > 0).double() + 0.5 * (gap == 0).double()
+    longer = lengths.v[:, :, None] - lengths.v[:, None, :]
+    counts = []
+    for kind in (longer > 0, longer < 0):
+        chosen = pairs & kind
+        counts += [(right * chosen).sum((1, 2)), chosen.sum((1, 2)).double()]
+    return torch.stack(counts, 1)

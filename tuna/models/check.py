@@ -7,19 +7,23 @@ fewer heads, and windows and positions shrunk below the length of a group and of
 import copy
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, PretrainedConfig
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PretrainedConfig
 
 from tuna.data.batch import Group, IntArray, PackedBatch
 from tuna.data.packing import pack
 from tuna.errors import ModelError
 from tuna.models.masks import layer_rules
 from tuna.models.plain import PlainScorer
+from tuna.models.reward import PlainRewardScorer, RewardScorer
 from tuna.models.scorer import ResponseScorer
 
 TOLERANCE = 1e-4  # relative difference of a summed log-probability
@@ -30,26 +34,43 @@ SHAPES = ((60, (75, 64)), (1, (16, 5, 2)), (6, (1, 8)))
 ROW = 230  # tokens: the first two groups
 
 
-def check_packing(config: PretrainedConfig, *, attention: str = "auto", trust_remote_code: bool = False) -> None:
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """What is compared: the class that builds the copy, how its rows are scored packed and plain, and which number."""
+
+    auto: Any
+    packed: Callable[..., nn.Module]
+    plain: Callable[[nn.Module], nn.Module]
+    number: str
+
+
+LOGPROBS = Ways(AutoModelForCausalLM, partial(ResponseScorer, projection_chunk=16), PlainScorer, "log-probabilities")
+REWARDS = Ways(AutoModelForSequenceClassification, RewardScorer, PlainRewardScorer, "rewards")
+
+
+def check_packing(
+    config: PretrainedConfig, *, attention: str = "auto", trust_remote_code: bool = False, ways: Ways = LOGPROBS
+) -> None:
     """Run a small random copy of ``config`` packed and plain, and refuse a difference.
 
     Args:
         config: the model's own config; it is not changed.
         attention: as ``model.attention``; FlexAttention is checked as SDPA, since the masks have one source.
         trust_remote_code: let transformers run the model's own code.
+        ways: LOGPROBS, or REWARDS for a config with one label and a padding id.
 
     Raises:
         ModelError: the two ways differ by more than 1e-4 (relative), or the model takes no custom mask at all.
     """
     name = (config.architectures or [config.model_type])[0]
-    with torch.random.fork_rng(devices=[]), _quiet():
+    with torch.random.fork_rng(devices=[]), quiet():
         torch.manual_seed(0)
-        model = _small_copy(config, name, trust_remote_code)
+        model = small_copy(config, ways.auto, trust_remote_code)
         name = type(model).__name__
         layer_rules(model.config.get_text_config())
         batch = _batch(model.config.get_text_config().vocab_size)
         try:
-            scorer = ResponseScorer(model, attention="auto" if attention == "flex" else attention, projection_chunk=16)
+            scorer = ways.packed(model, attention="auto" if attention == "flex" else attention)
             with torch.no_grad():
                 got = scorer(batch)
         except ModelError:
@@ -57,10 +78,11 @@ def check_packing(config: PretrainedConfig, *, attention: str = "auto", trust_re
         except Exception as error:
             raise _refused(name, f"its forward does not take a packed row ({type(error).__name__}: {error})") from error
         with torch.no_grad():
-            wanted = PlainScorer(model)(batch)
-    difference = float(((got - wanted).abs() / wanted.abs().clamp_min(1e-6)).max())
+            wanted = ways.plain(model)(batch)
+    # Relative to the number itself; a reward near zero, to their mean.
+    difference = float(((got - wanted).abs() / torch.maximum(wanted.abs(), wanted.abs().mean()).clamp_min(1e-6)).max())
     if not difference <= TOLERANCE:  # NaN is refused too
-        raise _refused(name, f"packed and plain log-probabilities differ by {difference:.1e} (allowed {TOLERANCE:.0e})")
+        raise _refused(name, f"packed and plain {ways.number} differ by {difference:.1e} (allowed {TOLERANCE:.0e})")
 
 
 def _refused(name: str, why: str) -> ModelError:
@@ -68,7 +90,7 @@ def _refused(name: str, why: str) -> ModelError:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keeps transformers from printing about a throw-away model."""
     logger = logging.getLogger("transformers")
     level = logger.level
@@ -79,13 +101,13 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _small_copy(config: PretrainedConfig, name: str, trust_remote_code: bool) -> Any:
+def small_copy(config: PretrainedConfig, auto: Any, trust_remote_code: bool) -> Any:
     """The first of ever less shrunken copies that can be built and runs the plain way."""
+    name = (config.architectures or [config.model_type])[0]
     fault: Exception | None = None
     for shrink_heads in (True, False):
         try:
             small = _shrunk(config, shrink_heads)
-            auto: Any = AutoModelForCausalLM
             model = auto.from_config(small, trust_remote_code=trust_remote_code, dtype=torch.float32)
             _randomize(model)
             model.eval()

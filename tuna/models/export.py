@@ -3,6 +3,7 @@
 import copy
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from tuna.errors import ModelError
 from tuna.models.folder import stored_dtype, tensor_shapes
@@ -40,7 +41,7 @@ def export(
     in peft's layout to ``adapter`` beside ``folder``.
 
     Args:
-        scorer: holds the causal LM as ``.model``.
+        scorer: holds the model as ``.model``, a causal LM or a reward model.
         folder: where to.
         resolved: the starting model, whose config, generation config and tokenizer files are taken over.
         tokenizer: written in place of the starting folder's tokenizer files, where given.
@@ -57,20 +58,21 @@ def export(
         folder.parent.mkdir(parents=True, exist_ok=True)
         adapter = getattr(model, "peft_config", {}).get(ADAPTER)
         if adapter is not None:
-            _write_adapter(folder.parent / "adapter", state, adapter, resolved)
+            whole = [n for n, p in model.named_parameters() if p.requires_grad and ".lora_" not in n]
+            _write_adapter(folder.parent / "adapter", state, adapter, resolved, whole)
             transposed = {name for name, module in model.named_modules() if getattr(module, "fan_in_fan_out", False)}
             state = merge(state, adapter.lora_alpha / adapter.r, frozenset(transposed))
         name = stored_dtype(resolved.weights_folder) if dtype == "auto" else dtype
         partial = _fresh(folder)
         _write_weights(partial, state, model, getattr(torch, name))
-        _write_rest(partial, resolved.folder, tokenizer, card)
+        _write_rest(partial, resolved.folder, tokenizer, card, model.can_generate())
         _put(partial, folder)
     if dist.is_initialized():
         dist.barrier()
 
 
 def full_state(scorer: nn.Module) -> dict[str, Tensor]:
-    """The causal LM's whole state dict on the CPU, without the scorer's prefix; empty on processes other than 0."""
+    """The model's whole state dict on the CPU, without the scorer's prefix; empty on processes other than 0."""
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     if dist.is_initialized():
         state: dict[str, Any] = get_model_state_dict(scorer, options=options)
@@ -83,9 +85,8 @@ def _write_weights(partial: Path, state: dict[str, Tensor], model: Any, dtype: t
     """Let a fresh model of the same class, with these weights, save itself: names and tied set are transformers'."""
     config = copy.deepcopy(model.config)
     config.dtype = dtype
-    auto: Any = AutoModelForCausalLM
     with torch.device("meta"):
-        fresh = auto.from_config(config, trust_remote_code=model.is_remote_code())
+        fresh = type(model)._from_config(config)
     tied = dict(fresh.all_tied_weights_keys)
     for target, source in tied.items():  # a sharded state dict names only one of the two
         if source not in state and target in state:
@@ -100,7 +101,8 @@ def _write_weights(partial: Path, state: dict[str, Tensor], model: Any, dtype: t
     unknown = sorted(set(cast) - set(fresh.state_dict()))
     if empty or unknown:
         raise ModelError(f"export: weights without a value {empty[:3]}, without a place {unknown[:3]}")
-    fresh.generation_config = type(fresh.generation_config)()  # the starting folder's file is copied instead
+    if fresh.can_generate():
+        fresh.generation_config = type(fresh.generation_config)()  # the starting folder's file is copied instead
     conversions = getattr(model, "_weight_conversions", None)
     if conversions is not None:
         fresh._weight_conversions = conversions
@@ -117,9 +119,11 @@ def _verify(partial: Path, wanted: dict[str, tuple[int, ...]], tied: set[str]) -
         raise ModelError(f"export: the tensors written to {partial} are not the model's: {odd}")
 
 
-def _write_rest(partial: Path, start: Path, tokenizer: PreTrainedTokenizerBase | None, card: str | None) -> None:
+def _write_rest(
+    partial: Path, start: Path, tokenizer: PreTrainedTokenizerBase | None, card: str | None, generates: bool
+) -> None:
     generation = start / "generation_config.json"
-    if generation.is_file():
+    if generates and generation.is_file():
         shutil.copyfile(generation, partial / generation.name)
     if tokenizer is not None:
         tokenizer.save_pretrained(partial)
@@ -131,15 +135,18 @@ def _write_rest(partial: Path, start: Path, tokenizer: PreTrainedTokenizerBase |
         (partial / "README.md").write_text(card, encoding="utf-8")
 
 
-def _write_adapter(folder: Path, state: dict[str, Tensor], config: Any, resolved: Resolved) -> None:
-    """The adapter as peft writes it: adapter_config.json and adapter_model.safetensors."""
+def _write_adapter(
+    folder: Path, state: dict[str, Tensor], config: Any, resolved: Resolved, whole: Sequence[str]
+) -> None:
+    """The adapter as peft writes it: adapter_config.json and adapter_model.safetensors; ``whole`` trained in full."""
     from safetensors.torch import save_file
 
     partial = _fresh(folder)
     config = copy.deepcopy(config)
     config.base_model_name_or_path, config.inference_mode = resolved.source, True
+    config.modules_to_save = sorted({name.rpartition(".")[0] for name in whole}) or None
     config.save_pretrained(str(partial))
-    tensors = {name: tensor.contiguous() for name, tensor in adapter_state(state).items()}
+    tensors = {name: tensor.contiguous() for name, tensor in adapter_state(state, whole).items()}
     save_file(tensors, str(partial / "adapter_model.safetensors"), metadata={"format": "pt"})
     _put(partial, folder)
 

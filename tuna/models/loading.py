@@ -9,6 +9,7 @@ from tuna.errors import ModelError
 from tuna.models.check import check_packing
 from tuna.models.lora import add_lora, parse_lora
 from tuna.models.plain import PlainScorer
+from tuna.models.reward_source import refuse_reward_model
 from tuna.models.scorer import IMPLEMENTATIONS, ResponseScorer
 from tuna.models.source import Model, Resolved
 
@@ -53,8 +54,10 @@ def load_model(model: Model, resolved: Resolved, *, dtype: torch.dtype = torch.f
     """The Hugging Face causal LM itself, with all its weights read from safetensors.
 
     Raises:
-        ModelError: a weight is missing or has another shape than the config says, or the class has no causal LM.
+        ModelError: a weight is missing or has another shape than the config says, the class has no causal LM,
+            or it is a reward model.
     """
+    refuse_reward_model(resolved)
     folder = resolved.weights_folder
     auto: Any = AutoModelForCausalLM  # typed as if it gave no loading info
     try:

@@ -4,7 +4,7 @@ Hu et al., LoRA (arXiv 2106.09685): W' = W + (alpha / r) B A, with A [r, in] and
 """
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -78,8 +78,8 @@ def _nearest(key: str) -> str:
     return f", did you mean {near[0]}? (allowed: {', '.join(_KEYS)})" if near else f" (allowed: {', '.join(_KEYS)})"
 
 
-def peft_config(lora: Lora) -> Any:
-    """The same as peft's LoraConfig."""
+def peft_config(lora: Lora, trained: Sequence[str] = ()) -> Any:
+    """The same as peft's LoraConfig; ``trained``: names of the parameters that train in full, a reward head's."""
     from peft import LoraConfig
 
     modules = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
@@ -88,22 +88,22 @@ def peft_config(lora: Lora) -> Any:
         lora_alpha=lora.scaling * lora.r,  # type: ignore[arg-type]  # peft divides it, whole or not
         lora_dropout=lora.dropout,
         target_modules=modules,
-        task_type="CAUSAL_LM",
+        task_type="SEQ_CLS" if trained else "CAUSAL_LM",
     )
 
 
-def add_lora(model: Any, lora: Lora) -> None:
-    """Put adapters into ``model`` in place; only they are trainable afterwards.
+def add_lora(model: Any, lora: Lora, *, trained: Sequence[str] = ()) -> None:
+    """Put adapters into ``model`` in place; only they, and the parameters named in ``trained``, train afterwards.
 
     Raises:
         ModelError: ``target_modules`` names no layer of this model.
     """
     try:
-        model.add_adapter(peft_config(lora), adapter_name=ADAPTER)
+        model.add_adapter(peft_config(lora, trained), adapter_name=ADAPTER)
     except ValueError as error:
         raise ModelError(f"model.lora.target_modules: {error}") from error
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_("lora_" in name)
+        parameter.requires_grad_("lora_" in name or name in trained)
         if "lora_" in name:
             parameter.data = parameter.data.float()
 
@@ -127,10 +127,10 @@ def merge(state: Mapping[str, Tensor], scaling: float, transposed: frozenset[str
     return merged
 
 
-def adapter_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Only the adapters' tensors, under the names of peft's adapter_model.safetensors."""
+def adapter_state(state: Mapping[str, Tensor], trained: Sequence[str] = ()) -> dict[str, Tensor]:
+    """Only the adapters' tensors and those in ``trained``, under the names of peft's adapter_model.safetensors."""
     return {
         "base_model.model." + name.replace(f".{ADAPTER}.", "."): tensor
         for name, tensor in state.items()
-        if ".lora_" in name
+        if ".lora_" in name or name in trained
     }

@@ -28,7 +28,7 @@ class _Reached(Exception):
 
 
 @contextmanager
-def _forward_replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+def forward_replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
     """For a moment, calling ``module`` calls ``forward`` instead."""
     module.forward = forward
     try:
@@ -51,7 +51,7 @@ def find_backbone(model: Any) -> nn.Module:
         if candidate is model:
             continue
         try:
-            with _forward_replaced(candidate, reached):
+            with forward_replaced(candidate, reached):
                 device = next(candidate.parameters()).device
                 model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=device), use_cache=False)
         except _Reached:
@@ -88,10 +88,7 @@ class ResponseScorer(nn.Module):
         Returns:
             [R] float32, natural log, differentiable: sum over t of log p(response_t | prompt, response_<t).
         """
-        if batch.input_ids.device.type == "cpu" and not isinstance(self, FSDPModule):
-            hidden, output_type = self._hidden_by_row(batch)
-        else:
-            hidden, output_type = self._hidden(batch)
+        hidden, output_type = self.hidden(batch)
         hidden = hidden.flatten(0, 1).index_select(0, batch.predict_at)
 
         def head(states: Tensor) -> Tensor:
@@ -100,6 +97,12 @@ class ResponseScorer(nn.Module):
         token = target_logprobs(head, hidden, batch.target_ids, self.projection_chunk)
         total = torch.zeros(batch.lengths.shape, dtype=token.dtype, device=token.device)
         return total.index_add(0, batch.target_response, token)
+
+    def hidden(self, batch: PackedBatch) -> tuple[Tensor, type]:
+        """[B, S, H] hidden states of a batch, with the type of the backbone's output; whatever at padding."""
+        if batch.input_ids.device.type == "cpu" and not isinstance(self, FSDPModule):
+            return self._hidden_by_row(batch)
+        return self._hidden(batch)
 
     def _hidden(self, batch: PackedBatch) -> tuple[Tensor, type]:
         """[B, S, H] from the backbone, with the type of its output."""
@@ -136,7 +139,7 @@ class ResponseScorer(nn.Module):
         def backbone(*_: Any, **__: Any) -> Any:
             return output_type(last_hidden_state=states[None])
 
-        with _forward_replaced(self._backbone[0], backbone):
+        with forward_replaced(self._backbone[0], backbone):
             logits: Tensor = self.model(input_ids=ids, use_cache=False).logits
         return logits[0]
 

@@ -1,6 +1,7 @@
 """Adds up what is logged: sums and counts, over micro-batches and processes, so that means are never means of means."""
 
-from typing import Any
+from itertools import chain
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -9,11 +10,18 @@ from torch import Tensor
 from tuna.data.batch import PackedBatch
 from tuna.losses.base import ScoredLists, Term, local_totals
 
+T = TypeVar("T")
+
 
 class Meter:
-    """Named sums and counts. ``lists`` keeps one value a list where an interval is wanted."""
+    """Named sums and counts; where an interval is wanted, one value or row a list.
+
+    last_lists, last_rows: those values and rows over all processes, by name, as of the last ``reduce``.
+    """
 
     def __init__(self) -> None:
+        self.last_lists: dict[str, list[float]] = {}
+        self.last_rows: dict[str, list[list[float]]] = {}
         self.reset()
 
     def reset(self) -> None:
@@ -21,12 +29,22 @@ class Meter:
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, float] = {}
         self.tokens = {"real": 0, "padded": 0, "response": 0}
-        self.per_list: list[float] = []
+        self.per_list: dict[str, list[float]] = {}
+        self.rows: dict[str, list[list[float]]] = {}
 
     def add(self, name: str, values: Tensor, weights: Tensor) -> None:
         """Add a weighted sum of per-list values; NaN values (nothing to measure in that list) are left out."""
         keep = ~torch.isnan(values) & (weights > 0)
         self._add(name, values[keep].double().sum(), float(keep.sum()))
+
+    def keep(self, name: str, values: Tensor, weights: Tensor) -> None:
+        """``add``, and keep each list's value."""
+        self.add(name, values, weights)
+        self.per_list.setdefault(name, []).extend(values[~torch.isnan(values) & (weights > 0)].tolist())
+
+    def keep_rows(self, name: str, rows: Tensor, weights: Tensor) -> None:
+        """Keep one row [G, n] a list, of lists with weight."""
+        self.rows.setdefault(name, []).extend(rows[weights > 0].tolist())
 
     def add_terms(self, terms: dict[str, Term], lists: ScoredLists) -> None:
         """Add the parts of a loss, each over what it is divided by."""
@@ -55,7 +73,7 @@ class Meter:
         means = {name: s / c for name, s, c in zip(names, flat, flat[len(names) :], strict=False) if c > 0}
         parts = {name: means[f"loss_{name}"] for name in weights if f"loss_{name}" in means}
         result = {"loss": sum(weights[name] * value for name, value in parts.items())}
-        self.last_lists = all_lists(self.per_list)
+        self.last_lists, self.last_rows = all_lists(self.per_list), all_lists(self.rows)
         self.reset()
         return result | means
 
@@ -78,10 +96,12 @@ def all_sum(values: list[float]) -> list[float]:
     return [float(value) for value in tensor.tolist()]
 
 
-def all_lists(values: list[float]) -> list[float]:
-    """The lists of all processes, one after the other."""
+def all_lists(values: dict[str, list[T]]) -> dict[str, list[T]]:
+    """The lists of all processes by name, one after the other."""
     if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
         return values
     gathered: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(gathered, values)
-    return [value for part in gathered for value in part]
+    return {
+        name: [value for part in gathered for value in part.get(name, [])] for name in dict.fromkeys(chain(*gathered))
+    }

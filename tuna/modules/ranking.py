@@ -16,11 +16,9 @@ class Ranking(ScoringModule):
         super().measure(meter, lists)
         with torch.no_grad():
             ranked = as_lists(lists)
-            accuracy = pair_accuracy(ranked)
             best, worst = extremes(ranked)
-            meter.add("pair_accuracy", accuracy, ranked.weights)
+            meter.keep("pair_accuracy", pair_accuracy(ranked), ranked.weights)
             meter.add("v_best", best, ranked.weights)
             meter.add("v_worst", worst, ranked.weights)
             margin = float(getattr(self.loss, "margin", 0.0))
             meter.add("margin_violations", violations(ranked, margin), ranked.weights)
-            meter.per_list.extend(accuracy[~torch.isnan(accuracy) & (ranked.weights > 0)].tolist())

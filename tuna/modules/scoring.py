@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from tuna.data.batch import PackedBatch
+from tuna.data.ranking import Interval, bootstrap_interval
 from tuna.errors import ConfigError
 from tuna.losses.base import Loss, ScoredLists, total
 from tuna.modules.meter import Meter
@@ -39,6 +40,8 @@ class ScoringModule(pl.LightningModule):
         ConfigError: a value is out of its range.
     """
 
+    answers = True  # whether what is tuned writes answers
+
     def __init__(
         self,
         *,
@@ -58,6 +61,30 @@ class ScoringModule(pl.LightningModule):
         self.plan = Plan(total_steps=1)
         self.train_meter, self.val_meter = Meter(), Meter()
         self.grad_norm = float("nan")
+
+    def check_start(self, resolved: Any, loss: Loss) -> None:
+        """Refuse, before weights load, a starting model or a loss that the module cannot use.
+
+        Raises:
+            ModelError: it is a reward model.
+        """
+        from tuna.models.reward_source import refuse_reward_model
+
+        refuse_reward_model(resolved)
+
+    def start_lines(self, resolved: Any, seed: int) -> list[str]:
+        """What is to be said of the starting model before training."""
+        return []
+
+    def load_scorer(self, model: Any, resolved: Any) -> nn.Module:
+        """The scorer with the starting weights, unsharded. model, resolved: of tuna.models.source."""
+        from tuna.models.loading import load_scorer
+
+        return load_scorer(model, resolved)
+
+    def export_tokenizer(self, model: Any) -> Any:
+        """The tokenizer to export; None is the starting model's, as it is."""
+        return None
 
     def connect(self, *, loss: Loss, build_scorer: Callable[[Any], nn.Module], plan: Plan) -> None:
         """Give the module what its config does not hold. ``build_scorer(mesh)`` loads, and shards over a mesh."""
@@ -103,13 +130,25 @@ class ScoringModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Keep the held-out figures as val/..., the same on every process; tuna.training.progress writes them down."""
-        figures = {f"val/{name}": value for name, value in self.val_meter.reduce(self.loss_weights()).items()}
+        means = self.val_meter.reduce(self.loss_weights())
+        figures = {f"val/{name}": value for name, value in (means | self.figures(self.val_meter)).items()}
         self.log_dict(figures, logger=False)
 
     def measure(self, meter: Meter, lists: ScoredLists) -> None:
         """Add the parts of the loss; subclasses add their metrics."""
         with torch.no_grad():
             meter.add_terms(self.loss(lists), lists)
+
+    def figures(self, meter: Meter) -> dict[str, float]:
+        """Held-out figures that are no means over lists, from what the meter kept of them."""
+        return {}
+
+    def intervals(self) -> dict[str, Interval]:
+        """95% bootstrap intervals of the last held-out figures, by name."""
+        # Sorted: any number of processes, one interval.
+        return {
+            name: bootstrap_interval(sorted(values)) for name, values in self.val_meter.last_lists.items() if values
+        }
 
     def loss_weights(self) -> dict[str, float]:
         """What the logged parts stand for in the logged loss."""

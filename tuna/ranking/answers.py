@@ -11,7 +11,7 @@ from tuna.data.record import Candidate, Record
 @dataclass(frozen=True, slots=True)
 class Answer:
     """logprob: summed, natural log, at temperature 1, over ``num_tokens`` tokens, the end-of-sequence counted when it
-    was generated. refused: why there is no text. temperature and similarity: the diversity rule's.
+    was generated. refused: why there is no text. temperature and similarity: the diversity rule's. reward: a PRM's.
     """
 
     text: str
@@ -21,6 +21,7 @@ class Answer:
     refused: str | None = None
     temperature: float | None = None
     similarity: float | None = None
+    reward: float | None = None
 
     @property
     def useless(self) -> str | None:
@@ -40,7 +41,7 @@ def from_choice(choice: Mapping[str, Any]) -> Answer:
     >>> from_choice({"text": "Hi.", "finish_reason": "stop", "logprobs": {"token_logprobs": [-1.0, -0.5]}})
     ... # doctest: +NORMALIZE_WHITESPACE
     Answer(text='Hi.', logprob=-1.5, num_tokens=2, finish_reason='stop', refused=None, temperature=None,
-           similarity=None)
+           similarity=None, reward=None)
 
     Raises:
         ValueError: it is no such thing.

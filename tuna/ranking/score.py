@@ -1,26 +1,31 @@
-"""Given answers' log-probabilities under a local model, by the packed scorer: ``score_only=true``."""
+"""Given answers scored by a local model in packed rows: log-probabilities (``score_only``), and a PRM's rewards."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import nn
 from transformers.utils.logging import disable_progress_bar
 
 from tuna.data.batch import Group
+from tuna.data.conversation import conversation
 from tuna.data.lists import Answer as Response
 from tuna.data.packing import pack
 from tuna.data.record import Record
-from tuna.data.templates import template_named
+from tuna.data.templates import Template, template_named
 from tuna.data.tokenize import Encoder
 from tuna.models.loading import load_scorer
+from tuna.models.reward_loading import load_reward_scorer
 from tuna.models.source import Model
 from tuna.ranking.answers import Answer
 from tuna.ranking.context import Context
 from tuna.ranking.progress import Progress
-from tuna.ranking.store import key_of
+from tuna.ranking.store import Journal, key_of
 
 BLOCK = 16
+Lists = Sequence[tuple[Record, Sequence[Answer]]]
+Score = Callable[[Lists], list[list[Answer]]]
 
 
 def score_answers(
@@ -36,8 +41,56 @@ def score_answers(
 
     An answer that does not fit the model's positions is refused ("too long").
     """
-    journal = context.store.journal("answers")
-    base = {"scored": node.fingerprint, "template": node.template}
+
+    def load() -> Score:
+        tokenizer: Any = node.tokenizer()
+        template = template_named(node.template, tokenizer)
+        return _Scorer(node, load_scorer(node), template, Encoder(tokenizer), device, row_tokens, _with_logprob)
+
+    journal, base = context.store.journal("answers"), {"scored": node.fingerprint, "template": node.template}
+    return _in_blocks(journal, base, records, answers, load)
+
+
+def reward_answers(
+    node: Model,
+    records: Sequence[Record],
+    answers: Sequence[Sequence[Answer]],
+    context: Context,
+    *,
+    row_tokens: int,
+    device: str = "auto",
+) -> list[list[Answer]]:
+    """Each answer with the ``reward`` that the reward model ``node`` gives it, in the store's journal "rewards".
+
+    An answer that does not fit the model's positions is refused ("too long").
+    """
+
+    def load() -> Score:
+        tokenizer: Any = node.tokenizer()
+        template, ending = conversation(node.template, tokenizer)
+        encoder = Encoder(tokenizer, ending=ending)
+        return _Scorer(node, load_reward_scorer(node), template, encoder, device, row_tokens, _with_reward)
+
+    journal, base = context.store.journal("rewards"), {"reward": node.fingerprint, "template": node.template}
+    return _in_blocks(journal, base, records, answers, load)
+
+
+def _with_logprob(answer: Answer, value: float, tokens: int) -> Answer:
+    return replace(answer, logprob=value, num_tokens=tokens)
+
+
+def _with_reward(answer: Answer, value: float, tokens: int) -> Answer:
+    return replace(answer, reward=value)
+
+
+def _in_blocks(
+    journal: Journal,
+    base: dict[str, Any],
+    records: Sequence[Record],
+    answers: Sequence[Sequence[Answer]],
+    load: Callable[[], Score],
+) -> list[list[Answer]]:
+    """Blocks cut from the input order share batches; one that lacks a list is scored again whole, with equal values."""
     keys = [
         key_of(**base, prompt=[r.instruction, r.input], answers=[[a.text, a.finish_reason] for a in given])
         for r, given in zip(records, answers, strict=True)
@@ -45,8 +98,9 @@ def score_answers(
     blocks = [range(at, min(at + BLOCK, len(keys))) for at in range(0, len(keys), BLOCK)]
     missing = [block for block in blocks if any(not journal.get(keys[i]) for i in block)]
     if missing:
+        disable_progress_bar()
         progress = Progress("scored lists", len(keys), len(keys) - sum(map(len, missing)))
-        score = _Scorer(node, device, row_tokens)
+        score = load()
         for block in missing:
             for i, scored in zip(block, score([(records[i], answers[i]) for i in block]), strict=True):
                 if not journal.get(keys[i]):
@@ -57,18 +111,23 @@ def score_answers(
 
 
 class _Scorer:
-    def __init__(self, node: Model, device: str, row_tokens: int) -> None:
+    def __init__(
+        self,
+        node: Model,
+        scorer: nn.Module,
+        template: Template,
+        encoder: Encoder,
+        device: str,
+        row_tokens: int,
+        put: Callable[[Answer, float, int], Answer],
+    ) -> None:
         self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-        disable_progress_bar()
-        self.scorer = load_scorer(node).eval().to(self.device)
-        tokenizer: Any = node.tokenizer()
-        self.encoder = Encoder(tokenizer)
-        self.template = template_named(node.template, tokenizer)
+        self.scorer = scorer.eval().to(self.device)
+        self.template, self.encoder, self.row_tokens, self.put = template, encoder, row_tokens, put
         self.positions = node.max_positions()
-        self.row_tokens = row_tokens
 
     @torch.inference_mode()
-    def __call__(self, lists: Sequence[tuple[Record, Sequence[Answer]]]) -> list[list[Answer]]:
+    def __call__(self, lists: Lists) -> list[list[Answer]]:
         groups, where = [], []
         scored = [list(given) for _, given in lists]
         for index, (record, given) in enumerate(lists):
@@ -92,7 +151,5 @@ class _Scorer:
             flat = iter(values)
             for (index, kept), group in zip(where, groups, strict=True):
                 for place, response in zip(kept, group.responses, strict=True):
-                    scored[index][place] = replace(
-                        scored[index][place], logprob=round(next(flat), 6), num_tokens=len(response)
-                    )
+                    scored[index][place] = self.put(scored[index][place], round(next(flat), 6), len(response))
         return scored

@@ -48,11 +48,14 @@ class Contextual:
 
     def prices(self, parts: Parts, context: Context) -> dict[str, Any]:
         """Journal -> price, for summing up what was used."""
-        return {"verdicts": parts.judge.price_in(context.prices)}
+        sampled = {} if parts.score_only else {"answers": parts.sampler.price_in(context.prices)}
+        return {**sampled, "verdicts": parts.judge.price_in(context.prices)}
 
     def estimate(self, records: Sequence[Record], parts: Parts, context: Context) -> dict[str, Usage]:
         """What is to be asked at most: of what the store has, nothing is."""
-        return {"judge": parts.judge.estimate(records, self.n, self.answer_tokens, context)}
+        sampled = Usage() if parts.score_only else parts.sampler.estimate(records, self.n, context)
+        asked = {"sampler": sampled} if sampled.requests else {}
+        return {**asked, "judge": parts.judge.estimate(records, self.n, self.answer_tokens, context)}
 
     def collect(self, records: Sequence[Record], parts: Parts, context: Context) -> Collected:
         """The ranked lists, best first."""
@@ -64,8 +67,11 @@ class Contextual:
         kept = [_usable(found) for found in answers]
         cases = {r.id: Case(r, usable) for r, (usable, _) in zip(records, kept, strict=True) if len(usable) > 1}
         rulings = dict(zip(cases, parts.judge.judge(list(cases.values()), context), strict=True))
-        source = _source(parts)
-        for record, (_, left_out) in zip(records, kept, strict=True):
+        source = None if parts.score_only else parts.sampler.name(parts.model)
+        for record, found, (_, left_out) in zip(records, answers, kept, strict=True):
+            if not found:
+                collected.lacks(record, parts.sampler.lacks(record, self.n, context))
+                continue
             if record.id not in cases:
                 collected.set_aside(record, "fewer than two usable answers", left_out)
                 continue
@@ -80,13 +86,6 @@ class Contextual:
             collected.pairs += ruling.pairs
             collected.add(_row(cases[record.id], ruling, left_out, source, parts))
         return collected
-
-
-def _source(parts: Parts) -> str | None:
-    if parts.score_only:
-        return None
-    path = str(parts.model.path)
-    return path if path.count("/") == 1 else path.rstrip("/").rpartition("/")[2]
 
 
 def _usable(found: Sequence[Answer]) -> tuple[list[Answer], list[dict[str, Any]]]:

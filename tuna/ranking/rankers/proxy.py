@@ -1,0 +1,148 @@
+"""Proxy ranking (Section 3.1's PRM): the model being tuned answers N times, a reward model orders the answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tuna.config.scale import is_embedded
+from tuna.data.record import Record
+from tuna.errors import ConfigError
+from tuna.ranking.answers import Answer, candidate, given_answers, output_row
+from tuna.ranking.collection import Collected, Parts
+from tuna.ranking.context import Context
+from tuna.ranking.cost import Usage
+from tuna.ranking.local import Device
+from tuna.training.folder import read_json
+
+if TYPE_CHECKING:
+    from tuna.models.source import Model
+
+Template = Literal["auto", "alpaca", "chat", "none"]
+
+
+@dataclass
+class Proxy:
+    """Samples from cfg.model by cfg.sampler, or takes given answers (score_only=true), and orders them by reward.
+
+    path: the reward model: a run of stage prm, a Hugging Face sequence-classification folder with one label, or a hub
+    id; revision: of a hub id. template: of what it reads; auto is the run's own, else chat where the tokenizer has a
+    chat template, else alpaca. scorer: as model.scorer. n: answers an instruction. row_tokens: tokens a packed row.
+
+    Raises:
+        ConfigError: values out of range, or no reward model is named.
+    """
+
+    path: str | None = None
+    revision: str | None = None
+    trust_remote_code: bool = False
+    template: Template = "auto"
+    scorer: Literal["packed", "plain"] = "packed"
+    n: int = 4
+    row_tokens: int = 2048
+    device: Device = "auto"
+
+    def __post_init__(self) -> None:
+        wrong = []
+        if self.path is None:
+            wrong.append(
+                "path: missing; give ranker.path=<a run of stage prm, or a reward model's folder or hub id>. "
+                "Next, where there is none yet: python train.py stage=prm name=prm, then ranker.path=runs/prm"
+            )
+        if self.n < 2:
+            wrong.append(f"n: expected 2 or more, got {self.n}")
+        if self.row_tokens < 8:
+            wrong.append(f"row_tokens: expected 8 or more, got {self.row_tokens}")
+        if wrong:
+            raise ConfigError("\n".join(wrong))
+
+    @cached_property
+    def reward_model(self) -> "Model":
+        """The config node of the reward model.
+
+        Raises:
+            ModelError: there is no such model, or it is none.
+        """
+        from tuna.models.reward_source import check_reward_model
+        from tuna.models.source import Model
+
+        node = Model(str(self.path), self.revision, self.trust_remote_code, self._template(), scorer=self.scorer)
+        check_reward_model(node.resolve())
+        return node
+
+    def _template(self) -> Template:
+        """Rewards mean something only for prompts as the run had them, whatever the tokenizer's chat template."""
+        run = read_json(Path(str(self.path)).expanduser() / "run.json") if self.template == "auto" else {}
+        found: Template = ((run.get("config") or {}).get("datamodule") or {}).get("template", self.template)
+        return found
+
+    def needs(self, score_only: bool) -> tuple[str, ...]:
+        """The config's nodes that it uses."""
+        return () if score_only else ("sampler", "model")
+
+    def embedded(self, parts: Parts) -> bool:
+        """Whether only embedded models are asked, which the embedded instructions fit."""
+        return parts.model is not None and is_embedded(parts.model.path)
+
+    def identities(self, parts: Parts) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Of what answers, and of what ranks."""
+        source = {"ranker": "proxy", "score_only": parts.score_only}
+        if not parts.score_only:
+            source |= {"n": self.n, **parts.sampler.identity(parts.model, parts.seed)}
+        model = self.reward_model
+        return source, {"judge": "reward model", "model": model.fingerprint, "template": model.template}
+
+    def prices(self, parts: Parts, context: Context) -> dict[str, Any]:
+        """Journal -> price, for summing up what was used."""
+        return {} if parts.score_only else {"answers": parts.sampler.price_in(context.prices)}
+
+    def estimate(self, records: Sequence[Record], parts: Parts, context: Context) -> dict[str, Usage]:
+        """What the sampler asks a server for; a reward model asks nobody."""
+        sampled = Usage() if parts.score_only else parts.sampler.estimate(records, self.n, context)
+        return {"sampler": sampled} if sampled.requests else {}
+
+    def collect(self, records: Sequence[Record], parts: Parts, context: Context) -> Collected:
+        """The ranked lists, best first."""
+        from tuna.ranking.score import reward_answers
+
+        collected = Collected()
+        if parts.score_only:
+            answers = [given_answers(record) for record in records]
+        else:
+            answers = parts.sampler.answer(parts.model, records, self.n, context)
+        there = [(record, found) for record, found in zip(records, answers, strict=True) if found]
+        rewarded = reward_answers(
+            self.reward_model, [record for record, _ in there], [found for _, found in there], context,
+            row_tokens=self.row_tokens, device=self.device,
+        )  # fmt: skip
+        scored = {record.id: found for (record, _), found in zip(there, rewarded, strict=True)}
+        source = None if parts.score_only else parts.sampler.name(parts.model)
+        for record in records:
+            if record.id not in scored:
+                collected.lacks(record, parts.sampler.lacks(record, self.n, context))
+            else:
+                self._list(record, scored[record.id], source, collected)
+        return collected
+
+    def _list(self, record: Record, found: Sequence[Answer], source: str | None, collected: Collected) -> None:
+        """``score`` is minus the position, 0 the best; answers with equal rewards share one."""
+        usable = [answer for answer in found if answer.useless is None]
+        left_out = [{"text": answer.text, "reason": answer.useless} for answer in found if answer.useless is not None]
+        if len(usable) < 2:
+            collected.set_aside(record, "fewer than two usable answers", left_out)
+            return
+        rewards = sorted({reward(answer) for answer in usable}, reverse=True)
+        given = {c.text: c.source for c in record.responses}
+        rows = [
+            candidate(answer, float(-rewards.index(reward(answer))), source or given.get(answer.text) or "given")
+            for answer in sorted(usable, key=reward, reverse=True)
+        ]
+        extra = {"dropped": left_out} if left_out else {}
+        collected.add(output_row(record, rows, **extra))
+
+
+def reward(answer: Answer) -> float:
+    """The reward of an answer that has one."""
+    assert answer.reward is not None
+    return answer.reward
