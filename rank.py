@@ -12,7 +12,8 @@ RANK = Program(
     purpose=(
         "Turn instructions into ranked lists that train.py reads: ranker=contextual samples answers of the model being "
         "tuned and has a judge order them, ranker=probabilistic asks a teacher and orders its answers by their "
-        "log-probabilities. Without arguments it uses the embedded tiny models, instructions and checker. "
+        "log-probabilities, ranker=proxy has a reward model (stage=prm) order samples. "
+        "Without arguments it uses the embedded tiny models, instructions and checker. "
         "Nothing that was answered is asked or paid for twice: the same command goes on where it stopped. "
         "`rank.py compare A B` says how far two rankings agree, `rank.py merge OUT PARTS` joins the parts of shard=i/n."
     ),

@@ -1,7 +1,8 @@
 """Collection speed: requests a second against a server of fixed latency, and answers a second of the sampler.
 
-``python benchmarks/collect_throughput.py server`` should reach 0.9 of concurrency / latency;
-``python benchmarks/collect_throughput.py sampler [MODEL]`` at least 3 times generate() at batch size 1.
+``python benchmarks/collect_throughput.py server`` should reach 0.9 of concurrency / latency, and tells the CPU time
+of a request on our side; ``python benchmarks/collect_throughput.py sampler [MODEL]`` at least 3 times generate() at
+batch size 1. The run checks itself: the sampler's greedy answers are generate()'s, and each set keeps the rule.
 """
 
 import argparse
@@ -11,21 +12,30 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tuna.ranking.answers import Answer
 from tuna.ranking.cost import Budget, Price
 from tuna.ranking.engine import Engine, Request
 from tuna.ranking.progress import Progress
+from tuna.ranking.rouge import rouge_l
 from tuna.ranking.server import Connection, Server
 from tuna.ranking.store import Journal
+
+if TYPE_CHECKING:
+    from tuna.data.record import Record
+    from tuna.ranking.generate import Generator
 
 ROOT = Path(__file__).parents[1]
 
 
-def server_speed(concurrency: int, latency: float, count: int) -> float:
-    """Requests a second, the store and the ledger written as in a real run; the server is a process of its own."""
+def server_speed(concurrency: int, latency: float, count: int) -> tuple[float, float]:
+    """Requests a second and CPU seconds a request, store and ledger written as in a real run; the server is a process
+    of its own.
+    """
     command = [sys.executable, "-m", "tests.ranking.http_server", "--latency", str(latency)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -37,7 +47,7 @@ def server_speed(concurrency: int, latency: float, count: int) -> float:
             process.kill()
 
 
-def _ask(url: str, concurrency: int, count: int, folder: Path) -> float:
+def _ask(url: str, concurrency: int, count: int, folder: Path) -> tuple[float, float]:
     answers, ledger = Journal(folder / "answers.jsonl"), Journal(folder / "requests.jsonl")
 
     def done(request: Request, body: dict[str, Any]) -> Iterable[Request]:
@@ -56,9 +66,9 @@ def _ask(url: str, concurrency: int, count: int, folder: Path) -> float:
 
     requests = [Request(str(n), 0, payload(n), 400, 64) for n in range(count)]
     asyncio.run(engine(concurrency).run(requests[:concurrency]))  # imports and connections
-    start = time.perf_counter()
+    start, worked = time.perf_counter(), time.process_time()
     asyncio.run(engine(count).run(requests))
-    return count / (time.perf_counter() - start)
+    return count / (time.perf_counter() - start), (time.process_time() - worked) / count
 
 
 def sampler_speed(path: str, count: int, max_tokens: int, block: int) -> tuple[float, float]:
@@ -71,27 +81,63 @@ def sampler_speed(path: str, count: int, max_tokens: int, block: int) -> tuple[f
     from tuna.ranking.sampler import Sampler
 
     records = read_instructions(None, first=count)
+    checked = records[:8]
     generator = Generator(Model(path), max_tokens=max_tokens)
     sampler = Sampler(max_tokens=max_tokens, block=block)
-    sampler.draw(generator, records[:2], 4, 0)
+    check_greedy(generator, checked, max_tokens)
     start = time.perf_counter()
-    kept = sum(
-        len(answers)
-        for at in range(0, count, block)
-        for answers in sampler.draw(generator, records[at : at + block], 4, 0)
-    )
-    fast = kept / (time.perf_counter() - start)
+    sets = [s for at in range(0, count, block) for s in sampler.draw(generator, records[at : at + block], 4, 0)]
+    fast = sum(map(len, sets)) / (time.perf_counter() - start)
+    check_sets(sets, sampler.tau or 1.0)
     start, made = time.perf_counter(), 0
     torch.manual_seed(0)
     for record in records[: max(4, count // 8)]:
-        ids = torch.tensor([generator.prompt(record)])
         for _ in range(4):
-            generator.model.generate(
-                input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=True, temperature=1.0, top_k=0, top_p=1.0,
-                max_new_tokens=max_tokens, eos_token_id=sorted(generator.ends), pad_token_id=generator.encoder.eos,
-            )  # fmt: skip
+            _generate(generator, record, max_tokens, do_sample=True, temperature=1.0, top_k=0, top_p=1.0)
             made += 1
     return fast, made / (time.perf_counter() - start)
+
+
+def _generate(generator: "Generator", record: "Record", max_tokens: int, **how: Any) -> list[int]:
+    """One answer by generate() at batch size 1, with the sampler's stopping rule."""
+    import torch
+
+    ids = torch.tensor([generator.prompt(record)])
+    out = generator.model.generate(
+        input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=max_tokens,
+        eos_token_id=sorted(generator.ends), pad_token_id=generator.encoder.eos, **how,
+    )  # fmt: skip
+    return [int(i) for i in out[0, ids.shape[1] :]]
+
+
+def check_greedy(generator: "Generator", records: "Sequence[Record]", max_tokens: int) -> None:
+    """Batched greedy answers have the text and the length of generate()'s.
+
+    Raises:
+        AssertionError: one has not.
+    """
+    from tuna.ranking.generate import Draw
+
+    draws = [Draw(i, (0, 0), 0.0) for i in range(len(records))]
+    for record, answer in zip(records, generator.draw([generator.prompt(r) for r in records], draws), strict=True):
+        ids = _generate(generator, record, max_tokens, do_sample=False)
+        text = str(generator.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+        assert (answer.text, answer.num_tokens) == (text, len(ids)), (answer, text)
+    print(f"greedy answers equal to generate()'s: {len(records)} of {len(records)}")
+
+
+def check_sets(sets: Sequence[Sequence[Answer]], tau: float) -> None:
+    """Four answers a set; those that passed the rule differ pair by pair.
+
+    Raises:
+        AssertionError: one set breaks the rule.
+    """
+    passed = [[a for a in answers if a.similarity is not None and a.similarity < tau] for answers in sets]
+    assert all(len(answers) == 4 for answers in sets)
+    assert all(rouge_l(a.text, b.text) < tau for answers in passed for a, b in combinations(answers, 2))
+    drawn_again = sum(a.temperature is not None for answers in sets for a in answers)
+    whole = sum(len(answers) == 4 for answers in passed)
+    print(f"sets that pass the rule: {whole} of {len(sets)}; answers kept from a resample: {drawn_again}")
 
 
 def main() -> None:
@@ -107,10 +153,12 @@ def main() -> None:
     options = parser.parse_args()
     if options.what == "server":
         count = options.count or 20 * options.concurrency
-        speed = server_speed(options.concurrency, options.latency, count)
+        speed, worked = server_speed(options.concurrency, options.latency, count)
         ideal = options.concurrency / options.latency
         print(f"{count} requests, concurrency {options.concurrency}, latency {options.latency} s")
-        print(f"{speed:.1f} requests/s of {ideal:.1f} possible: {speed / ideal:.3f}")
+        print(
+            f"{speed:.1f} requests/s of {ideal:.1f} possible: {speed / ideal:.3f}; {1000 * worked:.2f} ms CPU a request"
+        )
         return
     fast, plain = sampler_speed(options.model, options.count or 64, options.max_tokens, options.block)
     print(f"sampler: {fast:.1f} answers/s, generate() at batch size 1: {plain:.1f} answers/s: {fast / plain:.2f} times")

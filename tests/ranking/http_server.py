@@ -1,6 +1,7 @@
 """A server on 127.0.0.1 that speaks the OpenAI protocol and misbehaves on command.
 
-What it answers follows from the prompt alone, so that a run that was killed and one that was not must end alike.
+What it answers follows from the prompt alone (and the seed, where one is sent), so that a run that was killed and one
+that was not must end alike.
 ``python -m tests.ranking.http_server`` runs it by itself, with faults drawn from (prompt, how often it came).
 """
 
@@ -131,10 +132,12 @@ class LoopbackServer:
 
     def _value(self, body: dict[str, Any], prompt: str, path: str, kind: str, nth: int) -> dict[str, Any]:
         count = 1 if self.ignores_n else body.get("n", 1)
-        first = nth if self.ignores_n else 0
+        first = body.get("seed", nth if self.ignores_n else 0)
         texts = [self.say(prompt, first + k) for k in range(count)]
         usage = {"prompt_tokens": len(prompt.split()), "completion_tokens": sum(len(t.split()) for t in texts)}
         choices = [self._choice(text, k, path, kind) for k, text in enumerate(texts)]
+        if "chat" in path and "top_logprobs" not in body:  # llama-cpp-python gives none then, whatever logprobs says
+            choices = [{**choice, "logprobs": None} for choice in choices]
         return {"id": "x", "model": body["model"], "choices": [] if kind == "empty" else choices, "usage": usage}
 
     def _choice(self, text: str, index: int, path: str, kind: str) -> dict[str, Any]:

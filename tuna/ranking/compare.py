@@ -1,7 +1,9 @@
 """Agreement between two rankings of the same answers: Spearman as in the paper's Appendix G, and pairs."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tuna.data.files import read_rows
@@ -12,13 +14,17 @@ from tuna.ranking.report import spearman
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Over the lists that both files rank: mean Spearman and the share of pairs ordered alike, with intervals."""
+    """Over the lists that both files rank: mean Spearman and the share of pairs ordered alike, with intervals.
+
+    by_list: each list's Spearman; None where one file ties all its answers.
+    """
 
     lists: int
     only_first: int
     only_second: int
     spearman: Interval
     pairs: Interval
+    by_list: tuple[float | None, ...] = ()
 
     def lines(self) -> list[str]:
         """For printing."""
@@ -35,6 +41,22 @@ class Agreement:
             "spearman": self.spearman.to_dict(), "pairs": self.pairs.to_dict(),
         }  # fmt: skip
 
+    def draw(self, path: Path, title: str) -> None:
+        """How the lists' Spearman correlations are spread, as PNG."""
+        import matplotlib
+
+        matplotlib.use("Agg")
+        from matplotlib import pyplot as plt
+
+        figure, axes = plt.subplots(figsize=(5.2, 3.4), layout="constrained")
+        axes.hist([rho for rho in self.by_list if rho is not None], bins=21, range=(-1.05, 1.05), edgecolor="white")
+        if not math.isnan(self.spearman.mean):
+            axes.axvline(self.spearman.mean, color="tab:orange", label=f"mean {self.spearman.mean:.3f}")
+            axes.legend()
+        axes.set(xlabel="Spearman of a list", ylabel="lists", title=title)
+        figure.savefig(path, dpi=120)
+        plt.close(figure)
+
 
 def compare(first: str, second: str) -> Agreement:
     """Compare two files of ranked lists, by id and by the answers' texts.
@@ -50,15 +72,15 @@ def compare(first: str, second: str) -> Agreement:
     for key in both:
         texts = [text for text in one[key] if text in two[key]]
         a, b = [one[key][t] for t in texts], [two[key][t] for t in texts]
-        value = spearman(a, b)
-        rho.append(float("nan") if value is None else value)
+        rho.append(spearman(a, b))
         alike.append(float(pair_accuracy([a], [b])[0]))
     return Agreement(
         len(both),
         len(one.keys() - two.keys()),
         len(two.keys() - one.keys()),
-        bootstrap_interval(rho),
+        bootstrap_interval([float("nan") if value is None else value for value in rho]),
         bootstrap_interval(alike),
+        tuple(rho),
     )
 
 

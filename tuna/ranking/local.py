@@ -12,7 +12,7 @@ from tuna.data.record import Record
 from tuna.errors import ConfigError
 from tuna.ranking.answers import Answer
 from tuna.ranking.context import Context
-from tuna.ranking.diversity import DiverseSet
+from tuna.ranking.diversity import DiverseSet, rule_problems
 from tuna.ranking.progress import Progress
 from tuna.ranking.store import key_of
 
@@ -47,13 +47,10 @@ class BlockSampler:
         wrong = []
         if not self.temperature > 0:
             wrong.append(f"temperature: expected a number above 0, got {self.temperature}")
-        if self.tau is not None and not 0 < self.tau <= 1:
-            wrong.append(f"tau: expected a number above 0 and up to 1, got {self.tau}")
         for key in ("max_tokens", "block"):
             if getattr(self, key) < 1:
                 wrong.append(f"{key}: expected 1 or more, got {getattr(self, key)}")
-        if self.trials < 0 or not self.temperature_step >= 0:
-            wrong.append("trials, temperature_step: expected 0 or more")
+        wrong += rule_problems(self.tau, self.trials, self.temperature_step)
         if wrong:
             raise ConfigError("\n".join(wrong))
 

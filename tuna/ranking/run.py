@@ -1,7 +1,8 @@
 """One collection: check, estimate, collect, write. Called by rank.py with the composed config, and by tests."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from tuna.config.scale import EMBEDDED
+from tuna.config.secrets import without_secrets
 from tuna.data.files import sha256_file, write_jsonl
 from tuna.data.record import Record
 from tuna.errors import ConfigError, DataError, RunError
@@ -20,6 +22,7 @@ from tuna.ranking.report import describe_lists, draw
 from tuna.ranking.server import Connection
 from tuna.ranking.settings import Places, Settings
 from tuna.ranking.store import Store, key_of
+from tuna.ranking.watched import watched
 from tuna.training.build import build_all
 from tuna.training.folder import read_json, versions, write_json
 
@@ -50,12 +53,13 @@ def run(cfg: DictConfig) -> dict[str, float]:
     _first_lines(job)
     if job.settings.dry_run:
         return _dry_run(job)
-    with Store(job.places.store) as store:
+    with Store(job.places.store) as store, _watched(cfg, job) as tell:
         store.identify(job.identity["source"], job.identity["ranking"], rerank=job.settings.rerank)
         context = _context(job, store)
         estimate = _first_estimate(job, context)
         collected = job.ranker.collect(job.records, job.parts, context)
         figures = _write(job, context, collected, estimate)
+        tell(figures, context.stopped is None)
     if context.stopped is not None:
         raise RunError(
             f"{context.stopped}\n{collected.missing} of {len(job.records)} instructions are missing in "
@@ -64,11 +68,26 @@ def run(cfg: DictConfig) -> dict[str, float]:
     return figures
 
 
+def _watched(cfg: DictConfig, job: _Job) -> AbstractContextManager[Callable[[dict[str, float], bool], None]]:
+    """Weights & Biases, where ``logger`` asks for it."""
+    return watched(
+        build_all(cfg, "logger")["logger"],
+        places=job.places,
+        name=job.settings.name or job.name,
+        config=job.config,
+        ranker=job.ranker,
+        parts=job.parts,
+        source=job.settings.input,
+    )
+
+
 def _prepare(cfg: DictConfig) -> _Job:
     settings = Settings.read(cfg)
     ranker: Ranker = build_all(cfg, "ranker")["ranker"]
     prices = Prices.read(cfg.prices)
     nodes = build_all(cfg, *ranker.needs(settings.score_only))
+    if "sampler" in nodes and not nodes["sampler"].needs_model:
+        nodes.pop("model", None)  # the server has its own
     parts = Parts(**nodes, seed=settings.seed, score_only=settings.score_only)
     if settings.input is None and not ranker.embedded(parts):
         raise ConfigError(
@@ -91,7 +110,7 @@ def _prepare(cfg: DictConfig) -> _Job:
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
     used_nodes = {*Settings.__dataclass_fields__, "ranker", *nodes}
-    config = {str(key): value for key, value in plain.items() if key in used_nodes}
+    config = without_secrets({str(key): value for key, value in plain.items() if key in used_nodes})
     identity = {"source": source, "ranking": ranking}
     return _Job(settings, ranker, parts, prices, records, identity, Places.of(settings, name), name, config)
 

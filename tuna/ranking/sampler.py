@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tuna.data.record import Record
 from tuna.ranking.answers import Answer
 from tuna.ranking.context import Context
+from tuna.ranking.cost import Price, Prices, Usage
 from tuna.ranking.local import BlockSampler, Device, Dtype
 
 if TYPE_CHECKING:
@@ -30,6 +31,28 @@ class Sampler(BlockSampler):
     tau: float | None = 0.8
     trials: int = 3
     temperature_step: float = 0.1
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether it uses the config's ``model``."""
+        return True
+
+    def name(self, model: "Model") -> str:
+        """What the answers' ``source`` says."""
+        path = str(model.path)
+        return path if path.count("/") == 1 else path.rstrip("/").rpartition("/")[2]
+
+    def price_in(self, prices: Prices) -> Price | None:
+        """A local model asks for no money."""
+        return Price(0.0, 0.0)
+
+    def estimate(self, records: Sequence[Record], n: int, context: Context) -> Usage:
+        """No requests."""
+        return Usage()
+
+    def lacks(self, record: Record, n: int, context: Context) -> str:
+        """Why a record has no whole set: never so."""
+        return ""
 
     def identity(self, model: "Model", seed: int) -> dict[str, Any]:
         """What shapes the answers, for the store's identity."""

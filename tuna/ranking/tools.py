@@ -39,7 +39,9 @@ def _compare(argv: list[str]) -> None:
     found = compare(argv[0], argv[1])
     print("\n".join(found.lines()))
     if len(argv) == 3:
-        Path(argv[2]).write_text(json.dumps(found.to_dict(), indent=2) + "\n", encoding="utf-8")
+        report = Path(argv[2])
+        report.write_text(json.dumps(found.to_dict(), indent=2) + "\n", encoding="utf-8")
+        found.draw(report.with_suffix(".png"), f"{Path(argv[0]).name} and {Path(argv[1]).name}")
 
 
 def _merge(argv: list[str]) -> None:

@@ -1,8 +1,8 @@
-"""What a judge gives: positions of the candidates, marks, and why there is no ruling where there is none."""
+"""What a judge gives: positions of the candidates of a list, the better of two; and why not, where there is nothing."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from tuna.data.record import Record
 from tuna.ranking.answers import Answer
@@ -43,8 +43,51 @@ class NoRuling:
     asked: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One instruction with two answers to be compared."""
+
+    record: Record
+    first: str
+    second: str
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """verdicts: of the order as given and of the order turned round, both about the first answer: 1 it is better, -1 it
+    is worse, 0 neither, None no readable verdict. reason: why there is none; raw: the replies that are none.
+    """
+
+    verdicts: tuple[int | None, int | None]
+    reason: str = ""
+    raw: Sequence[str] = ()
+
+    @property
+    def outcome(self) -> Literal["win", "lose", "tie", "error"]:
+        """For the first answer: a win or a loss needs both orders, a disagreement is a tie.
+
+        >>> [Comparison(v).outcome for v in ((1, 1), (-1, -1), (1, -1), (1, 0), (1, None))]
+        ['win', 'lose', 'tie', 'tie', 'error']
+        """
+        if None in self.verdicts:
+            return "error"
+        if self.flipped or self.verdicts[0] == 0:
+            return "tie"
+        return "win" if self.verdicts[0] == 1 else "lose"
+
+    @property
+    def flipped(self) -> bool:
+        """Whether both orders were readable and disagree."""
+        return None not in self.verdicts and self.verdicts[0] != self.verdicts[1]
+
+
 class Judge(Protocol):
-    """Ranks cases. What can be set is its constructor's."""
+    """Ranks cases, compares pairs. What can be set is its constructor's.
+
+    asks_again: whether the next run asks anew where there was no readable verdict.
+    """
+
+    asks_again: ClassVar[bool]
 
     def identity(self) -> dict[str, Any]:
         """What shapes its rulings."""
@@ -55,8 +98,14 @@ class Judge(Protocol):
     def estimate(self, records: Sequence[Record], n: int, answer_tokens: int, context: Context) -> Usage:
         """What judging ``n`` answers of about ``answer_tokens`` tokens each will use."""
 
+    def estimate_pairs(self, pairs: Sequence[Pair], context: Context) -> Usage:
+        """What comparing them will use."""
+
     def judge(self, cases: Sequence[Case], context: Context) -> list[Ruling | NoRuling]:
         """A ruling a case."""
+
+    def compare(self, pairs: Sequence[Pair], context: Context) -> list[Comparison]:
+        """A comparison a pair."""
 
 
 def dense_levels(values: Sequence[float | None]) -> list[int | None]:

@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from tuna.assets.checker import mark
 from tuna.data.record import Record
 from tuna.ranking.context import Context
 from tuna.ranking.cost import Price, Prices, Usage
-from tuna.ranking.judges.base import Case, NoRuling, Ruling, dense_levels
+from tuna.ranking.judges.base import Case, Comparison, NoRuling, Pair, Ruling, dense_levels
 from tuna.ranking.rouge import rouge_l
+
+_NOTHING = "judge=checker has neither check and answers nor an original response (output) to go by"
 
 
 @dataclass
@@ -20,6 +22,8 @@ class Checker:
     """
 
     use_rouge: bool = True
+
+    asks_again: ClassVar[bool] = False
 
     def identity(self) -> dict[str, Any]:
         """What shapes its rulings."""
@@ -33,17 +37,39 @@ class Checker:
         """Nothing."""
         return Usage()
 
+    def estimate_pairs(self, pairs: Sequence[Pair], context: Context) -> Usage:
+        """Nothing."""
+        return Usage()
+
     def judge(self, cases: Sequence[Case], context: Context) -> list[Ruling | NoRuling]:
         """A ruling a case."""
         return [self._rule(case) for case in cases]
 
+    def compare(self, pairs: Sequence[Pair], context: Context) -> list[Comparison]:
+        """A comparison a pair: the higher mark is better, whatever the order."""
+        return [self._compare(pair) for pair in pairs]
+
     def _rule(self, case: Case) -> Ruling | NoRuling:
-        record = case.record
-        if "check" in record.extra and "answers" in record.extra:
-            marks, by = [mark(record.extra, answer.text) for answer in case.answers], "checker"
-        elif self.use_rouge and record.output is not None and record.output.strip():
-            marks, by = [rouge_l(answer.text, record.output) for answer in case.answers], "rouge"
-        else:
-            return NoRuling("judge=checker has neither check and answers nor an original response (output) to go by")
-        marks = [round(value, 6) for value in marks]
+        found = self._marks(case.record, [answer.text for answer in case.answers])
+        if found is None:
+            return NoRuling(_NOTHING)
+        marks, by = found
         return Ruling(dense_levels([-value for value in marks]), marks, notes={"by": by})
+
+    def _compare(self, pair: Pair) -> Comparison:
+        found = self._marks(pair.record, [pair.first, pair.second])
+        if found is None:
+            return Comparison((None, None), _NOTHING)
+        first, second = found[0]
+        sign = (first > second) - (first < second)
+        return Comparison((sign, sign))
+
+    def _marks(self, record: Record, texts: Sequence[str]) -> tuple[list[float], str] | None:
+        """A mark a text and what gave it; None where there is nothing to go by."""
+        if "check" in record.extra and "answers" in record.extra:
+            marks, by = [mark(record.extra, text) for text in texts], "checker"
+        elif self.use_rouge and record.output is not None and record.output.strip():
+            marks, by = [rouge_l(text, record.output) for text in texts], "rouge"
+        else:
+            return None
+        return [round(value, 6) for value in marks], by

@@ -1,35 +1,25 @@
-"""What judges that are asked in words share: the order of candidates, stored replies, the ruling from them."""
+"""Lists, as judges are asked about them in words: the order of candidates, the prompt, the ruling from the replies."""
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 from tuna.ranking.context import Context
 from tuna.ranking.judges.base import Case, NoRuling, Ruling, dense_levels
+from tuna.ranking.judges.query import Query, said
 from tuna.ranking.prompt import VERSION, judge_prompt
 from tuna.ranking.store import key_of
-from tuna.ranking.verdict import Verdict, VerdictError, parse_verdict
+from tuna.ranking.verdict import Verdict, parse_verdict
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One prompt about one case: ``order`` says which candidate stands as Response 0, 1, ..."""
+    """One query about one case: ``order`` says which candidate stands as Response 0, 1, ..."""
 
-    case: Case
     order: tuple[int, ...]
-    prompt: str
-    key: str
-
-
-@dataclass(slots=True)
-class Said:
-    """What the store has of a question: the verdict of the first reply that is one, and the replies that are none."""
-
-    verdict: Verdict | None = None
-    raw: list[str] = field(default_factory=list)
-    reasons: list[str] = field(default_factory=list)
+    query: Query[Verdict]
 
 
 def orders_of(count: int, asked: int, *, seed: int, record_id: str) -> list[tuple[int, ...]]:
@@ -49,33 +39,23 @@ def questions_of(case: Case, identity: dict[str, Any], orders: int, seed: int) -
     found = []
     for order in orders_of(len(case.answers), orders, seed=seed, record_id=case.record.id):
         prompt = judge_prompt(case.record, [case.answers[k].text for k in order])
-        found.append(Question(case, order, prompt, key_of(**identity, version=VERSION, prompt=prompt)))
+        found.append(
+            Question(order, Query(key_of(**identity, version=VERSION, prompt=prompt), prompt, _reader(len(order))))
+        )
     return found
 
 
-def said(question: Question, context: Context) -> Said:
-    """Read the stored replies to a question anew, with the parser as it is now."""
-    found = Said()
-    for line in context.store.journal("verdicts").get(question.key):
-        text = str(line["text"])
-        try:
-            if line.get("refused"):
-                raise VerdictError(str(line["refused"]))
-            found.verdict = parse_verdict(text, len(question.order), finished=line.get("finish_reason") != "length")
-            return found
-        except VerdictError as error:
-            found.raw.append(text)
-            found.reasons.append(str(error))
-    return found
+def _reader(candidates: int) -> Callable[[str, bool], Verdict]:
+    return lambda text, finished: parse_verdict(text, candidates, finished=finished)
 
 
 def rule(questions: Sequence[Question], context: Context, *, keep_reference: bool) -> Ruling | NoRuling:
     """The ruling on one case from the verdicts on all its questions; two orders are averaged by position."""
     verdicts = []
     for question in questions:
-        found = said(question, context)
+        found = said(question.query, context)
         if found.verdict is None:
-            reason = context.aside.get(question.key) or (found.reasons[-1] if found.reasons else "")
+            reason = context.aside.get(question.query.key) or (found.reasons[-1] if found.reasons else "")
             return NoRuling(reason or "not asked yet", found.raw, asked=bool(reason))
         verdicts.append(found.verdict)
     places = [_places(question, verdict) for question, verdict in zip(questions, verdicts, strict=True)]

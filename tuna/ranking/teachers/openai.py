@@ -2,22 +2,21 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from tuna.data.record import Record
-from tuna.data.templates import alpaca, none
-from tuna.errors import ConfigError
-from tuna.ranking.answers import Answer, from_choice
+from tuna.ranking.answers import Answer
 from tuna.ranking.context import Context
-from tuna.ranking.cost import Price, Prices, Usage, about_tokens, at_most_tokens, pair_problem
+from tuna.ranking.cost import Usage, about_tokens, at_most_tokens
 from tuna.ranking.engine import Request
 from tuna.ranking.progress import Progress
-from tuna.ranking.server import Connection, Server, StopRun, TryAgain
+from tuna.ranking.served import ServedModel
+from tuna.ranking.server import Server, StopRun
 from tuna.ranking.store import key_of
 
 
 @dataclass
-class OpenAITeacher(Connection):
+class OpenAITeacher(ServedModel):
     """Samples answers from a server.
 
     model: as the server names it. endpoint: chat, or completions (base models; the paper's text-davinci-003).
@@ -31,26 +30,6 @@ class OpenAITeacher(Connection):
     """
 
     model: str = "gpt-4.1"
-    endpoint: Literal["chat", "completions"] = "chat"
-    template: Literal["alpaca", "none"] = "alpaca"
-    temperature: float = 1.0
-    max_tokens: int = 512
-    token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    answer_tokens: int = 100
-    extra_body: dict[str, Any] | None = None
-    price: list[float] | None = None
-
-    def __post_init__(self) -> None:
-        wrong = self.check()
-        if self.max_tokens < 1:
-            wrong.append(f"max_tokens: expected 1 or more, got {self.max_tokens}")
-        if not self.temperature >= 0:
-            wrong.append(f"temperature: expected 0 or more, got {self.temperature}")
-        if self.price is not None and (problem := pair_problem(self.price)):
-            wrong.append(f"price: {problem}")
-        if wrong:
-            raise ConfigError("\n".join(wrong))
-        self._one_by_one = False  # the server turned out to ignore n
 
     @property
     def name(self) -> str:
@@ -59,25 +38,11 @@ class OpenAITeacher(Connection):
 
     def identity(self) -> dict[str, Any]:
         """What shapes an answer, for keys and for the store's identity."""
-        return {
-            "teacher": "openai", "model": self.model, "endpoint": self.endpoint, "template": self.template,
-            "temperature": self.temperature, "max_tokens": self.max_tokens, "extra_body": self.extra_body,
-        }  # fmt: skip
-
-    def prompt(self, record: Record) -> str:
-        """What the model reads."""
-        if self.endpoint == "completions":
-            return (alpaca if self.template == "alpaca" and record.template != "none" else none)(record).text
-        return record.instruction + (f"\n\n{record.input}" if record.input else "")
+        return {"teacher": "openai", **self.shaped_by()}
 
     def key(self, record: Record, n: int) -> str:
         """The key of this instruction's answers."""
         return key_of(**self.identity(), prompt=self.prompt(record), n=n)
-
-    def price_in(self, prices: Prices) -> Price | None:
-        """Dollars a million tokens, None where they are not known."""
-        found = prices.find(self.model, self.price)
-        return found.half() if found and self.batch else found
 
     def estimate(self, records: Sequence[Record], n: int, context: Context) -> Usage:
         """What is still to be asked, roughly."""
@@ -95,7 +60,7 @@ class OpenAITeacher(Connection):
         progress = Progress("answers", len(set(keys)), len(set(keys)) - len(missing))
 
         def done(request: Request, body: dict[str, Any]) -> Iterable[Request]:
-            answers = self._read(body)
+            answers = self.read(body)
             if self._needs_logprobs(answers):
                 raise StopRun(self._no_logprobs())
             wanted = n if request.payload.get("n") else 1
@@ -104,7 +69,7 @@ class OpenAITeacher(Connection):
             missing = self._missing(request.key, n, context)
             progress.update(int(not missing))
             if len(answers) < wanted:
-                self._one_by_one = True  # it ignores n: ask for the others one at a time, and for all from now on
+                self.one_by_one = True  # it ignores n: ask for the others one at a time, and for all from now on
                 return [self._request(request.key, request.row, 1, part) for part in missing]
             return ()
 
@@ -131,29 +96,10 @@ class OpenAITeacher(Connection):
 
     def _request(self, key: str, record: Record, n: int, part: int) -> Request:
         prompt = self.prompt(record)
-        asked: dict[str, Any] = {
-            "model": self.model,
-            "temperature": self.temperature,
-            self.token_limit: self.max_tokens,
-        }
-        if self.endpoint == "chat":
-            asked |= {"messages": [{"role": "user", "content": prompt}], "logprobs": True}
-        else:
-            asked |= {"prompt": prompt, "logprobs": 1}
-        if n > 1:
-            asked["n"] = n
-        if self.extra_body:
-            asked["extra_body"] = self.extra_body
+        asked = self.payload(prompt, n, self.temperature)
+        # top_logprobs: the alternatives are of no use here, but llama-cpp-python gives no logprobs without it
+        asked |= {"logprobs": True, "top_logprobs": 0} if self.endpoint == "chat" else {"logprobs": 1}
         return Request(key, part, asked, at_most_tokens(prompt), self.max_tokens * n, record)
-
-    def _read(self, body: dict[str, Any]) -> list[Answer]:
-        choices = body.get("choices")
-        if not isinstance(choices, list) or not choices:
-            raise TryAgain("the answer has no choices", billed=True)
-        try:
-            return [from_choice(choice) for choice in choices]
-        except (ValueError, AttributeError, KeyError, TypeError) as error:
-            raise TryAgain(f"the answer is malformed ({error})", billed=True) from None
 
     def _needs_logprobs(self, answers: list[Answer]) -> bool:
         return any(a.logprob is None and a.useless is None for a in answers)
@@ -169,7 +115,7 @@ class OpenAITeacher(Connection):
 def _late(requests: Sequence[Request], teacher: OpenAITeacher, n: int) -> Iterable[Request]:
     """The requests; once the server has shown that it ignores n, as requests for the first answer alone."""
     for request in requests:
-        if teacher._one_by_one and request.payload.get("n"):
+        if teacher.one_by_one and request.payload.get("n"):
             for part in range(n):
                 yield teacher._request(request.key, request.row, 1, part)
         else:

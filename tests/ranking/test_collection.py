@@ -1,0 +1,25 @@
+"""What a ranker gives back: lists, what is set aside with its reason, what was not asked."""
+
+from tuna.data.record import Record
+from tuna.ranking.collection import Collected
+
+
+def test_a_reason_sets_aside_and_none_means_not_asked() -> None:
+    record = Record("q1", "Say hi.")
+    collected = Collected()
+    collected.lacks(record, "")
+    assert collected.missing == 1 and not collected.unusable
+    collected.lacks(record, "content filter")
+    collected.set_aside(record, "no rank: [...] found", ["I cannot."])
+    assert collected.missing == 1 and [row["reason"] for row in collected.unusable] == [
+        "content filter", "no rank: [...] found",
+    ]  # fmt: skip
+    assert collected.unusable[1] == {
+        "id": "q1", "instruction": "Say hi.", "reason": "no rank: [...] found", "raw": ["I cannot."],
+    }  # fmt: skip
+
+
+def test_each_has_lists_of_its_own() -> None:
+    one, other = Collected(), Collected()
+    one.add({"id": "a"})
+    assert one.rows == [{"id": "a"}] and other.rows == []

@@ -1,0 +1,53 @@
+"""Reading instructions: ids, ranges, shards, all faults at once."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.ranking.make import write_instructions, write_rows
+from tuna.errors import ConfigError, DataError
+from tuna.ranking.instructions import EMBEDDED_FIRST, Shard, read_instructions
+
+
+def test_the_embedded_ones() -> None:
+    records = read_instructions(None)
+    assert len(records) == EMBEDDED_FIRST and len({record.id for record in records}) == EMBEDDED_FIRST
+    assert len(read_instructions(None, first=3)) == 3 and len(read_instructions(None, last=5)) == 5
+
+
+def test_ranges_keep_the_ids_of_the_whole_file(tmp_path: Path) -> None:
+    path = str(write_instructions(tmp_path / "in.jsonl", 10))
+    assert [r.id for r in read_instructions(path, first=3)] == ["0", "1", "2"]
+    assert [r.id for r in read_instructions(path, last=3)] == ["7", "8", "9"]
+    with pytest.raises(DataError, match=r"first: expected 1 to 10 \(the file's rows\), got 11"):
+        read_instructions(path, first=11)
+
+
+def test_the_original_response_may_be_missing(tmp_path: Path) -> None:
+    record = read_instructions(str(write_rows(tmp_path / "in.jsonl", [{"instruction": "Q"}])))[0]
+    assert record.output is None and record.instruction == "Q"
+
+
+def test_all_faults_are_told_with_their_lines(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_text(
+        '{"instruction": "Q", "id": "a"}\n{"instruction": " "}\nnot json\n{"instruction": "R", "id": "a"}\n'
+    )
+    with pytest.raises(DataError) as fault:
+        read_instructions(str(path))
+    said = str(fault.value)
+    assert all(f"{path}:{line}" in said for line in (2, 3, 4)) and f"{path}:1 has it too" in said
+    assert "bad_rows" not in said  # training's way out, not rank.py's
+
+
+def test_shards_part_the_rows() -> None:
+    rows = list(range(11))
+    parts = [Shard.parse(f"{i}/4").take(rows) for i in (1, 2, 3, 4)]
+    assert sorted(row for part in parts for row in part) == rows and [len(part) for part in parts] == [3, 3, 3, 2]
+    assert Shard.parse(None).take(rows) == rows
+
+
+@pytest.mark.parametrize("text", ["0/4", "5/4", "1", "a/b", "1/", "-1/2", "1/2/3"])
+def test_a_wrong_shard(text: str) -> None:
+    with pytest.raises(ConfigError, match="expected i/n with i from 1 to n"):
+        Shard.parse(text)

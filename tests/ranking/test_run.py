@@ -1,0 +1,67 @@
+"""One collection from config to files: names, reports, reranking, what is refused before anything is sent."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.ranking.http_server import LoopbackServer
+from tests.ranking.make import collect, read_rows, write_answers, write_instructions
+from tuna.config import checks
+from tuna.config.compose import compose
+from tuna.errors import ConfigError, DataError, RunError
+from tuna.ranking.run import run
+
+
+def test_the_report_tells_where_the_lists_come_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    figures = collect(tmp_path, write_answers(tmp_path / "in.jsonl"), score_only="true")
+    assert figures == {"lists": 6, "unusable": 0, "missing": 0, "requests": 0, "spent": 0.0}
+    report = json.loads((tmp_path / "out.report.json").read_text())
+    assert report["identity"]["ranking"] == {"judge": "checker", "use_rouge": True, "seed": 0}
+    assert report["ranking"]["lists"] == 6 and report["ranking"]["size"] == 4 and report["flip_rate"] is None
+    assert report["config"]["judge"]["use_rouge"] is True and "sampler" not in report["config"]
+    assert (tmp_path / "out.report.png").stat().st_size > 1000
+    said = capsys.readouterr().out
+    assert "mean length by rank, best first (lists of 4)" in said and "next: python train.py stage=tuna_c" in said
+
+
+def test_the_name_follows_from_what_answers_what(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_answers(tmp_path / "in.jsonl")
+
+    def go(*words: str) -> None:
+        cfg = compose(["input=in.jsonl", "score_only=true", *words], config_name="rank")
+        checks.check(cfg)
+        run(cfg)
+
+    go()
+    go()
+    assert len(list(Path("rankings").glob("contextual-????????.jsonl"))) == 1
+    go("first=3")
+    assert len(list(Path("rankings").glob("contextual-????????.jsonl"))) == 2
+
+
+def test_other_instructions_are_refused_and_the_unusable_file_goes_when_it_is_empty(tmp_path: Path) -> None:
+    (tmp_path / "out.unusable.jsonl").write_text("{}\n")
+    collect(tmp_path, write_answers(tmp_path / "in.jsonl"), score_only="true")
+    assert not (tmp_path / "out.unusable.jsonl").exists()
+    with pytest.raises(RunError, match=r"source\.instructions"):
+        collect(tmp_path, write_answers(tmp_path / "in.jsonl", 7), score_only="true")
+
+
+def test_a_stopped_run_says_how_many_are_missing(tmp_path: Path) -> None:
+    source = write_instructions(tmp_path / "in.jsonl", 5)
+    words = ["ranker=probabilistic", "teacher=openai", "teacher.model=m", "max_requests=2"]
+    with LoopbackServer() as server, pytest.raises(RunError, match="3 of 5 instructions are missing"):
+        collect(tmp_path, source, *words, f"teacher.base_url={server.url}")
+    assert len(read_rows(tmp_path / "out.jsonl")) == 2
+    assert json.loads((tmp_path / "out.report.json").read_text())["missing"] == 3
+
+
+def test_what_is_refused_at_once(tmp_path: Path) -> None:
+    source = write_instructions(tmp_path / "in.jsonl", 2)
+    with pytest.raises(ConfigError, match="shard: 3/3 of 2 instructions is empty"):
+        collect(tmp_path, source, shard="3/3")
+    with pytest.raises(DataError, match=r"in\.jsonl:1: responses: expected two answers or more"):
+        collect(tmp_path, source, score_only="true")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl"]

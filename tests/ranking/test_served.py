@@ -1,0 +1,49 @@
+"""What a served model is sent and what its replies say."""
+
+from typing import Any
+
+import pytest
+
+from tuna.data.record import Record
+from tuna.errors import ConfigError
+from tuna.ranking.cost import Price, Prices
+from tuna.ranking.served import ServedModel
+from tuna.ranking.server import TryAgain
+
+
+def test_prompts() -> None:
+    record = Record("1", "Add.", "1 2")
+    assert ServedModel(model="m").prompt(record) == "Add.\n\n1 2"
+    assert ServedModel(model="m", endpoint="completions").prompt(record).endswith("### Input:\n1 2\n\n### Response:")
+    finished = Record("1", "A finished prompt:", template="none")
+    assert ServedModel(model="m", endpoint="completions").prompt(finished) == "A finished prompt:"
+    assert ServedModel(model="m", endpoint="completions", template="none").prompt(record).startswith("Add.")
+
+
+def test_payloads() -> None:
+    chat = ServedModel(model="m", token_limit="max_completion_tokens", max_tokens=7, extra_body={"top_k": 0})
+    assert chat.payload("Hi", 1, 1.1) == {
+        "model": "m", "temperature": 1.1, "max_completion_tokens": 7, "extra_body": {"top_k": 0},
+        "messages": [{"role": "user", "content": "Hi"}],
+    }  # fmt: skip
+    plain = ServedModel(model="m", endpoint="completions").payload("Hi", 3, 1.0)
+    assert plain == {"model": "m", "temperature": 1.0, "max_tokens": 512, "prompt": "Hi", "n": 3}
+
+
+@pytest.mark.parametrize("body", [{}, {"choices": []}, {"choices": "x"}, {"choices": [{}]}, {"choices": [None]}])
+def test_replies_without_answers_are_asked_again(body: dict[str, Any]) -> None:
+    with pytest.raises(TryAgain) as fault:
+        ServedModel(model="m").read(body)
+    assert fault.value.billed
+
+
+def test_prices_and_faults() -> None:
+    prices = Prices({"m": [2.0, 8.0]})
+    assert ServedModel(model="m").price_in(prices) == Price(2, 8)
+    assert ServedModel(model="m", batch=True).price_in(prices) == Price(1, 4)
+    assert ServedModel(model="own", price=[0, 0]).price_in(prices) == Price(0, 0)
+    assert ServedModel(model="own").price_in(prices) is None
+    with pytest.raises(ConfigError) as fault:
+        ServedModel(max_tokens=0, temperature=-1, concurrency=0, base_url="host")
+    said = [line.partition(":")[0] for line in str(fault.value).splitlines()]
+    assert sorted(said) == ["base_url", "concurrency", "max_tokens", "model", "temperature"]

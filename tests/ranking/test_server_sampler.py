@@ -1,0 +1,170 @@
+"""Sampling the tuned model through a server: the diversity rule, n ignored, refusals, budgets, kills."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.ranking.http_server import OK, LoopbackServer, chaos
+from tests.ranking.make import collect, read_rows, write_instructions
+from tuna.errors import ConfigError, RunError
+from tuna.ranking.rouge import rouge_l
+from tuna.ranking.server_sampler import ServerSampler
+
+ROOT = Path(__file__).parents[2]
+COLOURS = ("red", "green", "blue", "white", "black")
+
+
+def say(prompt: str, number: int) -> str:
+    """One of five answers with no word in common: draws collide often."""
+    return " ".join([COLOURS[number // 7 % 5]] * 3)
+
+
+def sample(folder: Path, source: Path, server: LoopbackServer, *words: str, **changes: object) -> dict[str, float]:
+    settings: dict[str, object] = {"sampler__concurrency": 4, "sampler__retries": 3, "sampler__model": "m"} | changes
+    return collect(folder, source, "sampler=openai", f"sampler.base_url={server.url}", *words, **settings)
+
+
+def check_rule(server: LoopbackServer, rows: list[dict[str, object]]) -> None:
+    """Each set: passing answers differ, others came after three resamples and are the least similar one tried."""
+    drawn: dict[tuple[str, float], int] = {}
+    for body in server.bodies:
+        place = (body["prompt"], body["temperature"])
+        drawn[place] = drawn.get(place, 0) + body.get("n", 1)
+    for row in rows:
+        answers = row["responses"]
+        assert isinstance(answers, list) and len(answers) == 4
+        passing = [a for a in answers if a["similarity"] < 0.8]
+        texts = [a["text"] for a in passing]
+        assert all(rouge_l(x, y) < 0.8 for k, x in enumerate(texts) for y in texts[k + 1 :])
+        failed = len(answers) - len(passing)
+        mine = {heat: count for (prompt, heat), count in drawn.items() if f"\n{row['instruction']}\n" in prompt}
+        assert mine[1.0] == 4 and mine.get(1.3, 0) >= failed
+        assert [mine.get(heat, 0) for heat in (1.0, 1.1, 1.2, 1.3)] == sorted(mine.values(), reverse=True) + [0] * (
+            4 - len(mine)
+        )
+
+
+@pytest.mark.parametrize("ignores_n", [False, True])
+def test_sets_keep_the_rule_and_rounds_grow_hotter(tmp_path: Path, ignores_n: bool) -> None:
+    with LoopbackServer(say=say, ignores_n=ignores_n) as server:
+        figures = sample(tmp_path, write_instructions(tmp_path / "in.jsonl", 12), server)
+        assert figures["lists"] == 12 and figures["requests"] == len(server.bodies)
+        assert max(body["temperature"] for body in server.bodies) == 1.3
+        told = [(body["prompt"], body["seed"]) for body in server.bodies if "n" not in body]
+        assert len(told) == len(set(told))  # each draw has noise of its own, or singles would all be alike
+        if not ignores_n:
+            check_rule(server, read_rows(tmp_path / "out.jsonl"))
+        else:
+            assert sum("n" in body for body in server.bodies) <= 4  # each worker's first
+    rows = read_rows(tmp_path / "out.jsonl")
+    assert all(r["source"] == "m" for row in rows for r in row["responses"])
+    assert any("temperature" in r for row in rows for r in row["responses"])
+
+
+def test_worked_rounds(tmp_path: Path) -> None:
+    """First draws one, one, two, two: places 1 and 3 are drawn again; 1 passes at 1.2, 3 never does."""
+    texts = {
+        1.0: ["a b c d e", "a b c d e", "v w x y z", "v w x y z"],
+        1.1: ["a b c d e", "v w x y z"],  # of places 1 and 3
+        1.2: ["a b c d k l", "v w x y q z"],
+        1.3: ["v w x y z"],
+    }
+    with LoopbackServer() as server:
+        server._value = lambda body, *_: {  # type: ignore[method-assign]
+            "choices": [{"text": t, "finish_reason": "stop"} for t in texts[body["temperature"]]]
+        }
+        sample(tmp_path, write_instructions(tmp_path / "in.jsonl", 1), server)
+        assert [body.get("n") for body in server.bodies] == [4, 2, 2, None]
+    found = {r["sample"]: r for r in read_rows(tmp_path / "out.jsonl")[0]["responses"]}
+    assert [found[k]["text"] for k in range(4)] == ["a b c d e", "a b c d k l", "v w x y z", "v w x y q z"]
+    assert found[1]["similarity"] == 0.7273 and found[1]["temperature"] == 1.2  # 2 * 4 / 11
+    assert found[3]["similarity"] == 0.9091 and found[3]["temperature"] == 1.2  # 2 * 5 / 11, the least similar tried
+    assert "temperature" not in found[0]
+
+
+def test_nothing_is_asked_twice_and_the_identity_names_the_model(tmp_path: Path) -> None:
+    source = write_instructions(tmp_path / "in.jsonl")
+    with LoopbackServer(say=say) as server:
+        sample(tmp_path, source, server)
+        asked, first = len(server.bodies), (tmp_path / "out.jsonl").read_bytes()
+        sample(tmp_path, source, server)
+        assert len(server.bodies) == asked and (tmp_path / "out.jsonl").read_bytes() == first
+        with pytest.raises(RunError, match=r"source\.model: it has 'm', now 'other'"):
+            sample(tmp_path, source, server, sampler__model="other")
+        with pytest.raises(RunError, match=r"source\.tau"):
+            sample(tmp_path, source, server, sampler__tau="null")
+    report = json.loads((tmp_path / "out.report.json").read_text())
+    assert report["identity"]["source"]["model"] == "m" and "model" not in report["config"]
+    assert report["usage"]["requests"] == asked
+
+
+def test_a_budget_stops_and_the_next_run_goes_on_in_the_middle_of_a_set(tmp_path: Path) -> None:
+    source = write_instructions(tmp_path / "in.jsonl")
+    (tmp_path / "calm").mkdir()
+    with LoopbackServer(say=say, ignores_n=True) as server:
+        sample(tmp_path / "calm", source, server, sampler__concurrency=1)
+        whole = len(server.bodies)
+    with LoopbackServer(say=say, ignores_n=True) as server:
+        for most in (3, 10, 17):
+            with pytest.raises(RunError, match=f"max_requests={most}"):
+                sample(tmp_path, source, server, max_requests=most, sampler__concurrency=1)
+            assert len(server.bodies) == most
+        sample(tmp_path, source, server, sampler__concurrency=1)
+        assert len(server.bodies) == whole
+    assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "calm" / "out.jsonl").read_bytes()
+
+
+def test_a_refused_row_is_set_aside_alone_and_asked_again(tmp_path: Path) -> None:
+    source = write_instructions(tmp_path / "in.jsonl")
+    long = {"kind": "status", "status": 400, "body": {"error": {"message": "context length exceeded"}}}
+    with LoopbackServer(lambda prompt, nth: long if "Question 2\n" in prompt and nth == 0 else OK) as server:
+        assert sample(tmp_path, source, server)["unusable"] == 1
+        assert "context length" in read_rows(tmp_path / "out.unusable.jsonl")[0]["reason"]
+        assert sample(tmp_path, source, server)["lists"] == 6
+
+
+def test_dry_run_counts_and_sends_nothing(tmp_path: Path) -> None:
+    source = write_instructions(tmp_path / "in.jsonl", 100)
+    with LoopbackServer() as server:
+        figures = sample(tmp_path, source, server, dry_run="true", sampler__price="[0,10]")
+        assert not server.bodies and figures == {"requests": 100, "cost": pytest.approx(0.4)}  # 100 x 4 x 100 tokens
+
+
+def test_wrong_settings_are_said_at_once_and_instructions_must_be_given(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as fault:
+        ServerSampler(tau=2.0, trials=-1, max_tokens=0)
+    assert [line.partition(":")[0] for line in str(fault.value).splitlines()] == [
+        "model", "max_tokens", "tau", "trials",
+    ]  # fmt: skip
+    with pytest.raises(ConfigError, match="input: missing"):
+        collect(tmp_path, Path("null"), "sampler=openai", sampler__model="m", sampler__base_url="http://127.0.0.1:9/v1")
+
+
+def test_a_kill_in_the_middle_of_sets_loses_nothing(tmp_path: Path) -> None:
+    """SIGKILL: the file of an undisturbed run, and no more than what was in flight is asked again."""
+    source, concurrency = write_instructions(tmp_path / "in.jsonl", 20), 4
+    (tmp_path / "calm").mkdir()
+    with LoopbackServer(chaos(0.1), say=say, ignores_n=True) as server:
+        sample(tmp_path / "calm", source, server)
+        whole = sum(server.answered.values())
+    with LoopbackServer(chaos(0.1), say=say, ignores_n=True, latency=0.02) as server:
+        settings = [f"input={source}", f"output={tmp_path / 'out.jsonl'}", "sampler=openai", "sampler.model=m"]
+        settings += [f"sampler.base_url={server.url}", f"sampler.concurrency={concurrency}", "sampler.retries=3"]
+        process = subprocess.Popen(
+            [sys.executable, str(ROOT / "rank.py"), *settings], env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        while sum(server.answered.values()) < whole / 2 and process.poll() is None:
+            time.sleep(0.002)
+        assert process.poll() is None, "it was faster than the kill"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        sample(tmp_path, source, server)
+        assert sum(server.answered.values()) - whole <= concurrency
+    assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "calm" / "out.jsonl").read_bytes()

@@ -1,0 +1,44 @@
+"""What is asked, apart from who is asked: a prompt, the key of its stored replies, and how a reply is read."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from tuna.ranking.context import Context
+from tuna.ranking.verdict import VerdictError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Query(Generic[T]):
+    """One prompt. read: (reply, whether it ended by itself) -> what it says, or VerdictError where that is not sure."""
+
+    key: str
+    prompt: str
+    read: Callable[[str, bool], T]
+
+
+@dataclass(slots=True)
+class Said(Generic[T]):
+    """What the store has of a query: the verdict of the first reply that is one, and the replies that are none."""
+
+    verdict: T | None = None
+    raw: list[str] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+
+
+def said(query: Query[T], context: Context) -> Said[T]:
+    """Read the stored replies to a query anew, with its reader as it is now."""
+    found: Said[T] = Said()
+    for line in context.store.journal("verdicts").get(query.key):
+        text = str(line["text"])
+        try:
+            if line.get("refused"):
+                raise VerdictError(str(line["refused"]))
+            found.verdict = query.read(text, line.get("finish_reason") != "length")
+            return found
+        except VerdictError as error:
+            found.raw.append(text)
+            found.reasons.append(str(error))
+    return found
