@@ -4,6 +4,7 @@ import json
 import math
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ def test_ndcg_by_hand() -> None:
     assert math.isnan(ndcg([1, 2], [4, 4]))
 
 
-def plain_values(rows: list[dict[str, object]]) -> list[list[float]]:
+def plain_values(rows: list[dict[str, Any]]) -> list[list[float]]:
     """v of every response, one unpadded row each."""
     folder = assets.path("tiny")
     model, tokenizer = (

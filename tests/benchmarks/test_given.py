@@ -1,6 +1,7 @@
 """Answers that lie in a file: which question each row answers, and what is said of rows that answer none."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ QUESTIONS = [
 
 
 def test_by_task_and_id_by_id_by_instruction(tmp_path: Path) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"task": "sum", "id": 1, "prediction": "a"},
         {"id": "2", "prediction": "b"},
         {"instruction": " Shout. ", "output": "c"},

@@ -76,7 +76,7 @@ class EmbeddedTasks(Benchmark):
             examples=[
                 {
                     "id": record["id"], "task": record["task"], "instruction": record["instruction"],
-                    "prediction": text, "references": list(record["answers"]), "scores": {"mark": points},
+                    "prediction": text, "references": list(record["answers"]), "scores": _score_of(record, points),
                 }
                 for record, text, points in zip(self._records, texts, marks, strict=True)
             ],
@@ -89,3 +89,8 @@ class EmbeddedTasks(Benchmark):
             },
             intervals={name: (interval.low, interval.high) for name, interval in intervals.items()},
         )  # fmt: skip
+
+
+def _score_of(record: dict[str, Any], points: float) -> dict[str, float]:
+    """One question's part of its figure, so that two systems can be compared question by question."""
+    return {"accuracy": float(points == 1.0)} if is_checkable(record) else {"open_ended": points}

@@ -13,6 +13,7 @@ from tuna.benchmarks.desk import Desk
 from tuna.benchmarks.given import GivenAnswers, read_answers
 from tuna.benchmarks.results import SCHEMA_VERSION, lines_of, run_of
 from tuna.benchmarks.settings import Settings
+from tuna.config.secrets import without_secrets
 from tuna.data.files import write_jsonl
 from tuna.errors import ConfigError, RunError
 from tuna.ranking.context import Context
@@ -98,7 +99,7 @@ def _prepare(cfg: DictConfig) -> _Job:
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
     used = {*Settings.__dataclass_fields__, "benchmark", *built}
-    config = {str(key): value for key, value in plain.items() if key in used}
+    config = without_secrets({str(key): value for key, value in plain.items() if key in used})
     prices = Prices.read(cfg.prices)
     folder = Path(settings.folder) / benchmark.name / place
     return _Job(
