@@ -56,7 +56,9 @@ def run(cfg):
         raise ZeroDivisionError("a bug")
     if cfg.seed == 15:
         raise KeyboardInterrupt
-    return {"loss": 1.0}
+    if cfg.seed == 16:
+        raise SystemExit(7)
+    return {"loss": cfg.seed / 8, "note": None}
 """
 FILES = {
     "train.yaml": """
@@ -70,6 +72,7 @@ defaults:
 name: null
 seed: 0
 runs_dir: runs
+optimize: null
 hydra:
   output_subdir: null
   run: {dir: .}

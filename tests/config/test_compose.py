@@ -15,7 +15,9 @@ from tuna.config.schema import parameters
 from tuna.config.types import fits
 
 GROUPS = groups([CONF])
-PROGRAM = {group: name for name in ("rank", "train") for group in groups([CONF], name)}  # which program has a group
+PROGRAM = {
+    group: name for name in ("evaluate", "rank", "train") for group in groups([CONF], name)
+}  # which program has a group
 STAGES = list(GROUPS["stage"])
 TARGETS = {
     f"{group}={choice}": str(node["_target_"])
@@ -41,6 +43,7 @@ PAPER_LR = {
     "mix_tuna": 1e-5,
     "mix_tuna_52k": 1e-5,
     "mix_tuna_104k": 5e-6,
+    "prm": 1e-5,  # open in the paper
 }
 
 
@@ -106,7 +109,7 @@ def test_stages_have_the_papers_values_for_real_models(stage: str) -> None:
         2,
         "cosine",
     )
-    assert (cfg["datamodule"]["batch_size"], cfg["datamodule"]["max_length"]) == (128, 512)
+    assert (cfg["datamodule"]["batch_size"], cfg["datamodule"]["max_length"]) == (64 if stage == "prm" else 128, 512)
     assert cfg["datamodule"]["val_path"] is None
     assert cfg["trainer"]["max_epochs"] == (3 if stage in ("sft", "alpaca_mul") else 1)
     assert "tuna/assets" not in str(cfg["datamodule"])

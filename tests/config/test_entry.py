@@ -64,23 +64,6 @@ def test_a_bug_keeps_its_traceback_and_an_interrupt_its_code(shop: Path) -> None
     assert "HYDRA_FULL_ERROR" not in os.environ
 
 
-def test_a_failed_job_of_a_sweep_lets_the_others_run(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert exit_code(shop, "seed=12,13,11", "-m", "name=sw", "hydra/hydra_logging=none") == 1
-    out, err = capsys.readouterr()
-    assert out.splitlines() == ["RUN sw/0 1.0 12", "RUN sw/1 1.0 13", "RUN sw/2 1.0 11"]
-    assert err.startswith("error: job 1 (name=sw,seed=13): seed: expected another\n       size: and another\n")
-    assert "Traceback" not in err
-    assert sorted(path.name for path in (shop.parent / "runs").iterdir()) == ["sw"]
-    assert sorted(path.name for path in (shop.parent / "runs" / "sw").iterdir()) == ["0", "1", "2", "multirun.yaml"]
-
-
-def test_unnamed_sweeps_stay_below_runs(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert exit_code(shop, "-m", "seed=1,2", "hydra/hydra_logging=none") == 0
-    (sweep,) = (shop.parent / "runs").iterdir()
-    assert sweep.name.startswith("sweep-2") and "=" not in sweep.name
-    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()] == [f"{sweep.name}/0", f"{sweep.name}/1"]
-
-
 def test_hydras_own_options_pass(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code(shop, "--cfg", "job", "-p", "thing") == 0
     assert "lambda: 1.0" in capsys.readouterr().out

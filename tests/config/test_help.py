@@ -20,9 +20,8 @@ def test_help_explains_itself_shortly_and_fast() -> None:
     lines = done.stdout.splitlines()
     assert len(lines) < 60 and max(map(len, lines)) <= 120
     for group, choices in groups([CONF], "train").items():
-        if group != "debug":
-            assert group in done.stdout and all(choice in done.stdout for choice in choices)
-    assert sum(line.strip().startswith("python train.py") for line in lines) == 3
+        assert group in done.stdout and all(choice in done.stdout for choice in choices)
+    assert sum(line.strip().startswith("python train.py") for line in lines) == 4
     assert "runs/<name>/" in done.stdout
     for heavy in ("torch", "lightning", "transformers", "wandb", "numpy"):
         assert f"| {heavy}\n" not in done.stderr.replace(" " * 2, "")
@@ -34,7 +33,7 @@ def test_help_lists_the_groups_of_its_program_only(name: str) -> None:
     done = subprocess.run([sys.executable, ROOT / f"{name}.py", "--help"], capture_output=True, text=True, check=True)
     listed = {words[0] for line in done.stdout.splitlines() if line[:2] == "  " and (words := line[2:19].split())}
     others = set(groups([CONF])) - set(groups([CONF], name))
-    assert others and listed & set(groups([CONF])) == set(groups([CONF], name)) - {"debug", "experiment"}
+    assert others and listed & set(groups([CONF])) == set(groups([CONF], name))
     assert not listed & others
 
 

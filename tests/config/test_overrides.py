@@ -42,9 +42,9 @@ def test_everything_wrong_is_said_at_once() -> None:
         (["los=tuna"], "los: no such key; did you mean loss?"),
         (["stage=sft", "loss.margin=1"], "loss.margin: no such key; loss is MLE here, with the keys: none"),
         (["+loss.lamda=1"], "loss.lamda: tuna.losses.tuna.Tuna has no such argument; did you mean lambda?"),
-        (["loss=tunna"], "loss=tunna: expected one of lmops, mle, tuna; did you mean tuna?"),
-        (["~loss"], "~loss: a loss is needed; choose one of lmops, mle, tuna"),
-        (["loss=null"], "loss=null: a loss is needed; choose one of lmops, mle, tuna"),
+        (["loss=tunna"], "loss=tunna: expected one of lmops, mle, pairwise, plackett_luce, tuna; did you mean tuna?"),
+        (["~loss"], "~loss: a loss is needed; choose one of lmops, mle, pairwise, plackett_luce, tuna"),
+        (["loss=null"], "loss=null: a loss is needed; choose one of lmops, mle, pairwise, plackett_luce, tuna"),
         (["loss.lambda=0,1"], "loss.lambda=0,1: several values are a sweep, which needs -m;"),
         (["loss.lambda=${nope}"], "loss.lambda: Interpolation key 'nope' not found"),
         (["module.schedule=step"], "module.schedule: expected cosine or linear or constant, got 'step'"),
@@ -99,8 +99,8 @@ def test_right_command_lines(argv: list[str]) -> None:
 
 def test_sweeps_are_checked_value_by_value_and_choice_by_choice() -> None:
     assert wrong("-m", "loss.lambda=0,a,2", "stage=tuna_p,tuna_q") == [
-        "stage=tuna_q: expected one of alpaca_mul, mix_tuna, mix_tuna_104k, mix_tuna_52k, sft, tuna, tuna_c, tuna_cp, "
-        "tuna_cp_13k, tuna_cp_39k, tuna_cp_52k, tuna_p; did you mean tuna_p?",
+        "stage=tuna_q: expected one of alpaca_mul, mix_tuna, mix_tuna_104k, mix_tuna_52k, prm, sft, tuna, tuna_c, "
+        "tuna_cp, tuna_cp_13k, tuna_cp_39k, tuna_cp_52k, tuna_p; did you mean tuna_p?",
         "loss.lambda: expected a number, got 'a'",
     ]
     assert wrong("-m", "stage=sft,tuna_c", "loss.lambda=1") == [

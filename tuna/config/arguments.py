@@ -19,9 +19,9 @@ _SECRET_KEY = re.compile(  # row_tokens, token_limit, tokenizer and api_key_env 
     r"(?!.*_env$).*(api[_-]?key|token(_?\d+)?$|secret|passw(or)?d|authorization|credentials?|(^|[_-])key$)",
     re.IGNORECASE,
 )
-_SECRET_VALUE = re.compile(
+SECRET_VALUE = re.compile(
     r"\b(sk-[\w-]{8,}|hf_\w{16,}|gh[pousr]_\w{16,}|AKIA[0-9A-Z]{16}|xox[abp]-[\w-]{8,})"
-    r"|://[^/\s:@]*:[^/\s]+@|(?i:[?&][\w-]*(key|token|secret|password)=[^&\s])"
+    r"|://[^/\s:@]*:[^/\s]+@|(?i:[?&][\w-]*(key|token|secret|password)=[^&\s]+)"
 )
 _DICT_ENTRY = re.compile(r"""(?:^|(?<=[\s{,(\["']))([\w.-]+)\\?["']?\s*:\s*(?=([^\s,}]*))""")
 _NOTHING = ("", "null", "''", '""')
@@ -90,7 +90,7 @@ def secret_in(text: str) -> str | None:
     ('logger.wandb', 'judge.base_url')
     """
     key, separator, value = text.lstrip("+~").partition("=")
-    if found := _SECRET_VALUE.search(text):
+    if found := SECRET_VALUE.search(text):
         return key if separator and found.start() > len(key) else ""
     if not separator:
         return None

@@ -21,7 +21,9 @@ TOP: dict[str, Any] = {
     "runs_dir": str,
     "scale": Literal["auto", "tiny", "paper"],
     "evaluate": bool | Literal["auto"],
+    "optimize": str | None,
 }
+EXPERIMENT: dict[str, Any] = {"name": str, "system": str, "tables": list[int | str], "summary": str}
 _NAME = re.compile(r"[\w.+-]+(/[\w.+-]+)*")
 
 
@@ -42,6 +44,7 @@ def problems(cfg: DictConfig) -> list[str]:
         found += _value_problems(cfg, key, expected)
     for key, node in targets(cfg):
         found += _unknown_arguments(key, node)
+    found += _experiment_problems(cfg)
     if not any(line.partition(":")[0] in TOP for line in found):
         found += _run_problems(cfg)
     try:
@@ -68,6 +71,8 @@ def expectations(cfg: DictConfig) -> dict[str, Any]:
     known = {key: expected for key, expected in TOP.items() if key in cfg}
     for key in map(str, cfg.get("data", {})):  # a mixed stage's sources
         known[f"data.{key}"] = int | None if key.endswith(("_first", "_last")) else str | None
+    if isinstance(cfg.get("experiment"), DictConfig):
+        known |= {f"experiment.{key}": expected for key, expected in EXPERIMENT.items()}
     for key, node in targets(cfg):
         known |= {f"{key}.{name}": p.expected for name, p in schema.parameters(node["_target_"]).items()}
     return known
@@ -109,6 +114,18 @@ def _unknown_arguments(key: str, node: DictConfig) -> list[str]:
     ]
 
 
+def _experiment_problems(cfg: DictConfig) -> list[str]:
+    """Keys of an experiment that nobody reads; its own keys say which row of the paper it is."""
+    node = cfg.get("experiment")
+    if node is not None and not isinstance(node, DictConfig):
+        return [f"experiment: expected {', '.join(EXPERIMENT)}, got {node!r}"]
+    return [
+        f"experiment.{name}: expected one of {', '.join(EXPERIMENT)}{nearest(name, list(EXPERIMENT))}"
+        for name in map(str, node or ())
+        if name not in EXPERIMENT
+    ]
+
+
 def _run_problems(cfg: DictConfig) -> list[str]:
     found = []
     name = cfg.get("name")
@@ -129,8 +146,9 @@ def _data_problems(cfg: DictConfig) -> list[str]:
     needs = list(_needed(source))
     if not needs:
         return []
-    stage = OmegaConf.select(cfg, "stage.name") or "sft"
-    command = f"python train.py stage={stage} model.path={cfg.model.path} " + " ".join(f"{key}=FILE" for key in needs)
+    experiment, stage = OmegaConf.select(cfg, "experiment.name"), OmegaConf.select(cfg, "stage.name") or "sft"
+    chosen = f"experiment={experiment}" if experiment else f"stage={stage}"
+    command = f"python train.py {chosen} model.path={cfg.model.path} " + " ".join(f"{key}=FILE" for key in needs)
     return [
         f"{' and '.join(needs)}: missing; only the embedded models ({', '.join(EMBEDDED)}) come with data, "
         f"{cfg.model.path} does not. FILE: JSONL, JSON or Parquet, or a hub id (docs/data.md). Next: {command}"

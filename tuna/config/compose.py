@@ -36,6 +36,11 @@ class SignatureSource(FileConfigSource):
         return result
 
 
+# A launcher's worker process takes over the sources that are known and registers Hydra's own once more, which Hydra
+# refuses where a class of another name holds the scheme (and lets pass, without effect, where the name is the same).
+SignatureSource.__name__ = FileConfigSource.__name__
+
+
 def _complete(node: Any) -> Any:
     if not isinstance(node, dict):
         return node

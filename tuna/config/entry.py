@@ -16,12 +16,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from tuna.config.arguments import read_command_line
+from tuna.config.arguments import CommandLine, read_command_line
 from tuna.config.checks import check
 from tuna.config.compose import CONF, install
 from tuna.config.help import Program, help_text
 from tuna.config.overrides import check_command_line
 from tuna.errors import RunError, TunaError
+from tuna.sweeps.jobs import job_in, words
+from tuna.sweeps.launcher import Sweep, check_optimized, resumable
 
 _INTERRUPTED = 130
 
@@ -44,12 +46,10 @@ def main(program: Program, argv: Sequence[str] | None = None, config_dir: Path =
         if not line.only_hydra:
             check_command_line(line, config_dir=config_dir, config_name=program.config_name)
             sys.argv[1:] = line.ordered
-        try:
+        if line.multirun and line.runs and not line.only_hydra:
+            _run_sweep(program, config_dir, line)
+        else:
             _run_hydra(program, config_dir)
-        except TunaError:
-            if line.multirun and not full:  # the job has reported it
-                sys.exit(1)
-            raise
     except _Stopped as stopped:
         _fail(stopped.fault, full)
     except (TunaError, HydraException, OmegaConfBaseException) as error:
@@ -72,20 +72,66 @@ def _run_hydra(program: Program, config_dir: Path) -> None:
         compose_and_run()
 
 
+def _run_sweep(program: Program, config_dir: Path, line: CommandLine) -> None:
+    """All jobs, the failed ones' faults told as they come; exit code 1 where one is not finished."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise RunError(
+            "a sweep (-m) cannot run inside of torchrun, where every process would start all of it; leave torchrun "
+            "away: each job starts its own processes (trainer=fsdp trainer.devices=...)"
+        )
+    fixed = [o.get_key_element().lstrip("+~") for o in line.overrides if not o.is_sweep_override()]
+    sweep = Sweep(sys.argv[1:], fixed)
+    with resumable(sweep):
+        try:
+            _run_hydra(program, config_dir)
+        except ValueError:  # Optuna found no best job
+            if not sweep.failed:
+                raise
+    if sweep.failed:
+        sys.exit(1)
+
+
 def _job(run: str, cfg: DictConfig) -> Any:
-    """One job. In a sweep its fault is printed here and raised again, so that the jobs after it run all the same."""
+    """One job: of a sweep, or the only one."""
     install()  # a launcher may have started this job in another process
-    swept = HydraConfig.get().mode is RunMode.MULTIRUN
-    if swept and "name" in cfg:
-        cfg.name = sweep_job_name()
+    if HydraConfig.get().mode is RunMode.MULTIRUN:
+        return _sweep_job(run, cfg)
     try:
         check(cfg)
         return _function(run)(cfg)
     except TunaError as error:
-        if not swept:
-            raise _Stopped(error) from error
-        _report(error, f"job {HydraConfig.get().job.num} ({HydraConfig.get().job.override_dirname}): ")
+        raise _Stopped(error) from error
+
+
+def _sweep_job(run: str, cfg: DictConfig) -> Any:
+    """A sweep's job: told in its job.json; its fault is printed here and raised again, and the others run all the same.
+
+    Without ``resume=`` it goes on with what its folder holds, as if resume=auto were given.
+    """
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    job = job_in(folder)
+    if job is None:
+        raise RunError(f"{folder}: expected the sweep's job.json")
+    if "resume" in cfg and cfg.resume is None:
+        cfg.resume = "auto"
+    job.begin(dry=bool(cfg.get("dry_run")))
+    try:
+        check(cfg)
+        metrics = _function(run)(cfg)
+        check_optimized(cfg.get("optimize"), metrics)
+    except KeyboardInterrupt as stop:
+        job.fail(stop)
         raise
+    except (Exception, SystemExit) as error:
+        job.fail(error)
+        if not isinstance(error, TunaError) or _flag("TUNA_DEBUG") or _flag("HYDRA_FULL_ERROR"):
+            traceback.print_exception(error)
+        _report(error, f"{job.label()}: ")
+        if isinstance(error, SystemExit):  # it would end the sweep
+            raise RunError(words(error)) from error
+        raise
+    job.finish(metrics)
+    return metrics
 
 
 class _Stopped(BaseException):
@@ -103,25 +149,19 @@ def _fail(error: Exception, full: bool) -> NoReturn:
     sys.exit(1)
 
 
-def sweep_job_name() -> str:
-    """The name of a sweep's job: its folder below ``runs_dir``, as in ``sweep-20250131-120000/3``."""
-    settings = HydraConfig.get()
-    return f"{Path(settings.sweep.dir).name}/{settings.job.num}"
-
-
 def _function(path: str) -> Callable[[DictConfig], Any]:
     module, _, name = path.partition(":")
     function: Callable[[DictConfig], Any] = getattr(importlib.import_module(module), name)
     return function
 
 
-def _report(error: Exception, prefix: str = "") -> None:
+def _report(error: BaseException, prefix: str = "") -> None:
     """Print a fault, one line a problem. Of several processes the first speaks, but for what one alone saw."""
     rank = int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or "0")
     if rank > 0 and not isinstance(error, RunError):
         return
     prefix = f"process {rank}: {prefix}" if rank else prefix
-    lines = str(error).splitlines() or [type(error).__name__]
+    lines = words(error).splitlines() or [type(error).__name__]
     print(f"error: {prefix}" + "\n".join([lines[0], *(f"       {line}" for line in lines[1:])]), file=sys.stderr)
 
 

@@ -38,12 +38,13 @@ def _named(folders: Sequence[Path], config_name: str) -> set[str]:
 
 
 def summary(file: Path) -> str:
-    """What a choice is: its ``stage.summary``, or else the file's first comment that is not Hydra's."""
+    """What a choice is: its experiment's or stage's summary, else the file's first comment that is not Hydra's."""
     text = file.read_text(encoding="utf-8")
     if "summary:" in text:
         content = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-        stage = content.get("stage") if isinstance(content, dict) else None
-        if isinstance(stage, dict) and stage.get("summary"):
-            return str(stage["summary"])
+        for name in ("experiment", "stage"):
+            node = content.get(name) if isinstance(content, dict) else None
+            if isinstance(node, dict) and node.get("summary"):
+                return str(node["summary"])
     comments = (line.lstrip("# ").strip() for line in text.splitlines() if line.startswith("#"))
     return next((line for line in comments if line and not line.startswith("@package")), "")

@@ -26,7 +26,10 @@ def help_text(program: Program, folders: Sequence[Path]) -> str:
     """The text, under 60 lines of 120 columns."""
     lines = [*textwrap.wrap(program.purpose, 118), "", "Choices, one a group (group=choice):"]
     for group, choices in groups(folders, program.config_name).items():
-        if group in OPTIONAL or "/" in group:
+        if "/" in group:
+            continue
+        if group in OPTIONAL:  # names alone: there are many
+            lines += textwrap.wrap(f"  {group:<11}{', '.join(choices)}", 118, subsequent_indent=" " * 13)
             continue
         width = max(len(choice) for choice in choices)
         label = f"  {group:<11}"

@@ -1,10 +1,12 @@
 """Everything that is wrong with a command line, said at once, before Hydra and before anything heavy is imported."""
 
 import itertools
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -92,6 +94,7 @@ class _Checker:
         except _FAULTS as error:
             return [_words(error)]
         found = self._sweep_file_problems(base)
+        setting = [*_swept_by_file(base), *setting]
         del base["hydra"]
         good: list[str] = []
         for override in setting:
@@ -103,6 +106,7 @@ class _Checker:
             cfg = self._compose([*chosen, *good])
         except _FAULTS as error:
             return [*found, _words(error)]
+        found += self._search_problems(cfg)
         del cfg["hydra"]
         if self.line.runs:
             found += checks.problems(cfg)
@@ -119,7 +123,20 @@ class _Checker:
         swept = OmegaConf.select(cfg, "hydra.sweeper.params")
         if swept and self.line.runs and not self.line.multirun:
             return [f"this config sweeps over {', '.join(map(str, swept))}; run it with -m"]
+        several = [
+            str(o.input_line) for o in self.line.overrides if o.is_sweep_override() and not o.is_hydra_override()
+        ]
+        groups = [text for text in several if text.partition("=")[0] == "experiment"]
+        if swept and groups:  # Hydra would take its values from no experiment
+            return [f"{groups[0]}: one of these sweeps over {', '.join(map(str, swept))} itself; run it alone"]
         return []
+
+    def _search_problems(self, cfg: DictConfig) -> list[str]:
+        """A sweeper that searches needs to know what for."""
+        sweeper = str(OmegaConf.select(cfg, "hydra.sweeper._target_") or "")
+        if not self.line.multirun or sweeper.endswith(".BasicSweeper") or "optimize" not in cfg or cfg.optimize:
+            return []
+        return [f"optimize: missing; {sweeper.rpartition('.')[2]} looks for its best value, as in optimize=val/loss"]
 
     def _key_problem(self, override: Override, base: DictConfig) -> str | None:
         key = override.key_or_group
@@ -129,6 +146,17 @@ class _Checker:
         return f"{key}: no such key{_what_is_there(base, override)}{nearest(key, [str(name) for name in allowed])}"
 
 
+def _swept_by_file(cfg: DictConfig) -> list[Override]:
+    """The sweep values that stand in a file, as overrides."""
+    found = OmegaConf.select(cfg, "hydra.sweeper.params") or {}
+    parser = OverridesParser.create()
+    return [parser.parse_override(f"{key}={found[key]}") for key in found]
+
+
+# What an extra of ours brings to Hydra.
+_EXTRAS = {
+    "joblib": "joblib", "submitit_slurm": "submitit", "submitit_local": "submitit", "ray": "ray", "optuna": "optuna",
+}  # fmt: skip
 _FAULTS = (HydraException, OmegaConfBaseException, ConfigError)
 
 
@@ -136,6 +164,10 @@ def _words(error: Exception) -> str:
     """The first paragraph of a library's message, on one line."""
     if isinstance(error, ConfigError):
         return str(error)
+    plugin = re.search(r"Could not find '(hydra/(?:launcher|sweeper)/(\w+))'", str(error))
+    if plugin and plugin[2] in _EXTRAS:
+        group, _, choice = plugin[1].rpartition("/")
+        return f"{group}={choice}: not installed; next: .venv/bin/pip install -e '.[{_EXTRAS[choice]}]'"
     lines = [line.strip() for line in str(error).splitlines()[:2]]
     return " ".join(line for line in lines if line and not line.endswith(":"))
 

@@ -1,0 +1,163 @@
+"""conf/experiment: every row of the paper, with the values of the paper's stage table."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from tests.config.test_overrides import wrong
+from tuna.config import checks
+from tuna.config.compose import CONF, compose
+from tuna.data.load import embedded
+
+K13, K24, K39, ALL = 13000, 24000, 39000, None
+JUDGED, TAUGHT, PROXY = ("score", ALL, ALL), ("eq3", ALL, ALL), ("score", ALL, K39)
+# name: (the row's label, tables, stage, learning rate, sources as (rank_by, first, last); None where nothing is ranked)
+ROWS: dict[str, tuple[str, list[Any], str, float, list[tuple[str | None, int | None, int | None]]]] = {
+    "alpaca": ("Alpaca", [1, 3, 8], "sft", 2e-5, [(None, ALL, ALL)]),
+    "alpaca_mul": ("Alpaca-Mul", [3], "alpaca_mul", 2e-5, [(None, ALL, ALL)]),
+    "tuna_p": ("Tuna_p", [1, 3], "tuna_p", 1e-5, [TAUGHT]),
+    "tuna_c": ("Tuna_c", [1, 3, 8], "tuna_c", 1e-5, [JUDGED]),
+    "tuna": ("Tuna", [1, 3], "tuna", 1e-6, [JUDGED]),
+    "prm_3b": ("PRM-3B", [], "prm", 1e-5, [JUDGED]),  # its rate is open in the paper
+    "prm_7b": ("PRM-7B", [], "prm", 1e-5, [JUDGED]),
+    "tuna_c_prm": ("Tuna_c (PRM)", [1, 8], "tuna_c", 1e-5, [JUDGED]),
+    "tuna_c_prm_7b": ("Tuna_c (PRM-7B-52K)", [8], "tuna_c", 1e-5, [JUDGED]),
+    "tuna_c_prm_3b_39k": ("Tuna_c (PRM-3B-39K)", [8], "tuna_c", 1e-5, [JUDGED, PROXY]),
+    "tuna_c_prm_7b_39k": ("Tuna_c (PRM-7B-39K)", [8], "tuna_c", 1e-5, [JUDGED, PROXY]),
+    "tuna_cp_13k": ("Tuna_cp-13K", [3], "tuna_cp_13k", 1e-6, [("eq3", K13, ALL)]),
+    "tuna_cp_39k": ("Tuna_cp-39K", [3], "tuna_cp_39k", 1e-6, [("eq3", ALL, K39)]),
+    "tuna_cp_52k": ("Tuna_cp-52K", [3], "tuna_cp_52k", 1e-6, [TAUGHT]),
+    "mix_tuna_52k": ("mix-Tuna-52K", [3], "mix_tuna_52k", 1e-5, [JUDGED, ("eq3", ALL, K39)]),
+    "mix_tuna_104k": ("mix-Tuna-104K", [3], "mix_tuna_104k", 5e-6, [JUDGED, PROXY, TAUGHT]),
+    "tuna_c_lambda": ("Tuna_c", ["figure2"], "tuna_c", 1e-5, [JUDGED]),
+    "tuna_p_data": ("Tuna_p", ["figure3"], "tuna_p", 1e-5, [TAUGHT]),
+    "tuna_p_beta": ("Tuna_p", [5, "A"], "tuna_p", 1e-5, [TAUGHT]),
+    "tuna_c_margin": ("Tuna_c", [], "tuna_c", 1e-5, [JUDGED]),
+    "tuna_c_candidates": ("Tuna_c", [], "tuna_c", 1e-5, [JUDGED]),
+}
+SWEPT = {
+    "tuna_c_lambda": {"loss.lambda": "0,0.1,1,5,10"},
+    "tuna_p_data": {"datamodule.first": "13000,24000,null"},
+    "tuna_p_beta": {"datamodule.beta": "1.0,1.1,1.2,1.3,1.4,1.5"},
+    "tuna_c_margin": {"loss.margin": "0.01,0.05,0.1,0.2,0.5"},
+    "tuna_c_candidates": {"datamodule.num_candidates": "2,3,4"},
+}
+OPTUNA = find_spec("hydra_plugins") is not None and find_spec("hydra_plugins.hydra_optuna_sweeper") is not None
+REAL = ["model=smollm2_135m", "seed=3"]
+
+
+def composed(*overrides: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """The config, and what is swept."""
+    cfg = compose(overrides, with_hydra=True)
+    swept = OmegaConf.to_container(cfg.hydra.sweeper.params or OmegaConf.create({}), resolve=True)
+    OmegaConf.set_readonly(cfg, False)
+    OmegaConf.set_struct(cfg, False)
+    del cfg["hydra"]
+    assert checks.problems(cfg) == []
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict) and isinstance(swept, dict)
+    return {str(key): value for key, value in plain.items()}, {str(k): str(v) for k, v in swept.items()}
+
+
+def files(name: str) -> list[str]:
+    """The data that a real model needs, by its keys."""
+    keys = OmegaConf.to_container(compose([f"experiment={name}"]).get("data") or OmegaConf.create({}))
+    assert isinstance(keys, dict)
+    found = [f"data.{key}={key}.jsonl" for key in map(str, keys) if not key.endswith(("_first", "_last"))]
+    return found or ["datamodule.path=mine.jsonl"]
+
+
+def sources(datamodule: dict[str, Any]) -> list[tuple[str | None, int | None, int | None]]:
+    given = datamodule["sources"] or [datamodule]
+    return [(s.get("rank_by"), s.get("first"), s.get("last")) for s in given]
+
+
+def test_the_table_is_complete() -> None:
+    assert {*ROWS, "tuna_c_search"} == {file.stem for file in (CONF / "experiment").glob("*.yaml")}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_row_at_real_scale(name: str) -> None:
+    label, tables, stage, lr, ranked = ROWS[name]
+    cfg, swept = composed(f"experiment={name}", *REAL, *files(name))
+    row = cfg["experiment"]
+    assert (row["name"], row["system"], row["tables"]) == (name, label, tables) and len(row["summary"]) > 20
+    assert (cfg["stage"]["name"], cfg["module"]["lr"]) == (stage, lr)
+    assert cfg["module"]["betas"] == [0.9, 0.999] and swept == SWEPT.get(name, {})
+    assert cfg["trainer"]["max_epochs"] == (3 if stage in ("sft", "alpaca_mul") else 1)
+    assert sources(cfg["datamodule"]) == ranked and cfg["datamodule"]["val_path"] is None
+    if stage not in ("sft", "alpaca_mul", "prm"):
+        assert (cfg["loss"]["lambda"], cfg["loss"]["margin"], cfg["datamodule"]["beta"]) == (1.0, 0.1, 1.3)
+    if stage == "alpaca_mul":
+        assert cfg["datamodule"]["targets"] == "all"
+    assert cfg["name"] == (name if swept else None)  # a sweep goes on by the same command
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_row_at_the_tiny_scale_needs_nothing(name: str) -> None:
+    cfg, swept = composed(f"experiment={name}", "model=tiny")
+    assert cfg["model"]["path"] == ("tiny_base" if name in ("alpaca", "alpaca_mul") else "tiny")
+    given = cfg["datamodule"]["sources"] or [cfg["datamodule"]]
+    assert all(embedded(source["path"]) for source in [*given, {"path": cfg["datamodule"]["val_path"]}])
+    assert swept.keys() == SWEPT.get(name, {}).keys()
+
+
+def test_the_amount_of_data_is_proportional_at_the_tiny_scale() -> None:
+    _, swept = composed("experiment=tuna_p_data", "model.path=runs/alpaca", "scale=tiny", "datamodule.path=mine.jsonl")
+    assert swept == {"datamodule.first": "150,277,null"}
+    assert [round(600 * part / 52000) for part in (K13, K24)] == [150, 277]
+
+
+@pytest.mark.parametrize("name", ["tuna_p", "mix_tuna_52k", "prm_3b"])
+def test_a_real_model_without_data_is_told_which(name: str) -> None:
+    (said,) = wrong(f"experiment={name}", *REAL)
+    assert all(f"{text.partition('=')[0]}=FILE" for text in files(name))
+    assert f"Next: python train.py experiment={name} model.path=HuggingFaceTB/SmolLM2-135M-Instruct " in said
+
+
+@pytest.mark.parametrize("name", SWEPT)
+def test_a_sweep_without_m_says_so(name: str) -> None:
+    key = next(iter(SWEPT[name]))
+    assert wrong(f"experiment={name}") == [f"this config sweeps over {key}; run it with -m"]
+    assert wrong(f"experiment={name}", "-m") == []
+
+
+def test_an_experiment_that_sweeps_is_run_alone() -> None:
+    (said,) = wrong("experiment=tuna_c_lambda,tuna_p", "-m")
+    assert said == "experiment=tuna_c_lambda,tuna_p: one of these sweeps over loss.lambda itself; run it alone"
+    assert wrong("experiment=tuna_c,tuna_p", "-m") == []
+
+
+def test_the_node_and_swept_values_are_checked(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\nexperiment: {name: mine, sistem: X, tables: 5}\n"
+        "hydra:\n  sweeper:\n    params:\n      loss.lamda: 1,2\n      module.lr: 1e-3,fast\n"
+    )
+    assert set(wrong("-cd", str(tmp_path), "experiment=mine", "-m")) == {
+        "loss.lamda: no such key; loss is Tuna here, with the keys: lambda, margin; did you mean loss.lambda?",
+        "module.lr: expected a number, got 'fast'",
+        "experiment.system: expected text, got None",
+        "experiment.summary: expected text, got None",
+        "experiment.tables: expected a list, each a whole number or text, got 5",
+        "experiment.sistem: expected one of name, system, tables, summary; did you mean system?",
+    }
+    cfg = compose([])
+    assert isinstance(cfg, DictConfig) and cfg.experiment is None
+
+
+@pytest.mark.skipif(OPTUNA, reason="the extra is installed")
+def test_a_search_without_its_extra_names_it() -> None:
+    needed = "hydra/sweeper=optuna: not installed; next: .venv/bin/pip install -e '.[optuna]'"
+    assert wrong("experiment=tuna_c_search", "-m") == [needed]
+
+
+def test_a_search_needs_a_figure_to_look_for(tmp_path: Path) -> None:
+    (tmp_path / "hydra" / "sweeper").mkdir(parents=True)
+    (tmp_path / "hydra" / "sweeper" / "mine.yaml").write_text("_target_: tuna.sweeps.launcher.Sweep\n")
+    search = ["-cd", str(tmp_path), "hydra/sweeper=mine", "-m"]
+    assert wrong(*search) == ["optimize: missing; Sweep looks for its best value, as in optimize=val/loss"]
+    assert wrong(*search, "optimize=val/loss") == []
