@@ -1,45 +1,17 @@
-"""tuna.training.loggers: metrics.csv row by row, and W&B that never asks."""
+"""tuna.training.loggers and wandb_run: W&B that never asks, and never harms a run."""
 
-import csv
 import logging
+import os
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tuna.training import distributed
-from tuna.training.loggers import FINISH_TIMEOUT, Loggers, MetricsFile, wandb_mode
-
-
-def read(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def test_columns_are_added_as_they_come(tmp_path: Path) -> None:
-    metrics = MetricsFile(tmp_path / "metrics.csv")
-    metrics.log_metrics({"val/loss": 2.0}, step=0)
-    metrics.log_metrics({"train/loss": 1.5}, step=1)
-    metrics.log_metrics({"train/loss": 1.25, "val/loss": 1.0}, step=2)
-    assert read(tmp_path / "metrics.csv") == [
-        {"step": "0", "val/loss": "2.0", "train/loss": ""},
-        {"step": "1", "val/loss": "", "train/loss": "1.5"},
-        {"step": "2", "val/loss": "1.0", "train/loss": "1.25"},
-    ]
-
-
-def test_a_resumed_run_takes_back_the_rows_it_will_redo(tmp_path: Path) -> None:
-    metrics = MetricsFile(tmp_path / "metrics.csv")
-    for step in range(1, 6):
-        metrics.log_metrics({"train/loss": float(step)}, step=step)
-    with (tmp_path / "metrics.csv").open("a") as file:
-        file.write("6,7")  # killed while writing
-    again = MetricsFile(tmp_path / "metrics.csv", start_step=3)
-    again.log_metrics({"train/loss": 40.0}, step=4)
-    assert [(row["step"], row["train/loss"]) for row in read(tmp_path / "metrics.csv")] == [
-        ("1", "1.0"), ("2", "2.0"), ("3", "3.0"), ("4", "40.0")
-    ]  # fmt: skip
+from tuna.errors import ConfigError
+from tuna.training.lineage import Item
+from tuna.training.loggers import Loggers
+from tuna.training.wandb_mode import wandb_mode
+from tuna.training.wandb_run import FINISH_TIMEOUT, WandbRun
 
 
 def test_wandb_is_offline_unless_logged_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,126 +25,139 @@ def test_wandb_is_offline_unless_logged_in(tmp_path: Path, monkeypatch: pytest.M
     assert wandb_mode("auto") == "disabled"
 
 
-def test_a_server_out_of_reach_means_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Unreachable:
-        @property
-        def experiment(self) -> None:
-            raise RuntimeError("no route")
-
-    modes: list[str] = []
-
-    def make(self: Loggers, mode: str, *args: object) -> Unreachable:
-        modes.append(mode)
-        return Unreachable()
-
-    monkeypatch.setenv("WANDB_MODE", "online")
-    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
-    monkeypatch.setattr(Loggers, "_wandb_logger", make)
-    Loggers(csv=False).start(tmp_path, name="x", stage="sft", start_step=0)
-    assert modes == ["online", "offline"]
-
-
 def test_none_at_all(tmp_path: Path) -> None:
     assert Loggers(csv=False, wandb=False).start(tmp_path, name="x", stage="sft", start_step=0) == []
 
 
-def test_a_row_that_comes_again_replaces_the_old_one(tmp_path: Path) -> None:
-    """A kill after a row and before run.json: the resumed run measures the same once more."""
-    path = tmp_path / "metrics.csv"
-    metrics = MetricsFile(path)
-    metrics.log_metrics({"val/loss": 3.0}, step=0)
-    metrics.log_metrics({"train/loss": 2.0}, step=1)
-    metrics.log_metrics({"train/loss": 1.0}, step=2)
-    metrics.log_metrics({"val/loss": 1.5}, step=2)
-    again = MetricsFile(path, start_step=2)
-    again.log_metrics({"val/loss": 1.25}, step=2)
-    assert [tuple(row.values()) for row in read(path)] == [
-        ("0", "3.0", ""), ("1", "", "2.0"), ("2", "", "1.0"), ("2", "1.25", "")
-    ]  # fmt: skip
-    again.log_metrics({"train/loss": 0.5}, step=3)  # appending goes on
-    assert [row["step"] for row in read(path)] == ["0", "1", "2", "2", "3"]
-    first = MetricsFile(path, start_step=0)
-    first.log_metrics({"val/loss": 4.0}, step=0)
-    assert [tuple(row.values()) for row in read(path)] == [("0", "4.0", "")]
-    assert [file.name for file in tmp_path.iterdir()] == ["metrics.csv"]
-
-
-def test_doubled_rows_of_an_older_file_become_one(tmp_path: Path) -> None:
-    (tmp_path / "metrics.csv").write_text("step,val/loss\n0,1.0\n0,2.0\n")
-    MetricsFile(tmp_path / "metrics.csv")
-    assert [row["val/loss"] for row in read(tmp_path / "metrics.csv")] == ["2.0"]
-
-
-def test_half_a_row_is_dropped_even_of_a_kept_step(tmp_path: Path) -> None:
-    (tmp_path / "metrics.csv").write_text("step,train/loss,val/loss\n1,1.0,\n2,,0.12")
-    MetricsFile(tmp_path / "metrics.csv", start_step=2)
-    assert [row["step"] for row in read(tmp_path / "metrics.csv")] == ["1"]
-
-
-def test_other_processes_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "metrics.csv"
-    path.write_text("step,train/loss\n1,1.0\n2,2.0\n")
-    before = path.stat().st_mtime_ns, path.read_bytes()
-    monkeypatch.setattr(distributed, "rank", lambda: 1)
-    metrics = MetricsFile(path, start_step=1)
-    metrics.log_metrics({"train/loss": 5.0}, step=2)
-    assert (path.stat().st_mtime_ns, path.read_bytes()) == before
-    fresh = MetricsFile(tmp_path / "none.csv")
-    fresh.log_metrics({"train/loss": 5.0}, step=2)
-    assert not fresh.path.exists()
-
-
-class WandbLogger:
-    """Stands for Lightning's."""
+class Fake:
+    """Stands for a run of W&B's."""
 
     def __init__(self, fault: Exception | None = None) -> None:
-        self.fault, self.status = fault, ""
+        self.fault, self.summary, self.ended, self.rows = fault, dict[str, Any](), list[int](), list[dict[str, Any]]()
 
-    def finalize(self, status: str) -> None:
-        self.status = status
+    def define_metric(self, *args: Any, **kwargs: Any) -> None: ...
+
+    def log(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+        if self.fault:
+            raise self.fault
+
+    def finish(self, exit_code: int) -> None:
+        self.ended.append(exit_code)
         if self.fault:
             raise self.fault
 
 
-def test_finish_never_raises(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    import wandb
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What WandbRun opens: put a Fake or an exception in; modes it was tried in are appended to ``opened[0]``."""
+    script: list[Any] = [[]]
 
-    ended: list[int] = []
+    def init(self: WandbRun, mode: str) -> Any:
+        script[0].append(mode)
+        given = script.pop(1)
+        if isinstance(given, Exception):
+            raise given
+        return given
 
-    def broken(exit_code: int) -> None:
-        ended.append(exit_code)
-        raise BrokenPipeError("the service is gone")
-
-    monkeypatch.setattr(wandb, "run", SimpleNamespace(summary={}))
-    monkeypatch.setattr(wandb, "finish", broken)
+    monkeypatch.setattr(WandbRun, "_init", init)
     monkeypatch.setattr(logging.getLogger("tuna"), "propagate", True)  # an earlier run switches it off
-    loggers: list[Any] = [WandbLogger(OSError("disk")), WandbLogger()]
-    Loggers().finish(loggers, "finished")
-    assert ended == [0, 0] and [logger.status for logger in loggers] == ["success", "success"]
-    assert wandb.run.summary == {"status": "finished"}  # type: ignore[union-attr]
-    assert "OSError: disk" in caplog.text and "the service is gone" in caplog.text
+    return script
 
 
-def test_a_summary_that_refuses_still_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def online(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+
+
+def start(folder: Path) -> list[Any]:
+    return Loggers(csv=False).start(folder, name="x", stage="sft", start_step=0, run_id="x-1")
+
+
+def test_a_server_out_of_reach_means_offline(opened: list[Any], online: None, tmp_path: Path) -> None:
+    opened += [RuntimeError("no route"), Fake()]
+    (run,) = start(tmp_path)
+    assert opened[0] == ["online", "offline"] and run.run is not None
+
+
+def test_a_wandb_that_cannot_even_write_is_left_out(
+    opened: list[Any], online: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened += [RuntimeError("no route"), OSError("no room")]
+    (run,) = start(tmp_path)
+    assert run.run is None and "going on without" in caplog.text
+    run.log_metrics({"loss": 1.0}, step=1)
+    run.produce(Item("model", "model-x", {"fingerprint": "0"}))
+    Loggers().finish([run], "finished")
+
+
+def test_a_service_that_dies_is_told_once_and_not_asked_again(
+    opened: list[Any], online: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake = Fake(BrokenPipeError("the service is gone"))
+    opened.append(fake)
+    (run,) = start(tmp_path)
+    for step in range(5):
+        run.log_metrics({"loss": 1.0}, step=step)
+    assert len(fake.rows) == 1 and caplog.text.count("the service is gone") == 1
+
+
+def test_what_is_no_number_stays_out_of_the_summary(opened: list[Any], online: None, tmp_path: Path) -> None:
+    opened.append(fake := Fake())
+    (run,) = start(tmp_path)
+    run.log_summary({"val/loss": 1.5, "val/none": float("nan"), "lists": 3})
+    assert fake.summary == {"val/loss": 1.5, "lists": 3}
+
+
+def test_finish_never_raises(opened: list[Any], online: None, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    opened += [Fake(BrokenPipeError("the service is gone")), Fake()]
+    fakes = opened[1:]
+    runs = [*start(tmp_path), *start(tmp_path)]
+    Loggers().finish(runs, "finished")
+    Loggers().finish(runs, "failed")  # they are closed
+    assert [fake.ended for fake in fakes] == [[0], [0]]
+    assert [fake.summary for fake in fakes] == [{"status": "finished"}] * 2
+    assert "the service is gone" in caplog.text
+
+
+def test_a_summary_that_refuses_still_ends_the_run(opened: list[Any], online: None, tmp_path: Path) -> None:
+    opened.append(fake := Fake())
+    fake.summary = None  # type: ignore[assignment]
+    Loggers().finish(start(tmp_path), "failed")
+    assert fake.ended == [1]
+
+
+def test_how_wandb_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import wandb
 
-    ended: list[int] = []
-    monkeypatch.setattr(wandb, "run", SimpleNamespace(summary=None))
-    monkeypatch.setattr(wandb, "finish", lambda exit_code: ended.append(exit_code))
-    Loggers().finish([WandbLogger()], "failed")  # type: ignore[list-item]
-    assert ended == [1]
+    given: dict[str, Any] = {}
 
-
-def test_loggers_that_logged_nothing_close(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import wandb
+    def init(**words: Any) -> Fake:
+        given.update(words)
+        return Fake()
 
     monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.delenv("WANDB_FINISH_TIMEOUT", raising=False)
+    for name in ("WANDB_FINISH_TIMEOUT", "WANDB_DATA_DIR"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(wandb, "setup", lambda settings: None)
-    monkeypatch.setattr(wandb, "run", None)
-    started = Loggers().start(tmp_path, name="x", stage="sft", start_step=0, run_id="x-1")
-    assert started[1]._wandb_init["settings"].finish_timeout == FINISH_TIMEOUT  # type: ignore[attr-defined]
+    monkeypatch.setattr(wandb, "init", init)
+    config = {"judge": {"base_url": "http://me:pass@host/v1", "api_key_env": "KEY"}}
+    (run,) = Loggers(csv=False, tags=["mine", "sft"]).start(
+        tmp_path, name="sweep/3", stage="sft", start_step=0, run_id="x-1", config=config, tags=["sft", "scale tiny"]
+    )
+    settings = given["settings"]
+    assert settings.finish_timeout == FINISH_TIMEOUT and settings.x_disable_meta and settings.disable_git
+    assert (given["id"], given["resume"], given["group"], given["name"]) == ("x-1", "allow", "sweep", "sweep/3")
+    assert given["tags"] == ["sft", "scale tiny", "mine"] and given["job_type"] == "sft"
+    assert given["config"] == {"judge": {"base_url": "<hidden>", "api_key_env": "KEY"}}
     for status in ("failed", "finished"):
-        Loggers().finish(started, status)
-        Loggers().finish(started[:1], status)
+        Loggers().finish([run], status)
         Loggers().finish([], status)
+    assert "WANDB_DATA_DIR" not in os.environ
+
+
+@pytest.mark.parametrize("wrong", [{"artifacts": "all"}, {"samples": -1}, {"mode": "on"}])
+def test_values_out_of_range(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=rf"logger\.{next(iter(wrong))}: expected"):
+        Loggers(**wrong)

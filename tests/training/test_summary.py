@@ -10,10 +10,11 @@ import pytest
 
 from tuna.benchmarks.elementary import ElementaryResult
 from tuna.config.compose import compose
-from tuna.training import summary
+from tuna.modules.scoring import ScoringModule
+from tuna.training import card, curves, samples, summary
 from tuna.training.folder import RunFolder
+from tuna.training.outcome import Outcome
 from tuna.training.progress import Progress
-from tuna.training.summary import Outcome
 
 BEFORE = {"loss": 6.2771, "loss_ce": 4.5, "pair_accuracy": 0.2205, "pair_accuracy_interval": [0.0317, 0.4348]}
 AFTER = {"loss": 6.1771, "loss_ce": 4.25, "pair_accuracy": 0.3634, "pair_accuracy_interval": [0.0952, 0.6349]}
@@ -46,7 +47,7 @@ def parts(source: Path, **changes: Any) -> Any:
             sha256="beef",
             settings=SimpleNamespace(batch_size=8),
         ),
-        "module": SimpleNamespace(lr=1e-3),
+        "module": SimpleNamespace(lr=1e-3, answers=True),
         "template": "none",
         "total_steps": 12,
         "config": {"model": {"path": str(source)}, "loss": {"lambda": 1.0}},
@@ -55,7 +56,7 @@ def parts(source: Path, **changes: Any) -> Any:
 
 
 def test_the_held_out_table() -> None:
-    assert summary.held_out_table(outcome()) == HEAD + (
+    assert card.held_out_table(outcome()) == HEAD + (
         "| held-out pair accuracy (`val/pair_accuracy`) | 0.221 | 0.363 | 0.10-0.63 | 0.409 | 0.495 |\n"
         "| held-out loss (`val/loss`) | 6.2771 | 6.1771 | | | |\n"
         "| cross-entropy part (`val/loss_ce`) | 4.5000 | 4.2500 | | | |"
@@ -65,18 +66,18 @@ def test_the_held_out_table() -> None:
 def test_the_held_out_table_with_tasks_and_without_what_was_not_measured() -> None:
     nan = {"length": {"mean": float("nan")}, "random": {"mean": None}}
     only = outcome(before=None, after={"pair_accuracy": 0.5}, baselines=nan)
-    table = summary.held_out_table(only.with_tasks(result(0.25, 0.1), result(0.5, 0.2)))
+    table = card.held_out_table(only.with_tasks(result(0.25, 0.1), result(0.5, 0.2)))
     assert table == HEAD + (
         "| held-out pair accuracy (`val/pair_accuracy`) | - | 0.500 | - | - | - |\n"
         "| greedy accuracy, 120 tasks (`val/task_accuracy`) | 0.250 | 0.500 | | | |\n"
         "| open-ended mark (`val/open_ended_mark`) | 0.100 | 0.200 | | | |"
     )
-    assert summary.held_out_table(Outcome(None, None)) == "Nothing was held out, so nothing was measured."
+    assert card.held_out_table(Outcome(None, None)) == "Nothing was held out, so nothing was measured."
 
 
 def test_the_last_lines(tmp_path: Path) -> None:
     target = RunFolder(tmp_path / "w", "w")
-    lines = summary.last_lines(compose([]), None, target, outcome(), None)
+    lines = summary.last_lines(compose([]), parts(tmp_path), target, outcome(), None)
     assert lines[:7] == [
         "",
         "                                before     after    change",
@@ -87,9 +88,9 @@ def test_the_last_lines(tmp_path: Path) -> None:
         "held-out loss                   6.2771    6.1771    -0.100",
     ]
     assert f"metrics  {tmp_path}/w/run.json" in lines  # no metrics.csv with logger=wandb
-    alone = summary.last_lines(compose([]), None, target, outcome(before=None), None)
+    alone = summary.last_lines(compose([]), parts(tmp_path), target, outcome(before=None), None)
     assert "  95% interval                       - 0.10-0.63" in alone
-    nothing = summary.last_lines(compose([]), None, target, Outcome(None, None), None)
+    nothing = summary.last_lines(compose([]), parts(tmp_path), target, Outcome(None, None), None)
     assert nothing[1].startswith("nothing was held out")
 
 
@@ -111,8 +112,8 @@ def test_the_card_names_no_path_of_this_machine(tmp_path: Path, monkeypatch: pyt
         "loss": {"lambda": 1.0},
     }
     target = RunFolder(tmp_path / "runs" / "w", str(tmp_path / "runs" / "w"), resumed=True)
-    card = summary.model_card(compose(["stage=tuna_c"]), parts(model, config=config), target, outcome())
-    shown = json.loads(card.split("```json\n")[1].split("\n```")[0])
+    text = card.model_card(compose(["stage=tuna_c"]), parts(model, config=config), target, outcome())
+    shown = json.loads(text.split("```json\n")[1].split("\n```")[0])
     assert shown == {
         "name": None,
         "runs_dir": "runs",
@@ -127,21 +128,21 @@ def test_the_card_names_no_path_of_this_machine(tmp_path: Path, monkeypatch: pyt
         "hub": "owner/name",
         "loss": {"lambda": 1.0},
     }
-    assert "\n# runs/w\n" in card and "- starting model: `llama`, fingerprint `f00d`" in card
+    assert "\n# runs/w\n" in text and "- starting model: `llama`, fingerprint `f00d`" in text
     for private in (str(tmp_path), "ann", "bob", "carl"):
-        assert private not in card
+        assert private not in text
 
 
 def test_the_card_holds_the_figures_and_then_the_tasks(tmp_path: Path) -> None:
     cfg, target = compose(["stage=tuna_c"]), RunFolder(tmp_path / "w", "w")
-    card = summary.model_card(cfg, parts(tmp_path), target, outcome())
-    assert summary.held_out_table(outcome()) in card and "task_accuracy" not in card
-    assert "| figure | value |\n| --- | ---: |\n| perf/tokens_per_second | 9059 |\n| train/loss | 4.234 |\n\n" in card
-    assert "train/pair_accuracy" not in card  # a single step's, with neither interval nor baselines
+    text = card.model_card(cfg, parts(tmp_path), target, outcome())
+    assert card.held_out_table(outcome()) in text and "task_accuracy" not in text
+    assert "| figure | value |\n| --- | ---: |\n| perf/tokens_per_second | 9059 |\n| train/loss | 4.234 |\n\n" in text
+    assert "train/pair_accuracy" not in text  # a single step's, with neither interval nor baselines
     target.model.mkdir(parents=True)
-    (target.model / "README.md").write_text(card)
+    (target.model / "README.md").write_text(text)
     measured = outcome().with_tasks(result(0.25, 0.1), result(0.5, 0.2))
-    summary.rewrite_card(target, summary.model_card(cfg, parts(tmp_path), target, measured))
+    card.rewrite_card(target, card.model_card(cfg, parts(tmp_path), target, measured))
     written = (target.model / "README.md").read_text()
     assert "| greedy accuracy, 120 tasks (`val/task_accuracy`) | 0.250 | 0.500 | | | |" in written
     assert [path.name for path in target.model.iterdir()] == ["README.md"]
@@ -154,8 +155,12 @@ def test_the_card_names_the_starting_model(tmp_path: Path) -> None:
     (tmp_path / "first" / "run.json").write_text("{}")
     hub = SimpleNamespace(source="owner/name", revision="v1", on_hub=True, fingerprint="f00d")
     cfg, target = compose([]), RunFolder(tmp_path / "w", "w")
-    assert "`first/model`" in summary.model_card(cfg, parts(run), target, outcome())
-    assert "`owner/name@v1`" in summary.model_card(cfg, parts(run, resolved=hub), target, outcome())
+    assert "`first/model`" in card.model_card(cfg, parts(run), target, outcome())
+    assert "`owner/name@v1`" in card.model_card(cfg, parts(run, resolved=hub), target, outcome())
+
+
+class Answered(tuple[Any, ...]):
+    answers = ()
 
 
 def test_tasks_are_measured_on_the_weights_that_were_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +179,8 @@ def test_tasks_are_measured_on_the_weights_that_were_trained(tmp_path: Path, mon
 
     monkeypatch.setattr(transformers, "AutoModelForCausalLM", loader("model"))
     monkeypatch.setattr(transformers, "AutoTokenizer", loader("tokenizer"))
-    monkeypatch.setattr(elementary, "evaluate", lambda model, tokenizer, records, template: (model, template))
+    monkeypatch.setattr(elementary, "evaluate", lambda model, tokenizer, records, template: Answered((model, template)))
+    monkeypatch.setattr(samples, "write", lambda target, records, before, after: None)
     target = RunFolder(tmp_path / "w", "w")
     start = tmp_path / "snapshot"
     resolved = SimpleNamespace(source="owner/name", weights_folder=start)
@@ -194,7 +200,7 @@ def test_the_figure_draws_what_needs_no_model(tmp_path: Path, monkeypatch: pytes
     target = RunFolder(tmp_path, "w")
     target.update(baselines=BASELINES, before=BEFORE, after=AFTER)
     monkeypatch.setattr(pyplot, "close", lambda figure: None)
-    path = summary.draw(target)
+    path = curves.draw(target)
     assert path is not None and path.stat().st_size > 1000
     loss, accuracy = pyplot.gcf().axes
     dotted = {
@@ -220,8 +226,6 @@ class Clock:
 
 def test_tokens_per_second_counts_steps_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two micro-batches a step of 2 seconds each; checkpoints, validation and waiting for data are not counted."""
-    from tuna.modules.scoring import ScoringModule
-
     clock = Clock()
     monkeypatch.setattr("time.perf_counter", clock)
     rows: list[dict[str, float]] = []
@@ -247,7 +251,8 @@ def test_held_out_lines_show_what_accuracy_is_read_against(monkeypatch: pytest.M
     figures = {"val/loss": 2.0, "val/pair_accuracy": 0.5}
     state = SimpleNamespace(fn="fit")
     trainer: Any = SimpleNamespace(state=state, global_step=4, callback_metrics=figures, loggers=[])
-    module: Any = SimpleNamespace(val_meter=SimpleNamespace(last_lists=[0.5, 0.5]))
+    module: Any = ScoringModule()
+    module.val_meter.last_lists = {"pair_accuracy": [0.5, 0.5]}
     Progress(every=1, start_step=0, total_steps=12, baselines=BASELINES).on_validation_end(trainer, module)
     Progress(every=1, start_step=0, total_steps=12).on_validation_end(trainer, module)
     assert said == [

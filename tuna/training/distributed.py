@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +14,7 @@ import torch
 import torch.distributed as dist
 from omegaconf import DictConfig, OmegaConf
 
-from tuna.errors import RunError
+from tuna.errors import RunError, TunaError
 
 T = TypeVar("T")
 
@@ -60,6 +61,29 @@ def agree(value: T) -> T:
     box: list[Any] = [value]
     dist.broadcast_object_list(box, src=0)
     return box[0]  # type: ignore[no-any-return]
+
+
+def on_first(make: Callable[[], T], *, everywhere: bool = False) -> T:
+    """Call ``make`` on process 0 and give its value to all; with ``everywhere`` the others call it too, afterwards.
+
+    A fault on process 0 is raised on all, so that none waits for another for ever.
+    """
+    value: T | None = None
+    fault: Exception | None = None
+    if rank() == 0:
+        try:
+            value = make()
+        except TunaError as error:
+            fault = error
+    fault = agree(fault)
+    if fault is not None:
+        raise fault
+    if everywhere:
+        if rank() != 0:
+            value = make()
+        barrier()
+        return value  # type: ignore[return-value]
+    return agree(value)  # type: ignore[return-value]
 
 
 def barrier() -> None:

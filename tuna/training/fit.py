@@ -14,9 +14,10 @@ from safetensors import SafetensorError
 
 from tuna.errors import RunError
 from tuna.modules.scoring import Plan, ScoringModule
-from tuna.training import distributed, quiet, summary
+from tuna.training import card, curves, distributed, quiet, summary
 from tuna.training.checkpoint import AGAIN, Checkpoints, load_weights, stopped
 from tuna.training.folder import RunFolder
+from tuna.training.outcome import Outcome
 from tuna.training.progress import Progress
 
 log = logging.getLogger("tuna")
@@ -82,10 +83,9 @@ def interruptible(trainer: pl.Trainer) -> Iterator[None]:
 
 def _scorer(parts: Any, mesh: Any) -> torch.nn.Module:
     """Load the starting weights, sharded over ``mesh`` where there is one."""
-    from tuna.models.loading import load_scorer
     from tuna.models.sharding import shard
 
-    scorer = load_scorer(parts.model, parts.resolved)
+    scorer: torch.nn.Module = parts.module.load_scorer(parts.model, parts.resolved)
     if mesh is not None and parts.training.strategy == "fsdp":
         shard(
             scorer,
@@ -112,18 +112,15 @@ def _only_load(trainer: pl.Trainer, module: ScoringModule, training: Any, target
 
 
 def held_out(trainer: pl.Trainer, module: ScoringModule, data: Any, loggers: list[Any], step: int) -> dict[str, Any]:
-    """Figures on the held-out part, logged at ``step``; ``pair_accuracy_interval`` is a 95% bootstrap interval."""
+    """Figures on the held-out part, logged at ``step``; ``..._interval`` is a 95% bootstrap interval."""
     with interruptible(trainer):
         trainer.validate(module, datamodule=data, verbose=False)
     shown = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
     for logger in loggers:
         logger.log_metrics(shown, step=step)
     figures: dict[str, Any] = {name.removeprefix("val/"): value for name, value in shown.items()}
-    if module.val_meter.last_lists:
-        from tuna.data.ranking import bootstrap_interval
-
-        interval = bootstrap_interval(sorted(module.val_meter.last_lists))  # any number of processes, one interval
-        figures["pair_accuracy_interval"] = [interval.low, interval.high]
+    for name, interval in module.intervals().items():
+        figures[f"{name}_interval"] = [interval.low, interval.high]
     return figures
 
 
@@ -134,14 +131,15 @@ def _finish(
     from tuna.models.export import export
 
     first = distributed.rank() == 0
-    outcome = summary.Outcome(before=before, after=after, baselines=parts.data.report.baselines, last=last)
+    outcome = Outcome(before=before, after=after, baselines=parts.data.report.baselines, last=last)
     try:
         export(
             parts.module.scorer,
             target.model,
             resolved=parts.resolved,
+            tokenizer=parts.module.export_tokenizer(parts.model),
             dtype=parts.model.export_dtype,
-            card=summary.model_card(cfg, parts, target, outcome) if first else None,
+            card=card.model_card(cfg, parts, target, outcome) if first else None,
         )
     except SafetensorError as error:
         raise RunError(f"{target.model}: the model cannot be written ({error}); {AGAIN}") from error
@@ -149,10 +147,10 @@ def _finish(
     if first:
         if summary.wants_tasks(cfg, parts):
             outcome = outcome.with_tasks(*summary.measure_tasks(parts, target))
-            summary.rewrite_card(target, summary.model_card(cfg, parts, target, outcome))
+            card.rewrite_card(target, card.model_card(cfg, parts, target, outcome))
             metrics = outcome.metrics()
         target.update(after=after, baselines=outcome.baselines, metrics=metrics)
-        figure = summary.draw(target)
+        figure = curves.draw(target)
         for line in summary.last_lines(cfg, parts, target, outcome, figure):
             log.info(line)
     return distributed.agree(metrics)

@@ -22,7 +22,7 @@ log = logging.getLogger("tuna")
 SCHEMA_VERSION = 1
 # Keys that say where and how often, never what: a run may be resumed with other values for these.
 FREE = {
-    "": {"name", "resume", "runs_dir", "logger", "evaluate", "stage", "scale"},
+    "": {"name", "resume", "runs_dir", "logger", "evaluate", "stage", "scale", "experiment", "optimize"},
     "trainer": {"checkpoint_every", "keep_checkpoints", "log_every", "timeout_minutes"},
     "datamodule": {"cache_dir", "num_workers"},
 }
@@ -206,7 +206,7 @@ def _same(path: Path, runs_dir: Path, config: Mapping[str, Any], data: str, mode
 
 def differences(written: Mapping[str, Any], config: Mapping[str, Any], data: str, model: str) -> list[str]:
     """What shaped the written run and is different now, a line a key."""
-    old, new = _flat(written.get("config", {})), _flat(config)
+    old, new = settings_of(written.get("config", {})), settings_of(config)
     lines = [
         f"{key}: it has {old.get(key, '(absent)')!r}, now {new.get(key, '(absent)')!r}"
         for key in sorted(old.keys() | new.keys())
@@ -220,13 +220,18 @@ def differences(written: Mapping[str, Any], config: Mapping[str, Any], data: str
     return lines
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def settings_of(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The settings that shape a run's result, by dotted key.
+
+    >>> settings_of({"name": "a", "loss": {"margin": 0.1}})
+    {'loss.margin': 0.1}
+    """
     flat: dict[str, Any] = {}
     for key, value in config.items():
         if key in FREE.get(prefix, ()):
             continue
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
+            flat |= settings_of(value, f"{prefix}.{key}" if prefix else str(key))
         else:
             flat[f"{prefix}.{key}" if prefix else str(key)] = value
     return flat

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback
 
 from tuna.modules.scoring import ScoringModule
 from tuna.training import distributed
-from tuna.training.summary import BASELINES
+from tuna.training.outcome import BASELINES
 
 log = logging.getLogger("tuna")
 
@@ -112,11 +112,8 @@ class Progress(Callback):
     def _beside(self, pl_module: pl.LightningModule) -> str:
         """What pair accuracy is to be read against: its 95% interval, and what anyone gets without a model."""
         parts = []
-        lists = getattr(getattr(pl_module, "val_meter", None), "last_lists", None)
-        if lists and self.baselines:
-            from tuna.data.ranking import bootstrap_interval
-
-            interval = bootstrap_interval(sorted(lists))
+        interval = pl_module.intervals().get("pair_accuracy") if isinstance(pl_module, ScoringModule) else None
+        if interval and self.baselines:
             parts.append(f"95% {interval.low:.2f}-{interval.high:.2f}")
         for name, value in self.baselines.items():
             if math.isfinite(value["mean"]):
