@@ -1,0 +1,104 @@
+from pathlib import Path
+
+import pytest
+
+from tests.reporting.make import make_result, make_run
+from tests.reporting.test_compare import compare, measure
+from tuna.reporting.claims import Verdict, check_claims
+from tuna.reporting.sweeps import find_sweeps
+
+
+def claims(folder: Path) -> dict[str, Verdict]:
+    comparison, _ = compare(folder)
+    return {claim.id: claim for claim in check_claims(comparison, find_sweeps(comparison))}
+
+
+@pytest.mark.parametrize(
+    ("gains", "verdict"),
+    [([0.10, 0.11, 0.12], "holds"), ([-0.10, -0.11, -0.12], "does not hold"), ([0.3, -0.1, 0.1], "not decided")],
+)
+def test_more(gains: list[float], verdict: str, tmp_path: Path) -> None:
+    for seed, gain in enumerate(gains):
+        measure(tmp_path, "Alpaca", seed, 0.5)
+        measure(tmp_path, "Tuna_c", seed, 0.5 + gain)
+    found = claims(tmp_path)["tuna_c"]
+    assert found.verdict == verdict and found.summary == f"{verdict} on 1 of 1 columns"
+    assert "(paired by seed, n = 3)" in found.evidence[0].text
+    assert claims(tmp_path)["tuna_p"].summary == "there is no Tuna_p"
+
+
+def test_less_is_more_where_the_benchmark_says_so(tmp_path: Path) -> None:
+    for seed, gain in enumerate([0.10, 0.11, 0.12]):
+        measure(tmp_path, "Alpaca", seed, 0.5, "perplexity", lower_is_better=["accuracy"])
+        measure(tmp_path, "Tuna_c", seed, 0.5 + gain, "perplexity", lower_is_better=["accuracy"])
+    assert claims(tmp_path)["tuna_c"].verdict == "does not hold"
+
+
+def test_columns_that_disagree_are_said_to(tmp_path: Path) -> None:
+    for seed in range(3):
+        for benchmark, gain in (("lmentry", 0.1), ("super_ni", -0.1), ("nll", 0.1)):
+            measure(tmp_path, "Alpaca", seed, 0.5 + seed / 10, benchmark)
+            measure(tmp_path, "Tuna_c", seed, 0.5 + gain + seed / 10 + seed / 1000, benchmark)
+    found = claims(tmp_path)["tuna_c"]
+    assert found.verdict == "does not hold"
+    assert found.summary == "mixed: holds on 1, does not hold on 1 of 2 columns"  # nll is of no claim
+
+
+def test_no_less_needs_an_interval(tmp_path: Path) -> None:
+    measure(tmp_path, "Tuna", 0, 0.9)
+    measure(tmp_path, "Tuna_p", 0, 0.5)
+    found = claims(tmp_path)["tuna_tuna_p"]
+    assert found.verdict == "not decided"
+    assert found.evidence[0].text == "Tuna 0.900, Tuna_p 0.500: difference +0.400, no interval (one seed each)"
+
+
+def test_equal_figures_are_no_less(tmp_path: Path) -> None:
+    for seed in range(2):
+        measure(tmp_path, "Tuna", seed, 0.5)
+        measure(tmp_path, "Tuna_c", seed, 0.5)
+    assert claims(tmp_path)["tuna_tuna_c"].verdict == "holds"
+    assert claims(tmp_path)["prm"].summary == "there is no Tuna_c (PRM)"
+
+
+def sweep(folder: Path, table: str, scores: dict[float, list[float]]) -> None:
+    stage, key = ("tuna_p", "first") if table == "figure3" else ("tuna_c", "lambda")
+    number = 0
+    for x, values in scores.items():
+        for seed, score in enumerate(values):
+            place = {"datamodule": {key: x}} if table == "figure3" else {"loss": {key: x}}
+            run = make_run(
+                folder / "runs", f"{table}/{number}", system="Tuna_x", tables=[table], stage=stage, seed=seed,
+                lists=int(x), **place,  # type: ignore[arg-type]
+            )  # fmt: skip
+            make_result(folder / "results", "lmentry", f"{table}-{number}", score, run=run)
+            number += 1
+
+
+@pytest.mark.parametrize(
+    ("ends", "verdict"),
+    [([2.0, 2.1, 2.2], "holds"), ([1.0, 1.1, 0.9], "not decided"), ([0.1, 0.2, 0.4], "does not hold")],
+)
+def test_rises(ends: list[float], verdict: str, tmp_path: Path) -> None:
+    sweep(tmp_path, "figure2", {0: [1.0, 1.1, 1.2], 1: [1.5, 1.5, 1.5], 10: ends})
+    found = claims(tmp_path)["lambda"]
+    assert found.verdict == verdict
+    assert found.evidence[0].text.startswith("0: 1.100, 1: 1.500, 10:")
+
+
+@pytest.mark.parametrize(("ends", "verdict"), [([2.0, 2.1, 1.9], "holds"), ([3.0, 3.1, 3.2], "does not hold")])
+def test_saturates(ends: list[float], verdict: str, tmp_path: Path) -> None:
+    for seed in range(3):
+        measure(tmp_path, "Alpaca", seed, 1.0 + seed / 100, "lmentry")
+    sweep(tmp_path, "figure3", {13: [2.0, 2.0, 2.0], 24: [2.0, 2.0, 2.0], 52: ends})
+    found = claims(tmp_path)["data"]
+    assert found.verdict == verdict
+    assert "to 13 lists: difference +0.990" in found.evidence[0].text
+
+
+def test_nothing_measured_is_said(tmp_path: Path) -> None:
+    make_run(tmp_path / "runs", "c", system="Tuna_c")
+    make_run(tmp_path / "runs", "a", system="Alpaca", stage="sft")
+    found = claims(tmp_path)
+    assert {claim.verdict for claim in found.values()} == {"not measured"}
+    assert found["tuna_c"].summary == "no benchmark has measured both Tuna_c and Alpaca"
+    assert found["lambda"].summary == "there is no sweep over loss.lambda (weight of cross-entropy, lambda)"

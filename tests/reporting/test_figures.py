@@ -1,0 +1,44 @@
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.reporting.make import make_ranking
+from tests.reporting.test_compare import compare
+from tests.reporting.test_sweeps import lambdas
+from tuna.reporting.figures import _axis_places, draw_lengths, draw_sweep
+from tuna.reporting.read import Found
+from tuna.reporting.sweeps import find_sweeps
+
+
+def test_zero_stands_left_of_the_least() -> None:
+    places = _axis_places([0, 0.1, 1, 5, 10])
+    assert places[0.1] == pytest.approx(-1) and places[10] == pytest.approx(1)
+    assert places[0] == pytest.approx(-1 - 2 / 3)  # a mean step of the others
+    assert sorted(places.values()) == [places[x] for x in sorted(places)]
+
+
+def test_near_and_negative_values_keep_their_order() -> None:
+    assert _axis_places([1.0, 1.3, 1.5]) == {1.0: 1.0, 1.3: 1.3, 1.5: 1.5}
+    assert _axis_places([-5, 0, 2]) == {-5: 0.0, 0: 1.0, 2: 2.0}
+
+
+def test_a_sweep_is_drawn_and_drawn_alike(tmp_path: Path) -> None:
+    lambdas(tmp_path, ["figure2"])
+    comparison, _ = compare(tmp_path)
+    (sweep,) = find_sweeps(comparison)
+    first, left = draw_sweep(sweep, comparison, tmp_path)
+    bytes_before = first[0][0].read_bytes()
+    draw_sweep(sweep, comparison, tmp_path)
+    assert [path.name for path, _ in first] == ["figure2-embedded-tasks.png"] and left == []
+    assert first[0][0].read_bytes() == bytes_before
+    image = Image.open(first[0][0]).convert("L")
+    assert image.width > 500 and min(image.tobytes()) < 60  # something dark was drawn
+
+
+def test_lengths_say_what_is_left_out(tmp_path: Path) -> None:
+    for n in range(8):
+        make_ranking(tmp_path, f"r{n}")
+    rankings = Found.read([], [tmp_path], []).rankings
+    assert draw_lengths(rankings[:3], tmp_path / "a.png") == ""
+    assert draw_lengths(rankings, tmp_path / "b.png") == "lengths by rank: 2 of 8 rankings are not drawn"

@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import pytest
+
+from tests.reporting.make import make_ranking, make_result, make_run, write
+from tuna.errors import DataError
+from tuna.reporting.read import Found, Measured
+
+
+def test_everything_is_found_at_any_depth(tmp_path: Path) -> None:
+    make_run(tmp_path / "runs", "a")
+    make_run(tmp_path / "runs", "sweep/0", status="failed")
+    write(tmp_path / "runs" / "a" / "model" / "run.json", {})  # inside of a run: not looked at
+    make_ranking(tmp_path / "rankings", "r")
+    make_result(tmp_path / "results", "elementary", "a", 0.5)
+    found = Found.read([tmp_path / "runs"], [tmp_path / "rankings"], [tmp_path / "results"])
+    assert [(run.name, run.status) for run in found.runs] == [("a", "finished"), ("sweep/0", "failed")]
+    assert [run.sweep for run in found.runs] == [None, tmp_path / "runs" / "sweep"]
+    assert found.rankings[0].name == "r" and found.rankings[0].lists == tmp_path / "rankings" / "r.jsonl"
+    assert found.results[0].scores == {"accuracy": 0.5}
+    assert found.problems == []
+
+
+def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
+    make_run(tmp_path, "good")
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / "run.json").write_text('{"status": "fin')
+    write(tmp_path / "list" / "run.json", [1])
+    write(tmp_path / "other" / "run.json", {"status": "finished", "config": None})
+    found = Found.read([tmp_path], [], [])
+    assert [run.name for run in found.runs] == ["good"]
+    assert found.problems[0] == f"{tmp_path}/list/run.json: expected a JSON object, got list; it is not in the report"
+    assert "config: expected a mapping, got None" in found.problems[1]
+    assert "torn/run.json: cannot be read, so it is not in the report" in found.problems[2]
+
+
+def test_nothing_at_all_names_the_next_command(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nothing to report on(.|\n)*Next: python train\.py(.|\n)*evaluate\.py"):
+        Found.read([tmp_path], [tmp_path / "none"], [tmp_path])
+
+
+def test_a_null_score_is_no_number(tmp_path: Path) -> None:
+    path = make_result(tmp_path, "elementary", "a", None)
+    found = Found.read([], [], [tmp_path])
+    assert found.results[0].scores == {} and found.results[0].path == path
+
+
+def test_examples_name_the_line_that_is_wrong(tmp_path: Path) -> None:
+    path = make_result(tmp_path, "elementary", "a", 0.5, examples=[{"id": "q"}])
+    assert Measured(path, {}).examples() == [{"id": "q"}]
+    path.with_name("examples.jsonl").write_text('{"id": 1}\n[broken\n')
+    with pytest.raises(DataError, match=r"examples\.jsonl:2: expected a JSON object"):
+        Measured(path, {}).examples()
+    path.with_name("examples.jsonl").unlink()
+    assert Measured(path, {}).examples() == []

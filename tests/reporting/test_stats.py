@@ -1,0 +1,59 @@
+import math
+
+import pytest
+
+from tuna.reporting.stats import Estimate, difference, over_examples, over_seeds, t_quantile
+
+
+def test_mean_and_t_interval_by_hand() -> None:
+    # 0.50, 0.54, 0.58: mean 0.54, s = 0.04, t(2) = 4.3027, half = 4.3027 * 0.04 / sqrt(3) = 0.09937
+    found = over_seeds([0.50, 0.54, 0.58])
+    assert found.mean == pytest.approx(0.54)
+    assert [found.low, found.high] == pytest.approx([0.44063, 0.63937], abs=1e-5)
+    assert (found.n, found.how) == (3, "t over seeds")
+
+
+def test_one_seed_has_no_interval() -> None:
+    found = over_seeds([0.5])
+    assert found == Estimate(0.5, None, None, 1, "")
+    assert not found.above and not found.below
+
+
+@pytest.mark.parametrize(("degrees", "t"), [(1, 12.7062), (2, 4.3027), (3, 3.1824), (10, 2.2281), (1e6, 1.9600)])
+def test_quantiles_of_a_printed_table(degrees: float, t: float) -> None:
+    assert t_quantile(degrees) == pytest.approx(t, abs=1e-4)
+
+
+def test_differences_are_paired_by_seed() -> None:
+    # Over the seeds that both have, 0 and 1: differences 0.1 and 0.3, mean 0.2, s = 0.14142, half = 12.7062 * 0.1.
+    found = difference({0: 0.6, 1: 0.9, 5: 0.0}, {0: 0.5, 1: 0.6, 2: 0.1})
+    assert found is not None
+    assert found.mean == pytest.approx(0.2) and found.n == 2 and found.how == "paired by seed"
+    assert found.high == pytest.approx(0.2 + 1.27062, abs=1e-4)
+
+
+def test_other_seeds_give_welch() -> None:
+    # 1, 3 and 10, 14: means 2 and 12; s^2/n = 1 and 4; degrees 5^2 / (1 + 16) = 25/17; sqrt(5) standard errors
+    found = difference({0: 1.0, 1: 3.0}, {2: 10.0, 3: 14.0})
+    assert found is not None
+    assert found.mean == -10 and found.how == "unpaired (Welch)"
+    assert found.high == pytest.approx(-10 + t_quantile(25 / 17) * math.sqrt(5))
+
+
+def test_one_value_each_gives_the_difference_alone() -> None:
+    assert difference({0: 1.0}, {0: 3.0}) == Estimate(-2.0, None, None, 1, "")
+    assert difference({}, {0: 3.0}) is None
+
+
+def test_paired_examples() -> None:
+    # 1, -1, 1, 1: mean 0.5, s = 1, half = 1.96 / 2
+    found = over_examples([1, -1, 1, 1])
+    assert found is not None
+    assert [found.low, found.high] == pytest.approx([-0.48, 1.48], abs=1e-4)
+    assert over_examples([1.0]) is None
+
+
+def test_sides() -> None:
+    found = Estimate(1.0, 0.5, 1.5)
+    assert found.above and not found.below
+    assert found.negated() == Estimate(-1.0, -1.5, -0.5) and found.negated().below

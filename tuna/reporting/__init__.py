@@ -1,0 +1,1 @@
+"""Tables, figures and one page from runs, rankings and results on disk."""

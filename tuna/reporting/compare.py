@@ -1,0 +1,168 @@
+"""Figures of systems in columns, with intervals, and their differences; from results, or from the runs themselves."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+from tuna.reporting.columns import Column, Columns
+from tuna.reporting.paper import paper, place_in_order
+from tuna.reporting.read import Measured, flatten
+from tuna.reporting.stats import Estimate, difference, over_examples, over_seeds
+from tuna.reporting.systems import System
+
+RUN = "run:"  # columns that are figures of run.json
+RUN_COLUMNS = (
+    Column("run:val/task_accuracy", "run:val/task_accuracy", "val/task_accuracy", False),
+    Column("run:val/open_ended_mark", "run:val/open_ended_mark", "val/open_ended_mark", False),
+    Column("run:val/pair_accuracy", "run:val/pair_accuracy", "val/pair_accuracy", False),
+    Column("run:val/loss_ce", "run:val/loss_ce", "val/loss_ce", True),
+)
+_WORDS = {
+    "run:val/task_accuracy": "task accuracy (of the run)",
+    "run:val/open_ended_mark": "open-ended mark (of the run)",
+    "run:val/pair_accuracy": "held-out pair accuracy (of the run)",
+    "run:val/loss_ce": "held-out cross-entropy (of the run)",
+}
+_ROUNDED = 1e-3  # how far a mean over examples may be from the benchmark's own figure, which may be rounded
+
+
+class Comparison:
+    """All systems, and the one that differences are taken to (None where there is no such system)."""
+
+    def __init__(self, systems: Sequence[System], columns: Columns, baseline: str) -> None:
+        self.systems = sorted(systems, key=lambda system: place_in_order(system.label, system.base))
+        self.columns = columns
+        self.baseline = self._find_baseline(baseline)
+        self.notes: list[str] = []
+        if self.baseline is None:
+            names = ", ".join(dict.fromkeys(system.base for system in self.systems)) or "none"
+            self.notes.append(
+                f"there is no system {baseline!r} to take differences to (baseline=...); there are: {names}"
+            )
+        elif self.baseline.label.lower() != baseline.lower():
+            self.notes.append(f"differences are to {self.baseline.label}, the only system of stage sft")
+        self._per_example: dict[tuple[str, str], dict[tuple[str, str], float] | None] = {}
+
+    def _find_baseline(self, name: str) -> System | None:
+        named = [system for system in self.systems if name.lower() in (system.label.lower(), system.base.lower())]
+        exact = [system for system in named if system.label.lower() == name.lower()] or named
+        if exact:
+            return exact[0]
+        tuned = [system for system in self.systems if system.stage == "sft"]
+        return tuned[0] if len(tuned) == 1 else None
+
+    @cached_property
+    def of_results(self) -> list[Column]:
+        """Columns that a system has a result in, in the order of the benchmarks' names in the paper."""
+        order = list(paper()["benchmarks"])
+        found = [c for c in [*self.columns.all, *self.columns.further] if any(self.values(s, c) for s in self.systems)]
+        return sorted(found, key=lambda c: (order.index(c.benchmark) if c.benchmark in order else len(order), c.held))
+
+    def values(self, system: System, column: Column, score: str | None = None) -> dict[int, float]:
+        """The figure of each seed that has one; ``score`` other than the column's own."""
+        name = score or column.score
+        if column.key.startswith(RUN):
+            return {seed: run.metrics[name] for seed, run in sorted(system.runs.items()) if name in run.metrics}
+        held = system.results.get(column.held, {})
+        return {seed: held[seed].scores[name] for seed in sorted(held) if name in held[seed].scores}
+
+    def estimate(self, system: System, column: Column, score: str | None = None) -> Estimate | None:
+        """Mean over seeds with its t-interval; with one seed the benchmark's own interval over its questions."""
+        values = self.values(system, column, score)
+        if not values:
+            return None
+        found = over_seeds(list(values.values()))
+        if found.n > 1:
+            return found
+        interval = self._own_interval(system, column, next(iter(values)), score or column.score)
+        return Estimate(found.mean, *interval, 1, "over questions, one seed") if interval else found
+
+    def _own_interval(self, system: System, column: Column, seed: int, score: str) -> tuple[float, float] | None:
+        if not column.key.startswith(RUN):
+            return system.results[column.held][seed].interval(score)
+        after = system.runs[seed].content.get("after") or {}
+        pair = after.get("pair_accuracy_interval") if score == "val/pair_accuracy" else None
+        return (float(pair[0]), float(pair[1])) if pair else None
+
+    def versus(self, system: System, other: System | None, column: Column) -> Estimate | None:
+        """``system`` minus ``other``: paired by seed, else by example where the score is a mean over examples."""
+        if other is None or other is system:
+            return None
+        mine, theirs = self.values(system, column), self.values(other, column)
+        found = difference(mine, theirs)
+        if mine and column.benchmark in paper()["even"] and (found is None or found.low is None):
+            return self._against(system, other, column) or found
+        if found is None or found.low is not None or column.key.startswith(RUN):
+            return found
+        return self._by_example(system, other, column, found) or found
+
+    def _against(self, system: System, other: System, column: Column) -> Estimate | None:
+        """The benchmark's own comparison with ``other``: its win rate less that of equals, where it was ``other``."""
+        known = {result.model.get("fingerprint") for held in other.results.values() for result in held.values()}
+        beside = {
+            value
+            for result in system.results[column.held].values()
+            for key, value in flatten(result.content.get("settings") or {}).items()
+            if key.rpartition(".")[2] == "baseline"
+        }
+        found = self.estimate(system, column)
+        if found is None or not beside or not beside <= known:
+            return None
+        even = float(paper()["even"][column.benchmark])
+        low, high = (None if end is None else end - even for end in (found.low, found.high))
+        return Estimate(found.mean - even, low, high, found.n, "win rate less that of equals")
+
+    def _by_example(self, system: System, other: System, column: Column, means: Estimate) -> Estimate | None:
+        """One seed each: the interval of the paired differences over the questions that both answered."""
+        first = [next(iter(sorted(s.results[column.held].items())))[1] for s in (system, other)]
+        one, two = (self._scores(result, column.score) for result in first)
+        if not one or not two or one.keys() != two.keys():
+            return None
+        scale = (
+            max(abs(result.scores[column.score]) for result in first) > 1.5 and max(*one.values(), *two.values()) <= 1
+        )
+        factor = 100.0 if scale else 1.0
+        found = over_examples([factor * (one[key] - two[key]) for key in sorted(one)])
+        if found is None or abs(found.mean - means.mean) > _ROUNDED * factor:
+            return None
+        return Estimate(means.mean, found.low, found.high, 1, found.how)
+
+    def _scores(self, result: Measured, score: str) -> Mapping[tuple[str, str], float] | None:
+        """The score of each example that has it, where their mean is the benchmark's figure."""
+        key = (str(result.path), score)
+        if key not in self._per_example:
+            found = {
+                (str(row.get("task", "")), str(row.get("id"))): float(value)
+                for row in result.examples()
+                if isinstance(value := (row.get("scores") or {}).get(score), int | float)
+            }
+            mean = sum(found.values()) / len(found) if found else 0.0
+            near = any(abs(factor * mean - result.scores[score]) <= _ROUNDED * factor for factor in (1.0, 100.0))
+            self._per_example[key] = found if found and near else None
+        return self._per_example[key]
+
+    def best(self, columns: Sequence[Column], systems: Sequence[System]) -> dict[str, set[str]]:
+        """The two best systems of each column, as the paper prints in bold; none where there are fewer than three."""
+        out: dict[str, set[str]] = {}
+        for column in columns:
+            found = {s.label: e.mean for s in systems if (e := self.estimate(s, column))}
+            ranked = sorted(found, key=lambda label: (found[label] if column.lower_is_better else -found[label], label))
+            out[column.key] = set(ranked[:2]) if len(ranked) >= 3 else set()
+        return out
+
+
+def words(column: Column) -> str:
+    """A column's heading.
+
+    >>> words(Column("super_ni examples=2", "super_ni", "rougeL", False, (("benchmark.examples", 2),)))
+    'Super NI, 2-shot'
+    """
+    if column.key in _WORDS:
+        return _WORDS[column.key]
+    name = str(paper()["benchmarks"].get(column.benchmark, column.benchmark))
+    rest = column.held.removeprefix(column.benchmark).strip()
+    for key, value in column.changed:
+        key = key.rpartition(".")[2]
+        form = paper()["settings"].get(f"{column.benchmark}.{key}")
+        rest = rest.replace(f"{key}={value}", form.format(value)) if form else rest
+    name = f"{name}, {rest.replace('=', ' ')}" if rest else name
+    return f"{name}: {column.score}" if column.beside else name

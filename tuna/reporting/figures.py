@@ -1,0 +1,135 @@
+"""Figures as PNG: curves of sweeps with error bars, lengths by rank. The same figures give the same bytes."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tuna.reporting.compare import Comparison, words
+from tuna.reporting.read import Ranking
+from tuna.reporting.stats import Estimate
+from tuna.reporting.sweeps import Sweep, file_name
+
+COLOURS = ("#2563a8", "#c2571a", "#2d8659", "#8b4aa8", "#b3364b", "#5f6b7a")
+MOST_LINES = len(COLOURS)
+_MOST_FIGURES = 12  # of one sweep
+
+
+def draw_sweep(sweep: Sweep, comparison: Comparison, folder: Path) -> tuple[list[tuple[Path, str]], list[str]]:
+    """One figure a column, one line a combination of what else was swept.
+
+    Gives the files with what they show, and what was left out, in words.
+    """
+    lines = list(sweep.lines)[:MOST_LINES]
+    places = _axis_places([x for x, _ in sweep.points] + ([0.0] if sweep.start else []))
+    drawn = []
+    for column in sweep.columns[:_MOST_FIGURES]:
+        figure, panel = _panel()
+        for colour, line in zip(COLOURS, lines, strict=False):
+            curve = sweep.curve(comparison, column, line)
+            if sweep.start and (at_zero := comparison.estimate(sweep.start, column)):
+                curve = [(0.0, at_zero), *curve]
+            _line(panel, [(places[x], e) for x, e in curve], colour, line or None)
+        _level(panel, comparison, sweep, column)
+        _frame(panel, [e for line in lines for _, e in sweep.curve(comparison, column, line)])
+        panel.set_title(words(column) + (" (lower is better)" if column.lower_is_better else ""), fontsize=11)
+        panel.set_xlabel(sweep.words, fontsize=10)
+        panel.set_xticks(sorted(set(places.values())), [f"{x:,g}" for x in sorted(places)], fontsize=9)
+        panel.tick_params(axis="y", labelsize=9)
+        if panel.get_legend_handles_labels()[0]:
+            panel.legend(fontsize=8, frameon=False)
+        path = folder / f"{sweep.name}-{file_name(words(column))}.png"
+        _save(figure, path)
+        drawn.append((path, f"{sweep.title}: {words(column)}"))
+    left = [f"{len(sweep.columns) - _MOST_FIGURES} columns"] * (len(sweep.columns) > _MOST_FIGURES)
+    return drawn, left + [f"{len(sweep.lines) - MOST_LINES} lines"] * (len(sweep.lines) > MOST_LINES)
+
+
+def _level(panel: Any, comparison: Comparison, sweep: Sweep, column: Any) -> None:
+    """The baseline as a dashed line, where it is no point of the curve."""
+    if sweep.start is None and comparison.baseline is not None:
+        level = comparison.estimate(comparison.baseline, column)
+        if level is not None:
+            panel.axhline(level.mean, color="#5f6b7a", linestyle="--", linewidth=1, label=comparison.baseline.label)
+
+
+def _frame(panel: Any, points: Sequence[Estimate]) -> None:
+    """Keep one very wide interval (two seeds) from flattening the curve: bars may leave the frame, points do not."""
+    halves = sorted(e.high - e.low for e in points if e.low is not None and e.high is not None)
+    if not halves:
+        return
+    means = [e.mean for e in points]
+    room = max(halves[(len(halves) - 1) // 2], max(means) - min(means))
+    low, high = panel.get_ylim()
+    if room > 0:
+        panel.set_ylim(max(low, min(means) - 1.5 * room), min(high, max(means) + 1.5 * room))
+
+
+def draw_lengths(rankings: Sequence[Ranking], path: Path) -> str:
+    """Mean words by rank, the best first: the shape of the paper's Table 4; gives what was left out, in words."""
+    figure, panel = _panel()
+    for index, ranking in enumerate(rankings[:MOST_LINES]):
+        lengths = ranking.content["ranking"].get("lengths") or []
+        panel.plot(range(1, len(lengths) + 1), lengths, "o-", color=COLOURS[index], label=ranking.name, linewidth=1.5)
+    panel.set_xlabel("rank (1 is the best)", fontsize=10)
+    panel.set_ylabel("mean words", fontsize=10)
+    panel.xaxis.get_major_locator().set_params(integer=True)
+    panel.legend(fontsize=8, frameon=False)
+    _save(figure, path)
+    left = len(rankings) - MOST_LINES
+    return f"lengths by rank: {left} of {len(rankings)} rankings are not drawn" if left > 0 else ""
+
+
+def _line(panel: Any, curve: Sequence[tuple[float, Estimate]], colour: str, label: str | None) -> None:
+    xs = [x for x, _ in curve]
+    panel.plot(xs, [e.mean for _, e in curve], "o-", color=colour, label=label, linewidth=1.5, markersize=4)
+    bars = [(x, e) for x, e in curve if e.low is not None and e.high is not None]
+    if bars:
+        low = [e.mean - (e.low or 0.0) for _, e in bars]
+        high = [(e.high or 0.0) - e.mean for _, e in bars]
+        # An interval over questions need not contain a rounded mean.
+        spread = [[max(0.0, value) for value in side] for side in (low, high)]
+        panel.errorbar(
+            [x for x, _ in bars],
+            [e.mean for _, e in bars],
+            yerr=spread,
+            fmt="none",
+            ecolor=colour,
+            capsize=3,
+            alpha=0.6,
+        )
+
+
+def _axis_places(xs: Sequence[float]) -> dict[float, float]:
+    """Where values stand: by their logarithm, zero one step left of the least; evenly where they are not positive.
+
+    >>> _axis_places([0.0, 1.0, 10.0])
+    {0.0: -1.0, 1.0: 0.0, 10.0: 1.0}
+    """
+    values = sorted(set(xs))
+    positive = [x for x in values if x > 0]
+    if values and (values[0] < 0 or not positive):
+        return {x: float(index) for index, x in enumerate(values)}
+    if not values or positive[-1] / positive[0] < 5:
+        return {x: x for x in values}
+    logs = {x: math.log10(x) for x in positive}
+    step = (logs[positive[-1]] - logs[positive[0]]) / max(1, len(positive) - 1)
+    return {x: logs[positive[0]] - step if x == 0 else logs[x] for x in values}
+
+
+def _panel() -> tuple[Any, Any]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.8, 3.3), layout="constrained")
+    FigureCanvasAgg(figure)
+    panel = figure.add_subplot()
+    panel.grid(True, color="#e3e7ec", linewidth=0.8)
+    panel.set_axisbelow(True)
+    for side in ("top", "right"):
+        panel.spines[side].set_visible(False)
+    return figure, panel
+
+
+def _save(figure: Any, path: Path) -> None:
+    figure.savefig(path, dpi=130, facecolor="white", metadata={"Software": None})

@@ -1,0 +1,104 @@
+"""Means and 95% intervals over seeds, and differences to a baseline."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from scipy.special import stdtrit
+
+LEVEL = 0.95
+_NORMAL = 1.959964  # standard errors on either side
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure with its 95% interval. ``n``: how many values it is the mean of. ``how``: where the interval is from.
+
+    low, high: None where there is nothing to make an interval of (one seed, no interval from the benchmark).
+    """
+
+    mean: float
+    low: float | None = None
+    high: float | None = None
+    n: int = 1
+    how: str = ""
+
+    @property
+    def above(self) -> bool:
+        """Whether the whole interval is above zero."""
+        return self.low is not None and self.low > 0
+
+    @property
+    def below(self) -> bool:
+        """Whether the whole interval is below zero."""
+        return self.high is not None and self.high < 0
+
+    def negated(self) -> "Estimate":
+        """The figure with its sign turned round."""
+        low = None if self.high is None else -self.high
+        high = None if self.low is None else -self.low
+        return Estimate(-self.mean, low, high, self.n, self.how)
+
+
+def t_quantile(degrees: float) -> float:
+    """The t with P(|T| < t) = 0.95 for Student's t.
+
+    >>> [round(t_quantile(d), 3) for d in (1, 2, 4, 9, 30)]
+    [12.706, 4.303, 2.776, 2.262, 2.042]
+    """
+    return float(stdtrit(degrees, (1 + LEVEL) / 2))
+
+
+def over_seeds(values: Sequence[float]) -> Estimate:
+    """Mean and t-interval, mean +- t(n-1) s / sqrt(n); without an interval for one value.
+
+    >>> over_seeds([1.0, 2.0, 3.0]).mean, round(over_seeds([1.0, 2.0, 3.0]).high, 4)
+    (2.0, 4.4841)
+    """
+    mean = fmean(values)
+    if len(values) < 2:
+        return Estimate(mean, n=len(values))
+    half = t_quantile(len(values) - 1) * stdev(values) / math.sqrt(len(values))
+    return Estimate(mean, mean - half, mean + half, len(values), "t over seeds")
+
+
+def difference(values: Mapping[int, float], base: Mapping[int, float]) -> Estimate | None:
+    """``values`` minus ``base``, both by seed: paired over the seeds that both have, where those are two or more.
+
+    Else Welch's interval, where both have two values or more; else the difference of the means alone.
+
+    >>> difference({0: 3.0, 1: 5.0}, {0: 1.0, 1: 3.0, 2: 9.0})
+    Estimate(mean=2.0, low=2.0, high=2.0, n=2, how='paired by seed')
+    """
+    if not values or not base:
+        return None
+    common = sorted(set(values) & set(base))
+    if len(common) >= 2:
+        found = over_seeds([values[seed] - base[seed] for seed in common])
+        return Estimate(found.mean, found.low, found.high, found.n, "paired by seed")
+    one, other = list(values.values()), list(base.values())
+    mean = fmean(one) - fmean(other)
+    n = min(len(one), len(other))
+    if n < 2:
+        return Estimate(mean, n=n)
+    parts = [stdev(sample) ** 2 / len(sample) for sample in (one, other)]
+    half = 0.0
+    if sum(parts) > 0:
+        spread = sum(part**2 / (len(sample) - 1) for part, sample in zip(parts, (one, other), strict=True))
+        half = t_quantile(sum(parts) ** 2 / spread) * math.sqrt(sum(parts))
+    return Estimate(mean, mean - half, mean + half, n, "unpaired (Welch)")
+
+
+def over_examples(differences: Sequence[float]) -> Estimate | None:
+    """Mean difference of two systems on the same examples, +- 1.96 standard errors; None below two examples.
+
+    >>> found = over_examples([1.0, 0.0, 1.0, 0.0])
+    >>> found.mean, round(found.high, 4), found.how
+    (0.5, 1.0658, 'paired by example')
+    """
+    if len(differences) < 2:
+        return None
+    mean = fmean(differences)
+    half = _NORMAL * stdev(differences) / math.sqrt(len(differences))
+    return Estimate(mean, mean - half, mean + half, len(differences), "paired by example")
