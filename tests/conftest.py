@@ -6,11 +6,13 @@ A test may set the variables otherwise by ``monkeypatch``. Subprocesses inherit 
 import ipaddress
 import shutil
 import socket
+import sys
 import tempfile
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from absl import logging as absl_logging  # what rouge-score logs with
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "WANDB_MODE": "offline"}
 _UNDO = pytest.StashKey[Callable[[], None]]()
@@ -19,6 +21,8 @@ _UNDO = pytest.StashKey[Callable[[], None]]()
 def pytest_configure(config: pytest.Config) -> None:
     """Before any test module is imported, in every process of xdist."""
     patch = pytest.MonkeyPatch()
+    # When Hydra sets logging up anew, absl's handler closes the stream it was made with, unless that is the real one.
+    absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
     for name, value in OFFLINE.items():
         patch.setenv(name, value)
     cache = tempfile.mkdtemp(prefix="tuna-tests-")
