@@ -134,10 +134,11 @@ def test_measuring(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ["+a={b: {c: {password: KEY}}}", "-m"],
         ["model.path=https://me:KEY@host/model"],
         ["--api-key", "KEY"],
+        ["+a='judge=openai judge.api_key=KEY'"],
     ],
     ids=" ".join,
 )
-@pytest.mark.parametrize("script", ["train.py", "rank.py", "evaluate.py"])
+@pytest.mark.parametrize("script", ["train.py", "rank.py", "evaluate.py", "report.py", "reproduce.py"])
 def test_a_key_on_the_command_line(
     home: Path, script: str, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,9 +10,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.benchmarks.make import measure, results_of
+from tests.benchmarks.make import measure, results_of, write_rows
 from tuna import assets
 from tuna.benchmarks.agreement import ndcg
+from tuna.errors import DataError
 
 LISTS = [json.loads(line) for line in assets.path("rankings/contextual_held_out.jsonl").read_text().splitlines()][:12]
 
@@ -24,6 +25,15 @@ def test_ndcg_by_hand() -> None:
     both = (ndcg([2, 1], [1, 0]) + ndcg([1, 2], [1, 0])) / 2
     assert ndcg([5, 5], [1, 0]) == pytest.approx(both)
     assert math.isnan(ndcg([1, 2], [4, 4]))
+
+
+def test_nothing_to_order_is_an_error(tmp_path: Path) -> None:
+    tied = [{"instruction": "Hi.", "responses": [{"text": "a", "score": 1}, {"text": "b", "score": 1}]}]
+    with pytest.raises(DataError, match="no list has two answers with different scores"):
+        measure(tmp_path, "benchmark=agreement", f"benchmark.path={write_rows(tmp_path / 'a.jsonl', tied)}")
+    short = [{"instruction": "Hi.", "responses": [{"text": "a", "score": 1}]}]
+    with pytest.raises(DataError, match=r"next: mend them$"):
+        measure(tmp_path, "benchmark=agreement", f"benchmark.path={write_rows(tmp_path / 'b.jsonl', short)}")
 
 
 def plain_values(rows: list[dict[str, Any]]) -> list[list[float]]:

@@ -9,6 +9,7 @@ import pytest
 from tests.benchmarks.make import measure, results_of, write_rows
 from tests.benchmarks.test_agreement import plain_values
 from tuna import assets
+from tuna.errors import DataError
 
 
 def test_against_the_plain_way(tmp_path: Path) -> None:
@@ -25,3 +26,10 @@ def test_against_the_plain_way(tmp_path: Path) -> None:
     assert scores["nll_tokens"] == pytest.approx(over_tokens, abs=1e-4)
     assert scores["perplexity"] == pytest.approx(math.exp(over_tokens), rel=1e-4)
     assert "nll" in results["lower_is_better"] and results["intervals"]["nll"][0] < scores["nll"]
+
+
+def test_nothing_to_score_is_an_error_and_no_figure(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "in.jsonl", [{"instruction": "Say hi.", "output": ""}])
+    with pytest.raises(DataError, match=r"in\.jsonl: expected a response to score, got none \(empty response: 1"):
+        measure(tmp_path / "r", "benchmark=nll", f"benchmark.path={path}")
+    assert not (tmp_path / "r").exists()

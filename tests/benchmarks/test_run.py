@@ -98,12 +98,33 @@ def test_a_sibling_of_a_run(tmp_path: Path) -> None:
         (["generation=openai", "generation.model=m"], "generation.api_key_env: the environment variable"),
         (["benchmark=nll", "generation=openai", "generation.model=m", "generation.base_url=http://127.0.0.1:9/v1"],
          "needs the model's log-probabilities"),
+        (["benchmark=agreement", "answers=ANSWERS"], "needs the model's log-probabilities"),
+        (["answers=ANSWERS"], "answers none of the"),
+        (["benchmark=vicuna_qa", "answers=ANSWERS"], "1 answers to no question"),
+        (["benchmark=vicuna_qa", "generation=openai", "generation.model=m", "generation.base_url=http://127.0.0.1:9/v1"],
+         "tiny: no such file; beside a server's answers"),
     ],
 )  # fmt: skip
 def test_wrong_input(words: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    answers = write_rows(tmp_path / "mine.jsonl", [{"id": "nobody's", "prediction": "text"}])
     with pytest.raises(TunaError, match=told):
-        measure(tmp_path, *words)
+        measure(tmp_path / "results", *(word.replace("ANSWERS", str(answers)) for word in words))
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_reward_model_is_refused_before_its_weights_load(tmp_path: Path) -> None:
+    for file in Path(assets.path("tiny")).iterdir():
+        (tmp_path / "reward").mkdir(exist_ok=True)
+        (tmp_path / "reward" / file.name).symlink_to(file)
+    config = tmp_path / "reward" / "config.json"
+    kept = json.loads(config.read_text())
+    config.unlink()
+    config.write_text(json.dumps(kept | {"architectures": ["LlamaForSequenceClassification"]}))
+    for words in ([], ["benchmark=agreement"]):
+        with pytest.raises(TunaError, match="a reward model"):
+            measure(tmp_path / "results", f"model.path={tmp_path / 'reward'}", *words)
+    assert not (tmp_path / "results").exists()
 
 
 def test_killed_and_run_again(tmp_path: Path) -> None:

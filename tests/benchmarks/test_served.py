@@ -15,8 +15,9 @@ def words(server: LoopbackServer) -> list[str]:
 
 def test_a_server_that_misbehaves(tmp_path: Path) -> None:
     with LoopbackServer(chaos(0.4)) as server:
-        measure(tmp_path, *words(server))
+        measure(tmp_path, *words(server), "generation.template=none")
         results, examples, place = results_of(tmp_path, "elementary")
+        assert results["settings"]["generation"]["template"] == "none"
         assert place.name.startswith("m-7b-") and results["model"]["kind"] == "server"
         assert results["coverage"]["n"] == 20 and all(e["prediction"].startswith("answer") for e in examples)
         assert set(server.answered.values()) == {1}
@@ -32,7 +33,12 @@ def test_a_refusal_is_missing_and_the_budget_holds(tmp_path: Path) -> None:
     with LoopbackServer(plan) as server:
         measure(tmp_path, *words(server))
         results, _, _ = results_of(tmp_path, "elementary")
-        assert 0 < len(results["coverage"]["missing"]) < 20
+        assert 0 < len(results["coverage"]["missing"]) < 20 and results["status"] == "incomplete"
+        before = sum(server.asked.values())
+        measure(tmp_path, *words(server))  # asks for what is missing alone
+        assert sum(server.asked.values()) - before == len(results["coverage"]["missing"])
+        results, _, _ = results_of(tmp_path, "elementary")
+        assert results["coverage"]["n"] == 20 and results["status"] == "finished"
     with LoopbackServer() as server, pytest.raises(TunaError, match="max_requests"):
         measure(tmp_path / "c", *words(server), "max_requests=5", "generation.concurrency=2")
     assert sum(server.asked.values()) == 5

@@ -35,5 +35,5 @@ def test_the_errors_are_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     rows = [base, "{no json", base | {"responses": two[:1]}, base | {"responses": bad}, base, without]
     write(tmp_path / "a.jsonl", rows)
     with pytest.raises(DataError) as fault:
-        load_sources([Source("a.jsonl")])
+        load_sources([Source("a.jsonl")], "error")
     assert f"```text\n{fault.value}\n```" in PAGE.read_text()

@@ -19,7 +19,7 @@ def _ids(loaded: Loaded) -> list[str]:
 
 def _error(*sources: Source) -> str:
     with pytest.raises(DataError) as fault:
-        load_sources(sources)
+        load_sources(sources, "error")
     return str(fault.value)
 
 

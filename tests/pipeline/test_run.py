@@ -109,6 +109,17 @@ def test_a_dry_run_prints_the_commands(capsys: pytest.CaptureFixture[str]) -> No
     assert len(capsys.readouterr().out.splitlines()) == 9 and not Path("reproduce").exists()
 
 
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_key_in_a_file_of_sizes_is_refused(dry_run: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    steps = STEPS | {"lists": "rank.py model.path={base} {judge}"}
+    sizes = {"name": "x", "start": "tiny", "judge": "judge=openai judge.api_key=hunter2"}
+    with pytest.raises(ConfigError, match=r"s0-lists: judge.api_key=<hidden>: a literal key") as refused:
+        reproduce(sizes=sizes, pipeline={"steps": steps, "systems": []}, dry_run=dry_run)
+    said = capsys.readouterr()
+    assert "hunter2" not in str(refused.value) + said.out + said.err
+    assert not Path("reproduce").exists() and not Path("calls.txt").exists()
+
+
 @pytest.mark.parametrize("wrong", [{"seeds": 0}, {"jobs": 0}, {"jobs": "many"}, {"dry_run": "yes"}])
 def test_wrong_settings(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):

@@ -85,7 +85,15 @@ def test_rises(ends: list[float], verdict: str, tmp_path: Path) -> None:
     assert found.evidence[0].text.startswith("0: 1.100, 1: 1.500, 10:")
 
 
-@pytest.mark.parametrize(("ends", "verdict"), [([2.0, 2.1, 1.9], "holds"), ([3.0, 3.1, 3.2], "does not hold")])
+@pytest.mark.parametrize(
+    ("ends", "verdict"),
+    [
+        ([2.0, 2.1, 1.9], "holds"),
+        ([2.2, 2.21, 2.22], "holds"),  # more is gained, but most of it came first
+        ([2.9, 3.0, 3.1], "not decided"),  # as much again
+        ([4.0, 4.1, 4.2], "does not hold"),
+    ],
+)
 def test_saturates(ends: list[float], verdict: str, tmp_path: Path) -> None:
     for seed in range(3):
         measure(tmp_path, "Alpaca", seed, 1.0 + seed / 100, "lmentry")
@@ -93,6 +101,15 @@ def test_saturates(ends: list[float], verdict: str, tmp_path: Path) -> None:
     found = claims(tmp_path)["data"]
     assert found.verdict == verdict
     assert "to 13 lists: difference +0.990" in found.evidence[0].text
+    lead = found.evidence[0].found  # 2 * 2 - Alpaca - all
+    assert lead is not None and lead.mean == pytest.approx(4.0 - 1.01 - sum(ends) / 3)
+
+
+def test_a_first_part_that_harms_does_not_saturate(tmp_path: Path) -> None:
+    for seed in range(3):
+        measure(tmp_path, "Alpaca", seed, 3.0 + seed / 100, "lmentry")
+    sweep(tmp_path, "figure3", {13: [2.0, 2.0, 2.0], 24: [2.0, 2.0, 2.0], 52: [0.0, 0.0, 0.0]})
+    assert claims(tmp_path)["data"].verdict == "does not hold"  # though the rest harms more
 
 
 def test_nothing_measured_is_said(tmp_path: Path) -> None:

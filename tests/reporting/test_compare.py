@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,24 @@ def test_one_seed_each_is_paired_by_question(tmp_path: Path, factor: float) -> N
     assert change is not None and change.how == "paired by example"
     assert change.mean == pytest.approx(0.25 * factor)
     assert change.low == pytest.approx(factor * (0.25 - 0.49), rel=1e-3)
+
+
+def test_gains_are_compared_by_question_and_by_seed(tmp_path: Path) -> None:
+    # 2 * part - none - all, by question: 2 - 0 - 1, 2 - 0 - 1, 0 - 0 - 1, 0: mean 0.25, s = sqrt(2.75 / 3)
+    for label, marks in (("Alpaca", [0, 0, 0, 0]), ("Tuna_p", [1, 1, 0, 0]), ("Tuna_c", [1, 1, 1, 0])):
+        measure(tmp_path, label, 0, sum(marks) / 4, examples=[example(n, "text", mark) for n, mark in enumerate(marks)])
+    comparison, systems = compare(tmp_path)
+    column = comparison.of_results[0]
+    terms = [(2.0, systems["Tuna_p"]), (-1.0, systems["Alpaca"]), (-1.0, systems["Tuna_c"])]
+    found = comparison.combined(terms, column)
+    assert found is not None and found.mean == pytest.approx(0.25) and found.how == "paired by example"
+    assert found.high == pytest.approx(0.25 + 1.959964 * math.sqrt(2.75 / 3) / 2)
+    for label, score in (("Alpaca", 0.0), ("Tuna_p", 0.5), ("Tuna_c", 0.55)):
+        measure(tmp_path, label, 1, score)  # 0.25 and 0.45 over two seeds: half = 12.7062 * 0.1
+    comparison, systems = compare(tmp_path)
+    terms = [(weight, systems[system.label]) for weight, system in terms]
+    found = comparison.combined(terms, column)
+    assert found is not None and found.mean == pytest.approx(0.35) and found.low == pytest.approx(0.35 - 1.27062)
 
 
 def test_a_score_that_is_no_mean_of_examples_has_no_interval(tmp_path: Path) -> None:

@@ -10,14 +10,15 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from tuna.benchmarks.base import Benchmark, Result, spread
-from tuna.benchmarks.desk import Desk
-from tuna.benchmarks.likelihood import Scored, response_values
+from tuna.benchmarks.desk import Desk, check_likelihoods
+from tuna.benchmarks.given import GivenAnswers
+from tuna.benchmarks.likelihood import Scored, check_left, response_values
 from tuna.config.scale import ASSETS
 from tuna.data.baselines import baselines
 from tuna.data.lists import AnswerList, ranked_list
 from tuna.data.load import Source, load_sources
-from tuna.data.ranking import bootstrap_interval, pair_accuracy
-from tuna.errors import ConfigError
+from tuna.data.ranking import bootstrap_interval, count_pairs, pair_accuracy
+from tuna.errors import ConfigError, DataError
 
 EMBEDDED_FILE = ASSETS / "rankings" / "contextual_held_out.jsonl"
 
@@ -58,6 +59,9 @@ class Agreement(Benchmark):
             for record in records
         )
         self._lists = [_candidates(item) for item in found if item is not None]
+        check_left(self._lists, loaded.source.path, self._dropped)
+        if not any(count_pairs([answer.score for answer in item.answers]) for item in self._lists):
+            raise DataError(f"{loaded.source.path}: no list has two answers with different scores")
         self._sha256 = loaded.sha256
 
     def identity(self) -> dict[str, Any]:
@@ -66,6 +70,10 @@ class Agreement(Benchmark):
             "benchmark": self.name, "data": self._sha256, "rank_by": self.rank_by, "beta": self.beta,
             "min_gap": self.min_gap, "max_length": self.max_length,
         }  # fmt: skip
+
+    def check(self, given: GivenAnswers | None, generation: Any) -> None:
+        """A model on this machine alone gives log-probabilities."""
+        check_likelihoods(given, generation)
 
     def measure(self, desk: Desk) -> Result:
         """Pair accuracy, Kendall's tau-b and NDCG, means over lists; length-only and chance beside them."""

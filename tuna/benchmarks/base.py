@@ -12,6 +12,7 @@ from tuna.ranking.cost import Usage
 
 if TYPE_CHECKING:
     from tuna.benchmarks.desk import Desk
+    from tuna.benchmarks.given import GivenAnswers
 
 T = TypeVar("T")
 
@@ -78,6 +79,13 @@ class Benchmark(ABC):
     @abstractmethod
     def identity(self) -> dict[str, Any]:
         """What shapes the figures, beside the model: hashes of the data, settings, the scoring's version."""
+
+    def check(self, given: GivenAnswers | None, generation: Any) -> None:  # noqa: B027 (few have to ask more)
+        """Whether what is measured can be: a file of answers, or what ``generation`` names. After ``prepare``.
+
+        Raises:
+            ConfigError, DataError: it cannot, told before any weights load.
+        """
 
     @abstractmethod
     def measure(self, desk: Desk) -> Result:

@@ -22,6 +22,7 @@ class Desk:
 
     model: cfg.model. generation: how it answers. given: the answers that stand in for a model. nodes: the built config
     nodes that the benchmark needs. context: store, budget, prices. notes: what the result is to say beside the figures.
+    unanswered: questions that the server gave no answer to, which the same command asks again.
     """
 
     model: "Model"
@@ -32,6 +33,7 @@ class Desk:
     limit: int | None = None
     seed: int = 0
     notes: list[str] = field(default_factory=list)
+    unanswered: int = 0
 
     def answer(self, questions: Sequence[Question], *, max_tokens: int) -> dict[str, str]:
         """Question's id -> text, of what is measured; ids without an answer are absent. Ids must differ.
@@ -52,12 +54,12 @@ class Desk:
         if Path(source).is_file():
             found, _ = read_answers(source).match(questions)
             return {q.id: found[q.task, q.id] for q in questions if (q.task, q.id) in found}
-        if self.generation.kind != "local":
-            raise ConfigError(f"{source}: no such file; beside a server's answers expected a file of answers")
+        check_other(source, self.generation)
         return self._ask(replace(self.model, path=source), questions, max_tokens)
 
     def _ask(self, model: "Model", questions: Sequence[Question], max_tokens: int) -> dict[str, str]:
         texts = self.generation.answer(model, questions, max_tokens, self.context)
+        self.unanswered += texts.count(None)
         return {q.id: text for q, text in zip(questions, texts, strict=True) if text is not None}
 
     def estimate(self, questions: Sequence[Question], *, max_tokens: int) -> Usage:
@@ -86,8 +88,7 @@ class Desk:
         Raises:
             ConfigError: what is measured is no model on this machine.
         """
-        if self.given is not None or self.generation.kind != "local":
-            raise ConfigError("this benchmark needs the model's log-probabilities; give model.path=, generation=local")
+        check_likelihoods(self.given, self.generation)
         import torch
         from transformers.utils.logging import disable_progress_bar
 
@@ -98,3 +99,15 @@ class Desk:
         device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         kind = torch.float32 if dtype == "auto" else getattr(torch, dtype)
         return load_scorer(self.model, dtype=kind).eval().to(device), self.model.tokenizer()
+
+
+def check_likelihoods(given: GivenAnswers | None, generation: Any) -> None:
+    """Raises ConfigError where there is no model on this machine, which alone gives log-probabilities."""
+    if given is not None or generation.kind != "local":
+        raise ConfigError("this benchmark needs the model's log-probabilities; give model.path=, generation=local")
+
+
+def check_other(source: str, generation: Any) -> None:
+    """Raises ConfigError where another system is a model, and no model answers on this machine."""
+    if not Path(source).is_file() and generation.kind != "local":
+        raise ConfigError(f"{source}: no such file; beside a server's answers expected a file of answers")

@@ -8,6 +8,7 @@ from tuna.assets.checker import is_checkable, mark
 from tuna.benchmarks.base import Benchmark, Question, Result, spread
 from tuna.benchmarks.desk import Desk
 from tuna.benchmarks.elementary import held_out_records, marked
+from tuna.benchmarks.given import GivenAnswers
 from tuna.data.files import sha256_file
 from tuna.data.ranking import bootstrap_interval
 from tuna.data.record import Record
@@ -50,6 +51,11 @@ class EmbeddedTasks(Benchmark):
             )
             for r in self._records
         ]
+
+    def check(self, given: GivenAnswers | None, generation: Any) -> None:
+        """A file must answer some question."""
+        if given is not None:
+            given.match(self._questions())
 
     def estimate(self, desk: Desk) -> dict[str, Usage]:
         """The answers, where a server gives them."""

@@ -44,8 +44,9 @@ class LocalGeneration:
     def measured(self, model: "Model") -> tuple[str, str, str]:
         """Name, source and fingerprint of what is measured."""
         from tuna.benchmarks.results import model_name
+        from tuna.models.reward_source import writer
 
-        resolved = model.resolve()
+        resolved = writer(model).resolve()
         return model_name(model.path), resolved.source, resolved.fingerprint
 
     def counter(self, model: "Model") -> Callable[[str], int]:

@@ -63,7 +63,7 @@ def read_answers(path: str) -> GivenAnswers:
         if problem:
             problems.append(f"{row.where}: {problem}")
     if problems:
-        raise DataError(problem_text(problems).replace(", or datamodule.bad_rows=drop", ""))
+        raise DataError(problem_text(problems))
     return GivenAnswers(path, rows.sha256, texts)
 
 

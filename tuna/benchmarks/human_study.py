@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tuna.benchmarks.base import Benchmark, Result
-from tuna.benchmarks.desk import Desk
-from tuna.benchmarks.given import read_answers
+from tuna.benchmarks.desk import Desk, check_other
+from tuna.benchmarks.given import GivenAnswers, read_answers
 from tuna.benchmarks.human_study_figures import agreement, by_pair, by_system
 from tuna.benchmarks.human_study_pages import Study, write_study
 from tuna.benchmarks.human_study_sheets import read_sheets
@@ -94,9 +94,10 @@ class HumanStudy(Benchmark):
             given = read_answers(source)
             self._read.check(given)
             return given.sha256
+        from tuna.models.reward_source import writer
         from tuna.models.source import Model
 
-        return Model(source).fingerprint
+        return writer(Model(source)).fingerprint
 
     def identity(self) -> dict[str, Any]:
         """What shapes the pages, or the scores."""
@@ -107,6 +108,11 @@ class HumanStudy(Benchmark):
             "benchmark": self.name, "version": VERSION, "questions": self._read.sha256, "systems": self._fingerprints,
             "annotators": self.annotators, "max_tokens": self.max_tokens,
         }  # fmt: skip
+
+    def check(self, given: GivenAnswers | None, generation: Any) -> None:
+        """Systems that are models answer on this machine."""
+        for source in () if self.sheets else self._systems().values():
+            check_other(source, generation)
 
     def measure(self, desk: Desk) -> Result:
         """Write the pages, or score the sheets."""

@@ -12,6 +12,7 @@ from tuna.data.lists import AnswerList
 from tuna.data.packing import pack
 from tuna.data.templates import template_named
 from tuna.data.tokenize import Encoder, tokenize
+from tuna.errors import DataError
 from tuna.ranking.progress import Progress
 from tuna.ranking.store import key_of
 
@@ -27,6 +28,7 @@ def response_values(
 
     Raises:
         ConfigError: what is measured is no model on this machine, or max_length is too short for the template.
+        DataError: nothing is left.
     """
     scorer, tokenizer = desk.scorer
     limit = min(max_length, desk.max_positions or max_length)
@@ -34,6 +36,7 @@ def response_values(
     found, counts = tokenize(lists, Encoder(tokenizer), template, limit, ranked=ranked)
     groups = [group for _, group in found]
     dropped = counts.dropped + Counter({"prompt shortened": counts.shortened, "response cut": counts.cut})
+    check_left(groups, f"max_length={limit}", dropped)
     journal = desk.context.store.journal("values")
     base = {"model": desk.model.fingerprint, **desk.generation.identity(), "max_length": limit}
     keys = [
@@ -52,6 +55,13 @@ def response_values(
     progress.close()
     scored = [(group, [float(v) for v in journal.get(key)[0]["v"]]) for group, key in zip(groups, keys, strict=True)]
     return scored, dropped
+
+
+def check_left(found: Sequence[object], where: str, dropped: Counter[str]) -> None:
+    """Raises DataError, with what was dropped and why, where nothing is left to score."""
+    if not found:
+        reasons = ", ".join(f"{reason}: {count}" for reason, count in sorted(dropped.items()) if count)
+        raise DataError(f"{where}: expected a response to score, got none ({reasons or 'no rows'})")
 
 
 @torch.inference_mode()

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from tuna.benchmarks.base import Benchmark, Question, Result, spread
 from tuna.benchmarks.desk import Desk
+from tuna.benchmarks.given import GivenAnswers
 from tuna.benchmarks.lmentry_data import Example, clone, read_files
 from tuna.benchmarks.lmentry_figures import Tally, figures, part_rows, task_rows
 from tuna.benchmarks.lmentry_scorers import Scorers
@@ -74,6 +75,11 @@ class LMentry(Benchmark):
 
     def _questions(self) -> list[Question]:
         return [Question(e.key, Record(e.key, e.input), e.task) for e in self._examples]
+
+    def check(self, given: GivenAnswers | None, generation: Any) -> None:
+        """A file must answer some question."""
+        if given is not None:
+            given.match(self._questions())
 
     def estimate(self, desk: Desk) -> dict[str, Usage]:
         """The answers, where a server gives them."""

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tuna.benchmarks.base import Benchmark, Result, spread
-from tuna.benchmarks.desk import Desk
-from tuna.benchmarks.likelihood import response_values
+from tuna.benchmarks.desk import Desk, check_likelihoods
+from tuna.benchmarks.given import GivenAnswers
+from tuna.benchmarks.likelihood import check_left, response_values
 from tuna.config.scale import ASSETS
 from tuna.data.lists import target_list
 from tuna.data.load import Source, load_sources
@@ -48,11 +49,16 @@ class NLL(Benchmark):
         self._dropped: Counter[str] = Counter()
         found = (target_list(record, self._dropped, False) for record in records)
         self._lists = [item for item in found if item is not None]
+        check_left(self._lists, loaded.source.path, self._dropped)
         self._sha256 = loaded.sha256
 
     def identity(self) -> dict[str, Any]:
         """What shapes the figures."""
         return {"benchmark": self.name, "data": self._sha256, "max_length": self.max_length}
+
+    def check(self, given: GivenAnswers | None, generation: Any) -> None:
+        """A model on this machine alone gives log-probabilities."""
+        check_likelihoods(given, generation)
 
     def measure(self, desk: Desk) -> Result:
         """The mean over answers with its bootstrap interval, and over tokens."""

@@ -72,7 +72,7 @@ def read_questions(path: str | None) -> OpenQuestions:
         except FieldError as error:
             problems.append(f"{row.where}: {error}")
     if problems:
-        raise DataError(problem_text(problems).replace(", or datamodule.bad_rows=drop", ""))
+        raise DataError(problem_text(problems))
     return OpenQuestions(source, rows.sha256, tuple(questions))
 
 

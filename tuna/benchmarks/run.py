@@ -15,10 +15,10 @@ from tuna.benchmarks.results import SCHEMA_VERSION, lines_of, run_of
 from tuna.benchmarks.settings import Settings
 from tuna.config.secrets import without_secrets
 from tuna.data.files import write_jsonl
-from tuna.errors import ConfigError, RunError
+from tuna.errors import RunError
 from tuna.ranking.context import Context
 from tuna.ranking.cost import Budget, Prices, Usage, dollars
-from tuna.ranking.server import Connection
+from tuna.ranking.server import check_keys
 from tuna.ranking.store import Store, key_of
 from tuna.training.build import build_all
 from tuna.training.folder import read_json, versions, write_json
@@ -92,8 +92,9 @@ def _prepare(cfg: DictConfig) -> _Job:
     nodes = {key: built[key] for key in needed}
     given = read_answers(settings.answers) if settings.answers else None
     benchmark.prepare(settings.limit)
+    benchmark.check(given, built.get("generation"))
     if not settings.dry_run:
-        _check_keys({**nodes, **({} if given else {"generation": built.get("generation")})})
+        check_keys({**nodes, **({} if given else {"generation": built.get("generation")})})
     measured, shaped_by = _identities(settings, benchmark, built, given)
     place = f"{measured['name']}-{measured['fingerprint'][:8]}-{key_of(**shaped_by)[:8]}"
     plain = OmegaConf.to_container(cfg, resolve=True)
@@ -124,23 +125,13 @@ def _identities(
         model, generation = built["model"], built["generation"]
         kind = generation.kind
         name, source, fingerprint = generation.measured(model)
-        shaped_by["generation"] = {**generation.identity(), "template": model.template}
+        shaped_by["generation"] = {"template": model.template, **generation.identity()}
         run = run_of(model.path) if kind == "local" else None
     measured = {
         "name": settings.label or name, "source": source, "fingerprint": fingerprint, "kind": kind,
         "run": str(run) if run else None,
     }  # fmt: skip
     return measured, shaped_by
-
-
-def _check_keys(nodes: dict[str, Any]) -> None:
-    """Say that a key is missing now, not after an hour of answers."""
-    for key, node in nodes.items():
-        if isinstance(node, Connection):
-            try:
-                node.api_key()
-            except ConfigError as error:
-                raise ConfigError(f"{key}.{error}") from None
 
 
 def _first_lines(job: _Job) -> list[str]:
@@ -166,10 +157,11 @@ def _dry_run(job: _Job) -> dict[str, float | None]:
 
 
 def _results(job: _Job, desk: Desk, result: Result) -> dict[str, Any]:
-    incomplete = desk.context.stopped is not None or result.unsettled > 0
+    unsettled = result.unsettled + desk.unanswered
+    incomplete = unsettled > 0 or desk.context.stopped is not None
     notes = [*result.notes, *desk.notes]
-    if result.unsettled:
-        notes.append(f"{result.unsettled} have no answer or verdict that can be read; the same command asks again")
+    if unsettled:
+        notes.append(f"{unsettled} have no answer or verdict that can be read; the same command asks again")
     if job.settings.limit:
         notes.append(f"a quick look: limit={job.settings.limit}")
     if desk.context.budget.requests:

@@ -55,7 +55,11 @@ class ServedGeneration(Connection):
             raise ConfigError("\n".join(wrong))
 
     def identity(self) -> dict[str, Any]:
-        """What shapes an answer."""
+        """What shapes the figures: a tokenizer that counts decides on prompts."""
+        return {**self._asked_by(), "tokenizer": self.tokenizer}
+
+    def _asked_by(self) -> dict[str, Any]:
+        """What shapes the answer to a prompt."""
         return {
             "generation": "openai", "model": self.model, "endpoint": self.endpoint, "template": self.template,
             "temperature": self.temperature, "extra_body": self.extra_body,
@@ -64,7 +68,7 @@ class ServedGeneration(Connection):
     def measured(self, model: "Model") -> tuple[str, str, str]:
         """Name, source and fingerprint of what is measured; a server tells no more than the model's name."""
         name = str(self.model)
-        return name.rstrip("/").rpartition("/")[2], name, key_of(**self.identity())
+        return name.rstrip("/").rpartition("/")[2], name, key_of(**self._asked_by())
 
     def counter(self, model: "Model") -> Callable[[str], int]:
         """Tokens of a text, never too few."""
@@ -98,7 +102,7 @@ class ServedGeneration(Connection):
 
     def _key(self, question: Question, max_tokens: int) -> str:
         return key_of(
-            **self.identity(), max_tokens=max_tokens, task=question.task, id=question.id, prompt=self.prompt(question)
+            **self._asked_by(), max_tokens=max_tokens, task=question.task, id=question.id, prompt=self.prompt(question)
         )
 
     def answer(

@@ -1,17 +1,17 @@
 """Super-NaturalInstructions (Wang et al. 2022): unseen tasks by definition, alone or with two positive examples."""
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, ClassVar
 
 from tuna.benchmarks.base import Benchmark, Question, Result, spread
 from tuna.benchmarks.desk import Desk
+from tuna.benchmarks.given import GivenAnswers
 from tuna.benchmarks.super_ni_bert import BertScore
 from tuna.benchmarks.super_ni_data import Instance, read_clone
 from tuna.benchmarks.super_ni_metric import METRICS, Metric, group_rows, percent, rounded
-from tuna.benchmarks.super_ni_prompt import make_prompt
+from tuna.benchmarks.super_ni_prompt import Count, make_prompt
 from tuna.data.ranking import bootstrap_interval
 from tuna.data.record import Record
 from tuna.errors import ConfigError
@@ -72,13 +72,20 @@ class SuperNI(Benchmark):
         scoring = {"scoring": SCORING, "rouge-score": version("rouge-score"), "bert_score": encoder}
         return {"benchmark": self.name, "data": self._sha256, **scoring, **{key: getattr(self, key) for key in keys}}
 
+    def check(self, given: GivenAnswers | None, generation: Any) -> None:
+        """A file must answer some question."""
+        if given is not None:
+            given.match(self._questions(None, self.max_prompt_tokens)[0])
+
     def estimate(self, desk: Desk) -> dict[str, Usage]:
         """The answers, where a server gives them."""
-        return {"answers": desk.estimate(self._questions(desk)[0], max_tokens=self.max_tokens)}
+        return {"answers": desk.estimate(self._questions(*self._counter(desk))[0], max_tokens=self.max_tokens)}
 
-    def _questions(self, desk: Desk) -> tuple[list[Question], list[str]]:
+    def _counter(self, desk: Desk) -> tuple[Count | None, int]:
+        return _counter(desk, self.max_tokens, self.max_prompt_tokens)
+
+    def _questions(self, count: Count | None, limit: int) -> tuple[list[Question], list[str]]:
         """The questions, and what there is to say of their prompts."""
-        count, limit = _counter(desk, self.max_tokens, self.max_prompt_tokens)
         questions, shown, cut = [], Counter[int](), 0
         for instance in self._instances:
             task = self._tasks[instance.task]
@@ -96,7 +103,7 @@ class SuperNI(Benchmark):
 
     def measure(self, desk: Desk) -> Result:
         """Means over instances and over tasks; by category and by task."""
-        questions, notes = self._questions(desk)
+        questions, notes = self._questions(*self._counter(desk))
         answers = desk.answer(questions, max_tokens=self.max_tokens)
         there = [instance for instance in self._instances if instance.id in answers]
         metric = Metric()
@@ -158,7 +165,7 @@ class SuperNI(Benchmark):
         ]
 
 
-def _counter(desk: Desk, max_tokens: int, limit: int) -> tuple[Callable[[str], int] | None, int]:
+def _counter(desk: Desk, max_tokens: int, limit: int) -> tuple[Count | None, int]:
     """How a prompt's tokens are counted, and how many it may have.
 
     Tokens that the tokenizer adds to every text count, as officially. A local model's template and answer need their
@@ -166,7 +173,7 @@ def _counter(desk: Desk, max_tokens: int, limit: int) -> tuple[Callable[[str], i
     """
     if desk.given is not None:
         return None, limit
-    count: Callable[[str], int] = desk.count_tokens
+    count: Count = desk.count_tokens
     if desk.generation.kind != "local":
         return count, limit
     from tuna.data.templates import template_named

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tuna.benchmarks.base import Benchmark, Question, Result
-from tuna.benchmarks.desk import Desk
-from tuna.benchmarks.given import read_answers
+from tuna.benchmarks.desk import Desk, check_other
+from tuna.benchmarks.given import GivenAnswers, read_answers
 from tuna.benchmarks.open_questions import read_questions
 from tuna.benchmarks.pairwise import Judged, by_category, scores
 from tuna.errors import ConfigError
@@ -66,9 +66,10 @@ class VicunaQA(Benchmark):
             self._read.check(given)
             self._fingerprint = given.sha256
         else:
+            from tuna.models.reward_source import writer
             from tuna.models.source import Model
 
-            self._fingerprint = Model(self._baseline).fingerprint
+            self._fingerprint = writer(Model(self._baseline)).fingerprint
 
     def identity(self) -> dict[str, Any]:
         """What shapes the figures."""
@@ -76,6 +77,12 @@ class VicunaQA(Benchmark):
             "benchmark": self.name, "questions": self._read.sha256, "baseline": self._fingerprint,
             "max_tokens": self.max_tokens, "pairwise": pairwise.VERSION,
         }  # fmt: skip
+
+    def check(self, given: GivenAnswers | None, generation: Any) -> None:
+        """Every answer of a file must belong to a question; a baseline that is a model answers on this machine."""
+        if given is not None:
+            self._read.check(given)
+        check_other(self._baseline, generation)
 
     def estimate(self, desk: Desk) -> dict[str, Usage]:
         """The answers where a server gives them, and two questions a pair to the judge."""
@@ -94,8 +101,6 @@ class VicunaQA(Benchmark):
 
     def measure(self, desk: Desk) -> Result:
         """Both systems' answers, then the judge's verdicts on those questions that both have answered."""
-        if desk.given is not None:
-            self._read.check(desk.given)
         theirs = desk.answers_of(self._baseline, self._asked, max_tokens=self.max_tokens)
         ours = desk.answer(self._asked, max_tokens=self.max_tokens)
         judge: Judge = desk.nodes["judge"]
@@ -105,10 +110,7 @@ class VicunaQA(Benchmark):
         comparisons = [found.get(q.id) or _missing(q, ours, theirs) for q in self._asked]
         unread = sum(comparison.outcome == "error" for comparison in found.values())
         desk.notes += self._notes(comparisons)
-        unsettled = unread if judge.asks_again else 0
-        if desk.given is None and desk.generation.kind == "server":
-            unsettled += sum(question.id not in ours for question in self._asked)
-        return self._result(ours, theirs, comparisons, unsettled, desk.seed)
+        return self._result(ours, theirs, comparisons, unread if judge.asks_again else 0, desk.seed)
 
     def _notes(self, comparisons: Sequence[Comparison]) -> list[str]:
         """Why there is no verdict, with the questions."""

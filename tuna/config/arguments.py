@@ -24,6 +24,7 @@ SECRET_VALUE = re.compile(
     r"|://[^/\s:@]*:[^/\s]+@|(?i:[?&][\w-]*(key|token|secret|password)=[^&\s]+)"
 )
 _DICT_ENTRY = re.compile(r"""(?:^|(?<=[\s{,(\["']))([\w.-]+)\\?["']?\s*:\s*(?=([^\s,}]*))""")
+_INNER = re.compile(r"([\w.@\[\]/-]+)=([^\s,}]*)")  # an override within a value, which becomes a command of its own
 _NOTHING = ("", "null", "''", '""')
 _ENVIRONMENT = re.compile(r"\$\{\s*(oc\.)?env\s*:")
 
@@ -95,6 +96,8 @@ def secret_in(text: str) -> str | None:
     if not separator:
         return None
     if _is_secret(key) and value not in _NOTHING:
+        return key
+    if any(_is_secret(inner[1]) and inner[2].rstrip("'\"") not in _NOTHING for inner in _INNER.finditer(value)):
         return key
     entries = [entry for entry in _DICT_ENTRY.finditer(value) if _is_secret(entry[1])]
     cut_off = bool(entries) and entries[-1].end() == len(value)

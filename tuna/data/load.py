@@ -47,28 +47,33 @@ class Loaded:
     notes: list[str] = field(default_factory=list)
 
 
-def load_sources(sources: Sequence[Source], bad_rows: str = "error") -> list[Loaded]:
+def load_sources(sources: Sequence[Source], bad_rows: str | None = None) -> list[Loaded]:
     """Read all sources; with bad_rows="drop" malformed rows are left out and counted in ``reasons``.
+
+    bad_rows: the datamodule's key; None where the caller has no such key to offer.
 
     Raises: DataError that lists every malformed row of every source (the first 20 are printed).
     """
     found = [load_source(source) for source in sources]
     problems = [problem for loaded in found for problem in loaded.problems]
     if problems and bad_rows != "drop":
-        raise DataError(problem_text(problems))
+        raise DataError(problem_text(problems, ", or datamodule.bad_rows=drop" if bad_rows else ""))
     empty = [f"{loaded.source.path}: no usable row is left of {loaded.rows}" for loaded in found if not loaded.records]
     if empty:
         raise DataError("\n".join(empty + problems[:SHOWN]))
     return found
 
 
-def problem_text(problems: Sequence[str]) -> str:
-    """All faults of the rows, one a line, the list cut at 20 with the number of the others."""
+def problem_text(problems: Sequence[str], otherwise: str = "") -> str:
+    """All faults of the rows, one a line, the list cut at 20 with the number of the others.
+
+    otherwise: what can be done beside mending them.
+    """
     lines = list(problems[:SHOWN])
     if len(problems) > SHOWN:
         lines.append(f"... and {len(problems) - SHOWN} more")
     count = f"{len(problems)} malformed row{'s' if len(problems) > 1 else ''}"
-    return "\n".join([*lines, f"{count}; next: mend them, or datamodule.bad_rows=drop"])
+    return "\n".join([*lines, f"{count}; next: mend them{otherwise}"])
 
 
 def load_source(source: Source) -> Loaded:

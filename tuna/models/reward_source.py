@@ -7,7 +7,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from tuna.errors import ModelError
-from tuna.models.source import Resolved
+from tuna.models.source import Model, Resolved
 
 PAD = "<|pad|>"
 _CLASS = "ForSequenceClassification"
@@ -32,6 +32,16 @@ def refuse_reward_model(resolved: Resolved) -> None:
             "give a causal language model. A reward model is for stage=prm, and for "
             f"python rank.py ranker=proxy ranker.path={resolved.source}"
         )
+
+
+def writer(model: Model) -> Model:
+    """The model, if its config says that it can write answers.
+
+    Raises:
+        ModelError: it has a reward head.
+    """
+    refuse_reward_model(model.resolve())
+    return model
 
 
 def check_reward_model(resolved: Resolved) -> None:

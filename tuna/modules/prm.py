@@ -5,7 +5,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tuna.data.batch import PackedBatch
 from tuna.data.ranking import Interval, balanced_interval
 from tuna.errors import ConfigError
 from tuna.losses.base import Loss, RewardLists, ScoredLists
@@ -23,6 +22,7 @@ class PRM(ScoringModule):
     """
 
     answers = False
+    scored = RewardLists  # rewards in place of log-probabilities
 
     def __init__(
         self,
@@ -83,18 +83,6 @@ class PRM(ScoringModule):
 
         tokenizer = model.tokenizer()
         return tokenizer if set_pad(tokenizer) else None
-
-    def forward(self, batch: PackedBatch) -> ScoredLists:
-        """Score the batch's responses: rewards [R] beside what the loss needs to know of them."""
-        assert self.scorer is not None
-        return RewardLists(
-            logprobs=self.scorer(batch),
-            lengths=batch.lengths,
-            scores=batch.scores,
-            targets=batch.targets,
-            groups=batch.response_group,
-            weights=batch.weights,
-        )
 
     def measure(self, meter: Meter, lists: ScoredLists) -> None:
         """Beside the loss: pair accuracy, on pairs balanced in length too, Kendall's tau-b, best of N; baselines."""

@@ -41,6 +41,7 @@ class ScoringModule(pl.LightningModule):
     """
 
     answers = True  # whether what is tuned writes answers
+    scored: type[ScoredLists] = ScoredLists  # what forward gives
 
     def __init__(
         self,
@@ -98,7 +99,7 @@ class ScoringModule(pl.LightningModule):
     def forward(self, batch: PackedBatch) -> ScoredLists:
         """Score the batch's responses: summed log-probabilities [R] beside what the loss needs to know of them."""
         assert self.scorer is not None
-        return ScoredLists(
+        return self.scored(
             logprobs=self.scorer(batch),
             lengths=batch.lengths,
             scores=batch.scores,

@@ -12,6 +12,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from tuna.config.arguments import secret_in
+from tuna.config.secrets import HIDDEN
 from tuna.errors import ConfigError, RunError
 from tuna.pipeline.plan import ONCE, Recipe, Step, plan
 from tuna.pipeline.settings import Settings
@@ -70,6 +72,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
     commands = {str(name): str(command) for name, command in pipeline["steps"].items()}
     recipe = Recipe(commands, values, list(pipeline["systems"]), folder)
     steps = _chosen(plan(recipe, range(settings.seeds)), settings.only)
+    _refuse_secrets(steps)
     if settings.dry_run:
         for step in steps:
             print(step.command)
@@ -110,6 +113,19 @@ def _chosen(steps: list[Step], only: Sequence[str] | None) -> list[Step]:
             keep.add(name)
             wanted += by_name[name].needs
     return [step for step in steps if step.name in keep]
+
+
+def _refuse_secrets(steps: Sequence[Step]) -> None:
+    """A key in a file of sizes or of a pipeline, where no override was there to be refused."""
+    found = [(step.name, key) for step in steps for word in step.words if (key := secret_in(word)) is not None]
+    if found:
+        raise ConfigError(
+            "\n".join(
+                f"{name}: {key}={HIDDEN}: a literal key or password is refused, since commands are printed and kept in "
+                "steps.json; name its environment variable: judge.api_key_env=OPENAI_API_KEY"
+                for name, key in found
+            )
+        )
 
 
 def _bare(name: str) -> str:

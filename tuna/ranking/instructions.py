@@ -81,5 +81,5 @@ def read_instructions(path: str | None, *, first: int | None = None, last: int |
         except FieldError as error:
             problems.append(f"{row.where}: {error}")
     if problems:
-        raise DataError(problem_text(problems).replace(", or datamodule.bad_rows=drop", ""))
+        raise DataError(problem_text(problems))
     return records

@@ -19,7 +19,7 @@ from tuna.ranking.context import Context, used
 from tuna.ranking.cost import Budget, Prices, Usage, dollars
 from tuna.ranking.instructions import EMBEDDED_FILE, Shard, read_instructions
 from tuna.ranking.report import describe_lists, draw
-from tuna.ranking.server import Connection
+from tuna.ranking.server import check_keys
 from tuna.ranking.settings import Places, Settings
 from tuna.ranking.store import Store, key_of
 from tuna.ranking.watched import watched
@@ -103,7 +103,7 @@ def _prepare(cfg: DictConfig) -> _Job:
     if settings.score_only:
         _check_answers(records)
     if not settings.dry_run:
-        _check_keys(nodes)
+        check_keys(nodes)
     source, ranking = ranker.identities(parts)
     source = {**source, "instructions": _instructions_hash(everything)}
     name = f"{source['ranker']}-{key_of(**source)[:8]}"
@@ -125,16 +125,6 @@ def _check_answers(records: Sequence[Record]) -> None:
         raise DataError(
             f"{short[0]}: responses: expected two answers or more to rank (score_only), and in {len(short)} rows"
         )
-
-
-def _check_keys(nodes: dict[str, Any]) -> None:
-    """Say that a key is missing now, not after an hour of sampling."""
-    for key, node in nodes.items():
-        if isinstance(node, Connection):
-            try:
-                node.api_key()
-            except ConfigError as error:
-                raise ConfigError(f"{key}.{error}") from None
 
 
 def _context(job: _Job, store: Store) -> Context:

@@ -56,7 +56,15 @@ class Sampler(BlockSampler):
 
     def identity(self, model: "Model", seed: int) -> dict[str, Any]:
         """What shapes the answers, for the store's identity."""
-        return {"sampler": "local", "model": model.fingerprint, "seed": seed, "block": self.block, **self.settings()}
+        from tuna.models.reward_source import writer
+
+        return {
+            "sampler": "local",
+            "model": writer(model).fingerprint,
+            "seed": seed,
+            "block": self.block,
+            **self.settings(),
+        }
 
     def answer(self, model: "Model", records: Sequence[Record], n: int, context: Context) -> list[list[Answer]]:
         """``n`` answers of ``model`` a record."""

@@ -100,6 +100,20 @@ class Connection:
         )
 
 
+def check_keys(nodes: Mapping[str, Any]) -> None:
+    """Say that a key is missing now, not after an hour of work.
+
+    Raises:
+        ConfigError: a connection among ``nodes`` has no key where it looks for one.
+    """
+    for name, node in nodes.items():
+        if isinstance(node, Connection):
+            try:
+                node.api_key()
+            except ConfigError as error:
+                raise ConfigError(f"{name}.{error}") from None
+
+
 class Server:
     """An open connection. Use it as an asynchronous context manager."""
 

@@ -152,16 +152,16 @@ def _better(a: System, b: System, column: Column, comparison: Comparison) -> Est
 
 
 def _saturates(points: list[tuple[float, System]], column: Column, comparison: Comparison) -> Evidence:
-    """The first part gains, and from there to all of the data nothing more is shown."""
+    """The first part gains, and more than all the rest: the difference of the two gains decides."""
     (_, none), (x1, part), (x2, everything) = points[0], points[1], points[-1]
     first, rest = _better(part, none, column, comparison), _better(everything, part, column, comparison)
-    verdict = OPEN
-    if rest.above or first.below:
-        verdict = FAILS
-    elif first.above and rest.low is not None:
-        verdict = HOLDS
-    text = f"to {x1:,g} lists: {_told(first)}; from there to {x2:,g}: {_told(rest)}"
-    return Evidence(words(column), text, verdict, rest)
+    sign = -1.0 if column.lower_is_better else 1.0
+    lead = comparison.combined([(2 * sign, part), (-sign, none), (-sign, everything)], column)
+    assert lead is not None
+    verdict = HOLDS if first.above and lead.above else FAILS if first.below or lead.below else OPEN
+    gains = f"to {x1:,g} lists: {_told(first)}; from there to {x2:,g}: {_told(rest)}"
+    text = f"{gains}; the first gain less the second: {_told(lead)}"
+    return Evidence(words(column), text, verdict, lead)
 
 
 def _rises(points: list[tuple[float, System]], column: Column, comparison: Comparison) -> Evidence:

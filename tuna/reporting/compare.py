@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from statistics import fmean
 
 from tuna.reporting.columns import Column, Columns
 from tuna.reporting.paper import paper, place_in_order
@@ -91,9 +92,21 @@ class Comparison:
         found = difference(mine, theirs)
         if mine and column.benchmark in paper()["even"] and (found is None or found.low is None):
             return self._against(system, other, column) or found
-        if found is None or found.low is not None or column.key.startswith(RUN):
+        if found is None or found.low is not None:
             return found
-        return self._by_example(system, other, column, found) or found
+        return self._by_example([(1.0, system), (-1.0, other)], column, found) or found
+
+    def combined(self, terms: Sequence[tuple[float, System]], column: Column) -> Estimate | None:
+        """The sum of weights times figures: paired by seed, with one seed each by example; else without an interval."""
+        values = [(weight, self.values(system, column)) for weight, system in terms]
+        if not all(found for _, found in values):
+            return None
+        common = sorted(set.intersection(*(set(found) for _, found in values)))
+        if len(common) >= 2:
+            found = over_seeds([sum(weight * held[seed] for weight, held in values) for seed in common])
+            return Estimate(found.mean, found.low, found.high, found.n, "paired by seed")
+        means = Estimate(sum(weight * fmean(held.values()) for weight, held in values))
+        return self._by_example(terms, column, means) or means
 
     def _against(self, system: System, other: System, column: Column) -> Estimate | None:
         """The benchmark's own comparison with ``other``: its win rate less that of equals, where it was ``other``."""
@@ -111,17 +124,20 @@ class Comparison:
         low, high = (None if end is None else end - even for end in (found.low, found.high))
         return Estimate(found.mean - even, low, high, found.n, "win rate less that of equals")
 
-    def _by_example(self, system: System, other: System, column: Column, means: Estimate) -> Estimate | None:
-        """One seed each: the interval of the paired differences over the questions that both answered."""
-        first = [next(iter(sorted(s.results[column.held].items())))[1] for s in (system, other)]
-        one, two = (self._scores(result, column.score) for result in first)
-        if not one or not two or one.keys() != two.keys():
+    def _by_example(self, terms: Sequence[tuple[float, System]], column: Column, means: Estimate) -> Estimate | None:
+        """One seed each: the interval of the weighted sums over the questions that all have answered."""
+        if column.key.startswith(RUN):
             return None
-        scale = (
-            max(abs(result.scores[column.score]) for result in first) > 1.5 and max(*one.values(), *two.values()) <= 1
+        first = [next(iter(sorted(system.results[column.held].items())))[1] for _, system in terms]
+        marks = [held for result in first if (held := self._scores(result, column.score))]
+        if len(marks) < len(first) or any(held.keys() != marks[0].keys() for held in marks):
+            return None
+        largest = max(mark for held in marks for mark in held.values())
+        factor = 100.0 if max(abs(result.scores[column.score]) for result in first) > 1.5 and largest <= 1 else 1.0
+        weights = [factor * weight for weight, _ in terms]
+        found = over_examples(
+            [sum(w * mark[key] for w, mark in zip(weights, marks, strict=True)) for key in sorted(marks[0])]
         )
-        factor = 100.0 if scale else 1.0
-        found = over_examples([factor * (one[key] - two[key]) for key in sorted(one)])
         if found is None or abs(found.mean - means.mean) > _ROUNDED * factor:
             return None
         return Estimate(means.mean, found.low, found.high, 1, found.how)

@@ -25,13 +25,13 @@ def draw_sweep(sweep: Sweep, comparison: Comparison, folder: Path) -> tuple[list
     drawn = []
     for column in sweep.columns[:_MOST_FIGURES]:
         figure, panel = _panel()
+        base = comparison.estimate(comparison.baseline, column) if comparison.baseline else None
         for colour, line in zip(COLOURS, lines, strict=False):
-            curve = sweep.curve(comparison, column, line)
-            if sweep.start and (at_zero := comparison.estimate(sweep.start, column)):
-                curve = [(0.0, at_zero), *curve]
+            curve = [*([(0.0, base)] if sweep.start and base else []), *sweep.curve(comparison, column, line)]
             _line(panel, [(places[x], e) for x, e in curve], colour, line or None)
-        _level(panel, comparison, sweep, column)
-        _frame(panel, [e for line in lines for _, e in sweep.curve(comparison, column, line)])
+        if base and comparison.baseline and not sweep.start:  # no point of the curve
+            panel.axhline(base.mean, color="#5f6b7a", linestyle="--", linewidth=1, label=comparison.baseline.label)
+        _frame(panel, [e for line in lines for _, e in sweep.curve(comparison, column, line)], base)
         panel.set_title(words(column) + (" (lower is better)" if column.lower_is_better else ""), fontsize=11)
         panel.set_xlabel(sweep.words, fontsize=10)
         panel.set_xticks(sorted(set(places.values())), [f"{x:,g}" for x in sorted(places)], fontsize=9)
@@ -45,20 +45,12 @@ def draw_sweep(sweep: Sweep, comparison: Comparison, folder: Path) -> tuple[list
     return drawn, left + [f"{len(sweep.lines) - MOST_LINES} lines"] * (len(sweep.lines) > MOST_LINES)
 
 
-def _level(panel: Any, comparison: Comparison, sweep: Sweep, column: Any) -> None:
-    """The baseline as a dashed line, where it is no point of the curve."""
-    if sweep.start is None and comparison.baseline is not None:
-        level = comparison.estimate(comparison.baseline, column)
-        if level is not None:
-            panel.axhline(level.mean, color="#5f6b7a", linestyle="--", linewidth=1, label=comparison.baseline.label)
-
-
-def _frame(panel: Any, points: Sequence[Estimate]) -> None:
+def _frame(panel: Any, points: Sequence[Estimate], base: Estimate | None) -> None:
     """Keep one very wide interval (two seeds) from flattening the curve: bars may leave the frame, points do not."""
     halves = sorted(e.high - e.low for e in points if e.low is not None and e.high is not None)
     if not halves:
         return
-    means = [e.mean for e in points]
+    means = [e.mean for e in (*points, *([base] if base else []))]
     room = max(halves[(len(halves) - 1) // 2], max(means) - min(means))
     low, high = panel.get_ylim()
     if room > 0:

@@ -134,4 +134,8 @@ def test_what_is_refused_before_anything_is_sampled(reward: Path, tmp_path: Path
         collect(tmp_path, source, "ranker=proxy", ranker__path=tmp_path / "nowhere")
     with pytest.raises(ModelError, match="which writes no answers"):
         collect(tmp_path, source, "ranker=proxy", ranker__path=reward, model__path=reward)
-    assert not (tmp_path / "out.jsonl").exists()
+    with pytest.raises(ModelError, match="which writes no answers"):
+        collect(tmp_path, source, "ranker=probabilistic", teacher__path=reward)
+    with pytest.raises(ModelError, match="which writes no answers"):
+        collect(tmp_path, source, "judge=local", judge__path=reward, model__path="tiny")
+    assert not list(tmp_path.glob("out.*"))

@@ -57,10 +57,11 @@ class LocalJudge(AskedJudge):
 
     @cached_property
     def model(self) -> "Model":
-        """The config node of the model."""
+        """The config node of the model, which is no reward model."""
+        from tuna.models.reward_source import writer
         from tuna.models.source import Model
 
-        return Model(str(self.path), self.revision, self.trust_remote_code, self.template)
+        return writer(Model(str(self.path), self.revision, self.trust_remote_code, self.template))
 
     def reply_identity(self) -> dict[str, Any]:
         """What shapes one reply, for its key."""

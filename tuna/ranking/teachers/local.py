@@ -38,10 +38,11 @@ class LocalTeacher(BlockSampler):
 
     @cached_property
     def model(self) -> "Model":
-        """The config node of the model."""
+        """The config node of the model, which is no reward model."""
+        from tuna.models.reward_source import writer
         from tuna.models.source import Model
 
-        return Model(self.path, self.revision, self.trust_remote_code, self.template)
+        return writer(Model(self.path, self.revision, self.trust_remote_code, self.template))
 
     @property
     def name(self) -> str:
