@@ -1,7 +1,7 @@
 """Measure a model: ``python evaluate.py benchmark=lmentry model.path=runs/a``. Explains itself with ``--help``."""
 
-from tuna.config.entry import main
 from tuna.config.help import Program
+from tuna.entry import main
 
 EVALUATE = Program(
     run="tuna.benchmarks.run:run",

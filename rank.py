@@ -2,8 +2,8 @@
 
 import sys
 
-from tuna.config.entry import main
 from tuna.config.help import Program
+from tuna.entry import main
 from tuna.ranking.tools import TOOLS, run_tool
 
 RANK = Program(

@@ -1,7 +1,7 @@
 """Tables, figures and one page from what is on disk: ``python report.py``. Explains itself with ``--help``."""
 
-from tuna.config.entry import main
 from tuna.config.help import Program
+from tuna.entry import main
 
 REPORT = Program(
     run="tuna.reporting.run:run",

@@ -1,7 +1,7 @@
 """The paper end to end: ``python reproduce.py``. Every step is an ordinary command. Explains itself with ``--help``."""
 
-from tuna.config.entry import main
 from tuna.config.help import Program
+from tuna.entry import main
 
 REPRODUCE = Program(
     run="tuna.pipeline.run:run",

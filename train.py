@@ -1,7 +1,7 @@
 """Tune a model: ``python train.py stage=tuna_c loss.lambda=5``. Explains itself with ``--help``."""
 
-from tuna.config.entry import main
 from tuna.config.help import Program
+from tuna.entry import main
 
 TRAIN = Program(
     run="tuna.training.run:run",

@@ -16,7 +16,7 @@ import pytest
 from rank import RANK
 from tests.ranking.http_server import LoopbackServer, chaos
 from tests.ranking.make import read_rows, write_answers, write_instructions
-from tuna.config.entry import main
+from tuna.entry import main
 
 ROOT = Path(__file__).parents[1]
 CONCURRENCY = 8

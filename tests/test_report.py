@@ -8,7 +8,7 @@ import pytest
 
 from report import REPORT
 from tests.reporting.make import make_run
-from tuna.config.entry import main
+from tuna.entry import main
 
 ROOT = Path(__file__).parents[1]
 

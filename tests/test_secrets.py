@@ -13,7 +13,7 @@ import pytest
 from tests.ranking.http_server import LoopbackServer
 from tests.ranking.make import write_instructions
 from tests.training.make import overrides, write_lists, write_model
-from tuna.config.entry import main
+from tuna.entry import main
 
 ROOT = Path(__file__).parents[1]
 KEYS = {  # shaped as the real ones are, and one that has no shape

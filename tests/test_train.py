@@ -13,7 +13,7 @@ import pytest
 
 from tests.training.make import overrides, write_lists, write_model
 from train import TRAIN
-from tuna.config.entry import main
+from tuna.entry import main
 
 ROOT = Path(__file__).parents[1]
 GOOD: dict[str, Any] = {
@@ -120,7 +120,7 @@ def test_max_length_beyond_the_positions(refused: Callable[..., str]) -> None:
 
 def test_a_full_disk(refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr("tuna.training.folder.shutil.disk_usage", lambda path: usage(1, 1, 0))
+    monkeypatch.setattr("tuna.runs.shutil.disk_usage", lambda path: usage(1, 1, 0))
     assert "are free on its disk" in refused()
 
 

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, 
 
 from tuna import assets
 from tuna.assets.checker import is_checkable, mark
-from tuna.benchmarks.elementary import greedy_answers, held_out_records, prompt_of, train_records
+from tuna.assets.elementary import greedy_answers, held_out_records, prompt_of, train_records
 
 LISTS = ("contextual", "contextual_held_out", "probabilistic", "probabilistic_held_out")
 

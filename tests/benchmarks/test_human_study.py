@@ -21,8 +21,8 @@ from tuna.benchmarks.human_study_sheets import read_sheets
 from tuna.benchmarks.run import run
 from tuna.config import checks
 from tuna.config.compose import compose
-from tuna.config.entry import main
 from tuna.data.record import Record
+from tuna.entry import main
 from tuna.errors import ConfigError, DataError
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.benchmarks.make import measure, results_of, write_rows
 from tuna import assets
-from tuna.benchmarks.elementary import held_out_records
+from tuna.assets.elementary import held_out_records
 from tuna.errors import TunaError
 from tuna.ranking.generate import Generator
 

@@ -20,7 +20,7 @@ from tuna.benchmarks.run import run
 from tuna.benchmarks.vicuna_qa import VicunaQA
 from tuna.config import checks
 from tuna.config.compose import compose
-from tuna.config.entry import main
+from tuna.entry import main
 from tuna.errors import DataError
 
 ROOT = Path(__file__).parents[2]

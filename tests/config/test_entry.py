@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tuna.config.compose import CONF
-from tuna.config.entry import main
 from tuna.config.help import Program
+from tuna.entry import main
 
 PROGRAM = Program(
     run="shop.runs:run", config_name="train", purpose="A trial.", examples=("python x.py",), results="Here."
@@ -115,7 +115,7 @@ def test_a_secret_stops_it_before_hydra_and_is_never_shown(
 ) -> None:
     monkeypatch.setenv("TUNA_DEBUG", full)
     monkeypatch.setenv("HIDDEN", "very-hidden")
-    monkeypatch.setattr("tuna.config.entry._run_hydra", lambda *_: pytest.fail("Hydra was started"))
+    monkeypatch.setattr("tuna.entry._run_hydra", lambda *_: pytest.fail("Hydra was started"))
     assert exit_code(shop, "thing=data", text) == 1
     out, err = capsys.readouterr()
     assert "=<hidden>: " in err and "very-hidden" not in out + err

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from tuna.errors import ConfigError, RunError
 from tuna.pipeline import run as pipeline
+from tuna.runs import RunFolder
 
 PROGRAM = """import json, os, pathlib, sys, time
 words = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
@@ -95,6 +96,12 @@ def test_another_command_or_a_lost_result_runs_again() -> None:
     assert calls() == ["s0-lists.jsonl", "s0-tuned", "report"]
     reproduce(sizes={"name": "x", "start": ""})
     assert sorted(calls()) == ["report", "s0-base", "s0-lists.jsonl", "s0-other", "s0-tuned"]
+
+
+def test_two_at_once_are_refused(tmp_path: Path) -> None:
+    with RunFolder(Path("reproduce/x"), "x").locked(), pytest.raises(RunError, match="another process is working"):
+        reproduce()
+    assert not Path("calls.txt").exists()
 
 
 def test_only_some_steps_and_what_they_need(capsys: pytest.CaptureFixture[str]) -> None:

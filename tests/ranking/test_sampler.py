@@ -1,13 +1,13 @@
 """The local sampler's blocks and rule, with a generator that says what it is told: no model is loaded."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from tuna.data.record import Record
 from tuna.errors import ConfigError
+from tuna.models.source import Model
 from tuna.ranking.answers import Answer
 from tuna.ranking.generate import Draw
 from tuna.ranking.noise import noise_key
@@ -29,12 +29,6 @@ class Told:
         return [Answer(text) for text in self.rounds.pop(0)]
 
 
-@dataclass
-class Named:
-    path: str
-    fingerprint: str = "f" * 64
-
-
 def test_open_places_share_batches_and_grow_hotter() -> None:
     told: Any = Told(["a b", "a b", "c d", "c d"], ["a b", "e f"], ["g h"])
     records = [Record("1", "one"), Record("2", "two")]
@@ -52,12 +46,15 @@ def test_without_the_rule_nothing_is_drawn_again() -> None:
 
 
 def test_identity_and_name() -> None:
-    model: Any = Named("runs/first/model")
-    identity = Sampler(max_tokens=9).identity(model, 3)
-    assert identity["model"] == "f" * 64 and identity["seed"] == 3 and identity["max_tokens"] == 9
-    assert "tau" in identity and "tau" not in Sampler(tau=None).identity(model, 3)
+    tiny = Model("tiny")
+    identity = Sampler(max_tokens=9).identity(tiny, 3)
+    assert identity["model"] == tiny.fingerprint and identity["seed"] == 3 and identity["max_tokens"] == 9
+    assert (
+        identity["template"] == "auto" and Sampler().identity(Model("tiny", template="none"), 3)["template"] == "none"
+    )
+    assert "tau" in identity and "tau" not in Sampler(tau=None).identity(tiny, 3)
     named = {"runs/first/model": "model", "org/model": "org/model", "tiny": "tiny", "/a/b/c/": "c"}
-    assert {path: Sampler().name(Named(path)) for path in named} == named  # type: ignore[arg-type]
+    assert {path: Sampler().name(Model(path)) for path in named} == named
 
 
 def test_all_faults_at_once() -> None:

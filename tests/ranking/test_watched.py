@@ -10,8 +10,8 @@ from rank import RANK
 from tests.ranking.http_server import LoopbackServer
 from tests.ranking.make import write_instructions
 from tests.training import wandb_file
-from tuna.config.entry import main
 from tuna.data.files import sha256_file
+from tuna.entry import main
 from tuna.training.lineage import data_file
 
 

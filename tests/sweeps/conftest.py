@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.config.conftest import shop  # noqa: F401
-from tuna.config.entry import main
 from tuna.config.help import Program
+from tuna.entry import main
 
 PROGRAM = Program(run="shop.runs:run", config_name="train", purpose="A trial.", examples=(), results="Here.")
 Type = Callable[..., tuple[int, list[str], str]]

@@ -13,8 +13,8 @@ from hydra.core.plugins import Plugins
 from tests.sweeps.conftest import Type
 from tuna.config.compose import CONF
 from tuna.errors import ConfigError
+from tuna.runs import RunFolder
 from tuna.sweeps.launcher import check_optimized
-from tuna.training.folder import RunFolder
 
 
 def told(name: str) -> dict[str, Any]:
@@ -158,7 +158,7 @@ def test_what_the_launcher_itself_cannot_do(sweep: Type, monkeypatch: pytest.Mon
     assert (code, ran) == (1, []) and "error: BasicLauncher: OSError: a worker was killed" in said
     assert [job["status"] for job in told("s")["jobs"].values()] == ["pending", "pending"]
     with monkeypatch.context() as patch:  # a worker that cannot begin a job
-        patch.setattr("tuna.config.entry._sweep_job", broken)
+        patch.setattr("tuna.entry._sweep_job", broken)
         assert sweep("seed=1,2", "name=s")[0] == 1
     assert [job["error"] for job in told("s")["jobs"].values()] == ["OSError: a worker was killed"] * 2
     assert sweep("seed=1,2", "name=s")[:2] == (0, ["s/0 1", "s/1 2"])

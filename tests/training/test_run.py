@@ -20,7 +20,7 @@ from tuna.config.compose import compose
 from tuna.errors import ConfigError, TunaError
 from tuna.training.run import run
 
-LAUNCH = "from train import TRAIN; from tuna.config.entry import main; main(TRAIN, {!r})"
+LAUNCH = "from train import TRAIN; from tuna.entry import main; main(TRAIN, {!r})"
 
 
 def train(*args: Any, **changes: Any) -> tuple[Path, dict[str, float]]:

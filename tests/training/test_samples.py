@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tuna.training.folder import RunFolder
+from tuna.runs import RunFolder
 from tuna.training.samples import read, table, write
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tuna.benchmarks.elementary import ElementaryResult
+from tuna.assets.elementary import ElementaryResult
 from tuna.config.compose import compose
 from tuna.modules.scoring import ScoringModule
+from tuna.runs import RunFolder
 from tuna.training import card, curves, samples, summary
-from tuna.training.folder import RunFolder
 from tuna.training.outcome import Outcome
 from tuna.training.progress import Progress
 
@@ -166,7 +166,7 @@ class Answered(tuple[Any, ...]):
 def test_tasks_are_measured_on_the_weights_that_were_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import transformers
 
-    from tuna.benchmarks import elementary
+    from tuna.assets import elementary
 
     loaded: list[tuple[str, str, bool]] = []
 

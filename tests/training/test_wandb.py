@@ -15,7 +15,7 @@ from tests.training.kills import finish, start
 from tests.training.make import overrides
 from train import TRAIN
 from tuna.config.compose import compose
-from tuna.config.entry import main
+from tuna.entry import main
 from tuna.training.run import run as train
 
 HISTORY = {

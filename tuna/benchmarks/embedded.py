@@ -5,9 +5,9 @@ from typing import Any, ClassVar
 
 from tuna import assets
 from tuna.assets.checker import is_checkable, mark
+from tuna.assets.elementary import held_out_records, marked
 from tuna.benchmarks.base import Benchmark, Question, Result, spread
 from tuna.benchmarks.desk import Desk
-from tuna.benchmarks.elementary import held_out_records, marked
 from tuna.benchmarks.given import GivenAnswers
 from tuna.data.files import sha256_file
 from tuna.data.ranking import bootstrap_interval

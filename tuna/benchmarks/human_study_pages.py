@@ -11,7 +11,7 @@ from typing import Any
 from tuna.benchmarks.base import Question
 from tuna.errors import DataError
 from tuna.ranking.store import key_of
-from tuna.training.folder import write_json
+from tuna.runs import write_json
 
 SCHEMA_VERSION = 1
 _SLOT = "%%STUDY%%"

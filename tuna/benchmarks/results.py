@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tuna.training.folder import read_json
+from tuna.runs import read_json
 
 SCHEMA_VERSION = 1
 SHOWN_ROWS = 40

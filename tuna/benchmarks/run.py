@@ -13,6 +13,7 @@ from tuna.benchmarks.desk import Desk
 from tuna.benchmarks.given import GivenAnswers, read_answers
 from tuna.benchmarks.results import SCHEMA_VERSION, lines_of, run_of
 from tuna.benchmarks.settings import Settings
+from tuna.config.build import build_all
 from tuna.config.secrets import without_secrets
 from tuna.data.files import write_jsonl
 from tuna.errors import RunError
@@ -20,8 +21,7 @@ from tuna.ranking.context import Context
 from tuna.ranking.cost import Budget, Prices, Usage, dollars
 from tuna.ranking.server import check_keys
 from tuna.ranking.store import Store, key_of
-from tuna.training.build import build_all
-from tuna.training.folder import read_json, versions, write_json
+from tuna.runs import check_writable, read_json, versions, write_json
 
 
 @dataclass
@@ -86,6 +86,7 @@ def run(cfg: DictConfig) -> dict[str, float | None]:
 
 def _prepare(cfg: DictConfig) -> _Job:
     settings = Settings.read(cfg)
+    check_writable(Path(settings.folder), "folder")
     benchmark: Benchmark = build_all(cfg, "benchmark")["benchmark"]
     needed = benchmark.needs()
     built = build_all(cfg, *(("model", "generation") if benchmark.uses_model() else ()), *needed)

@@ -17,7 +17,7 @@ from tuna.config.secrets import HIDDEN
 from tuna.errors import ConfigError, RunError
 from tuna.pipeline.plan import ONCE, Recipe, Step, plan
 from tuna.pipeline.settings import Settings
-from tuna.training.folder import read_json, write_json
+from tuna.runs import RunFolder, read_json, write_json
 
 ROOT = Path(__file__).parents[2]
 _TAIL = 12
@@ -77,6 +77,12 @@ def run(cfg: DictConfig) -> dict[str, float]:
         for step in steps:
             print(step.command)
         return {"steps": float(len(steps))}
+    with RunFolder(folder, folder.name).locked(patience=1.0):
+        return _work(settings, steps, folder)
+
+
+def _work(settings: Settings, steps: list[Step], folder: Path) -> dict[str, float]:
+    """Run the steps in a folder that is ours alone for that time."""
     jobs = settings.jobs if settings.jobs != "auto" else _jobs_here()
     work = _Run(steps, folder, jobs, max(1, (os.cpu_count() or 1) // jobs), read_json(folder / "steps.json"))
     (folder / "logs").mkdir(parents=True, exist_ok=True)

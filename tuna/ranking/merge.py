@@ -7,7 +7,7 @@ from typing import Any
 from tuna.data.files import read_rows, write_jsonl
 from tuna.errors import DataError
 from tuna.ranking.settings import Places
-from tuna.training.folder import read_json
+from tuna.runs import read_json
 
 
 def merge(output: str, shards: Sequence[str]) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from tuna.config.build import build_all
 from tuna.config.scale import EMBEDDED
 from tuna.config.secrets import without_secrets
 from tuna.data.files import sha256_file, write_jsonl
@@ -23,8 +24,7 @@ from tuna.ranking.server import check_keys
 from tuna.ranking.settings import Places, Settings
 from tuna.ranking.store import Store, key_of
 from tuna.ranking.watched import watched
-from tuna.training.build import build_all
-from tuna.training.folder import read_json, versions, write_json
+from tuna.runs import read_json, versions, write_json
 
 
 @dataclass

@@ -61,6 +61,7 @@ class Sampler(BlockSampler):
         return {
             "sampler": "local",
             "model": writer(model).fingerprint,
+            "template": model.template,
             "seed": seed,
             "block": self.block,
             **self.settings(),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tuna.errors import RunError
-from tuna.training.folder import read_json, write_json
+from tuna.runs import read_json, write_json
 
 Entry = dict[str, Any]
 

@@ -165,7 +165,11 @@ class Found:
                     found.rankings.append(Ranking(path, content))
         for root in results:
             for path in _walk(root, lambda name: name == "results.json"):
-                if (content := found._content(path, _RESULTS)) is not None:
+                if (content := found._content(path, _STARTED)) is None:
+                    continue
+                if content["status"] == "running":
+                    found.problems.append(f"{path}: not measured to its end; the same evaluate.py command goes on")
+                elif (content := found._content(path, _RESULTS)) is not None:
                     found.results.append(Measured(path, content))
         for root in [*runs, *rankings, *results]:
             for path in _walk(root, lambda name: name == "job.json"):
@@ -234,6 +238,7 @@ def _job_line(name: Path, job: Row) -> str:
 _JOB: dict[str, type] = {"status": str}
 _RUN: dict[str, type] = {"status": str, "config": dict}
 _RANKING: dict[str, type] = {"ranking": dict, "config": dict}
+_STARTED: dict[str, type] = {"status": str}
 _RESULTS: dict[str, type] = {"benchmark": str, "model": dict, "scores": dict, "primary": str}
 
 

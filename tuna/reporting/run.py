@@ -25,7 +25,7 @@ from tuna.reporting.state import State, look, runs_table
 from tuna.reporting.sweeps import find_sweeps
 from tuna.reporting.systems import find_systems
 from tuna.reporting.tables import Table
-from tuna.training.folder import write_json
+from tuna.runs import write_json
 
 SCHEMA_VERSION = 1
 

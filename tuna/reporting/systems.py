@@ -9,7 +9,7 @@ from typing import Any
 
 from tuna.reporting.columns import Columns
 from tuna.reporting.read import Found, Measured, Ranking, Run, flatten
-from tuna.training.folder import FREE
+from tuna.runs import FREE
 
 # Keys that say where, when and how often, never what was learned; `seed` is what replicates differ in.
 _FREE = {group: set(keys) for group, keys in FREE.items()}

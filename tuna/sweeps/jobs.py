@@ -10,7 +10,7 @@ from typing import Any
 
 from tuna.config.secrets import hide
 from tuna.errors import TunaError
-from tuna.training.folder import read_json, settings_of, write_json
+from tuna.runs import read_json, settings_of, write_json
 
 SCHEMA_VERSION = 1
 FILE = "job.json"

@@ -19,9 +19,9 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from tuna.errors import ConfigError, RunError
+from tuna.runs import RunFolder, write_json
 from tuna.sweeps.jobs import SCHEMA_VERSION, Job, assign, identity_of, jobs_in, words
 from tuna.sweeps.table import table
-from tuna.training.folder import RunFolder, write_json
 
 _BEFORE = {
     "failed": "failed before",

@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from tuna.training.folder import RunFolder
+from tuna.runs import RunFolder
 from tuna.training.outcome import BASELINES, ROWS, Outcome, baselines_of, interval_of
 
 

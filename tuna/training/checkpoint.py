@@ -26,8 +26,8 @@ from torch.distributed.checkpoint.state_dict_saver import save as save_sharded
 
 from tuna.errors import RunError
 from tuna.modules.scoring import ScoringModule
+from tuna.runs import read_json, write_json
 from tuna.training import distributed
-from tuna.training.folder import read_json, write_json
 
 AGAIN = "free some space, then go on with the same command and resume=auto"
 _NAME = re.compile(r"step-(\d+)")

@@ -4,8 +4,8 @@ import csv
 from pathlib import Path
 from typing import Any
 
+from tuna.runs import RunFolder
 from tuna.training.card import shorten
-from tuna.training.folder import RunFolder
 from tuna.training.outcome import BASELINES, means_of
 
 

@@ -14,9 +14,9 @@ from safetensors import SafetensorError
 
 from tuna.errors import RunError
 from tuna.modules.scoring import Plan, ScoringModule
+from tuna.runs import RunFolder
 from tuna.training import card, curves, distributed, quiet, summary
 from tuna.training.checkpoint import AGAIN, Checkpoints, load_weights, stopped
-from tuna.training.folder import RunFolder
 from tuna.training.outcome import Outcome
 from tuna.training.progress import Progress
 

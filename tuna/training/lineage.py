@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tuna.models.folder import fingerprint
-from tuna.training.folder import read_json
+from tuna.runs import read_json
 
 _LONGEST = 100  # letters of an artifact's name; W&B takes 128
 

@@ -29,7 +29,7 @@ class Outcome:
     after: dict[str, Any] | None
     baselines: dict[str, Any] = field(default_factory=dict)
     last: dict[str, float] = field(default_factory=dict)
-    tasks: tuple[Any, Any] | None = None  # tuna.benchmarks.elementary.ElementaryResult before, after
+    tasks: tuple[Any, Any] | None = None  # tuna.assets.elementary.ElementaryResult before, after
 
     def with_tasks(self, before: Any, after: Any) -> "Outcome":
         """The same with the greedy accuracy on the embedded tasks."""

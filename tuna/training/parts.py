@@ -7,10 +7,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from tuna import runs as folders
 from tuna.config.secrets import without_secrets
 from tuna.errors import ConfigError
 from tuna.training import distributed
-from tuna.training import folder as folders
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ def check_processes(training: Any) -> None:
 
 
 def check_space(cfg: DictConfig, model: Any, training: Any, parameters: int) -> None:
-    """Refuse a run whose checkpoints and model will not fit on the disk; see tuna.training.folder.check_space."""
+    """Refuse a run whose checkpoints and model will not fit on the disk; see tuna.runs.check_space."""
     trainable = parameters if model.lora is None else max(1, parameters // 20)
     folders.check_space(Path(cfg.runs_dir), parameters=parameters, trainable=trainable, keep=training.keep_checkpoints)
 

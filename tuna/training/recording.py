@@ -4,8 +4,8 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from tuna.runs import RunFolder
 from tuna.training import lineage, samples
-from tuna.training.folder import RunFolder
 from tuna.training.wandb_run import WandbRun
 
 T = TypeVar("T")

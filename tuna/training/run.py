@@ -10,12 +10,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from tuna import runs as folders
+from tuna.config.build import build_all
 from tuna.errors import RunError
+from tuna.runs import RunFolder
 from tuna.training import distributed, labels, recording, runlog, summary
-from tuna.training import folder as folders
-from tuna.training.build import build_all
 from tuna.training.checkpoint import AGAIN
-from tuna.training.folder import RunFolder
 from tuna.training.parts import Parts, check_processes, check_space, prepare
 
 log = logging.getLogger("tuna")
@@ -39,7 +39,8 @@ def run(cfg: DictConfig) -> dict[str, float]:
     if target.finished:
         return _finished(target)
     with ExitStack() as stack:
-        distributed.on_first(lambda: _lock(target, stack))
+        if distributed.on_first(lambda: _lock(target, stack)):
+            return _finished(target)
         try:
             return _train(cfg, parts, target)
         except OSError as error:
@@ -48,11 +49,13 @@ def run(cfg: DictConfig) -> dict[str, float]:
             raise
 
 
-def _lock(target: RunFolder, stack: ExitStack) -> None:
-    """Hold the run's lock; another process may have begun it since its name was chosen."""
+def _lock(target: RunFolder, stack: ExitStack) -> bool:
+    """Hold the run's lock; another process may have begun it since its name was chosen, or ended it: then True."""
+    before = target.read().get("status")
     stack.enter_context(target.locked())
     if not target.resumed:
         folders.check_free(target.path)
+    return before != "finished" and target.read().get("status") == "finished"
 
 
 def _finished(target: RunFolder) -> dict[str, float]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tuna.training.folder import RunFolder
+from tuna.runs import RunFolder
 
 log = logging.getLogger("tuna")
 MAX_NEW_TOKENS = 64
@@ -59,7 +59,7 @@ def _answers(folder: Path, parts: Any, prompts: list[str]) -> list[str]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from tuna.benchmarks.elementary import greedy_answers
+    from tuna.assets.elementary import greedy_answers
 
     trust = parts.model.trust_remote_code
     on_gpu = parts.training.on_gpu

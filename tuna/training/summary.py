@@ -6,8 +6,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from tuna.config.scale import is_tiny
+from tuna.runs import RunFolder
 from tuna.training import samples
-from tuna.training.folder import RunFolder
 from tuna.training.outcome import ROWS, Outcome, baselines_of, interval_of
 
 
@@ -38,7 +38,7 @@ def measure_tasks(parts: Any, target: RunFolder) -> tuple[Any, Any]:
     """Greedy accuracy on the held-out embedded tasks: the starting model's, then the exported folder's."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from tuna.benchmarks.elementary import evaluate, held_out_records
+    from tuna.assets.elementary import evaluate, held_out_records
 
     records = held_out_records()
     trust = parts.model.trust_remote_code
@@ -75,12 +75,10 @@ def last_lines(cfg: DictConfig, parts: Any, target: RunFolder, outcome: Outcome,
 
 def _next(cfg: DictConfig, parts: Any, target: RunFolder) -> str:
     """The command that takes the model that was made."""
-    tiny = is_tiny(cfg)
     if not parts.module.answers:
-        return f"python rank.py ranker=proxy ranker.path={target.path}" + ("" if tiny else " model.path=M input=FILE")
-    return f"python train.py stage=<stage> model.path={target.path}" + (
-        " scale=tiny" if tiny else " datamodule.path=FILE"
-    )
+        more = "" if is_tiny(cfg) else " model.path=M input=FILE"
+        return f"python rank.py ranker=proxy ranker.path={target.path}{more}"
+    return f"python evaluate.py model.path={target.path}"
 
 
 def _row(words: str, before: float | None, after: float, form: str) -> str:

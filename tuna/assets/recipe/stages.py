@@ -16,6 +16,7 @@ import torch
 from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from tuna.assets.checker import is_checkable
+from tuna.assets.elementary import evaluate
 from tuna.assets.recipe import list_tasks, rankings, word_tasks
 from tuna.assets.recipe.cues import cues
 from tuna.assets.recipe.instructions import TAUGHT_TASKS, make_part, stream, write_jsonl
@@ -35,7 +36,6 @@ from tuna.assets.recipe.training import (
     train,
 )
 from tuna.assets.recipe.world import load_world
-from tuna.benchmarks.elementary import evaluate
 
 log = logging.getLogger(__name__)
 

@@ -54,4 +54,4 @@ def choose(name: str, rows: Iterable[Any], path: str) -> Importer:
                     return importer
     formats = "; ".join(f"{i.name} ({i.fields})" for i in importers().values())
     got = f"fields {', '.join(map(str, first))}" if first else "no JSON object"
-    raise DataError(f"{path}: expected a known format, got {got}. Known: {formats}. Next: datamodule.format=NAME")
+    raise DataError(f"{path}: expected a known format, got {got}. Known: {formats} (docs/data.md)")

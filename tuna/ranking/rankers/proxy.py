@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tuna.config.scale import is_embedded
 from tuna.data.record import Record
-from tuna.errors import ConfigError
+from tuna.errors import ConfigError, ModelError
 from tuna.ranking.answers import Answer, candidate, given_answers, output_row
 from tuna.ranking.collection import Collected, Parts
 from tuna.ranking.context import Context
 from tuna.ranking.cost import Usage
 from tuna.ranking.local import Device
-from tuna.training.folder import read_json
+from tuna.runs import read_json
 
 if TYPE_CHECKING:
     from tuna.models.source import Model
@@ -68,7 +68,14 @@ class Proxy:
         from tuna.models.source import Model
 
         node = Model(str(self.path), self.revision, self.trust_remote_code, self._template(), scorer=self.scorer)
-        check_reward_model(node.resolve())
+        try:
+            found = node.resolve()
+        except ModelError as error:
+            raise ModelError(
+                f"{str(error).replace('model.path=', 'ranker.path=', 1)}; next, where there is none yet: "
+                "python train.py stage=prm name=prm, then ranker.path=runs/prm"
+            ) from None
+        check_reward_model(found)
         return node
 
     def _template(self) -> Template:

@@ -237,8 +237,8 @@ def settings_of(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def check_writable(folder: Path) -> Path:
-    """The nearest folder on the way to ``folder`` that exists.
+def check_writable(folder: Path, key: str = "runs_dir") -> Path:
+    """The nearest folder on the way to ``folder``, which the config's ``key`` names, that exists.
 
     Raises:
         RunError: it cannot be written to.
@@ -247,7 +247,7 @@ def check_writable(folder: Path) -> Path:
     while not existing.exists():
         existing = existing.parent
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise RunError(f"runs_dir: cannot write to {existing}; choose a folder of yours with runs_dir=...")
+        raise RunError(f"{key}: cannot write to {existing}; choose a folder of yours with {key}=...")
     return existing
 
 

@@ -1,4 +1,4 @@
-"""tuna.training.folder: names, run.json, the lock, which run is resumed, and the room it needs."""
+"""tuna.runs: names, run.json, the lock, which run is resumed, and the room it needs."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tuna.errors import RunError
-from tuna.training.folder import RunFolder, check_space, choose, write_json
+from tuna.runs import RunFolder, check_space, choose, write_json
 
 CONFIG: dict[str, Any] = {"name": None, "seed": 0, "module": {"lr": 1e-4}, "trainer": {"checkpoint_every": 5}}
 
@@ -118,7 +118,7 @@ def test_resume_of_a_finished_or_missing_run(tmp_path: Path) -> None:
 
 def test_two_processes_cannot_work_on_one_run(tmp_path: Path) -> None:
     code = (
-        f"from pathlib import Path\nfrom tuna.training.folder import RunFolder\n"
+        f"from pathlib import Path\nfrom tuna.runs import RunFolder\n"
         f"with RunFolder(Path({str(tmp_path)!r}), 'x').locked(patience=0): pass"
     )
     with RunFolder(tmp_path, "x").locked():
@@ -130,7 +130,7 @@ def test_two_processes_cannot_work_on_one_run(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_said_up_front(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr("tuna.training.folder.shutil.disk_usage", lambda path: usage(10**9, 10**9, 10**8))
+    monkeypatch.setattr("tuna.runs.shutil.disk_usage", lambda path: usage(10**9, 10**9, 10**8))
     with pytest.raises(RunError, match=r"needs about 2\.81 GB for 2 checkpoints and the model, 0\.10 GB are free"):
         check_space(tmp_path / "run", parameters=70_000_000, trainable=70_000_000, keep=2)
 

@@ -55,7 +55,9 @@ def main(program: Program, argv: Sequence[str] | None = None, config_dir: Path =
     except (TunaError, HydraException, OmegaConfBaseException) as error:
         _fail(error, full)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        print(
+            "interrupted: what is done is kept; the same command goes on (train.py: with resume=auto)", file=sys.stderr
+        )
         sys.exit(_INTERRUPTED)
 
 

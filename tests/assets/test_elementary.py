@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from tuna import assets
-from tuna.benchmarks.elementary import evaluate, greedy_answers, held_out_records, prompt_of
+from tuna.assets.elementary import evaluate, greedy_answers, held_out_records, prompt_of
 from tuna.errors import ConfigError
 
 
