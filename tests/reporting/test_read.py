@@ -34,6 +34,16 @@ def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
     assert "torn/run.json: cannot be read, so it is not in the report" in found.problems[2]
 
 
+def test_an_evaluation_that_did_not_end_is_told(tmp_path: Path) -> None:
+    make_result(tmp_path, "elementary", "a", 0.5)
+    write(tmp_path / "elementary" / "killed" / "results.json", {"status": "running", "benchmark": "elementary"})
+    found = Found.read([], [], [tmp_path])
+    assert len(found.results) == 1
+    assert found.problems == [
+        f"{tmp_path}/elementary/killed/results.json: not measured to its end; the same evaluate.py command goes on"
+    ]
+
+
 def test_nothing_at_all_names_the_next_command(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nothing to report on(.|\n)*Next: python train\.py(.|\n)*evaluate\.py"):
         Found.read([tmp_path], [tmp_path / "none"], [tmp_path])

@@ -24,7 +24,7 @@ class System:
     """One row of a table. ``runs``: finished ones by seed; ``broken``: the others. ``results``: by column, by seed.
 
     named: an experiment says which tables it stands in, be it in none. changed: the config keys that tell it from other
-    systems of the same base name, with its values.
+    systems of the same base name, with its values. alone: a run outside of any sweep made it.
     """
 
     label: str
@@ -32,6 +32,7 @@ class System:
     stage: str = ""
     tables: tuple[str, ...] = ()
     named: bool = False
+    alone: bool = False
     flat: dict[str, Any] = field(default_factory=dict)
     changed: dict[str, Any] = field(default_factory=dict)
     runs: dict[int, Run] = field(default_factory=dict)
@@ -130,6 +131,7 @@ def find_systems(found: Found, columns: Columns) -> list[System]:
         if key not in groups:
             groups[key] = System("", key[0], stage=str(run.content.get("stage") or ""), flat=places.flat(run))
         groups[key].named = groups[key].named or isinstance(run.config.get("experiment"), Mapping)
+        groups[key].alone = groups[key].alone or run.sweep is None
         groups[key].tables = tuple(dict.fromkeys([*groups[key].tables, *_tables(run)]))
         of_run[run.path] = groups[key]
         _add_run(groups[key], run, found.problems)
@@ -176,6 +178,7 @@ def _label(systems: list[System]) -> None:
         differ = [key for key in keys if len({repr(system.flat.get(key)) for system in same}) > 1]
         rows = [system for system in same if any(table.isdigit() for table in system.tables)] or same
         rows = [system for system in rows if system.runs] or rows
+        rows = [system for system in rows if system.alone] or rows
         plain = rows[0] if len(rows) == 1 else None
         seen: dict[str, int] = defaultdict(int)
         for system in same:
