@@ -96,7 +96,8 @@ def test_as_teacher(tmp_path: Path, live: Live, endpoint: str, count: int) -> No
     report = rank(tmp_path, "ranker=probabilistic", f"input={INPUT}", f"first={count}", *asked)
     assert report["lists"] + report["unusable"] == count and report["missing"] == 0 and report["lists"] > count / 2
     for row in read_rows(tmp_path / "out.jsonl"):
-        assert all(r["logprob"] < 0 and 0 < r["num_tokens"] <= 24 for r in row["responses"])
+        # llama.cpp ends a character of several byte tokens beyond the limit: an emoji gave 26 of 24
+        assert all(r["logprob"] < 0 and 0 < r["num_tokens"] <= 24 + 4 for r in row["responses"])
         assert len({r["text"] for r in row["responses"]}) > 1  # n ignored: the requests still differ
     assert not load_source(Source(str(tmp_path / "out.jsonl"), "eq3")).problems
     again = rank(tmp_path, "ranker=probabilistic", f"input={INPUT}", f"first={count}", *asked)
