@@ -92,11 +92,11 @@ class Desk:
         import torch
         from transformers.utils.logging import disable_progress_bar
 
+        from tuna.models.device import device_named
         from tuna.models.loading import load_scorer
 
         disable_progress_bar()
-        device, dtype = self.generation.device, self.generation.dtype
-        device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        device, dtype = device_named(self.generation.device), self.generation.dtype
         kind = torch.float32 if dtype == "auto" else getattr(torch, dtype)
         return load_scorer(self.model, dtype=kind).eval().to(device), self.model.tokenizer()
 

@@ -3,11 +3,10 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 
-from tuna.config import checks, schema
+from tuna.config import checks
 from tuna.errors import ConfigError
 
 
@@ -36,14 +35,8 @@ class Settings:
         Raises:
             ConfigError: all wrong values, a line each.
         """
-        known = schema.parameters(f"{__name__}.Settings")
-        values: dict[str, Any] = {key: cfg[key] for key in known if key in cfg}
-        wrong = [text for key, value in values.items() if (text := checks.wrong_value(key, value, known[key].expected))]
-        if isinstance(values.get("limit"), int) and values["limit"] < 1:
-            wrong.append(f"limit: expected 1 or more, or null, got {values['limit']}")
-        for key in ("max_cost", "max_requests"):
-            if isinstance(values.get(key), int | float) and values[key] < 0:
-                wrong.append(f"{key}: expected 0 or more, or null, got {values[key]}")
+        low = {"limit": 1, "max_cost": 0, "max_requests": 0}
+        values, wrong = checks.own_values(cfg, f"{__name__}.Settings", low)
         label = values.get("label")
         if isinstance(label, str) and not re.fullmatch(r"[\w.+-]+", label):
             wrong.append(f"label: expected letters, digits and . _ + -, got {label!r}")

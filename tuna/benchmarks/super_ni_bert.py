@@ -52,6 +52,8 @@ class BertScore:
         from transformers import AutoModel, AutoTokenizer
         from transformers.utils.logging import disable_progress_bar
 
+        from tuna.models.device import device_named
+
         disable_progress_bar()
         try:
             tokenizer = AutoTokenizer.from_pretrained(self._folder)
@@ -64,7 +66,7 @@ class BertScore:
             )
         asked = [[(text, one) for one in several] for text, several in zip(predictions, references, strict=True)]
         found = dict.fromkeys(pair for pairs in asked for pair in pairs)
-        progress, device = Progress("BERTScores", len(found)), "cuda" if torch.cuda.is_available() else "cpu"
+        progress, device = Progress("BERTScores", len(found)), str(device_named("auto"))
         length, scores = _length(tokenizer, model), dict[tuple[str, str], float]()
         for text, one in found:
             score = self._score(

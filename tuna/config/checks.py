@@ -1,7 +1,7 @@
 """What can be wrong with a composed config, all of it, from text alone: nothing heavy is imported."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -76,6 +76,25 @@ def expectations(cfg: DictConfig) -> dict[str, Any]:
     for key, node in targets(cfg):
         known |= {f"{key}.{name}": p.expected for name, p in schema.parameters(node["_target_"]).items()}
     return known
+
+
+def own_values(cfg: DictConfig, target: str, at_least: Mapping[str, int]) -> tuple[dict[str, Any], list[str]]:
+    """The keys of a primary config that the class ``target`` takes, with their values; and what is wrong, a line each.
+
+    at_least: keys that are null or a number not below this.
+    """
+    known = schema.parameters(target)
+    values: dict[str, Any] = {}
+    for key in (key for key in known if key in cfg):
+        value = cfg[key]
+        values[key] = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+    wrong = [text for key, value in values.items() if (text := wrong_value(key, value, known[key].expected))]
+    for key, low in at_least.items():
+        value = values.get(key)
+        if fits(value, known[key].expected) and isinstance(value, int | float) and value < low:
+            null = ", or null" if fits(None, known[key].expected) else ""
+            wrong.append(f"{key}: expected {low} or more{null}, got {value}")
+    return values, wrong
 
 
 def wrong_value(key: str, value: Any, expected: Any) -> str | None:

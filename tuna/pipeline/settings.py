@@ -1,11 +1,11 @@
 """The keys of conf/reproduce.yaml itself."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from tuna.config import checks, schema
+from tuna.config import checks
 from tuna.errors import ConfigError
 
 
@@ -31,14 +31,7 @@ class Settings:
         Raises:
             ConfigError: all wrong values, a line each.
         """
-        known = schema.parameters(f"{__name__}.Settings")
-        plain = OmegaConf.to_container(cfg, resolve=True)
-        assert isinstance(plain, dict)
-        values: dict[str, Any] = {key: plain[key] for key in known if key in plain}
-        wrong = [text for key, value in values.items() if (text := checks.wrong_value(key, value, known[key].expected))]
-        for key in ("seeds", "jobs"):
-            if isinstance(values.get(key), int) and values[key] < 1:
-                wrong.append(f"{key}: expected 1 or more, got {values[key]}")
+        values, wrong = checks.own_values(cfg, f"{__name__}.Settings", {"seeds": 1, "jobs": 1})
         if wrong:
             raise ConfigError("\n".join(wrong))
         return Settings(**values)

@@ -12,6 +12,7 @@ from tuna.data.record import Record
 from tuna.data.templates import template_named
 from tuna.data.tokenize import Encoder, shorten
 from tuna.errors import ModelError
+from tuna.models.device import device_named
 from tuna.models.loading import load_model
 from tuna.models.source import Model
 from tuna.ranking.answers import Answer
@@ -38,7 +39,7 @@ class Generator:
     def __init__(self, node: Model, *, max_tokens: int, device: str = "auto", dtype: str = "auto") -> None:
         disable_progress_bar()
         resolved = node.resolve()
-        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        self.device = device_named(device)
         kind: Any = torch.float32 if dtype == "auto" and self.device.type == "cpu" else dtype
         self.model = load_model(
             node, resolved, dtype=kind if isinstance(kind, torch.dtype) else getattr(torch, kind, kind)

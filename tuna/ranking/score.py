@@ -15,6 +15,7 @@ from tuna.data.packing import pack
 from tuna.data.record import Record
 from tuna.data.templates import Template, template_named
 from tuna.data.tokenize import Encoder
+from tuna.models.device import device_named
 from tuna.models.loading import load_scorer
 from tuna.models.reward_loading import load_reward_scorer
 from tuna.models.source import Model
@@ -121,7 +122,7 @@ class _Scorer:
         row_tokens: int,
         put: Callable[[Answer, float, int], Answer],
     ) -> None:
-        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        self.device = device_named(device)
         self.scorer = scorer.eval().to(self.device)
         self.template, self.encoder, self.row_tokens, self.put = template, encoder, row_tokens, put
         self.positions = node.max_positions()

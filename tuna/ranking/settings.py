@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 
-from tuna.config import checks, schema
+from tuna.config import checks
 from tuna.errors import ConfigError
 from tuna.ranking.instructions import Shard
 
@@ -44,15 +43,8 @@ class Settings:
         Raises:
             ConfigError: all wrong values, a line each.
         """
-        known = schema.parameters(f"{__name__}.Settings")
-        values: dict[str, Any] = {key: cfg[key] for key in known if key in cfg}
-        wrong = [text for key, value in values.items() if (text := checks.wrong_value(key, value, known[key].expected))]
-        for key in ("first", "last"):
-            if isinstance(values.get(key), int) and values[key] < 1:
-                wrong.append(f"{key}: expected 1 or more, or null, got {values[key]}")
-        for key in ("max_cost", "max_requests"):
-            if isinstance(values.get(key), int | float) and values[key] < 0:
-                wrong.append(f"{key}: expected 0 or more, or null, got {values[key]}")
+        low = {"first": 1, "last": 1, "max_cost": 0, "max_requests": 0}
+        values, wrong = checks.own_values(cfg, f"{__name__}.Settings", low)
         output = values.get("output")
         if isinstance(output, str) and not output.endswith(".jsonl"):
             wrong.append(f"output: expected a path that ends with .jsonl, got {output!r}")

@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig
 
-from tuna.config import checks, schema
+from tuna.config import checks
 from tuna.errors import ConfigError
 
 FOLDERS = ("runs", "rankings", "results")
@@ -38,15 +37,7 @@ class Settings:
         Raises:
             ConfigError: all wrong values, a line each; a folder was named that does not exist.
         """
-        known = schema.parameters(f"{__name__}.Settings")
-        values: dict[str, Any] = {}
-        for key in known:
-            if key in cfg:
-                value = cfg[key]
-                values[key] = OmegaConf.to_container(value, resolve=True) if isinstance(value, ListConfig) else value
-        wrong = [text for key, value in values.items() if (text := checks.wrong_value(key, value, known[key].expected))]
-        if isinstance(values.get("questions"), int) and values["questions"] < 0:
-            wrong.append(f"questions: expected 0 or more, got {values['questions']}")
+        values, wrong = checks.own_values(cfg, f"{__name__}.Settings", {"questions": 0})
         if isinstance(values.get("paper"), str) and not Path(values["paper"]).is_file():
             wrong.append(f"paper: expected a JSON file, there is none at {values['paper']}")
         if wrong:
