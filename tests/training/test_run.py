@@ -2,10 +2,8 @@
 
 import csv
 import json
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.training.kills import ROOT, start
+from tests.training.kills import ROOT
 from tests.training.make import overrides
 from tuna.config.compose import compose
 from tuna.errors import ConfigError, TunaError
@@ -311,16 +309,3 @@ def test_a_disk_that_fills_up_leaves_a_run_to_resume(llama: Path, lists: Path, t
     assert json.loads((tmp_path / "full" / "run.json").read_text())["status"] == "failed"
     folder, metrics = train(llama, lists, tmp_path, name="full", resume="auto")
     assert metrics["val/loss"] > 0 and (folder / "model").is_dir()
-
-
-def test_ctrl_c_is_an_interrupt(llama: Path, lists: Path, tmp_path: Path) -> None:
-    args = overrides(llama, lists, tmp_path, name="run", trainer__max_epochs=500)
-    process = start(args)
-    log = tmp_path / "run" / "log.txt"
-    while not (log.exists() and "  loss " in log.read_text()):
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "interrupted"

@@ -1,9 +1,6 @@
 """The training itself: held-out figures before, training, held-out figures after, export."""
 
 import logging
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as pl
@@ -17,6 +14,7 @@ from tuna.modules.scoring import Plan, ScoringModule
 from tuna.runs import RunFolder
 from tuna.training import card, curves, distributed, quiet, summary
 from tuna.training.checkpoint import AGAIN, Checkpoints, load_weights, stopped
+from tuna.training.interrupts import interruptible
 from tuna.training.outcome import Outcome
 from tuna.training.progress import Progress
 
@@ -67,18 +65,6 @@ def fit(cfg: DictConfig, parts: Any, target: RunFolder, start_step: int, loggers
     told = [] if progress.validated == reached else loggers
     after = held_out(trainer, module, data, told, reached) if data.val_groups else None
     return _finish(cfg, parts, target, before, after, progress.last)
-
-
-@contextmanager
-def interruptible(trainer: pl.Trainer) -> Iterator[None]:
-    """Lightning answers Ctrl-C with exit code 1 and from then on ignores it; here it stays a KeyboardInterrupt."""
-    try:
-        yield
-    except SystemExit:
-        if not trainer.interrupted:
-            raise
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        raise KeyboardInterrupt from None
 
 
 def _scorer(parts: Any, mesh: Any) -> torch.nn.Module:
