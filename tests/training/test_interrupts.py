@@ -58,7 +58,7 @@ def test_an_interrupt_that_python_dropped_ends_the_call(part: str, tmp_path: Pat
         enable_model_summary=False,
         default_root_dir=tmp_path,
     )
-    module, data = Module(part), torch.utils.data.DataLoader(range(10))  # type: ignore[arg-type]
+    module, data = Module(part), torch.utils.data.DataLoader[int](range(10))  # type: ignore[arg-type]
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt), interruptible(trainer):
         getattr(trainer, part)(module, data)
