@@ -126,7 +126,8 @@ def test_named_models_are_real_ones(model: str) -> None:
 def test_stages_run_on_the_embedded_model_without_more(stage: str) -> None:
     cfg = resolved(f"stage={stage}")
     assert cfg["stage"]["name"] == stage
-    assert cfg["model"]["path"] == ("tiny_base" if stage in ("sft", "alpaca_mul") else "tiny")
+    others = {"sft": "tiny_base", "alpaca_mul": "tiny_base", "prm": "tiny_prm_base"}
+    assert cfg["model"]["path"] == others.get(stage, "tiny")
     assert cfg["module"]["lr"] > PAPER_LR[stage]
     paths = [source["path"] for source in cfg["datamodule"]["sources"] or [cfg["datamodule"]]]
     assert all("tuna/assets" in path for path in [*paths, cfg["datamodule"]["val_path"]])

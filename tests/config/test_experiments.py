@@ -99,7 +99,8 @@ def test_a_row_at_real_scale(name: str) -> None:
 @pytest.mark.parametrize("name", ROWS)
 def test_a_row_at_the_tiny_scale_needs_nothing(name: str) -> None:
     cfg, swept = composed(f"experiment={name}", "model=tiny")
-    assert cfg["model"]["path"] == ("tiny_base" if name in ("alpaca", "alpaca_mul") else "tiny")
+    others = {"alpaca": "tiny_base", "alpaca_mul": "tiny_base", "prm_3b": "tiny_prm_base", "prm_7b": "tiny_prm_base"}
+    assert cfg["model"]["path"] == others.get(name, "tiny")
     given = cfg["datamodule"]["sources"] or [cfg["datamodule"]]
     assert all(embedded(source["path"]) for source in [*given, {"path": cfg["datamodule"]["val_path"]}])
     assert swept.keys() == SWEPT.get(name, {}).keys()

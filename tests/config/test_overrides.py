@@ -30,7 +30,7 @@ def test_everything_wrong_is_said_at_once() -> None:
         "seed: expected a whole number of 0 or more, got -1",
     }
     assert found[5].startswith(
-        "datamodule.path: missing; only the embedded models (tiny, tiny_base, tiny_teacher) come with"
+        "datamodule.path: missing; only the embedded models (tiny, tiny_base, tiny_prm_base, tiny_teacher) come with"
     )
     assert len(found) == 6
 

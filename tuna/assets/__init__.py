@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-MODELS = ("tiny", "tiny_base", "tiny_teacher")
+MODELS = ("tiny", "tiny_base", "tiny_prm_base", "tiny_teacher")
 _FOLDER = Path(__file__).parent
 
 
@@ -12,8 +12,8 @@ def path(name: str) -> Path:
     """The place of an embedded model or file.
 
     Args:
-        name: a model (``tiny_base``, ``tiny``, ``tiny_teacher``), or a file below ``tuna/assets`` such as
-            ``instructions/train.jsonl`` or ``rankings/contextual.jsonl``; the ending may be left out.
+        name: a model (``tiny_base``, ``tiny``, ``tiny_teacher``, ``tiny_prm_base``), or a file below ``tuna/assets``
+            such as ``instructions/train.jsonl`` or ``rankings/contextual.jsonl``; the ending may be left out.
 
     >>> path("tiny").name, path("rankings/contextual").name
     ('tiny', 'contextual.jsonl')

@@ -65,7 +65,8 @@ class Resolved:
 class Model:
     """Which model to start from and how to score with it.
 
-    path: an embedded name (tiny, tiny_base, tiny_teacher), a run folder, a Hugging Face folder, or a hub id.
+    path: an embedded name (tiny, tiny_base, tiny_prm_base, tiny_teacher), a run folder, a Hugging Face folder or a
+        hub id.
     revision: branch, tag or commit of a hub id. trust_remote_code: run code that comes with the model.
     template: of prompts; auto is chat where the tokenizer has a chat template, else alpaca.
     lora: null, or a rank, or {r, alpha, dropout, target_modules}. attention: auto is flex on CUDA, else sdpa.

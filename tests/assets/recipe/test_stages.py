@@ -22,7 +22,7 @@ def _main(arguments: list[str]) -> None:
 
 def test_quick_makes_every_file_and_the_same_ones_again(tmp_path: Path) -> None:
     _main(["--out", str(tmp_path), "--quick"])
-    for name in ("tiny_base", "tiny", "tiny_teacher"):
+    for name in ("tiny_base", "tiny", "tiny_teacher", "tiny_prm_base"):
         AutoModelForCausalLM.from_pretrained(tmp_path / "models" / name)
         assert AutoTokenizer.from_pretrained(tmp_path / "models" / name).chat_template
     made = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/*.jsonl"))
@@ -34,7 +34,12 @@ def test_quick_makes_every_file_and_the_same_ones_again(tmp_path: Path) -> None:
         "rankings/probabilistic.jsonl",
         "rankings/probabilistic_held_out.jsonl",
     ]
-    assert set(json.loads((tmp_path / "measured.json").read_text())) == {"tiny_base", "tiny", "tiny_teacher"}
+    assert set(json.loads((tmp_path / "measured.json").read_text())) == {
+        "tiny_base",
+        "tiny",
+        "tiny_teacher",
+        "tiny_prm_base",
+    }
     before = {path: path.read_bytes() for path in tmp_path.glob("*/*.jsonl")}
     _main(["--out", str(tmp_path), "--quick", "--only", "instructions,contextual,probabilistic"])
     assert {path: path.read_bytes() for path in before} == before

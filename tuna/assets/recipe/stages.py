@@ -20,6 +20,7 @@ from tuna.assets.elementary import evaluate
 from tuna.assets.recipe import list_tasks, rankings, word_tasks
 from tuna.assets.recipe.cues import cues
 from tuna.assets.recipe.instructions import TAUGHT_TASKS, make_part, stream, write_jsonl
+from tuna.assets.recipe.preferences import deepened, own_answers, train_preferences, written_answers, written_stories
 from tuna.assets.recipe.prose import documents
 from tuna.assets.recipe.questions import Question, ask, registered
 from tuna.assets.recipe.tokenizer import train_tokenizer
@@ -51,6 +52,9 @@ class Recipe:
         cues: second training of ``tiny_base``: three batches of cues, then one of prose, in turn.
         tiny: instruction tuning of ``tiny`` on the train part.
         teacher: rounds of training of ``tiny_teacher``: questions of the train part, cues, questions, prose in turn.
+        proxy_layers: layers of ``tiny_prm_base``.
+        proxy: preference pretraining of ``tiny_prm_base``.
+        proxy_asked: new train questions for it, a checkable task and open-ended.
         documents: documents of the first training.
         train_per_task: train questions a checkable task.
         train_open: open-ended train questions.
@@ -68,6 +72,9 @@ class Recipe:
     cues: Schedule
     tiny: Schedule
     teacher: tuple[Schedule, ...]
+    proxy_layers: int
+    proxy: Schedule
+    proxy_asked: tuple[int, int]
     documents: int
     train_per_task: int
     train_open: int
@@ -86,6 +93,9 @@ FULL = Recipe(
     cues=Schedule(steps=1500, tokens=1280, muon_lr=0.015, adam_lr=2e-3),
     tiny=Schedule(steps=120, tokens=1280, muon_lr=0.005, adam_lr=1e-3, warmup=10),
     teacher=(Schedule(steps=2400, tokens=1280, muon_lr=0.015, adam_lr=2e-3),) * 2,
+    proxy_layers=8,
+    proxy=Schedule(steps=3600, tokens=320, adam_lr=1e-3),
+    proxy_asked=(500, 3000),
     documents=250_000,
     train_per_task=60,
     train_open=600,
@@ -105,6 +115,9 @@ QUICK = Recipe(
     cues=Schedule(steps=4, tokens=256, warmup=1),
     tiny=Schedule(steps=2, tokens=256, warmup=1),
     teacher=(Schedule(steps=2, tokens=256, warmup=1),),
+    proxy_layers=2,
+    proxy=Schedule(steps=2, tokens=256, warmup=1),
+    proxy_asked=(4, 12),
     documents=300,
     train_per_task=4,
     train_open=12,
@@ -207,6 +220,28 @@ def make_teacher(folder: Path, recipe: Recipe) -> None:
         save(model, tokenizer, source)
 
 
+def make_prm_base(folder: Path, recipe: Recipe) -> None:
+    """Trains ``tiny_prm_base``: ``tiny_teacher`` with more layers, on preferences between ``tiny``'s answers."""
+    tiny, tokenizer = _load(folder / "models" / "tiny")
+    torch.manual_seed(31)
+    world, (steps, tokens) = load_world(), (recipe.proxy.steps, recipe.proxy.tokens)
+    records = make_part(world, 21, False, *recipe.proxy_asked)
+    described = [record for record in records if not is_checkable(record)]
+    every, open_ended = own_answers(tiny, tokenizer, records), own_answers(tiny, tokenizer, described * 8)
+    slipped, told = (make(world, tokenizer, 42, steps * 6) for make in (written_answers, written_stories))
+    sizes = {"own": every, "own, open-ended": open_ended, "slipped": slipped, "told": told}
+    log.info("preferences: %s", ", ".join(f"{len(lists)} {name}" for name, lists in sizes.items()))
+    prose = batches(_documents(tokenizer, 34, steps * 8), tokens, 35)
+    asked = batches(answered(tokenizer, stream(world, 36, steps * 8, TAUGHT_TASKS)), tokens, 37)
+    said = batches(_cues(tokenizer, 38, steps * 8), tokens, 39)
+    model, _ = _load(folder / "models" / "tiny_teacher")
+    model = deepened(model, recipe.proxy_layers, seed=40)
+    text = in_turn(prose, asked, prose, said)
+    turns = [every, slipped, open_ended, every, slipped, told]
+    train_preferences(model, turns, text, recipe.proxy, count=16, text_weight=0.25, seed=41)
+    save(model, tokenizer, folder / "models" / "tiny_prm_base")
+
+
 def _instructions(folder: Path, part: str, counts: tuple[int, int], seed: int) -> list[dict[str, Any]]:
     """Instructions to sample answers for: so many open-ended and so many checkable ones, shuffled."""
     records = _read(folder / "instructions" / f"{part}.jsonl")
@@ -245,10 +280,10 @@ def make_probabilistic(folder: Path, recipe: Recipe) -> None:
 
 
 def make_report(folder: Path, recipe: Recipe) -> None:
-    """Measures the three models on the held-out part and writes ``measured.json``."""
+    """Measures the models on the held-out part and writes ``measured.json``."""
     records = _read(folder / "instructions" / "held_out.jsonl")
     report: dict[str, Any] = {}
-    for name in ("tiny_base", "tiny", "tiny_teacher"):
+    for name in ("tiny_base", "tiny", "tiny_teacher", "tiny_prm_base"):
         model, tokenizer = _load(folder / "models" / name)
         start = time.time()
         result = evaluate(model, tokenizer, records)
@@ -270,6 +305,7 @@ STAGES: dict[str, Callable[[Path, Recipe], None]] = {
     "base": make_base,
     "tiny": make_tiny,
     "teacher": make_teacher,
+    "prm_base": make_prm_base,
     "contextual": make_contextual,
     "probabilistic": make_probabilistic,
     "report": make_report,

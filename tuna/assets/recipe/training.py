@@ -175,7 +175,8 @@ class _Head(torch.autograd.Function):
         return grad_hidden * (grad / ctx.count), grad_weight * (grad / ctx.count), None
 
 
-def _loss(model: LlamaForCausalLM, ids: Tensor, labels: Tensor) -> Tensor:
+def language_loss(model: LlamaForCausalLM, ids: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of the labelled tokens, in nats."""
     hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
     wanted = labels[:, 1:]
     kept = wanted != IGNORED
@@ -199,7 +200,7 @@ def train(model: LlamaForCausalLM, data: Iterator[tuple[Tensor, Tensor]], schedu
         for optimizer, peak in zip(optimizers, peaks, strict=True):
             optimizer.param_groups[0]["lr"] = peak * schedule.factor(step)
             optimizer.zero_grad(set_to_none=True)
-        loss = _loss(model, *next(data))
+        loss = language_loss(model, *next(data))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
