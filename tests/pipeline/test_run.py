@@ -98,6 +98,35 @@ def test_another_command_or_a_lost_result_runs_again() -> None:
     assert sorted(calls()) == ["report", "s0-base", "s0-lists.jsonl", "s0-other", "s0-tuned"]
 
 
+def test_a_training_run_of_another_command_or_of_older_data_is_kept_aside(capsys: pytest.CaptureFixture[str]) -> None:
+    reproduce()
+    Path("reproduce/x/runs/s0-base/mine").touch()
+    reproduce(sizes={"name": "x", "start": ""})
+    aside = Path("reproduce/x/replaced")
+    assert {path.name for path in aside.iterdir()} == {"s0-base-1", "s0-tuned-1", "s0-other-1"}
+    assert (aside / "s0-base-1" / "mine").exists() and not Path("reproduce/x/runs/s0-base/mine").exists()
+    assert "s0-base: what another command or older data had made is kept in reproduce/x/replaced/s0-base-1" in (
+        capsys.readouterr().out
+    )
+    Path("reproduce/x/rankings/s0-lists.jsonl").unlink()
+    reproduce(sizes={"name": "x", "start": ""})
+    assert {path.name for path in aside.iterdir()} == {"s0-base-1", "s0-tuned-1", "s0-tuned-2", "s0-other-1"}
+
+
+def test_a_failed_or_killed_training_run_is_gone_on_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAILS", "s0-tuned")
+    with pytest.raises(RunError):
+        reproduce()
+    Path("reproduce/x/runs/s0-tuned").mkdir()
+    state = json.loads(Path("reproduce/x/steps.json").read_text())
+    Path("reproduce/x/steps.json").write_text(
+        json.dumps(state | {"s0-other": state["s0-other"] | {"status": "running"}})
+    )
+    monkeypatch.setenv("FAILS", "")
+    reproduce()
+    assert not Path("reproduce/x/replaced").exists()
+
+
 def test_two_at_once_are_refused(tmp_path: Path) -> None:
     with RunFolder(Path("reproduce/x"), "x").locked(), pytest.raises(RunError, match="another process is working"):
         reproduce()
@@ -148,7 +177,8 @@ def test_killed_and_run_again(tmp_path: Path) -> None:
     process.send_signal(signal.SIGKILL)
     process.communicate()
     time.sleep(0.5)  # a step that was running ends by itself
-    before = json.loads(Path("reproduce/x/steps.json").read_text()) if Path("reproduce/x/steps.json").exists() else {}
+    state = json.loads(Path("reproduce/x/steps.json").read_text())
+    finished = [name for name, step in state.items() if step["status"] == "finished"]
     calls()
     reproduce()
-    assert len(calls()) == 5 - len(before) and Path("reproduce/x/report").exists()
+    assert len(calls()) == 5 - len(finished) and Path("reproduce/x/report").exists()

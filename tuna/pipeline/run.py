@@ -47,8 +47,21 @@ class _Run:
                 done.add(step.name)
         return done
 
+    def begin(self, step: Step) -> None:
+        """Move a training run of another command or of older data out of the way: train.py would not go on in it."""
+        known = self.state.get(step.name)
+        if known and step.words[0] == "train.py" and step.makes.exists():
+            newest = max((self.state[need]["ended"] for need in step.needs), default=0.0)
+            if known["command"] != step.command or newest > known["ended"]:
+                aside = self.folder / "replaced"
+                taken = len(list(aside.glob(f"{step.name}-*")))
+                aside.mkdir(exist_ok=True)
+                kept = step.makes.rename(aside / f"{step.name}-{taken + 1}")
+                print(f"{step.name}: what another command or older data had made is kept in {kept}")
+        self.note(step, "running", 0.0)
+
     def note(self, step: Step, status: str, seconds: float) -> None:
-        """Remember, at once. ended: seconds since 1970."""
+        """Remember, at once. ended: seconds since 1970; of a running step, when it began."""
         self.state[step.name] = {
             "command": step.command, "needs": list(step.needs), "status": status, "seconds": round(seconds, 1),
             "ended": time.time(),
@@ -157,6 +170,7 @@ def _run_all(work: _Run, done: set[str]) -> None:
             ready = [step for step in left if all(need in done for need in step.needs)]
             for step in ready[: work.jobs - len(running)]:
                 left.remove(step)
+                work.begin(step)
                 print(f"{step.name}: {step.command}", flush=True)
                 running[pool.submit(_execute, work, step)] = step
             if not running:
