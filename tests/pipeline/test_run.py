@@ -113,6 +113,19 @@ def test_a_training_run_of_another_command_or_of_older_data_is_kept_aside(capsys
     assert {path.name for path in aside.iterdir()} == {"s0-base-1", "s0-tuned-1", "s0-tuned-2", "s0-other-1"}
 
 
+def test_a_ranking_that_cannot_be_gone_on_with_is_left_to_a_person(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reproduce()
+    monkeypatch.setenv("FAILS", "s0-lists.jsonl")
+    with pytest.raises(RunError):
+        reproduce(sizes={"name": "x", "start": ""})
+    assert Path("reproduce/x/rankings/s0-lists.jsonl").exists()
+    told = capsys.readouterr().err
+    assert "reproduce/x/rankings/s0-lists.jsonl was made by another command or from older data" in told
+    assert "move it and its s0-lists.store away" in told
+
+
 def test_a_failed_or_killed_training_run_is_gone_on_with(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAILS", "s0-tuned")
     with pytest.raises(RunError):

@@ -33,6 +33,7 @@ class _Run:
     threads: int
     state: dict[str, Any] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
+    stale: set[str] = field(default_factory=set)
     began: float = field(default_factory=time.monotonic)
 
     def find_done(self) -> set[str]:
@@ -50,14 +51,16 @@ class _Run:
     def begin(self, step: Step) -> None:
         """Move a training run of another command or of older data out of the way: train.py would not go on in it."""
         known = self.state.get(step.name)
-        if known and step.words[0] == "train.py" and step.makes.exists():
+        if known and step.makes.exists():
             newest = max((self.state[need]["ended"] for need in step.needs), default=0.0)
             if known["command"] != step.command or newest > known["ended"]:
-                aside = self.folder / "replaced"
-                taken = len(list(aside.glob(f"{step.name}-*")))
-                aside.mkdir(exist_ok=True)
-                kept = step.makes.rename(aside / f"{step.name}-{taken + 1}")
-                print(f"{step.name}: what another command or older data had made is kept in {kept}")
+                self.stale.add(step.name)
+        if step.name in self.stale and step.words[0] == "train.py":
+            aside = self.folder / "replaced"
+            taken = len(list(aside.glob(f"{step.name}-*")))
+            aside.mkdir(exist_ok=True)
+            kept = step.makes.rename(aside / f"{step.name}-{taken + 1}")
+            print(f"{step.name}: what another command or older data had made is kept in {kept}")
         self.note(step, "running", 0.0)
 
     def note(self, step: Step, status: str, seconds: float) -> None:
@@ -218,3 +221,9 @@ def _tell_failure(work: _Run, step: Step, code: int) -> None:
     log = _log(work, step)
     tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL:]
     print(f"{step.name}: failed (exit code {code}); the end of {log}:", *tail, sep="\n  ", file=sys.stderr, flush=True)
+    if step.name in work.stale and step.words[0] == "rank.py":  # it may have been paid for: a person decides
+        print(
+            f"  {step.makes} was made by another command or from older data; to collect it anew, move it and its "
+            f"{step.makes.with_suffix('.store').name} away",
+            file=sys.stderr, flush=True,
+        )  # fmt: skip
