@@ -1,6 +1,6 @@
 """Remakes the embedded models, instructions and ranked lists from their seeds: see docs/embedded.md.
 
-python tools/make_assets.py --out tuna/assets                 everything, in 35 to 45 minutes on one core
+python tools/make_assets.py --out tuna/assets                 everything, in 60 to 80 minutes on one core
 python tools/make_assets.py --out /tmp/a --quick              the same path at trivial sizes, in seconds
 python tools/make_assets.py --out /tmp/a --only tiny,report   some stages, from the files that are there
 """
