@@ -2,6 +2,7 @@
 
 import json
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,32 @@ def test_an_interrupt_that_python_dropped_ends_the_call(part: str, tmp_path: Pat
         getattr(trainer, part)(module, data)
     assert module.steps == 3
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("theirs", [signal.SIG_IGN, lambda *_: None])
+def test_a_handler_that_is_not_pythons_own_is_left(theirs: Any) -> None:
+    trainer = pl.Trainer(logger=False, enable_checkpointing=False)
+    before = signal.signal(signal.SIGINT, theirs)
+    try:
+        with interruptible(trainer):
+            assert signal.getsignal(signal.SIGINT) is theirs
+        assert signal.getsignal(signal.SIGINT) is theirs
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_it_works_in_a_thread() -> None:
+    trainer = pl.Trainer(logger=False, enable_checkpointing=False)
+    count, seen = len(trainer.callbacks), []  # type: ignore[attr-defined]
+
+    def inside() -> None:
+        with interruptible(trainer):
+            seen.append(True)
+
+    thread = threading.Thread(target=inside)
+    thread.start()
+    thread.join()
+    assert seen and len(trainer.callbacks) == count  # type: ignore[attr-defined]
 
 
 def test_ctrl_c_is_an_interrupt(llama: Path, lists: Path, tmp_path: Path) -> None:

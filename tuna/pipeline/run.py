@@ -21,6 +21,7 @@ from tuna.runs import RunFolder, read_json, write_json
 
 ROOT = Path(__file__).parents[2]
 _TAIL = 12
+_REFUSED = "with other settings"  # in what train.py and rank.py say of a run or a collection that is not theirs
 
 
 @dataclass
@@ -33,7 +34,6 @@ class _Run:
     threads: int
     state: dict[str, Any] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
-    stale: set[str] = field(default_factory=set)
     began: float = field(default_factory=time.monotonic)
 
     def find_done(self) -> set[str]:
@@ -48,23 +48,8 @@ class _Run:
                 done.add(step.name)
         return done
 
-    def begin(self, step: Step) -> None:
-        """Move a training run of another command or of older data out of the way: train.py would not go on in it."""
-        known = self.state.get(step.name)
-        if known and step.makes.exists():
-            newest = max((self.state[need]["ended"] for need in step.needs), default=0.0)
-            if known["command"] != step.command or newest > known["ended"]:
-                self.stale.add(step.name)
-        if step.name in self.stale and step.words[0] == "train.py":
-            aside = self.folder / "replaced"
-            taken = len(list(aside.glob(f"{step.name}-*")))
-            aside.mkdir(exist_ok=True)
-            kept = step.makes.rename(aside / f"{step.name}-{taken + 1}")
-            print(f"{step.name}: what another command or older data had made is kept in {kept}")
-        self.note(step, "running", 0.0)
-
     def note(self, step: Step, status: str, seconds: float) -> None:
-        """Remember, at once. ended: seconds since 1970; of a running step, when it began."""
+        """Remember, at once. ended: seconds since 1970."""
         self.state[step.name] = {
             "command": step.command, "needs": list(step.needs), "status": status, "seconds": round(seconds, 1),
             "ended": time.time(),
@@ -173,7 +158,6 @@ def _run_all(work: _Run, done: set[str]) -> None:
             ready = [step for step in left if all(need in done for need in step.needs)]
             for step in ready[: work.jobs - len(running)]:
                 left.remove(step)
-                work.begin(step)
                 print(f"{step.name}: {step.command}", flush=True)
                 running[pool.submit(_execute, work, step)] = step
             if not running:
@@ -221,9 +205,10 @@ def _tell_failure(work: _Run, step: Step, code: int) -> None:
     log = _log(work, step)
     tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL:]
     print(f"{step.name}: failed (exit code {code}); the end of {log}:", *tail, sep="\n  ", file=sys.stderr, flush=True)
-    if step.name in work.stale and step.words[0] == "rank.py":  # it may have been paid for: a person decides
+    if _REFUSED in log.read_text(encoding="utf-8", errors="replace"):
         print(
-            f"  {step.makes} was made by another command or from older data; to collect it anew, move it and its "
-            f"{step.makes.with_suffix('.store').name} away",
-            file=sys.stderr, flush=True,
-        )  # fmt: skip
+            f"  {step.makes} was made with other settings or from other data, and may have cost much, so it is left. "
+            "To make it anew here, move it away (of rankings the .store too) and give the same command",
+            file=sys.stderr,
+            flush=True,
+        )

@@ -1,6 +1,7 @@
-"""Ctrl-C ends a run, wherever it arrives."""
+"""Ctrl-C during training and validation ends the run, wherever in them it arrives."""
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -38,9 +39,14 @@ def interruptible(trainer: pl.Trainer) -> Iterator[None]:
     Lightning would answer with exit code 1 and ignore Ctrl-C from then on.
     """
     heard = _Heard()
-    trainer.callbacks.append(heard)  # type: ignore[attr-defined]
-    before = signal.signal(signal.SIGINT, heard.hear)
+    ours = (  # else somebody ignores Ctrl-C, answers it, or runs us in a thread of theirs
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
     try:
+        trainer.callbacks.append(heard)  # type: ignore[attr-defined]
+        if ours:
+            signal.signal(signal.SIGINT, heard.hear)
         yield
         heard._check()
     except SystemExit:
@@ -48,5 +54,6 @@ def interruptible(trainer: pl.Trainer) -> Iterator[None]:
             raise
         raise KeyboardInterrupt from None
     finally:
-        signal.signal(signal.SIGINT, before)
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         trainer.callbacks.remove(heard)  # type: ignore[attr-defined]

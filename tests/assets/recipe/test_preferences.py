@@ -69,7 +69,7 @@ def test_lists_hold_the_original_and_end_with_the_end_token(
         assert [list(ids) for ids in each.ids] == expected["input_ids"]
 
 
-def test_written_lists_are_of_the_train_part_alone_and_of_plain_text(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_written_lists_are_conversations_or_plain_text(tokenizer: PreTrainedTokenizerBase) -> None:
     user = tokenizer.get_vocab()[USER]
     answers, told = (make(load_world(), tokenizer, 3, 40) for make in (written_answers, written_stories))
     assert len(answers) > 30 and len(told) > 30

@@ -1,8 +1,8 @@
 """Preference pretraining: a deeper model learns to tell better texts from worse before any stage does.
 
 The idea is that of Askell et al. 2021 (arXiv 2112.00861, Section 4): preferences that cost nothing first, those of the
-judge after. Here they are the checker's: answers to questions of the train part, and plain text, true and less true,
-about the whole world. The head that reads them is thrown away.
+judge after. Here they are answers to questions of the train part, marked by the checker, and plain text about any thing
+of the world, marked by its true facts less its false ones. The head that reads them is thrown away.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def written_stories(world: World, tokenizer: PreTrainedTokenizerBase, seed: int,
 def deepened(model: LlamaForCausalLM, layers: int, seed: int) -> LlamaForCausalLM:
     """The model with so many layers in all; the new ones add nothing yet, so that its answers stay the same.
 
-    A last layer ends in what comes next, and no later layer is left to compare that with the word that came.
+    The guess behind it: a last layer ends in what comes next, and none is left to compare that with the word that came.
     """
     torch.manual_seed(seed)
     for index in range(len(model.model.layers), layers):
