@@ -56,7 +56,8 @@ def main(program: Program, argv: Sequence[str] | None = None, config_dir: Path =
         _fail(error, full)
     except KeyboardInterrupt:
         print(
-            "interrupted: what is done is kept; the same command goes on (train.py: with resume=auto)", file=sys.stderr
+            "interrupted: what was saved is kept; the same command goes on from there (train.py: with resume=auto)",
+            file=sys.stderr,
         )
         sys.exit(_INTERRUPTED)
 
