@@ -14,7 +14,8 @@ from pathlib import Path
 
 import torch
 
-from tuna.assets.recipe.stages import FULL, QUICK, STAGES
+from tuna.assets.recipe.sizes import FULL, QUICK
+from tuna.assets.recipe.stages import STAGES
 
 
 def main(arguments: list[str] | None = None) -> None:

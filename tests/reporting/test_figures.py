@@ -38,29 +38,30 @@ def test_a_sweep_is_drawn_and_drawn_alike(tmp_path: Path) -> None:
     assert image.width > 500 and min(image.tobytes()) < 60  # something dark was drawn
 
 
+def frame(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[float, float]:
+    """The limits of the one figure of a folder's one sweep."""
+    frames: list[tuple[float, float]] = []
+    monkeypatch.setattr(figures, "_save", lambda figure, path: frames.append(figure.axes[0].get_ylim()))
+    comparison, _ = compare(folder)
+    (sweep,) = find_sweeps(comparison)
+    draw_sweep(sweep, comparison, folder)
+    (limits,) = frames
+    return limits
+
+
 @pytest.mark.parametrize("table", ["figure2", "figure3"])
 def test_no_point_is_outside_of_the_frame(table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor the baseline, be it the point at zero (Figure 3) or a level: far below the others, whose bars are small."""
     for seed in range(2):
         measure(tmp_path, "Alpaca", seed, -3.0, "lmentry")
     measured_sweep(tmp_path, table, {13: [2.0, 2.01], 24: [2.0, 2.01], 52: [2.1, 2.11]})
-    frames = []
-    monkeypatch.setattr(figures, "_save", lambda figure, path: frames.append(figure.axes[0].get_ylim()))
-    comparison, _ = compare(tmp_path)
-    (sweep,) = find_sweeps(comparison)
-    draw_sweep(sweep, comparison, tmp_path)
-    ((low, high),) = frames
+    low, high = frame(tmp_path, monkeypatch)
     assert low < -3.0 and high > 2.105
 
 
 def test_a_wide_bar_leaves_the_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured_sweep(tmp_path, "figure2", {13: [2.0, 2.01], 24: [2.0, 2.01], 52: [1.0, 3.0]})
-    frames = []
-    monkeypatch.setattr(figures, "_save", lambda figure, path: frames.append(figure.axes[0].get_ylim()))
-    comparison, _ = compare(tmp_path)
-    (sweep,) = find_sweeps(comparison)
-    draw_sweep(sweep, comparison, tmp_path)
-    ((low, high),) = frames
+    low, high = frame(tmp_path, monkeypatch)
     assert 1.0 < low < 2.0 and 2.01 < high < 3.0  # the bar at 52 is 12.7 on either side
 
 

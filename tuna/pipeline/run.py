@@ -203,9 +203,10 @@ def _execute(work: _Run, step: Step) -> tuple[int, float]:
 
 def _tell_failure(work: _Run, step: Step, code: int) -> None:
     log = _log(work, step)
-    tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL:]
+    said = log.read_text(encoding="utf-8", errors="replace")
+    tail = said.splitlines()[-_TAIL:]
     print(f"{step.name}: failed (exit code {code}); the end of {log}:", *tail, sep="\n  ", file=sys.stderr, flush=True)
-    if _REFUSED in log.read_text(encoding="utf-8", errors="replace"):
+    if _REFUSED in said:
         print(
             f"  {step.makes} was made with other settings or from other data, and may have cost much, so it is left. "
             "To make it anew here, move it away (of rankings the .store too) and give the same command",

@@ -24,7 +24,7 @@ from tuna.assets.checker import mark
 from tuna.assets.elementary import prompt_of
 from tuna.assets.recipe.rankings import distinct_answers
 from tuna.assets.recipe.slips import slips, stories
-from tuna.assets.recipe.training import Schedule, language_loss
+from tuna.assets.recipe.training import Example, Schedule, language_loss, padded
 from tuna.assets.recipe.world import World
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Marked:
-    """Texts of which some are better than others: token ids to the end token, and the checker's marks."""
+    """Texts of which some are better than others: token ids to the end token, and their marks."""
 
     ids: tuple[tuple[int, ...], ...]
     marks: tuple[float, ...]
@@ -106,9 +106,7 @@ def _endless(lists: Sequence[Marked], count: int, seed: int) -> Iterator[list[Ma
 def _pairwise(model: LlamaForCausalLM, head: nn.Linear, lists: Sequence[Marked]) -> Tensor:
     """The mean over lists of the mean over pairs of -log sigmoid(r_better - r_worse), r read at the last token."""
     rows = [ids for each in lists for ids in each.ids]
-    ids = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
-    for index, row in enumerate(rows):
-        ids[index, : len(row)] = torch.tensor(row)
+    ids, _ = padded([Example(row, 1) for row in rows])
     hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
     last = torch.tensor([len(row) - 1 for row in rows])
     rewards = head(hidden[torch.arange(len(rows)), last]).squeeze(-1)

@@ -8,7 +8,6 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +22,10 @@ from tuna.assets.recipe.instructions import TAUGHT_TASKS, make_part, stream, wri
 from tuna.assets.recipe.preferences import deepened, own_answers, train_preferences, written_answers, written_stories
 from tuna.assets.recipe.prose import documents
 from tuna.assets.recipe.questions import Question, ask, registered
+from tuna.assets.recipe.sizes import Recipe
 from tuna.assets.recipe.tokenizer import train_tokenizer
 from tuna.assets.recipe.training import (
     Example,
-    Schedule,
     answered,
     batches,
     cued,
@@ -39,96 +38,6 @@ from tuna.assets.recipe.training import (
 from tuna.assets.recipe.world import load_world
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """The sizes of everything that is made.
-
-    Attributes:
-        width: hidden size of the models.
-        layers: layers of the models.
-        prose: first training of ``tiny_base``, on prose.
-        cues: second training of ``tiny_base``: three batches of cues, then one of prose, in turn.
-        tiny: instruction tuning of ``tiny`` on the train part.
-        teacher: rounds of training of ``tiny_teacher``: questions of the train part, cues, questions, prose in turn.
-        proxy_layers: layers of ``tiny_prm_base``.
-        proxy: preference pretraining of ``tiny_prm_base``.
-        proxy_asked: new train questions for it, a checkable task and open-ended.
-        documents: documents of the first training.
-        train_per_task: train questions a checkable task.
-        train_open: open-ended train questions.
-        held_out_per_task: held-out questions a checkable task.
-        held_out_open: open-ended held-out questions.
-        lists: ranked lists of each sort to make from the train part, at most.
-        held_out_lists: the same from the held-out part.
-        sampled: open-ended and checkable train instructions that answers are sampled for.
-        held_out_sampled: the same from the held-out part.
-    """
-
-    width: int
-    layers: int
-    prose: Schedule
-    cues: Schedule
-    tiny: Schedule
-    teacher: tuple[Schedule, ...]
-    proxy_layers: int
-    proxy: Schedule
-    proxy_asked: tuple[int, int]
-    documents: int
-    train_per_task: int
-    train_open: int
-    held_out_per_task: int
-    held_out_open: int
-    lists: int
-    held_out_lists: int
-    sampled: tuple[int, int]
-    held_out_sampled: tuple[int, int]
-
-
-FULL = Recipe(
-    width=128,
-    layers=4,
-    prose=Schedule(steps=2400, tokens=2560, muon_lr=0.02, adam_lr=4e-3),
-    cues=Schedule(steps=1500, tokens=1280, muon_lr=0.015, adam_lr=2e-3),
-    tiny=Schedule(steps=120, tokens=1280, muon_lr=0.005, adam_lr=1e-3, warmup=10),
-    teacher=(Schedule(steps=2400, tokens=1280, muon_lr=0.015, adam_lr=2e-3),) * 2,
-    proxy_layers=8,
-    proxy=Schedule(steps=3600, tokens=320, adam_lr=1e-3),
-    proxy_asked=(500, 3000),
-    documents=250_000,
-    train_per_task=60,
-    train_open=600,
-    held_out_per_task=15,
-    held_out_open=100,
-    lists=600,
-    held_out_lists=200,
-    sampled=(600, 400),
-    held_out_sampled=(100, 150),
-)
-"""What the committed files were made with."""
-
-QUICK = Recipe(
-    width=32,
-    layers=1,
-    prose=Schedule(steps=4, tokens=256, warmup=1),
-    cues=Schedule(steps=4, tokens=256, warmup=1),
-    tiny=Schedule(steps=2, tokens=256, warmup=1),
-    teacher=(Schedule(steps=2, tokens=256, warmup=1),),
-    proxy_layers=2,
-    proxy=Schedule(steps=2, tokens=256, warmup=1),
-    proxy_asked=(4, 12),
-    documents=300,
-    train_per_task=4,
-    train_open=12,
-    held_out_per_task=2,
-    held_out_open=4,
-    lists=6,
-    held_out_lists=4,
-    sampled=(8, 4),
-    held_out_sampled=(4, 4),
-)
-"""Trivial sizes: the same path in seconds, for a test."""
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
@@ -224,8 +133,8 @@ def make_prm_base(folder: Path, recipe: Recipe) -> None:
     """Trains ``tiny_prm_base``: ``tiny_teacher`` with more layers, on preferences between ``tiny``'s answers."""
     tiny, tokenizer = _load(folder / "models" / "tiny")
     torch.manual_seed(31)
-    world, (steps, tokens) = load_world(), (recipe.proxy.steps, recipe.proxy.tokens)
-    records = make_part(world, 21, False, *recipe.proxy_asked)
+    world, (steps, tokens) = load_world(), (recipe.prm_base.steps, recipe.prm_base.tokens)
+    records = make_part(world, 21, False, *recipe.prm_base_asked)
     described = [record for record in records if not is_checkable(record)]
     every, open_ended = own_answers(tiny, tokenizer, records), own_answers(tiny, tokenizer, described * 8)
     slipped, told = (make(world, tokenizer, 42, steps * 6) for make in (written_answers, written_stories))
@@ -235,10 +144,10 @@ def make_prm_base(folder: Path, recipe: Recipe) -> None:
     asked = batches(answered(tokenizer, stream(world, 36, steps * 8, TAUGHT_TASKS)), tokens, 37)
     said = batches(_cues(tokenizer, 38, steps * 8), tokens, 39)
     model, _ = _load(folder / "models" / "tiny_teacher")
-    model = deepened(model, recipe.proxy_layers, seed=40)
+    model = deepened(model, recipe.prm_base_layers, seed=40)
     text = in_turn(prose, asked, prose, said)
     turns = [every, slipped, open_ended, every, slipped, told]
-    train_preferences(model, turns, text, recipe.proxy, count=16, text_weight=0.25, seed=41)
+    train_preferences(model, turns, text, recipe.prm_base, count=16, text_weight=0.25, seed=41)
     save(model, tokenizer, folder / "models" / "tiny_prm_base")
 
 

@@ -133,10 +133,11 @@ def batches(examples: Iterable[Example], tokens: int, seed: int) -> Iterator[tup
             chunks.append(row)
         rng.shuffle(chunks)
         for chunk in chunks:
-            yield _padded(chunk)
+            yield padded(chunk)
 
 
-def _padded(chunk: list[Example]) -> tuple[Tensor, Tensor]:
+def padded(chunk: Sequence[Example]) -> tuple[Tensor, Tensor]:
+    """Ids and labels, both [rows, length], padded on the right."""
     length = max(len(example.ids) for example in chunk)
     ids = torch.zeros(len(chunk), length, dtype=torch.long)
     labels = torch.full((len(chunk), length), IGNORED)
