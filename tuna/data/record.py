@@ -4,11 +4,20 @@ On disk it is one JSON object a line (see docs/data.md)::
 
     {"id": "...", "instruction": "...", "input": "", "output": "<original response r>",
      "responses": [{"text": "...", "score": 0.83, "logprob": -41.2, "num_tokens": 57, "source": "alpaca-7b"}, ...]}
+
+A question of several turns, or with a system prompt, has ``messages`` (and ``tools``) instead of ``instruction`` and
+``input``; the responses are answers to its last turn.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+
+Message = Mapping[str, Any]  # as chat templates take it: role, content, and what else the role has
+
+# OpenAI, Google and Anthropic, Mistral, OpenAI's responses, text-generation-inference.
+CUT = frozenset({"length", "max_tokens", "model_length", "max_output_tokens", "model_context_window_exceeded"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +26,8 @@ class Candidate:
 
     ``score`` decides the order, higher is better, equal scores are ties. ``logprob`` is the teacher's summed
     natural-log probability over ``num_tokens`` tokens (end-of-sequence counted when it was generated).
-    ``finish_reason`` "length" marks an answer that was cut: no end-of-sequence token is put after it. Other keys stay
-    in ``extra``.
+    ``finish_reason`` "length" marks an answer that was cut: no ending is put after it. ``reasoning`` is the thought that
+    came before the text, where it was given apart. Other keys stay in ``extra``.
     """
 
     text: str
@@ -27,18 +36,33 @@ class Candidate:
     num_tokens: int | None = None
     source: str | None = None
     finish_reason: str | None = None
+    reasoning: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
-        """Whether the answer ended by itself (true unless its ``finish_reason`` is "length")."""
-        return self.finish_reason != "length"
+        """Whether the answer ended by itself; see ``was_cut``."""
+        return not was_cut(self.finish_reason)
+
+
+def was_cut(finish_reason: str | None) -> bool:
+    """Whether a server's ``finish_reason`` says that the answer stopped at a limit of tokens.
+
+    OpenAI's word is "length"; gateways to other makers pass theirs on.
+
+    >>> was_cut("MAX_TOKENS"), was_cut("length"), was_cut("stop"), was_cut(None)
+    (True, True, False, False)
+    """
+    return (finish_reason or "").lower() in CUT
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One instruction i (with its optional input), original response r (``output``) and candidates.
+    """One question (instruction i with its optional input, or messages), original response r (``output``), candidates.
 
+    ``messages`` holds the conversation up to the answer, empty where ``instruction`` and ``input`` say it all; where
+    there are messages, ``instruction`` is the last user turn, for people and logs, and ``input`` is empty. ``tools`` are
+    the functions that the chat template shows.
     ``template`` overrides the datamodule's template for this record (the authors' formatted file carries finished
     prompts: "none").
     ``where`` is "file:line" for messages. Other keys stay in ``extra``.
@@ -51,4 +75,27 @@ class Record:
     responses: tuple[Candidate, ...] = ()
     template: str | None = None
     where: str = ""
+    messages: tuple[Message, ...] = ()
+    tools: tuple[Mapping[str, Any], ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def user_turn(self) -> str:
+        """Instruction and input as one user turn, the input on a line of its own.
+
+        >>> Record("0", "Add.", "1 2").user_turn
+        'Add.\\n1 2'
+        """
+        return f"{self.instruction}\n{self.input}" if self.input else self.instruction
+
+    @property
+    def conversation(self) -> list[dict[str, Any]]:
+        """The turns up to the answer, as chat templates and chat servers take them."""
+        return [dict(m) for m in self.messages] or [{"role": "user", "content": self.user_turn}]
+
+    @property
+    def question(self) -> list[Any]:
+        """What the record asks, for keys and hashes: equal for equal questions, whatever the answers."""
+        if not self.messages and not self.tools:
+            return [self.instruction, self.input]
+        return [[dict(m) for m in self.conversation], [dict(t) for t in self.tools]]
