@@ -36,8 +36,8 @@ class Candidate:
     num_tokens: int | None = None
     source: str | None = None
     finish_reason: str | None = None
-    reasoning: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    reasoning: str | None = None
 
     @property
     def complete(self) -> bool:
@@ -75,9 +75,9 @@ class Record:
     responses: tuple[Candidate, ...] = ()
     template: str | None = None
     where: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
     messages: tuple[Message, ...] = ()
     tools: tuple[Mapping[str, Any], ...] = ()
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def user_turn(self) -> str:
