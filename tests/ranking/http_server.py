@@ -141,7 +141,8 @@ class LoopbackServer:
         return {"id": "x", "model": body["model"], "choices": [] if kind == "empty" else choices, "usage": usage}
 
     def _choice(self, text: str, index: int, path: str, kind: str) -> dict[str, Any]:
-        logprobs = [-0.5 - _hash(text, n) % 100 / 100 for n in range(len(text.split()))]
+        words = text.split()
+        logprobs = [-0.5 - _hash(text, n) % 100 / 100 for n in range(len(words))]
         choice: dict[str, Any] = {"index": index, "finish_reason": "content_filter" if kind == "filter" else "stop"}
         if "chat" in path:
             refused = kind == "refusal"
@@ -151,11 +152,13 @@ class LoopbackServer:
                 "refusal": "No." if refused else None,
             }
             choice["logprobs"] = (
-                {"content": [{"token": "t", "logprob": p} for p in logprobs]} if self.logprobs else None
+                {"content": [{"token": f"{w} ", "logprob": p} for w, p in zip(words, logprobs, strict=True)]}
+                if self.logprobs
+                else None
             )
         else:
             choice["text"] = text
-            choice["logprobs"] = {"token_logprobs": logprobs} if self.logprobs else None
+            choice["logprobs"] = {"tokens": words, "token_logprobs": logprobs} if self.logprobs else None
         return choice
 
 

@@ -13,7 +13,7 @@ from tuna.ranking.server import TryAgain
 
 def test_prompts() -> None:
     record = Record("1", "Add.", "1 2")
-    assert ServedModel(model="m").prompt(record) == "Add.\n\n1 2"
+    assert ServedModel(model="m").prompt(record) == "Add.\n1 2"
     assert ServedModel(model="m", endpoint="completions").prompt(record).endswith("### Input:\n1 2\n\n### Response:")
     finished = Record("1", "A finished prompt:", template="none")
     assert ServedModel(model="m", endpoint="completions").prompt(finished) == "A finished prompt:"
@@ -22,11 +22,11 @@ def test_prompts() -> None:
 
 def test_payloads() -> None:
     chat = ServedModel(model="m", token_limit="max_completion_tokens", max_tokens=7, extra_body={"top_k": 0})
-    assert chat.payload("Hi", 1, 1.1) == {
+    assert chat.payload(Record("0", "Hi"), 7, 1.1) == {
         "model": "m", "temperature": 1.1, "max_completion_tokens": 7, "extra_body": {"top_k": 0},
         "messages": [{"role": "user", "content": "Hi"}],
     }  # fmt: skip
-    plain = ServedModel(model="m", endpoint="completions").payload("Hi", 3, 1.0)
+    plain = ServedModel(model="m", endpoint="completions", template="none").payload(Record("0", "Hi"), 512, 1.0, 3)
     assert plain == {"model": "m", "temperature": 1.0, "max_tokens": 512, "prompt": "Hi", "n": 3}
 
 

@@ -12,7 +12,7 @@ from tuna.data.batch import Group
 from tuna.data.conversation import conversation
 from tuna.data.lists import Answer as Response
 from tuna.data.packing import pack
-from tuna.data.record import Record
+from tuna.data.record import Record, was_cut
 from tuna.data.templates import Template, template_named
 from tuna.data.tokenize import Encoder
 from tuna.models.device import device_named
@@ -93,7 +93,7 @@ def _in_blocks(
 ) -> list[list[Answer]]:
     """Blocks cut from the input order share batches; one that lacks a list is scored again whole, with equal values."""
     keys = [
-        key_of(**base, prompt=[r.instruction, r.input], answers=[[a.text, a.finish_reason] for a in given])
+        key_of(**base, prompt=r.question, answers=[[a.text, a.finish_reason] for a in given])
         for r, given in zip(records, answers, strict=True)
     ]
     blocks = [range(at, min(at + BLOCK, len(keys))) for at in range(0, len(keys), BLOCK)]
@@ -135,7 +135,7 @@ class _Scorer:
             prompt = self.encoder.prompt(self.template(record))
             kept, ids = [], []
             for place, answer in enumerate(given):
-                response = self.encoder.response(Response(answer.text, answer.finish_reason != "length", 0.0, False))
+                response = self.encoder.response(Response(answer.text, not was_cut(answer.finish_reason), 0.0, False))
                 if answer.useless or not len(response):
                     scored[index][place] = replace(answer, refused=answer.useless or "empty answer")
                 elif self.positions is not None and len(prompt) + len(response) > self.positions:
