@@ -24,8 +24,9 @@ class Desk:
 
     model: cfg.model. generation: how it answers. given: the answers that stand in for a model. nodes: the built config
     nodes that the benchmark needs. context: store, budget, prices. notes: what the result is to say beside the figures.
-    unanswered: questions that the server gave no answer to, which the same command asks again. empty, cut: questions
-    whose answer has no text, or was cut by the token limit, by id.
+    unanswered: questions that the server gave no answer to, which the same command asks again. empty, cut, lost:
+    questions, by id, whose answer has no text, or was cut by the token limit; of those without text, all that did not
+    end so by themselves (cut, refused, reasoning alone).
     """
 
     model: "Model"
@@ -39,6 +40,7 @@ class Desk:
     unanswered: int = 0
     empty: list[str] = field(default_factory=list)
     cut: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
     _raw: dict[tuple[str, str], Answer] = field(default_factory=dict)
 
     def answer(self, questions: Sequence[Question], *, max_tokens: int) -> dict[str, str]:
@@ -55,6 +57,7 @@ class Desk:
             if unused:
                 self.notes.append(f"{unused} rows of {self.given.path} answer no question of this benchmark")
         texts, self.empty, self.cut = self._read("", answers)
+        self.lost = [i for i in self.empty if i in self.cut or _unsaid(answers[i])]
         self._raw = {(q.task, _own(q.task, q.id)): answers[q.id] for q in questions if q.id in answers}
         return texts
 
@@ -140,6 +143,10 @@ class Desk:
 def _matched(given: GivenAnswers, questions: Sequence[Question]) -> tuple[dict[str, Answer], int]:
     found, unused = given.match(questions)
     return {q.id: Answer(found[q.task, q.id]) for q in questions if (q.task, q.id) in found}, unused
+
+
+def _unsaid(answer: Answer) -> bool:
+    return bool(answer.text or answer.reasoning or answer.refused)
 
 
 def _own(task: str, name: str) -> str:

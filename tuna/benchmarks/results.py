@@ -33,7 +33,8 @@ def lines_of(results: Mapping[str, Any]) -> list[str]:
     coverage = results["coverage"]
     found = [_score_line(name, results) for name in results["scores"]]
     lacking = "".join(_some(what, coverage.get(what) or ()) for what in ("missing", "empty", "cut"))
-    found.append(f"answered: {coverage['n']} of {coverage['N']}{lacking}")
+    without = {*coverage["missing"], *coverage.get("empty", ())}
+    found.append(f"answered: {coverage['N'] - len(without)} of {coverage['N']}{lacking}")
     for name, rows in results["tables"].items():
         if rows and len(rows) <= SHOWN_ROWS:
             found += ["", f"{name}:", *table(rows)]

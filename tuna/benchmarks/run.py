@@ -181,9 +181,9 @@ def _results(job: _Job, desk: Desk, result: Result) -> dict[str, Any]:
 
 
 def _coverage(result: Result, desk: Desk) -> dict[str, Any]:
-    """How many of how many questions have an answer, and which have none; which were cut by the token limit."""
-    without = {*result.missing, *desk.empty}
-    found = {"n": result.expected - len(without), "N": result.expected, "missing": result.missing}
+    """How many of how many questions count, and which have no answer; whose is empty or was cut by the token limit."""
+    lost = {*result.missing, *desk.lost}
+    found = {"n": result.expected - len(lost), "N": result.expected, "missing": result.missing}
     return found | {key: ids for key, ids in (("empty", desk.empty), ("cut", desk.cut)) if ids}
 
 

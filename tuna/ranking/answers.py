@@ -102,7 +102,8 @@ def apart(answer: Answer) -> Answer:
 
 def stored_answer(line: Mapping[str, Any]) -> Answer:
     """The answer of a line of a benchmark's store."""
-    return Answer(str(line["text"]), finish_reason=line.get("finish_reason"), reasoning=line.get("reasoning"))
+    more = {key: line.get(key) for key in ("finish_reason", "refused", "reasoning")}
+    return Answer(str(line["text"]), **more)
 
 
 def candidate(answer: Answer, score: float, source: str, **extra: Any) -> dict[str, Any]:
