@@ -92,7 +92,7 @@ def test_what_never_came_to_an_answer_is_counted_and_said(tmp_path: Path, capsys
 
 def test_an_answer_that_was_cut_counts_and_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def say(prompt: str, k: int) -> str | dict[str, object]:
-        cut = {"message": {"content": "green and"}, "finish_reason": "MAX_TOKENS"}
+        cut: dict[str, object] = {"message": {"content": "green and"}, "finish_reason": "MAX_TOKENS"}
         return cut if "opposite" in prompt else "green"
 
     with LoopbackServer(say=say) as server:
