@@ -4,11 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from tuna.data.conversation import conversation
 from tuna.data.lists import AnswerList
 from tuna.data.load import Loaded
 from tuna.data.ranking import count_pairs
-from tuna.data.templates import Template
 from tuna.datamodules.base import RecordDataModule
 from tuna.datamodules.settings import Settings
 
@@ -65,10 +63,6 @@ class PRMDataModule(RecordDataModule):
         cache_dir: str | None = None,
     ) -> None:
         super().__init__(Settings.of(locals()))
-
-    def rendering(self, tokenizer: Any) -> tuple[Template, Sequence[int]]:
-        """Question and answer as a reward model reads them; see tuna.data.conversation."""
-        return conversation(self.settings.template, tokenizer)
 
     def _lists(self, loaded: Loaded) -> list[AnswerList]:
         kept = []

@@ -60,7 +60,8 @@ class PlainRewardScorer(PlainScorer):
         Returns:
             [R] float32, differentiable.
         """
-        rows = [torch.cat(pair) for pair in zip(*unpack(batch), strict=True)]
+        prompts, responses, _ = unpack(batch)
+        rows = [torch.cat(pair) for pair in zip(prompts, responses, strict=True)]
         input_ids = pad_sequence(rows, batch_first=True)
         length = torch.tensor([len(row) for row in rows], device=input_ids.device)
         attention_mask = (torch.arange(input_ids.shape[1], device=input_ids.device) < length[:, None]).long()
