@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from tuna.data.conversation import conversation
 
 from tests.training.make import overrides
 from tuna.config.compose import compose
-from tuna.data.conversation import conversation
 from tuna.data.lists import Answer, AnswerList
 from tuna.data.packing import pack
 from tuna.data.record import Record

@@ -92,7 +92,8 @@ def greedy_answers(
 ) -> list[str]:
     """Greedy continuations of prompts (texts or ids), batched by length, padded on the left.
 
-    An answer ends at the end-of-sequence token or one of ``ends``. Padding and the model's mode are as before when it returns.
+    An answer ends at the end-of-sequence token or one of ``ends``. Padding and the model's mode are as before when it
+    returns.
     """
     ids = [
         tokenizer(prompt, add_special_tokens=False)["input_ids"] if isinstance(prompt, str) else list(map(int, prompt))

@@ -49,7 +49,7 @@ def response_values(
             prompt=group.prompt.tolist(),
             responses=[r.tolist() for r in group.responses],
             **({} if all(mask.all() for mask in group.masks) else {"scored": [m.tolist() for m in group.masks]}),
-        )  # fmt: skip
+        )
         for place, group in enumerate(groups)
     ]
     order = sorted(range(len(groups)), key=lambda i: (-groups[i].num_tokens, i))

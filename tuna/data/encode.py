@@ -263,8 +263,8 @@ class Encoder:
             )  # fmt: skip
         if left and self.chat and (words := self.tokenizer.decode(left).strip()):
             self.notes[
-                f"answers that do not begin where the prompt in use ends, which goes on with {words!r}; if the template "
-                "has such a switch, set model.template_args={enable_thinking: false}"
+                f"answers that do not begin where the prompt in use ends, which goes on with {words!r}; if the "
+                "template has such a switch, set model.template_args={enable_thinking: false}"
             ] += 1
         return common
 
@@ -299,7 +299,8 @@ class Encoder:
                 raise ConfigError(
                     f"{written.record.where}: prompt, answer and ending are not what transformers' apply_chat_template "
                     f"gives for the conversation: from token {at} on {self.tokenizer.decode(ours[at : at + 8])!r}, "
-                    f"there {self.tokenizer.decode(wanted[at : at + 8])!r}; next: model.template=none with finished prompts"
+                    f"there {self.tokenizer.decode(wanted[at : at + 8])!r}; next: finished prompts in the file, and "
+                    "model.template=none"
                 )
 
     def encode_turns(self, record: Record, answer: Answer) -> Encoded:

@@ -1,7 +1,7 @@
 """Text in the data that looks like a special token ("</s>", "<|im_end|>") stays text: it ends no turn, opens no role.
 
-Before a template is rendered, each such place in the data is replaced by a mark; the rendered text is tokenized piece by
-piece, marks as the ordinary text that they stand for. transformers' ``sanitize_control_tokens`` (5.23) does the same;
+Before a template is rendered, each such place in the data is replaced by a mark; the rendered text is tokenized piece
+by piece, marks as the ordinary text that they stand for. transformers' ``sanitize_control_tokens`` (5.23) does so too;
 it would also spell out the <think> that an answer really has, since any token that a template mentions counts there.
 """
 

@@ -33,15 +33,17 @@ _KEPT_END = 200
 
 
 class Prompt(Protocol):
-    """A question as the model reads it before it answers.
-
-    bos: whether the tokenizer's own beginning-of-sequence token goes in front (a chat template writes its own).
-    """
+    """A question as the model reads it before it answers."""
 
     @property
-    def bos(self) -> bool: ...
+    def bos(self) -> bool:
+        """Whether the tokenizer's own beginning-of-sequence token goes in front: a chat template writes its own."""
+        ...
+
     @property
-    def text(self) -> str: ...
+    def text(self) -> str:
+        """The whole prompt."""
+        ...
 
     def answered(self, text: str, reasoning: str | None = None) -> tuple[str, str]:
         """The whole conversation up to the answer's last character, and what the template writes after it."""
@@ -163,8 +165,8 @@ def kept(record: Record, characters: int, *, finished: bool = False) -> Record:
     """The question with at most so many of its characters, for a prompt that is too long.
 
     The input goes first, from its end, then the instruction. Of a conversation the oldest exchanges go first, whole,
-    then the last one is cut from its end; a system prompt stays. In a ``finished`` prompt (template none) Alpaca's words
-    stay, and of any other the end, since what asks for the answer stands there.
+    then the last one is cut from its end; a system prompt stays. In a ``finished`` prompt (template none) Alpaca's
+    words stay, and of any other the end, since what asks for the answer stands there.
 
     >>> kept(Record("0", "do it", "now"), 6).user_turn
     'do it\\nn'

@@ -1,4 +1,4 @@
-"""Answer lists to groups of token ids that fit: prompts shortened, responses cut, what is useless dropped and counted."""
+"""Answer lists to groups of token ids that fit: prompts shortened, responses cut, useless ones dropped and counted."""
 
 import hashlib
 import json
@@ -42,8 +42,8 @@ def tokenize(
 ) -> tuple[list[tuple[int, Group]], Counts]:
     """Groups for the lists that keep something, each with its list's index.
 
-    A prompt takes at most ``max_length - min(longest response, max_length // 2)`` tokens: a longer one is shortened, see
-    tuna.data.templates.kept. A response is cut to what is left, and has no ending then. turns: every assistant turn
+    A prompt takes at most ``max_length - min(longest response, max_length // 2)`` tokens: a longer one is shortened,
+    see tuna.data.templates.kept. A response is cut to what is left, and has no ending then. turns: every assistant turn
     of a conversation is a target, not the answer to the last one alone. A row that the template cannot show goes to
     ``problems``.
 

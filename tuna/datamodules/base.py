@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader
 from tuna.data.baselines import baselines
 from tuna.data.batch import Group, PackedBatch
 from tuna.data.cache import TokenCache, default_folder, locked, tokenizer_hash
-from tuna.data.lists import AnswerList, ranked_list, shortened, target_list
 from tuna.data.encode import Encoder
+from tuna.data.lists import AnswerList, ranked_list, shortened, target_list
 from tuna.data.load import Loaded, load_sources, problem_text
 from tuna.data.ranking import count_pairs
 from tuna.data.record import Record

@@ -22,6 +22,7 @@ class Answer:
     temperature: float | None = None
     similarity: float | None = None
     reward: float | None = None
+    reasoning: str | None = None
     tokens: tuple[int, ...] | None = field(default=None, compare=False, repr=False)  # as drawn here; not stored
 
     @property

@@ -134,7 +134,8 @@ class _Scorer:
                     kept.append(place)
             if kept:
                 none = tuple(0.0 for _ in kept)
-                ids, masks = (tuple(each[place] for place in kept) for each in (encoded.responses, encoded.scored))
+                ids = tuple(encoded.responses[place] for place in kept)
+                masks = tuple(encoded.scored[place] for place in kept)
                 groups.append(Group(record.id, encoded.prompt, ids, none, tuple(False for _ in kept), masks))
                 where.append((index, kept))
         if groups:
