@@ -71,8 +71,7 @@ def tokenize(
     counts.notes += encoder.notes
     encoder.notes.clear()
     if encoder.tokens.unspelled:
-        names = ", ".join(sorted(encoder.tokens.unspelled))
-        counts.notes[f"special tokens that this tokenizer cannot write as text, left as they are: {names}"] = 1
+        counts.notes["texts that this tokenizer can write with a special token only"] = encoder.tokens.unspelled
     return groups, counts
 
 

@@ -1,7 +1,8 @@
 """Texts to ids, in batches over all cores, through the cache."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from tuna.data.batch import IntArray
 from tuna.data.cache import TokenCache, key_of
-from tuna.data.literal import Literals, spelled
+from tuna.data.literal import Literals
 
 log = logging.getLogger(__name__)
 CHUNK = 4096  # texts per call: long enough for all cores, short enough to show progress
@@ -19,7 +20,7 @@ class Tokens:
     """A tokenizer with a cache. Special tokens in a text are tokens; marks of ``literals`` are spelled out as text.
 
     start: the ids that the tokenizer puts before a text by itself: its beginning-of-sequence token, or nothing.
-    unspelled: special tokens that this tokenizer cannot write as text.
+    unspelled: texts in which the tokenizer has no other way to write what looks like a special token.
     """
 
     def __init__(self, tokenizer: Any, literals: Literals, cache: TokenCache | None = None) -> None:
@@ -28,8 +29,7 @@ class Tokens:
         self.cache = cache if cache is not None else TokenCache(None)
         self.start = self._start()
         self.new_texts = 0
-        self.unspelled: set[str] = set()
-        self._spelled: dict[str, list[int]] = {}
+        self.unspelled = 0
 
     def _start(self) -> list[int]:
         bare, whole = self._call(["a"], False)[0], self._call(["a"], True)[0]
@@ -78,24 +78,19 @@ class Tokens:
 
     def fresh(self, text: str) -> IntArray:
         """The ids of one text, not remembered."""
-        out: list[int] = []
-        for n, (piece, literal) in enumerate(self.literals.pieces(text)):
-            if literal:
-                out += self._spell(piece)
-            elif n == 0:
-                out += self._call([piece])[0]
-            else:
-                out += self._later(piece)
-        return np.asarray(out, np.int32)
+        if not self.literals.within(text):
+            return np.asarray(self._call([text])[0], np.int32)
+        plain = self.literals.plain(text)
+        if self.renamed is None:  # a tokenizer without a backend, in Python
+            self.unspelled += 1
+            return np.asarray(self._call([plain])[0], np.int32)
+        ids = np.asarray(self.renamed.encode(self.literals.secret(text), add_special_tokens=False).ids, np.int32)
+        special = self.tokenizer.convert_tokens_to_ids(self.literals.special)
+        self.unspelled += int(np.isin(ids, special).sum() > self.literals.count(text))
+        return ids
 
-    def _later(self, piece: str) -> Sequence[int]:
-        """Ids of a text's later piece: SentencePiece puts a space before what stands first, so a line break does."""
-        newline, ids = self._call(["\n", "\n" + piece])
-        return ids[len(newline) :] if ids[: len(newline)] == newline else self._call([piece])[0]
-
-    def _spell(self, token: str) -> list[int]:
-        if token not in self._spelled:
-            self._spelled[token] = spelled(self.tokenizer, token)
-            if self.tokenizer.convert_tokens_to_ids(token) in self._spelled[token]:
-                self.unspelled.add(token)
-        return self._spelled[token]
+    @cached_property
+    def renamed(self) -> Any:
+        """The tokenizer under which special tokens have other names."""
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        return None if backend is None else self.literals.renamed(backend)
