@@ -96,7 +96,7 @@ def test_templates_show_tools_as_declared(fixture: Fixture) -> None:
         assert rendered(fixture.tokenizer, ASK, [TOOL]) == rendered(fixture.tokenizer, ASK)
         return
     text = rendered(fixture.tokenizer, CALLED, [TOOL])
-    assert "Adds." in text and '"a": 1' in text.replace("a=1", '"a": 1') and "One." in text
+    assert "Adds." in text and ('"a": 1' in text or "a=1" in text) and "One." in text
 
 
 @chat
@@ -262,11 +262,12 @@ def test_a_look_alike_by_hand() -> None:
 @every
 def test_leaks_are_those_declared(fixture: Fixture) -> None:
     tokenizer = fixture.tokenizer
-    leaking = {
-        name
-        for name in fixture.specials
-        if tokenizer.convert_tokens_to_ids(name) in tokenizer._encode_without_added_tokens(f"a {name} b")
-    }
+
+    def plain(text: str) -> list[int]:
+        return list(tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+
+    special = set(fixture.specials) - set(fixture.markers)
+    leaking = {name for name in special if tokenizer.convert_tokens_to_ids(name) in plain(f"a {name} b")}
     assert leaking == set(fixture.leaks)
 
 

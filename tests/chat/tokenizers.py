@@ -172,7 +172,7 @@ def _prepended() -> Tokenizer:
 
 def _metaspace(scheme: str) -> Tokenizer:
     backend = _sentence_bpe(_LLAMA2)
-    backend.pre_tokenizer = pre_tokenizers.Metaspace(SPACE, scheme, split=False)  # type: ignore[arg-type]
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(SPACE, scheme, split=False)
     backend.decoder = _from_pieces(prefixed=True)
     return backend
 
