@@ -2,6 +2,7 @@
 
 # ruff: noqa: RUF001  (the full-width bars are DeepSeek's)
 
+import inspect
 import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from jinja2.exceptions import TemplateError
+from transformers import PreTrainedTokenizerBase
 
 from tests.chat import models, reference, tokenizers
 from tests.chat.conversations import Conversation, conversation, mentions
@@ -219,6 +221,23 @@ def test_look_alikes_stay_text(fixture: Fixture) -> None:
         text = rendered(tokenizer, item.whole(0), item.tools, item.template_args)
         assert _letters(tokenizer.decode(ids)) == _letters(text)
     assert seen >= 10 or fixture.leaks
+
+
+@pytest.mark.skipif(
+    "sanitize_control_tokens" not in inspect.signature(PreTrainedTokenizerBase.apply_chat_template).parameters,
+    reason="this transformers cannot write look-alikes as text itself",
+)
+@chat
+def test_look_alikes_are_special_where_transformers_own_way_has_them_so(fixture: Fixture) -> None:
+    """Its ids differ in between, since it breaks the text around each look-alike."""
+    tokenizer, special = fixture.tokenizer, special_ids(fixture.tokenizer, fixture.markers)
+    for item in drawn(fixture, 40, thoughts=False):  # it marks </think> too, which templates look for
+        args: dict[str, Any] = {"tools": item.tools or None, "date_string": reference.DATE_STRING}
+        own = tokenizer.apply_chat_template(
+            item.whole(0), **args, **item.template_args, return_dict=False, sanitize_control_tokens=True
+        )
+        ids = whole_ids(tokenizer, item.whole(0), item.tools, item.template_args, markers=fixture.markers)
+        assert [i for i in ids if i in special] == [i for i in own if i in special]
 
 
 def _without(item: Conversation, fixture: Fixture) -> Conversation:
