@@ -206,6 +206,9 @@ class Encoder:
         cut = max((found.start() for found in self._cuts.finditer(prompt.text)), default=0)
         if not all(text.startswith(prompt.text[:cut]) for text in whole):
             cut = 0
+        for message in record.messages:
+            if message.get("tool_calls") and self.literals.mark(str(message["content"])).strip() not in prompt.text:
+                self.notes["turns whose text the template leaves out beside a tool call"] += 1
         if any(map(self.literals.within, [prompt.text, *whole])):
             self.notes["lists with text that looks like a special token, kept as text"] += 1
         rests = tuple(text[cut:] for text in whole)

@@ -298,10 +298,10 @@ def _answer(text: str, reasoning: str | None) -> dict[str, Any]:
 
 def _check_shown(record: Record, answer: str, whole: str) -> None:
     for k, message in enumerate(record.messages or ()):
-        said = _spoken(message)
+        said = "" if message.get("tool_calls") else _spoken(message)
         if said not in whole and json.dumps(said, ensure_ascii=False)[1:-1] not in whole:
             raise FieldError(
-                f"messages[{k}].content", f"a {message['role']} turn that the chat template shows as it is", said
+                f"messages[{k}].content", f"what the chat template shows of a turn of the {message['role']}", said
             )
     if not record.messages and record.user_turn.strip() not in whole:
         raise FieldError("instruction", "a user turn that the chat template shows as it is", record.user_turn)
