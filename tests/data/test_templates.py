@@ -120,7 +120,9 @@ def test_what_a_template_raises_names_the_turns_and_the_way_out() -> None:
 
 def test_a_template_that_leaves_a_turn_out_in_silence_is_refused() -> None:
     skips = "{% for m in messages if m.role != 'system' %}{{ m.content }}</s>{% endfor %}"
-    with pytest.raises(FieldError, match=r"messages\[0\].content: expected what the chat template shows of a turn of the system"):
+    with pytest.raises(
+        FieldError, match=r"messages\[0\].content: expected what the chat template shows of a turn of the system"
+    ):
         _answered(skips, Record("0", "Two?", messages=TURNS), "Dos.")
 
 

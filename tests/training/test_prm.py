@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
-from tuna.data.encode import Encoder
 
 from tests.training.make import overrides
 from tuna.config.compose import compose
+from tuna.data.encode import Encoder
 from tuna.data.lists import Answer, AnswerList
 from tuna.data.packing import pack
 from tuna.data.record import Record

@@ -1,9 +1,10 @@
 """Text in the data that looks like a special token ("</s>", "<|im_end|>") stays text: it ends no turn, opens no role.
 
-Before a template is rendered, each such place in the data is replaced by a mark. A rendered text with marks is tokenized
-by a copy of the tokenizer that knows its special tokens by secret names alone: the template's own are written so, the
-marks become again the text that they stand for, and all else acts as always. transformers' ``sanitize_control_tokens``
-(5.23) would also spell out the <think> that an answer really has, since any token that a template mentions counts there.
+Before a template is rendered, each such place in the data is replaced by a mark. A rendered text with marks is
+tokenized by a copy of the tokenizer that knows its special tokens by secret names alone: the template's own are written
+so, the marks become again the text that they stand for, and all else acts as always. transformers has
+``sanitize_control_tokens`` since 5.23, which cuts the text at these places (other ids than the text has elsewhere), and
+also spells out the <think> that an answer really has, since any token that a template mentions counts there.
 """
 
 import json

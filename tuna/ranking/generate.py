@@ -155,10 +155,13 @@ class Generator:
         out = [list(answers) for answers in sets]
         wrong: list[tuple[int, int, IntArray, IntArray, BoolArray]] = []
         for row, (record, answers) in enumerate(zip(records, sets, strict=True)):
+            fitting = self._fitting(record)
+            given = self.encoder.prompt(fitting).tolist()
             texts = [Text(a.text, not was_cut(a.finish_reason)) for a in answers]
-            encoded = self.encoder.encode(self.encoder.write(self._fitting(record), texts))
+            encoded = self.encoder.encode(self.encoder.write(fitting, texts))
             for place, (ids, mask) in enumerate(zip(encoded.responses, encoded.scored, strict=True)):
-                if answers[place].tokens != tuple(ids[mask].tolist()) and mask.any():
+                whole = [*encoded.prompt.tolist(), *ids[: len(mask) - int(mask[::-1].argmax())].tolist()]
+                if mask.any() and whole != [*given, *(answers[place].tokens or ())]:
                     wrong.append((row, place, encoded.prompt, ids, mask))
         for at in range(0, len(wrong), RESCORED):
             part = wrong[at : at + RESCORED]
