@@ -160,8 +160,11 @@ class Generator:
             texts = [Text(a.text, not was_cut(a.finish_reason)) for a in answers]
             encoded = self.encoder.encode(self.encoder.write(fitting, texts))
             for place, (ids, mask) in enumerate(zip(encoded.responses, encoded.scored, strict=True)):
-                whole = [*encoded.prompt.tolist(), *ids[: len(mask) - int(mask[::-1].argmax())].tolist()]
-                if mask.any() and whole != [*given, *(answers[place].tokens or ())]:
+                if not mask.any():
+                    continue  # an empty answer
+                end = len(mask) - int(mask[::-1].argmax())
+                drawn = [*given, *(answers[place].tokens or ())]
+                if [*encoded.prompt.tolist(), *ids[:end].tolist()] != drawn:
                     wrong.append((row, place, encoded.prompt, ids, mask))
         for at in range(0, len(wrong), RESCORED):
             part = wrong[at : at + RESCORED]
