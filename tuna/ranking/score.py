@@ -133,24 +133,29 @@ class _Scorer:
         scored = [list(given) for _, given in lists]
         for index, (record, given) in enumerate(lists):
             prompt = self.encoder.prompt(self.template(record))
-            kept, ids = [], []
+            kept: dict[bytes, list[int]] = {}  # places of equal answers: one number, which the batch cannot part
+            ids = []
             for place, answer in enumerate(given):
                 response = self.encoder.response(Response(answer.text, answer.finish_reason != "length", 0.0, False))
                 if answer.useless or not len(response):
                     scored[index][place] = replace(answer, refused=answer.useless or "empty answer")
                 elif self.positions is not None and len(prompt) + len(response) > self.positions:
                     scored[index][place] = replace(answer, refused="too long for the scoring model")
+                elif (key := response.tobytes()) in kept:
+                    kept[key].append(place)
                 else:
-                    kept.append(place)
+                    kept[key] = [place]
                     ids.append(response)
-            if kept:
-                none = tuple(0.0 for _ in kept)
-                groups.append(Group(record.id, prompt, tuple(ids), none, tuple(False for _ in kept)))
-                where.append((index, kept))
+            if ids:
+                none = tuple(0.0 for _ in ids)
+                groups.append(Group(record.id, prompt, tuple(ids), none, tuple(False for _ in ids)))
+                where.append((index, list(kept.values())))
         if groups:
             values = self.scorer(pack(groups, row_tokens=self.row_tokens).to(str(self.device))).double().tolist()
             flat = iter(values)
-            for (index, kept), group in zip(where, groups, strict=True):
-                for place, response in zip(kept, group.responses, strict=True):
-                    scored[index][place] = self.put(scored[index][place], round(next(flat), 6), len(response))
+            for (index, places), group in zip(where, groups, strict=True):
+                for equal, response in zip(places, group.responses, strict=True):
+                    value = round(next(flat), 6)
+                    for place in equal:
+                        scored[index][place] = self.put(scored[index][place], value, len(response))
         return scored
