@@ -8,6 +8,8 @@ from tests.benchmarks.make import measure, results_of
 from tests.ranking.http_server import LoopbackServer, chaos
 from tuna.errors import TunaError
 
+pytestmark = pytest.mark.once
+
 
 def words(server: LoopbackServer) -> list[str]:
     return ["generation=openai", f"generation.base_url={server.url}", "generation.model=owner/m-7b", "limit=20"]

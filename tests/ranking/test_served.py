@@ -10,6 +10,8 @@ from tuna.ranking.cost import Price, Prices
 from tuna.ranking.served import ServedModel
 from tuna.ranking.server import TryAgain
 
+pytestmark = pytest.mark.once
+
 
 def test_prompts() -> None:
     record = Record("1", "Add.", "1 2")

@@ -16,6 +16,8 @@ from tuna.errors import ConfigError, RunError
 from tuna.ranking.rouge import rouge_l
 from tuna.ranking.server_sampler import ServerSampler
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[2]
 COLOURS = ("red", "green", "blue", "white", "black")
 

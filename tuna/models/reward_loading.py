@@ -120,7 +120,7 @@ def _check_causal(config: PretrainedConfig, trust_remote_code: bool) -> None:
         with torch.no_grad():
             first = model.base_model(input_ids=ids).last_hidden_state[:, 0]
             rewards = model(input_ids=ids).logits[:, 0]
-    if not torch.allclose(first[0], first[1]) or rewards[0] == rewards[1]:
+    if not torch.allclose(first[0], first[1]) or torch.allclose(rewards[0], rewards[1]):
         raise ModelError(
             f"{type(model).__name__}: not causal, or its head does not read the last token, so it cannot be a reward "
             "model here; take a causal architecture, such as Llama, Qwen, Mistral or GPT-2"

@@ -124,24 +124,26 @@ class _Scorer:
         for index, (record, given) in enumerate(lists):
             texts = [Response(a.text, not was_cut(a.finish_reason), 0.0, reasoning=a.reasoning) for a in given]
             encoded = self.encoder.encode(self.encoder.write(record, texts))
-            kept = []
+            kept: dict[bytes, list[int]] = {}  # places of equal answers: one number, which the batch cannot part
             for place, answer in enumerate(given):
+                response = encoded.responses[place]
                 if answer.useless or not encoded.scored[place].any():
                     scored[index][place] = replace(answer, refused=answer.useless or "empty answer")
-                elif self.positions and len(encoded.prompt) + len(encoded.responses[place]) > self.positions:
+                elif self.positions and len(encoded.prompt) + len(response) > self.positions:
                     scored[index][place] = replace(answer, refused="too long for the scoring model")
                 else:
-                    kept.append(place)
+                    kept.setdefault(response.tobytes(), []).append(place)
             if kept:
-                none = tuple(0.0 for _ in kept)
-                ids = tuple(encoded.responses[place] for place in kept)
-                masks = tuple(encoded.scored[place] for place in kept)
+                none, first = tuple(0.0 for _ in kept), [places[0] for places in kept.values()]
+                ids, masks = tuple(encoded.responses[k] for k in first), tuple(encoded.scored[k] for k in first)
                 groups.append(Group(record.id, encoded.prompt, ids, none, tuple(False for _ in kept), masks))
-                where.append((index, kept))
+                where.append((index, list(kept.values())))
         if groups:
             values = self.scorer(pack(groups, row_tokens=self.row_tokens).to(str(self.device))).double().tolist()
             flat = iter(values)
-            for (index, kept), group in zip(where, groups, strict=True):
-                for place, length in zip(kept, group.lengths, strict=True):
-                    scored[index][place] = self.put(scored[index][place], round(next(flat), 6), length)
+            for (index, places), group in zip(where, groups, strict=True):
+                for equal, length in zip(places, group.lengths, strict=True):
+                    value = round(next(flat), 6)
+                    for place in equal:
+                        scored[index][place] = self.put(scored[index][place], value, length)
         return scored

@@ -11,6 +11,8 @@ from tuna.data.ranking import eq3
 from tuna.errors import ConfigError, RunError
 from tuna.ranking.answers import from_choice
 
+pytestmark = pytest.mark.once
+
 
 def ask(folder: Path, source: Path, server: LoopbackServer, *words: str, **changes: object) -> dict[str, float]:
     settings: dict[str, object] = {"teacher__concurrency": 4, "teacher__retries": 3, "teacher__model": "m"} | changes

@@ -140,7 +140,7 @@ class Proxy:
         return collected
 
     def _list(self, record: Record, found: Sequence[Answer], source: str | None, collected: Collected) -> None:
-        """``score`` is minus the position, 0 the best; answers with equal rewards share one."""
+        """``score`` is minus the position, 0 the best; equal answers, scored once, share one, as equal rewards do."""
         usable = [answer for answer in found if answer.useless is None]
         left_out = [{"text": answer.text, "reason": answer.useless} for answer in found if answer.useless is not None]
         if len(usable) < 2:
