@@ -12,6 +12,7 @@ from tuna import assets
 from tuna.errors import ConfigError, ModelError
 from tuna.models.folder import SMALL_FILES, check_tokenizer, fingerprint, read_config, weight_files
 from tuna.models.lora import parse_lora
+from tuna.models.vocabulary import rows_needed
 
 EMBEDDED = assets.MODELS
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -69,7 +70,9 @@ class Model:
         hub id.
     revision: branch, tag or commit of a hub id. trust_remote_code: run code that comes with the model.
     template: of prompts; auto is chat where the tokenizer has a chat template, else alpaca.
-    lora: null, or a rank, or {r, alpha, dropout, target_modules}. attention: auto is flex on CUDA, else sdpa.
+    lora: null, or a rank, or {r, alpha, dropout, target_modules}. resize: add rows to the embedding and the head where
+        the tokenizer has ids beyond them; without it such a model is refused.
+    attention: auto is flex on CUDA, else sdpa.
     scorer: packed shares the prompt and packs rows; plain is one padded row a response, for models that take no mask.
     gradient_checkpointing: recompute activations in the backward pass, layer by layer.
     export_dtype: of the exported weights; auto is the starting model's.
@@ -89,6 +92,7 @@ class Model:
     gradient_checkpointing: bool = False
     export_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     projection_chunk: int = 512
+    resize: bool = False
 
     def __post_init__(self) -> None:
         wrong = []
@@ -100,6 +104,8 @@ class Model:
             wrong.append(f"model.projection_chunk: expected a whole number >= 1, got {chunk!r}")
         if not isinstance(self.path, str) or not self.path:
             wrong.append(f"model.path: expected a folder, a hub id or one of {', '.join(EMBEDDED)}, got {self.path!r}")
+        if not isinstance(self.resize, bool):
+            wrong.append(f"model.resize: expected true or false, got {self.resize!r}")
         try:
             parse_lora(self.lora)
         except ConfigError as error:
@@ -148,7 +154,7 @@ class Model:
         """The model's tokenizer, as its folder has it: no token is added and no pad id is set.
 
         Raises:
-            ModelError: the tokenizer's files cannot be read.
+            ModelError: the tokenizer's files cannot be read, or it has an id that the embedding has no row for.
         """
         folder = self.resolve().folder
         try:
@@ -156,7 +162,14 @@ class Model:
         except Exception as error:
             raise ModelError(f"{folder}: transformers cannot read its tokenizer ({error})") from error
         assert isinstance(tokenizer, PreTrainedTokenizerBase)
+        rows_needed(tokenizer, self.resolve().config, self.resolve().source, resize=self.resize)
         return tokenizer
+
+    @cached_property
+    def rows(self) -> int:
+        """Rows that the embedding must have for the tokenizer, at least the config's; raises as ``tokenizer`` does."""
+        found = self.resolve()
+        return rows_needed(self.tokenizer(), found.config, found.source, resize=self.resize)
 
     def max_positions(self) -> int | None:
         """Longest sequence the model has positions for; None where nothing limits it."""
