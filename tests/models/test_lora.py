@@ -123,8 +123,8 @@ def test_an_adapter_tensor_that_nothing_merges_is_an_error(make_llama: Make, tmp
 @pytest.mark.parametrize(
     ("targets", "told"),
     [
-        (["q_proj", "nowhere"], r"'nowhere' is no module; expected all-linear or a list of those that Llama\w* has: down_proj, "
-                                r"embed_tokens, gate_proj, k_proj, lm_head, o_proj, q_proj, up_proj, v_proj"),
+        (["q_proj", "nowhere"], r"'nowhere' is no module; expected all-linear or a list of those that Llama\w* has: "
+                                r"down_proj, embed_tokens, gate_proj, k_proj, lm_head, o_proj, q_proj, up_proj, v_pr"),
         (["proj"], "'proj' is no module"),
         ("q_proj", "'q_proj' is no module"),
         (["self_attn"], r"'self_attn' is model\.layers\.0\.self_attn, a LlamaAttention, which takes no adapter"),

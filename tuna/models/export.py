@@ -140,6 +140,7 @@ def _write_generation(partial: Path, resolved: Resolved, ends: Sequence[int]) ->
     Where there is no such file, transformers takes its values from the config, and so does the new one.
     """
     start, target = resolved.folder / "generation_config.json", partial / "generation_config.json"
+    target.unlink(missing_ok=True)  # save_pretrained's, which lists no end at all
     if start.is_file():
         shutil.copyfile(start, target)
         values = json.loads(start.read_text(encoding="utf-8"))
@@ -171,7 +172,7 @@ def _write_adapter(
     config.base_model_name_or_path, config.inference_mode = resolved.source, True
     config.modules_to_save = sorted({name.rpartition(".")[0] for name in whole}) or None
     config.save_pretrained(str(partial))
-    tensors = {name: tensor.contiguous() for name, tensor in adapter_state(state, [*whole, *grown]).items()}
+    tensors = {name: tensor.clone().contiguous() for name, tensor in adapter_state(state, [*whole, *grown]).items()}
     save_file(tensors, str(partial / "adapter_model.safetensors"), metadata={"format": "pt"})
     _put(partial, folder)
 

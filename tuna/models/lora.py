@@ -102,7 +102,7 @@ def add_lora(model: Any, lora: Lora, *, trained: Sequence[str] = ()) -> None:
     try:
         model.add_adapter(peft_config(lora, trained), adapter_name=ADAPTER)
     except ValueError as error:
-        raise ModelError(f"model.lora.target_modules: {error}") from error
+        raise ModelError(f"model.lora.target_modules: {' '.join(str(error).split())}") from error
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("lora_" in name or name in trained)
         if "lora_" in name:

@@ -47,7 +47,10 @@ def check_lora(config: PretrainedConfig, lora: Lora, *, trust_remote_code: bool 
         numbered = (re.sub(r"\\\.\d+\\\.", lambda _: r"\.\d+\.", re.escape(name), count=1) for name in targets)
         pattern = "|".join(dict.fromkeys(numbered))
         torch.manual_seed(0)
-        small = small_copy(config, ways.auto, trust_remote_code)
+        try:
+            small = small_copy(config, ways.auto, trust_remote_code)
+        except ModelError:  # nothing to prove it on; the packed scorer refuses such a config itself
+            return
         if any(re.fullmatch(pattern, name) for name, _ in small.named_modules()):
             add_lora(small, replace(lora, dropout=0.0, target_modules=pattern), trained=trained)
             _prove(small, targets)
@@ -100,11 +103,11 @@ def _prove(small: Any, targets: Sequence[str]) -> None:
     except Exception as error:
         raise ModelError(
             f"{KEY}: {type(small).__name__} with adapters on {named} cannot be trained and merged "
-            f"({type(error).__name__}: {error}); name others"
+            f"({type(error).__name__}: {error}); name others, such as [q_proj, v_proj]"
         ) from error
     difference = float((got - wanted).abs().max() / wanted.abs().max())
     if not difference <= 10 * TOLERANCE:  # NaN is refused too
         raise ModelError(
             f"{KEY}: {type(small).__name__} with adapters on {named} and with them merged differ by {difference:.1e}; "
-            "name others"
+            "name others, such as [q_proj, v_proj]"
         )
