@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.models.architectures import CONFIGS, build
 from tests.models.packing import packed
-from tuna.errors import ConfigError, ModelError
+from tuna.errors import ModelError
 from tuna.models.export import export
 from tuna.models.folder import tensor_shapes
 from tuna.models.loading import grow, load_scorer
@@ -52,11 +52,6 @@ def test_rows_without_tokens_are_normal(make_llama: Make) -> None:
         assert scorer.model.get_input_embeddings().weight.shape[0] == 80
 
 
-def test_resize_is_true_or_false() -> None:
-    with pytest.raises(ConfigError, match=r"model\.resize: expected true or false, got 65"):
-        Model(resize=65)  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_new_rows_are_the_mean_of_the_others(kind: str) -> None:
     """Embedding, head and the head's bias (Phi), tied or not, in float32 and as transformers nearly does."""
@@ -75,7 +70,8 @@ def test_new_rows_are_the_mean_of_the_others(kind: str) -> None:
 
 
 def embedding(model: Any) -> str:
-    return next(name for name, p in model.named_parameters() if p is model.get_input_embeddings().weight)
+    found: str = next(name for name, p in model.named_parameters() if p is model.get_input_embeddings().weight)
+    return found
 
 
 @pytest.mark.parametrize("tied", [True, False])

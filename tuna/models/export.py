@@ -149,7 +149,7 @@ def _write_generation(partial: Path, resolved: Resolved, ends: Sequence[int]) ->
     listed = _listed(values.get("eos_token_id"))
     if set(ends) <= set(listed):
         return
-    listed = listed or _listed(resolved.config.get_text_config().eos_token_id)
+    listed = listed or _listed(getattr(resolved.config.get_text_config(), "eos_token_id", None))
     values["eos_token_id"] = list(dict.fromkeys([*listed, *ends]))
     target.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 

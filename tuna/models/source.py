@@ -104,8 +104,6 @@ class Model:
             wrong.append(f"model.projection_chunk: expected a whole number >= 1, got {chunk!r}")
         if not isinstance(self.path, str) or not self.path:
             wrong.append(f"model.path: expected a folder, a hub id or one of {', '.join(EMBEDDED)}, got {self.path!r}")
-        if not isinstance(self.resize, bool):
-            wrong.append(f"model.resize: expected true or false, got {self.resize!r}")
         try:
             parse_lora(self.lora)
         except ConfigError as error:
