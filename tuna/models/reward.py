@@ -70,6 +70,12 @@ class PlainRewardScorer(PlainScorer):
         return _head(self.model, self._backbone[0], states, type(output))
 
 
+def head_names(reward: Any) -> list[str]:
+    """Names of the parameters that are not the backbone's."""
+    inside = {id(parameter) for parameter in reward.base_model.parameters()}
+    return [name for name, parameter in reward.named_parameters() if id(parameter) not in inside]
+
+
 def last_tokens(batch: PackedBatch) -> Tensor:
     """[R] int64 flat position (row * S + column) of each response's last token, by the batch's group and response ids.
 

@@ -67,11 +67,13 @@ def _answers(folder: Path, parts: Any, prompts: list[list[int]], ends: Iterable[
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from tuna.assets.elementary import greedy_answers
+    from tuna.models.loading import grow
 
     trust = parts.model.trust_remote_code
     on_gpu = parts.training.on_gpu
     dtype = torch.bfloat16 if on_gpu else torch.float32
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=trust)
+    grow(model, parts.model.rows)
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust)
     model = model.eval().to("cuda" if on_gpu else "cpu")
     return greedy_answers(model, tokenizer, prompts, batch_size=8, max_new_tokens=MAX_NEW_TOKENS, ends=ends)
