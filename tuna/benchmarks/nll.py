@@ -16,6 +16,7 @@ from tuna.data.lists import target_list
 from tuna.data.load import Source, load_sources
 from tuna.data.ranking import bootstrap_interval
 from tuna.errors import ConfigError
+from tuna.ranking.prompt import shown
 
 EMBEDDED_FILE = ASSETS / "instructions" / "held_out.jsonl"
 
@@ -75,7 +76,7 @@ class NLL(Benchmark):
             primary="nll",
             examples=[
                 {
-                    "id": group.id, "task": "", "instruction": records[group.id].instruction,
+                    "id": group.id, "task": "", "instruction": shown(records[group.id]),
                     "references": [records[group.id].output], "num_tokens": group.lengths[0],
                     "scores": {"nll": float(value)},
                 }

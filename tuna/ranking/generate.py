@@ -150,14 +150,14 @@ class Generator:
         """Answers with the log-probability of their texts, where that is not the one of the tokens drawn.
 
         A text can be spelled in several ways, and white space at its ends is dropped; what trains on it, and scores it,
-        sees the tokenizer's own spelling and the template's own ending.
+        sees the tokenizer's own spelling and the template's own ending. A thought that the template shows counts too.
         """
         out = [list(answers) for answers in sets]
         wrong: list[tuple[int, int, IntArray, IntArray, BoolArray]] = []
         for row, (record, answers) in enumerate(zip(records, sets, strict=True)):
             fitting = self._fitting(record)
             given = self.encoder.prompt(fitting).tolist()
-            texts = [Text(a.text, not was_cut(a.finish_reason)) for a in answers]
+            texts = [Text(a.text, not was_cut(a.finish_reason), reasoning=a.reasoning) for a in answers]
             encoded = self.encoder.encode(self.encoder.write(fitting, texts))
             for place, (ids, mask) in enumerate(zip(encoded.responses, encoded.scored, strict=True)):
                 if not mask.any():
@@ -169,7 +169,9 @@ class Generator:
         for at in range(0, len(wrong), RESCORED):
             part = wrong[at : at + RESCORED]
             for (row, place, *_, mask), value in zip(part, self._logprobs(part), strict=True):
-                out[row][place] = replace(out[row][place], logprob=round(value, 6), num_tokens=int(mask.sum()))
+                out[row][place] = replace(
+                    out[row][place], logprob=round(value, 6), num_tokens=int(mask.sum()), unscored=None
+                )
         return out
 
     def _logprobs(self, rows: Sequence[tuple[int, int, IntArray, IntArray, BoolArray]]) -> list[float]:

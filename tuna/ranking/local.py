@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tuna.data.record import Record
 from tuna.errors import ConfigError
-from tuna.ranking.answers import Answer
+from tuna.ranking.answers import Answer, apart
 from tuna.ranking.context import Context
 from tuna.ranking.diversity import DiverseSet, rule_problems
 from tuna.ranking.progress import Progress
@@ -110,8 +110,8 @@ class BlockSampler:
             ]
             drawn: dict[int, dict[int, Answer]] = {}
             for (which, place, trial), answer in zip(wanted, generator.draw(prompts, draws), strict=True):
-                hot = round(self.temperature + trial * self.temperature_step, 6)
-                drawn.setdefault(which, {})[place] = answer if trial == 0 else replace(answer, temperature=hot)
+                hot = None if trial == 0 else round(self.temperature + trial * self.temperature_step, 6)
+                drawn.setdefault(which, {})[place] = replace(apart(answer), temperature=hot)
             for which, answers in drawn.items():
                 sets[which].offer(answers)
         return generator.as_written(records, [each.finish() for each in sets])

@@ -72,7 +72,11 @@ class Probabilistic:
 
     def _list(self, record: Record, found: Sequence[Answer], parts: Parts, collected: Collected) -> None:
         usable = [a for a in found if a.useless is None and a.logprob is not None and a.num_tokens]
-        left_out = [{"text": a.text, "reason": a.useless or "no log-probability"} for a in found if a not in usable]
+        left_out = [
+            {"text": a.text, "reason": a.useless or a.unscored or "no log-probability"}
+            for a in found
+            if a not in usable
+        ]
         if len(usable) < 2:
             collected.set_aside(record, "fewer than two usable answers", left_out)
             return
