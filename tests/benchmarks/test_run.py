@@ -150,6 +150,7 @@ def test_a_reward_model_is_refused_before_its_weights_load(tmp_path: Path) -> No
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.once
 def test_killed_and_run_again(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "evaluate.py"), "generation.batch_size=8", "limit=120"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}

@@ -6,11 +6,13 @@ import pytest
 
 from tuna.data.fields import FieldError
 from tuna.data.record import Record
-from tuna.data.templates import PromptParts
+from tuna.data.templates import TextPrompt
 from tuna.errors import ConfigError, DataError
 from tuna.ranking.cost import Price, Prices
 from tuna.ranking.served import ServedModel
 from tuna.ranking.server import TryAgain
+
+pytestmark = pytest.mark.once
 
 
 def test_prompts() -> None:
@@ -45,7 +47,7 @@ def test_conversations_with_the_same_last_turn_are_told_apart_and_priced_whole()
 
 
 def test_completions_refuse_a_conversation_by_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuses(record: Record) -> PromptParts:
+    def refuses(record: Record) -> TextPrompt:
         raise FieldError("messages", "one user turn", record.messages, "next: template=chat")
 
     monkeypatch.setattr("tuna.ranking.served.alpaca", refuses)

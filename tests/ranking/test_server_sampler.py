@@ -20,6 +20,8 @@ from tuna.ranking.rouge import rouge_l
 from tuna.ranking.server_sampler import ServerSampler
 from tuna.ranking.store import Store
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[2]
 COLOURS = ("red", "green", "blue", "white", "black")
 

@@ -155,8 +155,9 @@ def test_the_whole_verdict() -> None:
     ("line", "mark"),
     [
         ("Response 2: [12]", 12), ("**Response 2:** 12/15", 12), ("- Response 2: 4 + 3 + 5 = 12", 12),
-        ("Response 2: [4 + 3 + 5]", 12), ("Response 2: [sum: 12]", 12), ("Response 2: 7.5", 7.5),
-        ("###Response 2: 0", 0), ("2. Response 2: 12 points", 12), ("Response 2 score: 12", 12),
+        ("Response 2: [4 + 3 + 5]", 12), ("Response 2: [3.2 + 5.9 + 5.9]", 15), ("Response 2: [sum: 12]", 12),
+        ("Response 2: 7.5", 7.5), ("###Response 2: 0", 0), ("2. Response 2: 12 points", 12),
+        ("Response 2 score: 12", 12),
         ("Response 2: relevance 4 + details 3 + accuracy 5 = 12", 12), ("Response 2: 16", None),
         ("Response 2: a good answer", None), ("Response 2: Paris, 1789", None), ("Response 9: [3]", None),
     ],

@@ -82,7 +82,7 @@ class Agreement(Benchmark):
             desk, self._lists, max_length=self.max_length, row_tokens=self.row_tokens, ranked=True
         )
         by_v = _figures(scored, [values for _, values in scored])
-        by_length = _figures(scored, [[float(len(r)) for r in group.responses] for group, _ in scored])
+        by_length = _figures(scored, [[float(length) for length in group.lengths] for group, _ in scored])
         beside = baselines([group for group, _ in scored], desk.seed)
         intervals = {name: bootstrap_interval(each, desk.seed) for name, each in by_v.items()}
         length = {name: bootstrap_interval(each, desk.seed).mean for name, each in by_length.items()}

@@ -70,7 +70,7 @@ class LocalGeneration:
         from tuna.ranking.generate import Draw, Generator
 
         journal = context.store.journal("answers")
-        base = {"model": model.fingerprint, "template": model.template, "max_tokens": max_tokens, **self._answers_by()}
+        base = {"model": model.fingerprint, **model.shaped_by, "max_tokens": max_tokens, **self._answers_by()}
         keys = [key_of(**base, task=q.task, id=q.id, prompt=q.record.question) for q in questions]
         if any(not journal.get(key) for key in keys):
             generator = Generator(model, max_tokens=max_tokens, device=self.device, dtype=self.dtype)

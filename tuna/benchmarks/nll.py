@@ -66,7 +66,7 @@ class NLL(Benchmark):
         scored, dropped = response_values(
             desk, self._lists, max_length=self.max_length, row_tokens=self.row_tokens, ranked=False
         )
-        lengths = np.array([len(group.responses[0]) for group, _ in scored], np.float64)
+        lengths = np.array([group.lengths[0] for group, _ in scored], np.float64)
         each = np.array([-values[0] for _, values in scored])
         interval = bootstrap_interval(each, desk.seed)
         over_tokens = float((each * lengths).sum() / lengths.sum())
@@ -77,7 +77,7 @@ class NLL(Benchmark):
             examples=[
                 {
                     "id": group.id, "task": "", "instruction": shown(records[group.id]),
-                    "references": [records[group.id].output], "num_tokens": len(group.responses[0]),
+                    "references": [records[group.id].output], "num_tokens": group.lengths[0],
                     "scores": {"nll": float(value)},
                 }
                 for (group, _), value in zip(scored, each, strict=True)

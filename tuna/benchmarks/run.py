@@ -128,7 +128,7 @@ def _identities(
         model, generation = built["model"], built["generation"]
         kind = generation.kind
         name, source, fingerprint = generation.measured(model)
-        shaped_by["generation"] = {"template": model.template, **generation.identity()}
+        shaped_by["generation"] = {**model.shaped_by, **generation.identity()}
         run = run_of(model.path) if kind == "local" else None
     measured = {
         "name": settings.label or name, "source": source, "fingerprint": fingerprint, "kind": kind,

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from tuna.data.record import Candidate, Record
@@ -27,6 +27,7 @@ class Answer:
     reward: float | None = None
     reasoning: str | None = None
     unscored: str | None = None
+    tokens: tuple[int, ...] | None = field(default=None, compare=False, repr=False)  # as drawn here; not stored
 
     @property
     def useless(self) -> str | None:
@@ -39,7 +40,7 @@ class Answer:
 
     def to_dict(self) -> dict[str, Any]:
         """For a line of the store."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
+        return {key: value for key, value in asdict(self).items() if value is not None and key != "tokens"}
 
 
 def from_choice(choice: Mapping[str, Any]) -> Answer:

@@ -63,7 +63,7 @@ class BlockSampler:
     def collect(self, node: "Model", records: Sequence[Record], n: int, context: Context) -> list[list[Answer]]:
         """``n`` answers a record; draws only blocks of which the store lacks something."""
         journal = context.store.journal("answers")
-        model = {"model": node.fingerprint, "template": node.template}
+        model = {"model": node.fingerprint, **node.shaped_by}
         keys = [
             key_of(
                 **self.settings(),
@@ -114,7 +114,7 @@ class BlockSampler:
                 drawn.setdefault(which, {})[place] = replace(apart(answer), temperature=hot)
             for which, answers in drawn.items():
                 sets[which].offer(answers)
-        return [each.finish() for each in sets]
+        return generator.as_written(records, [each.finish() for each in sets])
 
 
 def _wanted(sets: Sequence[DiverseSet]) -> Iterator[tuple[int, int, int]]:

@@ -8,6 +8,7 @@ and two ranks that differ are none.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from tuna.ranking.thought import outside_thought
 
@@ -182,7 +183,7 @@ _MARK = re.compile(
 def _mark(said: str) -> float | None:
     said = said.strip().lower()
     if re.fullmatch(r"\[?\s*\d+(?:\.\d+)?(?:\s*\+\s*\d+(?:\.\d+)?)+\s*(?:\]|=.*)?", said) and "=" not in said:
-        value = sum(float(number) for number in re.findall(r"\d+(?:\.\d+)?", said))
+        value = float(sum(map(Decimal, re.findall(r"\d+(?:\.\d+)?", said))))  # 3.2 + 5.9 + 5.9 is 15, no more
     else:
         match = _MARK.fullmatch(said.rpartition("=")[2].strip())
         if match is None:

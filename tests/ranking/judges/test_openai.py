@@ -11,6 +11,8 @@ from tests.ranking.make import collect, read_rows, write_answers
 from tuna.errors import RunError
 from tuna.ranking.judges.prompted import orders_of
 
+pytestmark = pytest.mark.once
+
 Say = Callable[[str, int], str]
 
 

@@ -16,6 +16,8 @@ from tuna.ranking.logprobs import NO_NUMBER, NOT_THE_TEXTS
 from tuna.ranking.store import key_of
 from tuna.ranking.teachers.openai import OpenAITeacher
 
+pytestmark = pytest.mark.once
+
 
 def ask(folder: Path, source: Path, server: LoopbackServer, *words: str, **changes: object) -> dict[str, float]:
     settings: dict[str, object] = {"teacher__concurrency": 4, "teacher__retries": 3, "teacher__model": "m"} | changes
