@@ -47,7 +47,7 @@ def test_conversations_with_the_same_last_turn_are_told_apart_and_priced_whole()
 @pytest.mark.parametrize("template", ["alpaca", "none"])
 def test_completions_refuse_a_conversation_by_its_row(template: Any) -> None:
     model = ServedModel(model="m", endpoint="completions", template=template)
-    with pytest.raises(DataError, match=r"^in\.jsonl:3: messages: expected "):
+    with pytest.raises(DataError, match=r"^in\.jsonl:3: messages: expected .*endpoint=chat$"):
         model.prompt(Record("0", "Q", messages=TURNS, where="in.jsonl:3"))
 
 
