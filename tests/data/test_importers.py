@@ -55,7 +55,9 @@ def test_every_row_is_recognized_by_its_importer_alone() -> None:
 def test_unknown_formats() -> None:
     with pytest.raises(ConfigError, match="got 'alpca'; nearest: alpaca"):
         choose("alpca", [ALPACA], "f")
-    with pytest.raises(DataError, match=r"f: expected rows of a known format, got the keys q, a\. Known formats"):
+    with pytest.raises(
+        DataError, match=r"f: expected rows of a known format, got the keys q, a\. Known formats"
+    ):
         choose("auto", [{"q": "a", "a": "b"}], "f")
 
 

@@ -10,6 +10,7 @@ from tests.training.make import write_model
 from tuna.errors import RunError
 from tuna.ranking import generate
 from tuna.ranking.answers import Answer
+from tuna.ranking.logprobs import NOT_THE_TEXTS
 from tuna.ranking.rouge import rouge_l
 
 
@@ -71,11 +72,10 @@ def test_a_thought_stays_out_of_a_local_answer(
 
     monkeypatch.setattr(generate.Generator, "draw", draw)
     figures = collect(tmp_path, source, "ranker=probabilistic", "teacher=local", teacher__path=llama)
-    assert figures["unusable"] == 0
-    answers = [answer for row in read_rows(tmp_path / "out.jsonl") for answer in row["responses"]]
-    assert {answer["reasoning"] for answer in answers} == {"hm"}
-    assert all(answer["text"].startswith("word") for answer in answers)
-    assert all(answer["logprob"] != -9.0 for answer in answers)  # that was of thought and text together
+    assert figures["lists"] == 0  # their log-probabilities are of thought and text together
+    row = read_rows(tmp_path / "out.unusable.jsonl")[0]
+    assert {entry["reason"] for entry in row["raw"]} == {NOT_THE_TEXTS}
+    assert all(entry["text"].startswith("word") for entry in row["raw"])
 
 
 def test_seed_and_model_shape_the_file(tmp_path: Path, source: Path, llama: Path) -> None:
