@@ -9,7 +9,7 @@ from pathlib import Path
 import tuna
 from tuna.data.fields import FieldError
 from tuna.data.files import Row, Rows, read_rows
-from tuna.data.importers import choose, read_all
+from tuna.data.importers import Importer, choose
 from tuna.data.ranking import check_rankable
 from tuna.data.record import Record
 from tuna.errors import DataError
@@ -86,13 +86,10 @@ def load_source(source: Source) -> Loaded:
     loaded.format = importer.name
     rule = importer.original if source.original == "error" else source.original
     originals = None if rule in ("error", "best", "none") else _Originals(rule)
-    noted: Counter[str] = Counter()
     loaded.original_best = rule == "best" and source.rank_by is not None
-    for where, found in read_all(importer, rows, strict=source.format == "auto"):
+    for index, row in rows:
         try:
-            if isinstance(found, FieldError):
-                raise found
-            record = found
+            record = _import(importer, row, index)
             if record.output is None and originals is not None:
                 record = originals.fill(record)
             # Without a ranking there is no best: SFT needs the output itself.
@@ -101,12 +98,27 @@ def load_source(source: Source) -> Loaded:
             if source.rank_by is not None:
                 check_rankable(record, source.rank_by)
             loaded.records.append(record)
-            noted.update(record.noted)
         except FieldError as error:
-            loaded.problems.append(f"{where}: {error}")
+            loaded.problems.append(f"{row.where}: {error}")
             loaded.reasons["bad row: " + re.sub(r"\[-?\d+\]", "[]", error.reason)] += 1
-    loaded.notes += [f"{source.path}: {text}: {count}" for text, count in sorted(noted.items())]
     return loaded
+
+
+class _Broken(FieldError):
+    def __init__(self, problem: str) -> None:
+        Exception.__init__(self, problem)
+        self.reason = "line: expected JSON"
+
+
+def _import(importer: Importer, row: Row, index: int) -> Record:
+    if row.problem:
+        raise _Broken(row.problem)
+    if not isinstance(row.value, dict):
+        raise FieldError("line", "a JSON object", row.value)
+    record = importer.read(row.value, row.where, index)
+    if not record.instruction.strip() and not record.input.strip():
+        raise FieldError("instruction", "some text", record.instruction)
+    return record
 
 
 def embedded(path: str) -> bool:

@@ -1,10 +1,15 @@
 """Alpaca's rows: instruction, input, output. They become records without responses."""
 
 from tuna.data.fields import identity, rest, text
-from tuna.data.importers.base import Importer, RawRow, Shape
+from tuna.data.importers.base import Importer, RawRow
 from tuna.data.record import Record
 
 _USED = frozenset({"id", "instruction", "input", "output"})
+
+
+def recognize(row: RawRow) -> bool:
+    """A row with ``instruction``, without lists in it."""
+    return "instruction" in row and "responses" not in row and not isinstance(row.get("output"), list)
 
 
 def read(row: RawRow, where: str, index: int) -> Record:
@@ -19,13 +24,4 @@ def read(row: RawRow, where: str, index: int) -> Record:
     )
 
 
-IMPORTER = Importer(
-    "alpaca",
-    (
-        Shape(
-            {"instruction": "a string"},
-            {"input": "a string", "output": "a string", "id": "anything", "text": "anything"},
-        ),
-    ),
-    read,
-)
+IMPORTER = Importer("alpaca", "instruction, input, output", recognize, read)

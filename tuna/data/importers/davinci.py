@@ -9,10 +9,15 @@ from typing import Any
 
 from tuna.data.fields import FieldError, check_text, items, number, optional_count, rest
 from tuna.data.importers import alpaca
-from tuna.data.importers.base import Importer, RawRow, Shape
+from tuna.data.importers.base import Importer, RawRow
 from tuna.data.record import Candidate, Record
 
 _USED = frozenset({"orig", "text", "length", "logprob"})
+
+
+def recognize(row: RawRow) -> bool:
+    """A row with ``orig`` and ``text``."""
+    return "orig" in row and "text" in row
 
 
 def read(row: RawRow, where: str, index: int) -> Record:
@@ -61,13 +66,4 @@ def _sum(value: Any, field: str) -> float:
     return number(value, field)
 
 
-IMPORTER = Importer(
-    "davinci",
-    (
-        Shape(
-            {"orig": "an object", "text": "a list of strings", "length": "a list", "logprob": "a list"},
-            {"avg_token_prob": "a list", "id": "anything"},
-        ),
-    ),
-    read,
-)
+IMPORTER = Importer("davinci", "orig, text, avg_token_prob, length, logprob", recognize, read)

@@ -1,10 +1,15 @@
 """The authors' files formatted for training: instruction (a finished prompt), output (list), score (list), id."""
 
 from tuna.data.fields import FieldError, check_text, identity, items, number, rest, text
-from tuna.data.importers.base import Importer, RawRow, Shape
+from tuna.data.importers.base import Importer, RawRow
 from tuna.data.record import Candidate, Record
 
 _USED = frozenset({"id", "instruction", "output", "score"})
+
+
+def recognize(row: RawRow) -> bool:
+    """A row whose ``output`` and ``score`` are lists."""
+    return isinstance(row.get("output"), list) and "score" in row
 
 
 def read(row: RawRow, where: str, index: int) -> Record:
@@ -28,11 +33,8 @@ def read(row: RawRow, where: str, index: int) -> Record:
 
 IMPORTER = Importer(
     "formatted",
-    (
-        Shape(
-            {"instruction": "a string", "output": "a list of strings", "score": "a list of numbers"}, {"id": "anything"}
-        ),
-    ),
+    "instruction, output (list), score (list), id",
+    recognize,
     read,
     hint="set datamodule.original=FILE, Alpaca's alpaca_data.json, joined by id (or best, none)",
 )

@@ -11,11 +11,16 @@ import re
 from typing import Any
 
 from tuna.data.fields import FieldError, check_text, identity, items, rest, text
-from tuna.data.importers.base import Importer, RawRow, Shape
+from tuna.data.importers.base import Importer, RawRow
 from tuna.data.record import Candidate, Record
 from tuna.data.templates import parse_alpaca
 
 _USED = frozenset({"id", "instruct", "generation", "prompt", "gpt_eval", "rank_str", "rank", "ranks"})
+
+
+def recognize(row: RawRow) -> bool:
+    """A row with ``generation`` and ``instruct``."""
+    return "generation" in row and "instruct" in row
 
 
 def read(row: RawRow, where: str, index: int) -> Record:
@@ -61,10 +66,10 @@ def _valid(rank: Any, size: int) -> bool:
     )
 
 
-_ALSO = dict.fromkeys(("prompt", "id", "gpt_eval", "rank_str", "rank", "ranks", "response_4", "output"), "anything")
 IMPORTER = Importer(
     "gpt4_ranking",
-    (Shape({"instruct": "a string", "generation": "a list of strings"}, _ALSO),),
+    "prompt, instruct, generation, id, gpt_eval, rank_str, rank, response_4",
+    recognize,
     read,
     hint="set datamodule.original=FILE, Alpaca's alpaca_data.json, joined by id (or best, none)",
 )

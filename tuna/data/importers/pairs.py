@@ -3,11 +3,16 @@
 from typing import Any
 
 from tuna.data.fields import FieldError, check_text, identity, rest
-from tuna.data.importers.base import Importer, RawRow, Shape
+from tuna.data.importers.base import Importer, RawRow
 from tuna.data.record import Candidate, Record
 
 _PROMPTS = ("prompt", "instruction", "question")
 _USED = frozenset({"id", "chosen", "rejected", "input", *_PROMPTS})
+
+
+def recognize(row: RawRow) -> bool:
+    """A row with ``chosen`` or ``rejected`` (both are needed; the missing one is named)."""
+    return "chosen" in row or "rejected" in row
 
 
 def read(row: RawRow, where: str, index: int) -> Record:
@@ -62,14 +67,4 @@ def _role(message: Any, field: str) -> str:
     return check_text(message.get("role"), f"{field}.role")
 
 
-_SAID = "a string, a chat message or a list of them"
-IMPORTER = Importer(
-    "pairs",
-    (
-        Shape(
-            {"chosen": _SAID, "rejected": _SAID}, {"prompt": _SAID, "instruction": "a string", "question": "a string"}
-        ),
-    ),
-    read,
-    original="best",
-)
+IMPORTER = Importer("pairs", "prompt, chosen, rejected", recognize, read, original="best")
