@@ -91,14 +91,16 @@ def test_hub_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert is_hub_id("owner/name.v2")
     assert not any(map(is_hub_id, ("data/lists", "owner/name.jsonl", "name", "a/b/c", "/abs/name", "../name")))
 
-    def refuse(path: str) -> Any:
+    def refuse(path: str, subset: str | None) -> Any:
         raise ConnectionError(f"cannot reach {path}\nlong trace")
 
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=refuse))
     with pytest.raises(DataError, match=r"^owner/name: no file here, and the hub gave no data set \(cannot reach"):
         read_rows("owner/name")
     for found in ({"test": [], "train": ROWS}, {"only": ROWS}, ROWS):
-        monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=lambda path, found=found: found))
+        monkeypatch.setitem(
+            sys.modules, "datasets", SimpleNamespace(load_dataset=lambda path, subset, found=found: found)
+        )
         assert _values("owner/name") == ROWS
 
 

@@ -19,7 +19,7 @@ def test_ranges_keep_the_ids_of_the_whole_file(tmp_path: Path) -> None:
     path = str(write_instructions(tmp_path / "in.jsonl", 10))
     assert [r.id for r in read_instructions(path, first=3)] == ["0", "1", "2"]
     assert [r.id for r in read_instructions(path, last=3)] == ["7", "8", "9"]
-    with pytest.raises(DataError, match=r"first: expected 1 to 10 \(the file's rows\), got 11"):
+    with pytest.raises(DataError, match=r"first: expected at most 10 \(the file's rows\), got 11"):
         read_instructions(path, first=11)
 
 

@@ -69,6 +69,7 @@ class Model:
         hub id.
     revision: branch, tag or commit of a hub id. trust_remote_code: run code that comes with the model.
     template: of prompts; auto is chat where the tokenizer has a chat template, else alpaca.
+    template_args: handed to the chat template, such as {enable_thinking: false}.
     lora: null, or a rank, or {r, alpha, dropout, target_modules}. attention: auto is flex on CUDA, else sdpa.
     scorer: packed shares the prompt and packs rows; plain is one padded row a response, for models that take no mask.
     gradient_checkpointing: recompute activations in the backward pass, layer by layer.
@@ -83,6 +84,7 @@ class Model:
     revision: str | None = None
     trust_remote_code: bool = False
     template: Literal["auto", "alpaca", "chat", "none"] = "auto"
+    template_args: dict[str, Any] | None = None
     lora: dict[str, Any] | int | bool | None = None
     attention: Literal["auto", "sdpa", "eager", "flex"] = "auto"
     scorer: Literal["packed", "plain"] = "packed"

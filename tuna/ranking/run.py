@@ -96,7 +96,14 @@ def _prepare(cfg: DictConfig) -> _Job:
         )
     if settings.score_only and settings.input is None:
         raise ConfigError("score_only: needs input=FILE with answers (responses) to rank")
-    everything = read_instructions(settings.input, first=settings.first, last=settings.last)
+    everything = read_instructions(
+        settings.input,
+        first=settings.first,
+        last=settings.last,
+        split=settings.input_split,
+        subset=settings.input_subset,
+        columns=settings.input_columns,
+    )
     records = Shard.parse(settings.shard).take(everything)
     if not records:
         raise ConfigError(f"shard: {settings.shard} of {len(everything)} instructions is empty")
