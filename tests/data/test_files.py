@@ -78,6 +78,8 @@ def test_missing_file_names_the_nearest_and_the_next_command(tmp_path: Path) -> 
     assert str(fault.value) == (
         f"{tmp_path / 'rankd.jsonl'}: no such file; nearest: {near}; next: datamodule.path={near}"
     )
+    with pytest.raises(DataError, match=f"; next: input={near}"):
+        read_rows(str(tmp_path / "rankd.jsonl"), key="input")
     with pytest.raises(DataError, match="no such file or folder, and no hub id owner/name; next: ls "):
         read_rows(str(tmp_path / "no" / "x.jsonl"))
     (tmp_path / "empty").mkdir()

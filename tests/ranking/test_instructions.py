@@ -40,6 +40,18 @@ def test_all_faults_are_told_with_their_lines(tmp_path: Path) -> None:
     assert "bad_rows" not in said  # training's way out, not rank.py's
 
 
+def test_splits_and_columns(tmp_path: Path) -> None:
+    for name in ("train_a", "test_a"):
+        write_rows(tmp_path / f"{name}.jsonl", [{"q": name, "outs": ["x", "y"]}])
+    columns = {"instruction": "q", "responses": "outs"}
+    record = read_instructions(str(tmp_path), split="test_a", columns=columns)[0]
+    assert (record.instruction, [c.text for c in record.responses]) == ("test_a", ["x", "y"])
+    with pytest.raises(DataError, match="next: input_split="):
+        read_instructions(str(tmp_path), columns=columns)
+    with pytest.raises(DataError, match=r"input_columns.responses: no row has a column 'out'; the file has q, outs"):
+        read_instructions(str(tmp_path), split="test_a", columns=columns | {"responses": "out"})
+
+
 def test_shards_part_the_rows() -> None:
     rows = list(range(11))
     parts = [Shard.parse(f"{i}/4").take(rows) for i in (1, 2, 3, 4)]

@@ -102,8 +102,8 @@ def house_row(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
     {'instruction': 'Add.', 'responses': [{'text': '3', 'score': 2}, {'text': '4', 'score': 1}]}
     """
     found = {word: _get(row, columns[word]) for word in (*_QUESTION, "chosen", "rejected") if word in columns}
-    found = {word: value for word, value in found.items() if value is not None}
-    if "messages" in found or found.get("system"):
+    found = {word: value for word, value in found.items() if value is not None and (word, value) != ("system", "")}
+    if "messages" in found or "system" in found:
         found = _with_messages(found, "prompt" if "chosen" in columns else "messages")
     if "responses" in columns:
         found["responses"] = _responses(row, columns)
@@ -123,7 +123,7 @@ def _with_messages(found: dict[str, Any], key: str) -> dict[str, Any]:
     else:
         parts = [check_text(found.pop(word), word) for word in ("instruction", "input") if found.get(word)]
         messages = [{"role": "user", "content": "\n".join(parts)}]
-    if system:
+    if system is not None:
         messages.insert(0, {"role": "system", "content": check_text(system, "system")})
     if messages[-1]["role"] == "assistant":
         answer = messages.pop()

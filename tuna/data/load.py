@@ -18,6 +18,7 @@ from tuna.data.splits import beside
 from tuna.errors import DataError
 
 SHOWN = 20
+Imported = list[tuple[str, Record | FieldError]]  # where a row stands, and what became of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,34 @@ def problem_text(problems: Sequence[str], otherwise: str = "") -> str:
 
 def load_source(source: Source) -> Loaded:
     """Read one source. Malformed rows go to ``problems``, the rest to ``records``."""
+    return _trainable(source, *_import(source))
+
+
+def look_at(source: Source) -> Loaded:
+    """Read one source to show it, not to train on it: a missing original response is a note and no fault.
+
+    Its rule is what the responses carry, scores or log-probabilities; None where no row has two responses.
+    """
     loaded, importer, imported = _import(source)
+    loaded.source = replace(source, rank_by=_rule([found for _, found in imported if isinstance(found, Record)]))
+    _trainable(loaded.source, loaded, importer, imported, needs_output=source.original != "error")
+    missing = sum(record.output is None for record in loaded.records)
+    if missing and not loaded.original_best:
+        loaded.notes.append(f"output, the original response: {missing} of {len(loaded.records)} rows have none")
+    return loaded
+
+
+def _rule(records: Sequence[Record]) -> str | None:
+    candidates = [c for record in records if len(record.responses) > 1 for c in record.responses]
+    if not candidates:
+        return None
+    eq3 = all(c.score is None for c in candidates) and any(c.logprob is not None for c in candidates)
+    return "eq3" if eq3 else "score"
+
+
+def _trainable(
+    source: Source, loaded: Loaded, importer: Importer, imported: Imported, needs_output: bool = True
+) -> Loaded:
     rule = importer.original if source.original == "error" else source.original
     originals = None if rule in ("error", "best", "none") else _Originals(rule)
     loaded.original_best = rule == "best"
@@ -96,7 +124,7 @@ def load_source(source: Source) -> Loaded:
     def check(record: Record) -> Record:
         if record.output is None and originals is not None:
             record = originals.fill(record)
-        if record.output is None and not _may_lack_output(record, rule, source.rank_by):
+        if record.output is None and needs_output and not _may_lack_output(record, rule, source.rank_by):
             raise FieldError("output", "the original response (a string)", None, _hint(importer, record, source))
         if source.rank_by is not None:
             check_rankable(record, source.rank_by)
@@ -135,9 +163,6 @@ def load_questions(source: Source) -> Loaded:
         return record
 
     return _keep(loaded, imported, check)
-
-
-Imported = list[tuple[str, Record | FieldError]]  # where a row stands, and what became of it
 
 
 def _import(source: Source) -> tuple[Loaded, Importer, Imported]:

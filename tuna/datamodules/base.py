@@ -247,7 +247,7 @@ class RecordDataModule(LightningDataModule):
 
 
 def _hash(train: Sequence[Group], held_out: Sequence[Group], mix: Sequence[float]) -> str:
-    """A hash of everything in the data that the weights depend on: ids, scores, targets, order, mix, what is held out."""
+    """A hash of all in the data that the weights depend on: ids, scores, targets, order, mix, what is held out."""
     digest = hashlib.sha256(np.array(mix, np.float64).tobytes())
     for groups in (train, held_out):
         digest.update(np.array([len(groups)]).tobytes())

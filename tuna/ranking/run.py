@@ -92,7 +92,7 @@ def _prepare(cfg: DictConfig) -> _Job:
     if settings.input is None and not ranker.embedded(parts):
         raise ConfigError(
             f"input: missing; only the embedded models ({', '.join(EMBEDDED)}) come with instructions. "
-            "Next: input=FILE (JSONL, JSON or Parquet with instruction, or a hub id; docs/data.md)"
+            "Next: input=FILE (JSONL, JSON, CSV or Parquet with instruction, or a hub id; docs/data.md)"
         )
     if settings.score_only and settings.input is None:
         raise ConfigError("score_only: needs input=FILE with answers (responses) to rank")
