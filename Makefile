@@ -6,10 +6,10 @@ ARGS ?=
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo reproduce test test-live check format campaign bench lock clean
+.PHONY: help install demo reproduce test test-kernels test-live check format campaign bench lock clean
 
 help: ## list these targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 install: $(STAMP) ## make .venv from requirements.lock
 
@@ -27,9 +27,19 @@ demo: install ## install, then tune the embedded model on embedded ranked lists 
 reproduce: install ## install, then run the whole paper with the embedded models (ARGS="seeds=3")
 	$(BIN)/python reproduce.py $(ARGS)
 
-# One thread a worker: the tests' models are tiny, and threads would only fight over the cores.
+# One thread a worker, where the environment sets no other number: the tests' models are tiny, and threads would only
+# fight over the cores.
+test test-kernels: export OMP_NUM_THREADS ?= 1
+TESTS := $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
+
 test: install ## install, then pass the tests (ARGS=...)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal $(ARGS)
+	$(TESTS) $(ARGS)
+
+# PyTorch's other kernels round otherwise, as another processor does: no figure may hang on the last bit of a number.
+NUMERICAL := $(addprefix tests/,losses models modules datamodules ranking benchmarks training)
+test-kernels: install ## the numerical tests with two sets of PyTorch's kernels (ARGS=...)
+	ATEN_CPU_CAPABILITY=avx2 $(TESTS) -m 'not campaign and not live and not once' $(NUMERICAL) $(ARGS)
+	ATEN_CPU_CAPABILITY=default $(TESTS) -m 'not campaign and not live and not once' $(NUMERICAL) $(ARGS)
 
 # LIVE=FOLDER takes another environment that has the server; ARGS="-k teacher" runs a part.
 LIVE ?= build/live

@@ -27,11 +27,11 @@ import numpy as np
 import torch
 
 from tuna.data.batch import Group, PackedBatch
+from tuna.data.encode import Encoder
 from tuna.data.lists import ranked_list
 from tuna.data.load import Source, load_source
 from tuna.data.packing import pack
-from tuna.data.templates import template_named
-from tuna.data.tokenize import Encoder, tokenize
+from tuna.data.tokenize import tokenize
 
 WAYS = ("plain", "packed")
 # (device kind) -> (least speed-up, as a share of the token ratio or as it is; most memory, as a share of plain)
@@ -79,8 +79,8 @@ def real_groups(asked: argparse.Namespace) -> list[Group]:
     records = load_source(Source(asked.data)).records
     lists = [found for record in records if (found := ranked_list(record, dropped)) is not None]
     tokenizer = AutoTokenizer.from_pretrained(asked.model)
-    encoder, template = Encoder(tokenizer), template_named("alpaca", tokenizer)
-    return [group for _, group in tokenize(lists, encoder, template, asked.max_length, ranked=True)[0]]
+    encoder = Encoder(tokenizer, "alpaca")
+    return [group for _, group in tokenize(lists, encoder, asked.max_length, ranked=True)[0]]
 
 
 def made_up_groups(asked: argparse.Namespace, count: int = 200) -> list[Group]:

@@ -20,10 +20,10 @@ import numpy as np
 from transformers import AutoTokenizer
 
 from tuna.data.cache import TokenCache
+from tuna.data.encode import Encoder
 from tuna.data.lists import ranked_list
 from tuna.data.load import Source, load_source
-from tuna.data.templates import template_named
-from tuna.data.tokenize import Encoder, tokenize
+from tuna.data.tokenize import tokenize
 from tuna.datamodules.probabilistic import ProbabilisticDataModule
 
 T = TypeVar("T")
@@ -89,10 +89,9 @@ def stages(path: Path, tokenizer: Any, max_length: int) -> None:
     loaded = timed("read, import, check", lambda: load_source(Source(str(path), "eq3")))
     found = timed("rank", lambda: [ranked_list(r, Counter(), rank_by="eq3") for r in loaded.records])
     lists = [item for item in found if item is not None]
-    template = template_named("auto", tokenizer)
-    encoder = Encoder(tokenizer, TokenCache(path.with_suffix(".npz")))
-    timed("tokenize, join, cut", lambda: tokenize(lists, encoder, template, max_length, ranked=True))
-    timed("write the cache", encoder.cache.save)
+    encoder = Encoder(tokenizer, cache=TokenCache(path.with_suffix(".npz")))
+    timed("tokenize, join, cut", lambda: tokenize(lists, encoder, max_length, ranked=True))
+    timed("write the cache", encoder.tokens.cache.save)
     timed("read the cache", lambda: TokenCache(path.with_suffix(".npz")))
 
 

@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.data.make import row, tokenizer, write
+from tuna.data.encode import Encoder
 from tuna.data.lists import Answer, AnswerList
 from tuna.data.record import Record
 from tuna.preview import main, preview, read_options, token_view
@@ -50,9 +52,13 @@ def test_records_with_their_ids(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [row(n) for n in range(5)])
     text = "\n".join(_lines(path, show=2))
     assert f"{path}:1 id 0" in text and f"{path}:2 id 1" in text and f"{path}:3" not in text
-    assert "tokens and template of tiny" in text
-    assert "    | <|user|>Do 0.<|assistant|>" in text and "ending '<|end|>':" in text
-    assert "  answer 1, score 1, " in text and "  answer 3, target, " in text
+    assert "as tiny reads them, template chat" in text
+    assert "    | <|user|>Do 0.<|assistant|>" in text
+    assert "  answer 1, score 1\n    | good 0\n" in text and "  answer 3, target\n    | out 0\n" in text
+    prompt = next(line for line in text.splitlines() if "ids not scored:" in line)
+    answer = text.partition("| bad 0\n")[2].splitlines()
+    assert prompt.split()[4] == "2" and prompt.split()[-1] == "3"  # <|user|>, <|assistant|>
+    assert "ids scored:" in answer[0] and answer[1].endswith("'<|end|>'")
 
 
 def test_questions_alone_are_shown_without_answers(tmp_path: Path) -> None:
@@ -66,10 +72,19 @@ def test_questions_alone_are_shown_without_answers(tmp_path: Path) -> None:
 def test_the_ids_are_those_of_training() -> None:
     tok = tokenizer(bos=True)
     item = AnswerList(Record("0", "Do."), (Answer("good"), Answer("bad", complete=False)))
-    view = token_view(item, tok, "none", reward=False)
-    assert view.prompt == "Do." and view.prompt_ids == [1, *tok("Do.", add_special_tokens=False)["input_ids"]]
-    good, bad = (tok(text, add_special_tokens=False)["input_ids"] for text in ("good", "bad"))
-    assert (view.answer_ids, view.endings) == ([[*good, 2], bad], [1, 0])
+    view = token_view(item, Encoder(tok, "none"))
+    ids = {text: tok(text, add_special_tokens=False)["input_ids"] for text in ("Do.", "Do.good", "Do.bad")}
+    assert view.prompt == "Do." and view.prompt_ids == [1, *ids["Do."]]
+    assert [view.prompt_ids + answer for answer in view.answer_ids] == [[1, *ids["Do.good"], 2], [1, *ids["Do.bad"]]]
+    assert all(map(all, view.scored))
+
+
+def test_every_turn_is_a_run_of_its_own() -> None:
+    turns = [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Hello."}]
+    asked = (*turns, {"role": "user", "content": "Name a tree."})
+    item = AnswerList(Record("0", "Name a tree.", messages=asked), (Answer("An oak.", target=True),))
+    masks = token_view(item, Encoder(tokenizer(chat=True)), turns=True).scored[0]
+    assert [kind for kind, _ in groupby(masks)] == [True, False, True]
 
 
 def test_long_texts_and_ids_are_cut_in_their_middle(tmp_path: Path) -> None:

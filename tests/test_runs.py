@@ -108,6 +108,11 @@ def test_keys_that_shape_nothing_may_change(tmp_path: Path) -> None:
     assert ask(tmp_path, resume="mine", config=changed).resumed
 
 
+def test_a_number_is_the_same_however_it_was_typed(tmp_path: Path) -> None:
+    make_run(tmp_path, "a", module={"lr": 1}, betas=(0.9, 1))
+    assert ask(tmp_path, resume="a", config=CONFIG | {"module": {"lr": 1.0}, "betas": [0.9, 1.0]}).resumed
+
+
 def test_resume_of_a_finished_or_missing_run(tmp_path: Path) -> None:
     make_run(tmp_path, "done", status="finished")
     with pytest.raises(RunError, match="is finished; its model is"):

@@ -8,9 +8,11 @@ import statistics
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
+from tuna.data.fields import FieldError
 from tuna.data.lists import AnswerList, ranked_list, target_list
 from tuna.data.load import Loaded, load_source, look_at, problem_text
 from tuna.data.ranking import count_pairs
@@ -21,12 +23,13 @@ USAGE = """\
 python -m tuna.data FILE [key=value ...]: what a data file is taken for, without reading a model's weights.
 
   format, split, subset, columns, original, first, last   as the datamodules have them (docs/data.md)
+  targets       as datamodule.targets in stage=sft
   stage         read the file as train.py stage=... does; without it, its own scores decide
   model         whose tokenizer and chat template show the records: an embedded name, a folder or a hub id; default tiny
   template, template_args                                  as model.template, model.template_args
   show          how many records are shown; default 3"""
-_SOURCE = ("format", "split", "subset", "columns", "original", "first", "last")
-KEYS = (*_SOURCE, "stage", "model", "template", "template_args", "show")
+_OF_DATAMODULE = ("format", "split", "subset", "columns", "original", "first", "last", "targets")
+KEYS = (*_OF_DATAMODULE, "stage", "model", "template", "template_args", "show")
 _NO_STAGE = "tuna.datamodules.contextual.ContextualDataModule"
 _SHOWN_TEXT, _SHOWN_IDS = 600, 8
 
@@ -87,11 +90,11 @@ def preview(path: str, options: Mapping[str, Any]) -> Iterator[str]:
     yield from _summary(read)
     shown = read.shown[: options.get("show", 3)]
     if shown:
-        model = _model(read.model, options)
-        tokenizer = model.tokenizer()
-        yield f"tokens and template of {model.path} (model=FOLDER_OR_HUB_ID shows another's)"
+        encoder = _model(read.model, options).encoder()
+        yield f"as {read.model} reads them, template {encoder.name} (model=FOLDER_OR_HUB_ID shows another's way):"
         for item in shown:
-            yield from _record_lines(item, tokenizer, model.template, read.reward)
+            yield from _record_lines(item, encoder, read.turns)
+        yield from (f"note: {text}" for text in sorted(encoder.notes))
     if read.loaded.problems:
         raise DataError(problem_text(read.loaded.problems, ", or datamodule.bad_rows=drop"))
 
@@ -104,7 +107,7 @@ class _Read:
     lists: list[AnswerList]
     dropped: Counter[str]
     model: str
-    reward: bool = False  # read as a reward model reads it
+    turns: bool = False  # every assistant turn is a target
 
     @property
     def shown(self) -> Sequence[AnswerList]:
@@ -116,13 +119,13 @@ def _read(path: str, options: Mapping[str, Any]) -> _Read:
     from tuna.config.schema import defaults
     from tuna.datamodules.settings import Settings
 
-    stage = options.get("stage")
+    stage = options.get("stage", "sft" if "targets" in options else None)
     arguments, model = (defaults(_NO_STAGE), "tiny") if stage is None else _of_stage(str(stage))
-    settings = Settings.of(arguments | {"path": path} | {key: options[key] for key in _SOURCE if key in options})
+    settings = Settings.of(arguments | {"path": path} | {key: options[key] for key in _OF_DATAMODULE if key in options})
     (source,) = settings.sources
     loaded = look_at(source) if stage is None else load_source(source)
-    reward = ".prm." in arguments["_target_"]
-    read = _Read(loaded, [], Counter(loaded.reasons), str(options.get("model") or model), reward)
+    turns = settings.targets == "assistant"
+    read = _Read(loaded, [], Counter(loaded.reasons), str(options.get("model") or model), turns)
     for record in loaded.records:
         item = _list(record, loaded, settings, read.dropped)
         if item is not None:
@@ -194,46 +197,55 @@ def _model(path: str, options: Mapping[str, Any]) -> Any:
     return Model(path=path, **template)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class TokenView:
-    """One list as a model reads it: the prompt's text and ids, each answer's ids, how many of these end its turn."""
+    """One list as a model reads it.
+
+    prompt: its text. ids: those of the prompt, then of each answer, to the end of the conversation. scored: of each
+    answer's ids, which the model itself writes in use.
+    """
 
     prompt: str
     prompt_ids: list[int]
-    answer_ids: list[list[int]] = field(default_factory=list)
-    endings: list[int] = field(default_factory=list)
+    answer_ids: list[list[int]]
+    scored: list[list[bool]]
 
 
-def token_view(item: AnswerList, tokenizer: Any, template: str, reward: bool) -> TokenView:
-    """The ids that training makes of ``item``, before any is cut off. reward: as a reward model reads it."""
-    from tuna.data.conversation import conversation
-    from tuna.data.templates import template_named
-    from tuna.data.tokenize import Encoder
+def token_view(item: AnswerList, encoder: Any, turns: bool = False) -> TokenView:
+    """The ids that training makes of ``item``, before any is cut off. turns: every assistant turn is a target.
 
-    render, ending = conversation(template, tokenizer) if reward else (template_named(template, tokenizer), ())
-    encoder = Encoder(tokenizer, ending=ending)
-    parts = render(item.record)
-    view = TokenView(parts.text, encoder.prompt(parts).tolist())
-    for answer in item.answers:
-        ids, bare = encoder.response(answer), encoder.ids(answer.text)
-        view.answer_ids.append(ids.tolist())
-        view.endings.append(len(ids) - len(bare))
-    return view
+    Raises: FieldError where the template cannot show the record.
+    """
+    record, answers = item.record, item.answers
+    text = encoder.text(record)
+    if not answers:
+        return TokenView(text, encoder.prompt(record).tolist(), [], [])
+    found = encoder.encode_turns(record, answers[0]) if turns else encoder.encode(encoder.write(record, answers))
+    return TokenView(
+        text, found.prompt.tolist(), [ids.tolist() for ids in found.responses], [m.tolist() for m in found.scored]
+    )
 
 
-def _record_lines(item: AnswerList, tokenizer: Any, template: str, reward: bool) -> Iterator[str]:
-    view = token_view(item, tokenizer, template, reward)
+def _record_lines(item: AnswerList, encoder: Any, turns: bool) -> Iterator[str]:
+    try:
+        view = token_view(item, encoder, turns)
+    except FieldError as error:
+        raise DataError(f"{item.record.where}: {error}") from None
     yield f"\n{item.record.where} id {item.record.id}"
-    yield f"  prompt, {len(view.prompt_ids)} ids, not scored:"
+    yield "  prompt"
     yield from _quoted(view.prompt)
-    yield from _ids(view.prompt_ids, tokenizer)
-    for number, (answer, ids, end) in enumerate(zip(item.answers, view.answer_ids, view.endings, strict=True), start=1):
+    yield from _run(view.prompt_ids, "not scored", encoder.tokenizer)
+    for number, (answer, ids, scored) in enumerate(zip(item.answers, view.answer_ids, view.scored, strict=True), 1):
         score = "" if answer.score != answer.score else f", score {answer.score:g}"
-        ending = f"ending {_pieces(ids[-end:], tokenizer)}" if end else "no ending of its own"
         target = ", target" if answer.target else ""
-        yield f"  answer {number}{score}{target}, {len(ids)} ids, all scored, {ending}:"
-        yield from _quoted(answer.text)
-        yield from _ids(ids, tokenizer)
+        cut = "" if answer.complete else ", cut at a limit: no ending"
+        yield f"  answer {number}{score}{target}{cut}"
+        yield from _quoted(answer.text if answer.reasoning is None else f"({answer.reasoning}) {answer.text}")
+        at = 0
+        for kind, run in groupby(scored):
+            end = at + len(list(run))
+            yield from _run(ids[at:end], "scored" if kind else "not scored", encoder.tokenizer)
+            at = end
 
 
 def _quoted(text: str) -> Iterator[str]:
@@ -243,12 +255,10 @@ def _quoted(text: str) -> Iterator[str]:
     return (f"    | {line}" for line in text.split("\n"))
 
 
-def _ids(ids: Sequence[int], tokenizer: Any) -> Iterator[str]:
-    """The ids at both ends, and what they stand for."""
+def _run(ids: Sequence[int], kind: str, tokenizer: Any) -> Iterator[str]:
+    """So many ids in a row, and what they stand for; of many both ends."""
     parts = [ids] if len(ids) <= 2 * _SHOWN_IDS else [ids[:_SHOWN_IDS], ids[-_SHOWN_IDS:]]
-    yield "    ids  " + " ... ".join(" ".join(map(str, part)) for part in parts)
-    yield "    are  " + " ... ".join(_pieces(part, tokenizer) for part in parts)
-
-
-def _pieces(ids: Sequence[int], tokenizer: Any) -> str:
-    return " ".join(repr(tokenizer.decode([i])) for i in ids)
+    count = f"{len(ids)} id{'s' * (len(ids) != 1)} {kind}:"
+    yield f"    {count} " + " ... ".join(" ".join(map(str, part)) for part in parts)
+    pieces = [" ".join(repr(tokenizer.decode([i])) for i in part) for part in parts]
+    yield "    " + " " * len(count) + " " + " ... ".join(pieces)

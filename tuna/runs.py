@@ -210,7 +210,7 @@ def differences(written: Mapping[str, Any], config: Mapping[str, Any], data: str
     lines = [
         f"{key}: it has {old.get(key, '(absent)')!r}, now {new.get(key, '(absent)')!r}"
         for key in sorted(old.keys() | new.keys())
-        if json.dumps(old.get(key), default=str) != json.dumps(new.get(key), default=str)
+        if _as_written(old.get(key)) != _as_written(new.get(key))
     ]
     parents = written.get("parents", {})
     if parents.get("data_sha256") != data:
@@ -218,6 +218,11 @@ def differences(written: Mapping[str, Any], config: Mapping[str, Any], data: str
     if parents.get("model_fingerprint") != model:
         lines.append("model: the starting model's config or weights have changed since")
     return lines
+
+
+def _as_written(value: Any) -> Any:
+    """A setting as run.json gives it back: 1 and 1.0 are one number, a tuple is a list."""
+    return json.loads(json.dumps(value, default=str))
 
 
 def settings_of(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -100,6 +100,18 @@ def test_a_page_names_no_system_and_loads_nothing() -> None:
         assert text.count("<script") == text.count("</script>") == 2  # NASTY opened and closed none
 
 
+def test_a_conversation_is_shown_as_its_transcript() -> None:
+    turns = (
+        {"role": "user", "content": "Hi."},
+        {"role": "assistant", "content": "Yes?"},
+        {"role": "user", "content": "Why?"},
+    )
+    made = Study([Question("1", Record("1", "Why?", messages=turns))], {"a": {"1": "x"}, "b": {"1": "y"}}, 1, 0)
+    shown = json.loads(re.search(r'json">(.*)</script>', page(made, 1))[1])  # type: ignore[index]
+    told = "User: Hi.\n\nAssistant: Yes?\n\nUser: Why?"
+    assert shown["questions"][0]["text"] == told and unblinding(made)["questions"][0]["instruction"] == told
+
+
 def test_orders_differ_by_person_and_question_and_repeat_by_seed() -> None:
     made = study(30)
     orders = [[s[0] for s in made.labels(who, q).values()] for who in (1, 2) for q in made.questions]

@@ -65,6 +65,21 @@ def test_equal_systems_differ_by_nothing() -> None:
     ]  # fmt: skip
 
 
+def test_equal_sums_are_equal_points() -> None:
+    """Thirds of points, added up in another order, differ in the last digit."""
+    points = np.array(
+        [
+            [[3.0, 2, 1], [2, 3, 1], [1, 2, 3]],
+            [[3.0, 1, 2], [2, 3, 1], [2, 3, 1]],
+            [[1.0, 2, 3], [3, 2, 1], [3, 2, 1]],
+        ]
+    )
+    rows = by_system(points, ["a", "b", "c"], seed=0)
+    assert rows[0]["points"] == rows[1]["points"] == pytest.approx(20 / 9)
+    pair = by_pair(points, ["a", "b", "c"], 0.01)[0]
+    assert pair["better"] == "a" and pair["difference"] == 0 and pair["questions"] == 2
+
+
 def test_means_over_questions_and_people() -> None:
     points = np.array([[[2.0, 1.0], [1.0, 2.0]], [[2.0, 1.0], [2.0, 1.0]]])
     rows = by_system(points, ["a", "b"], seed=0)

@@ -35,6 +35,31 @@ def test_instruction_rows_keep_what_a_judge_may_use(tmp_path: Path) -> None:
     assert question.record.extra == {"check": "one_of", "answers": ["3"]}
 
 
+def test_conversations_are_told_apart_by_all_their_turns(tmp_path: Path) -> None:
+    talks = [[{"role": "system", "content": who}, {"role": "user", "content": "Who?"}] for who in ("Ann.", "Bob.")]
+    rows: list[dict[str, Any]] = [*({"messages": talk} for talk in talks), {"instruction": "Who?"}]
+    found = read_questions(str(write_rows(tmp_path / "q.jsonl", rows)))
+    assert [list(q.record.messages) for q in found.questions] == [*talks, []]
+    assert {q.record.instruction for q in found.questions} == {"Who?"}
+    answers = [{**row, "output": text} for row, text in zip(rows, "abc", strict=True)]
+    given = read_answers(str(write_rows(tmp_path / "a.jsonl", answers)))
+    found.check(given)
+    assert [given.match(found.questions)[0]["", str(n)] for n in range(3)] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"messages": []}, "messages: expected one chat message or more"),
+        ({"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]}, "before the answer"),
+        ({"messages": [{"role": "narrator", "content": "Q"}]}, r"messages\[0\]\.role: expected one of"),
+    ],
+)
+def test_wrong_conversations_are_named(tmp_path: Path, row: dict[str, Any], told: str) -> None:
+    with pytest.raises(DataError, match=rf":1: .*{told}"):
+        read_questions(str(write_rows(tmp_path / "q.jsonl", [row])))
+
+
 def test_the_embedded_questions_are_open_ended() -> None:
     found = read_questions(None).questions
     assert len(found) > 50 and all(q.record.extra["check"] == "facts" and q.record.output for q in found)

@@ -14,6 +14,7 @@ from tests.benchmarks.make import measure, results_of, write_rows
 from tuna import assets
 from tuna.assets.elementary import held_out_records
 from tuna.errors import TunaError
+from tuna.ranking.answers import Answer
 from tuna.ranking.generate import Generator
 
 ROOT = Path(__file__).parents[2]
@@ -76,6 +77,28 @@ def test_answers_of_a_file(tmp_path: Path) -> None:
     assert results["scores"]["accuracy"] == pytest.approx(50 / checkable)  # no answer is a wrong answer
 
 
+def test_thoughts_in_a_file_of_answers_are_taken_off(tmp_path: Path) -> None:
+    record = next(r for r in held_out_records() if r["check"] == "one_of")
+    row = {"id": record["id"], "prediction": f"<think>hm</think>{record['answers'][0]}"}
+    answers = write_rows(tmp_path / "mine.jsonl", [row])
+    for name, more in (("strip", ()), ("keep", ("generation.reasoning=keep",))):
+        measure(tmp_path / name, f"answers={answers}", *more)
+    _, examples, _ = results_of(tmp_path / "strip", "elementary")
+    (told,) = [e for e in examples if e["id"] == record["id"]]
+    assert told["prediction"] == record["answers"][0] and told["raw"] == row["prediction"]
+    _, examples, _ = results_of(tmp_path / "keep", "elementary")
+    assert [e["prediction"] for e in examples if e["id"] == record["id"]] == [row["prediction"]]
+
+
+def test_a_local_models_thoughts_and_cut_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = [Answer("<think>hm</think>word", -1.0, 5, "stop"), Answer("<think>hm, or", -1.0, 48, "length")]
+    monkeypatch.setattr(Generator, "draw", lambda self, prompts, draws: (drawn * len(draws))[: len(draws)])
+    measure(tmp_path, "limit=4", "generation.batch_size=4")
+    results, examples, _ = results_of(tmp_path, "elementary")
+    assert sorted(e["prediction"] for e in examples) == ["", "", "word", "word"]
+    assert results["coverage"]["n"] == 2 and results["coverage"]["empty"] == results["coverage"]["cut"]
+
+
 def test_a_sibling_of_a_run(tmp_path: Path) -> None:
     run = tmp_path / "runs" / "sweep" / "3"
     run.mkdir(parents=True)
@@ -127,6 +150,7 @@ def test_a_reward_model_is_refused_before_its_weights_load(tmp_path: Path) -> No
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.once
 def test_killed_and_run_again(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "evaluate.py"), "generation.batch_size=8", "limit=120"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}

@@ -23,6 +23,8 @@ from tuna.config.compose import compose
 from tuna.entry import main
 from tuna.errors import DataError
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[2]
 CATEGORIES = ("generic", "maths", "writing")
 

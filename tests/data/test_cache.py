@@ -10,7 +10,8 @@ import pytest
 
 from tests.data.make import tokenizer
 from tuna.data.cache import TokenCache, default_folder, key_of, locked, tokenizer_hash
-from tuna.data.tokenize import Encoder
+from tuna.data.literal import Literals
+from tuna.data.tokens import Tokens
 
 
 def _filled(path: Path) -> TokenCache:
@@ -44,7 +45,7 @@ def test_damaged_files_are_rebuilt(tmp_path: Path, caplog: pytest.LogCaptureFixt
         path.write_bytes(content)
         cache = TokenCache(path)
         assert len(cache) == 0
-        ids = Encoder(tokenizer(), cache).ids("one two")
+        ids = Tokens(tokenizer(), Literals([]), cache).ids("one two")
         cache.save()
         assert TokenCache(path).get(key_of("one two")).tolist() == ids.tolist()
     assert "is damaged" in caplog.text

@@ -22,6 +22,8 @@ def test_ties_without_a_gap_change_nothing() -> None:
 def test_min_gap_ties_every_pair_closer_than_it() -> None:
     assert tie([0.0, 1.0, 0.5], 0.5) == [0.0, 1.0, 0.5]
     assert tie([0.0, 1.0, 0.5], 0.75) == [1.0, 1.0, 1.0]
+    assert tie([0.3, 0.2], 0.1) != tie([0.3, 0.3], 0.1)  # as binary numbers they are less than 0.1 apart
+    assert tie([0.9, 0.8, 0.7], 0.1) == tie([0.9, 0.8, 0.7], 0.0)
     rng = np.random.default_rng(0)
     for _ in range(50):
         scores, gap = rng.random(6).tolist(), float(rng.random() / 3)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 
@@ -21,7 +21,9 @@ def write_tokenizer(folder: Path) -> None:
     words = {word: number for number, word in enumerate(["<pad>", "<s>", "</s>", "<unk>"])}
     words |= {f"w{number}": number for number in range(4, 64)}
     inner = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
-    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    # Words are found without spaces too: an answer follows its prompt as one text.
+    words_apart = pre_tokenizers.Split(Regex(r"w\d+"), "isolated")
+    inner.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), words_apart])
     fast: Any = PreTrainedTokenizerFast
     fast(
         tokenizer_object=inner, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>"

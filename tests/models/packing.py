@@ -61,7 +61,8 @@ def packed(lists: Lists, rows: Sequence[Sequence[int]], pad: int = 0, extra: int
     responses_in_all = len(lengths)
     return PackedBatch(
         input_ids=ids, position_ids=positions, group_ids=group_ids, response_ids=response_ids,
-        predict_at=torch.tensor(at), target_ids=torch.tensor(targets), target_response=torch.tensor(owner),
+        scored=response_ids > 0, predict_at=torch.tensor(at), target_ids=torch.tensor(targets),
+        target_response=torch.tensor(owner),
         lengths=torch.tensor(lengths), scores=torch.zeros(responses_in_all),
         targets=torch.zeros(responses_in_all, dtype=torch.bool), response_group=torch.tensor(groups),
         weights=torch.ones(len(lists)), totals=Totals(len(lists), 0, sum(lengths)),

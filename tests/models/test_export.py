@@ -4,6 +4,7 @@ import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -59,6 +60,65 @@ def test_tokenizer_and_generation_config_are_the_starting_ones(make_llama: Make,
     assert AutoTokenizer.from_pretrained(end).pad_token == "<pad>"
     for name in ("generation_config.json", "tokenizer.json", "tokenizer_config.json"):
         assert (end / name).read_bytes() == (start / name).read_bytes()
+
+
+def ends_of(folder: Path) -> object:
+    return json.loads((folder / "generation_config.json").read_text())["eos_token_id"]
+
+
+@pytest.mark.parametrize(
+    ("listed", "ends", "wanted"),
+    [
+        ([2, 3], (7, 3, 7), [2, 3, 7]),
+        (2, (7,), [2, 7]),
+        (None, (7,), [5, 7]),  # the file lists none, so the config's comes first
+    ],
+)
+def test_ends_of_answers_are_listed_after_the_starting_ones(
+    make_llama: Make, tmp_path: Path, listed: object, ends: tuple[int, ...], wanted: list[int]
+) -> None:
+    start, end = make_llama(eos_token_id=5), tmp_path / "end"
+    values = {"temperature": 0.6, "do_sample": False, "top_p": 0.9} | ({"eos_token_id": listed} if listed else {})
+    (start / "generation_config.json").write_text(json.dumps(values))
+    model = Model(path=str(start))
+    export(load_scorer(model), end, resolved=model.resolve(), ends=ends)
+    assert json.loads((end / "generation_config.json").read_text()) == values | {"eos_token_id": wanted}
+    again: Any = AutoModelForCausalLM.from_pretrained(end)
+    assert again.generation_config.eos_token_id == wanted
+
+
+def test_ends_that_are_listed_change_nothing(make_llama: Make, tmp_path: Path) -> None:
+    start, end = make_llama(), tmp_path / "end"
+    (start / "generation_config.json").write_text('{"eos_token_id":   [3, 2]}')
+    model = Model(path=str(start))
+    export(load_scorer(model), end, resolved=model.resolve(), ends=(2, 3))
+    assert (end / "generation_config.json").read_bytes() == b'{"eos_token_id":   [3, 2]}'
+
+
+def test_ends_without_a_generation_config_come_after_the_config_s(make_llama: Make, tmp_path: Path) -> None:
+    start = make_llama(bos_token_id=1, eos_token_id=2)
+    (start / "generation_config.json").unlink()
+    model = Model(path=str(start))
+    scorer = load_scorer(model)
+    for name, ends in (("none", ()), ("known", (2,)), ("new", (7, 2))):
+        export(scorer, tmp_path / name, resolved=model.resolve(), ends=ends)
+    assert not (tmp_path / "none" / "generation_config.json").exists()
+    assert not (tmp_path / "known" / "generation_config.json").exists()
+    assert ends_of(tmp_path / "new") == [2, 7]
+    again: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "new")
+    assert (again.generation_config.bos_token_id, again.generation_config.pad_token_id) == (1, 0)
+
+
+def test_generation_stops_at_a_further_end(make_llama: Make, tmp_path: Path) -> None:
+    model = Model(path=str(make_llama(eos_token_id=2)))
+    scorer = load_scorer(model).eval()
+    ids = torch.tensor([[5, 6, 7]])
+    free: Any = scorer.model.generate(ids, do_sample=False, max_new_tokens=6)
+    further = int(free[0, 4])  # what it says second
+    export(scorer, tmp_path / "end", resolved=model.resolve(), ends=(further,))
+    again: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "end")
+    said = again.generate(ids, do_sample=False, max_new_tokens=6)[0, 3:].tolist()
+    assert said == free[0, 3 : 3 + len(said)].tolist() and said[-1] == further and len(said) <= 2
 
 
 def test_a_second_export_replaces_the_first(make_llama: Make, tmp_path: Path) -> None:

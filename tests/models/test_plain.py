@@ -9,9 +9,10 @@ from tuna.models.plain import PlainScorer, unpack
 
 def test_unpack_gives_back_what_was_packed() -> None:
     lists = random_lists(5, VOCAB, groups=3)
-    prompts, responses = unpack(packed(lists, [[0], [1, 2]], extra=4))
+    prompts, responses, scored = unpack(packed(lists, [[0], [1, 2]], extra=4))
     wanted = [(list(prompt), list(response)) for prompt, own in lists for response in own]
     assert [(p.tolist(), r.tolist()) for p, r in zip(prompts, responses, strict=True)] == wanted
+    assert all(mask.all() and len(mask) == len(r) for mask, r in zip(scored, responses, strict=True))
 
 
 def test_equals_one_unpadded_sequence_at_a_time() -> None:

@@ -58,7 +58,7 @@ def assert_equal_ways(model: Any, batch: PackedBatch, **options: Any) -> None:
 
 def by_the_class(model: Any, batch: PackedBatch, *, shift: int = 0) -> torch.Tensor:
     """What Hugging Face's own forward says of right-padded rows, pad token and all."""
-    rows = [torch.cat(pair) for pair in zip(*unpack(batch), strict=True)]
+    rows = [torch.cat(pair) for pair in zip(*unpack(batch)[:2], strict=True)]
     width = max(map(len, rows)) + shift
     ids = torch.full((len(rows), width), PAD)
     for row, tokens in zip(ids, rows, strict=True):

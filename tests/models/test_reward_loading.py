@@ -1,7 +1,6 @@
 """Reward models: from a causal LM, from one's own export, from others' folders; what they score is what HF scores."""
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -152,11 +151,15 @@ def test_weights_that_are_missing_are_never_made_up(tmp_path: Path, make_llama: 
         load_reward_scorer(Model(path=str(causal)))
 
 
-def test_lora_trains_adapters_and_head_and_merges(make_llama: Make, tmp_path: Path) -> None:
+@pytest.mark.parametrize("targets", ["all-linear", ["embed_tokens", "q_proj"]])
+@pytest.mark.parametrize("tied", [True, False])  # what the language model's head was; a reward model has none
+def test_lora_trains_adapters_and_head_and_merges(
+    make_llama: Make, tmp_path: Path, tied: bool, targets: str | list[str]
+) -> None:
     from peft import PeftModel
 
-    start = make_llama()
-    model = Model(path=str(start), lora=2)
+    start = make_llama(tie_word_embeddings=tied)
+    model = Model(path=str(start), lora={"r": 2, "target_modules": targets})
     scorer = load_reward_scorer(model, seed=5)
     trained = [name for name, p in scorer.named_parameters() if p.requires_grad]
     assert "model.score.weight" in trained and all("lora_" in n or n == "model.score.weight" for n in trained)
@@ -169,10 +172,17 @@ def test_lora_trains_adapters_and_head_and_merges(make_llama: Make, tmp_path: Pa
     torch.testing.assert_close(score(tmp_path / "run" / "model"), wanted, rtol=1e-4, atol=1e-5)
     auto: Any = AutoModelForSequenceClassification
     base = auto.from_pretrained(start, num_labels=1)
+    base.config.pad_token_id = 0
     peft: Any = PeftModel.from_pretrained(base, str(tmp_path / "run" / "adapter"))
-    model_of_peft = peft.merge_and_unload()
-    torch.testing.assert_close(model_of_peft.score.weight.data, scorer.model.score.weight.data)
-    shutil.rmtree(tmp_path / "run")
+    ids = torch.tensor([[4, 9, 20, 33]])
+    rewards = [each.eval()(input_ids=ids).logits for each in (scorer.model, peft, peft.merge_and_unload())]
+    for reward in rewards[1:]:
+        torch.testing.assert_close(reward, rewards[0], rtol=1e-4, atol=1e-5)
+
+
+def test_lora_on_the_reward_head_is_refused(make_llama: Make) -> None:
+    with pytest.raises(ModelError, match=r"score is the reward head, which is trained in full anyway; leave it out"):
+        load_reward_scorer(Model(path=str(make_llama()), lora={"target_modules": ["q_proj", "score"]}))
 
 
 def test_encoders_are_refused_by_name(tmp_path: Path) -> None:

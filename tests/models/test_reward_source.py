@@ -1,5 +1,6 @@
 """What a reward model can start from, said from the config alone; the padding token."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,9 @@ import pytest
 import transformers as hf
 
 from tests.models.conftest import write_tokenizer
-from tuna.errors import ModelError
-from tuna.models.reward_source import check_reward_model, check_reward_source, refuse_reward_model, set_pad
-from tuna.models.source import Resolved
+from tuna.errors import ConfigError, ModelError
+from tuna.models.reward_source import check_reward_model, check_reward_source, refuse_reward_model, set_pad, writer
+from tuna.models.source import Model, Resolved
 
 
 def resolved(config: hf.PretrainedConfig, *architectures: str, **changes: Any) -> Resolved:
@@ -59,3 +60,12 @@ def test_a_special_token_that_is_named_after_padding_is_taken(tmp_path: Path) ->
     assert not set_pad(tokenizer) and tokenizer.pad_token == "<pad>"
     tokenizer.pad_token = tokenizer.eos_token
     assert set_pad(tokenizer) and tokenizer.pad_token == "<pad>" and len(tokenizer) == 64
+
+
+def test_a_writer_is_taken_as_it_is(make_llama: Callable[..., Path]) -> None:
+    folder = str(make_llama())
+    assert writer(Model(path=folder)).path == folder
+    with pytest.raises(ConfigError, match=r"model\.resize: expected false; only train\.py"):
+        writer(Model(path=folder, resize=True))
+    with pytest.raises(ModelError, match=r"largest id is 63 .*the embedding has 60 rows"):
+        writer(Model(path=str(make_llama("small", vocab_size=60))))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tests.models.sharded_worker import CASES
 from tuna.errors import ConfigError
@@ -55,6 +56,13 @@ def check_case(case: str, start: Path, out: Path) -> None:
     if case == "reward":  # the backbone as it was, and the head that both processes drew
         backbone = {name: shape for name, shape in tensor_shapes(start).items() if name != "lm_head.weight"}
         assert tensor_shapes(out / case / "model") == backbone | {"score.weight": (1, 32)}
+        return
+    if case == "lora_ends":  # what the unsharded model exports, moved in both ends, and tied no longer
+        whole, sharded = (load_file(out / name / "model" / "model.safetensors") for name in ("lora_whole", case))
+        torch.testing.assert_close(sharded, whole, rtol=1e-4, atol=1e-4)
+        first = load_file(start / "model.safetensors")
+        for name in ("model.embed_tokens.weight", "lm_head.weight"):
+            assert (whole[name] - first.get(name, first["model.embed_tokens.weight"])).abs().max() > 1e-3
         return
     assert tensor_shapes(out / case / "model") == tensor_shapes(start)
     # LoRA's B starts at zero, so the merge is the start too

@@ -38,11 +38,11 @@ def chaos(share: float) -> Plan:
 
 
 class LoopbackServer:
-    """Runs in a thread of its own. ``asked`` counts prompts, ``most`` is the largest number of requests at once."""
+    """Runs in a thread of its own. say: a text, or a choice. ``asked`` counts prompts, ``most`` is the most at once."""
 
     def __init__(
         self, plan: Plan | None = None, *, latency: float = 0.0, ignores_n: bool = False, logprobs: bool = True,
-        say: Callable[[str, int], str] | None = None, port: int = 0,
+        say: Callable[[str, int], str | dict[str, Any]] | None = None, port: int = 0,
     ) -> None:  # fmt: skip
         self.plan = plan or (lambda prompt, nth: OK)
         self.latency, self.ignores_n, self.logprobs, self.port = latency, ignores_n, logprobs, port
@@ -134,14 +134,17 @@ class LoopbackServer:
         count = 1 if self.ignores_n else body.get("n", 1)
         first = body.get("seed", nth if self.ignores_n else 0)
         texts = [self.say(prompt, first + k) for k in range(count)]
-        usage = {"prompt_tokens": len(prompt.split()), "completion_tokens": sum(len(t.split()) for t in texts)}
+        usage = {"prompt_tokens": len(prompt.split()), "completion_tokens": sum(len(str(t).split()) for t in texts)}
         choices = [self._choice(text, k, path, kind) for k, text in enumerate(texts)]
         if "chat" in path and "top_logprobs" not in body:  # llama-cpp-python gives none then, whatever logprobs says
             choices = [{**choice, "logprobs": None} for choice in choices]
         return {"id": "x", "model": body["model"], "choices": [] if kind == "empty" else choices, "usage": usage}
 
-    def _choice(self, text: str, index: int, path: str, kind: str) -> dict[str, Any]:
-        logprobs = [-0.5 - _hash(text, n) % 100 / 100 for n in range(len(text.split()))]
+    def _choice(self, text: str | dict[str, Any], index: int, path: str, kind: str) -> dict[str, Any]:
+        if isinstance(text, dict):
+            return {"index": index, "finish_reason": "stop", **text}
+        words = text.split()
+        logprobs = [-0.5 - _hash(text, n) % 100 / 100 for n in range(len(words))]
         choice: dict[str, Any] = {"index": index, "finish_reason": "content_filter" if kind == "filter" else "stop"}
         if "chat" in path:
             refused = kind == "refusal"
@@ -151,11 +154,13 @@ class LoopbackServer:
                 "refusal": "No." if refused else None,
             }
             choice["logprobs"] = (
-                {"content": [{"token": "t", "logprob": p} for p in logprobs]} if self.logprobs else None
+                {"content": [{"token": f"{w} ", "logprob": p} for w, p in zip(words, logprobs, strict=True)]}
+                if self.logprobs
+                else None
             )
         else:
             choice["text"] = text
-            choice["logprobs"] = {"token_logprobs": logprobs} if self.logprobs else None
+            choice["logprobs"] = {"tokens": words, "token_logprobs": logprobs} if self.logprobs else None
         return choice
 
 

@@ -13,6 +13,8 @@ from tuna.errors import RunError
 from tuna.ranking import batch
 from tuna.ranking.store import Journal
 
+pytestmark = pytest.mark.once
+
 
 def ask(folder: Path, source: Path, server: LoopbackServer, **changes: object) -> dict[str, float]:
     settings: dict[str, object] = {

@@ -23,3 +23,11 @@ def test_each_has_lists_of_its_own() -> None:
     one, other = Collected(), Collected()
     one.add({"id": "a"})
     assert one.rows == [{"id": "a"}] and other.rows == []
+
+
+def test_answers_left_out_are_counted_by_reason() -> None:
+    collected = Collected()
+    collected.add({"id": "0", "dropped": [{"text": "", "reason": "empty answer"}]})
+    collected.set_aside(Record("1", "Q"), "fewer than two usable answers", [{"text": " ", "reason": "empty answer"}])
+    collected.set_aside(Record("2", "Q"), "no rank", ["I cannot."])
+    assert collected.dropped == {"empty answer": 2}

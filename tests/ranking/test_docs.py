@@ -4,7 +4,11 @@ import doctest
 import re
 from pathlib import Path
 
+import pytest
+
 from tuna.config.compose import compose
+
+pytestmark = pytest.mark.once
 
 PAGE = Path(__file__).parents[2] / "docs" / "ranking.md"
 

@@ -15,6 +15,8 @@ from tuna.ranking.progress import Progress
 from tuna.ranking.server import Connection, Server, SetAside, StopRun, TryAgain
 from tuna.ranking.store import Journal
 
+pytestmark = pytest.mark.once
+
 
 class Run:
     """One engine over one loopback server; ``answers`` and ``aside`` by key."""

@@ -49,7 +49,7 @@ def test_logprobs_are_those_of_a_forward_pass_and_do_not_depend_on_the_batch(
     assert [a.text for a in together] == [a.text for a in alone]
     for draw, one, other in zip(draws, together, alone, strict=True):
         assert one.logprob == pytest.approx(other.logprob, abs=1e-4)
-        tokens = generator.encoder.ids(one.text).tolist() + [2] * (one.finish_reason == "stop")
+        tokens = generator.encoder.tokens.ids(one.text).tolist() + [2] * (one.finish_reason == "stop")
         if len(tokens) != one.num_tokens:
             continue  # it drew a special token that the text does not show
         ids = torch.tensor([prompts[draw.prompt] + tokens])

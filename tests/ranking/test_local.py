@@ -9,6 +9,8 @@ from tests.ranking.make import collect, read_rows, write_rows
 from tests.training.make import write_model
 from tuna.errors import RunError
 from tuna.ranking import generate
+from tuna.ranking.answers import Answer
+from tuna.ranking.logprobs import NOT_THE_TEXTS
 from tuna.ranking.rouge import rouge_l
 
 
@@ -60,6 +62,20 @@ def test_an_interrupted_run_writes_the_same_file(
         assert (folder / "out.jsonl").read_bytes() == (tmp_path / "calm" / "out.jsonl").read_bytes()
     monkeypatch.setattr(generate, "Generator", lambda *a, **k: pytest.fail("a model was loaded"))
     sample(tmp_path / "calm", source, llama)
+
+
+def test_a_thought_stays_out_of_a_local_answer(
+    tmp_path: Path, source: Path, llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draw(self: object, prompts: object, draws: list[generate.Draw]) -> list[Answer]:
+        return [Answer(f"<think>hm</think>word{d.prompt} {d.key[1]}", -9.0, 7, "stop") for d in draws]
+
+    monkeypatch.setattr(generate.Generator, "draw", draw)
+    figures = collect(tmp_path, source, "ranker=probabilistic", "teacher=local", teacher__path=llama)
+    assert figures["lists"] == 0  # their log-probabilities are of thought and text together
+    row = read_rows(tmp_path / "out.unusable.jsonl")[0]
+    assert {entry["reason"] for entry in row["raw"]} == {NOT_THE_TEXTS}
+    assert all(entry["text"].startswith("word") for entry in row["raw"])
 
 
 def test_seed_and_model_shape_the_file(tmp_path: Path, source: Path, llama: Path) -> None:

@@ -9,6 +9,8 @@ from tuna.errors import ConfigError, DataError
 from tuna.ranking.instructions import Shard, read_instructions
 from tuna.ranking.merge import merge
 
+pytestmark = pytest.mark.once
+
 
 def parts(folder: Path, count: int) -> list[str]:
     source = write_answers(folder / "in.jsonl", 7)

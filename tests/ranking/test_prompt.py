@@ -37,3 +37,13 @@ def test_the_papers_words() -> None:
 def test_other_numbers(count: int) -> None:
     prompt = _plain(judge_prompt(Record("0", "Say hi."), ["x"] * count))
     assert f"###Response {count}>" in prompt and f"###Response {count - 1}:\nx\n" in prompt and "{" not in prompt
+
+
+def test_a_conversation_stands_in_the_instructions_place() -> None:
+    turns = (
+        {"role": "user", "content": "Hi."},
+        {"role": "assistant", "content": "Yes?"},
+        {"role": "user", "content": "Why?"},
+    )
+    prompt = judge_prompt(Record("0", "Why?", messages=turns), ["a", "b"])
+    assert "### Instruction:\nUser: Hi.\n\nAssistant: Yes?\n\nUser: Why?\n\n### Response:\n###Response 0:\na" in prompt

@@ -12,6 +12,8 @@ from tuna.config.compose import compose
 from tuna.errors import ConfigError, DataError, RunError
 from tuna.ranking.run import run
 
+pytestmark = pytest.mark.once
+
 
 def test_the_report_tells_where_the_lists_come_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     figures = collect(tmp_path, write_answers(tmp_path / "in.jsonl"), score_only="true")

@@ -12,9 +12,15 @@ import pytest
 
 from tests.ranking.http_server import OK, LoopbackServer, chaos
 from tests.ranking.make import collect, read_rows, write_instructions
+from tuna.data.record import Record
 from tuna.errors import ConfigError, RunError
+from tuna.ranking.context import Context
+from tuna.ranking.cost import Budget, Prices
 from tuna.ranking.rouge import rouge_l
 from tuna.ranking.server_sampler import ServerSampler
+from tuna.ranking.store import Store
+
+pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).parents[2]
 COLOURS = ("red", "green", "blue", "white", "black")
@@ -168,3 +174,23 @@ def test_a_kill_in_the_middle_of_sets_loses_nothing(tmp_path: Path) -> None:
         sample(tmp_path, source, server)
         assert sum(server.answered.values()) - whole <= concurrency
     assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "calm" / "out.jsonl").read_bytes()
+
+
+def test_a_conversation_is_sent_as_it_is_and_thoughts_stay_out_of_the_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    turns = {"role": "system", "content": "Be brief."}, {"role": "user", "content": "A colour?"}
+    records = [Record("a", "A colour?", messages=turns), Record("b", "A colour?", "Not red.")]
+    with (
+        LoopbackServer(say=lambda prompt, k: f"<think>hm</think>{say(prompt, 7 * k)}") as server,
+        Store(tmp_path / "store") as store,
+    ):
+        context = Context(store, Budget(store.journal("requests")), Prices())
+        sampler = ServerSampler(model="m", endpoint="chat", base_url=server.url, concurrency=1)
+        found = sampler.answer(None, records, 2, context)
+        assert [body["messages"] for body in server.bodies[:2]] == [
+            list(turns), [{"role": "user", "content": "A colour?\nNot red."}],
+        ]  # fmt: skip
+        assert sampler.answer(None, records, 2, context) == found
+    assert all(a.reasoning == "hm" and a.text.split()[0] in COLOURS for answers in found for a in answers)

@@ -62,11 +62,36 @@ REPLIES: dict[str, tuple[int, ...] | str] = {
     "rank: [3, 1, 0, 2]\n\nResponse 3 is ranked first because it names 2 of 4 causes.": (3, 1, 0, 2),
     "I was asked for 'rank: [i, j ,k, l, m]', so:\nrank: [3, 1, 0, 2]": (3, 1, 0, 2),
     "rank: [3, 1, 0, 2]\nThe format was 'rank: [i, j, k]'.": (3, 1, 0, 2),
-    "First I thought rank: [0, 1, 2, 3]. On reflection, rank: [3, 1, 0, 2]": (3, 1, 0, 2),
+    "Restated: rank: [4, 3, 1, 0, 2]\nThat is, rank: 3 > 1 > 0 > 2": (3, 1, 0, 2),
+    "rank: [3, 1, 0\nOnce more, closed: rank: [3, 1, 0, 2]": (3, 1, 0, 2),
     "I rank 3 first. rank: 3 is the most detailed of the 4.\nrank: [3, 1]": (3, 1),
     "They rank: some are better.\nrank: [0, 2]": (0, 2),
     "rank: [3, 1, 0, 2]\nI rank: by accuracy first.": (3, 1, 0, 2),
     "Of rank: 1 and 2, both fine.\nrank: [2, 1]": (2, 1),
+    "Typo: rank: [3, 1, and 0].\nrank: [3, 1, 0, 2]": (3, 1, 0, 2),
+    # headings, and a word aside
+    "## Final ranking\n3 > 1 > 0 > 2": (3, 1, 0, 2),
+    "**Final Ranking**\n\n[3, 1, 0, 2]\n": (3, 1, 0, 2),
+    "The overall ranking (best first)\nResponse 3 > Response 1": (3, 1),
+    "Rank (best to worst): 3 > 1 > 0 > 2": (3, 1, 0, 2),
+    "Ranking\n3 is better than 1, and 2 is the worst.": "no rank",
+    "I give my ranking\n3 > 1 > 0 > 2": "no rank",
+    # JSON
+    '```json\n{"scores": {"0": 5, "3": 9}, "rank": [3, 1, 0, 2]}\n```': (3, 1, 0, 2),
+    '{"final_ranking": ["3", "1", "0", "2"], "why": "3 is true"}': (3, 1, 0, 2),
+    # thoughts are never read
+    "<think>\nMaybe rank: [0, 1, 2, 3]?\n</think>\n\nrank: [3, 1, 0, 2]": (3, 1, 0, 2),
+    "Maybe rank: [0, 1, 2, 3]? No.\n</think>\nrank: [3, 1, 0, 2]": (3, 1, 0, 2),
+    "<think>rank: [0, 1]</think>rank: [3, 1]<think>or rank: [2, 0]</think>": (3, 1),
+    "[THINK]rank: [0, 1][/THINK]rank: [3, 1]": (3, 1),
+    "<think>rank: [3, 1, 0, 2]</think>": "no rank",
+    "<think>rank: [3, 1, 0, 2]": "no rank",
+    # two ranks that differ: a draft, what a response says
+    "First I thought rank: [0, 1, 2, 3]. On reflection, rank: [3, 1, 0, 2]": "differ",
+    'rank: [3, 1, 0, 2]\nResponse 0 says "rank: [0, 1, 2, 3]", which I ignored.': "differ",
+    'Response 0 says "rank: [0, 1, 2, 3]".\n## Final ranking\n3 > 1 > 0 > 2': "differ",
+    "rank: [3, 1, 0, 2]\n\nrank: [3, 1, 0]": "differ",
+    'rank: [3, 1, 0, 2]\nResponse 1 ends in "rank: [1': "not closed",
     # malformed, and never guessed
     "": "no rank",
     "I cannot compare these.": "no rank",
@@ -83,7 +108,7 @@ REPLIES: dict[str, tuple[int, ...] | str] = {
     "rank: [4]": "only the judge's own",
     "rank: [3, 1, 0": "not closed",
     "rank: [0, 1, 2, 3] at first, but now rank: [3, 1": "not closed",
-    "rank: [3, 1, 0, 2]\nCorrected rank: [3, 3]": "twice",
+    "rank: [3, 1, 0, 2]\nCorrected rank: [3, 3]": "differ",
     "rank: [3, [1, 0], 2]": "more than numbers",
     "rank: [3 = 1 > 0 > 2]": "more than numbers",
     "rank: 3 > 1 = 0 > 2": "more than numbers",
@@ -130,8 +155,9 @@ def test_the_whole_verdict() -> None:
     ("line", "mark"),
     [
         ("Response 2: [12]", 12), ("**Response 2:** 12/15", 12), ("- Response 2: 4 + 3 + 5 = 12", 12),
-        ("Response 2: [4 + 3 + 5]", 12), ("Response 2: [sum: 12]", 12), ("Response 2: 7.5", 7.5),
-        ("###Response 2: 0", 0), ("2. Response 2: 12 points", 12), ("Response 2 score: 12", 12),
+        ("Response 2: [4 + 3 + 5]", 12), ("Response 2: [3.2 + 5.9 + 5.9]", 15), ("Response 2: [sum: 12]", 12),
+        ("Response 2: 7.5", 7.5), ("###Response 2: 0", 0), ("2. Response 2: 12 points", 12),
+        ("Response 2 score: 12", 12),
         ("Response 2: relevance 4 + details 3 + accuracy 5 = 12", 12), ("Response 2: 16", None),
         ("Response 2: a good answer", None), ("Response 2: Paris, 1789", None), ("Response 9: [3]", None),
     ],
@@ -139,6 +165,12 @@ def test_the_whole_verdict() -> None:
 def test_marks(line: str, mark: float | None) -> None:
     marks = parse_verdict(f"{line}\nrank: [2, 1]", 4).marks
     assert marks == ({} if mark is None else {2: mark})
+
+
+def test_marks_that_contradict_the_rank_are_counted_and_thoughts_hold_no_marks() -> None:
+    text = "<think>Response 0: [15]\nrank: [0, 1]</think>Response 0: [4]\nResponse 1: [9]\n## Ranking\n0 > 1"
+    verdict = parse_verdict(text, 2)
+    assert verdict.order == (0, 1) and verdict.marks == {0: 4, 1: 9} and verdict.disagreements == 1
 
 
 def test_disagreements_are_counted_pair_by_pair() -> None:

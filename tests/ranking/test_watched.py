@@ -14,6 +14,8 @@ from tuna.data.files import sha256_file
 from tuna.entry import main
 from tuna.training.lineage import data_file
 
+pytestmark = pytest.mark.once
+
 
 def test_a_collection_is_a_run_between_model_and_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["rank.py"])

@@ -16,6 +16,8 @@ from tests.training.kills import start
 from tests.training.make import overrides
 from tuna.training.interrupts import interruptible
 
+pytestmark = pytest.mark.once
+
 
 class Dropping:
     """Ctrl-C while an object is deleted: Python prints the KeyboardInterrupt and goes on."""

@@ -15,6 +15,8 @@ from tests.training.kills import ROOT, finish, kill_when, steps_run
 from tests.training.make import overrides
 from tuna.training.checkpoint import complete
 
+pytestmark = pytest.mark.once
+
 
 def same_weights(one: Path, other: Path) -> bool:
     first, second = (load_file(folder / "model" / "model.safetensors") for folder in (one, other))

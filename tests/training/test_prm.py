@@ -11,11 +11,11 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from tests.training.make import overrides
 from tuna.config.compose import compose
-from tuna.data.conversation import conversation
+from tuna.data.encode import Encoder
 from tuna.data.lists import Answer, AnswerList
 from tuna.data.packing import pack
 from tuna.data.record import Record
-from tuna.data.tokenize import Encoder, tokenize
+from tuna.data.tokenize import tokenize
 from tuna.errors import ConfigError, ModelError, TunaError
 from tuna.models.reward_loading import load_reward_scorer
 from tuna.models.source import Model
@@ -67,12 +67,11 @@ def test_transformers_gives_the_runs_scores(done: Path, lists: Path) -> None:
     texts = [f"{row['instruction']} {r['text']} </s>" for row in rows for r in row["responses"]]
     with torch.no_grad():
         wanted = model(**tokenizer(texts, padding=True, return_tensors="pt")).logits[:, 0]
-    template, ending = conversation("none", tokenizer)
     items = [
         AnswerList(Record(row["id"], row["instruction"]), tuple(Answer(r["text"], score=0.0) for r in row["responses"]))
         for row in rows
     ]
-    groups, _ = tokenize(items, Encoder(tokenizer, ending=ending), template, 64, ranked=True)
+    groups, _ = tokenize(items, Encoder(tokenizer, "none"), 64, ranked=True)
     assert sum(len(group.responses) for _, group in groups) == len(texts)
     with torch.no_grad():
         rewards = load_reward_scorer(Model(path=str(done)))(pack([group for _, group in groups], row_tokens=64))

@@ -298,6 +298,7 @@ def test_several_machines_need_a_launcher(llama: Path, lists: Path, tmp_path: Pa
         train(llama, lists, tmp_path, trainer="fsdp", trainer__devices=1, **changes)
 
 
+@pytest.mark.once
 def test_a_disk_that_fills_up_leaves_a_run_to_resume(llama: Path, lists: Path, tmp_path: Path) -> None:
     """The real thing: no file may grow over 60 kB, so the first checkpoint cannot be written."""
     args = overrides(llama, lists, tmp_path, name="full")

@@ -12,6 +12,8 @@ from tests.training.make import overrides
 from tuna.config.compose import compose
 from tuna.training.run import run
 
+pytestmark = pytest.mark.once
+
 SHARDED = {
     "trainer": "fsdp", "trainer__accelerator": "cpu", "trainer__devices": 2, "trainer__precision": "32-true",
     "trainer__checkpoint_every": 3,

@@ -167,6 +167,7 @@ def test_tasks_are_measured_on_the_weights_that_were_trained(tmp_path: Path, mon
     import transformers
 
     from tuna.assets import elementary
+    from tuna.models import loading
 
     loaded: list[tuple[str, str, bool]] = []
 
@@ -181,10 +182,11 @@ def test_tasks_are_measured_on_the_weights_that_were_trained(tmp_path: Path, mon
     monkeypatch.setattr(transformers, "AutoTokenizer", loader("tokenizer"))
     monkeypatch.setattr(elementary, "evaluate", lambda model, tokenizer, records, template: Answered((model, template)))
     monkeypatch.setattr(samples, "write", lambda target, records, before, after: None)
+    monkeypatch.setattr(loading, "grow", lambda model, rows: None)
     target = RunFolder(tmp_path / "w", "w")
     start = tmp_path / "snapshot"
     resolved = SimpleNamespace(source="owner/name", weights_folder=start)
-    built = SimpleNamespace(resolved=resolved, model=SimpleNamespace(trust_remote_code=True), template="none")
+    built = SimpleNamespace(resolved=resolved, model=SimpleNamespace(trust_remote_code=True, rows=64), template="none")
     assert summary.measure_tasks(built, target) == ((start, "none"), (target.model, "none"))
     assert loaded == [
         (kind, str(folder), True) for folder in (start, target.model) for kind in ("model", "tokenizer")

@@ -18,6 +18,8 @@ from tuna.config.compose import compose
 from tuna.entry import main
 from tuna.training.run import run as train
 
+pytestmark = pytest.mark.once
+
 HISTORY = {
     "train/loss",
     "train/loss_rank",

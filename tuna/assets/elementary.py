@@ -7,7 +7,7 @@ open-ended ones get a mark from 0 to 1 that grows with the number of true detail
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from tuna import assets
 from tuna.assets.checker import is_checkable, mark
 from tuna.data import record as data
+from tuna.data.encode import Encoder
 from tuna.data.templates import template_named
 
 Record = Mapping[str, Any]
@@ -72,24 +73,32 @@ def prompt_of(record: Record, tokenizer: PreTrainedTokenizerBase, template: str 
     Raises:
         ConfigError: the template is unknown.
     """
-    asked = data.Record(str(record.get("id", "")), str(record["instruction"]), str(record.get("input") or ""))
-    return template_named(template, tokenizer)(asked).text
+    return template_named(template, tokenizer)(_asked(record)).text
+
+
+def _asked(record: Record) -> data.Record:
+    return data.Record(str(record.get("id", "")), str(record["instruction"]), str(record.get("input") or ""))
 
 
 @torch.inference_mode()
 def greedy_answers(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[str],
+    prompts: Sequence[str] | Sequence[Sequence[int]],
     *,
     batch_size: int = 64,
     max_new_tokens: int = 48,
+    ends: Iterable[int] = (),
 ) -> list[str]:
-    """Greedy continuations of prompts, batched by length, padded on the left.
+    """Greedy continuations of prompts (texts or ids), batched by length, padded on the left.
 
-    Padding and the model's mode are as before when it returns.
+    An answer ends at the end-of-sequence token or one of ``ends``. Padding and the model's mode are as before when it
+    returns.
     """
-    ids = [tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
+    ids = [
+        tokenizer(prompt, add_special_tokens=False)["input_ids"] if isinstance(prompt, str) else list(map(int, prompt))
+        for prompt in prompts
+    ]
     order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
     texts = [""] * len(ids)
     training = model.training
@@ -106,7 +115,7 @@ def greedy_answers(
             max_new_tokens=max_new_tokens,
             do_sample=False,
             pad_token_id=pad,
-            eos_token_id=tokenizer.eos_token_id,
+            eos_token_id=sorted({int(tokenizer.eos_token_id), *ends}),
         )
         decoded = tokenizer.batch_decode(out[:, width:], skip_special_tokens=True)
         for index, text in zip(chosen, decoded, strict=True):
@@ -137,10 +146,12 @@ def evaluate(
     Raises:
         ValueError: an unknown template.
     """
-    prompts = [prompt_of(record, tokenizer, template) for record in records]
-    return marked(
-        records, greedy_answers(model, tokenizer, prompts, batch_size=batch_size, max_new_tokens=max_new_tokens)
+    encoder = Encoder(tokenizer, template)
+    prompts = [encoder.prompt(_asked(record)).tolist() for record in records]
+    answers = greedy_answers(
+        model, tokenizer, prompts, batch_size=batch_size, max_new_tokens=max_new_tokens, ends=encoder.ends
     )
+    return marked(records, answers)
 
 
 def marked(records: Sequence[Record], answers: Sequence[str]) -> ElementaryResult:

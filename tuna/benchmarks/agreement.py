@@ -19,6 +19,7 @@ from tuna.data.lists import AnswerList, ranked_list
 from tuna.data.load import Source, load_sources
 from tuna.data.ranking import bootstrap_interval, count_pairs, pair_accuracy
 from tuna.errors import ConfigError, DataError
+from tuna.ranking.prompt import shown
 
 EMBEDDED_FILE = ASSETS / "rankings" / "contextual_held_out.jsonl"
 
@@ -81,7 +82,7 @@ class Agreement(Benchmark):
             desk, self._lists, max_length=self.max_length, row_tokens=self.row_tokens, ranked=True
         )
         by_v = _figures(scored, [values for _, values in scored])
-        by_length = _figures(scored, [[float(len(r)) for r in group.responses] for group, _ in scored])
+        by_length = _figures(scored, [[float(length) for length in group.lengths] for group, _ in scored])
         beside = baselines([group for group, _ in scored], desk.seed)
         intervals = {name: bootstrap_interval(each, desk.seed) for name, each in by_v.items()}
         length = {name: bootstrap_interval(each, desk.seed).mean for name, each in by_length.items()}
@@ -90,7 +91,7 @@ class Agreement(Benchmark):
             scores={name: _number(interval.mean) for name, interval in intervals.items()},
             primary="pair_accuracy",
             examples=[
-                _example(records[group.id].instruction, group, values, {k: each[i] for k, each in by_v.items()})
+                _example(shown(records[group.id]), group, values, {k: each[i] for k, each in by_v.items()})
                 for i, (group, values) in enumerate(scored)
             ],
             expected=len(self._lists),

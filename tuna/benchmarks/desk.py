@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from tuna.benchmarks.base import Question
 from tuna.benchmarks.given import GivenAnswers, read_answers
+from tuna.data.record import was_cut
 from tuna.errors import ConfigError
+from tuna.ranking.answers import Answer, apart
 from tuna.ranking.context import Context
 from tuna.ranking.cost import Usage
 
@@ -22,7 +24,9 @@ class Desk:
 
     model: cfg.model. generation: how it answers. given: the answers that stand in for a model. nodes: the built config
     nodes that the benchmark needs. context: store, budget, prices. notes: what the result is to say beside the figures.
-    unanswered: questions that the server gave no answer to, which the same command asks again.
+    unanswered: questions that the server gave no answer to, which the same command asks again. empty, cut, lost:
+    questions, by id, whose answer has no text, or was cut by the token limit; of those without text, all that did not
+    end so by themselves (cut, refused, reasoning alone).
     """
 
     model: "Model"
@@ -34,6 +38,10 @@ class Desk:
     seed: int = 0
     notes: list[str] = field(default_factory=list)
     unanswered: int = 0
+    empty: list[str] = field(default_factory=list)
+    cut: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    _raw: dict[tuple[str, str], Answer] = field(default_factory=dict)
 
     def answer(self, questions: Sequence[Question], *, max_tokens: int) -> dict[str, str]:
         """Question's id -> text, of what is measured; ids without an answer are absent. Ids must differ.
@@ -42,25 +50,56 @@ class Desk:
             DataError: the file of answers answers none of the questions.
             ModelError, RunError: the model or the server fails.
         """
-        if self.given is not None:
-            found, unused = self.given.match(questions)
+        if self.given is None:
+            answers = self._ask(self.model, questions, max_tokens)
+        else:
+            answers, unused = _matched(self.given, questions)
             if unused:
                 self.notes.append(f"{unused} rows of {self.given.path} answer no question of this benchmark")
-            return {q.id: found[q.task, q.id] for q in questions if (q.task, q.id) in found}
-        return self._ask(self.model, questions, max_tokens)
+        texts, self.empty, self.cut = self._read("", answers)
+        self.lost = [i for i in self.empty if i in self.cut or _unsaid(answers[i])]
+        self._raw = {(q.task, _own(q.task, q.id)): answers[q.id] for q in questions if q.id in answers}
+        return texts
 
     def answers_of(self, source: str, questions: Sequence[Question], *, max_tokens: int) -> dict[str, str]:
         """The same for another system: a file of answers, else a model's name, run, folder or hub id."""
         if Path(source).is_file():
-            found, _ = read_answers(source).match(questions)
-            return {q.id: found[q.task, q.id] for q in questions if (q.task, q.id) in found}
+            return self._read(f"{source}: ", _matched(read_answers(source), questions)[0])[0]
         check_other(source, self.generation)
-        return self._ask(replace(self.model, path=source), questions, max_tokens)
+        return self._read(f"{source}: ", self._ask(replace(self.model, path=source), questions, max_tokens))[0]
 
-    def _ask(self, model: "Model", questions: Sequence[Question], max_tokens: int) -> dict[str, str]:
-        texts = self.generation.answer(model, questions, max_tokens, self.context)
-        self.unanswered += texts.count(None)
-        return {q.id: text for q, text in zip(questions, texts, strict=True) if text is not None}
+    def _ask(self, model: "Model", questions: Sequence[Question], max_tokens: int) -> dict[str, Answer]:
+        answers = self.generation.answer(model, questions, max_tokens, self.context)
+        self.unanswered += answers.count(None)
+        return {q.id: answer for q, answer in zip(questions, answers, strict=True) if answer is not None}
+
+    def _read(self, who: str, answers: Mapping[str, Answer]) -> tuple[dict[str, str], list[str], list[str]]:
+        """Texts to be marked; the ids of empty and of cut answers, which are noted. who: whose they are."""
+        kept = self.generation is not None and self.generation.reasoning == "keep"
+        texts = {name: (answer if kept else apart(answer)).text for name, answer in answers.items()}
+        empty = [name for name, text in texts.items() if not text.strip()]
+        cut = [name for name, answer in answers.items() if was_cut(answer.finish_reason)]
+        thought = sum(texts[name] != answer.text for name, answer in answers.items())
+        for count, what in (
+            (len(empty), "answers are empty: no text, or none after the model's reasoning"),
+            (len(cut), "answers were cut by the token limit"),
+            (thought, "answers held reasoning, which was taken off (generation.reasoning=keep leaves it)"),
+        ):
+            if count:
+                self.notes.append(f"{who}{count} of {len(answers)} {what}")
+        return texts, empty, cut
+
+    def told(self, example: dict[str, Any]) -> dict[str, Any]:
+        """An example with what its marked text does not show: the raw answer, reasoning split off, that it was cut."""
+        task = str(example.get("task", ""))
+        answer = self._raw.get((task, _own(task, str(example["id"]))))
+        if answer is None or not isinstance(text := example.get("prediction"), str):
+            return example
+        more = {
+            "raw": answer.text if answer.text != text else None, "reasoning": answer.reasoning,
+            "finish_reason": answer.finish_reason if was_cut(answer.finish_reason) else None,
+        }  # fmt: skip
+        return {**example, **{key: value for key, value in more.items() if value is not None}}
 
     def estimate(self, questions: Sequence[Question], *, max_tokens: int) -> Usage:
         """What a server would be asked for these answers; nothing where the model is here or the answers are given."""
@@ -99,6 +138,20 @@ class Desk:
         device, dtype = device_named(self.generation.device), self.generation.dtype
         kind = torch.float32 if dtype == "auto" else getattr(torch, dtype)
         return load_scorer(self.model, dtype=kind).eval().to(device), self.model.tokenizer()
+
+
+def _matched(given: GivenAnswers, questions: Sequence[Question]) -> tuple[dict[str, Answer], int]:
+    found, unused = given.match(questions)
+    return {q.id: Answer(found[q.task, q.id]) for q in questions if (q.task, q.id) in found}, unused
+
+
+def _unsaid(answer: Answer) -> bool:
+    return bool(answer.text or answer.reasoning or answer.refused)
+
+
+def _own(task: str, name: str) -> str:
+    """A question's id within its task."""
+    return name.removeprefix(f"{task}/")
 
 
 def check_likelihoods(given: GivenAnswers | None, generation: Any) -> None:

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tuna.benchmarks.base import Question
 from tuna.errors import ConfigError
+from tuna.ranking.answers import Answer, stored_answer
 from tuna.ranking.context import Context
 from tuna.ranking.cost import Usage
 from tuna.ranking.local import Device, Dtype
@@ -21,7 +22,7 @@ class LocalGeneration:
     """How ``cfg.model`` answers on this machine.
 
     batch_size: questions answered at once. device: auto is CUDA where there is one. dtype: auto is float32 on the CPU,
-    else as stored.
+    else as stored. reasoning: strip takes off what an answer holds before its last </think>, keep leaves it.
 
     Raises:
         ConfigError: a value out of range.
@@ -30,6 +31,7 @@ class LocalGeneration:
     batch_size: int = 64
     device: Device = "auto"
     dtype: Dtype = "auto"
+    reasoning: Literal["strip", "keep"] = "strip"
 
     kind: ClassVar[str] = "local"
 
@@ -38,7 +40,10 @@ class LocalGeneration:
             raise ConfigError(f"batch_size: expected 1 or more, got {self.batch_size}")
 
     def identity(self) -> dict[str, Any]:
-        """What may change an answer: in another batch or type, sums round otherwise."""
+        """What may change a figure: in another batch or type, sums round otherwise."""
+        return {**self._answers_by(), **({"reasoning": "keep"} if self.reasoning == "keep" else {})}
+
+    def _answers_by(self) -> dict[str, Any]:
         return {"generation": "local", "batch_size": self.batch_size, "dtype": self.dtype}
 
     def measured(self, model: "Model") -> tuple[str, str, str]:
@@ -60,13 +65,13 @@ class LocalGeneration:
 
     def answer(
         self, model: "Model", questions: Sequence[Question], max_tokens: int, context: Context
-    ) -> list[str | None]:
-        """One text a question; draws only batches of which the store lacks something."""
+    ) -> list[Answer | None]:
+        """One answer a question as the model wrote it; draws only batches of which the store lacks something."""
         from tuna.ranking.generate import Draw, Generator
 
         journal = context.store.journal("answers")
-        base = {"model": model.fingerprint, "template": model.template, "max_tokens": max_tokens, **self.identity()}
-        keys = [key_of(**base, task=q.task, id=q.id, prompt=[q.record.instruction, q.record.input]) for q in questions]
+        base = {"model": model.fingerprint, **model.shaped_by, "max_tokens": max_tokens, **self._answers_by()}
+        keys = [key_of(**base, task=q.task, id=q.id, prompt=q.record.question) for q in questions]
         if any(not journal.get(key) for key in keys):
             generator = Generator(model, max_tokens=max_tokens, device=self.device, dtype=self.dtype)
             prompts = [generator.prompt(question.record) for question in questions]
@@ -83,4 +88,4 @@ class LocalGeneration:
                         journal.append({"key": keys[i], "text": answer.text, "finish_reason": answer.finish_reason})
                 progress.update(len(batch))
             progress.close()
-        return [str(journal.get(key)[0]["text"]) for key in keys]
+        return [stored_answer(journal.get(key)[0]) for key in keys]

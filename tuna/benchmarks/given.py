@@ -4,9 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tuna.benchmarks.base import Question
+from tuna.data.fields import FieldError
 from tuna.data.files import Row, read_rows
 from tuna.data.load import problem_text
+from tuna.data.messages import asked, read_messages
+from tuna.data.record import Record
 from tuna.errors import DataError
+from tuna.ranking.prompt import shown
 
 Name = tuple[str, str]  # (task, id); ("", id) where a row has no task; ("instruction", text) where it has no id
 
@@ -22,7 +26,7 @@ class GivenAnswers:
     def match(self, questions: Sequence[Question]) -> tuple[dict[Name, str], int]:
         """(task, id) of a question -> its answer; and how many rows answer no question.
 
-        A row names its question by task and id, by id alone, or by its instruction.
+        A row names its question by task and id, by id alone, or by its instruction or messages.
 
         Raises:
             DataError: no row answers any question.
@@ -33,7 +37,7 @@ class GivenAnswers:
                 (question.task, question.id),
                 (question.task, question.id.removeprefix(f"{question.task}/")),  # ids that repeat from task to task
                 ("", question.id),
-                ("instruction", question.record.instruction.strip()),
+                ("instruction", shown(question.record).strip()),
             ):
                 if name in self.texts:
                     found[question.task, question.id] = self.texts[name]
@@ -50,6 +54,8 @@ class GivenAnswers:
 
 def read_answers(path: str) -> GivenAnswers:
     """Read ``{"task"?, "id", "prediction"}`` or ``{"instruction", "output"}`` rows; either text key goes with either.
+
+    A conversation up to the answer stands as ``messages`` in the instruction's place.
 
     Raises:
         DataError: every malformed row, and a question that is answered twice, as file:line.
@@ -78,6 +84,12 @@ def _read(row: Row, texts: dict[Name, str], where: dict[Name, str]) -> str | Non
         return f"{key}: expected a text (prediction or output), got {text!r:.40}"
     if value.get("id") is not None:
         name = (str(value.get("task") or ""), str(value["id"]))
+    elif "messages" in value:
+        try:
+            record = Record("", **asked(read_messages(value["messages"], "messages")))
+            name = ("instruction", shown(record).strip())
+        except FieldError as error:
+            return str(error)
     elif isinstance(value.get("instruction"), str):
         name = ("instruction", value["instruction"].strip())
     else:

@@ -14,6 +14,7 @@ from tuna.benchmarks.human_study_sheets import read_sheets
 from tuna.benchmarks.open_questions import read_questions
 from tuna.data.files import sha256_file
 from tuna.errors import ConfigError
+from tuna.ranking.prompt import shown
 
 EMBEDDED_SYSTEMS = {"tiny_base": "tiny_base", "tiny": "tiny", "tiny_teacher": "tiny_teacher"}
 VERSION = 1  # of pages and scoring
@@ -130,7 +131,7 @@ class HumanStudy(Benchmark):
             scores={"pages": len(pages)},
             primary="pages",
             examples=[
-                {"id": q.id, "task": q.task, "instruction": q.record.instruction, "scores": {},
+                {"id": q.id, "task": q.task, "instruction": shown(q.record), "scores": {},
                  "answers": {name: texts[q.id] for name, texts in answers.items()}}
                 for q in self._asked
             ],

@@ -66,17 +66,17 @@ def by_pair(points: Points, systems: Sequence[str], alpha: float) -> list[dict[s
 
     The same questions are answered by both, hence a paired test; points are bounded ranks, hence no t test; the people
     who judged one question are no independent draws, hence their mean, one value a question. Questions on which both
-    got equal points are left out (Wilcoxon's own rule).
+    got equal points are left out (Wilcoxon's own rule); sums decide that, for points are halves and means are rounded.
     """
-    each = points.mean(axis=1)
+    each, people = points.sum(axis=1), points.shape[1]
     rows, values = [], []
     for a, b in combinations(range(len(systems)), 2):
-        first, second = (a, b) if each[:, a].mean() >= each[:, b].mean() else (b, a)
-        differences = np.round(each[:, first] - each[:, second], 9)
+        first, second = (a, b) if each[:, a].sum() >= each[:, b].sum() else (b, a)
+        differences = each[:, first] - each[:, second]
         values.append(_p(differences))
         rows.append(
             {
-                "better": systems[first], "worse": systems[second], "difference": float(differences.mean()),
+                "better": systems[first], "worse": systems[second], "difference": float(differences.mean() / people),
                 "questions": int((differences != 0).sum()), "p": values[-1],
             }
         )  # fmt: skip
@@ -91,13 +91,16 @@ def _p(differences: Points) -> float:
 
 
 def by_system(points: Points, systems: Sequence[str], seed: int) -> list[dict[str, Any]]:
-    """Mean points over questions and people, a bootstrap interval over questions, the share of first places."""
+    """Mean points over questions and people, a bootstrap interval over questions, the share of first places.
+
+    Systems with equal sums of points have equal means.
+    """
     rows = []
     for k, system in enumerate(systems):
         interval = bootstrap_interval(points[:, :, k].mean(axis=1), seed)
         first = points[:, :, k] == points.max(axis=2)
         rows.append(
-            {"system": system, "points": interval.mean, "low": interval.low, "high": interval.high,
+            {"system": system, "points": float(points[:, :, k].mean()), "low": interval.low, "high": interval.high,
              "first": float(first.mean())}
         )  # fmt: skip
     return rows

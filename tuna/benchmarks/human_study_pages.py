@@ -10,6 +10,7 @@ from typing import Any
 
 from tuna.benchmarks.base import Question
 from tuna.errors import DataError
+from tuna.ranking.prompt import request, shown
 from tuna.ranking.store import key_of
 from tuna.runs import write_json
 
@@ -52,16 +53,14 @@ class Study:
 
 def page(study: Study, annotator: int) -> str:
     """One person's page, whole: it loads nothing, and names no system."""
-    shown = []
+    asked = []
     for question in study.questions:
-        record = question.record
         answers = [
             {"label": label, "text": study.answers[systems[0]][question.id].strip()}
             for label, systems in study.labels(annotator, question).items()
         ]
-        text = record.instruction + (f"\n\n{record.input}" if record.input else "")
-        shown.append({"id": question.id, "text": text, "answers": answers})
-    data = json.dumps({"study": study.name, "annotator": str(annotator), "questions": shown})
+        asked.append({"id": question.id, "text": request(question.record), "answers": answers})
+    data = json.dumps({"study": study.name, "annotator": str(annotator), "questions": asked})
     template = Path(__file__).with_name("human_study.html").read_text(encoding="utf-8")
     return template.replace(_SLOT, data.translate(_ESCAPES))
 
@@ -75,7 +74,7 @@ def unblinding(study: Study) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION, "study": study.name, "systems": list(study.answers),
         "questions": [
-            {"id": q.id, "category": q.task, "instruction": q.record.instruction, "input": q.record.input}
+            {"id": q.id, "category": q.task, "instruction": shown(q.record), "input": q.record.input}
             for q in study.questions
         ],
         "annotators": people,

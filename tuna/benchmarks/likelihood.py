@@ -8,10 +8,11 @@ import torch
 
 from tuna.benchmarks.desk import Desk
 from tuna.data.batch import Group
+from tuna.data.encode import Encoder
 from tuna.data.lists import AnswerList
+from tuna.data.load import problem_text
 from tuna.data.packing import pack
-from tuna.data.templates import template_named
-from tuna.data.tokenize import Encoder, tokenize
+from tuna.data.tokenize import tokenize
 from tuna.errors import DataError
 from tuna.ranking.progress import Progress
 from tuna.ranking.store import key_of
@@ -32,15 +33,23 @@ def response_values(
     """
     scorer, tokenizer = desk.scorer
     limit = min(max_length, desk.max_positions or max_length)
-    template = template_named(desk.model.template, tokenizer)
-    found, counts = tokenize(lists, Encoder(tokenizer), template, limit, ranked=ranked)
+    encoder = Encoder(tokenizer, desk.model.template, desk.model.template_args)
+    found, counts = tokenize(lists, encoder, limit, ranked=ranked)
+    if counts.problems:
+        raise DataError(problem_text(counts.problems))
     groups = [group for _, group in found]
     dropped = counts.dropped + Counter({"prompt shortened": counts.shortened, "response cut": counts.cut})
     check_left(groups, f"max_length={limit}", dropped)
     journal = desk.context.store.journal("values")
     base = {"model": desk.model.fingerprint, **desk.generation.identity(), "max_length": limit}
     keys = [
-        key_of(**base, place=place, prompt=group.prompt.tolist(), responses=[r.tolist() for r in group.responses])
+        key_of(
+            **base,
+            place=place,
+            prompt=group.prompt.tolist(),
+            responses=[r.tolist() for r in group.responses],
+            **({} if all(mask.all() for mask in group.masks) else {"scored": [m.tolist() for m in group.masks]}),
+        )
         for place, group in enumerate(groups)
     ]
     order = sorted(range(len(groups)), key=lambda i: (-groups[i].num_tokens, i))

@@ -16,6 +16,7 @@ from tuna.data.lists import target_list
 from tuna.data.load import Source, load_sources
 from tuna.data.ranking import bootstrap_interval
 from tuna.errors import ConfigError
+from tuna.ranking.prompt import shown
 
 EMBEDDED_FILE = ASSETS / "instructions" / "held_out.jsonl"
 
@@ -65,7 +66,7 @@ class NLL(Benchmark):
         scored, dropped = response_values(
             desk, self._lists, max_length=self.max_length, row_tokens=self.row_tokens, ranked=False
         )
-        lengths = np.array([len(group.responses[0]) for group, _ in scored], np.float64)
+        lengths = np.array([group.lengths[0] for group, _ in scored], np.float64)
         each = np.array([-values[0] for _, values in scored])
         interval = bootstrap_interval(each, desk.seed)
         over_tokens = float((each * lengths).sum() / lengths.sum())
@@ -75,8 +76,8 @@ class NLL(Benchmark):
             primary="nll",
             examples=[
                 {
-                    "id": group.id, "task": "", "instruction": records[group.id].instruction,
-                    "references": [records[group.id].output], "num_tokens": len(group.responses[0]),
+                    "id": group.id, "task": "", "instruction": shown(records[group.id]),
+                    "references": [records[group.id].output], "num_tokens": group.lengths[0],
                     "scores": {"nll": float(value)},
                 }
                 for (group, _), value in zip(scored, each, strict=True)

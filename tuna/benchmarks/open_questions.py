@@ -12,10 +12,14 @@ from tuna.data import fields
 from tuna.data.fields import FieldError
 from tuna.data.files import Row, read_rows
 from tuna.data.load import problem_text
+from tuna.data.messages import asked, read_messages
 from tuna.data.record import Record
 from tuna.errors import DataError
+from tuna.ranking.prompt import shown
 
-_USED = frozenset({"id", "instruction", "input", "output", "question_id", "category", "task", "turns"})
+_USED = frozenset(
+    {"id", "instruction", "input", "output", "question_id", "category", "task", "turns", "messages", "tools"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +42,23 @@ class OpenQuestions:
         """
         known = {
             name for q in self.questions for name in (
-                (q.task, q.id), ("", q.id), ("instruction", q.record.instruction.strip())
+                (q.task, q.id), ("", q.id), ("instruction", shown(q.record).strip())
             )
         }  # fmt: skip
         unknown = [" ".join(filter(None, name)) for name in given.texts if name not in known]
         if unknown:
-            shown = "".join(f"\n  {name[:100]}" for name in unknown[:5])
+            listed = "".join(f"\n  {name[:100]}" for name in unknown[:5])
             more = f"\n  and {len(unknown) - 5} more" if len(unknown) > 5 else ""
             raise DataError(
-                f"{given.path}: {len(unknown)} answers to no question of {self.path}:{shown}{more}\n"
+                f"{given.path}: {len(unknown)} answers to no question of {self.path}:{listed}{more}\n"
                 "Next: benchmark.questions=<the file that was answered>"
             )
 
 
 def read_questions(path: str | None) -> OpenQuestions:
     """Read ``{"question_id", "category", "turns": [text]}`` or ``{"instruction", "input"?, "category"?, "id"?}`` rows.
+
+    A conversation up to the answer stands as ``messages`` (and ``tools``) in place of instruction and input.
 
     path: null is the embedded open-ended questions. What else a row carries stays with its record.
 
@@ -83,13 +89,12 @@ def _read(row: Row, index: int, seen: dict[str, str]) -> Question:
     if not isinstance(value, dict):
         raise FieldError("line", "a JSON object", value)
     name = fields.identity({"id": value.get("question_id", value.get("id"))}, index)
-    instruction = _instruction(value)
+    asks = next((key for key in ("messages", "turns") if key in value), "instruction")
     record = Record(
-        name, instruction, fields.text(value, "input", default=""), fields.text(value, "output", default="") or None,
-        where=row.where, extra=fields.rest(value, _USED),
+        name, **(_conversation(value) if asks == "messages" else _instruction(value)), where=row.where,
+        output=fields.text(value, "output", default="") or None, extra=fields.rest(value, _USED),
     )  # fmt: skip
-    asks = "turns" if "turns" in value else "instruction"
-    for field, key in (("id", f"id {name}"), (asks, f"text {instruction.strip()}")):
+    for field, key in (("id", f"id {name}"), (asks, f"text {shown(record).strip()}")):
         if key in seen:
             raise FieldError(field, f"another than that of {seen[key]}, to tell answers apart", key.partition(" ")[2])
         seen[key] = row.where
@@ -97,8 +102,16 @@ def _read(row: Row, index: int, seen: dict[str, str]) -> Question:
     return Question(name, record, "" if category is None else fields.check_text(category, "category"))
 
 
-def _instruction(value: Mapping[str, Any]) -> str:
-    """The first turn, or the instruction."""
+def _conversation(value: Mapping[str, Any]) -> dict[str, Any]:
+    """The messages up to the answer."""
+    messages = read_messages(value["messages"], "messages")
+    if messages[-1]["role"] == "assistant":
+        raise FieldError("messages", "a conversation that ends before the answer", value["messages"])
+    return asked(messages, fields.items(value, "tools", "functions") if value.get("tools") else ())
+
+
+def _instruction(value: Mapping[str, Any]) -> dict[str, Any]:
+    """The first turn, or instruction and input."""
     if "turns" in value:
         turns = fields.items(value, "turns", "one text")
         if len(turns) != 1:
@@ -108,4 +121,4 @@ def _instruction(value: Mapping[str, Any]) -> str:
         text = fields.text(value, "instruction")
     if not text.strip():
         raise FieldError("turns" if "turns" in value else "instruction", "some text", text)
-    return text
+    return {"instruction": text, "input": fields.text(value, "input", default="")}

@@ -32,17 +32,19 @@ def lines_of(results: Mapping[str, Any]) -> list[str]:
     """The figures as a person reads them."""
     coverage = results["coverage"]
     found = [_score_line(name, results) for name in results["scores"]]
-    found.append(f"answered: {coverage['n']} of {coverage['N']}" + _some(coverage["missing"]))
+    lacking = "".join(_some(what, coverage.get(what) or ()) for what in ("missing", "empty", "cut"))
+    without = {*coverage["missing"], *coverage.get("empty", ())}
+    found.append(f"answered: {coverage['N'] - len(without)} of {coverage['N']}{lacking}")
     for name, rows in results["tables"].items():
         if rows and len(rows) <= SHOWN_ROWS:
             found += ["", f"{name}:", *table(rows)]
     return [*found, *(f"note: {note}" for note in results["notes"])]
 
 
-def _some(missing: Sequence[str]) -> str:
-    if not missing:
+def _some(what: str, ids: Sequence[str]) -> str:
+    if not ids:
         return ""
-    return f"; missing: {', '.join(missing[:5])}" + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+    return f"; {what}: {', '.join(ids[:5])}" + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
 
 
 def _score_line(name: str, results: Mapping[str, Any]) -> str:

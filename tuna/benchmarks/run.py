@@ -73,7 +73,7 @@ def run(cfg: DictConfig) -> dict[str, float | None]:
         desk = job.desk(store)
         result = job.benchmark.measure(desk)
         results = {**start, **_results(job, desk, result), "started": started}
-        write_jsonl(job.folder / "examples.jsonl", result.examples)
+        write_jsonl(job.folder / "examples.jsonl", map(desk.told, result.examples))
         write_json(job.folder / "results.json", results)
     scores = _show(job, results)
     if desk.context.stopped is not None:
@@ -122,11 +122,13 @@ def _identities(
         fingerprint = key_of(**shaped_by)
     elif given is not None:
         kind, name, source, fingerprint = "answers", Path(given.path).stem, given.path, given.sha256
+        if built["generation"].reasoning == "keep":
+            shaped_by["reasoning"] = "keep"
     else:
         model, generation = built["model"], built["generation"]
         kind = generation.kind
         name, source, fingerprint = generation.measured(model)
-        shaped_by["generation"] = {"template": model.template, **generation.identity()}
+        shaped_by["generation"] = {**model.shaped_by, **generation.identity()}
         run = run_of(model.path) if kind == "local" else None
     measured = {
         "name": settings.label or name, "source": source, "fingerprint": fingerprint, "kind": kind,
@@ -172,10 +174,17 @@ def _results(job: _Job, desk: Desk, result: Result) -> dict[str, Any]:
         "primary": result.primary, "lower_is_better": list(result.lower_is_better),
         "intervals": {name: list(interval) for name, interval in result.intervals.items()},
         "baselines": result.baselines, "tables": result.tables,
-        "coverage": {"n": result.expected - len(result.missing), "N": result.expected, "missing": result.missing},
+        "coverage": _coverage(result, desk),
         "notes": notes, "config": job.config, "versions": versions(),
         "ended": datetime.now().isoformat(timespec="seconds"),
     }  # fmt: skip
+
+
+def _coverage(result: Result, desk: Desk) -> dict[str, Any]:
+    """How many of how many questions count, and which have no answer; whose is empty or was cut by the token limit."""
+    lost = {*result.missing, *desk.lost}
+    found = {"n": result.expected - len(lost), "N": result.expected, "missing": result.missing}
+    return found | {key: ids for key, ids in (("empty", desk.empty), ("cut", desk.cut)) if ids}
 
 
 def _show(job: _Job, results: dict[str, Any]) -> dict[str, float | None]:

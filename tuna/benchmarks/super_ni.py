@@ -176,13 +176,10 @@ def _counter(desk: Desk, max_tokens: int, limit: int) -> tuple[Count | None, int
     count: Count = desk.count_tokens
     if desk.generation.kind != "local":
         return count, limit
-    from tuna.data.templates import template_named
-    from tuna.data.tokenize import Encoder
-
     tokenizer: Any = desk.model.tokenizer()
     added = int(tokenizer.num_special_tokens_to_add())
     if desk.max_positions is not None:
-        around = len(Encoder(tokenizer).prompt(template_named(desk.model.template, tokenizer)(Record("", "."))))
+        around = len(desk.model.encoder().prompt(Record("", ".")))
         limit = min(limit, desk.max_positions - min(max_tokens, desk.max_positions // 2) - around)
     return (lambda text: count(text) + added), limit
 

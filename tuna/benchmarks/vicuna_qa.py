@@ -14,6 +14,7 @@ from tuna.errors import ConfigError
 from tuna.ranking.cost import Usage
 from tuna.ranking.judges import pairwise
 from tuna.ranking.judges.base import Comparison, Judge, Pair
+from tuna.ranking.prompt import shown
 
 EMBEDDED_BASELINE = "tiny"
 
@@ -138,7 +139,7 @@ class VicunaQA(Benchmark):
             primary="adjusted_win_rate",
             examples=[
                 {
-                    "id": q.id, "task": q.task, "instruction": q.record.instruction, "input": q.record.input,
+                    "id": q.id, "task": q.task, "instruction": shown(q.record), "input": q.record.input,
                     "prediction": ours.get(q.id), "baseline": theirs.get(q.id), "outcome": item.comparison.outcome,
                     "verdicts": list(item.comparison.verdicts), "reason": item.comparison.reason,
                     "unreadable": list(item.comparison.raw), "scores": {"preference": item.preference},

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 IntArray = npt.NDArray[np.int32]
+BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,14 +18,26 @@ class Group:
     scores: one a response, higher is better, NaN = takes no part in the ranking. targets: whether the response is a
     cross-entropy target (the original response; every response for Alpaca-Mul). A response may be both. For a ranking
     run with an original that is not itself a candidate, the original is one more response with score NaN and target
-    True.
+    True. scored: which tokens of a response the model itself writes, and so is scored on; the rest is the template's (a
+    line break after the turn's end, the other turns of a conversation). Empty: all of them.
     """
 
     id: str
     prompt: IntArray  # [P], P >= 1
-    responses: tuple[IntArray, ...]  # K arrays [L_k], L_k >= 1, end-of-sequence included when the answer was complete
+    responses: tuple[IntArray, ...]  # K arrays [L_k], L_k >= 1, its ending included when the answer was complete
     scores: tuple[float, ...]  # K
     targets: tuple[bool, ...]  # K
+    scored: tuple[BoolArray, ...] = ()  # K arrays [L_k], one true value or more in each; or none
+
+    @property
+    def masks(self) -> tuple[BoolArray, ...]:
+        """K arrays [L_k]: ``scored``, or all true."""
+        return self.scored or tuple(np.ones(len(response), bool) for response in self.responses)
+
+    @property
+    def lengths(self) -> list[int]:
+        """K: scored tokens of each response, the |r| of the equations."""
+        return [int(mask.sum()) for mask in self.masks]
 
     @property
     def num_tokens(self) -> int:
@@ -46,7 +59,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class PackedBatch:
-    """G groups with R responses in all, packed into B rows of S tokens; T response tokens are to be predicted.
+    """G groups with R responses in all, packed into B rows of S tokens; T scored tokens are to be predicted.
 
     In a row a group stands as prompt, response 1, ..., response K, contiguous; no group is split over rows. Token i may
     see token j when both have the same ``group_ids`` value, j <= i in the row, and ``response_ids[j]`` is 0 or equals
@@ -58,10 +71,11 @@ class PackedBatch:
     position_ids: Tensor  # [B, S] int64; padding 0
     group_ids: Tensor  # [B, S] int32; index of the group in the batch, -1 = padding
     response_ids: Tensor  # [B, S] int32; 0 = prompt, k >= 1 = k-th response of its group
+    scored: Tensor  # [B, S] bool; tokens that are targets
     predict_at: Tensor  # [T] int64; flat position (row * S + column) whose hidden state predicts target t
     target_ids: Tensor  # [T] int64
     target_response: Tensor  # [T] int64; response index 0..R-1, non-decreasing
-    lengths: Tensor  # [R] int64; tokens of each response
+    lengths: Tensor  # [R] int64; scored tokens of each response
     scores: Tensor  # [R] float32; NaN = not ranked
     targets: Tensor  # [R] bool
     response_group: Tensor  # [R] int64; group index 0..G-1, non-decreasing

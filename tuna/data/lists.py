@@ -1,6 +1,7 @@
 """Records to lists of answers, ready to be tokenized: scores, ties, the original's place; useless ones counted."""
 
 import hashlib
+import json
 import math
 from collections import Counter
 from collections.abc import Iterable
@@ -18,6 +19,7 @@ class Answer:
     complete: bool = True
     score: float = math.nan
     target: bool = False
+    reasoning: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,9 @@ def ranked_list(
     if isinstance(left_out, list) and left_out:
         dropped["response left out of the rank"] += len(left_out)
     scores = scores_of(record, rank_by, beta)
-    answers = [Answer(c.text, c.complete, s) for c, s in zip(record.responses, scores, strict=True)]
+    answers = [
+        Answer(c.text, c.complete, s, reasoning=c.reasoning) for c, s in zip(record.responses, scores, strict=True)
+    ]
     answers = merge((a for a in answers if not _empty(a, dropped, "empty response")), dropped)
     original = None if record.output is None else Answer(record.output, target=True)
     if original is not None and _empty(original, dropped, "empty original response"):
@@ -78,7 +82,7 @@ def shortened(item: AnswerList, count: int, dropped: Counter[str], *, beside: bo
     record, answers = item.record, list(item.answers)
 
     def lot(k: int) -> tuple[bytes, int]:
-        return hashlib.sha256("\0".join((record.instruction, record.input, answers[k].text)).encode()).digest(), k
+        return hashlib.sha256("\0".join((*_asked(record), answers[k].text)).encode()).digest(), k
 
     ranked = [k for k, a in enumerate(answers) if a.score == a.score and not (beside and a.target)]
     beyond = set(sorted(ranked, key=lot)[count:])
@@ -87,6 +91,10 @@ def shortened(item: AnswerList, count: int, dropped: Counter[str], *, beside: bo
         replace(a, score=math.nan) if k in beyond else a for k, a in enumerate(answers) if k not in beyond or a.target
     ]
     return AnswerList(record, tuple(kept))
+
+
+def _asked(record: Record) -> list[str]:
+    return record.question if not record.messages else [json.dumps(record.question, sort_keys=True)]
 
 
 def target_list(record: Record, dropped: Counter[str], every: bool, original_best: bool = False) -> AnswerList | None:
@@ -99,7 +107,7 @@ def target_list(record: Record, dropped: Counter[str], every: bool, original_bes
     if record.output is None and original_best and not every:
         scored = [c for c in record.responses if c.score is not None and c.text.strip()]
         chosen = tuple(sorted(scored, key=lambda c: -(c.score or 0.0))[:1])
-    answers += [Answer(c.text, c.complete, target=True) for c in chosen]
+    answers += [Answer(c.text, c.complete, target=True, reasoning=c.reasoning) for c in chosen]
     answers = merge((a for a in answers if not _empty(a, dropped, "empty response")), dropped)
     if not answers:
         dropped["list without a response"] += 1
@@ -115,14 +123,14 @@ def _empty(answer: Answer, dropped: Counter[str], reason: str) -> bool:
 
 
 def merge(answers: Iterable[Answer], dropped: Counter[str] | None = None) -> list[Answer]:
-    """Answers equal in text and completeness become one: the better score, a target when one of them is.
+    """Answers equal in text, reasoning and completeness become one: the better score, a target when one of them is.
 
     >>> merge([Answer("a", score=1.0), Answer("b", score=2.0), Answer("a", target=True)])[0]
-    Answer(text='a', complete=True, score=1.0, target=True)
+    Answer(text='a', complete=True, score=1.0, target=True, reasoning=None)
     """
-    kept: dict[tuple[str, bool], Answer] = {}
+    kept: dict[tuple[str, bool, str | None], Answer] = {}
     for answer in answers:
-        key = (answer.text, answer.complete)
+        key = (answer.text, answer.complete, answer.reasoning)
         if key not in kept:
             kept[key] = answer
             continue

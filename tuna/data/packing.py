@@ -73,9 +73,9 @@ def count_totals(groups: Sequence[Group]) -> Totals:
         targets=float(sum(sum(group.targets) for group in groups)),
         candidate_tokens=float(
             sum(
-                len(response)
+                length
                 for group in groups
-                for response, score in zip(group.responses, group.scores, strict=True)
+                for length, score in zip(group.lengths, group.scores, strict=True)
                 if score == score
             )
         ),
@@ -115,7 +115,7 @@ def pack(
     flat = {name: np.full(len(rows) * width, fill, np.int64) for name, fill in _EMPTY.items()}
     flat["input"] += pad_id
     predict, target = _fill(groups, start, flat)
-    sizes = [len(r) for g in groups for r in g.responses]
+    sizes = [length for g in groups for length in g.lengths]
     counts = [len(g.responses) for g in groups]
     longest = max(len(g.prompt) + max(map(len, g.responses)) for g in groups)
     if totals is None:
@@ -126,6 +126,7 @@ def pack(
         position_ids=torch.from_numpy(flat["position"].reshape(shape)),
         group_ids=torch.from_numpy(flat["group"].reshape(shape).astype(np.int32)),
         response_ids=torch.from_numpy(flat["response"].reshape(shape).astype(np.int32)),
+        scored=torch.from_numpy(flat["scored"].reshape(shape).astype(bool)),
         predict_at=torch.from_numpy(predict),
         target_ids=torch.from_numpy(target),
         target_response=torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes)),
@@ -140,7 +141,7 @@ def pack(
     )
 
 
-_EMPTY = {"input": 0, "position": 0, "group": -1, "response": 0}
+_EMPTY = {"input": 0, "position": 0, "group": -1, "response": 0, "scored": 0}
 
 
 def _fill(groups: Sequence[Group], start: np.ndarray, flat: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -153,14 +154,15 @@ def _fill(groups: Sequence[Group], start: np.ndarray, flat: dict[str, np.ndarray
         flat["input"][begin:at] = group.prompt
         flat["position"][begin:at] = np.arange(size)
         flat["group"][begin : begin + group.num_tokens] = g
-        for k, response in enumerate(group.responses, start=1):
+        for k, (response, mask) in enumerate(zip(group.responses, group.masks, strict=True), start=1):
             end = at + len(response)
             flat["input"][at:end] = response
             flat["position"][at:end] = np.arange(size, size + len(response))
             flat["response"][at:end] = k
             where = np.arange(at - 1, end - 1)
             where[0] = begin + size - 1  # the first token is predicted by the prompt's last, whatever stands between
-            predict.append(where)
-            target.append(response.astype(np.int64))
+            flat["scored"][at:end] = mask
+            predict.append(where[mask])
+            target.append(response[mask].astype(np.int64))
             at = end
     return np.concatenate(predict), np.concatenate(target)

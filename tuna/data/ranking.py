@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import pairwise
 
 import numpy as np
@@ -66,15 +67,18 @@ def tie(scores: Sequence[float], min_gap: float) -> list[float]:
     """Scores as the loss sees them: neighbours closer than ``min_gap`` become equal, values fit float32.
 
     Down the sorted list, a score less than ``min_gap`` under the one before joins its level and takes the level's
-    highest score; so every two scores closer than ``min_gap`` are tied, and a chain of close ones is one level.
+    highest score; so every two scores closer than ``min_gap`` are tied, and a chain of close ones is one level. The
+    numbers count as they are written: 0.3 and 0.2 are 0.1 apart.
 
     >>> tie([3.0, 1.0, 2.95, 1.2], min_gap=0.1)
     [3.0, 1.0, 3.0, 1.2000000476837158]
     """
+    written = [Decimal(str(s)) for s in scores]
+    gap = Decimal(str(min_gap))
     out = [float(np.float32(s)) for s in scores]
-    order = sorted(range(len(scores)), key=lambda i: -scores[i])
+    order = sorted(range(len(scores)), key=lambda i: -written[i])
     for above, here in pairwise(order):
-        if scores[above] - scores[here] < min_gap:
+        if written[above] - written[here] < gap:
             out[here] = out[above]
     return out
 

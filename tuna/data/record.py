@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-
 Message = Mapping[str, Any]  # as chat templates take it: role, content, and what else the role has
 
 # OpenAI, Google and Anthropic, Mistral, OpenAI's responses, text-generation-inference.
@@ -26,8 +25,8 @@ class Candidate:
 
     ``score`` decides the order, higher is better, equal scores are ties. ``logprob`` is the teacher's summed
     natural-log probability over ``num_tokens`` tokens (end-of-sequence counted when it was generated).
-    ``finish_reason`` "length" marks an answer that was cut: no ending is put after it. ``reasoning`` is the thought that
-    came before the text, where it was given apart. Other keys stay in ``extra``.
+    ``finish_reason`` "length" marks an answer that was cut: no ending is put after it. ``reasoning`` is the thought
+    that came before the text, where it was given apart. Other keys stay in ``extra``.
     """
 
     text: str
@@ -61,8 +60,8 @@ class Record:
     """One question (instruction i with its optional input, or messages), original response r (``output``), candidates.
 
     ``messages`` holds the conversation up to the answer, empty where ``instruction`` and ``input`` say it all; where
-    there are messages, ``instruction`` is the last user turn, for people and logs, and ``input`` is empty. ``tools`` are
-    the functions that the chat template shows.
+    there are messages, ``instruction`` is the last user turn, for people and logs, and ``input`` is empty. ``tools``
+    are the functions that the chat template shows.
     ``template`` overrides the datamodule's template for this record (the authors' formatted file carries finished
     prompts: "none").
     ``where`` is "file:line" for messages. Other keys stay in ``extra``.

@@ -1,6 +1,7 @@
 """The held-out part: chosen by a hash of (instruction, input), so the same whatever the seed or the order."""
 
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ def split_key(record: Record) -> bytes:
     >>> split_key(Record("a", "Add.", "1 2")) == split_key(Record("b", "Add. ", "1 2"))
     True
     """
+    if record.messages:
+        return hashlib.sha256(json.dumps(record.question, sort_keys=True).encode()).digest()[:16]
     asked = (record.instruction, record.input)
     if record.template == "none" and not record.input:
         asked = parse_alpaca(record.instruction) or asked

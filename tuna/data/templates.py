@@ -1,10 +1,13 @@
-"""Prompt templates: Alpaca's two, the tokenizer's chat template, none. Responses are never part of a template."""
+"""Prompt templates: the tokenizer's chat template, Alpaca's two, none. How a question, and its answer, are written."""
 
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import cached_property
+from typing import Any, Protocol
 
+from tuna.data.fields import FieldError
 from tuna.data.record import Record
 from tuna.errors import ConfigError
 
@@ -22,55 +25,51 @@ _WITHOUT_INPUT = (
 _INPUT = "\n\n### Input:\n"
 _RESPONSE = "\n\n### Response:"
 
-# Llama 3's chat templates print today's date unless they are given one; a run resumed tomorrow must see the same.
-_DATE = "26 Jul 2024"
+# Templates that print today's date are given this one (the default of Llama 3's own), so that a run resumed tomorrow,
+# and the answers of a store, have the same prompts. template_args={date: 2026-01-31} is another.
+DATE = "2024-07-26"
 _SENTINEL = "\u2603tuna\u2603"
 _KEPT_END = 200
 
 
-@dataclass(frozen=True, slots=True)
-class PromptParts:
-    """A prompt in five pieces: the template's words; between them instruction and input, which may be shortened.
+class Prompt(Protocol):
+    """A question as the model reads it before it answers."""
 
-    bos: whether the tokenizer's own beginning-of-sequence token goes in front (a chat template writes its own).
-    """
-
-    before: str
-    instruction: str
-    between: str
-    input: str
-    after: str
-    bos: bool = True
+    @property
+    def bos(self) -> bool:
+        """Whether the tokenizer's own beginning-of-sequence token goes in front: a chat template writes its own."""
+        ...
 
     @property
     def text(self) -> str:
         """The whole prompt."""
-        return self.before + self.instruction + self.between + self.input + self.after
+        ...
 
-    def kept(self, characters: int) -> "PromptParts":
-        """The prompt with only ``characters`` of instruction and input kept: the input goes first, from its end.
-
-        >>> PromptParts("<", "do it", "|", "now", ">").kept(6).text
-        '<do it|n>'
-        """
-        instruction = self.instruction[:characters]
-        return PromptParts(
-            self.before,
-            instruction,
-            self.between,
-            self.input[: max(0, characters - len(self.instruction))],
-            self.after,
-            self.bos,
-        )
+    def answered(self, text: str, reasoning: str | None = None) -> tuple[str, str]:
+        """The whole conversation up to the answer's last character, and what the template writes after it."""
+        ...
 
 
-Template = Callable[[Record], PromptParts]
+Template = Callable[[Record], Prompt]
 
 
-def template_named(name: str, tokenizer: Any) -> Template:
+@dataclass(frozen=True, slots=True)
+class TextPrompt:
+    """A prompt that the answer follows without a word between."""
+
+    text: str
+    bos: bool = True
+
+    def answered(self, text: str, reasoning: str | None = None) -> tuple[str, str]:
+        """Prompt and answer as one text; the end-of-sequence token follows as an id."""
+        return self.text + text, ""
+
+
+def template_named(name: str, tokenizer: Any, template_args: Mapping[str, Any] | None = None) -> Template:
     """The function that renders records. "auto" is the chat template where the tokenizer has one, else Alpaca's.
 
-    A record's own ``template`` wins over ``name``.
+    A record's own ``template`` wins over ``name``. template_args: further variables of the chat template, such as
+    ``enable_thinking``; ``date`` is the day that templates print which show one.
 
     Raises: ConfigError for an unknown name, or "chat" without a chat template.
     """
@@ -78,6 +77,10 @@ def template_named(name: str, tokenizer: Any) -> Template:
     has_chat = bool(getattr(tokenizer, "chat_template", None))
     if name == "auto":
         name = "chat" if has_chat else "alpaca"
+    if template_args and name != "chat":
+        raise ConfigError(
+            f"model.template_args: expected nothing (template={name} has no variables), got {', '.join(template_args)}"
+        )
 
     def find(wanted: str) -> Template:
         if wanted == "chat" and "chat" not in rendered:
@@ -85,29 +88,50 @@ def template_named(name: str, tokenizer: Any) -> Template:
                 raise ConfigError(
                     "datamodule.template: expected alpaca or none (the tokenizer has no chat template), got 'chat'"
                 )
-            rendered["chat"] = chat(tokenizer)
+            rendered["chat"] = ChatTemplate(tokenizer, template_args or {})
         if wanted not in rendered:
             raise ConfigError(f"datamodule.template: expected one of {', '.join(TEMPLATES)}, got {wanted!r}")
         return rendered[wanted]
 
     default = find(name)
 
-    def render(record: Record) -> PromptParts:
+    def render(record: Record) -> Prompt:
         own = record.template
         return default(record) if own in (None, "auto", name) else find(str(own))(record)
 
     return render
 
 
-def alpaca(record: Record) -> PromptParts:
+def alpaca(record: Record) -> TextPrompt:
     """Alpaca's template, the one with an input where there is an input.
+
+    Raises: FieldError for a conversation, which it cannot show.
 
     >>> alpaca(Record("0", "Say hi.")).text.endswith("### Instruction:\\nSay hi.\\n\\n### Response:")
     True
     """
+    _one_turn(record, "alpaca")
     if record.input:
-        return PromptParts(_WITH_INPUT, record.instruction, _INPUT, record.input, _RESPONSE)
-    return PromptParts(_WITHOUT_INPUT, record.instruction, "", "", _RESPONSE)
+        return TextPrompt(_WITH_INPUT + record.instruction + _INPUT + record.input + _RESPONSE)
+    return TextPrompt(_WITHOUT_INPUT + record.instruction + _RESPONSE)
+
+
+def none(record: Record) -> TextPrompt:
+    """The instruction as it is, the input after it on a line of its own.
+
+    Raises: FieldError for a conversation, which it cannot show.
+    """
+    _one_turn(record, "none")
+    return TextPrompt(record.user_turn)
+
+
+def _one_turn(record: Record, template: str) -> None:
+    if record.messages:
+        roles = ", ".join(str(message["role"]) for message in record.messages)
+        raise FieldError(
+            "messages", f"one user turn (all that template={template} can show)", [*record.messages],
+            f"it has the turns {roles}; take a model whose tokenizer has a chat template",
+        )  # fmt: skip
 
 
 def parse_alpaca(prompt: str) -> tuple[str, str] | None:
@@ -126,61 +150,203 @@ def parse_alpaca(prompt: str) -> tuple[str, str] | None:
     return None
 
 
-def none(record: Record) -> PromptParts:
-    """The instruction as it is, the input after it on a line of its own.
+def size(record: Record) -> int:
+    """Characters that ``kept`` can cut: all that the question says, a system prompt aside.
 
-    A finished Alpaca prompt is known again, so that shortening spares its words; of any other the end is spared, since
-    what asks for the answer stands there.
+    >>> size(Record("0", "Add.", "1 2"))
+    7
     """
-    if not record.input:
+    if record.messages:
+        return sum(len(str(m.get("content") or "")) for m in record.messages if m["role"] != "system")
+    return len(record.instruction) + len(record.input)
+
+
+def kept(record: Record, characters: int, *, finished: bool = False) -> Record:
+    """The question with at most so many of its characters, for a prompt that is too long.
+
+    The input goes first, from its end, then the instruction. Of a conversation the oldest exchanges go first, whole,
+    then the last one is cut from its end; a system prompt stays. In a ``finished`` prompt (template none) Alpaca's
+    words stay, and of any other the end, since what asks for the answer stands there.
+
+    >>> kept(Record("0", "do it", "now"), 6).user_turn
+    'do it\\nn'
+    """
+    if record.messages:
+        return _kept_turns(record, characters)
+    if finished and not record.input:
         parsed = parse_alpaca(record.instruction)
         if parsed is not None:
-            return alpaca(Record(record.id, parsed[0], parsed[1]))
-        keep = min(_KEPT_END, len(record.instruction) // 2)
-        cut = len(record.instruction) - keep
-        return PromptParts("", record.instruction[:cut], "", "", record.instruction[cut:])
-    return PromptParts("", record.instruction, "\n", record.input, "")
+            short = kept(Record(record.id, *parsed), characters)
+            return replace(record, instruction=alpaca(short).text)
+        end = min(_KEPT_END, len(record.instruction) // 2)
+        cut = max(0, min(len(record.instruction) - end, characters))
+        return replace(
+            record, instruction=record.instruction[:cut] + record.instruction[len(record.instruction) - end :]
+        )
+    given = record.input[: max(0, characters - len(record.instruction))]
+    return replace(record, instruction=record.instruction[:characters], input=given)
 
 
-def chat(tokenizer: Any, answer: str | None = None) -> Template:
-    """The tokenizer's chat template with one user turn, and the opening of the assistant's (or all of it, ``answer``).
+def _kept_turns(record: Record, characters: int) -> Record:
+    system = [m for m in record.messages if m["role"] == "system"]
+    turns = [m for m in record.messages if m["role"] != "system"]
+    while sum(len(str(m.get("content") or "")) for m in turns) > characters:
+        later = next((k for k, m in enumerate(turns) if k and m["role"] == "user"), None)
+        if later is None:
+            break
+        turns = turns[later:]
+    left, cut = characters, []
+    for message in turns:
+        content = str(message.get("content") or "")[: max(0, left)]
+        left -= len(content)
+        cut.append({**message, "content": content})
+    return replace(record, messages=(*system, *cut))
 
-    The template is rendered once around a mark in the turn's place, so that shortening acts on the turn alone. The turn
-    is the instruction, then the input on a line of its own. Some templates strip the turn, which a probe finds out.
+
+class ChatTemplate:
+    """The tokenizer's chat template, rendered by transformers for each conversation as a whole.
+
+    Raises: ConfigError where it cannot render one user turn and its answer.
     """
-    before, after = _around(tokenizer, _SENTINEL, answer)
-    strips = _render(tokenizer, f" \n{_SENTINEL}\n ", answer) == before + _SENTINEL + after
 
-    def render(record: Record) -> PromptParts:
-        instruction, given = record.instruction, record.input
-        if strips:
-            instruction, given = instruction.lstrip() if given else instruction.strip(), given.rstrip()
-        return PromptParts(before, instruction, "\n" if given else "", given, after, bos=False)
+    def __init__(self, tokenizer: Any, template_args: Mapping[str, Any]) -> None:
+        self.tokenizer = tokenizer
+        self.variables = dict(template_args)
+        try:
+            day = date.fromisoformat(str(self.variables.pop("date", DATE)))
+        except ValueError:
+            raise ConfigError(
+                f"model.template_args.date: expected a date such as {DATE}, got {template_args['date']!r}"
+            ) from None
+        self.variables.setdefault("date_string", day.strftime("%d %b %Y"))
+        self._day = day
+        self._sources: dict[bool, str] = {}
+        try:
+            self.closing = self._closing([{"role": "user", "content": "?"}])
+        except FieldError as error:
+            raise ConfigError(f"datamodule.template: the tokenizer's chat template does not serve: {error}") from None
 
-    return render
+    def __call__(self, record: Record) -> "ChatPrompt":
+        """The record's prompt."""
+        return ChatPrompt(self, record)
+
+    def source(self, tools: Any = ()) -> str:
+        """The template's text; a tokenizer can have one of its own for conversations with tools."""
+        if bool(tools) not in self._sources:
+            found = self.tokenizer.get_chat_template(tools=list(tools) or None)
+            self._sources[bool(tools)] = pinned(found, self._day)
+        return self._sources[bool(tools)]
+
+    def render(self, messages: list[dict[str, Any]], tools: Any = (), *, prompt: bool = False) -> str:
+        """Messages as text; prompt: with the opening of the assistant's turn.
+
+        Raises: FieldError with what the template raised.
+        """
+        try:
+            return str(
+                self.tokenizer.apply_chat_template(
+                    messages, tools=list(tools) or None, chat_template=self.source(tools), tokenize=False,
+                    add_generation_prompt=prompt, **self.variables,
+                )
+            )  # fmt: skip
+        except Exception as error:  # Jinja raises what the template's author raises
+            roles = ", ".join(str(message["role"]) for message in messages)
+            raise FieldError(
+                "messages", "a conversation that the chat template can show", messages,
+                f"it says {str(error)!r} to the turns {roles}; next: mend the row, or datamodule.bad_rows=drop",
+            ) from None  # fmt: skip
+
+    def words_around(self) -> str:
+        """What the template writes around the turns of a plain conversation: its own words alone."""
+        turn = {"role": "user", "content": _SENTINEL}
+        return self.render([turn, {"role": "assistant", "content": _SENTINEL}, turn]).replace(_SENTINEL, "\0")
+
+    def reference(self, record: Record, text: str, reasoning: str | None) -> list[int]:
+        """transformers' own ids of the conversation with an answer."""
+        found = self.tokenizer.apply_chat_template(
+            [*record.conversation, _answer(text, reasoning)], tools=list(record.tools) or None,
+            chat_template=self.source(record.tools), tokenize=True, return_dict=True, **self.variables,
+        )  # fmt: skip
+        return [int(i) for i in found["input_ids"]]
+
+    def _closing(self, messages: list[dict[str, Any]], tools: Any = ()) -> str:
+        """What the template writes after an answer."""
+        whole = self.render([*messages, {"role": "assistant", "content": _SENTINEL}], tools)
+        if whole.count(_SENTINEL) != 1:
+            raise FieldError("messages", "a chat template that shows an answer once", messages)
+        return whole.partition(_SENTINEL)[2]
+
+    def answered(self, record: Record, text: str, reasoning: str | None) -> tuple[str, str]:
+        """The conversation with an answer: up to the answer's last character, and what follows.
+
+        Raises: FieldError where a turn or the answer is not shown as it is.
+        """
+        before = record.conversation
+        whole = self.render([*before, _answer(text, reasoning)], record.tools)
+        closing = self.closing if whole.endswith(self.closing) else self._closing(before, record.tools)
+        if not whole.endswith(closing):
+            raise FieldError("messages", "a chat template that ends all answers alike", before)
+        shown = whole[: len(whole) - len(closing)]
+        _check_shown(record, text, whole)
+        return shown, closing
 
 
-def _around(tokenizer: Any, turn: str, answer: str | None) -> tuple[str, str]:
-    whole = _render(tokenizer, turn, answer)
-    if len(re.findall(re.escape(turn), whole)) != 1:
-        raise ConfigError(
-            "datamodule.template: expected a chat template that shows the user's turn once, got one that does not"
-        )
-    before, _, after = whole.partition(turn)
-    return before, after
+def _answer(text: str, reasoning: str | None) -> dict[str, Any]:
+    thought = {} if reasoning is None else {"reasoning_content": reasoning}
+    return {"role": "assistant", "content": text, **thought}
 
 
-def _render(tokenizer: Any, turn: str, answer: str | None) -> str:
-    messages = [{"role": "user", "content": turn}]
-    if answer is not None:
-        messages.append({"role": "assistant", "content": answer})
-    try:
-        return str(
-            tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=answer is None, date_string=_DATE
+def _check_shown(record: Record, answer: str, whole: str) -> None:
+    for k, message in enumerate(record.messages or ()):
+        said = "" if message.get("tool_calls") else _spoken(message)
+        if said not in whole and json.dumps(said, ensure_ascii=False)[1:-1] not in whole:
+            raise FieldError(
+                f"messages[{k}].content", f"what the chat template shows of a turn of the {message['role']}", said
             )
-        )
-    except Exception as error:  # Jinja raises what the template's author raises
-        raise ConfigError(
-            f"datamodule.template: the tokenizer's chat template cannot render one user turn: {error}"
-        ) from None
+    if not record.messages and record.user_turn.strip() not in whole:
+        raise FieldError("instruction", "a user turn that the chat template shows as it is", record.user_turn)
+    if _spoken({"role": "assistant", "content": answer}) not in whole:
+        raise FieldError("responses", "an answer that the chat template shows as it is", answer)
+
+
+def _spoken(message: Mapping[str, Any]) -> str:
+    """What a template has to show of a message: many leave out an assistant's thought, and white space at the ends."""
+    content = str(message.get("content") or "")
+    return (content.rpartition("</think>")[2] if message["role"] == "assistant" else content).strip()
+
+
+@dataclass(frozen=True)
+class ChatPrompt:
+    """A record's conversation under a chat template."""
+
+    template: ChatTemplate
+    record: Record
+    bos: bool = False
+
+    @cached_property
+    def text(self) -> str:
+        """All turns and the opening of the assistant's."""
+        return self.template.render(self.record.conversation, self.record.tools, prompt=True)
+
+    def answered(self, text: str, reasoning: str | None = None) -> tuple[str, str]:
+        """The conversation with an answer; see ChatTemplate.answered."""
+        return self.template.answered(self.record, text, reasoning)
+
+
+def pinned(source: str, day: date) -> str:
+    """A chat template whose ``strftime_now`` gives ``day``, whatever today is.
+
+    A macro before the template hides transformers' function of that name, which reads the clock.
+
+    >>> from jinja2 import Environment
+    >>> jinja = Environment(trim_blocks=True)  # as transformers sets it
+    >>> jinja.from_string(pinned("{{ strftime_now('%-d %B %Y') }}", date(2024, 7, 6))).render()
+    '6 July 2024'
+    """
+    if "strftime_now" not in source:
+        return source
+    said = {f"%{letter}": day.strftime(f"%{letter}") for letter in "aAwdbBmyYHIMSpjcxXUWGuV"}
+    said = {"%-d": str(day.day), "%-m": str(day.month), "%e": f"{day.day:2d}", **said, "%%": "%"}
+    chain = "".join(f"|replace({json.dumps(code)}, {json.dumps(text)})" for code, text in said.items())
+    # The line break after the macro's end is Jinja's to take away; the template starts at a line's start, as it did.
+    return "{% macro strftime_now(format) %}{{ format" + chain + " }}{% endmacro %}" + "\n" + source

@@ -28,7 +28,7 @@ class AlpacaDataModule(RecordDataModule):
         row_tokens: tokens a packed row holds at most (a longer group makes it longer).
         max_length: tokens of prompt plus response at most.
         template: auto (the chat template where there is one, else alpaca), alpaca, chat or none.
-        template_args: handed to the chat template, such as ``{enable_thinking: false}``.
+        template_args: variables of the chat template, such as {enable_thinking: false}.
         num_workers: processes that pack batches ahead; the batches do not depend on it.
         cache_dir: where token ids are kept; $TUNA_CACHE, else ~/.cache/tuna/tokens.
 

@@ -14,14 +14,14 @@ from torch.utils.data import DataLoader
 from tuna.data.baselines import baselines
 from tuna.data.batch import Group, PackedBatch
 from tuna.data.cache import TokenCache, default_folder, locked, tokenizer_hash
+from tuna.data.encode import Encoder
 from tuna.data.lists import AnswerList, ranked_list, shortened, target_list
-from tuna.data.load import Loaded, load_sources
+from tuna.data.load import Loaded, load_sources, problem_text
 from tuna.data.ranking import count_pairs
 from tuna.data.record import Record
 from tuna.data.report import DataReport
 from tuna.data.split import by_keys, split, split_key
-from tuna.data.templates import Template, template_named
-from tuna.data.tokenize import Encoder, tokenize
+from tuna.data.tokenize import tokenize
 from tuna.datamodules.batches import HeldOutBatches, TrainBatches
 from tuna.datamodules.plan import StepPlan
 from tuna.datamodules.settings import Settings
@@ -38,6 +38,7 @@ class RecordDataModule(LightningDataModule):
     steps_per_epoch: int
     total_steps: int
     sha256: str
+    ends: frozenset[int]  # ids that end an answer
     train_records: list[Record]
     val_records: list[Record]
     train_groups: list[Group]
@@ -120,10 +121,6 @@ class RecordDataModule(LightningDataModule):
             return {}
         return {name: interval.to_dict() for name, interval in baselines(self.val_groups).items()}
 
-    def rendering(self, tokenizer: Any) -> tuple[Template, Sequence[int]]:
-        """How a question is written, and the ids after a complete answer (none: the end-of-sequence token)."""
-        return template_named(self.settings.template, tokenizer), ()
-
     def _ready(self) -> StepPlan:
         if self._plan is None:
             raise RuntimeError("call prepare(tokenizer, ...) before asking for batches")
@@ -201,12 +198,16 @@ class RecordDataModule(LightningDataModule):
         begin = time.perf_counter()
         path = self._cache_path(tokenizer)
         lists = [*train, *held_out]
-        ranked = settings.ranked
+        ranked, turns = settings.ranked, settings.targets == "assistant"
         with locked(path):
-            template, ending = self.rendering(tokenizer)
-            encoder = Encoder(tokenizer, TokenCache(path), ending)
-            groups, counts = tokenize(lists, encoder, template, settings.max_length, ranked=ranked)
-            encoder.cache.save()
+            cache = TokenCache(path)
+            encoder = Encoder(tokenizer, settings.template, settings.template_args, cache)
+            groups, counts = tokenize(lists, encoder, settings.max_length, ranked=ranked, turns=turns)
+            cache.save()
+        if counts.problems and settings.bad_rows != "drop":
+            raise DataError(problem_text(counts.problems, ", or datamodule.bad_rows=drop"))
+        self.ends = encoder.ends
+        report.notes += counts.told()
         report.cache_hit = counts.new_texts == 0
         report.seconds = time.perf_counter() - begin
         report.prompts_shortened, report.responses_cut = counts.shortened, counts.cut
@@ -256,6 +257,8 @@ def _hash(train: Sequence[Group], held_out: Sequence[Group], mix: Sequence[float
             digest.update(np.array([len(part) for part in parts], np.int64).tobytes())
             digest.update(np.concatenate(parts).tobytes())
             digest.update(np.array(group.scores, np.float64).tobytes() + bytes(group.targets))
+            if not all(mask.all() for mask in group.masks):
+                digest.update(np.concatenate(group.masks).tobytes())
     return digest.hexdigest()
 
 

@@ -4,11 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from tuna.data.conversation import conversation
 from tuna.data.lists import AnswerList
 from tuna.data.load import Loaded
 from tuna.data.ranking import count_pairs
-from tuna.data.templates import Template
 from tuna.datamodules.base import RecordDataModule
 from tuna.datamodules.settings import Settings
 
@@ -38,7 +36,7 @@ class PRMDataModule(RecordDataModule):
         row_tokens: tokens a packed row holds at most (a longer group makes it longer).
         max_length: tokens of prompt plus response at most.
         template: auto (the chat template where there is one, else alpaca), alpaca, chat or none.
-        template_args: handed to the chat template, such as ``{enable_thinking: false}``.
+        template_args: variables of the chat template, such as {enable_thinking: false}.
         num_workers: processes that pack batches ahead; the batches do not depend on it.
         cache_dir: where token ids are kept; $TUNA_CACHE, else ~/.cache/tuna/tokens.
 
@@ -75,10 +73,6 @@ class PRMDataModule(RecordDataModule):
         cache_dir: str | None = None,
     ) -> None:
         super().__init__(Settings.of(locals()))
-
-    def rendering(self, tokenizer: Any) -> tuple[Template, Sequence[int]]:
-        """Question and answer as a reward model reads them; see tuna.data.conversation."""
-        return conversation(self.settings.template, tokenizer)
 
     def _lists(self, loaded: Loaded) -> list[AnswerList]:
         kept = []

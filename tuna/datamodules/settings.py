@@ -43,7 +43,7 @@ class Settings:
     row_tokens: int
     max_length: int
     template: str
-    template_args: Mapping[str, Any] | None
+    template_args: dict[str, Any] | None
     num_workers: int
     cache_dir: str | None
 
@@ -55,7 +55,7 @@ class Settings:
         """
         names = [f.name for f in fields(cls)]
         values: dict[str, Any] = {"rank_by": None, "beta": 1.0, "min_gap": 0.0, "rank_original": "none", "targets": ""}
-        values["num_candidates"] = None
+        values["num_candidates"] = values["template_args"] = None
         values |= {name: arguments[name] for name in names if name in arguments}
         if values["targets"] == "original":  # the name that "last" had before conversations
             values["targets"] = "last"

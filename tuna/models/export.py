@@ -1,6 +1,7 @@
 """From a scorer, sharded or not, to a Hugging Face folder that transformers and vLLM load."""
 
 import copy
+import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -11,12 +12,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
-from transformers import PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from tuna.errors import ModelError
 from tuna.models.folder import stored_dtype, tensor_shapes
-from tuna.models.lora import ADAPTER, adapter_state, merge
+from tuna.models.lora import ADAPTER
+from tuna.models.merging import adapter_state, embedding_names, merge, rebuilt, with_shared_names
 from tuna.models.source import Resolved
+from tuna.models.vocabulary import rows_of
 
 # What a tokenizer may consist of; copied byte for byte, so that nothing a run does to its tokenizer leaks out.
 TOKENIZER = (
@@ -33,12 +36,14 @@ def export(
     tokenizer: PreTrainedTokenizerBase | None = None,
     dtype: str = "auto",
     card: str | None = None,
+    ends: Sequence[int] = (),
 ) -> None:
     """Write the scorer's model to ``folder``: config, safetensors, tokenizer, generation config, README.md.
 
     Every process calls it; sharded weights are gathered to the CPU of process 0, which writes to ``folder``.tmp and
-    renames it when complete (an earlier ``folder`` is replaced). With LoRA the model is written merged, and the adapter
-    in peft's layout to ``adapter`` beside ``folder``.
+    renames it when complete (an earlier ``folder`` is replaced). With LoRA the model is written merged (tied weights
+    that differ after it are written both, and the config ties none), and the adapter in peft's layout to ``adapter``
+    beside ``folder``.
 
     Args:
         scorer: holds the model as ``.model``, a causal LM or a reward model.
@@ -47,9 +52,11 @@ def export(
         tokenizer: written in place of the starting folder's tokenizer files, where given.
         dtype: of floating-point weights; "auto" is that of the starting folder.
         card: text of README.md; none is written without it.
+        ends: ids of tokens that end an answer, listed in generation_config.json after those that it lists already.
 
     Raises:
-        ModelError: what was written has other tensor names or shapes than the model's class.
+        ModelError: what was written has other tensor names or shapes than the model's class, or an adapter's tensor
+            would be left out.
     """
     state = full_state(scorer)
     if not dist.is_initialized() or dist.get_rank() == 0:
@@ -57,15 +64,28 @@ def export(
         folder = Path(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         adapter = getattr(model, "peft_config", {}).get(ADAPTER)
+        state, merged = with_shared_names(model, state), frozenset[str]()
         if adapter is not None:
+            plain, merged = merge(model, state)
             whole = [n for n, p in model.named_parameters() if p.requires_grad and ".lora_" not in n]
-            _write_adapter(folder.parent / "adapter", state, adapter, resolved, whole)
-            transposed = {name for name, module in model.named_modules() if getattr(module, "fan_in_fan_out", False)}
-            state = merge(state, adapter.lora_alpha / adapter.r, frozenset(transposed))
+            grown = rows_of(model.config) != rows_of(resolved.config)
+            _write_adapter(
+                folder.parent / "adapter",
+                state,
+                adapter,
+                resolved,
+                whole,
+                embedding_names(model, state) if grown else [],
+            )
+            state = plain
         name = stored_dtype(resolved.weights_folder) if dtype == "auto" else dtype
         partial = _fresh(folder)
-        _write_weights(partial, state, model, getattr(torch, name))
-        _write_rest(partial, resolved.folder, tokenizer, card, model.can_generate())
+        _write_weights(partial, state, model, getattr(torch, name), merged)
+        _write_tokenizer(partial, resolved.folder, tokenizer)
+        if model.can_generate():
+            _write_generation(partial, resolved, ends)
+        if card is not None:
+            (partial / "README.md").write_text(card, encoding="utf-8")
         _put(partial, folder)
     if dist.is_initialized():
         dist.barrier()
@@ -81,26 +101,11 @@ def full_state(scorer: nn.Module) -> dict[str, Tensor]:
     return {name.removeprefix("model."): tensor for name, tensor in state.items()}
 
 
-def _write_weights(partial: Path, state: dict[str, Tensor], model: Any, dtype: torch.dtype) -> None:
+def _write_weights(
+    partial: Path, state: dict[str, Tensor], model: Any, dtype: torch.dtype, merged: frozenset[str]
+) -> None:
     """Let a fresh model of the same class, with these weights, save itself: names and tied set are transformers'."""
-    config = copy.deepcopy(model.config)
-    config.dtype = dtype
-    with torch.device("meta"):
-        fresh = type(model)._from_config(config)
-    tied = dict(fresh.all_tied_weights_keys)
-    for target, source in tied.items():  # a sharded state dict names only one of the two
-        if source not in state and target in state:
-            state[source] = state[target]
-        state[target] = state[source]
-    cast = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
-    for target, source in tied.items():
-        cast[target] = cast[source]
-    fresh.load_state_dict(cast, strict=False, assign=True)
-    fresh.tie_weights()
-    empty = [name for name, parameter in fresh.named_parameters() if parameter.is_meta]
-    unknown = sorted(set(cast) - set(fresh.state_dict()))
-    if empty or unknown:
-        raise ModelError(f"export: weights without a value {empty[:3]}, without a place {unknown[:3]}")
+    fresh = rebuilt(model, state, dtype, merged=merged)
     if fresh.can_generate():
         fresh.generation_config = type(fresh.generation_config)()  # the starting folder's file is copied instead
     conversions = getattr(model, "_weight_conversions", None)
@@ -108,7 +113,8 @@ def _write_weights(partial: Path, state: dict[str, Tensor], model: Any, dtype: t
         fresh._weight_conversions = conversions
     fresh.save_pretrained(partial)
     if conversions is None:
-        _verify(partial, {name: tuple(tensor.shape) for name, tensor in fresh.state_dict().items()}, set(tied))
+        shapes = {name: tuple(tensor.shape) for name, tensor in fresh.state_dict().items()}
+        _verify(partial, shapes, set(fresh.all_tied_weights_keys))
 
 
 def _verify(partial: Path, wanted: dict[str, tuple[int, ...]], tied: set[str]) -> None:
@@ -119,26 +125,46 @@ def _verify(partial: Path, wanted: dict[str, tuple[int, ...]], tied: set[str]) -
         raise ModelError(f"export: the tensors written to {partial} are not the model's: {odd}")
 
 
-def _write_rest(
-    partial: Path, start: Path, tokenizer: PreTrainedTokenizerBase | None, card: str | None, generates: bool
-) -> None:
-    generation = start / "generation_config.json"
-    if generates and generation.is_file():
-        shutil.copyfile(generation, partial / generation.name)
+def _write_tokenizer(partial: Path, start: Path, tokenizer: PreTrainedTokenizerBase | None) -> None:
     if tokenizer is not None:
         tokenizer.save_pretrained(partial)
+        return
+    for name in TOKENIZER:
+        if (start / name).is_file():
+            shutil.copyfile(start / name, partial / name)
+
+
+def _write_generation(partial: Path, resolved: Resolved, ends: Sequence[int]) -> None:
+    """The starting folder's generation_config.json, to the byte where it lists all of ``ends`` or there is none to add.
+
+    Where there is no such file, transformers takes its values from the config, and so does the new one.
+    """
+    start, target = resolved.folder / "generation_config.json", partial / "generation_config.json"
+    target.unlink(missing_ok=True)  # save_pretrained's, which lists no end at all
+    if start.is_file():
+        shutil.copyfile(start, target)
+        values = json.loads(start.read_text(encoding="utf-8"))
     else:
-        for name in TOKENIZER:
-            if (start / name).is_file():
-                shutil.copyfile(start / name, partial / name)
-    if card is not None:
-        (partial / "README.md").write_text(card, encoding="utf-8")
+        values = GenerationConfig.from_model_config(resolved.config).to_diff_dict()
+    listed = _listed(values.get("eos_token_id"))
+    if set(ends) <= set(listed):
+        return
+    listed = listed or _listed(getattr(resolved.config.get_text_config(), "eos_token_id", None))
+    values["eos_token_id"] = list(dict.fromkeys([*listed, *ends]))
+    target.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _listed(ids: int | list[int] | None) -> list[int]:
+    return [ids] if isinstance(ids, int) else list(ids or [])
 
 
 def _write_adapter(
-    folder: Path, state: dict[str, Tensor], config: Any, resolved: Resolved, whole: Sequence[str]
+    folder: Path, state: dict[str, Tensor], config: Any, resolved: Resolved, whole: Sequence[str], grown: Sequence[str]
 ) -> None:
-    """The adapter as peft writes it: adapter_config.json and adapter_model.safetensors; ``whole`` trained in full."""
+    """The adapter as peft writes it: adapter_config.json and adapter_model.safetensors.
+
+    whole: names of the tensors trained in full. grown: of those with more rows than the starting model's, if any.
+    """
     from safetensors.torch import save_file
 
     partial = _fresh(folder)
@@ -146,7 +172,7 @@ def _write_adapter(
     config.base_model_name_or_path, config.inference_mode = resolved.source, True
     config.modules_to_save = sorted({name.rpartition(".")[0] for name in whole}) or None
     config.save_pretrained(str(partial))
-    tensors = {name: tensor.contiguous() for name, tensor in adapter_state(state, whole).items()}
+    tensors = {name: tensor.clone().contiguous() for name, tensor in adapter_state(state, [*whole, *grown]).items()}
     save_file(tensors, str(partial / "adapter_model.safetensors"), metadata={"format": "pt"})
     _put(partial, folder)
 

@@ -6,8 +6,9 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from tuna.errors import ModelError
-from tuna.models.check import check_packing
+from tuna.models.check import check_packing, quiet
 from tuna.models.lora import add_lora, parse_lora
+from tuna.models.lora_check import check_lora
 from tuna.models.plain import PlainScorer
 from tuna.models.reward_source import refuse_reward_model
 from tuna.models.scorer import IMPLEMENTATIONS, ResponseScorer
@@ -20,7 +21,7 @@ def load_scorer(model: Model, resolved: Resolved | None = None, *, dtype: torch.
     """Read the weights and build the scorer that ``model`` asks for.
 
     Weights are float32 unless told otherwise, whatever the file holds: in bf16 small AdamW steps round to nothing.
-    The packed scorer is first proved on a two-layer random copy of the config (tuna.models.check).
+    The packed scorer and the merge of LoRA are first proved on a two-layer random copy of the config.
 
     Args:
         model: the config node.
@@ -31,13 +32,16 @@ def load_scorer(model: Model, resolved: Resolved | None = None, *, dtype: torch.
         ResponseScorer or PlainScorer, in train mode, on the CPU; ``.model`` is the Hugging Face causal LM.
 
     Raises:
-        ModelError: the architecture cannot score packed rows, or the weights cannot be read.
+        ModelError: the architecture cannot score packed rows or take these adapters, the embedding lacks rows for the
+            tokenizer, or the weights cannot be read.
     """
     resolved = model.resolve() if resolved is None else resolved
     if model.scorer == "packed":
         check_packing(resolved.config, attention=model.attention, trust_remote_code=model.trust_remote_code)
-    causal = load_model(model, resolved, dtype=dtype)
     lora = parse_lora(model.lora)
+    if lora is not None:
+        check_lora(resolved.config, lora, trust_remote_code=model.trust_remote_code)
+    causal = load_model(model, resolved, dtype=dtype)
     if lora is not None:
         add_lora(causal, lora)
     if model.gradient_checkpointing:
@@ -51,13 +55,14 @@ def load_scorer(model: Model, resolved: Resolved | None = None, *, dtype: torch.
 
 
 def load_model(model: Model, resolved: Resolved, *, dtype: torch.dtype = torch.float32) -> Any:
-    """The Hugging Face causal LM itself, with all its weights read from safetensors.
+    """The Hugging Face causal LM itself, with all its weights read from safetensors; ``model.resize`` adds rows.
 
     Raises:
-        ModelError: a weight is missing or has another shape than the config says, the class has no causal LM,
-            or it is a reward model.
+        ModelError: the embedding lacks rows for the tokenizer, a weight is missing or has another shape than the config
+            says, the class has no causal LM, or it is a reward model.
     """
     refuse_reward_model(resolved)
+    rows = model.rows
     folder = resolved.weights_folder
     auto: Any = AutoModelForCausalLM  # typed as if it gave no loading info
     try:
@@ -76,4 +81,23 @@ def load_model(model: Model, resolved: Resolved, *, dtype: torch.dtype = torch.f
     if missing:
         shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
         raise ModelError(f"{resolved.source}: the weights lack {shown}; transformers would fill them with noise")
+    grow(causal, rows)
     return causal
+
+
+def grow(model: Any, rows: int) -> None:
+    """Give the model's embedding, and its head where it has one, at least ``rows`` rows; the config says so after it.
+
+    A new row is the mean of the others, about which transformers' ``resize_token_embeddings`` draws its own with a
+    variance of 1e-9 of theirs; tied weights stay tied. Nothing is drawn, so that a resumed run grows the same rows.
+    """
+    old = model.get_input_embeddings().weight.shape[0]
+    if rows <= old:
+        return
+    with quiet():
+        model.resize_token_embeddings(rows, mean_resizing=False)
+    with torch.no_grad():
+        for module in (model.get_input_embeddings(), model.get_output_embeddings()):
+            for weight in (getattr(module, "weight", None), getattr(module, "bias", None)):
+                if weight is not None:
+                    weight[old:] = weight[:old].mean(0)

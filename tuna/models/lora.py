@@ -1,4 +1,4 @@
-"""LoRA by ``model.lora=...``: which keys it takes, putting it into a model, merging it out of a state dict.
+"""LoRA by ``model.lora=...``: which keys it takes, and putting it into a model; tuna.models.merging takes it out again.
 
 Hu et al., LoRA (arXiv 2106.09685): W' = W + (alpha / r) B A, with A [r, in] and B [out, r] trained and W frozen.
 """
@@ -7,8 +7,6 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
-
-from torch import Tensor
 
 from tuna.errors import ConfigError, ModelError
 
@@ -20,7 +18,8 @@ class Lora:
     """What ``model.lora`` says. ``model.lora=8`` is short for ``{r: 8}``, ``true`` for all defaults.
 
     r: rank, >= 1. alpha: > 0, the update is scaled by alpha / r (null: 2 r). dropout: in [0, 1).
-    target_modules: "all-linear" (every linear layer but the output projection), or module names.
+    target_modules: "all-linear" (every linear layer but the output projection), or names of linear layers and
+    embeddings, whole or from a dot on ([q_proj, v_proj]); a string otherwise is a regular expression of whole names.
     """
 
     r: int = 8
@@ -63,8 +62,10 @@ def parse_lora(value: Any) -> Lora | None:
     if not (isinstance(dropout, int | float) and 0 <= dropout < 1):
         wrong.append(f"model.lora.dropout: expected a number in [0, 1), got {dropout!r}")
     modules = given.get("target_modules", "all-linear")
-    if not isinstance(modules, str):
+    if isinstance(modules, Sequence) and not isinstance(modules, str) and modules:
         given["target_modules"] = tuple(str(name) for name in modules)
+    elif not isinstance(modules, str) or not modules:
+        wrong.append(f"model.lora.target_modules: expected all-linear or a list of module names, got {modules!r}")
     if wrong:
         raise ConfigError("\n".join(wrong))
     return Lora(**given)
@@ -101,36 +102,8 @@ def add_lora(model: Any, lora: Lora, *, trained: Sequence[str] = ()) -> None:
     try:
         model.add_adapter(peft_config(lora, trained), adapter_name=ADAPTER)
     except ValueError as error:
-        raise ModelError(f"model.lora.target_modules: {error}") from error
+        raise ModelError(f"model.lora.target_modules: {' '.join(str(error).split())}") from error
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("lora_" in name or name in trained)
         if "lora_" in name:
             parameter.data = parameter.data.float()
-
-
-def merge(state: Mapping[str, Tensor], scaling: float, transposed: frozenset[str] = frozenset()) -> dict[str, Tensor]:
-    """A state dict with adapters -> that of the plain model, W + scaling * B A, under the plain names.
-
-    transposed: modules whose weight is stored [in, out] (GPT-2's Conv1D).
-    """
-    merged = {}
-    for name, tensor in state.items():
-        if ".lora_" in name:
-            continue
-        plain = name.replace(".base_layer.", ".")
-        module = name.removesuffix(".base_layer.weight")
-        if module != name and f"{module}.lora_A.{ADAPTER}.weight" in state:
-            up, down = state[f"{module}.lora_B.{ADAPTER}.weight"], state[f"{module}.lora_A.{ADAPTER}.weight"]
-            update = scaling * (up.float() @ down.float())
-            tensor = tensor.float() + (update.T if module in transposed else update)
-        merged[plain] = tensor
-    return merged
-
-
-def adapter_state(state: Mapping[str, Tensor], trained: Sequence[str] = ()) -> dict[str, Tensor]:
-    """Only the adapters' tensors and those in ``trained``, under the names of peft's adapter_model.safetensors."""
-    return {
-        "base_model.model." + name.replace(f".{ADAPTER}.", "."): tensor
-        for name, tensor in state.items()
-        if ".lora_" in name or name in trained
-    }

@@ -13,17 +13,20 @@ from torch.nn.utils.rnn import pad_sequence
 from tuna.data.batch import PackedBatch
 
 
-def unpack(batch: PackedBatch) -> tuple[list[Tensor], list[Tensor]]:
-    """The R prompts and R responses (int64 token ids) that a packed batch holds, in response order.
+def unpack(batch: PackedBatch) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """The R prompts, R responses (int64 token ids) and R masks of scored tokens of a packed batch, in response order.
 
     The prompt of a group is returned once for each of its responses.
     """
-    prompts = []
+    prompts, responses, scored = [], [], []
     for group in range(int(batch.weights.shape[0])):
-        own = (batch.group_ids == group) & (batch.response_ids == 0)
-        prompts.append(batch.input_ids[own])
-    responses = list(torch.split(batch.target_ids, batch.lengths.tolist()))
-    return [prompts[group] for group in batch.response_group.tolist()], responses
+        own = batch.group_ids == group
+        for k in range(1, int((batch.response_group == group).sum()) + 1):
+            answer = own & (batch.response_ids == k)
+            prompts.append(batch.input_ids[own & (batch.response_ids == 0)])
+            responses.append(batch.input_ids[answer])
+            scored.append(batch.scored[answer])
+    return prompts, responses, scored
 
 
 class PlainScorer(nn.Module):
@@ -44,18 +47,18 @@ class PlainScorer(nn.Module):
             batch: G groups with R responses in all.
 
         Returns:
-            [R] float32, natural log, differentiable: sum over t of log p(response_t | prompt, response_<t).
+            [R] float32, natural log, differentiable: sum over its scored t of log p(response_t | prompt, response_<t).
         """
-        prompts, responses = unpack(batch)
+        prompts, responses, masks = unpack(batch)
         rows = [torch.cat(pair) for pair in zip(prompts, responses, strict=True)]
         input_ids = pad_sequence(rows, batch_first=True)
         length = torch.tensor([len(row) for row in rows], device=input_ids.device)
-        start = torch.tensor([len(prompt) for prompt in prompts], device=input_ids.device)
+        unscored = [torch.zeros_like(prompt, dtype=torch.bool) for prompt in prompts]
+        scored = pad_sequence([torch.cat(pair) for pair in zip(unscored, masks, strict=True)], batch_first=True)
         column = torch.arange(input_ids.shape[1], device=input_ids.device)
         attention_mask = (column < length[:, None]).long()
         output = self.model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
         logprobs = output.logits[:, :-1].float().log_softmax(-1)
         token = logprobs.gather(-1, input_ids[:, 1:, None]).squeeze(-1)
-        scored = (column[1:] >= start[:, None]) & (column[1:] < length[:, None])
-        total: Tensor = token.masked_fill(~scored, 0.0).sum(-1)
+        total: Tensor = token.masked_fill(~scored[:, 1:], 0.0).sum(-1)
         return total

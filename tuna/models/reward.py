@@ -60,13 +60,20 @@ class PlainRewardScorer(PlainScorer):
         Returns:
             [R] float32, differentiable.
         """
-        rows = [torch.cat(pair) for pair in zip(*unpack(batch), strict=True)]
+        prompts, responses, _ = unpack(batch)
+        rows = [torch.cat(pair) for pair in zip(prompts, responses, strict=True)]
         input_ids = pad_sequence(rows, batch_first=True)
         length = torch.tensor([len(row) for row in rows], device=input_ids.device)
         attention_mask = (torch.arange(input_ids.shape[1], device=input_ids.device) < length[:, None]).long()
         output = self._backbone[0](input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
         states = output.last_hidden_state[torch.arange(len(rows), device=length.device), length - 1]
         return _head(self.model, self._backbone[0], states, type(output))
+
+
+def head_names(reward: Any) -> list[str]:
+    """Names of the parameters that are not the backbone's."""
+    inside = {id(parameter) for parameter in reward.base_model.parameters()}
+    return [name for name, parameter in reward.named_parameters() if id(parameter) not in inside]
 
 
 def last_tokens(batch: PackedBatch) -> Tensor:

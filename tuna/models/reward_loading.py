@@ -8,8 +8,10 @@ from transformers import AutoModelForSequenceClassification, PretrainedConfig
 
 from tuna.errors import ModelError
 from tuna.models.check import REWARDS, check_packing, quiet, small_copy
+from tuna.models.loading import grow
 from tuna.models.lora import add_lora, parse_lora
-from tuna.models.reward import PlainRewardScorer, RewardScorer
+from tuna.models.lora_check import check_lora
+from tuna.models.reward import PlainRewardScorer, RewardScorer, head_names
 from tuna.models.reward_source import check_reward_source, has_reward_head, set_pad
 from tuna.models.scorer import IMPLEMENTATIONS
 from tuna.models.source import Model, Resolved
@@ -43,8 +45,10 @@ def load_reward_scorer(
     _check_causal(small, model.trust_remote_code)
     if model.scorer == "packed":
         check_packing(small, attention=model.attention, trust_remote_code=model.trust_remote_code, ways=REWARDS)
-    reward = load_reward_model(model, resolved, seed=seed, dtype=dtype)
     lora = parse_lora(model.lora)
+    if lora is not None:
+        check_lora(small, lora, trust_remote_code=model.trust_remote_code, ways=REWARDS)
+    reward = load_reward_model(model, resolved, seed=seed, dtype=dtype)
     if lora is not None:
         add_lora(reward, lora, trained=head_names(reward))
     if model.gradient_checkpointing:
@@ -64,8 +68,10 @@ def load_reward_model(model: Model, resolved: Resolved, *, seed: int = 0, dtype:
     deviation 0.02, biases zero. A padding token that the vocabulary lacks gets an embedding, the mean of the others.
 
     Raises:
-        ModelError: a weight is missing or has another shape than the config says.
+        ModelError: the embedding lacks rows for the tokenizer; a weight is missing or has another shape than the config
+            says.
     """
+    rows = model.rows
     auto: Any = AutoModelForSequenceClassification  # typed as if it gave no loading info
     try:
         with quiet():  # it would report the head as missing and the language model's as left over
@@ -89,25 +95,16 @@ def load_reward_model(model: Model, resolved: Resolved, *, seed: int = 0, dtype:
         parameter = reward.get_parameter(name).data
         drawn = torch.randn(parameter.shape, generator=generator) * HEAD_STD
         parameter.copy_(drawn if parameter.dim() > 1 else torch.zeros_like(drawn))
+    grow(reward, rows)
     _pad(reward, model)
     return reward
-
-
-def head_names(reward: Any) -> list[str]:
-    """Names of the parameters that are not the backbone's."""
-    inside = {id(parameter) for parameter in reward.base_model.parameters()}
-    return [name for name, parameter in reward.named_parameters() if id(parameter) not in inside]
 
 
 def _pad(reward: Any, model: Model) -> None:
     tokenizer = model.tokenizer()
     set_pad(tokenizer)
-    pad, rows = int(tokenizer.pad_token_id), reward.get_input_embeddings().weight.shape[0]
-    if pad >= rows:
-        with quiet():
-            reward.resize_token_embeddings(pad + 1, mean_resizing=False)
-        weight = reward.get_input_embeddings().weight.data
-        weight[rows:] = weight[:rows].mean(0)
+    pad = int(tokenizer.pad_token_id)
+    grow(reward, pad + 1)
     reward.config.pad_token_id = reward.config.get_text_config().pad_token_id = pad
 
 
@@ -120,7 +117,7 @@ def _check_causal(config: PretrainedConfig, trust_remote_code: bool) -> None:
         with torch.no_grad():
             first = model.base_model(input_ids=ids).last_hidden_state[:, 0]
             rewards = model(input_ids=ids).logits[:, 0]
-    if not torch.allclose(first[0], first[1]) or rewards[0] == rewards[1]:
+    if not torch.allclose(first[0], first[1]) or torch.allclose(rewards[0], rewards[1]):
         raise ModelError(
             f"{type(model).__name__}: not causal, or its head does not read the last token, so it cannot be a reward "
             "model here; take a causal architecture, such as Llama, Qwen, Mistral or GPT-2"

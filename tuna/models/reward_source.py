@@ -6,7 +6,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
 )
 
-from tuna.errors import ModelError
+from tuna.errors import ConfigError, ModelError
 from tuna.models.source import Model, Resolved
 
 PAD = "<|pad|>"
@@ -35,12 +35,16 @@ def refuse_reward_model(resolved: Resolved) -> None:
 
 
 def writer(model: Model) -> Model:
-    """The model, if its config says that it can write answers.
+    """The model, if its config says that it can write answers, as it is.
 
     Raises:
-        ModelError: it has a reward head.
+        ConfigError: ``model.resize`` is set, which only training does.
+        ModelError: it has a reward head, or an embedding that lacks rows for its tokenizer.
     """
+    if model.resize:
+        raise ConfigError("model.resize: expected false; only train.py adds rows to an embedding; give its run")
     refuse_reward_model(model.resolve())
+    _ = model.rows
     return model
 
 

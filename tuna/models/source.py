@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
@@ -12,6 +12,10 @@ from tuna import assets
 from tuna.errors import ConfigError, ModelError
 from tuna.models.folder import SMALL_FILES, check_tokenizer, fingerprint, read_config, weight_files
 from tuna.models.lora import parse_lora
+from tuna.models.vocabulary import rows_needed
+
+if TYPE_CHECKING:
+    from tuna.data.encode import Encoder
 
 EMBEDDED = assets.MODELS
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -68,9 +72,11 @@ class Model:
     path: an embedded name (tiny, tiny_base, tiny_prm_base, tiny_teacher), a run folder, a Hugging Face folder or a
         hub id.
     revision: branch, tag or commit of a hub id. trust_remote_code: run code that comes with the model.
-    template: of prompts; auto is chat where the tokenizer has a chat template, else alpaca.
-    template_args: handed to the chat template, such as {enable_thinking: false}.
-    lora: null, or a rank, or {r, alpha, dropout, target_modules}. attention: auto is flex on CUDA, else sdpa.
+    template: of prompts; auto is chat where the tokenizer has a chat template, else alpaca. template_args: variables of
+        the chat template, such as {enable_thinking: false}; date is the day that a template shows.
+    lora: null, or a rank, or {r, alpha, dropout, target_modules}. resize: add rows to the embedding and the head where
+        the tokenizer has ids beyond them; without it such a model is refused.
+    attention: auto is flex on CUDA, else sdpa.
     scorer: packed shares the prompt and packs rows; plain is one padded row a response, for models that take no mask.
     gradient_checkpointing: recompute activations in the backward pass, layer by layer.
     export_dtype: of the exported weights; auto is the starting model's.
@@ -91,6 +97,7 @@ class Model:
     gradient_checkpointing: bool = False
     export_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     projection_chunk: int = 512
+    resize: bool = False
 
     def __post_init__(self) -> None:
         wrong = []
@@ -150,7 +157,7 @@ class Model:
         """The model's tokenizer, as its folder has it: no token is added and no pad id is set.
 
         Raises:
-            ModelError: the tokenizer's files cannot be read.
+            ModelError: the tokenizer's files cannot be read, or it has an id that the embedding has no row for.
         """
         folder = self.resolve().folder
         try:
@@ -158,7 +165,30 @@ class Model:
         except Exception as error:
             raise ModelError(f"{folder}: transformers cannot read its tokenizer ({error})") from error
         assert isinstance(tokenizer, PreTrainedTokenizerBase)
+        rows_needed(tokenizer, self.resolve().config, self.resolve().source, resize=self.resize)
         return tokenizer
+
+    def encoder(self) -> "Encoder":
+        """Questions and answers as this model sees them.
+
+        Raises:
+            ModelError: the tokenizer cannot be read, or has no end-of-sequence token.
+            ConfigError: the template does not serve.
+        """
+        from tuna.data.encode import Encoder
+
+        return Encoder(self.tokenizer(), self.template, self.template_args)
+
+    @property
+    def shaped_by(self) -> dict[str, Any]:
+        """What of this node decides how a question is written, for keys of a store."""
+        return {"template": self.template, **({"template_args": self.template_args} if self.template_args else {})}
+
+    @cached_property
+    def rows(self) -> int:
+        """Rows that the embedding must have for the tokenizer, at least the config's; raises as ``tokenizer`` does."""
+        found = self.resolve()
+        return rows_needed(self.tokenizer(), found.config, found.source, resize=self.resize)
 
     def max_positions(self) -> int | None:
         """Longest sequence the model has positions for; None where nothing limits it."""

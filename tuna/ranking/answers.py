@@ -2,16 +2,19 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from tuna.data.record import Candidate, Record
+from tuna.ranking.logprobs import NOT_THE_TEXTS, text_logprobs
+from tuna.ranking.thought import split_thought
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """logprob: summed, natural log, at temperature 1, over ``num_tokens`` tokens, the end-of-sequence counted when it
     was generated. refused: why there is no text. temperature and similarity: the diversity rule's. reward: a PRM's.
+    reasoning: the thought before the text. unscored: why ``logprob`` is None although log-probabilities were given.
     """
 
     text: str
@@ -22,86 +25,110 @@ class Answer:
     temperature: float | None = None
     similarity: float | None = None
     reward: float | None = None
+    reasoning: str | None = None
+    unscored: str | None = None
+    tokens: tuple[int, ...] | None = field(default=None, compare=False, repr=False)  # as drawn here; not stored
 
     @property
     def useless(self) -> str | None:
         """Why this answer cannot be ranked, or None."""
         if self.refused is not None:
             return self.refused
-        return None if self.text.strip() else "empty answer"
+        if self.text.strip():
+            return None
+        return "empty answer" if self.reasoning is None else "empty answer: nothing after its reasoning"
 
     def to_dict(self) -> dict[str, Any]:
         """For a line of the store."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
+        return {key: value for key, value in asdict(self).items() if value is not None and key != "tokens"}
 
 
 def from_choice(choice: Mapping[str, Any]) -> Answer:
-    """An answer from a choice of a chat or a completions reply.
+    """An answer from a choice of a chat or a completions reply, its thought apart from its text.
 
     >>> from_choice({"text": "Hi.", "finish_reason": "stop", "logprobs": {"token_logprobs": [-1.0, -0.5]}})
     ... # doctest: +NORMALIZE_WHITESPACE
     Answer(text='Hi.', logprob=-1.5, num_tokens=2, finish_reason='stop', refused=None, temperature=None,
-           similarity=None, reward=None)
+           similarity=None, reward=None, reasoning=None, unscored=None)
 
     Raises:
         ValueError: it is no such thing.
     """
-    reason = choice.get("finish_reason")
+    answer = apart(read_choice(choice))
+    logprobs, why = text_logprobs(choice.get("logprobs"), answer.text, thought=answer.reasoning is not None)
+    total = round(math.fsum(logprobs), 6) if logprobs else None
+    return replace(answer, logprob=total, num_tokens=len(logprobs) or None, unscored=why)
+
+
+def read_choice(choice: Mapping[str, Any]) -> Answer:
+    """The text of a choice as the server has it, without log-probabilities; ``reasoning`` where the server splits it.
+
+    Raises:
+        ValueError: it is no such thing.
+    """
+    reason, message = choice.get("finish_reason"), choice.get("message")
     refused: str | None = None
+    reasoning: Any = None
     if "text" in choice:
         text = choice["text"]
-    elif isinstance(choice.get("message"), Mapping):
-        message = choice["message"]
+    elif isinstance(message, Mapping):
         text = message.get("content")
+        reasoning = message.get("reasoning_content") or message.get("reasoning")
         refused = f"refusal: {message['refusal']}" if message.get("refusal") else None
     else:
         raise ValueError("a choice without text or message")
     if reason == "content_filter":
         refused = "content filter"
-    if not isinstance(text, str):
-        text = ""
-    logprobs = _logprobs(choice.get("logprobs"))
     return Answer(
-        text.encode("utf-8", "replace").decode().strip(),
-        logprob=round(math.fsum(logprobs), 6) if logprobs else None,
-        num_tokens=len(logprobs) or None,
+        _clean(text) or "",
         finish_reason=str(reason) if reason else None,
         refused=refused,
+        reasoning=_clean(reasoning) or None,
     )
 
 
-def _logprobs(given: Any) -> list[float]:
-    """The tokens' log-probabilities, none where one is missing."""
-    if not isinstance(given, Mapping):
-        return []
-    if isinstance(content := given.get("content"), list):
-        values = [item.get("logprob") if isinstance(item, Mapping) else None for item in content]
-    else:
-        listed = given.get("token_logprobs")
-        values = listed if isinstance(listed, list) else []
-    if not all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in values):
-        return []
-    return [float(v) for v in values if v is not None]
+def _clean(text: Any) -> str | None:
+    return text.encode("utf-8", "replace").decode().strip() if isinstance(text, str) else None
+
+
+def apart(answer: Answer) -> Answer:
+    """The same answer with the thought that its text held in ``reasoning``; a log-probability of both goes."""
+    thought, text = split_thought(answer.text)
+    if thought is None:
+        return answer
+    reasoning = "\n".join(filter(None, (answer.reasoning, thought))) or None
+    unscored = NOT_THE_TEXTS if answer.logprob is not None else answer.unscored
+    return replace(answer, text=text, reasoning=reasoning, logprob=None, num_tokens=None, unscored=unscored)
+
+
+def stored_answer(line: Mapping[str, Any]) -> Answer:
+    """The answer of a line of a benchmark's store."""
+    more = {key: line.get(key) for key in ("finish_reason", "refused", "reasoning")}
+    return Answer(str(line["text"]), **more)
 
 
 def candidate(answer: Answer, score: float, source: str, **extra: Any) -> dict[str, Any]:
     """One entry of a record's ``responses``; keys without a value are left out."""
     row: dict[str, Any] = {"text": answer.text, "score": score, **answer.to_dict(), "source": source, **extra}
-    return {key: value for key, value in row.items() if value is not None and key != "refused"}
+    return {key: value for key, value in row.items() if value is not None and key not in ("refused", "unscored")}
 
 
 def given_answers(record: Record) -> list[Answer]:
     """The answers that a record already has."""
 
     def one(c: Candidate) -> Answer:
-        return Answer(c.text, c.logprob, c.num_tokens, c.finish_reason)
+        return Answer(c.text, c.logprob, c.num_tokens, c.finish_reason, reasoning=c.reasoning)
 
     return [one(c) for c in record.responses]
 
 
 def output_row(record: Record, responses: list[dict[str, Any]], **extra: Any) -> dict[str, Any]:
     """A ranked list as train.py reads it; what else the instruction carried stays."""
-    row: dict[str, Any] = {"id": record.id, "instruction": record.instruction, "input": record.input}
+    row: dict[str, Any] = {"id": record.id}
+    if record.messages or record.tools:
+        row |= {"messages": record.conversation, **({"tools": list(record.tools)} if record.tools else {})}
+    else:
+        row |= {"instruction": record.instruction, "input": record.input}
     if record.output is not None:
         row["output"] = record.output
     if record.template is not None:

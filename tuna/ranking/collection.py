@@ -1,5 +1,6 @@
 """What a ranker is given and what it gives back."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -41,6 +42,13 @@ class Collected:
     def set_aside(self, record: Record, reason: str, raw: Sequence[Any] = ()) -> None:
         """One instruction without a list."""
         self.unusable.append({"id": record.id, "instruction": record.instruction, "reason": reason, "raw": list(raw)})
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Why answers were left out of lists, and how many for each reason."""
+        left_out = [answer for row in self.rows for answer in row.get("dropped", ())]
+        left_out += [answer for row in self.unusable for answer in row["raw"] if isinstance(answer, Mapping)]
+        return dict(Counter(str(answer["reason"]) for answer in left_out))
 
     def lacks(self, record: Record, reason: str) -> None:
         """One instruction without all its answers: set aside for a reason, or not asked because the run was stopped."""

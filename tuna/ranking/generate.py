@@ -1,22 +1,28 @@
 """Batched sampling from a Hugging Face causal LM: prompts once, noise by key, log-probabilities of what was drawn."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers.utils.logging import disable_progress_bar
 
-from tuna.data.record import Record
-from tuna.data.templates import template_named
-from tuna.data.tokenize import Encoder, shorten
+from tuna.data.batch import BoolArray, IntArray
+from tuna.data.lists import Answer as Text
+from tuna.data.record import Record, was_cut
+from tuna.data.tokenize import shorten
 from tuna.errors import ModelError
 from tuna.models.device import device_named
 from tuna.models.loading import load_model
 from tuna.models.source import Model
 from tuna.ranking.answers import Answer
 from tuna.ranking.noise import gumbel
+
+RESCORED = 16  # answers scored at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +53,11 @@ class Generator:
         self.model.to(self.device).eval()
         tokenizer: Any = node.tokenizer()
         self.tokenizer = tokenizer
-        self.encoder = Encoder(tokenizer)
-        self.template = template_named(node.template, tokenizer)
+        self.encoder = node.encoder()
         self.max_tokens = max_tokens
         self.positions = resolved.max_positions
         given = self.model.generation_config.eos_token_id
-        self.ends = {self.encoder.eos, *([given] if isinstance(given, int) else given or [])}
+        self.ends = {*self.encoder.ends, *([given] if isinstance(given, int) else given or [])}
 
     def prompt(self, record: Record, *, cut: bool = True) -> list[int]:
         """A record's prompt as ids, shortened as in training where answers of ``max_tokens`` would not fit.
@@ -60,17 +65,22 @@ class Generator:
         Raises:
             ModelError: it does not fit, and ``cut`` is False.
         """
-        parts = self.template(record)
-        ids = self.encoder.prompt(parts)
-        if self.positions is not None:
-            room = self.positions - min(self.max_tokens, self.positions // 2)
-            if len(ids) > room:
-                if not cut:
-                    raise ModelError(
-                        f"a prompt of {len(ids)} tokens does not fit the model's {self.positions} positions"
-                    )
-                ids = shorten(parts, self.encoder, room)
+        ids = self.encoder.prompt(record)
+        if len(ids) > self.room:
+            if not cut:
+                raise ModelError(f"a prompt of {len(ids)} tokens does not fit the model's {self.positions} positions")
+            ids = self.encoder.prompt(self._fitting(record))
         return [int(i) for i in ids]
+
+    @property
+    def room(self) -> float:
+        """Tokens that a prompt may have."""
+        return inf if self.positions is None else self.positions - min(self.max_tokens, self.positions // 2)
+
+    def _fitting(self, record: Record) -> Record:
+        if len(self.encoder.prompt(record)) <= self.room:
+            return record
+        return shorten(record, self.encoder, int(self.room))
 
     @torch.inference_mode()
     def draw(self, prompts: Sequence[Sequence[int]], draws: Sequence[Draw]) -> list[Answer]:
@@ -133,7 +143,50 @@ class Generator:
         ended = bool(ids) and ids[-1] in self.ends
         text = str(self.tokenizer.decode(ids[:-1] if ended else ids, skip_special_tokens=True)).strip()
         text = text.encode("utf-8", "replace").decode()
-        return Answer(text, round(logprob, 6), len(ids), "stop" if ended else "length")
+        return Answer(text, round(logprob, 6), len(ids), "stop" if ended else "length", tokens=tuple(ids))
+
+    @torch.inference_mode()
+    def as_written(self, records: Sequence[Record], sets: Sequence[Sequence[Answer]]) -> list[list[Answer]]:
+        """Answers with the log-probability of their texts, where that is not the one of the tokens drawn.
+
+        A text can be spelled in several ways, and white space at its ends is dropped; what trains on it, and scores it,
+        sees the tokenizer's own spelling and the template's own ending. A thought that the template shows counts too.
+        """
+        out = [list(answers) for answers in sets]
+        wrong: list[tuple[int, int, IntArray, IntArray, BoolArray]] = []
+        for row, (record, answers) in enumerate(zip(records, sets, strict=True)):
+            fitting = self._fitting(record)
+            given = self.encoder.prompt(fitting).tolist()
+            texts = [Text(a.text, not was_cut(a.finish_reason), reasoning=a.reasoning) for a in answers]
+            encoded = self.encoder.encode(self.encoder.write(fitting, texts))
+            for place, (ids, mask) in enumerate(zip(encoded.responses, encoded.scored, strict=True)):
+                if not mask.any():
+                    continue  # an empty answer
+                end = len(mask) - int(mask[::-1].argmax())
+                drawn = [*given, *(answers[place].tokens or ())]
+                if [*encoded.prompt.tolist(), *ids[:end].tolist()] != drawn:
+                    wrong.append((row, place, encoded.prompt, ids, mask))
+        for at in range(0, len(wrong), RESCORED):
+            part = wrong[at : at + RESCORED]
+            for (row, place, *_, mask), value in zip(part, self._logprobs(part), strict=True):
+                out[row][place] = replace(
+                    out[row][place], logprob=round(value, 6), num_tokens=int(mask.sum()), unscored=None
+                )
+        return out
+
+    def _logprobs(self, rows: Sequence[tuple[int, int, IntArray, IntArray, BoolArray]]) -> list[float]:
+        """Summed log-probability of each row's scored tokens."""
+        whole = [torch.from_numpy(np.concatenate([prompt, ids])).long() for _, _, prompt, ids, _ in rows]
+        ids = pad_sequence(whole, batch_first=True).to(self.device)
+        mask = pad_sequence([torch.ones_like(row) for row in whole], batch_first=True).to(self.device)
+        scored = pad_sequence(
+            [torch.from_numpy(np.concatenate([np.zeros(len(prompt), bool), mask])) for _, _, prompt, _, mask in rows],
+            batch_first=True,
+        ).to(self.device)
+        logits = self.model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1]
+        token = logits.double().log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
+        found: list[float] = token.masked_fill(~scored[:, 1:], 0.0).sum(-1).tolist()
+        return found
 
 
 def _pick(logits: Tensor, temperature: Tensor, keys: Tensor, step: int) -> Tensor:

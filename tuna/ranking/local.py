@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tuna.data.record import Record
 from tuna.errors import ConfigError
-from tuna.ranking.answers import Answer
+from tuna.ranking.answers import Answer, apart
 from tuna.ranking.context import Context
 from tuna.ranking.diversity import DiverseSet, rule_problems
 from tuna.ranking.progress import Progress
@@ -63,7 +63,7 @@ class BlockSampler:
     def collect(self, node: "Model", records: Sequence[Record], n: int, context: Context) -> list[list[Answer]]:
         """``n`` answers a record; draws only blocks of which the store lacks something."""
         journal = context.store.journal("answers")
-        model = {"model": node.fingerprint, "template": node.template}
+        model = {"model": node.fingerprint, **node.shaped_by}
         keys = [
             key_of(
                 **self.settings(),
@@ -71,7 +71,7 @@ class BlockSampler:
                 seed=context.seed,
                 n=n,
                 record=record.id,
-                prompt=[record.instruction, record.input],
+                prompt=record.question,
             )
             for record in records
         ]
@@ -110,11 +110,11 @@ class BlockSampler:
             ]
             drawn: dict[int, dict[int, Answer]] = {}
             for (which, place, trial), answer in zip(wanted, generator.draw(prompts, draws), strict=True):
-                hot = round(self.temperature + trial * self.temperature_step, 6)
-                drawn.setdefault(which, {})[place] = answer if trial == 0 else replace(answer, temperature=hot)
+                hot = None if trial == 0 else round(self.temperature + trial * self.temperature_step, 6)
+                drawn.setdefault(which, {})[place] = replace(apart(answer), temperature=hot)
             for which, answers in drawn.items():
                 sets[which].offer(answers)
-        return [each.finish() for each in sets]
+        return generator.as_written(records, [each.finish() for each in sets])
 
 
 def _wanted(sets: Sequence[DiverseSet]) -> Iterator[tuple[int, int, int]]:

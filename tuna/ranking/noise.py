@@ -40,7 +40,7 @@ def gumbel(
         keys: a key a row, [R, 2].
         step: which token of the sample.
         size: V.
-        device: where the numbers are made; they are the same everywhere.
+        device: where the numbers are made; they are the same everywhere, but for the last bits of a logarithm.
 
     Returns:
         [R, V] float64.

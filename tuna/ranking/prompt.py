@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from tuna.data.messages import transcript
 from tuna.data.record import Record
 from tuna.data.templates import alpaca
 
@@ -16,14 +17,32 @@ Fourth, compare Response {own} with Response {all}/{own} and assign each respons
 Last, rank the responses in decreasing order of their overall scores. The ranking should have the format: \u2018rank: {full}\u2019. If there are duplicate responses, keep only one of them in the rank, that is, the ranking may become: {shorter} or even \u2018rank: [i]\u2019."""  # noqa: E501
 
 
+def shown(record: Record) -> str:
+    """The instruction, or a conversation's transcript: what people and judges read, and what tells questions apart.
+
+    >>> turns = {"role": "system", "content": "Be brief."}, {"role": "user", "content": "And?"}
+    >>> shown(Record("0", "And?", messages=turns))
+    'System: Be brief.\\n\\nUser: And?'
+    """
+    return transcript(record.messages) if record.messages else record.instruction
+
+
+def request(record: Record) -> str:
+    """The same with the input below it, where there is one."""
+    return shown(record) + (f"\n\n{record.input}" if record.input else "")
+
+
 def judge_prompt(record: Record, responses: Sequence[str]) -> str:
     """The prompt that asks a judge to rank ``responses``, in the order given; the judge's own is the next number.
+
+    A conversation stands as its transcript in the instruction's place.
 
     >>> judge_prompt(Record("0", "Say hi."), ["Hi.", "Hello."]).split("###Response")[1]
     ' 0:\\nHi.\\n'
     """
     blocks = "".join(f"\n###Response {k}:\n{text}" for k, text in enumerate(responses))
-    return f"{alpaca(record).text}{blocks}\n{_guide(len(responses))}"
+    asked = alpaca(Record(record.id, shown(record), record.input)).text
+    return f"{asked}{blocks}\n{_guide(len(responses))}"
 
 
 def _guide(count: int) -> str:

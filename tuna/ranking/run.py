@@ -123,7 +123,7 @@ def _prepare(cfg: DictConfig) -> _Job:
 
 
 def _instructions_hash(records: Sequence[Record]) -> str:
-    return key_of(rows=[[r.id, r.instruction, r.input, [c.text for c in r.responses]] for r in records])[:16]
+    return key_of(rows=[[r.id, *r.question, [c.text for c in r.responses]] for r in records])[:16]
 
 
 def _check_answers(records: Sequence[Record]) -> None:
@@ -206,6 +206,7 @@ def _write(job: _Job, context: Context, collected: Collected, estimate: dict[str
     report = {
         "identity": job.identity, "lists": len(collected.rows), "unusable": len(collected.unusable),
         "missing": collected.missing, "flip_rate": flip_rate, "ranking": listed.to_dict(),
+        **({"dropped": collected.dropped} if collected.dropped else {}),
         "estimate": {who: usage.to_dict() for who, usage in estimate.items()}, "usage": real.to_dict(),
         "requests_sent": context.budget.requests, "spent": context.budget.spent,
         "output_sha256": sha256_file(places.output), "config": job.config, "versions": versions(),
@@ -229,6 +230,9 @@ def _last_lines(
 ) -> None:
     if flip_rate is not None:
         print(f"flip rate: {flip_rate:.1%} of {collected.pairs:,} pairs when the order was turned round")
+    if collected.dropped:
+        counts = ", ".join(f"{reason}: {count:,}" for reason, count in collected.dropped.items())
+        print(f"answers left out: {sum(collected.dropped.values()):,} ({counts})")
     if collected.unusable:
         reasons = [str(row["reason"]) for row in collected.unusable]
         common = max(set(reasons), key=reasons.count)

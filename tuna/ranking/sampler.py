@@ -61,7 +61,7 @@ class Sampler(BlockSampler):
         return {
             "sampler": "local",
             "model": writer(model).fingerprint,
-            "template": model.template,
+            **model.shaped_by,
             "seed": seed,
             "block": self.block,
             **self.settings(),

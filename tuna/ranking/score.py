@@ -9,12 +9,9 @@ from torch import nn
 from transformers.utils.logging import disable_progress_bar
 
 from tuna.data.batch import Group
-from tuna.data.conversation import conversation
 from tuna.data.lists import Answer as Response
 from tuna.data.packing import pack
-from tuna.data.record import Record
-from tuna.data.templates import Template, template_named
-from tuna.data.tokenize import Encoder
+from tuna.data.record import Record, was_cut
 from tuna.models.device import device_named
 from tuna.models.loading import load_scorer
 from tuna.models.reward_loading import load_reward_scorer
@@ -44,11 +41,9 @@ def score_answers(
     """
 
     def load() -> Score:
-        tokenizer: Any = node.tokenizer()
-        template = template_named(node.template, tokenizer)
-        return _Scorer(node, load_scorer(node), template, Encoder(tokenizer), device, row_tokens, _with_logprob)
+        return _Scorer(node, load_scorer(node), device, row_tokens, _with_logprob)
 
-    journal, base = context.store.journal("answers"), {"scored": node.fingerprint, "template": node.template}
+    journal, base = context.store.journal("answers"), {"scored": node.fingerprint, **node.shaped_by}
     return _in_blocks(journal, base, records, answers, load)
 
 
@@ -67,12 +62,9 @@ def reward_answers(
     """
 
     def load() -> Score:
-        tokenizer: Any = node.tokenizer()
-        template, ending = conversation(node.template, tokenizer)
-        encoder = Encoder(tokenizer, ending=ending)
-        return _Scorer(node, load_reward_scorer(node), template, encoder, device, row_tokens, _with_reward)
+        return _Scorer(node, load_reward_scorer(node), device, row_tokens, _with_reward)
 
-    journal, base = context.store.journal("rewards"), {"reward": node.fingerprint, "template": node.template}
+    journal, base = context.store.journal("rewards"), {"reward": node.fingerprint, **node.shaped_by}
     return _in_blocks(journal, base, records, answers, load)
 
 
@@ -93,7 +85,7 @@ def _in_blocks(
 ) -> list[list[Answer]]:
     """Blocks cut from the input order share batches; one that lacks a list is scored again whole, with equal values."""
     keys = [
-        key_of(**base, prompt=[r.instruction, r.input], answers=[[a.text, a.finish_reason] for a in given])
+        key_of(**base, prompt=r.question, answers=[[a.text, a.finish_reason] for a in given])
         for r, given in zip(records, answers, strict=True)
     ]
     blocks = [range(at, min(at + BLOCK, len(keys))) for at in range(0, len(keys), BLOCK)]
@@ -116,15 +108,13 @@ class _Scorer:
         self,
         node: Model,
         scorer: nn.Module,
-        template: Template,
-        encoder: Encoder,
         device: str,
         row_tokens: int,
         put: Callable[[Answer, float, int], Answer],
     ) -> None:
         self.device = device_named(device)
         self.scorer = scorer.eval().to(self.device)
-        self.template, self.encoder, self.row_tokens, self.put = template, encoder, row_tokens, put
+        self.encoder, self.row_tokens, self.put = node.encoder(), row_tokens, put
         self.positions = node.max_positions()
 
     @torch.inference_mode()
@@ -132,25 +122,28 @@ class _Scorer:
         groups, where = [], []
         scored = [list(given) for _, given in lists]
         for index, (record, given) in enumerate(lists):
-            prompt = self.encoder.prompt(self.template(record))
-            kept, ids = [], []
+            texts = [Response(a.text, not was_cut(a.finish_reason), 0.0, reasoning=a.reasoning) for a in given]
+            encoded = self.encoder.encode(self.encoder.write(record, texts))
+            kept: dict[bytes, list[int]] = {}  # places of equal answers: one number, which the batch cannot part
             for place, answer in enumerate(given):
-                response = self.encoder.response(Response(answer.text, answer.finish_reason != "length", 0.0, False))
-                if answer.useless or not len(response):
+                response = encoded.responses[place]
+                if answer.useless or not encoded.scored[place].any():
                     scored[index][place] = replace(answer, refused=answer.useless or "empty answer")
-                elif self.positions is not None and len(prompt) + len(response) > self.positions:
+                elif self.positions and len(encoded.prompt) + len(response) > self.positions:
                     scored[index][place] = replace(answer, refused="too long for the scoring model")
                 else:
-                    kept.append(place)
-                    ids.append(response)
+                    kept.setdefault(response.tobytes(), []).append(place)
             if kept:
-                none = tuple(0.0 for _ in kept)
-                groups.append(Group(record.id, prompt, tuple(ids), none, tuple(False for _ in kept)))
-                where.append((index, kept))
+                none, first = tuple(0.0 for _ in kept), [places[0] for places in kept.values()]
+                ids, masks = tuple(encoded.responses[k] for k in first), tuple(encoded.scored[k] for k in first)
+                groups.append(Group(record.id, encoded.prompt, ids, none, tuple(False for _ in kept), masks))
+                where.append((index, list(kept.values())))
         if groups:
             values = self.scorer(pack(groups, row_tokens=self.row_tokens).to(str(self.device))).double().tolist()
             flat = iter(values)
-            for (index, kept), group in zip(where, groups, strict=True):
-                for place, response in zip(kept, group.responses, strict=True):
-                    scored[index][place] = self.put(scored[index][place], round(next(flat), 6), len(response))
+            for (index, places), group in zip(where, groups, strict=True):
+                for equal, length in zip(places, group.lengths, strict=True):
+                    value = round(next(flat), 6)
+                    for place in equal:
+                        scored[index][place] = self.put(scored[index][place], value, length)
         return scored

@@ -151,9 +151,10 @@ class ServerSampler(ServedModel):
         return [self._request(key, replace(wanted, places=places)) for places in cut]
 
     def _request(self, key: str, wanted: _Round) -> Request:
-        prompt = self.prompt(wanted.record)
-        asked = self.payload(prompt, len(wanted.places), self._temperature(wanted.trial))
+        temperature = self._temperature(wanted.trial)
+        asked = self.payload(wanted.record, self.max_tokens, temperature, len(wanted.places))
         part = (wanted.trial << 16) + wanted.places[0]
         if self.send_seed:
             asked["seed"] = int(key_of(key=key, part=part)[:7], 16)
-        return Request(key, part, asked, at_most_tokens(prompt), self.max_tokens * len(wanted.places), wanted)
+        prompt = at_most_tokens(self.prompt(wanted.record))
+        return Request(key, part, asked, prompt, self.max_tokens * len(wanted.places), wanted)

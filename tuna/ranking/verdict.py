@@ -1,19 +1,28 @@
 """From what a judge wrote to a ranking that can be trusted, or a reason why not. Nothing is ever guessed.
 
 The judge's prompt (Table 9, Appendix E) asks for ``Response k: [sum]`` a response and, at the end, ``rank: [i, j, k]``.
-The last well-formed rank counts: judges write the word in prose too, and correct themselves.
+Judges write the word in prose too, draft in their thoughts, and quote what the responses say: thoughts are never read,
+and two ranks that differ are none.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
+
+from tuna.ranking.thought import outside_thought
 
 MAX_MARK = 15.0
 
 _WIDE = "\uff1a\uff3b\uff3d\u3010\u3011\uff0c\uff1e\u2192\u227b"  # full-width signs and arrows
 _NARROW = ":[][],>>>"
 
-_ANCHOR = re.compile(r"\brank(?:ing|ings|ed|s)?\b(?:\s+(?:is|order))?\s*[:=]\s*(?=\[|\d|response|#)", re.IGNORECASE)
+_ASIDE = r"(?:\s*\([^()\n]*\))?"  # (best to worst)
+_HEADING = rf"^[ \t#>]*(?:(?:the|my|final|overall)\s+)*rank(?:ing|ings)?(?:\s+order)?{_ASIDE}[ \t]*\n"
+_ANCHOR = re.compile(
+    rf"(?:\brank(?:ing|ings|ed|s)?\b(?:\s+(?:is|order))?{_ASIDE}\s*[:=]|{_HEADING})\s*(?=\[|\d|response|#)",
+    re.IGNORECASE | re.MULTILINE,
+)
 _NUMBER = r"(?:\#*\s*response\s*)?\#?\s*(\d{1,3})"
 _ITEM = re.compile(rf"\s*{_NUMBER}\s*", re.IGNORECASE)
 _CHAIN = re.compile(rf"{_NUMBER}(?:\s*[,>]\s*{_NUMBER})+", re.IGNORECASE)
@@ -60,12 +69,14 @@ def parse_verdict(text: str, candidates: int, *, finished: bool = True) -> Verdi
     tuna.ranking.verdict.VerdictError: rank names a response twice: [1, 1, 0]
 
     Raises:
-        VerdictError: no rank, one that is malformed or cut, unknown or repeated numbers, nothing but the reference.
+        VerdictError: no rank, one that is malformed or cut, two that differ, unknown or repeated numbers, nothing but
+            the reference.
     """
-    plain = _plain(text)
     if not finished:
         raise VerdictError("the reply was cut by its token limit")
-    ranked = _rank(plain)
+    text = outside_thought(text)
+    plain = _plain(text)
+    ranked = _rank(plain, candidates)
     shown = str(ranked)
     if len(set(ranked)) < len(ranked):
         raise VerdictError(f"rank names a response twice: {shown}")
@@ -87,18 +98,32 @@ def parse_verdict(text: str, candidates: int, *, finished: bool = True) -> Verdi
 def _plain(text: str) -> str:
     """Without Markdown marks; full-width and typographic signs as plain ones."""
     text = text.translate({ord(a): b for a, b in zip(_WIDE, _NARROW, strict=True)})
-    text = re.sub(r"[*`_\u2018\u2019\u201c\u201d\"']|\\(?=[\[\]])", "", text)
-    return text.replace("\r\n", "\n").replace("\u00a0", " ")
+    text = re.sub(r"[*`\u2018\u2019\u201c\u201d\"']|\\(?=[\[\]])", "", text)
+    return text.replace("\r\n", "\n").replace("\u00a0", " ").replace("_", " ")
 
 
-def _rank(plain: str) -> list[int]:
-    """The numbers of the last rank that is one. A format example with letters is none; a broken last one is a fault."""
+def _rank(plain: str, candidates: int) -> list[int]:
+    """The numbers of the last rank. A format example with letters is none; a broken last one is a fault.
+
+    Raises:
+        VerdictError: no rank, or others before it that order the candidates differently.
+    """
+    ranks: list[list[int]] = []
     for anchor in reversed(list(_ANCHOR.finditer(plain))):
         rest = plain[anchor.end() :]
-        found = _bracketed(rest) if rest.startswith("[") else _bare(rest)
+        try:
+            found = _bracketed(rest) if rest.startswith("[") else _bare(rest)
+        except VerdictError:
+            if not ranks:
+                raise
+            continue  # a broken one that was put right
         if found is not None:
-            return found
-    raise VerdictError("no rank: [...] found")
+            ranks.append(found)
+    if not ranks:
+        raise VerdictError("no rank: [...] found")
+    if len({tuple(k for k in ranked if k != candidates) for ranked in ranks}) > 1:
+        raise VerdictError(f"ranks that differ: {', '.join(map(str, reversed(ranks)))}")
+    return max(ranks, key=len)
 
 
 def _bracketed(rest: str) -> list[int] | None:
@@ -158,7 +183,7 @@ _MARK = re.compile(
 def _mark(said: str) -> float | None:
     said = said.strip().lower()
     if re.fullmatch(r"\[?\s*\d+(?:\.\d+)?(?:\s*\+\s*\d+(?:\.\d+)?)+\s*(?:\]|=.*)?", said) and "=" not in said:
-        value = sum(float(number) for number in re.findall(r"\d+(?:\.\d+)?", said))
+        value = float(sum(map(Decimal, re.findall(r"\d+(?:\.\d+)?", said))))  # 3.2 + 5.9 + 5.9 is 15, no more
     else:
         match = _MARK.fullmatch(said.rpartition("=")[2].strip())
         if match is None:

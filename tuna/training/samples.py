@@ -2,10 +2,11 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tuna.data.messages import transcript
 from tuna.runs import RunFolder
 
 log = logging.getLogger("tuna")
@@ -39,32 +40,40 @@ def table(target: RunFolder, count: int) -> list[dict[str, str]]:
 
 def generate(parts: Any, target: RunFolder, count: int) -> None:
     """Have both models answer the first ``count`` held-out instructions that fit, greedily, and write samples.jsonl."""
-    from tuna.data.templates import template_named
+    from tuna.data.encode import Encoder
 
-    template = template_named(parts.data.settings.template, parts.tokenizer)
+    settings = parts.data.settings
+    encoder = Encoder(parts.tokenizer, settings.template, settings.template_args)
     room = (parts.resolved.max_positions or 10**9) - MAX_NEW_TOKENS
     records: list[dict[str, str]] = []
-    prompts: list[str] = []
+    prompts: list[list[int]] = []
     for record in parts.data.val_records:
-        prompt = template(record).text
-        if len(records) < count and len(parts.tokenizer(prompt, add_special_tokens=False)["input_ids"]) <= room:
-            records.append({"id": record.id, "instruction": record.instruction, "input": record.input})
+        if len(records) == count:
+            break
+        prompt = encoder.prompt(record).tolist()
+        if len(prompt) <= room:
+            said = transcript(record.messages) if record.messages else record.instruction
+            records.append({"id": record.id, "instruction": said, "input": record.input})
             prompts.append(prompt)
     if prompts:
-        before, after = (_answers(folder, parts, prompts) for folder in (parts.resolved.weights_folder, target.model))
+        before, after = (
+            _answers(folder, parts, prompts, encoder.ends) for folder in (parts.resolved.weights_folder, target.model)
+        )
         write(target, records, before, after)
 
 
-def _answers(folder: Path, parts: Any, prompts: list[str]) -> list[str]:
+def _answers(folder: Path, parts: Any, prompts: list[list[int]], ends: Iterable[int]) -> list[str]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from tuna.assets.elementary import greedy_answers
+    from tuna.models.loading import grow
 
     trust = parts.model.trust_remote_code
     on_gpu = parts.training.on_gpu
     dtype = torch.bfloat16 if on_gpu else torch.float32
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=trust)
+    grow(model, parts.model.rows)
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust)
     model = model.eval().to("cuda" if on_gpu else "cpu")
-    return greedy_answers(model, tokenizer, prompts, batch_size=8, max_new_tokens=MAX_NEW_TOKENS)
+    return greedy_answers(model, tokenizer, prompts, batch_size=8, max_new_tokens=MAX_NEW_TOKENS, ends=ends)

@@ -39,12 +39,14 @@ def measure_tasks(parts: Any, target: RunFolder) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from tuna.assets.elementary import evaluate, held_out_records
+    from tuna.models.loading import grow
 
     records = held_out_records()
     trust = parts.model.trust_remote_code
     results = []
     for folder in (parts.resolved.weights_folder, target.model):
         model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32", trust_remote_code=trust)
+        grow(model, parts.model.rows)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust)
         template = "chat" if getattr(tokenizer, "chat_template", None) else parts.template
         results.append(evaluate(model.eval(), tokenizer, records, template=template))

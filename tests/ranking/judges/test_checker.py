@@ -3,6 +3,10 @@
 from pathlib import Path
 
 from tests.ranking.make import collect, read_rows, write_answers, write_rows
+from tuna.data.record import Record
+from tuna.ranking.answers import Answer
+from tuna.ranking.judges.base import Case, Pair, Ruling
+from tuna.ranking.judges.checker import Checker
 
 
 def test_marks_of_the_checker_and_ties(tmp_path: Path) -> None:
@@ -22,6 +26,16 @@ def test_rouge_to_the_original_elsewhere(tmp_path: Path) -> None:
     collect(tmp_path, write_answers(tmp_path / "in.jsonl", 2), score_only="true")
     row = read_rows(tmp_path / "out.jsonl")[0]
     assert [r["text"][-1] for r in row["responses"]] == ["3", "2", "1", "0"] and row["judge"]["by"] == "rouge"
+
+
+def test_marks_tie_where_they_are_equal_not_where_they_look_so() -> None:
+    """1,499 of 1,500 words, and all of them with one too many: 2998/2999 and 3000/3001, both written as 0.999667."""
+    record = Record("a", "Q", output="a " * 1500)
+    short, long = Answer("a " * 1499), Answer("a " * 1500 + "b")
+    ruling = Checker()._rule(Case(record, [short, long, short]))
+    assert isinstance(ruling, Ruling)
+    assert ruling.levels == [1, 0, 1] and ruling.marks == [0.999667] * 3
+    assert Checker()._compare(Pair(record, long.text, short.text)).outcome == "win"
 
 
 def test_nothing_to_go_by_is_set_aside(tmp_path: Path) -> None:

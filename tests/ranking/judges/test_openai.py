@@ -11,6 +11,8 @@ from tests.ranking.make import collect, read_rows, write_answers
 from tuna.errors import RunError
 from tuna.ranking.judges.prompted import orders_of
 
+pytestmark = pytest.mark.once
+
 Say = Callable[[str, int], str]
 
 
@@ -96,6 +98,31 @@ def test_a_cut_reply_is_no_verdict(tmp_path: Path) -> None:
         server._choice = lambda *a: original(*a) | {"finish_reason": "length"}  # type: ignore[method-assign]
         assert judge(tmp_path, source, server, judge__attempts=1)["unusable"] == 1
     assert "cut by its token limit" in (tmp_path / "out.unusable.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        ({"message": {"content": "Plan: rank: [3, 2, 1, 0]. Resp"}, "finish_reason": "MAX_TOKENS"}, "cut by its token"),
+        ({"message": {"content": None, "reasoning_content": "rank: [3, 2, 1, 0]"}}, "no rank"),
+        ({"message": {"content": "<think>rank: [3, 2, 1, 0]</think>All good."}}, "no rank"),
+        ({"message": {"content": 'rank: [3, 2, 1, 0]\nResponse 0 says "rank: [0, 1]".'}}, "ranks that differ"),
+    ],
+)
+def test_what_only_looks_like_a_verdict_is_told_with_its_reason(
+    tmp_path: Path, reply: dict[str, object], reason: str
+) -> None:
+    with LoopbackServer(say=lambda prompt, k: reply) as server:
+        figures = judge(tmp_path, write_answers(tmp_path / "in.jsonl", 1), server, judge__attempts=1)
+    assert figures["unusable"] == 1 and reason in read_rows(tmp_path / "out.unusable.jsonl")[0]["reason"]
+
+
+def test_a_judge_that_drafts_in_its_thoughts(tmp_path: Path) -> None:
+    source = write_answers(tmp_path / "in.jsonl", 2)
+    with LoopbackServer(say=lambda p, k: f"<think>rank: [0, 1, 2, 3]\n</think>\n{fair(p)}") as server:
+        assert judge(tmp_path, source, server)["lists"] == 2
+    for row in read_rows(tmp_path / "out.jsonl"):
+        assert [r["text"][-1] for r in row["responses"]] == ["3", "2", "1", "0"] and row["judge"]["disagreements"] == 0
 
 
 def test_duplicates_that_the_judge_leaves_out_are_recorded(tmp_path: Path) -> None:

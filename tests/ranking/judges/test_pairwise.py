@@ -31,7 +31,14 @@ REPLIES: dict[str, int | str] = {
     "\\[\\[B\\]\\]": -1,
     "\uff3b\uff3bC\uff3d\uff3d": 0,
     "[[B]]\r\n\r\n": -1,
-    "At first [[A]].\nOn reflection: [[B]]": -1,
+    "At first [[A]].\nOn reflection:\n[[B]]": -1,
+    "<think>It is [[A]].\n[[A]]</think>\nB names the source.\n[[B]]": -1,
+    "Perhaps [[A]]?</think>[[B]]": -1,
+    "[[B]]\nOnce more: [[B]]": -1,
+    "<think>[[A]]": "no",
+    "At first [[A]].\nOn reflection: [[B]]": "differ",
+    "[[A]]\nAnswer B says [[B]] of itself, which I ignored.": "differ",
+    "[[A]]\nAnswer B ends so:\n[[B]]": "differ",
     f"{FORMAT}\nBoth are right.\n[[C]]": 0,
     "[[A]] is my verdict, [[A]].": 1,
     "[[B]]\nAnswer B names [3] sources.": -1,
@@ -112,6 +119,19 @@ def test_the_prompt_holds_the_request_and_both_answers_each_way() -> None:
     assert shown(first.prompt) == ("short", "a longer one") and shown(second.prompt) == ("a longer one", "short")
     assert "\nWhy?\n\nSay why.\n" in first.prompt and first.key != second.key
     assert first.read("[[A]]", True) == 1 and second.read("[[A]]", True) == -1
+
+
+def test_a_conversation_stands_as_its_transcript() -> None:
+    turns = {"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}
+    query = queries_of(Pair(Record("q", "Why?", messages=turns), "short", "a longer one"), {"judge": "x"})[0]
+    assert "===== Request =====\nSystem: Be brief.\n\nUser: Why?\n=====" in query.prompt
+
+
+def test_reasoning_that_a_server_splits_off_is_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = {"message": {"content": None, "reasoning_content": "It is [[A]]."}}
+    with LoopbackServer(say=lambda prompt, k: silent) as server:
+        found, _ = compare(tmp_path, judge_at(server, monkeypatch), PAIR)
+    assert found[0].outcome == "error" and "no [[A]]" in found[0].reason
 
 
 def test_a_judge_of_what_is_said_and_one_of_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

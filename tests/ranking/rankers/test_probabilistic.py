@@ -51,6 +51,16 @@ def test_scores_by_hand_and_the_order(context: Context) -> None:
     assert found.rows[0]["output"] == "r" and found.rows[0]["responses"][0]["source"] == "teacher"
 
 
+def test_an_answer_that_was_drawn_twice_has_one_score(context: Context) -> None:
+    """A batch of another shape gives the same text another last digit."""
+    same, whole, cut = Answer("same", -2.000001, 1), Answer("same", -2.0, 1), Answer("same", -3.0, 1, "length")
+    told = Told([[same, cut, Answer("best", -1.0, 1), whole]])
+    found = Probabilistic(n=4, beta=1.0).collect([Record("1", "Q")], Parts(teacher=told), context)
+    assert [(r["logprob"], r["score"]) for r in found.rows[0]["responses"]] == [
+        (-1.0, -1), (-2.000001, -2), (-2.0, -2), (-3.0, -3),
+    ]  # fmt: skip
+
+
 def test_what_is_left_out_set_aside_and_missing(context: Context) -> None:
     good, empty, blank = Answer("a", -1.0, 2), Answer(" ", -1.0, 1), Answer("b")
     told = Told([[good, good, empty, blank], [good, empty, empty, empty], [good], [good]])

@@ -1,5 +1,6 @@
 """Probabilistic ranking through a server: worked scores, n ignored, restarts, refusals, no log-probabilities."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,14 @@ from tests.ranking.http_server import OK, LoopbackServer, chaos
 from tests.ranking.make import collect, read_rows, write_instructions
 from tuna.data.load import Source, load_source
 from tuna.data.ranking import eq3
+from tuna.data.record import Record
 from tuna.errors import ConfigError, RunError
 from tuna.ranking.answers import from_choice
+from tuna.ranking.logprobs import NO_NUMBER, NOT_THE_TEXTS
+from tuna.ranking.store import key_of
+from tuna.ranking.teachers.openai import OpenAITeacher
+
+pytestmark = pytest.mark.once
 
 
 def ask(folder: Path, source: Path, server: LoopbackServer, *words: str, **changes: object) -> dict[str, float]:
@@ -212,3 +219,67 @@ def test_a_key_given_as_a_name_is_refused_unechoed(tmp_path: Path) -> None:
 def test_logprobs_are_read_whole_or_not_at_all(choice: dict[str, object], logprob: float, tokens: int) -> None:
     answer = from_choice(choice)
     assert (answer.logprob, answer.num_tokens) == (logprob, tokens)
+
+
+def choice(text: str, tokens: list[tuple[str, float]], **more: object) -> dict[str, object]:
+    """A chat choice of ``text`` with the log-probabilities of what was generated."""
+    content = [{"token": token, "logprob": value} for token, value in tokens]
+    return {"message": {"content": text, **more}, "logprobs": {"content": content}}
+
+
+def test_a_hidden_thought_does_not_rank(tmp_path: Path) -> None:
+    """The better answer is thought about for longer; Eq. 3 sees -0.5 over 3 tokens and -2.5 over 3."""
+
+    def say(prompt: str, k: int) -> dict[str, object]:
+        word, value, thoughts = [("One.", -0.125, 30), ("Two.", -1.125, 1)][k % 2]
+        answer = [("Line ", value), (word, value), ("<|eot|>", -0.25)]
+        return choice(f"Line {word}", [("hm ", -1.5)] * thoughts + answer, reasoning_content="hm " * thoughts)
+
+    with LoopbackServer(say=say) as server:
+        ask(tmp_path, write_instructions(tmp_path / "in.jsonl", 1), server, ranker__n=2)
+    first, second = read_rows(tmp_path / "out.jsonl")[0]["responses"]
+    assert (first["text"], first["logprob"], first["num_tokens"]) == ("Line One.", -0.5, 3)
+    assert (second["text"], second["logprob"], second["num_tokens"]) == ("Line Two.", -2.5, 3)
+    assert first["score"] == pytest.approx(-0.5 / 3**1.3, abs=1e-6) and first["reasoning"].startswith("hm hm")
+
+
+def test_a_think_block_in_the_text_is_reasoning(tmp_path: Path) -> None:
+    def say(prompt: str, k: int) -> dict[str, object]:
+        tokens = [("<think>", -1.0), ("hm", -1.0), ("</think>", -1.0), ("\n\n", -1.0), (f"Line {k}.", -0.5)]
+        return choice("".join(token for token, _ in tokens), tokens)
+
+    with LoopbackServer(say=say) as server:
+        ask(tmp_path, write_instructions(tmp_path / "in.jsonl", 1), server, ranker__n=2)
+    for k, response in enumerate(read_rows(tmp_path / "out.jsonl")[0]["responses"]):
+        assert (response["text"], response["reasoning"], response["logprob"]) == (f"Line {k}.", "hm", -0.5)
+
+
+def test_log_probabilities_that_are_no_answers_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def say(prompt: str, k: int) -> dict[str, object]:
+        tokens = [[("Line 0.", -1.0)], [("Line 1.", -2.0)], [("hm Line", -3.0), (" 2.", -1.0)], [("Line 3.", -9999.0)]]
+        return choice(f"Line {k}.", tokens[k], reasoning="hm" if k == 2 else None)
+
+    with LoopbackServer(say=say) as server:
+        assert ask(tmp_path, write_instructions(tmp_path / "in.jsonl", 2), server)["lists"] == 2
+    row = read_rows(tmp_path / "out.jsonl")[0]
+    assert [r["text"] for r in row["responses"]] == ["Line 0.", "Line 1."]
+    reasons = {entry["text"]: entry["reason"] for entry in row["dropped"]}
+    assert reasons == {"Line 2.": NOT_THE_TEXTS, "Line 3.": NO_NUMBER}
+    assert json.loads((tmp_path / "out.report.json").read_text())["dropped"] == {NOT_THE_TEXTS: 2, NO_NUMBER: 2}
+    assert "answers left out: 4 (" in capsys.readouterr().out
+
+
+def test_a_gateways_word_for_cut_is_read_by_training(tmp_path: Path) -> None:
+    def say(prompt: str, k: int) -> dict[str, object]:
+        return choice(f"Line {k}", [(f"Line {k}", -1.0)]) | {"finish_reason": "MAX_TOKENS" if k else "STOP"}
+
+    with LoopbackServer(say=say) as server:
+        ask(tmp_path, write_instructions(tmp_path / "in.jsonl", 1), server, ranker__n=2)
+    responses = load_source(Source(str(tmp_path / "out.jsonl"), "score")).records[0].responses
+    assert {r.text: r.complete for r in responses} == {"Line 0": True, "Line 1": False}
+
+
+def test_what_was_paid_for_is_found_under_its_old_key() -> None:
+    teacher = OpenAITeacher(model="m")
+    shaped = {"endpoint": "chat", "template": "alpaca", "temperature": 1.0, "max_tokens": 512, "extra_body": None}
+    assert teacher.key(Record("0", "Why?"), 4) == key_of(teacher="openai", model="m", **shaped, prompt="Why?", n=4)

@@ -54,7 +54,7 @@ class Checker:
         if found is None:
             return NoRuling(_NOTHING)
         marks, by = found
-        return Ruling(dense_levels([-value for value in marks]), marks, notes={"by": by})
+        return Ruling(dense_levels([-value for value in marks]), [round(value, 6) for value in marks], notes={"by": by})
 
     def _compare(self, pair: Pair) -> Comparison:
         found = self._marks(pair.record, [pair.first, pair.second])
@@ -72,4 +72,4 @@ class Checker:
             marks, by = [rouge_l(text, record.output) for text in texts], "rouge"
         else:
             return None
-        return [round(value, 6) for value in marks], by
+        return marks, by

@@ -23,9 +23,9 @@ class LocalJudge(AskedJudge):
     """Asks a local model, once a question: greedy answers do not change.
 
     path: an embedded name, a run folder, a Hugging Face folder or a hub id; revision: of a hub id. template: of the
-    question, auto is chat where the tokenizer has a chat template. max_tokens: of one reply. block: questions that
-    share a batch. orders: 2 asks about a list both ways round. keep_reference: the judge's own answer becomes one more
-    candidate.
+    question, auto is chat where the tokenizer has a chat template; template_args: its variables. max_tokens: of one
+    reply. block: questions that share a batch. orders: 2 asks about a list both ways round. keep_reference: the judge's
+    own answer becomes one more candidate.
 
     Raises:
         ConfigError: values out of range.
@@ -35,6 +35,7 @@ class LocalJudge(AskedJudge):
     revision: str | None = None
     trust_remote_code: bool = False
     template: Literal["auto", "alpaca", "chat", "none"] = "auto"
+    template_args: dict[str, Any] | None = None
     max_tokens: int = 1024
     block: int = 8
     device: Device = "auto"
@@ -61,12 +62,12 @@ class LocalJudge(AskedJudge):
         from tuna.models.reward_source import writer
         from tuna.models.source import Model
 
-        return writer(Model(str(self.path), self.revision, self.trust_remote_code, self.template))
+        return writer(Model(str(self.path), self.revision, self.trust_remote_code, self.template, self.template_args))
 
     def reply_identity(self) -> dict[str, Any]:
         """What shapes one reply, for its key."""
         return {
-            "judge": "local", "model": self.model.fingerprint, "template": self.template, "max_tokens": self.max_tokens,
+            "judge": "local", "model": self.model.fingerprint, **self.model.shaped_by, "max_tokens": self.max_tokens,
         }  # fmt: skip
 
     def price_in(self, prices: Prices) -> Price | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from tuna.errors import ConfigError
+from tuna.ranking.answers import read_choice
 from tuna.ranking.context import Context
 from tuna.ranking.cost import Price, Prices, Usage, at_most_tokens, pair_problem
 from tuna.ranking.engine import Request
@@ -110,14 +111,10 @@ class OpenAIJudge(AskedJudge, Connection):
 
 
 def _read(body: dict[str, Any]) -> dict[str, Any]:
-    """Text, finish_reason and perhaps why it was refused, from a chat reply."""
+    """Text, finish_reason and perhaps why it was refused, from a chat reply; what was reasoned apart is no verdict."""
     try:
-        choice = body["choices"][0]
-        text, refusal = choice["message"].get("content"), choice["message"].get("refusal")
-        reason = choice.get("finish_reason")
-    except (KeyError, IndexError, TypeError, AttributeError):
+        answer = read_choice(body["choices"][0])
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError):
         raise TryAgain("the answer has no choices", billed=True) from None
-    line: dict[str, Any] = {"text": text if isinstance(text, str) else "", "finish_reason": reason}
-    if refusal or reason == "content_filter":
-        line["refused"] = f"refusal: {refusal}" if refusal else "content filter"
-    return line
+    line: dict[str, Any] = {"text": answer.text, "finish_reason": answer.finish_reason}
+    return line if answer.refused is None else {**line, "refused": answer.refused}

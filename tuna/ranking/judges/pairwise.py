@@ -11,12 +11,15 @@ from tuna.data.record import Record
 from tuna.ranking.context import Context
 from tuna.ranking.judges.base import Comparison, Pair
 from tuna.ranking.judges.query import Query, said
+from tuna.ranking.prompt import request
 from tuna.ranking.store import key_of
+from tuna.ranking.thought import outside_thought
 from tuna.ranking.verdict import VerdictError
 
 VERSION = 1  # part of a verdict's key; raise it when a word of the prompt changes
 _SIGNS = {"A": 1, "B": -1, "C": 0}
 _MARK = re.compile(r"\[\[(.*?)(?:\]\]|$)")
+_ALONE = re.compile(r"[*_`#>\s]*\[\[\s*[ABC]\s*\]\][*_`.\s]*")
 _ESCAPED = str.maketrans({"\uff3b": "[", "\uff3d": "]", "\\": None, "\u00a0": " "})
 
 _PROMPT = """Two assistants were given the same request. Compare their answers, and decide which one serves the person who asked better.
@@ -43,15 +46,14 @@ def pair_prompt(record: Record, a: str, b: str) -> str:
     >>> pair_prompt(Record("0", "Say hi.", "In French."), "Salut.", "Hi.").split("=====")[2]
     '\\nSay hi.\\n\\nIn French.\\n'
     """
-    request = record.instruction + (f"\n\n{record.input}" if record.input else "")
-    return _PROMPT.format(request=request, a=a, b=b)
+    return _PROMPT.format(request=request(record), a=a, b=b)
 
 
 def parse_mark(text: str, finished: bool = True) -> int:
     """1 for [[A]], -1 for [[B]], 0 for [[C]]: the mark on the last line that has any in double brackets.
 
-    Judges quote the marks and correct themselves, so earlier lines do not count; that last line must hold one verdict
-    and nothing else in double brackets.
+    Thoughts are not read. Judges quote marks and correct themselves: where other lines hold another mark, the last must
+    hold its own and nothing else, as the prompt asks, and no other such line may differ.
 
     >>> parse_mark("At first [[A]].\\nBut B is right where A errs.\\n\\n**[[B]]**")
     -1
@@ -65,16 +67,24 @@ def parse_mark(text: str, finished: bool = True) -> int:
     """
     if not finished:
         raise VerdictError("the reply was cut by its token limit")
-    lines = [line.strip() for line in text.translate(_ESCAPED).splitlines() if "[[" in line]
+    lines = [line.strip() for line in outside_thought(text).translate(_ESCAPED).splitlines() if "[[" in line]
     if not lines:
         raise VerdictError("no [[A]], [[B]] or [[C]] found")
-    marks = {match.group(1).strip() if match.group().endswith("]]") else None for match in _MARK.finditer(lines[-1])}
+    last = _marks(lines[-1])
     shown = lines[-1] if len(lines[-1]) <= 60 else lines[-1][:57] + "..."
-    if not all(mark in _SIGNS for mark in marks):
+    if not last <= _SIGNS.keys():
         raise VerdictError(f"expected [[A]], [[B]] or [[C]], got {shown}")
-    if len(marks) > 1:
+    if len(last) > 1:
         raise VerdictError(f"more than one verdict on its line: {shown}")
-    return _SIGNS[str(marks.pop())]
+    rivals = [line for line in lines if (_marks(line) & _SIGNS.keys()) - last]
+    if rivals and not (_ALONE.fullmatch(lines[-1]) and not any(map(_ALONE.fullmatch, rivals))):
+        raise VerdictError(f"verdicts that differ: {rivals[-1][:60]} and {shown}")
+    return _SIGNS[last.pop()]
+
+
+def _marks(line: str) -> set[str]:
+    """What stands in double brackets; empty for brackets that are not closed."""
+    return {match.group(1).strip() if match.group().endswith("]]") else "" for match in _MARK.finditer(line)}
 
 
 def queries_of(pair: Pair, identity: dict[str, Any]) -> list[Query[int]]:

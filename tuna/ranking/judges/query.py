@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from tuna.data.record import was_cut
 from tuna.ranking.context import Context
 from tuna.ranking.verdict import VerdictError
 
@@ -36,7 +37,7 @@ def said(query: Query[T], context: Context) -> Said[T]:
         try:
             if line.get("refused"):
                 raise VerdictError(str(line["refused"]))
-            found.verdict = query.read(text, line.get("finish_reason") != "length")
+            found.verdict = query.read(text, not was_cut(line.get("finish_reason")))
             return found
         except VerdictError as error:
             found.raw.append(text)

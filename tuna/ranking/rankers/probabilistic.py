@@ -6,7 +6,7 @@ from typing import Any
 
 from tuna.config.scale import is_embedded
 from tuna.data.ranking import eq3
-from tuna.data.record import Record
+from tuna.data.record import Record, was_cut
 from tuna.errors import ConfigError
 from tuna.ranking.answers import Answer, candidate, given_answers, output_row
 from tuna.ranking.collection import Collected, Parts
@@ -72,19 +72,36 @@ class Probabilistic:
 
     def _list(self, record: Record, found: Sequence[Answer], parts: Parts, collected: Collected) -> None:
         usable = [a for a in found if a.useless is None and a.logprob is not None and a.num_tokens]
-        left_out = [{"text": a.text, "reason": a.useless or "no log-probability"} for a in found if a not in usable]
+        left_out = [
+            {"text": a.text, "reason": a.useless or a.unscored or "no log-probability"}
+            for a in found
+            if a not in usable
+        ]
         if len(usable) < 2:
             collected.set_aside(record, "fewer than two usable answers", left_out)
             return
-        scores = {id(a): eq3(a.logprob or 0.0, a.num_tokens or 1, self.beta) for a in usable}
-        usable.sort(key=lambda a: -scores[id(a)])
+        scores = self._scores(usable)
+        usable.sort(key=lambda a: -scores[_same(a)])
         sources = (
             {answer.text: c.source for answer, c in zip(found, record.responses, strict=False)}
             if parts.score_only
             else {}
         )
-        rows = [candidate(a, round(scores[id(a)], 6), sources.get(a.text) or parts.teacher.name) for a in usable]
+        rows = [candidate(a, round(scores[_same(a)], 6), sources.get(a.text) or parts.teacher.name) for a in usable]
         if left_out:
             collected.add(output_row(record, rows, dropped=left_out))
         else:
             collected.add(output_row(record, rows))
+
+    def _scores(self, usable: Sequence[Answer]) -> dict[tuple[str, bool], float]:
+        """Eq. 3 by answer. One that was drawn twice, in batches that round differently, has the better number."""
+        found: dict[tuple[str, bool], float] = {}
+        for answer in usable:
+            score = eq3(answer.logprob or 0.0, answer.num_tokens or 1, self.beta)
+            found[_same(answer)] = max(score, found.get(_same(answer), score))
+        return found
+
+
+def _same(answer: Answer) -> tuple[str, bool]:
+    """What makes two answers one: the text, and whether it was cut."""
+    return answer.text, was_cut(answer.finish_reason)

@@ -28,7 +28,8 @@ class Proxy:
 
     path: the reward model: a run of stage prm, a Hugging Face sequence-classification folder with one label, or a hub
     id; revision: of a hub id. template: of what it reads; auto is the run's own, else chat where the tokenizer has a
-    chat template, else alpaca. scorer: as model.scorer. n: answers an instruction. row_tokens: tokens a packed row.
+    chat template, else alpaca. template_args: variables of the chat template; null: the run's own.
+    scorer: as model.scorer. n: answers per instruction. row_tokens: tokens per packed row.
 
     Raises:
         ConfigError: values out of range, or no reward model is named.
@@ -38,6 +39,7 @@ class Proxy:
     revision: str | None = None
     trust_remote_code: bool = False
     template: Template = "auto"
+    template_args: dict[str, Any] | None = None
     scorer: Literal["packed", "plain"] = "packed"
     n: int = 4
     row_tokens: int = 2048
@@ -67,7 +69,11 @@ class Proxy:
         from tuna.models.reward_source import check_reward_model
         from tuna.models.source import Model
 
-        node = Model(str(self.path), self.revision, self.trust_remote_code, self._template(), scorer=self.scorer)
+        trained = self._trained()
+        node = Model(
+            str(self.path), self.revision, self.trust_remote_code, trained.get("template", self.template),
+            self.template_args or trained.get("template_args"), scorer=self.scorer,
+        )  # fmt: skip
         try:
             found = node.resolve()
         except ModelError as error:
@@ -78,11 +84,12 @@ class Proxy:
         check_reward_model(found)
         return node
 
-    def _template(self) -> Template:
-        """Rewards mean something only for prompts as the run had them, whatever the tokenizer's chat template."""
-        run = read_json(Path(str(self.path)).expanduser() / "run.json") if self.template == "auto" else {}
-        found: Template = ((run.get("config") or {}).get("datamodule") or {}).get("template", self.template)
-        return found
+    def _trained(self) -> dict[str, Any]:
+        """How the run wrote its prompts: rewards mean something only for those, whatever the tokenizer's template."""
+        if self.template != "auto":
+            return {}
+        run = read_json(Path(str(self.path)).expanduser() / "run.json")
+        return (run.get("config") or {}).get("datamodule") or {}
 
     def needs(self, score_only: bool) -> tuple[str, ...]:
         """The config's nodes that it uses."""
@@ -98,7 +105,7 @@ class Proxy:
         if not parts.score_only:
             source |= {"n": self.n, **parts.sampler.identity(parts.model, parts.seed)}
         model = self.reward_model
-        return source, {"judge": "reward model", "model": model.fingerprint, "template": model.template}
+        return source, {"judge": "reward model", "model": model.fingerprint, **model.shaped_by}
 
     def prices(self, parts: Parts, context: Context) -> dict[str, Any]:
         """Journal -> price, for summing up what was used."""
@@ -133,7 +140,7 @@ class Proxy:
         return collected
 
     def _list(self, record: Record, found: Sequence[Answer], source: str | None, collected: Collected) -> None:
-        """``score`` is minus the position, 0 the best; answers with equal rewards share one."""
+        """``score`` is minus the position, 0 the best; equal answers, scored once, share one, as equal rewards do."""
         usable = [answer for answer in found if answer.useless is None]
         left_out = [{"text": answer.text, "reason": answer.useless} for answer in found if answer.useless is not None]
         if len(usable) < 2:

@@ -20,15 +20,16 @@ class LocalTeacher(BlockSampler):
     """Draws answers from a local model.
 
     path: an embedded name, a run folder, a Hugging Face folder or a hub id; revision: of a hub id. template: of
-    prompts, auto is chat where the tokenizer has a chat template. temperature: the paper's is 1. max_tokens: of one
-    answer.
-    block: instructions that share batches. row_tokens: tokens a packed row where given answers are scored.
+    prompts, auto is chat where the tokenizer has a chat template; template_args: its variables. temperature: the
+    paper's is 1. max_tokens: of one answer. block: instructions that share batches.
+    row_tokens: tokens per packed row where given answers are scored.
     """
 
     path: str = "tiny_teacher"
     revision: str | None = None
     trust_remote_code: bool = False
     template: Literal["auto", "alpaca", "chat", "none"] = "auto"
+    template_args: dict[str, Any] | None = None
     temperature: float = 1.0
     max_tokens: int = 512
     block: int = 32
@@ -42,7 +43,7 @@ class LocalTeacher(BlockSampler):
         from tuna.models.reward_source import writer
         from tuna.models.source import Model
 
-        return writer(Model(self.path, self.revision, self.trust_remote_code, self.template))
+        return writer(Model(self.path, self.revision, self.trust_remote_code, self.template, self.template_args))
 
     @property
     def name(self) -> str:
@@ -52,7 +53,7 @@ class LocalTeacher(BlockSampler):
     def identity(self) -> dict[str, Any]:
         """What shapes an answer, for the store's identity."""
         return {
-            "teacher": "local", "model": self.model.fingerprint, "template": self.template, "block": self.block,
+            "teacher": "local", "model": self.model.fingerprint, **self.model.shaped_by, "block": self.block,
             **self.settings(),
         }  # fmt: skip
 

@@ -20,7 +20,7 @@ class OpenAITeacher(ServedModel):
     """Samples answers from a server.
 
     model: as the server names it. endpoint: chat, or completions (base models; the paper's text-davinci-003).
-    template: the prompt of completions, alpaca or none; a chat gets instruction and input as one user turn.
+    template: the prompt of completions, alpaca or none; a chat gets the conversation as it is.
     temperature: the paper's is 1. max_tokens: of one answer. token_limit: the limit's name in requests; OpenAI's newer
     models want max_completion_tokens. answer_tokens: expected length of an answer, for the estimate. extra_body:
     further fields of each request. price: dollars a million [input, output] tokens, null: from conf/prices.
@@ -95,14 +95,13 @@ class OpenAITeacher(ServedModel):
         return [part for part in range(n) if part not in have]
 
     def _request(self, key: str, record: Record, n: int, part: int) -> Request:
-        prompt = self.prompt(record)
-        asked = self.payload(prompt, n, self.temperature)
+        asked = self.payload(record, self.max_tokens, self.temperature, n)
         # top_logprobs: the alternatives are of no use here, but llama-cpp-python gives no logprobs without it
         asked |= {"logprobs": True, "top_logprobs": 0} if self.endpoint == "chat" else {"logprobs": 1}
-        return Request(key, part, asked, at_most_tokens(prompt), self.max_tokens * n, record)
+        return Request(key, part, asked, at_most_tokens(self.prompt(record)), self.max_tokens * n, record)
 
     def _needs_logprobs(self, answers: list[Answer]) -> bool:
-        return any(a.logprob is None and a.useless is None for a in answers)
+        return any(a.logprob is None and a.useless is None and a.unscored is None for a in answers)
 
     def _no_logprobs(self) -> str:
         return (

@@ -1,0 +1,1 @@
+"""Chat fixtures of the project's own making: tokenizers, templates, conversations, a reference, models."""

@@ -1,0 +1,335 @@
+"""Questions and answers to token ids: those that the model sees in use, by transformers' own rendering.
+
+One class makes every prompt (training, scoring, rewards, sampling, benchmarks), so that a text has the same
+log-probability as drawn, as scored and as trained on.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tuna.data.batch import BoolArray, IntArray
+from tuna.data.cache import TokenCache
+from tuna.data.fields import FieldError
+from tuna.data.lists import Answer
+from tuna.data.literal import Literals
+from tuna.data.record import Record
+from tuna.data.templates import ChatPrompt, Prompt, kept, size, template_named
+from tuna.data.tokens import Tokens
+from tuna.errors import ConfigError, ModelError
+
+_THOUGHT = {"<think>", "</think>"}  # an answer has these itself
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A question with its answers, K of them, as ids.
+
+    prompt: [P], what all of them share. responses: K arrays [L_k]; prompt + response is the whole conversation as the
+    chat template writes it, with its ending where the answer was complete. scored: K arrays [L_k], the tokens that the
+    model itself writes in use: from the first after the prompt that it is given to the one that ends its turn.
+    """
+
+    prompt: IntArray
+    responses: tuple[IntArray, ...]
+    scored: tuple[BoolArray, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """What follows an answer: tokens after the one that ends the turn, and whether that one has to be added."""
+
+    after: int
+    add_eos: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A question with its answers as text: each whole text is ``head`` and its own rest.
+
+    The head ends where a special token begins, since no token reaches over that; it is tokenized once.
+    """
+
+    record: Record
+    answers: tuple[Answer, ...]
+    bos: bool
+    head: str
+    prompt: str
+    rests: tuple[str, ...]
+    endings: tuple[str | None, ...]  # what the template writes after the answer; None: the answer was cut
+
+    @property
+    def texts(self) -> list[str]:
+        """All that is to be tokenized."""
+        return [*([self.head] if self.head else []), self.prompt, *self.rests]
+
+
+class Encoder:
+    """Records and answers to ids under a template.
+
+    A chat template is rendered for the whole conversation, answer included, and the ids are those that transformers
+    gives for that text. Where there is no chat template, prompt and answer are tokenized as one text and the
+    end-of-sequence token follows. ends: the ids that end an answer. notes: what was left out or looks odd, counted.
+
+    Args:
+        tokenizer: transformers'.
+        template: auto, chat, alpaca or none; a record's own wins.
+        template_args: variables of the chat template; see tuna.data.templates.
+        cache: ids of texts known already.
+
+    Raises:
+        ConfigError: the template is unknown or does not serve.
+        ModelError: the tokenizer has no end-of-sequence token.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        template: str = "auto",
+        template_args: Mapping[str, Any] | None = None,
+        cache: TokenCache | None = None,
+    ) -> None:
+        if tokenizer.eos_token_id is None:
+            raise ModelError(
+                "the tokenizer has no end-of-sequence token; next: set eos_token in its tokenizer_config.json"
+            )
+        self.tokenizer = tokenizer
+        self.eos = int(tokenizer.eos_token_id)
+        self.name = (
+            ("chat" if getattr(tokenizer, "chat_template", None) else "alpaca") if template == "auto" else template
+        )
+        self.template = template_named(self.name, tokenizer, template_args)
+        probe = self.template(Record("", "?"))
+        self.chat = probe.template if isinstance(probe, ChatPrompt) else None
+        markers = self._markers()
+        self._opening = frozenset(tokenizer.convert_tokens_to_ids(token) for token in markers)
+        special = {str(t) for t in tokenizer.added_tokens_decoder.values() if t.special} | markers
+        self.literals = Literals(special - _THOUGHT)
+        self.identity = self._identity()
+        self.tokens = Tokens(tokenizer, self.literals, cache)
+        self._cuts = re.compile("|".join(map(re.escape, self._boundaries(special))) or "(?!)")
+        self._endings: dict[str, _Ending] = {}
+        self.ends = frozenset({self.eos, self._turn_end()})
+        self.notes: Counter[str] = Counter()
+        self._checked: set[object] = set()
+
+    def _identity(self) -> list[Any]:
+        """What decides how a record is written, for keys."""
+        chat = self.chat
+        return [self.name] if chat is None else [self.name, chat.source(), sorted(chat.variables.items())]
+
+    def _markers(self) -> set[str]:
+        """The added tokens that the chat template writes around turns; not all are called special (DeepSeek's)."""
+        if self.chat is None:
+            return set()
+        words = self.chat.words_around()
+        added = {str(t) for t in self.tokenizer.added_tokens_decoder.values() if str(t).strip()}
+        return {token for token in added - _THOUGHT if token in words}
+
+    def _boundaries(self, special: Iterable[str]) -> list[str]:
+        """Special tokens before which a text can be cut without changing its ids."""
+        found = {str(t): t for t in self.tokenizer.added_tokens_decoder.values()}
+        return sorted((t for t in special if not found[t].lstrip), key=lambda token: (-len(token), token))
+
+    def _turn_end(self) -> int:
+        found = None if self.chat is None else self._cuts.search(self.chat.closing)
+        return self.eos if found is None else int(self.tokenizer.convert_tokens_to_ids(found[0]))
+
+    # --- prompts
+
+    def prompt_of(self, record: Record) -> Prompt:
+        """The prompt, with marks where its text looks like a special token.
+
+        A finished prompt (template none) is taken at its word: it has its special tokens in it.
+
+        Raises: FieldError where the template cannot show the record.
+        """
+        return self.template(record if self._finished(record) else self.literals.record(record))
+
+    def _finished(self, record: Record) -> bool:
+        return (record.template or self.name) == "none"
+
+    def text(self, record: Record) -> str:
+        """The prompt as people may read it."""
+        return self.literals.plain(self.prompt_of(record).text)
+
+    def prompt(self, record: Record) -> IntArray:
+        """[P] ids of the prompt in use: what stands before the model writes."""
+        prompt = self.prompt_of(record)
+        return self._begun(self.tokens.ids(prompt.text), prompt.bos)
+
+    def _begun(self, ids: IntArray, bos: bool) -> IntArray:
+        """With the tokenizer's beginning-of-sequence token in front, once."""
+        start = self.tokens.start if bos else []
+        if not start or ids[: len(start)].tolist() == start:
+            return ids
+        return np.concatenate([np.asarray(start, np.int32), ids])
+
+    def kept(self, record: Record, characters: int) -> Record:
+        """The record with so many characters of its question; see tuna.data.templates.kept."""
+        return kept(record, characters, finished=self._finished(record))
+
+    def shortened(self, record: Record, limit: int) -> int:
+        """How many characters of a question may be kept for a prompt of at most ``limit`` tokens, found by halving.
+
+        The template's own words stay, be they more than that.
+        """
+        low, high = 0, size(record)
+        while high - low > 1:
+            middle = (low + high) // 2
+            prompt = self.prompt_of(self.kept(record, middle))
+            if len(self._begun(self.tokens.fresh(prompt.text), prompt.bos)) <= limit:
+                low = middle
+            else:
+                high = middle
+        return low
+
+    # --- prompts with answers
+
+    def write(self, record: Record, answers: Sequence[Answer]) -> Written:
+        """Question and answers as text.
+
+        Raises: FieldError where the template cannot show them.
+        """
+        prompt = self.prompt_of(record)
+        whole, endings = [], []
+        for answer in answers:
+            reasoning = None if answer.reasoning is None else self.literals.mark(answer.reasoning)
+            shown, closing = prompt.answered(self.literals.mark(answer.text), reasoning)
+            self._note_thought(answer, shown)
+            whole.append(shown + closing if answer.complete else shown)
+            endings.append(closing if answer.complete else None)
+        cut = max((found.start() for found in self._cuts.finditer(prompt.text)), default=0)
+        if not all(text.startswith(prompt.text[:cut]) for text in whole):
+            cut = 0
+        for message in record.messages:
+            if message.get("tool_calls") and self.literals.mark(str(message["content"])).strip() not in prompt.text:
+                self.notes["turns whose text the template leaves out beside a tool call"] += 1
+        if any(map(self.literals.within, [prompt.text, *whole])):
+            self.notes["lists with text that looks like a special token, kept as text"] += 1
+        rests = tuple(text[cut:] for text in whole)
+        return Written(record, tuple(answers), prompt.bos, prompt.text[:cut], prompt.text[cut:], rests, tuple(endings))
+
+    def _note_thought(self, answer: Answer, shown: str) -> None:
+        thought = answer.text.partition("</think>")[0] if "</think>" in answer.text else ""
+        for said in (thought.removeprefix("<think>").strip(), (answer.reasoning or "").strip()):
+            if said and self.literals.mark(said) not in shown:
+                self.notes["answers whose reasoning the template leaves out"] += 1
+
+    def prepare(self, written: Iterable[Written]) -> None:
+        """Tokenize all of it in batches."""
+        self.tokens.prepare(text for each in written for text in each.texts)
+
+    def encode(self, written: Written) -> Encoded:
+        """Text to ids.
+
+        The prompt that the model is given in use need not be a beginning of the whole conversation (white space at the
+        answer's start can join its last token; a template can open a thought); a response begins where they part.
+
+        Raises: FieldError where they part before the assistant's turn.
+        """
+        prompt = self.tokens.ids(written.prompt)
+        head = self.tokens.ids(written.head) if written.head else prompt[:0]
+        begin = self._begun(np.concatenate([head, prompt]), written.bos)[: -len(prompt) or None]
+        wholes, scored, starts = [], [], []
+        for rest, closing in zip(written.rests, written.endings, strict=True):
+            ids, ending = self.tokens.ids(rest), self._ending(closing)
+            if ending.add_eos:
+                ids = np.concatenate([ids, np.asarray([self.eos], np.int32)])
+            start = self._parting(written.record, prompt, ids)
+            place = np.arange(len(ids))
+            wholes.append(ids)
+            scored.append((place >= start) & (place < len(ids) - ending.after))
+            starts.append(start)
+        self._check(written, begin, wholes)
+        shared = min(starts, default=len(prompt))
+        return Encoded(
+            np.concatenate([begin, prompt[:shared]]),
+            tuple(ids[shared:] for ids in wholes),
+            tuple(mask[shared:] for mask in scored),
+        )
+
+    def _parting(self, record: Record, prompt: IntArray, ids: IntArray) -> int:
+        """How many tokens the prompt in use and the whole conversation have in common."""
+        size = min(len(prompt), len(ids))
+        differ = np.flatnonzero(prompt[:size] != ids[:size])
+        common = int(differ[0]) if len(differ) else size
+        left = prompt[common:].tolist()
+        if left and self._opening & set(left):
+            raise FieldError(
+                "messages", "turns that the chat template writes alike before and after an answer", record.conversation,
+                "it writes earlier ones otherwise once an answer follows",
+            )  # fmt: skip
+        if left and self.chat and (words := self.tokenizer.decode(left).strip()):
+            self.notes[
+                f"answers that do not begin where the prompt in use ends, which goes on with {words!r}; if the "
+                "template has such a switch, set model.template_args={enable_thinking: false}"
+            ] += 1
+        return common
+
+    def _ending(self, closing: str | None) -> _Ending:
+        """What follows the answer; ``closing`` None: it was cut."""
+        if closing is None:
+            return _Ending(0, add_eos=False)
+        if closing not in self._endings:
+            found = self._cuts.search(closing)
+            after = 0 if found is None else len(self.tokens.fresh(closing[found.start() :])) - 1
+            self._endings[closing] = _Ending(after, add_eos=found is None)
+        return self._endings[closing]
+
+    def _check(self, written: Written, begin: IntArray, wholes: Sequence[IntArray]) -> None:
+        """Compare with transformers' own ids, once for each shape of conversation.
+
+        Raises: ConfigError with the row, and where the ids part.
+        """
+        prompt = self.template(written.record)
+        if not isinstance(prompt, ChatPrompt) or any(map(self.literals.within, written.texts)):
+            return
+        messages = written.record.conversation
+        for answer, ids, closing in zip(written.answers, wholes, written.endings, strict=True):
+            shape = _shape(messages, answer, bool(written.record.tools))
+            if closing is None or shape in self._checked:
+                continue
+            self._checked.add(shape)
+            wanted = prompt.template.reference(written.record, answer.text, answer.reasoning)
+            ours = [*begin.tolist(), *ids.tolist()][: -1 if self._ending(closing).add_eos else None]
+            if ours != wanted:
+                at = next((k for k, pair in enumerate(zip(ours, wanted, strict=False)) if pair[0] != pair[1]), -1)
+                raise ConfigError(
+                    f"{written.record.where}: prompt, answer and ending are not what transformers' apply_chat_template "
+                    f"gives for the conversation: from token {at} on {self.tokenizer.decode(ours[at : at + 8])!r}, "
+                    f"there {self.tokenizer.decode(wanted[at : at + 8])!r}; next: finished prompts in the file, and "
+                    "model.template=none"
+                )
+
+    def encode_turns(self, record: Record, answer: Answer) -> Encoded:
+        """A conversation with all of its assistant turns scored, each from where the model would begin it in use.
+
+        Raises: FieldError where the template writes a turn otherwise once later ones follow.
+        """
+        encoded = self.encode(self.write(record, [answer]))
+        whole = np.concatenate([encoded.prompt, encoded.responses[0]])
+        scored = np.concatenate([np.zeros(len(encoded.prompt), bool), encoded.scored[0]])
+        for k, message in enumerate(record.messages):
+            if message["role"] == "assistant":
+                before = Record(record.id, "", messages=record.messages[:k], tools=record.tools)
+                start = self._parting(record, self.prompt(before), whole)
+                ends = np.flatnonzero(np.isin(whole[start:], list(self.ends)))
+                if not len(ends):
+                    raise FieldError(
+                        f"messages[{k}]", "a turn that the chat template ends with a special token", message["content"],
+                        "set datamodule.targets=last",
+                    )  # fmt: skip
+                scored[start : start + int(ends[0]) + 1] = True
+        first = int(scored.argmax())
+        return Encoded(whole[:first], (whole[first:],), (scored[first:],))
+
+
+def _shape(messages: Sequence[Mapping[str, Any]], answer: Answer, tools: bool) -> object:
+    texts = [str(messages[-1].get("content") or ""), answer.text]
+    edges = tuple((text[:1].isspace(), text[-1:].isspace(), text.isascii()) for text in texts)
+    return tuple(m["role"] for m in messages), edges, tools, answer.reasoning is None, "</think>" in answer.text

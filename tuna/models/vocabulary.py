@@ -1,0 +1,35 @@
+"""Whether the embedding has a row for every id of the tokenizer."""
+
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+from tuna.errors import ModelError
+
+
+def rows_of(config: PretrainedConfig) -> int:
+    """Rows of the embedding of a model of this config."""
+    rows: int = config.get_text_config().vocab_size
+    return rows
+
+
+def rows_needed(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, source: str, *, resize: bool) -> int:
+    """How many rows the embedding must have: those of the config, or more where ``resize`` may add them.
+
+    Args:
+        tokenizer: as its folder has it; added tokens count.
+        config: the model's.
+        source: the model's folder or hub id, for the error.
+        resize: ``model.resize``.
+
+    Raises:
+        ModelError: the tokenizer has an id that the embedding has no row for, and ``resize`` is not set.
+    """
+    token, largest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    rows = rows_of(config)
+    if largest < rows:
+        return rows
+    if not resize:
+        raise ModelError(
+            f"{source}: the tokenizer's largest id is {largest} ({token!r}), but the embedding has {rows} rows; "
+            "give the tokenizer that the model was trained with, or let train.py add rows by model.resize=true"
+        )
+    return largest + 1
