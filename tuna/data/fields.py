@@ -20,6 +20,14 @@ class FieldError(Exception):
         self.reason = f"{field}: expected {expected}"
 
 
+class RowError(FieldError):
+    """A row is wrong as a whole: ``field: expected ..., got ...``, or what it looks like."""
+
+    def __init__(self, problem: str) -> None:
+        Exception.__init__(self, problem)
+        self.reason = problem.partition(", got")[0]
+
+
 class Cell(str):
     """The text of a cell of a CSV or TSV file, which says of no value whether it is text or a number.
 

@@ -11,14 +11,14 @@ import tuna
 from tuna.data.columns import check_present, format_of, house_row
 from tuna.data.fields import FieldError
 from tuna.data.files import Row, Rows, read_rows
-from tuna.data.importers import Importer, choose
+from tuna.data.importers import Imported, Importer, choose, records
+from tuna.data.importers.base import DEFAULT_HINT
 from tuna.data.ranking import check_rankable
 from tuna.data.record import Record
 from tuna.data.splits import beside
 from tuna.errors import DataError
 
 SHOWN = 20
-Imported = list[tuple[str, Record | FieldError]]  # where a row stands, and what became of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def _rule(records: Sequence[Record]) -> str | None:
 
 
 def _trainable(
-    source: Source, loaded: Loaded, importer: Importer, imported: Imported, needs_output: bool = True
+    source: Source, loaded: Loaded, importer: Importer, imported: list[Imported], needs_output: bool = True
 ) -> Loaded:
     rule = importer.original if source.original == "error" else source.original
     originals = None if rule in ("error", "best", "none") else _Originals(rule)
@@ -130,7 +130,17 @@ def _trainable(
             check_rankable(record, source.rank_by)
         return record
 
+    if importer.join is not None and source.rank_by is not None:
+        lists = [(where, found) for where, found in imported if not _single(found)]
+        if single := len(imported) - len(lists):
+            loaded.reasons["list with one answer"] = single
+        imported = lists
     return _keep(loaded, imported, check)
+
+
+def _single(found: Record | FieldError) -> bool:
+    """Whether a list that was joined of rows has one answer: no pair, and no fault of the file's."""
+    return isinstance(found, Record) and len(found.responses) == 1 and not found.extra.get("dropped")
 
 
 def _may_lack_output(record: Record, rule: str, rank_by: str | None) -> bool:
@@ -144,8 +154,10 @@ def _hint(importer: Importer, record: Record, source: Source) -> str:
     """What can be done about a missing output; where nothing is ranked, only what gives a target."""
     if not source.key.startswith("datamodule."):
         return ""  # a benchmark has no such key
-    if source.rank_by is not None:
+    if importer.hint and not record.responses:
         return importer.hint
+    if source.rank_by is not None:
+        return importer.hint or DEFAULT_HINT
     if any(c.score is not None for c in record.responses):
         return "set datamodule.original=best (the best of its responses) or FILE (Alpaca rows, joined by id)"
     return "set datamodule.original=FILE (Alpaca rows, joined by id)"
@@ -165,7 +177,7 @@ def load_questions(source: Source) -> Loaded:
     return _keep(loaded, imported, check)
 
 
-def _import(source: Source) -> tuple[Loaded, Importer, Imported]:
+def _import(source: Source) -> tuple[Loaded, Importer, list[Imported]]:
     read = read_rows(source.path, source.split, source.subset, key=source.key)
     loaded = Loaded(source, sha256=read.sha256, notes=[read.note] if read.note else [])
     rows = list(_cut(read, source, loaded))
@@ -175,7 +187,10 @@ def _import(source: Source) -> tuple[Loaded, Importer, Imported]:
     name = format_of(source.columns) if source.columns is not None and source.format == "auto" else source.format
     importer = choose(name, (row.value for _, row in rows), source.path)
     loaded.rows, loaded.format = len(rows), importer.name
-    return loaded, importer, [(row.where, _record(importer, row, index)) for index, row in rows]
+    notes: Counter[str] = Counter()
+    imported = list(records(importer, rows, notes, auto=name == "auto"))
+    loaded.notes += [f"{source.path}: {note}: {count}" for note, count in notes.items() if count]
+    return loaded, importer, imported
 
 
 def _mapped(row: Row, columns: Mapping[str, Any]) -> Row:
@@ -187,27 +202,7 @@ def _mapped(row: Row, columns: Mapping[str, Any]) -> Row:
         return Row(row.where, None, str(error))
 
 
-def _record(importer: Importer, row: Row, index: int) -> Record | FieldError:
-    try:
-        if row.problem:
-            raise _Broken(row.problem)
-        if not isinstance(row.value, dict):
-            raise FieldError("line", "a JSON object", row.value)
-        record = importer.read(row.value, row.where, index)
-        if not record.messages and not record.instruction.strip() and not record.input.strip():
-            raise FieldError("instruction", "some text", record.instruction)
-        return record
-    except FieldError as error:
-        return error
-
-
-class _Broken(FieldError):
-    def __init__(self, problem: str) -> None:
-        Exception.__init__(self, problem)
-        self.reason = problem.partition(", got")[0]
-
-
-def _keep(loaded: Loaded, imported: Imported, check: Callable[[Record], Record]) -> Loaded:
+def _keep(loaded: Loaded, imported: list[Imported], check: Callable[[Record], Record]) -> Loaded:
     for where, found in imported:
         try:
             if isinstance(found, FieldError):

@@ -1,24 +1,29 @@
 """Importers: one module a format, found by listing this folder. Add a file with ``IMPORTER`` and it is known."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
 
-from tuna.data.importers.base import Importer
+from tuna.data.fields import FieldError, RowError
+from tuna.data.files import Row
+from tuna.data.importers.base import Imported, Importer, Notes
+from tuna.data.importers.shapes import Shape, known, missing, shape_of, there
+from tuna.data.record import Record
 from tuna.errors import ConfigError, DataError
 
-__all__ = ["Importer", "choose", "importers"]
+__all__ = ["Imported", "Importer", "check_format", "choose", "importers", "recognize", "records"]
 
 
 @cache
 def importers() -> dict[str, Importer]:
     """All importers by name.
 
-    >>> sorted(importers())
-    ['alpaca', 'davinci', 'formatted', 'gpt4_ranking', 'pairs', 'tuna']
+    >>> "alpaca" in importers() and "ultrafeedback" in importers()
+    True
     """
     modules = [import_module(f"{__name__}.{info.name}") for info in iter_modules(__path__)]
     found = [module.IMPORTER for module in modules if hasattr(module, "IMPORTER")]
@@ -27,31 +32,133 @@ def importers() -> dict[str, Importer]:
 
 def check_format(name: str, key: str = "format") -> None:
     """Raises: ConfigError when no importer has this name."""
-    known = ["auto", *sorted(importers())]
-    if name not in known:
-        near = get_close_matches(name, known, n=1)
-        raise ConfigError(f"{key}: expected one of {', '.join(known)}, got {name!r}" + _nearest(near))
+    names = ["auto", *sorted(importers())]
+    if name not in names:
+        near = get_close_matches(name, names, n=1)
+        raise ConfigError(f"{key}: expected one of {', '.join(names)}, got {name!r}" + _nearest(near))
 
 
 def _nearest(near: list[str]) -> str:
     return f"; nearest: {near[0]}" if near else ""
 
 
+def recognize(row: Any) -> tuple[Importer | None, str]:
+    """The format of a row by its whole shape; or None, and what is missing where it looks like one.
+
+    Of the formats whose required keys a row has, the one that knows most of its keys is taken, then the one that
+    requires more. A format that knows still more, but for one key that is missing, is what the row looks like: then it
+    is taken for nothing.
+
+    >>> recognize({"prompt": "Add.", "completion": "3"})
+    (None, 'looks like kto but has no `label`')
+    """
+    name, problem = _recognized(shape_of(row))
+    return (importers()[name] if name else None), problem
+
+
+@lru_cache(maxsize=4096)
+def _recognized(row: Shape) -> tuple[str, str]:
+    best, best_known, near, near_known = "", (0, 0), "", 0
+    for importer in importers().values():
+        lacks = missing(row, importer.required)
+        knows = known(row, importer.keys)
+        if not lacks:
+            if (knows, len(importer.required)) > best_known:
+                best, best_known = importer.name, (knows, len(importer.required))
+            continue
+        # A required key whose value is of another kind was meant as this format's all the same.
+        knows += sum(there(row, names) for names in importer.required if names.partition("[].")[0] in lacks)
+        has_one = any(there(row, names) for names in importer.required)
+        if len(lacks) == 1 and has_one and knows > near_known:
+            near, near_known = f"looks like {importer.name} but {next(iter(lacks.values()))}", knows
+    if not best or near_known > best_known[0]:
+        return "", near
+    return best, ""
+
+
 def choose(name: str, rows: Iterable[Any], path: str) -> Importer:
     """The importer called ``name``; for "auto" the one that recognizes the first row that any recognizes.
+
+    Where other rows are of another format that has all these keys and more (rows with answers after rows without), it
+    is that one.
 
     Raises: ConfigError for an unknown name; DataError when no row is recognized.
     """
     check_format(name)
     if name != "auto":
         return importers()[name]
-    first: Any = None
+    first, looks = None, ""
+    formats: dict[str, Importer] = {}
     for row in rows:
         if isinstance(row, dict):
-            first = first or row
-            for importer in importers().values():
-                if importer.recognize(row):
-                    return importer
-    formats = "; ".join(f"{i.name} ({i.fields})" for i in importers().values())
+            found, problem = recognize(row)
+            if found is not None:
+                formats[found.name] = found
+            first, looks = first or row, looks or problem
+    if formats:
+        wide = [f for f in formats.values() if all(_covers(f, other) for other in formats.values())]
+        return (wide or list(formats.values()))[0]
     got = f"fields {', '.join(map(str, first))}" if first else "no JSON object"
-    raise DataError(f"{path}: expected a known format, got {got}. Known: {formats} (docs/data.md)")
+    raise DataError(
+        f"{path}: expected a known format, got {got}{', which ' + looks if looks else ''}. Known: "
+        f"{', '.join(importers())} (docs/data.md); next: mend the file, name its format by datamodule.format, or its "
+        "columns by datamodule.columns={instruction: q, responses: outs, text: t, score: s}"
+    )
+
+
+def _covers(one: Importer, other: Importer) -> bool:
+    """Whether a format has a word for all that another requires."""
+    return _names(other.required) <= _names(one.keys)
+
+
+def _names(keys: Iterable[str]) -> set[str]:
+    return {name for names in keys for name in names.split("|")}
+
+
+def records(
+    importer: Importer, rows: Iterable[tuple[int, Row]], notes: Notes, *, auto: bool = True
+) -> Iterator[Imported]:
+    """Each row's record, or what is wrong with the row; for formats with one row per answer, the joined lists.
+
+    rows: each with its place in the file. notes: counts what else was done to them. auto: the format was recognized and
+    not named, so every row must be of it.
+    """
+    good: list[Record] = []
+    for index, row in rows:
+        counted: Notes = Counter()
+        try:
+            record = _read(importer, row, index, counted, auto)
+        except FieldError as error:
+            yield row.where, error
+            continue
+        notes.update(counted)
+        if importer.join is None:
+            yield row.where, record
+        else:
+            good.append(record)
+    if importer.join is not None:
+        yield from importer.join(good, notes)
+
+
+def _read(importer: Importer, row: Row, index: int, notes: Notes, auto: bool) -> Record:
+    if row.problem:
+        raise RowError(row.problem)
+    if not isinstance(row.value, dict):
+        raise FieldError("line", "a JSON object", row.value)
+    found, problem = recognize(row.value) if auto else (importer, "")
+    if _knows_more(found, importer, row.value):
+        hint = f"; where all rows are meant so: datamodule.format={importer.name}"
+        raise RowError(
+            f"line: expected a row of format {importer.name}, as the file begins, got one of {found.name}{hint}"
+        )
+    record = importer.read(row.value, row.where, index, notes)
+    if problem:
+        raise RowError(f"line: {problem}")
+    if not record.messages and not record.instruction.strip() and not record.input.strip():
+        raise FieldError("instruction", "some text", record.instruction)
+    return record
+
+
+def _knows_more(one: Importer | None, other: Importer, row: Any) -> bool:
+    shape = shape_of(row)
+    return one is not None and known(shape, one.keys) > known(shape, other.keys)

@@ -1,26 +1,100 @@
-"""What an importer is: a format's name, how to know a row of it, how to read one."""
+"""What an importer is: a format's name, the shape of its rows, how to read one."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from tuna.data.record import Record
+from tuna.data.fields import FieldError, check_text
+from tuna.data.record import Message, Record
 
 RawRow = Mapping[str, Any]
+Notes = Counter[str]  # what was done to rows, with how many
+Imported = tuple[str, Record | FieldError]  # where a row stands, and what became of it
+
+DEFAULT_HINT = "set datamodule.original=best, none or FILE (Alpaca rows, joined by id)"
+_SYSTEM = ("system", "system_prompt")
+_COLUMNS = frozenset({*_SYSTEM, "tools"})  # read alike in every format
 
 
 @dataclass(frozen=True, slots=True)
 class Importer:
     """One file format. A module of this folder that has ``IMPORTER`` is found by listing the folder.
 
-    read(row, where, index) gives the record or raises tuna.data.fields.FieldError; index counts rows from 0.
+    required, optional: the keys of a row and of what kind their values are, see tuna.data.importers.shapes; a row is
+    recognized by all that are required, and keys that nobody knows are kept in ``extra``. parse(row, where, index,
+    notes) gives the record or raises tuna.data.fields.FieldError; index counts rows from 0. join(records, notes) makes
+    lists of the records of a whole file, where the format has one row per answer.
     original: what ``datamodule.original=error`` means here: "best" where the format says which answer is wanted.
     hint: the next thing to do when a record lacks ``output``.
     """
 
     name: str
-    fields: str
-    recognize: Callable[[RawRow], bool]
-    read: Callable[[RawRow, str, int], Record]
+    required: Mapping[str, str]
+    parse: Callable[[RawRow, str, int, Notes], Record]
+    optional: Mapping[str, str] = field(default_factory=dict)
+    join: Callable[[Sequence[Record], Notes], Iterable[Imported]] | None = None
     original: Literal["error", "best"] = "error"
-    hint: str = "set datamodule.original=best, none or FILE (Alpaca rows, joined by id)"
+    hint: str = ""
+
+    @property
+    def keys(self) -> Mapping[str, str]:
+        """All keys that the format has a word for, with their kinds."""
+        return {**self.optional, **self.required, **dict.fromkeys(_SYSTEM, "text"), "tools": "list|text"}
+
+    def read(self, row: RawRow, where: str, index: int, notes: Notes | None = None) -> Record:
+        """Read one row; its ``system`` and ``tools`` columns become part of the question in every format.
+
+        notes: counts what else was done to the row.
+        """
+        notes = Counter() if notes is None else notes
+        record = self.parse(row, where, index, notes)
+        record = _with_system(_with_tools(record, row), row)
+        extra = {key: value for key, value in record.extra.items() if key not in _COLUMNS}
+        for key, value in extra.items():
+            if _holds_answers(value) and not any(key in names.split("|") for names in self.keys):
+                notes[f"rows whose column {key!r}, which holds texts or messages, was not read"] += 1
+        return replace(record, extra=extra)
+
+
+def _holds_answers(value: Any) -> bool:
+    """Whether a column that nobody reads looks like a conversation or a list of answers."""
+    if not isinstance(value, list | tuple) or not value:
+        return False
+    messages = all(isinstance(v, Mapping) and {"role", "from"} & set(v) for v in value)
+    return messages or (len(value) > 1 and all(isinstance(v, str) and " " in v.strip() for v in value))
+
+
+def _with_tools(record: Record, row: RawRow) -> Record:
+    value = row.get("tools")
+    if isinstance(value, str):  # JSON in a text, as LLaMA-Factory has it
+        try:
+            value = json.loads(value or "[]")
+        except json.JSONDecodeError:
+            raise FieldError("tools", "a list of functions, or JSON of one", value) from None
+    if not value:
+        return record
+    if not isinstance(value, list) or not all(isinstance(tool, Mapping) for tool in value):
+        raise FieldError("tools", "a list of functions, or JSON of one", value)
+    _not_finished(record, "tools")
+    return replace(record, input="", messages=tuple(record.conversation), tools=tuple(value))
+
+
+def _with_system(record: Record, row: RawRow) -> Record:
+    key = next((key for key in _SYSTEM if row.get(key)), None)
+    if key is None or not (said := check_text(row[key], key)).strip():
+        return record
+    _not_finished(record, key)
+    first: Message = {"role": "system", "content": said}
+    turns = record.conversation
+    if turns[0]["role"] == "system":
+        if turns[0]["content"].strip() != said.strip():
+            raise FieldError(key, "the system message that the conversation begins with", said)
+        return record
+    return replace(record, input="", messages=(first, *turns), instruction=record.instruction or record.user_turn)
+
+
+def _not_finished(record: Record, key: str) -> None:
+    if record.template == "none":
+        raise FieldError(key, "nothing beside a finished prompt, which says all", key)
