@@ -78,6 +78,8 @@ def test_missing_file_names_the_nearest_and_the_next_command(tmp_path: Path) -> 
     assert str(fault.value) == (
         f"{tmp_path / 'rankd.jsonl'}: no such file; nearest: {near}; next: datamodule.path={near}"
     )
+    with pytest.raises(DataError, match=f"; next: input={near}"):
+        read_rows(str(tmp_path / "rankd.jsonl"), key="input")
     with pytest.raises(DataError, match="no such file or folder, and no hub id owner/name; next: ls "):
         read_rows(str(tmp_path / "no" / "x.jsonl"))
     (tmp_path / "empty").mkdir()
@@ -91,14 +93,16 @@ def test_hub_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert is_hub_id("owner/name.v2")
     assert not any(map(is_hub_id, ("data/lists", "owner/name.jsonl", "name", "a/b/c", "/abs/name", "../name")))
 
-    def refuse(path: str) -> Any:
+    def refuse(path: str, subset: str | None) -> Any:
         raise ConnectionError(f"cannot reach {path}\nlong trace")
 
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=refuse))
     with pytest.raises(DataError, match=r"^owner/name: no file here, and the hub gave no data set \(cannot reach"):
         read_rows("owner/name")
     for found in ({"test": [], "train": ROWS}, {"only": ROWS}, ROWS):
-        monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=lambda path, found=found: found))
+        monkeypatch.setitem(
+            sys.modules, "datasets", SimpleNamespace(load_dataset=lambda path, subset, found=found: found)
+        )
         assert _values("owner/name") == ROWS
 
 

@@ -130,3 +130,12 @@ def test_what_num_candidates_leaves_out_stays_a_target() -> None:
     assert set(answers) == set("abcd") and math.isnan(answers[without])
     ranked = dict(_short(_record(*pairs, output="r"), 2, beside=True, rank_original="best")[0])
     assert len(ranked) == 3 and ranked["r"] == 4.0
+
+
+def test_the_best_candidate_is_the_target_where_there_is_no_original() -> None:
+    dropped: Counter[str] = Counter()
+    candidates = (Candidate("low", 1.0), Candidate(" ", 9.0), Candidate("high", 3.0, finish_reason="length"))
+    found = target_list(Record("0", "Q", responses=candidates), dropped, False, original_best=True)
+    assert found is not None and found.answers == (Answer("high", complete=False, target=True),)
+    with_output = target_list(Record("0", "Q", output="o", responses=candidates), dropped, False, original_best=True)
+    assert with_output is not None and [a.text for a in with_output.answers] == ["o"]

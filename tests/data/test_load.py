@@ -9,7 +9,7 @@ import pytest
 from tests.data.make import row, write
 from tests.data.test_importers import DAVINCI, FORMATTED, GPT4, PAIRS
 from tuna.data import load
-from tuna.data.load import Loaded, Source, load_source, load_sources
+from tuna.data.load import Loaded, Source, load_questions, load_source, load_sources
 from tuna.errors import DataError
 
 
@@ -97,9 +97,29 @@ def test_pairs_take_the_chosen_one_as_original(tmp_path: Path) -> None:
     assert not load_source(Source(path, original="none")).original_best
 
 
-def test_sft_needs_the_output_itself(tmp_path: Path) -> None:
+def test_sft_needs_the_output_or_a_best_candidate(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [row(0, output=None)])
-    assert "output: expected" in _error(Source(path, rank_by=None, original="best"))
+    assert "set datamodule.original=best (the best of its responses) or FILE" in _error(Source(path, rank_by=None))
+    assert load_source(Source(path, rank_by=None, original="best")).original_best
+    bare = write(tmp_path / "b.jsonl", [row(0, output=None) | {"responses": [{"text": "a"}, {"text": "b"}]}])
+    said = _error(Source(bare, rank_by=None, original="best"))
+    assert "output: expected the original response" in said and "original=best" not in said
+    pairs = load_source(Source(write(tmp_path / "c.jsonl", [PAIRS]), rank_by=None))
+    assert pairs.original_best and not pairs.problems, "the chosen one is the target"
+
+
+def test_a_split_that_is_read_alone_is_noted(tmp_path: Path) -> None:
+    for name in ("train", "test"):
+        write(tmp_path / f"{name}.jsonl", [row(0)])
+    assert load_source(Source(str(tmp_path))).notes == [f"{tmp_path}: split train is read, test not"]
+
+
+def test_questions_need_an_id_of_their_own_and_nothing_else(tmp_path: Path) -> None:
+    rows = [{"instruction": "Add."}, row(7), {"instruction": "Add.", "id": 0}]
+    path = write(tmp_path / "a.jsonl", rows)
+    loaded = load_questions(Source(path, None, key="input"))
+    assert _ids(loaded) == ["0", "7"]
+    assert loaded.problems == [f"{path}:3: id: expected an id of its own ({path}:1 has it too), got '0'"]
 
 
 @pytest.mark.parametrize("given", [GPT4, FORMATTED])

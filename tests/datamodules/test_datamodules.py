@@ -134,6 +134,51 @@ def test_sources_mix_with_their_own_rules(tmp_path: Path) -> None:
     assert [s["rank_by"] for s in module.report.sources] == ["score", "eq3"]
 
 
+def test_weights_of_sources(tmp_path: Path) -> None:
+    a, b = (write(tmp_path / f"{name}.jsonl", [row(n + at) for n in range(10)]) for name, at in (("a", 0), ("b", 100)))
+    plain = [{"path": a}, {"path": b}]
+    mixed = [{"path": a, "weight": 2}, {"path": b, "weight": 0.5}]
+
+    def made(sources: list[dict[str, Any]], **prepare: Any) -> Any:
+        return _made(None, sources=sources, held_out=6, cache_dir=str(tmp_path / "c"), prepare=prepare)
+
+    module = made(mixed)
+    lists = [module.train_sources.count(n) for n in (0, 1)]
+    assert sum(lists) == 14 and [r.id for r in module.val_records] == [r.id for r in made(plain).val_records]
+    told = [[s["lists"], s["weight"], s["lists_per_epoch"]] for s in module.report.sources]
+    assert told == [[lists[0], 2, 2 * lists[0]], [lists[1], 0.5, (lists[1] + 1) // 2]]
+    assert f"{lists[0]} lists, weight 2, {2 * lists[0]} per epoch" in module.report.lines()[0]
+    assert module.sha256 != made(plain).sha256 == made([s | {"weight": 1.0} for s in plain]).sha256
+    whole = list(module.train_dataloader())
+    assert len(whole) == module.total_steps == 2 * -(-sum(t[2] for t in told) // 8)
+    seen = _prompts(whole[: module.steps_per_epoch])
+    assert len(seen) == sum(t[2] for t in told) and len(set(seen)) == lists[0] + told[1][2]
+    module.start_step = 3
+    assert all(_same(one, other) for one, other in zip(whole[3:], module.train_dataloader(), strict=True))
+    ranks = [list(made(mixed, world_size=2, rank=rank).train_dataloader()) for rank in (0, 1)]
+    for step, batch in enumerate(whole):
+        assert sorted(_prompts(rank[step] for rank in ranks)) == sorted(_prompts([batch]))  # each list dealt once
+
+
+def test_split_and_columns_reach_the_reading(tmp_path: Path) -> None:
+    for name in ("train_a", "test_a"):
+        write(tmp_path / f"{name}.jsonl", [{"q": f"{name} {n}", "r": ["x", "y"], "s": [1, n % 2]} for n in range(4)])
+    columns = {"instruction": "q", "responses": "r", "score": "s"}
+    more: dict[str, Any] = {"columns": columns, "original": "none", "val_path": str(tmp_path), "val_split": "test_a"}
+    module = _made(str(tmp_path), split="train_a", cache_dir=str(tmp_path / "c"), **more)
+    assert [r.instruction for r in module.train_records] == [f"train_a {n}" for n in range(4)]
+    assert [r.instruction for r in module.val_records] == [f"test_a {n}" for n in range(4)]
+    with pytest.raises(DataError, match=r"next: datamodule.val_split="):
+        _made(str(tmp_path), split="train_a", cache_dir=str(tmp_path / "c"), **more | {"val_split": None})
+
+
+def test_sft_on_pairs_trains_on_the_chosen_one(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", [{"prompt": "Add.", "chosen": "3", "rejected": "4"}])
+    module = _made(path, AlpacaDataModule, held_out=0)
+    assert [g.targets for g in module.train_groups] == [(True,)]
+    assert module.sha256 == _made(path, AlpacaDataModule, held_out=0, targets="original").sha256
+
+
 def test_probabilistic_and_contextual_differ_in_the_rule_only(path: str) -> None:
     one, two = (inspect.signature(cls).parameters for cls in (ContextualDataModule, ProbabilisticDataModule))
     assert list(one) == list(two)
@@ -184,12 +229,19 @@ def test_every_wrong_value_is_said_at_once() -> None:
         "first": 0,
         "bad_rows": "skip",
         "format": "alpca",
+        "val_split": "test",
     }
     with pytest.raises(ConfigError) as fault:
         ContextualDataModule(**wrong)
     lines = str(fault.value).splitlines()
     assert {line.split(":")[0] for line in lines} == set(wrong)
-    sources = [{"pth": "x"}, {"path": "x", "lst": 3}, {"path": "x", "first": -1, "rank_by": "eq4", "format": "y"}]
+    sources = [
+        {"pth": "x"},
+        {"path": "x", "lst": 3},
+        {"path": "x", "first": -1, "rank_by": "eq4", "format": "y", "weight": 0},
+        {"path": "x", "columns": {"q": "x"}},
+        {"path": "x", "columns": {"instruction": "q"}, "format": "pairs", "split": 3},
+    ]
     with pytest.raises(ConfigError) as fault:
         ContextualDataModule(sources=sources, path="x")  # type: ignore[arg-type]
     keys = {line.split(":")[0] for line in str(fault.value).splitlines()}
@@ -200,6 +252,11 @@ def test_every_wrong_value_is_said_at_once() -> None:
         "sources[2].first",
         "sources[2].rank_by",
         "sources[2].format",
+        "sources[2].weight",
+        "sources[3].columns.q",
+        "sources[3].columns",
+        "sources[4].format",
+        "sources[4].split",
     }
 
 

@@ -1,6 +1,7 @@
-"""The plan: every group once an epoch, shares disjoint and equal, nothing but (seed, step) decides."""
+"""The plan: every group as often as its source weighs, shares disjoint and equal, only (seed, step) decides."""
 
 import random
+from collections import Counter
 
 import pytest
 
@@ -50,3 +51,64 @@ def test_ranks_carry_about_as_many_tokens() -> None:
 def test_a_batch_that_cannot_be_shared_out() -> None:
     with pytest.raises(ConfigError, match=r"datamodule.batch_size: .* trainer.accumulate .* trainer.devices .* 3 x 2"):
         StepPlan([1], 8, accumulate=3, world_size=2)
+
+
+ORDER = [[0, 2, 4], [1, 3, 5], [0, 1, 4], [2, 3, 5]]  # of before there were weights
+SOURCES = [0] * 6 + [1] * 8 + [2] * 3
+
+
+def _mixed(weights: tuple[float, ...], epochs: int = 4, **more: int) -> StepPlan:
+    return StepPlan(list(range(1, 18)), 4, epochs=epochs, seed=5, sources=SOURCES, weights=weights, **more)
+
+
+def _epoch(plan: StepPlan, epoch: int) -> Counter[int]:
+    steps = range(epoch * plan.steps_per_epoch, (epoch + 1) * plan.steps_per_epoch)
+    return Counter(group for step in steps for group in plan.step_groups(step).tolist())
+
+
+def test_weights_are_how_often_per_epoch_a_list_is_seen() -> None:
+    plan = _mixed((2, 0.5, 1))
+    assert plan.per_epoch == [12, 4, 3]
+    assert (plan.steps_per_epoch, plan.total_steps) == (5, 20)  # 19 lists in steps of 4
+    epochs = [_epoch(plan, n) for n in range(4)]
+    for seen in epochs:
+        assert all(seen[group] == 2 for group in range(6))
+        assert all(seen[group] == 1 for group in range(14, 17))
+        assert sum(seen[group] for group in range(6, 14)) == 4
+    halves = [{group for group in range(6, 14) if seen[group]} for seen in epochs]
+    assert halves[0] | halves[1] == halves[2] | halves[3] == set(range(6, 14))
+    assert [len(half) for half in halves] == [4] * 4
+
+
+def test_no_list_comes_again_before_all_others_came() -> None:
+    plan = StepPlan([1] * 10, 7, epochs=10, seed=0, sources=[0] * 10, weights=(0.7,))
+    seen = Counter[int]()
+    for epoch in range(10):
+        seen += _epoch(plan, epoch)
+        assert max(seen.values()) - min(seen[group] for group in range(10)) <= 1
+    assert set(seen.values()) == {7}
+
+
+def test_weight_1_changes_no_order() -> None:
+    lengths = list(range(1, 18))
+    plain, mixed = StepPlan(lengths, 4, epochs=2, seed=5), _mixed((1, 1, 1), epochs=2)
+    assert plain.total_steps == mixed.total_steps == 10
+    for step in range(10):
+        assert plain.step_groups(step).tolist() == mixed.step_groups(step).tolist()
+
+
+def test_the_order_of_today_does_not_move() -> None:
+    assert [sorted(StepPlan([1] * 6, 3, epochs=2, seed=1).step_groups(step).tolist()) for step in range(4)] == ORDER
+
+
+def test_processes_share_a_mixed_step() -> None:
+    alone, two = _mixed((2, 0.5, 1)), _mixed((2, 0.5, 1), world_size=2, accumulate=2)
+    for step in range(alone.total_steps):
+        shares = [two.share(step, micro, rank) for micro in range(2) for rank in range(2)]
+        dealt = [group for share in shares for group in share.groups]
+        assert sorted(dealt) == sorted(alone.step_groups(step).tolist())
+
+
+def test_a_small_share_of_few_lists_is_one() -> None:
+    assert _mixed((0.01, 1, 1)).per_epoch == [1, 8, 3]
+    assert StepPlan([1, 1], 2, sources=[1, 1], weights=(3, 1)).per_epoch == [0, 2]  # the first source has no list

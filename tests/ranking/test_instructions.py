@@ -19,7 +19,7 @@ def test_ranges_keep_the_ids_of_the_whole_file(tmp_path: Path) -> None:
     path = str(write_instructions(tmp_path / "in.jsonl", 10))
     assert [r.id for r in read_instructions(path, first=3)] == ["0", "1", "2"]
     assert [r.id for r in read_instructions(path, last=3)] == ["7", "8", "9"]
-    with pytest.raises(DataError, match=r"first: expected 1 to 10 \(the file's rows\), got 11"):
+    with pytest.raises(DataError, match=r"first: expected at most 10 \(the file's rows\), got 11"):
         read_instructions(path, first=11)
 
 
@@ -38,6 +38,18 @@ def test_all_faults_are_told_with_their_lines(tmp_path: Path) -> None:
     said = str(fault.value)
     assert all(f"{path}:{line}" in said for line in (2, 3, 4)) and f"{path}:1 has it too" in said
     assert "bad_rows" not in said  # training's way out, not rank.py's
+
+
+def test_splits_and_columns(tmp_path: Path) -> None:
+    for name in ("train_a", "test_a"):
+        write_rows(tmp_path / f"{name}.jsonl", [{"q": name, "outs": ["x", "y"]}])
+    columns = {"instruction": "q", "responses": "outs"}
+    record = read_instructions(str(tmp_path), split="test_a", columns=columns)[0]
+    assert (record.instruction, [c.text for c in record.responses]) == ("test_a", ["x", "y"])
+    with pytest.raises(DataError, match="next: input_split="):
+        read_instructions(str(tmp_path), columns=columns)
+    with pytest.raises(DataError, match=r"input_columns.responses: no row has a column 'out'; the file has q, outs"):
+        read_instructions(str(tmp_path), split="test_a", columns=columns | {"responses": "out"})
 
 
 def test_shards_part_the_rows() -> None:

@@ -1,6 +1,7 @@
 """conf/rank.yaml's own keys: all faults at once; where things lie."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
@@ -10,7 +11,8 @@ from tuna.ranking.settings import Places, Settings
 
 
 def test_all_faults_are_said_at_once() -> None:
-    wrong = {"first": 0, "max_cost": -1, "max_requests": "many", "output": "lists.json", "seed": None}
+    wrong: dict[str, Any] = {"first": 0, "max_cost": -1, "max_requests": "many", "output": "lists.json", "seed": None}
+    wrong["input_columns"] = {"responses": "r"}
     with pytest.raises(ConfigError) as fault:
         Settings.read(OmegaConf.create(wrong))
     assert sorted(line.partition(":")[0] for line in str(fault.value).splitlines()) == sorted(wrong)

@@ -51,7 +51,7 @@ class Agreement(Benchmark):
 
     def prepare(self, limit: int | None) -> None:
         """Read the lists."""
-        source = Source(self.path or str(EMBEDDED_FILE), self.rank_by, original="none")
+        source = Source(self.path or str(EMBEDDED_FILE), self.rank_by, original="none", key="benchmark.path")
         loaded = load_sources([source])[0]
         self._dropped: Counter[str] = Counter()
         records = spread(loaded.records, [""] * len(loaded.records), limit)

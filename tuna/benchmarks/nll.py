@@ -45,10 +45,10 @@ class NLL(Benchmark):
 
     def prepare(self, limit: int | None) -> None:
         """Read the records."""
-        loaded = load_sources([Source(self.path or str(EMBEDDED_FILE), None)])[0]
+        loaded = load_sources([Source(self.path or str(EMBEDDED_FILE), None, key="benchmark.path")])[0]
         records = spread(loaded.records, [""] * len(loaded.records), limit)
         self._dropped: Counter[str] = Counter()
-        found = (target_list(record, self._dropped, False) for record in records)
+        found = (target_list(record, self._dropped, False, loaded.original_best) for record in records)
         self._lists = [item for item in found if item is not None]
         check_left(self._lists, loaded.source.path, self._dropped)
         self._sha256 = loaded.sha256

@@ -170,7 +170,7 @@ def _data_problems(cfg: DictConfig) -> list[str]:
     command = f"python train.py {chosen} model.path={cfg.model.path} " + " ".join(f"{key}=FILE" for key in needs)
     return [
         f"{' and '.join(needs)}: missing; only the embedded models ({', '.join(EMBEDDED)}) come with data, "
-        f"{cfg.model.path} does not. FILE: JSONL, JSON or Parquet, or a hub id (docs/data.md). Next: {command}"
+        f"{cfg.model.path} does not. FILE: JSONL, JSON, CSV or Parquet, or a hub id (docs/data.md). Next: {command}"
     ]
 
 

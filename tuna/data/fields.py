@@ -1,5 +1,6 @@
 """Reading typed fields from rows, with faults that say ``field: expected ... got ...``."""
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +18,39 @@ class FieldError(Exception):
     def __init__(self, field: str, expected: str, value: Any, hint: str = "") -> None:
         super().__init__(f"{field}: expected {expected}, got {describe(value)}" + (f"; {hint}" if hint else ""))
         self.reason = f"{field}: expected {expected}"
+
+
+class RowError(FieldError):
+    """A row is wrong as a whole: ``field: expected ..., got ...``, or what it looks like."""
+
+    def __init__(self, problem: str) -> None:
+        Exception.__init__(self, problem)
+        self.reason = problem.partition(", got")[0]
+
+
+class Cell(str):
+    """The text of a cell of a CSV or TSV file, which says of no value whether it is text or a number.
+
+    So a text stays the text it is ("007", "true"); where a number is wanted, ``plain`` reads it as one.
+    """
+
+    __slots__ = ()
+
+
+def plain(value: Any) -> Any:
+    """A table's cell as the number or boolean that it holds, where it holds one; anything else as it is.
+
+    >>> plain(Cell("3")), plain(Cell("False")), plain(Cell("3 apples")), plain("3")
+    (3, False, '3 apples', '3')
+    """
+    if not isinstance(value, Cell):
+        return value
+    lower = value.lower()
+    try:
+        found = json.loads(lower if lower in ("true", "false") else value)
+    except json.JSONDecodeError:
+        return value
+    return found if isinstance(found, bool | int | float) else value
 
 
 def describe(value: Any) -> str:
@@ -59,6 +93,7 @@ def check_text(value: Any, field: str) -> str:
 
 def number(value: Any, field: str) -> float:
     """``value`` as a finite number (no bool)."""
+    value = plain(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < LARGEST:
         raise FieldError(field, "a finite number", value)
     return float(value)
@@ -71,7 +106,7 @@ def optional_number(row: Mapping[str, Any], key: str, path: str = "") -> float |
 
 def optional_count(row: Mapping[str, Any], key: str, path: str = "") -> int | None:
     """A whole number of zero or more, or None when the key is absent or null."""
-    value = row.get(key)
+    value = plain(row.get(key))
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value or value < 0 or value % 1:

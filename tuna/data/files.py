@@ -1,4 +1,4 @@
-"""Rows from JSONL, JSON, Parquet, folders of them and hub data sets; atomic JSONL writing; content hashes."""
+"""Rows from JSONL, JSON, CSV, TSV, Parquet, folders of them and hub data sets; atomic JSONL writing; content hashes."""
 
 import hashlib
 import json
@@ -7,48 +7,64 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tuna.data.delimited import read_delimited
+from tuna.data.splits import beside, pick, split_of
 from tuna.errors import DataError
 
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet")
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One row as it stands in the file. ``problem`` is set when it could not be read at all."""
 
-    where: str  # "file:line" in JSONL, "file:row" (from 1) elsewhere
+    where: str  # "file:line" in JSONL, CSV and TSV, "file:row" (from 1) elsewhere
     value: Any
     problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """All rows of one path, in order, and the hash of their content (never of the path)."""
+    """All rows of one path, in order, and the hash of their content (never of the path).
+
+    note: which split this is, where the path has others.
+    """
 
     path: str
     rows: list[Row]
     sha256: str
+    note: str = ""
 
 
-def read_rows(path: str) -> Rows:
-    """Read a JSONL, JSON (one list) or Parquet file, a folder of such files, or a hub data set "owner/name".
+def read_rows(path: str, split: str | None = None, subset: str | None = None, *, key: str = "datamodule.path") -> Rows:
+    """Read a JSONL, JSON (one list), CSV, TSV or Parquet file, a folder of such files, or a hub data set "owner/name".
 
-    Lines of a JSONL file that are no JSON become rows with a ``problem``; blank lines are skipped.
+    Lines of a JSONL, CSV or TSV file that cannot be read become rows with a ``problem``; blank lines are skipped.
 
-    Raises: DataError when there is no such path, nothing in it, or the file as a whole cannot be read.
+    split: of a hub data set, a folder that ``datasets`` saved, or a folder whose files are named after splits; None is
+    "train", or the only one. subset: a hub data set's configuration. key: the config key that names the path, for
+    messages.
+
+    Raises: DataError when there is no such path or split, nothing in it, or the file as a whole cannot be read.
     """
     place = Path(path).expanduser()
+    local = place.exists()
+    if subset is not None and local:
+        raise DataError(f"{beside(key, 'subset')}: expected a hub data set owner/name beside it, got {path}")
     if place.is_dir():
-        found = _read_folder(path, place)
+        found = _read_folder(path, place, split, key)
     elif place.is_file():
+        if split is not None and split not in (place.stem, split_of(place.stem)):
+            raise DataError(f"{path}: one file has no splits; next: leave {beside(key, 'split')}={split} away")
         found = _read_file(path, place)
     elif is_hub_id(path):
-        found = _read_hub(path)
+        found = _read_hub(path, split, subset, key)
     else:
-        raise DataError(_missing(path))
+        raise DataError(_missing(path, key))
     if not found.rows:
         raise DataError(f"{path}: expected one row or more, got an empty {'folder' if place.is_dir() else 'file'}")
     return found
@@ -61,7 +77,7 @@ def is_hub_id(path: str) -> bool:
     return not Path(path.split("/")[0]).is_dir()
 
 
-def _missing(path: str) -> str:
+def _missing(path: str, key: str) -> str:
     place = Path(path).expanduser().absolute()
     folder = next(p for p in place.parents if p.is_dir())
     wanted = place.relative_to(folder).parts[0]  # the first part that is not there
@@ -69,7 +85,7 @@ def _missing(path: str) -> str:
     near = get_close_matches(Path(wanted).stem, stems, n=1, cutoff=0.5)
     if near:
         found = folder / stems[near[0]]
-        return f"{path}: no such file; nearest: {found}; next: datamodule.path={found}"
+        return f"{path}: no such file; nearest: {found}; next: {key}={found}"
     return f"{path}: no such file or folder, and no hub id owner/name; next: ls {folder}"
 
 
@@ -87,7 +103,11 @@ def _reader(suffix: str, data: bytes) -> Callable[[str, bytes], list[Row]]:
     if data[:4] == b"PAR1" or suffix == ".parquet":
         return _parquet
     head = data[:64].removeprefix(b"\xef\xbb\xbf").lstrip()
-    return _json if head.startswith(b"[") else _jsonl
+    if head.startswith(b"["):
+        return _json
+    if suffix in (".csv", ".tsv") and not head.startswith(b"{"):
+        return partial(_delimited, tabs=suffix == ".tsv")
+    return _jsonl
 
 
 def _decode(path: str, data: bytes) -> str:
@@ -95,7 +115,9 @@ def _decode(path: str, data: bytes) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}:{line}: expected UTF-8 text (JSONL, JSON) or Parquet, got other bytes") from None
+        raise DataError(
+            f"{path}:{line}: expected UTF-8 text (JSONL, JSON, CSV, TSV) or Parquet, got other bytes"
+        ) from None
 
 
 def _jsonl(path: str, data: bytes) -> list[Row]:
@@ -125,6 +147,11 @@ def _json(path: str, data: bytes) -> list[Row]:
     return [Row(f"{path}:{number}", value) for number, value in enumerate(values, start=1)]
 
 
+def _delimited(path: str, data: bytes, *, tabs: bool) -> list[Row]:
+    parsed = read_delimited(path, _decode(path, data), tabs=tabs)
+    return [Row(f"{path}:{line}", value, problem) for line, value, problem in parsed]
+
+
 def _parquet(path: str, data: bytes) -> list[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -136,38 +163,78 @@ def _parquet(path: str, data: bytes) -> list[Row]:
     return [Row(f"{path}:{number}", value) for number, value in enumerate(values, start=1)]
 
 
-def _read_folder(path: str, place: Path) -> Rows:
+def _read_folder(path: str, place: Path, split: str | None, key: str) -> Rows:
     if (place / "state.json").is_file() or (place / "dataset_dict.json").is_file():
-        return _read_dataset(path, lambda datasets: datasets.load_from_disk(str(place)))
+        found = _from_datasets(lambda datasets: datasets.load_from_disk(str(place)), f"{path}: datasets cannot read it")
+        return _dataset_rows(path, found, split, key)
     files = sorted(p for p in place.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
     if not files:
         raise DataError(f"{path}: expected a folder with {', '.join(SUFFIXES)} files, got none; next: ls {path}")
+    names = {name for p in files if (name := split_of(p.stem))}
+    chosen = ""
+    if split is not None or len(names) > 1:  # training on what is kept for testing would pass unseen
+        chosen = pick(path, names or {p.stem for p in files}, split, key)
+        files = [p for p in files if chosen in (split_of(p.stem), p.stem)]
     parts = [_read_file(str(p), p) for p in files]
     digest = hashlib.sha256("".join(part.sha256 for part in parts).encode()).hexdigest()
-    return Rows(path, [row for part in parts for row in part.rows], digest)
+    return Rows(path, [row for part in parts for row in part.rows], digest, _split_note(path, chosen, names))
 
 
-def _read_hub(path: str) -> Rows:
-    return _read_dataset(path, lambda datasets: datasets.load_dataset(path))
+def _split_note(path: str, chosen: str, names: Iterable[str]) -> str:
+    others = sorted(set(names) - {chosen})
+    return f"{path}: split {chosen} is read, {', '.join(others)} not" if chosen and others else ""
 
 
-def _read_dataset(path: str, load: Callable[[Any], Any]) -> Rows:
+def _read_hub(path: str, split: str | None, subset: str | None, key: str) -> Rows:
+    def load(datasets: Any) -> Any:
+        try:
+            return datasets.load_dataset(path, subset)
+        except ValueError as error:
+            _check_subset(path, subset, str(error), key)
+            raise
+
+    found = _from_datasets(load, f"{path}: no file here, and the hub gave no data set")
+    return _dataset_rows(path, found, split, key)
+
+
+def _check_subset(path: str, subset: str | None, message: str, key: str) -> None:
+    """Raises: DataError where ``datasets`` says that the configuration is missing or unknown, and which there are."""
+    listed = re.search(r"onfig.*?\[(.+?)\]", message, re.DOTALL)
+    if listed:
+        names = re.findall(r"'([^']+)'", listed[1])
+        got = "nothing" if subset is None else repr(subset)
+        near = get_close_matches(subset or "default", names, n=1, cutoff=0) or names
+        raise DataError(
+            f"{path}: expected the name of a configuration, one of {', '.join(names)}, got {got}; "
+            f"next: {beside(key, 'subset')}={near[0]}"
+        ) from None
+
+
+def _from_datasets(load: Callable[[Any], Any], fault: str) -> Any:
     import datasets
 
     try:
-        found = load(datasets)
+        return load(datasets)
+    except DataError:
+        raise
     except Exception as error:  # whatever the library, the file systems or the network raise: the user hears one line
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path}: no file here, and the hub gave no data set ({text}); next: ls {path}") from None
+        raise DataError(f"{fault} ({text}); next: ls {fault.partition(':')[0]}") from None
+
+
+def _dataset_rows(path: str, found: Any, split: str | None, key: str) -> Rows:
+    note = ""
     if isinstance(found, Mapping):
-        if "train" not in found and len(found) != 1:
-            raise DataError(f"{path}: expected a split called train, got {', '.join(map(str, found))}")
-        found = found["train"] if "train" in found else next(iter(found.values()))
+        names = list(map(str, found))
+        chosen = pick(path, names, split, key)
+        found, note = found[chosen], _split_note(path, chosen, names)
+    elif split is not None:
+        raise DataError(f"{path}: one data set has no splits; next: leave {beside(key, 'split')}={split} away")
     values = list(found)
     digest = hashlib.sha256()
     for value in values:
         digest.update(json.dumps(value, sort_keys=True, default=str).encode())
-    return Rows(path, [Row(f"{path}:{n}", v) for n, v in enumerate(values, start=1)], digest.hexdigest())
+    return Rows(path, [Row(f"{path}:{n}", v) for n, v in enumerate(values, start=1)], digest.hexdigest(), note)
 
 
 def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:

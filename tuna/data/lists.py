@@ -97,11 +97,17 @@ def _asked(record: Record) -> list[str]:
     return record.question if not record.messages else [json.dumps(record.question, sort_keys=True)]
 
 
-def target_list(record: Record, dropped: Counter[str], every: bool) -> AnswerList | None:
-    """The original response as the one target; with ``every`` the candidates as further targets (Alpaca-Mul)."""
+def target_list(record: Record, dropped: Counter[str], every: bool, original_best: bool = False) -> AnswerList | None:
+    """The original response as the one target; with ``every`` the candidates as further targets (Alpaca-Mul).
+
+    original_best: where there is no original, the candidate with the highest score takes its place.
+    """
     answers = [] if record.output is None else [Answer(record.output, target=True)]
-    if every:
-        answers += [Answer(c.text, c.complete, target=True, reasoning=c.reasoning) for c in record.responses]
+    chosen = record.responses if every else ()
+    if record.output is None and original_best and not every:
+        scored = [c for c in record.responses if c.score is not None and c.text.strip()]
+        chosen = tuple(sorted(scored, key=lambda c: -(c.score or 0.0))[:1])
+    answers += [Answer(c.text, c.complete, target=True, reasoning=c.reasoning) for c in chosen]
     answers = merge((a for a in answers if not _empty(a, dropped, "empty response")), dropped)
     if not answers:
         dropped["list without a response"] += 1

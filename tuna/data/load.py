@@ -2,16 +2,20 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import tuna
+from tuna.data.columns import check_present, format_of, house_row
 from tuna.data.fields import FieldError
 from tuna.data.files import Row, Rows, read_rows
-from tuna.data.importers import choose, read_all
+from tuna.data.importers import Imported, Importer, choose, records
+from tuna.data.importers.base import DEFAULT_HINT
 from tuna.data.ranking import check_rankable
 from tuna.data.record import Record
+from tuna.data.splits import beside
 from tuna.errors import DataError
 
 SHOWN = 20
@@ -22,6 +26,8 @@ class Source:
     """One path with its rule and range. rank_by: "score", "eq3", or None where nothing is ranked (SFT).
 
     first / last: so many rows from the start / the end of the file. original: error, best, none or FILE (Alpaca rows).
+    split, subset: of a data set that has several. columns: see tuna.data.columns. weight: how often per epoch each list
+    is trained on. key: the config key that names the path, for messages.
     """
 
     path: str
@@ -30,6 +36,11 @@ class Source:
     last: int | None = None
     format: str = "auto"
     original: str = "error"
+    split: str | None = None
+    subset: str | None = None
+    columns: Mapping[str, Any] | None = None
+    weight: float = 1.0
+    key: str = "datamodule.path"
 
 
 @dataclass(slots=True)
@@ -38,7 +49,7 @@ class Loaded:
 
     source: Source
     records: list[Record] = field(default_factory=list)
-    original_best: bool = False  # records without output take their best candidate as original
+    original_best: bool = False  # records without output take their best candidate as original (or target)
     rows: int = 0  # rows within the range
     format: str = ""
     sha256: str = ""
@@ -78,34 +89,128 @@ def problem_text(problems: Sequence[str], otherwise: str = "") -> str:
 
 def load_source(source: Source) -> Loaded:
     """Read one source. Malformed rows go to ``problems``, the rest to ``records``."""
-    read = read_rows(source.path)
-    loaded = Loaded(source, sha256=read.sha256)
-    rows = _cut(read, source, loaded)
-    loaded.rows = len(rows)
-    importer = choose(source.format, (row.value for _, row in rows), source.path)
-    loaded.format = importer.name
+    return _trainable(source, *_import(source))
+
+
+def look_at(source: Source) -> Loaded:
+    """Read one source to show it, not to train on it: a missing original response is a note and no fault.
+
+    Its rule is what the responses carry, scores or log-probabilities; None where no row has two responses.
+    """
+    loaded, importer, imported = _import(source)
+    loaded.source = replace(source, rank_by=_rule([found for _, found in imported if isinstance(found, Record)]))
+    _trainable(loaded.source, loaded, importer, imported, needs_output=source.original != "error")
+    missing = sum(record.output is None for record in loaded.records)
+    if missing and not loaded.original_best:
+        loaded.notes.append(f"output, the original response: {missing} of {len(loaded.records)} rows have none")
+    return loaded
+
+
+def _rule(records: Sequence[Record]) -> str | None:
+    candidates = [c for record in records if len(record.responses) > 1 for c in record.responses]
+    if not candidates:
+        return None
+    eq3 = all(c.score is None for c in candidates) and any(c.logprob is not None for c in candidates)
+    return "eq3" if eq3 else "score"
+
+
+def _trainable(
+    source: Source, loaded: Loaded, importer: Importer, imported: list[Imported], needs_output: bool = True
+) -> Loaded:
     rule = importer.original if source.original == "error" else source.original
     originals = None if rule in ("error", "best", "none") else _Originals(rule)
-    noted: Counter[str] = Counter()
-    loaded.original_best = rule == "best" and source.rank_by is not None
-    for where, found in read_all(importer, rows, strict=source.format == "auto"):
+    loaded.original_best = rule == "best"
+
+    def check(record: Record) -> Record:
+        if record.output is None and originals is not None:
+            record = originals.fill(record)
+        if record.output is None and needs_output and not _may_lack_output(record, rule, source.rank_by):
+            raise FieldError("output", "the original response (a string)", None, _hint(importer, record, source))
+        if source.rank_by is not None:
+            check_rankable(record, source.rank_by)
+        return record
+
+    if importer.join is not None and source.rank_by is not None:
+        lists = [(where, found) for where, found in imported if not _single(found)]
+        if single := len(imported) - len(lists):
+            loaded.reasons["list with one answer"] = single
+        imported = lists
+    return _keep(loaded, imported, check)
+
+
+def _single(found: Record | FieldError) -> bool:
+    """Whether a list that was joined of rows has one answer: no pair, and no fault of the file's."""
+    return isinstance(found, Record) and len(found.responses) == 1 and not found.extra.get("dropped")
+
+
+def _may_lack_output(record: Record, rule: str, rank_by: str | None) -> bool:
+    """Without a ranking the best candidate has to be known by its score."""
+    if rank_by is not None:
+        return rule != "error"
+    return rule == "best" and any(c.score is not None for c in record.responses)
+
+
+def _hint(importer: Importer, record: Record, source: Source) -> str:
+    """What can be done about a missing output; where nothing is ranked, only what gives a target."""
+    if not source.key.startswith("datamodule."):
+        return ""  # a benchmark has no such key
+    if importer.hint and not record.responses:
+        return importer.hint
+    if source.rank_by is not None:
+        return importer.hint or DEFAULT_HINT
+    if any(c.score is not None for c in record.responses):
+        return "set datamodule.original=best (the best of its responses) or FILE (Alpaca rows, joined by id)"
+    return "set datamodule.original=FILE (Alpaca rows, joined by id)"
+
+
+def load_questions(source: Source) -> Loaded:
+    """Read one source for its questions: neither an original response nor a ranking is needed, but ids that differ."""
+    loaded, _, imported = _import(source)
+    seen: dict[str, str] = {}
+
+    def check(record: Record) -> Record:
+        if record.id in seen:
+            raise FieldError("id", f"an id of its own ({seen[record.id]} has it too)", record.id)
+        seen[record.id] = record.where
+        return record
+
+    return _keep(loaded, imported, check)
+
+
+def _import(source: Source) -> tuple[Loaded, Importer, list[Imported]]:
+    read = read_rows(source.path, source.split, source.subset, key=source.key)
+    loaded = Loaded(source, sha256=read.sha256, notes=[read.note] if read.note else [])
+    rows = list(_cut(read, source, loaded))
+    if source.columns is not None:
+        check_present(source.columns, (row.value for _, row in rows), source.path, beside(source.key, "columns"))
+        rows = [(index, _mapped(row, source.columns)) for index, row in rows]
+    name = format_of(source.columns) if source.columns is not None and source.format == "auto" else source.format
+    importer = choose(name, (row.value for _, row in rows), source.path)
+    loaded.rows, loaded.format = len(rows), importer.name
+    notes: Counter[str] = Counter()
+    imported = list(records(importer, rows, notes, auto=name == "auto"))
+    loaded.notes += [f"{source.path}: {note}: {count}" for note, count in notes.items() if count]
+    return loaded, importer, imported
+
+
+def _mapped(row: Row, columns: Mapping[str, Any]) -> Row:
+    if row.problem or not isinstance(row.value, dict):
+        return row
+    try:
+        return Row(row.where, house_row(row.value, columns))
+    except FieldError as error:
+        return Row(row.where, None, str(error))
+
+
+def _keep(loaded: Loaded, imported: list[Imported], check: Callable[[Record], Record]) -> Loaded:
+    for where, found in imported:
         try:
             if isinstance(found, FieldError):
                 raise found
-            record = found
-            if record.output is None and originals is not None:
-                record = originals.fill(record)
-            # Without a ranking there is no best: SFT needs the output itself.
-            if record.output is None and (rule == "error" or source.rank_by is None):
-                raise FieldError("output", "the original response (a string)", None, importer.hint)
-            if source.rank_by is not None:
-                check_rankable(record, source.rank_by)
-            loaded.records.append(record)
-            noted.update(record.noted)
+            loaded.records.append(check(found))
         except FieldError as error:
             loaded.problems.append(f"{where}: {error}")
             loaded.reasons["bad row: " + re.sub(r"\[-?\d+\]", "[]", error.reason)] += 1
-    loaded.notes += [f"{source.path}: {text}: {count}" for text, count in sorted(noted.items())]
     return loaded
 
 
@@ -114,7 +219,8 @@ def embedded(path: str) -> bool:
     return Path(path).expanduser().resolve().is_relative_to(Path(tuna.__file__).parent.resolve() / "assets")
 
 
-def _cut(read: Rows, source: Source, loaded: Loaded) -> "_Cut":
+def _cut(read: Rows, source: Source, loaded: Loaded) -> Iterator[tuple[int, Row]]:
+    """The rows of the range, each with its place in the whole file (which is an Alpaca row's id)."""
     size = len(read.rows)
     begin, end = 0, size
     for key, wanted in (("first", source.first), ("last", source.last)):
@@ -132,20 +238,7 @@ def _cut(read: Rows, source: Source, loaded: Loaded) -> "_Cut":
         raise DataError(
             f"{source.path}: first={source.first} and last={source.last} of {size} rows have none in common"
         )
-    return _Cut(read.rows, begin, end)
-
-
-class _Cut:
-    """Rows begin..end of a file, each with its place in the whole file (which is an Alpaca row's id)."""
-
-    def __init__(self, rows: list[Row], begin: int, end: int) -> None:
-        self._rows, self._begin, self._end = rows, begin, end
-
-    def __len__(self) -> int:
-        return self._end - self._begin
-
-    def __iter__(self) -> Iterator[tuple[int, Row]]:
-        return ((index, self._rows[index]) for index in range(self._begin, self._end))
+    return ((index, read.rows[index]) for index in range(begin, end))
 
 
 class _Originals:
@@ -153,7 +246,9 @@ class _Originals:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.records = {r.id: r for r in load_sources([Source(path, rank_by=None, format="alpaca")])[0].records}
+        self.records = {
+            r.id: r for r in load_sources([Source(path, None, format="alpaca", key="datamodule.original")])[0].records
+        }
 
     def fill(self, record: Record) -> Record:
         """The record with the output of the row that has its id.

@@ -64,8 +64,7 @@ class Record:
     are the functions that the chat template shows.
     ``template`` overrides the datamodule's template for this record (the authors' formatted file carries finished
     prompts: "none").
-    ``where`` is "file:line" for messages. ``noted`` says what the importer changed or left out, to be counted over the
-    file. Other keys stay in ``extra``.
+    ``where`` is "file:line" for messages. Other keys stay in ``extra``.
     """
 
     id: str
@@ -78,7 +77,6 @@ class Record:
     extra: Mapping[str, Any] = field(default_factory=dict)
     messages: tuple[Message, ...] = ()
     tools: tuple[Mapping[str, Any], ...] = ()
-    noted: tuple[str, ...] = ()
 
     @property
     def user_turn(self) -> str:

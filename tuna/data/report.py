@@ -9,7 +9,9 @@ from typing import Any
 class DataReport:
     """Counts of one datamodule. Tokens are those of kept groups, each prompt and response once."""
 
-    sources: list[dict[str, Any]] = field(default_factory=list)  # path, format, rows, rank_by, sha256
+    sources: list[dict[str, Any]] = field(
+        default_factory=list
+    )  # path, format, rows, rank_by, sha256, lists, weight, lists_per_epoch
     rows: int = 0  # rows read, inside the ranges
     train_lists: int = 0
     held_out_lists: int = 0
@@ -33,7 +35,7 @@ class DataReport:
         out = []
         for source in self.sources:
             by = f", rank_by {source['rank_by']}" if source.get("rank_by") else ""
-            out.append(f"{source['path']} ({source['format']}{by}, {source['rows']} rows)")
+            out.append(f"{source['path']} ({source['format']}{by}, {source['rows']} rows)" + _mixed(source))
         out.append(f"lists: {self.train_lists} to train on, {self.held_out_lists} held out, median K {self.median_k:g}")
         if self.pairs or self.all_tied:
             out.append(f"pairs: {self.pairs}; lists without one: {self.all_tied} (cross-entropy only)")
@@ -52,3 +54,9 @@ class DataReport:
     def to_dict(self) -> dict[str, Any]:
         """For run.json."""
         return {**asdict(self), "dropped": dict(self.dropped)}
+
+
+def _mixed(source: dict[str, Any]) -> str:
+    if source.get("weight", 1.0) == 1.0:
+        return ""
+    return f": {source['lists']} lists, weight {source['weight']:g}, {source['lists_per_epoch']} per epoch"

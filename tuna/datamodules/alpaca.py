@@ -12,10 +12,15 @@ class AlpacaDataModule(RecordDataModule):
 
     Args:
         path: a data file, folder or hub id; short for one source.
-        sources: several, each ``{path, first, last, format, original}``; the rest is taken from here.
+        split: of a data set with several; null is train, or the only one. subset: a hub data set's configuration.
+        sources: several, each ``{path, first, last, weight, split, ...}``; what is not given is taken
+            from here. weight: how often per epoch each of its lists is seen (0.5: half of them, in turn).
         val_path: held-out lists of their own; else ``held_out`` lists (count or share), by a hash of the question.
+        val_split: of ``val_path``, where that has several.
         format: an importer's name, or auto.
-        targets: original, or all: the candidates are targets as well (Alpaca-Mul).
+        columns: for any other layout, ``{instruction: q, responses: outs}``: our words and the file's columns.
+        targets: last, the answer to the last turn (original is its old name); assistant, every assistant turn of a
+            conversation; or all: the last answer, and the candidates as further targets (Alpaca-Mul).
         first: rows from the start of the file. last: rows from its end.
         original: where a record lacks ``output``: error, or a FILE of Alpaca rows.
         bad_rows: error lists all malformed rows and stops; drop counts them.
@@ -34,10 +39,14 @@ class AlpacaDataModule(RecordDataModule):
         self,
         *,
         path: str | None = None,
+        split: str | None = None,
+        subset: str | None = None,
         sources: Sequence[dict[str, Any]] | None = None,
         val_path: str | None = None,
+        val_split: str | None = None,
         format: str = "auto",
-        targets: Literal["original", "all"] = "original",
+        columns: dict[str, Any] | None = None,
+        targets: Literal["last", "assistant", "all", "original"] = "last",
         first: int | None = None,
         last: int | None = None,
         original: str = "error",

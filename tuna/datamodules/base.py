@@ -42,6 +42,7 @@ class RecordDataModule(LightningDataModule):
     train_records: list[Record]
     val_records: list[Record]
     train_groups: list[Group]
+    train_sources: list[int]  # of each train group, which of settings.sources it is of
     val_groups: list[Group]
 
     def __init__(self, settings: Settings) -> None:
@@ -88,7 +89,10 @@ class RecordDataModule(LightningDataModule):
                 f"({_reasons(self.report)}); next: python train.py stage=sft, which needs no ranking"
             )
         lengths = [group.num_tokens for group in self.train_groups]
-        self._plan = StepPlan(lengths, settings.batch_size, accumulate, world_size, epochs, seed)
+        weights = [source.weight for source in settings.sources]
+        self._plan = StepPlan(
+            lengths, settings.batch_size, accumulate, world_size, epochs, seed, self.train_sources, weights
+        )
         self._rank = rank
         self.steps_per_epoch, self.total_steps = self._plan.steps_per_epoch, self._plan.total_steps
         self._describe()
@@ -130,7 +134,10 @@ class RecordDataModule(LightningDataModule):
         settings, dropped = self.settings, self.report.dropped
         rank_by = loaded.source.rank_by
         if rank_by is None:
-            found = (target_list(record, dropped, settings.targets == "all") for record in loaded.records)
+            found = (
+                target_list(record, dropped, settings.targets == "all", loaded.original_best)
+                for record in loaded.records
+            )
         else:
             found = (
                 ranked_list(
@@ -163,7 +170,9 @@ class RecordDataModule(LightningDataModule):
                     "sha256": part.sha256,
                 }
             )
-        lists = [item for part in loaded[: len(settings.sources)] for item in self._lists(part)]
+        made = [self._lists(part) for part in loaded[: len(settings.sources)]]
+        lists = [item for part in made for item in part]
+        origins = [n for n, part in enumerate(made) for _ in part]
         keys = [split_key(item.record) for item in lists]
         if apart:
             held_out = self._lists(loaded[-1])
@@ -178,6 +187,7 @@ class RecordDataModule(LightningDataModule):
                     f"datamodule.held_out: expected less than the {len(lists)} lists there are, got {settings.held_out}"
                 )
         train = [lists[i] for i in parts.train]
+        self.train_sources = [origins[i] for i in parts.train]  # until tokenizing drops some
         if settings.num_candidates is not None:  # the held-out lists stay whole, so that runs can be compared
             ranks = settings.rank_original != "none"
             train = [shortened(item, settings.num_candidates, report.dropped, beside=ranks) for item in train]
@@ -205,6 +215,7 @@ class RecordDataModule(LightningDataModule):
         border = len(train)
         self.train_groups = [group for index, group in groups if index < border]
         self.val_groups = [group for index, group in groups if index >= border]
+        self.train_sources = [self.train_sources[index] for index, _ in groups if index < border]
         self.train_records = [lists[index].record for index, _ in groups if index < border]
         self.val_records = [lists[index].record for index, _ in groups if index >= border]
 
@@ -225,12 +236,20 @@ class RecordDataModule(LightningDataModule):
         report.all_tied = sum(count_pairs(group.scores) == 0 for group in ranked)
         report.pairs = sum(count_pairs(group.scores) for group in self.train_groups)
         report.baselines = self.baselines()
-        report.sha256 = self.sha256 = _hash(self.train_groups, self.val_groups)
+        for n, (source, asked) in enumerate(zip(report.sources, self.settings.sources, strict=False)):
+            per_epoch = self._ready().per_epoch[n]
+            source |= {"lists": self.train_sources.count(n), "weight": asked.weight, "lists_per_epoch": per_epoch}
+        report.sha256 = self.sha256 = _hash(self.train_groups, self.val_groups, self._mix())
+
+    def _mix(self) -> list[float]:
+        """Source and weight of each train group; nothing where all have weight 1, and the order hangs on no source."""
+        weights = [source.weight for source in self.settings.sources]
+        return [] if set(weights) == {1.0} else [value for n in self.train_sources for value in (n, weights[n])]
 
 
-def _hash(train: Sequence[Group], held_out: Sequence[Group]) -> str:
-    """A hash of everything in the data that the weights depend on: ids, scores, targets, order, what is held out."""
-    digest = hashlib.sha256()
+def _hash(train: Sequence[Group], held_out: Sequence[Group], mix: Sequence[float]) -> str:
+    """A hash of all in the data that the weights depend on: ids, scores, targets, order, mix, what is held out."""
+    digest = hashlib.sha256(np.array(mix, np.float64).tobytes())
     for groups in (train, held_out):
         digest.update(np.array([len(groups)]).tobytes())
         for group in groups:

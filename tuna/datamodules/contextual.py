@@ -12,9 +12,13 @@ class ContextualDataModule(RecordDataModule):
 
     Args:
         path: a data file, folder or hub id; short for one source.
-        sources: several, each ``{path, rank_by, first, last, format, original}``; the rest is taken from here.
+        split: of a data set with several; null is train, or the only one. subset: a hub data set's configuration.
+        sources: several, each ``{path, rank_by, first, last, weight, split, ...}``; what is not given is taken
+            from here. weight: how often per epoch each of its lists is seen (0.5: half of them, in turn).
         val_path: held-out lists of their own; else ``held_out`` lists (count or share), by a hash of the question.
+        val_split: of ``val_path``, where that has several.
         format: an importer's name, or auto.
+        columns: for any other layout, ``{instruction: q, responses: outs}``: our words and the file's columns.
         rank_by: score, or eq3 = logprob / num_tokens ** beta (Eq. 3).
         beta: length exponent of Eq. 3; the paper's value is 1.3.
         min_gap: scores closer than this are ties.
@@ -39,9 +43,13 @@ class ContextualDataModule(RecordDataModule):
         self,
         *,
         path: str | None = None,
+        split: str | None = None,
+        subset: str | None = None,
         sources: Sequence[dict[str, Any]] | None = None,
         val_path: str | None = None,
+        val_split: str | None = None,
         format: str = "auto",
+        columns: dict[str, Any] | None = None,
         rank_by: Literal["score", "eq3"] = "score",
         beta: float = 1.3,
         min_gap: float = 0.0,

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
+from functools import cached_property
+from math import ceil, floor
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,14 @@ class StepPlan:
     """The order of all steps of a run.
 
     Epoch e is the permutation of (seed, e), cut into chunks of ``batch_size`` groups, one an optimizer step; the last
-    chunk of an epoch may be short and is not dropped. Within a step, groups go by length over ``accumulate``
+    chunk of an epoch may be short and is not dropped.
+
+    sources: of each group, which source it is of; nothing where there is one. weights: of each source, how often per
+    epoch each of its groups is seen on average. A source of n groups and weight w gives ``per_epoch`` = round(n * w)
+    groups to each epoch, taken in turn from an endless row of permutations of its groups: so no group is seen a second
+    time before all others were seen once, and with w = 0.5 the second epoch has the other half.
+
+    Within a step, groups go by length over ``accumulate``
     micro-steps (like lengths together) and are dealt to the processes back and forth, so that these carry about as many
     tokens each.
 
@@ -32,6 +40,8 @@ class StepPlan:
     (2, 4)
     >>> sorted(g for m in range(2) for g in plan.share(0, m, 0).groups) == sorted(plan.step_groups(0))
     True
+    >>> StepPlan((5, 1, 4, 2, 3), 4, sources=(0, 0, 1, 1, 1), weights=(2, 0.5)).per_epoch
+    [4, 2]
     """
 
     lengths: Sequence[int]
@@ -40,6 +50,8 @@ class StepPlan:
     world_size: int = 1
     epochs: int = 1
     seed: int = 0
+    sources: Sequence[int] = ()
+    weights: Sequence[float] = (1.0,)
 
     def __post_init__(self) -> None:
         """Check the batch size.
@@ -55,7 +67,21 @@ class StepPlan:
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps an epoch, a short last one included."""
-        return ceil(len(self.lengths) / self.batch_size)
+        return ceil(sum(self.per_epoch) / self.batch_size)
+
+    @cached_property
+    def members(self) -> list[npt.NDArray[np.int64]]:
+        """The groups of each source."""
+        of = np.asarray(self.sources or [0] * len(self.lengths), np.int64)
+        return [np.flatnonzero(of == n) for n in range(len(self.weights))]
+
+    @cached_property
+    def per_epoch(self) -> list[int]:
+        """How many groups of each source an epoch has: one at least of a source that has any."""
+        return [
+            max(1, floor(len(groups) * weight + 0.5)) if len(groups) else 0
+            for groups, weight in zip(self.members, self.weights, strict=True)
+        ]
 
     @property
     def total_steps(self) -> int:
@@ -65,9 +91,21 @@ class StepPlan:
     def step_groups(self, step: int) -> npt.NDArray[np.int64]:
         """All groups of optimizer step ``step``, longest first."""
         epoch, chunk = divmod(step, self.steps_per_epoch)
-        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.lengths))
+        drawn = np.sort(np.concatenate([self._drawn(n, epoch) for n in range(len(self.weights))]))
+        order = drawn[np.random.default_rng((self.seed, epoch)).permutation(len(drawn))]
         chosen = order[chunk * self.batch_size : (chunk + 1) * self.batch_size]
         return chosen[np.argsort([-self.lengths[i] for i in chosen], kind="stable")]
+
+    def _drawn(self, source: int, epoch: int) -> npt.NDArray[np.int64]:
+        """What the epoch sees of one source, in no order that matters; with weight 1 each group once."""
+        groups, number = self.members[source], self.per_epoch[source]
+        if number == len(groups):
+            return groups
+        # Places epoch * number and on, in the endless row; 1 is added since trailing zeros change no seed.
+        first, begin = divmod(epoch * number, len(groups))
+        cycles = range(first, first + ceil((begin + number) / len(groups)))
+        row = [np.random.default_rng((self.seed, source + 1, cycle + 1)).permutation(groups) for cycle in cycles]
+        return np.concatenate(row)[begin : begin + number]
 
     def share(self, step: int, micro: int, rank: int) -> Share:
         """What process ``rank`` computes in micro-step ``micro`` (0..accumulate-1) of ``step``."""

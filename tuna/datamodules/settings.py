@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from typing import Any
 
+from tuna.data.columns import check_columns, format_of
 from tuna.data.importers import check_format
 from tuna.data.load import Source
 from tuna.data.templates import TEMPLATES
@@ -12,6 +13,7 @@ from tuna.errors import ConfigError
 
 RULES = ("score", "eq3")
 SourceDict = Mapping[str, Any]
+_SHARED = ("rank_by", "format", "original", "split", "subset", "columns")  # a source takes these from its datamodule
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +21,13 @@ class Settings:
     """See the datamodules for what each key means. rank_by None: nothing is ranked."""
 
     path: str | None
+    split: str | None
+    subset: str | None
     sources: tuple[Source, ...]
     val_path: str | None
+    val_split: str | None
     format: str
+    columns: Mapping[str, Any] | None
     rank_by: str | None
     beta: float
     min_gap: float
@@ -51,20 +57,18 @@ class Settings:
         values: dict[str, Any] = {"rank_by": None, "beta": 1.0, "min_gap": 0.0, "rank_original": "none", "targets": ""}
         values["num_candidates"] = values["template_args"] = None
         values |= {name: arguments[name] for name in names if name in arguments}
-        faults = _faults(values)
-        try:
-            check_format(values["format"])
-        except ConfigError as error:
-            faults.append(str(error))
+        if values["targets"] == "original":  # the name that "last" had before conversations
+            values["targets"] = "last"
+        faults = _faults(values) + _reading_faults(values, "")
         given = values.pop("sources")
         sources: list[Source] = []
         if given is not None:
             for n, source in enumerate(given):
                 sources += _source(source, f"sources[{n}]", values, faults)
-            if values["path"] is not None or values["first"] is not None or values["last"] is not None:
+            if any(values[key] is not None for key in ("path", "first", "last")):
                 faults.append("sources: expected no path, first or last beside it, got both; put them into the sources")
         elif values["path"] is not None:
-            keys = ("path", "rank_by", "first", "last", "format", "original")
+            keys = ("path", "first", "last", *_SHARED)
             sources = [Source(**{key: values[key] for key in keys})]
         if faults:
             raise ConfigError("\n".join(faults))
@@ -76,12 +80,21 @@ class Settings:
         return any(source.rank_by is not None for source in self.sources)
 
     def validation(self) -> Source:
-        """The source behind ``val_path``: the same rules, no range."""
-        return Source(self.val_path or "", self.rank_by, None, None, self.format, self.original)
+        """The source behind ``val_path``: the same rules, no range, a split of its own."""
+        return Source(
+            self.val_path or "",
+            self.rank_by,
+            format=self.format,
+            original=self.original,
+            split=self.val_split,
+            subset=self.subset if self.val_path == self.path else None,
+            columns=self.columns,
+            key="datamodule.val_path",
+        )
 
 
 def _source(given: Any, key: str, values: Mapping[str, Any], faults: list[str]) -> list[Source]:
-    known = [f.name for f in fields(Source)]
+    known = [f.name for f in fields(Source) if f.name != "key"]
     if not isinstance(given, Mapping) or not isinstance(given.get("path"), str):
         faults.append(f"{key}: expected an object with {', '.join(known)} (path is a must), got {given!r}")
         return []
@@ -91,19 +104,35 @@ def _source(given: Any, key: str, values: Mapping[str, Any], faults: list[str]) 
             faults.append(
                 f"{key}.{name}: expected one of {', '.join(known)}" + (f"; nearest: {near[0]}" if near else "")
             )
-    source = {name: values[name] for name in ("rank_by", "format", "original")}
+    source = {name: values[name] for name in _SHARED}
     # A source of a datamodule that ranks nothing has no rule, whatever it says.
     source |= {
         k: v for k, v in given.items() if k in known and v is not None and not (k == "rank_by" and _unranked(values))
     }
-    faults += _range_faults(source, key + ".")
+    faults += _range_faults(source, key + ".") + _reading_faults(source, key + ".")
     if source["rank_by"] not in (None, *RULES):
         faults.append(f"{key}.rank_by: expected one of {', '.join(RULES)}, got {source['rank_by']!r}")
+    weight = source.get("weight", 1.0)
+    if not _is_number(weight) or weight <= 0:
+        faults.append(f"{key}.weight: expected a number above 0 (times per epoch), got {weight!r}")
+    return [Source(**source, key=f"datamodule.{key}.path")]
+
+
+def _reading_faults(values: Mapping[str, Any], prefix: str) -> list[str]:
+    """How the file is read: its format, or the columns that stand for one."""
+    faults = []
     try:
-        check_format(source["format"], f"{key}.format")
+        check_format(values["format"], f"{prefix}format")
+        check_columns(values["columns"], f"{prefix}columns")
     except ConfigError as error:
         faults.append(str(error))
-    return [Source(**source)]
+    else:
+        if values["columns"] is not None and values["format"] not in ("auto", format_of(values["columns"])):
+            faults.append(f"{prefix}format: expected none beside columns, which say it all, got {values['format']!r}")
+    for key in ("split", "subset"):
+        if not isinstance(values[key], str | None):
+            faults.append(f"{prefix}{key}: expected a name, got {values[key]!r}")
+    return faults
 
 
 def _unranked(values: Mapping[str, Any]) -> bool:
@@ -115,7 +144,7 @@ def _faults(values: Mapping[str, Any]) -> list[str]:
     choices = {
         "rank_by": (None, *RULES),
         "rank_original": ("none", "best", "worst"),
-        "targets": ("", "original", "all"),
+        "targets": ("", "last", "assistant", "all"),
         "bad_rows": ("error", "drop"),
         "template": TEMPLATES,
     }
@@ -137,6 +166,8 @@ def _faults(values: Mapping[str, Any]) -> list[str]:
         faults.append(f"held_out: expected a count (0, 1, 2, ...) or a share between 0 and 1, got {held!r}")
     if not isinstance(values["original"], str) or not values["original"]:
         faults.append(f"original: expected error, best, none or a file, got {values['original']!r}")
+    if values["val_split"] is not None and values["val_path"] is None:
+        faults.append(f"val_split: expected val_path beside it, got {values['val_split']!r} alone")
     return faults
 
 

@@ -1,13 +1,11 @@
 """The instructions to collect for: any format that train.py reads (docs/data.md), or the embedded ones."""
 
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from tuna.config.scale import ASSETS
-from tuna.data.fields import FieldError
-from tuna.data.files import read_rows
-from tuna.data.importers import choose
-from tuna.data.load import problem_text
+from tuna.data.load import Source, load_questions, problem_text
 from tuna.data.record import Record
 from tuna.errors import ConfigError, DataError
 
@@ -47,39 +45,25 @@ class Shard:
         return rows[self.index - 1 :: self.count]
 
 
-def read_instructions(path: str | None, *, first: int | None = None, last: int | None = None) -> list[Record]:
+def read_instructions(
+    path: str | None,
+    *,
+    first: int | None = None,
+    last: int | None = None,
+    split: str | None = None,
+    subset: str | None = None,
+    columns: Mapping[str, Any] | None = None,
+) -> list[Record]:
     """The records of ``path`` (null: the embedded instructions), each with an id of its own.
 
-    Unlike for training, the original response may be missing.
+    Unlike for training, the original response may be missing. split, subset, columns: as the datamodules have them.
 
     Raises:
         DataError: every malformed row, an id that comes twice, a range that the file does not have.
     """
     if path is None:
         path, first = str(EMBEDDED_FILE), EMBEDDED_FIRST if first is None and last is None else first
-    rows = read_rows(path).rows
-    for key, wanted in (("first", first), ("last", last)):
-        if wanted is not None and not 0 < wanted <= len(rows):
-            raise DataError(f"{path}: {key}: expected 1 to {len(rows)} (the file's rows), got {wanted}")
-    importer = choose("auto", (row.value for row in rows), path)
-    records, problems, seen = [], [], dict[str, str]()
-    begin, end = len(rows) - last if last else 0, first or len(rows)
-    for index, row in list(enumerate(rows))[begin:end]:
-        try:
-            if row.problem:
-                problems.append(f"{row.where}: {row.problem}")
-                continue
-            if not isinstance(row.value, dict):
-                raise FieldError("line", "a JSON object", row.value)
-            record = importer.read(row.value, row.where, index)
-            if not record.instruction.strip() and not record.input.strip():
-                raise FieldError("instruction", "some text", record.instruction)
-            if record.id in seen:
-                raise FieldError("id", f"an id of its own ({seen[record.id]} has it too)", record.id)
-            seen[record.id] = row.where
-            records.append(replace(record, where=row.where))
-        except FieldError as error:
-            problems.append(f"{row.where}: {error}")
-    if problems:
-        raise DataError(problem_text(problems))
-    return records
+    found = load_questions(Source(path, None, first, last, split=split, subset=subset, columns=columns, key="input"))
+    if found.problems:
+        raise DataError(problem_text(found.problems))
+    return found.records

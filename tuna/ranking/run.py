@@ -92,11 +92,18 @@ def _prepare(cfg: DictConfig) -> _Job:
     if settings.input is None and not ranker.embedded(parts):
         raise ConfigError(
             f"input: missing; only the embedded models ({', '.join(EMBEDDED)}) come with instructions. "
-            "Next: input=FILE (JSONL, JSON or Parquet with instruction, or a hub id; docs/data.md)"
+            "Next: input=FILE (JSONL, JSON, CSV or Parquet with instruction, or a hub id; docs/data.md)"
         )
     if settings.score_only and settings.input is None:
         raise ConfigError("score_only: needs input=FILE with answers (responses) to rank")
-    everything = read_instructions(settings.input, first=settings.first, last=settings.last)
+    everything = read_instructions(
+        settings.input,
+        first=settings.first,
+        last=settings.last,
+        split=settings.input_split,
+        subset=settings.input_subset,
+        columns=settings.input_columns,
+    )
     records = Shard.parse(settings.shard).take(everything)
     if not records:
         raise ConfigError(f"shard: {settings.shard} of {len(everything)} instructions is empty")

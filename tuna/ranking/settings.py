@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
 from tuna.config import checks
+from tuna.data.columns import check_columns
 from tuna.errors import ConfigError
 from tuna.ranking.instructions import Shard
 
@@ -14,7 +16,8 @@ from tuna.ranking.instructions import Shard
 class Settings:
     """What one collection is asked to do.
 
-    input: instructions, any format that train.py reads; null: the embedded ones. output: the ranked lists, null:
+    input: instructions, any format that train.py reads; null: the embedded ones. input_split, input_subset,
+    input_columns: as datamodule.split, subset and columns (docs/data.md). output: the ranked lists, null:
     <folder>/<name>.jsonl. name: null is <ranker>-<hash of what answers what>, so the same command goes on where it
     stopped. first, last: so many rows from the start or the end of the input. shard: i/n, every n-th instruction.
     dry_run: say what it would take, and send nothing. score_only: rank the answers that the input already has. rerank:
@@ -23,6 +26,9 @@ class Settings:
     """
 
     input: str | None = None
+    input_split: str | None = None
+    input_subset: str | None = None
+    input_columns: dict[str, Any] | None = None
     output: str | None = None
     folder: str = "rankings"
     name: str | None = None
@@ -48,6 +54,10 @@ class Settings:
         output = values.get("output")
         if isinstance(output, str) and not output.endswith(".jsonl"):
             wrong.append(f"output: expected a path that ends with .jsonl, got {output!r}")
+        try:
+            check_columns(values.get("input_columns"), "input_columns")
+        except ConfigError as error:
+            wrong.append(str(error))
         if wrong:
             raise ConfigError("\n".join(wrong))
         Shard.parse(values.get("shard"))

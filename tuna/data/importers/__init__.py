@@ -1,27 +1,29 @@
 """Importers: one module a format, found by listing this folder. Add a file with ``IMPORTER`` and it is known."""
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
 
-from tuna.data.fields import FieldError
+from tuna.data.fields import FieldError, RowError
 from tuna.data.files import Row
-from tuna.data.importers.base import KINDS, QUESTION, Imported, Importer
+from tuna.data.importers.base import Imported, Importer, Notes
+from tuna.data.importers.shapes import Shape, known, missing, shape_of, there
 from tuna.data.record import Record
 from tuna.errors import ConfigError, DataError
 
-__all__ = ["Importer", "choose", "importers", "read_all", "recognized"]
+__all__ = ["Imported", "Importer", "check_format", "choose", "importers", "recognize", "records"]
 
 
 @cache
 def importers() -> dict[str, Importer]:
     """All importers by name.
 
-    >>> sorted(importers())
-    ['alpaca', 'davinci', 'formatted', 'gpt4_ranking', 'pairs', 'tuna']
+    >>> "alpaca" in importers() and "ultrafeedback" in importers()
+    True
     """
     modules = [import_module(f"{__name__}.{info.name}") for info in iter_modules(__path__)]
     found = [module.IMPORTER for module in modules if hasattr(module, "IMPORTER")]
@@ -30,109 +32,133 @@ def importers() -> dict[str, Importer]:
 
 def check_format(name: str, key: str = "format") -> None:
     """Raises: ConfigError when no importer has this name."""
-    known = ["auto", *sorted(importers())]
-    if name not in known:
-        near = get_close_matches(name, known, n=1)
-        raise ConfigError(f"{key}: expected one of {', '.join(known)}, got {name!r}" + _nearest(near))
+    names = ["auto", *sorted(importers())]
+    if name not in names:
+        near = get_close_matches(name, names, n=1)
+        raise ConfigError(f"{key}: expected one of {', '.join(names)}, got {name!r}" + _nearest(near))
 
 
 def _nearest(near: list[str]) -> str:
     return f"; nearest: {near[0]}" if near else ""
 
 
-def choose(name: str, rows: Iterable[Any], path: str) -> Importer:
-    """The importer called ``name``; for "auto" the one that explains most of the first row that any explains.
+def recognize(row: Any) -> tuple[Importer | None, str]:
+    """The format of a row by its whole shape; or None, and what is missing where it looks like one.
 
-    Raises: ConfigError for an unknown name; DataError when no row is explained, or two formats explain one equally.
+    Of the formats whose required keys a row has, the one that knows most of its keys is taken, then the one that
+    requires more. A format that knows still more, but for one key that is missing, is what the row looks like: then it
+    is taken for nothing.
+
+    >>> recognize({"prompt": "Add.", "completion": "3"})
+    (None, 'looks like kto but has no `label`')
+    """
+    name, problem = _recognized(shape_of(row))
+    return (importers()[name] if name else None), problem
+
+
+@lru_cache(maxsize=4096)
+def _recognized(row: Shape) -> tuple[str, str]:
+    best, best_known, near, near_known = "", (0, 0), "", 0
+    for importer in importers().values():
+        lacks = missing(row, importer.required)
+        knows = known(row, importer.keys)
+        if not lacks:
+            if (knows, len(importer.required)) > best_known:
+                best, best_known = importer.name, (knows, len(importer.required))
+            continue
+        # A required key whose value is of another kind was meant as this format's all the same.
+        knows += sum(there(row, names) for names in importer.required if names.partition("[].")[0] in lacks)
+        has_one = any(there(row, names) for names in importer.required)
+        if len(lacks) == 1 and has_one and knows > near_known:
+            near, near_known = f"looks like {importer.name} but {next(iter(lacks.values()))}", knows
+    if not best or near_known > best_known[0]:
+        return "", near
+    return best, ""
+
+
+def choose(name: str, rows: Iterable[Any], path: str) -> Importer:
+    """The importer called ``name``; for "auto" the one that recognizes the first row that any recognizes.
+
+    Where other rows are of another format that has all these keys and more (rows with answers after rows without), it
+    is that one.
+
+    Raises: ConfigError for an unknown name; DataError when no row is recognized.
     """
     check_format(name)
     if name != "auto":
         return importers()[name]
-    first: Any = None
+    first, looks = None, ""
+    formats: dict[str, Importer] = {}
     for row in rows:
         if isinstance(row, dict):
-            first = first or row
-            if found := recognized(row):
-                if len(found) > 1:
-                    names = ", ".join(importer.name for importer in found)
-                    raise DataError(f"{path}: its rows can be read as {names}; next: datamodule.format={found[0].name}")
-                return found[0]
-    raise DataError(_unknown(path, first))
-
-
-def recognized(row: Any) -> list[Importer]:
-    """The importers that explain most of a row, by its whole shape; none where a key speaks for another format."""
-    if not isinstance(row, Mapping):
-        return []
-    fits = [i for i in importers().values() if i.weight(row) and not foreign(row, i)]
-    most = max((i.weight(row) for i in fits), default=0)
-    return [i for i in fits if i.weight(row) == most]
-
-
-def foreign(row: Mapping[str, Any], importer: Importer) -> list[str]:
-    """Keys of a row that hold answers or marks of another format, which this one would leave unread."""
-    return sorted(
-        key
-        for key, value in row.items()
-        if key not in importer.keys and any(KINDS[kind](value) for kind in _answer_keys().get(key, ()))
+            found, problem = recognize(row)
+            if found is not None:
+                formats[found.name] = found
+            first, looks = first or row, looks or problem
+    if formats:
+        wide = [f for f in formats.values() if all(_covers(f, other) for other in formats.values())]
+        return (wide or list(formats.values()))[0]
+    got = f"fields {', '.join(map(str, first))}" if first else "no JSON object"
+    raise DataError(
+        f"{path}: expected a known format, got {got}{', which ' + looks if looks else ''}. Known: "
+        f"{', '.join(importers())} (docs/data.md); next: mend the file, name its format by datamodule.format, or its "
+        "columns by datamodule.columns={instruction: q, responses: outs, text: t, score: s}"
     )
 
 
-@cache
-def _answer_keys() -> dict[str, set[str]]:
-    """Key -> its kinds, of all keys that some format requires and that hold no question."""
-    found: dict[str, set[str]] = {}
-    for importer in importers().values():
-        for shape in importer.shapes:
-            for key, kind in shape.required.items():
-                if key not in QUESTION:
-                    found.setdefault(key, set()).add(kind)
-    return found
+def _covers(one: Importer, other: Importer) -> bool:
+    """Whether a format has a word for all that another requires."""
+    return _names(other.required) <= _names(one.keys)
 
 
-def read_all(importer: Importer, rows: Iterable[tuple[int, Row]], *, strict: bool) -> list[Imported]:
-    """The records of a file's rows (each with its place in the file), joined into lists where the format says so.
+def _names(keys: Iterable[str]) -> set[str]:
+    return {name for names in keys for name in names.split("|")}
 
-    strict: the format was recognized and not named, so a row of another shape is a fault.
+
+def records(
+    importer: Importer, rows: Iterable[tuple[int, Row]], notes: Notes, *, auto: bool = True
+) -> Iterator[Imported]:
+    """Each row's record, or what is wrong with the row; for formats with one row per answer, the joined lists.
+
+    rows: each with its place in the file. notes: counts what else was done to them. auto: the format was recognized and
+    not named, so every row must be of it.
     """
-    found = [(row.where, _record(importer, row, index, strict)) for index, row in rows]
-    return list(importer.join(found)) if importer.join else found
+    good: list[Record] = []
+    for index, row in rows:
+        counted: Notes = Counter()
+        try:
+            record = _read(importer, row, index, counted, auto)
+        except FieldError as error:
+            yield row.where, error
+            continue
+        notes.update(counted)
+        if importer.join is None:
+            yield row.where, record
+        else:
+            good.append(record)
+    if importer.join is not None:
+        yield from importer.join(good, notes)
 
 
-def _record(importer: Importer, row: Row, index: int, strict: bool) -> Record | FieldError:
-    try:
-        if row.problem:
-            raise _Broken(row.problem)
-        if not isinstance(row.value, dict):
-            raise FieldError("line", "a JSON object", row.value)
-        record = importer.read(row.value, row.where, index)
-        if not record.messages and not record.instruction.strip() and not record.input.strip():
-            raise FieldError("instruction", "some text", record.instruction)
-        if strict and (fault := importer.problem(row.value)):
-            raise fault
-        if strict and (odd := foreign(row.value, importer)):
-            raise FieldError(odd[0], f"no such key in a row of format {importer.name}", row.value[odd[0]])
-        return record
-    except FieldError as error:
-        return error
+def _read(importer: Importer, row: Row, index: int, notes: Notes, auto: bool) -> Record:
+    if row.problem:
+        raise RowError(row.problem)
+    if not isinstance(row.value, dict):
+        raise FieldError("line", "a JSON object", row.value)
+    found, problem = recognize(row.value) if auto else (importer, "")
+    if _knows_more(found, importer, row.value):
+        hint = f"; where all rows are meant so: datamodule.format={importer.name}"
+        raise RowError(
+            f"line: expected a row of format {importer.name}, as the file begins, got one of {found.name}{hint}"
+        )
+    record = importer.read(row.value, row.where, index, notes)
+    if problem:
+        raise RowError(f"line: {problem}")
+    if not record.messages and not record.instruction.strip() and not record.input.strip():
+        raise FieldError("instruction", "some text", record.instruction)
+    return record
 
 
-class _Broken(FieldError):
-    def __init__(self, problem: str) -> None:
-        Exception.__init__(self, problem)
-        self.reason = problem.partition(", got")[0]
-
-
-def _unknown(path: str, row: Any) -> str:
-    columns = "; next: datamodule.columns={instruction: COLUMN, responses: COLUMN, ...} for a layout of your own"
-    if not row:
-        return f"{path}: expected rows of a known format, got no JSON object (docs/data.md)"
-    near = max(importers().values(), key=lambda importer: max(shape.near(row) for shape in importer.shapes))
-    got = f"{path}: expected rows of a known format, got the keys {', '.join(map(str, row))}"
-    if max(shape.near(row) for shape in near.shapes) <= 0:
-        names = ", ".join(sorted(importers()))
-        return f"{got}. Known formats: {names} (docs/data.md){columns}"
-    fault = near.problem(row)
-    odd = foreign(row, near)
-    why = f"{fault}" if fault else f"the keys {', '.join(odd)} belong to other formats"
-    return f"{got}. Nearest is {near.name} ({near.fields}): {why}; format={near.name} takes it for that{columns}"
+def _knows_more(one: Importer | None, other: Importer, row: Any) -> bool:
+    shape = shape_of(row)
+    return one is not None and known(shape, one.keys) > known(shape, other.keys)

@@ -1,15 +1,21 @@
-"""Alpaca's rows: instruction, input, output. They become records without responses."""
+"""Alpaca's rows: instruction, input, output. They become records without responses.
 
-from tuna.data.fields import identity, rest, text
-from tuna.data.importers.base import Importer, RawRow, Shape
-from tuna.data.record import Record
+LLaMA-Factory's ``history``, pairs [question, answer] of earlier turns, comes before the question.
+"""
 
-_USED = frozenset({"id", "instruction", "input", "output"})
+from dataclasses import replace
+from typing import Any
+
+from tuna.data.fields import FieldError, check_text, identity, rest, text
+from tuna.data.importers.base import Importer, Notes, RawRow
+from tuna.data.record import Message, Record
+
+_USED = frozenset({"id", "instruction", "input", "output", "history"})
 
 
-def read(row: RawRow, where: str, index: int) -> Record:
+def read(row: RawRow, where: str, index: int, notes: Notes) -> Record:
     """Read one row; its id is its ``id`` field, else its place in the file from 0."""
-    return Record(
+    record = Record(
         id=identity(row, index),
         instruction=text(row, "instruction"),
         input=text(row, "input", default=""),
@@ -17,15 +23,25 @@ def read(row: RawRow, where: str, index: int) -> Record:
         where=where,
         extra=rest(row, _USED),
     )
+    before = read_history(row.get("history"))
+    return replace(record, input="", messages=(*before, *record.conversation)) if before else record
 
 
+def read_history(value: Any) -> tuple[Message, ...]:
+    """Earlier turns, of a list of pairs [question, answer]."""
+    turns: list[Message] = []
+    for k, said in enumerate(value or ()):
+        if not isinstance(said, list | tuple) or len(said) != 2:
+            raise FieldError(f"history[{k}]", "a question and its answer", said)
+        for role, content in zip(("user", "assistant"), said, strict=True):
+            turns.append({"role": role, "content": check_text(content, f"history[{k}]")})
+    return tuple(turns)
+
+
+# answers: what the checker of the embedded instructions looks for.
 IMPORTER = Importer(
     "alpaca",
-    (
-        Shape(
-            {"instruction": "a string"},
-            {"input": "a string", "output": "a string", "id": "anything", "text": "anything"},
-        ),
-    ),
+    {"instruction": "text"},
     read,
+    {"id": "text|number", "input": "text", "output": "text", "history": "list", "answers": "texts"},
 )

@@ -9,19 +9,19 @@ from typing import Any
 
 from tuna.data.fields import FieldError, check_text, items, number, optional_count, rest
 from tuna.data.importers import alpaca
-from tuna.data.importers.base import Importer, RawRow, Shape
+from tuna.data.importers.base import Importer, Notes, RawRow
 from tuna.data.record import Candidate, Record
 
 _USED = frozenset({"orig", "text", "length", "logprob"})
 
 
-def read(row: RawRow, where: str, index: int) -> Record:
+def read(row: RawRow, where: str, index: int, notes: Notes) -> Record:
     """Read one row; ``text``, ``length`` and ``logprob`` must be lists of one size."""
     orig = row.get("orig")
     if not isinstance(orig, dict):
         raise FieldError("orig", "an object with instruction, input, output", orig)
     try:
-        record = alpaca.read({"id": row.get("id"), **orig}, where, index)
+        record = alpaca.read({"id": row.get("id"), **orig}, where, index, notes)
     except FieldError as error:
         raise _Inside("orig", error) from None
     texts = items(row, "text", "strings")
@@ -63,11 +63,7 @@ def _sum(value: Any, field: str) -> float:
 
 IMPORTER = Importer(
     "davinci",
-    (
-        Shape(
-            {"orig": "an object", "text": "a list of strings", "length": "a list", "logprob": "a list"},
-            {"avg_token_prob": "a list", "id": "anything"},
-        ),
-    ),
+    {"orig": "object", "text": "texts", "length": "numbers", "logprob": "list"},
     read,
+    {"id": "text|number", "avg_token_prob": "list"},
 )

@@ -1,13 +1,13 @@
 """The authors' files formatted for training: instruction (a finished prompt), output (list), score (list), id."""
 
 from tuna.data.fields import FieldError, check_text, identity, items, number, rest, text
-from tuna.data.importers.base import Importer, RawRow, Shape
+from tuna.data.importers.base import Importer, Notes, RawRow
 from tuna.data.record import Candidate, Record
 
 _USED = frozenset({"id", "instruction", "output", "score"})
 
 
-def read(row: RawRow, where: str, index: int) -> Record:
+def read(row: RawRow, where: str, index: int, notes: Notes) -> Record:
     """Read one row; the prompt is taken as it is (``template`` none)."""
     texts = items(row, "output", "strings")
     scores = items(row, "score", "numbers")
@@ -28,11 +28,8 @@ def read(row: RawRow, where: str, index: int) -> Record:
 
 IMPORTER = Importer(
     "formatted",
-    (
-        Shape(
-            {"instruction": "a string", "output": "a list of strings", "score": "a list of numbers"}, {"id": "anything"}
-        ),
-    ),
+    {"instruction": "text", "output": "texts", "score": "numbers"},
     read,
+    {"id": "text|number"},
     hint="set datamodule.original=FILE, Alpaca's alpaca_data.json, joined by id (or best, none)",
 )

@@ -11,14 +11,14 @@ import re
 from typing import Any
 
 from tuna.data.fields import FieldError, check_text, identity, items, rest, text
-from tuna.data.importers.base import Importer, RawRow, Shape
+from tuna.data.importers.base import Importer, Notes, RawRow
 from tuna.data.record import Candidate, Record
 from tuna.data.templates import parse_alpaca
 
 _USED = frozenset({"id", "instruct", "generation", "prompt", "gpt_eval", "rank_str", "rank", "ranks"})
 
 
-def read(row: RawRow, where: str, index: int) -> Record:
+def read(row: RawRow, where: str, index: int, notes: Notes) -> Record:
     """Read one row; an answer's score is minus its place in the rank."""
     texts = [check_text(t, f"generation[{k}]") for k, t in enumerate(items(row, "generation", "strings"))]
     order = [k for k in _rank(row, len(texts)) if k < len(texts)]
@@ -61,10 +61,10 @@ def _valid(rank: Any, size: int) -> bool:
     )
 
 
-_ALSO = dict.fromkeys(("prompt", "id", "gpt_eval", "rank_str", "rank", "ranks", "response_4", "output"), "anything")
 IMPORTER = Importer(
     "gpt4_ranking",
-    (Shape({"instruct": "a string", "generation": "a list of strings"}, _ALSO),),
+    {"instruct": "text", "generation": "texts", "rank|ranks|rank_str|gpt_eval": "numbers|text"},
     read,
+    {"id": "text|number", "prompt": "text", "output": "text", "response_4": "text"},
     hint="set datamodule.original=FILE, Alpaca's alpaca_data.json, joined by id (or best, none)",
 )

@@ -1,75 +1,95 @@
-"""Chosen/rejected pairs as lists of two: texts beside a prompt, or chat message lists that may hold the prompt."""
+"""Chosen/rejected pairs as lists of two.
 
-from typing import Any
+Answers are texts, transcripts (Anthropic's HH-RLHF), messages, or message lists that may hold the prompt
+(ultrafeedback_binarized, Skywork, Tulu, TRL). Where the row has scores of the two they are kept, else 1 and 0.
+"""
 
-from tuna.data.fields import FieldError, check_text, identity, rest
-from tuna.data.importers.base import Importer, RawRow, Shape
-from tuna.data.record import Candidate, Record
+from dataclasses import replace
 
-_PROMPTS = ("prompt", "instruction", "question")
-_USED = frozenset({"id", "chosen", "rejected", "input", *_PROMPTS})
+from tuna.data.fields import FieldError, check_text, number, plain
+from tuna.data.importers.alpaca import read_history
+from tuna.data.importers.base import Importer, Notes, RawRow
+from tuna.data.importers.turns import Answer, first_key, made, question, read_answer, read_prompt, same_history
+from tuna.data.messages import read_messages
+from tuna.data.record import Message, Record
 
-
-def read(row: RawRow, where: str, index: int) -> Record:
-    """Read one row: ``chosen`` gets score 1, ``rejected`` 0; the chosen one is the original unless told otherwise."""
-    asked, chosen = _answer(row, "chosen")
-    _, rejected = _answer(row, "rejected")
-    key = next((k for k in _PROMPTS if row.get(k) is not None), None)
-    if key is not None:
-        asked = _prompt(row[key], key)
-    if asked is None:
-        raise FieldError("prompt", "a string or a list of chat messages", None)
-    return Record(
-        id=identity(row, index),
-        instruction=asked,
-        input="" if row.get("input") is None else check_text(row["input"], "input"),
-        responses=(Candidate(chosen, score=1.0), Candidate(rejected, score=0.0)),
-        where=where,
-        extra=rest(row, _USED),
-    )
+_CHOSEN, _REJECTED = ("chosen", "chosen_response"), ("rejected", "rejected_response")
+_PROMPTS = ("prompt", "instruction", "question", "conversations")
+_SCORES = (
+    ("score_chosen", "score_rejected"), ("chosen_score", "rejected_score"), ("rating_chosen", "rating_rejected"),
+    ("chosen_rating", "rejected_rating"), ("chosen-rating", "rejected-rating"),
+    ("chosen_avg_rating", "rejected_avg_rating"),
+)  # fmt: skip
+_USED = {*_CHOSEN, *_REJECTED, *_PROMPTS, "input", "history", "messages", *(key for pair in _SCORES for key in pair)}
 
 
-def _answer(row: RawRow, key: str) -> tuple[str | None, str]:
-    """The prompt that stands before the answer, if any, and the answer."""
-    value = row.get(key)
-    if not isinstance(value, list):
-        return None, check_text(value, key)
-    if not value or _role(value[-1], f"{key}[-1]") != "assistant":
-        raise FieldError(key, "chat messages that end with the assistant's", value)
-    answer = check_text(value[-1].get("content"), f"{key}[-1].content")
-    return (_turns(value[:-1], key) if len(value) > 1 else None), answer
+def read(row: RawRow, where: str, index: int, notes: Notes) -> Record:
+    """Read one row; the chosen one is the original unless told otherwise.
+
+    Raises: FieldError where the two have other turns before them, or the row's scores prefer the rejected one.
+    """
+    names = [first_key(row, keys) or keys[0] for keys in (_CHOSEN, _REJECTED)]
+    answers = {name: read_answer(row.get(name), name) for name in names}
+    key, prompt = _prompt(row)
+    history = same_history(answers)
+    turns = question(prompt, history, key)
+    if row.get("messages") is not None and key != "messages":
+        _check_messages(row, turns, answers[names[0]])
+    scores = _scores(row, notes)
+    both = [answer.candidate(score) for answer, score in zip(answers.values(), scores, strict=True)]
+    record = made(row, where, index, turns, both, _USED, notes)
+    if key == "input" or not row.get("input"):
+        return record
+    beside = check_text(row["input"], "input")
+    if record.messages:
+        raise FieldError("input", "nothing beside a conversation", beside)
+    return replace(record, input=beside)
 
 
-def _prompt(value: Any, key: str) -> str:
-    return _turns(value, key) if isinstance(value, list) else check_text(value, key)
+def _prompt(row: RawRow) -> tuple[str, tuple[Message, ...]]:
+    """The prompt's key and turns; no turns where it stands only before the answers."""
+    inside = any(isinstance(row.get(key), list | tuple) and len(row[key]) > 1 for key in _CHOSEN)
+    key = first_key(row, (*_PROMPTS, "input") if inside else (*_PROMPTS, "input", "messages"))
+    if key is None:
+        return "prompt", ()
+    return key, (*read_history(row.get("history")), *read_prompt(row[key], key))
 
 
-def _turns(messages: list[Any], key: str) -> str:
-    """One instruction from chat messages: a single user's turn as it is, several with their roles before them."""
-    if not messages:
-        raise FieldError(key, "one chat message or more", messages)
-    said = [
-        (_role(m, f"{key}[{k}]"), check_text(m.get("content"), f"{key}[{k}].content")) for k, m in enumerate(messages)
-    ]
-    if len(said) == 1:
-        return said[0][1]
-    return "\n\n".join(f"{role.capitalize()}: {content}" for role, content in said)
+def _check_messages(row: RawRow, turns: tuple[Message, ...], chosen: Answer) -> None:
+    """``messages`` beside a pair repeats the question, with the chosen answer or without it."""
+    said = [(m["role"], m["content"]) for m in read_messages(row["messages"], "messages")]
+    asked = [(m["role"], m["content"]) for m in turns]
+    if said not in (asked, [*asked, ("assistant", chosen.text)]):
+        raise FieldError("messages", "the question, or the question and the chosen answer", row["messages"])
 
 
-def _role(message: Any, field: str) -> str:
-    if not isinstance(message, dict):
-        raise FieldError(field, "a chat message with role and content", message)
-    return check_text(message.get("role"), f"{field}.role")
+def _scores(row: RawRow, notes: Notes) -> tuple[float, float]:
+    pair = next((p for p in _SCORES if any(row.get(key) is not None for key in p)), None)
+    if pair is None:
+        return 1.0, 0.0
+    if any(isinstance(plain(row.get(key)), str) for key in pair):
+        notes["pairs with a score that is no number (N/A), taken as 1 and 0"] += 1
+        return 1.0, 0.0
+    chosen, rejected = (number(row.get(key), key) for key in pair)
+    if chosen < rejected:
+        raise FieldError(pair[1], f"at most {chosen:g}, which {pair[0]} is", rejected)
+    if chosen == rejected:
+        notes["pairs called chosen and rejected with equal scores, taken as ties"] += 1
+    return chosen, rejected
 
 
-_SAID = "a string, a chat message or a list of them"
 IMPORTER = Importer(
     "pairs",
-    (
-        Shape(
-            {"chosen": _SAID, "rejected": _SAID}, {"prompt": _SAID, "instruction": "a string", "question": "a string"}
-        ),
-    ),
+    {
+        "chosen|chosen_response": "text|message|messages",
+        "rejected|rejected_response": "text|message|messages",
+    },
     read,
+    {
+        "id": "text|number", "prompt": "text|messages|message", "instruction": "text|messages",
+        "question": "text|messages",
+        "conversations": "messages", "input": "text|messages", "messages": "messages", "history": "list",
+        **{key: "number|text" for pair in _SCORES for key in pair},
+    },
     original="best",
-)
+)  # fmt: skip

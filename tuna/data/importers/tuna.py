@@ -1,22 +1,18 @@
-"""The house's own record (see tuna.data.record)."""
+"""The house's own record (see tuna.data.record): a question, its original response and its candidates."""
 
 from typing import Any
 
-from tuna.data.fields import FieldError, identity, items, optional_count, optional_number, rest, text
-from tuna.data.importers.base import Importer, RawRow, Shape
+from tuna.data.fields import FieldError, describe, identity, items, optional_count, optional_number, rest, text
+from tuna.data.importers.base import Importer, Notes, RawRow
 from tuna.data.messages import asked, read_messages
 from tuna.data.record import Candidate, Record
 
 _CANDIDATE = frozenset({"text", "score", "logprob", "num_tokens", "source", "finish_reason", "reasoning"})
-_RECORD = frozenset({"id", "instruction", "input", "output", "responses", "template", "messages", "tools"})
+_RECORD = frozenset({"id", "instruction", "input", "messages", "output", "responses", "template"})
 
 
-def read(row: RawRow, where: str, index: int) -> Record:
-    """Read one record. ``responses`` may be absent; a ranking needs two, which its datamodule checks.
-
-    ``messages`` (and ``tools``) stand for ``instruction`` and ``input``; an instruction beside them is the last user
-    turn again, or an error.
-    """
+def read(row: RawRow, where: str, index: int, notes: Notes) -> Record:
+    """Read one record. ``responses`` may be absent; a ranking needs two, which its datamodule checks."""
     responses = () if row.get("responses") is None else items(row, "responses", "objects with text and score")
     return Record(
         id=identity(row, index),
@@ -30,14 +26,18 @@ def read(row: RawRow, where: str, index: int) -> Record:
 
 
 def _question(row: RawRow) -> dict[str, Any]:
+    """The short form, or ``messages``, which what else there is of a question must not contradict."""
     if row.get("messages") is None:
         return {"instruction": text(row, "instruction"), "input": text(row, "input", default="")}
-    tools = [] if row.get("tools") is None else items(row, "tools", "functions")
-    found = asked(read_messages(row["messages"], "messages"), tools)
-    for key, wanted in (("instruction", found["instruction"]), ("input", "")):
-        if row.get(key) not in (None, wanted):
-            raise FieldError(key, "the last user turn of messages, or nothing", row[key])
-    return found
+    turns = read_messages(row["messages"], "messages")
+    if turns[-1]["role"] not in ("user", "tool"):
+        raise FieldError("messages", "the conversation up to the answer", f"{turns[-1]['role']}: its last turn")
+    parts = asked(turns)
+    short = Record("", text(row, "instruction", default=""), text(row, "input", default="")).user_turn.strip()
+    if short and short != parts["instruction"].strip():
+        key = "instruction" if row.get("instruction") else "input"
+        raise FieldError(key, f"the last user turn of messages ({describe(parts['instruction'])})", short)
+    return parts
 
 
 def _candidate(value: Any, field: str) -> Candidate:
@@ -56,13 +56,12 @@ def _candidate(value: Any, field: str) -> Candidate:
     )
 
 
-_ALSO = {
-    "id": "anything", "input": "a string", "output": "a string", "template": "a string", "instruction": "a string",
-    "messages": "chat messages", "tools": "a list of objects", "dropped": "a list", "judge": "anything",
-}  # fmt: skip
-_QUESTIONS = {"instruction": "a string", "messages": "chat messages"}
 IMPORTER = Importer(
     "tuna",
-    tuple(Shape({question: kind, "responses": "a list of objects"}, _ALSO) for question, kind in _QUESTIONS.items()),
+    {"instruction|messages": "text|messages", "responses": "objects"},
     read,
-)
+    {
+        "id": "text|number", "input": "text", "output": "text", "template": "text", "answers": "texts",
+        "dropped": "texts", "responses[].text": "text",
+    },
+)  # fmt: skip

@@ -1,0 +1,136 @@
+"""The shape of a row: which keys it has and of what kind their values are. Formats are recognized by it.
+
+A format's keys are written ``{"prompt": "text|messages", "answers[].rank": "number"}``: alternatives for a kind, and for
+a key ("chosen|chosen_response"), are parted by ``|``; ``answers[].rank`` is the key ``rank`` of every object in the list
+``answers``.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tuna.data.fields import Cell, plain
+
+Shape = str | tuple[str, frozenset[Any]]  # a plain kind; ("list", shapes); ("object", (key, shape) pairs)
+
+_DEPTH = 6  # arena: row, conversation, message, content, part, text
+_WORDS = {
+    "text": "text", "number": "a number", "flag": "true or false", "texts": "a list of texts", "list": "a list",
+    "numbers": "a list of numbers", "messages": "chat messages", "message": "a chat message", "object": "an object",
+    "objects": "a list of objects", "null": "null", "any": "anything",
+}  # fmt: skip
+
+
+def shape_of(value: Any, depth: int = _DEPTH) -> Shape:
+    """The shape of a row or a value, hashable, the same for rows that differ in their texts and numbers only.
+
+    A table's cell that holds a number is "cell": text or number, as it is wanted.
+    """
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "flag"
+    if isinstance(value, int | float):
+        return "number"
+    if isinstance(value, str):
+        return "cell" if isinstance(value, Cell) and not isinstance(plain(value), str) else "text"
+    if not depth:
+        return "any"
+    if isinstance(value, Mapping):
+        return "object", frozenset((key, shape_of(v, depth - 1)) for key, v in value.items())
+    if isinstance(value, Sequence):
+        return "list", frozenset(shape_of(v, depth - 1) for v in value)
+    return "any"
+
+
+def fits(shape: Shape, kinds: str) -> bool:
+    """Whether a shape is of one of the kinds.
+
+    >>> fits(shape_of(["a", None]), "text|texts"), fits(shape_of([{"role": "user", "content": "Hi."}]), "messages")
+    (True, True)
+    """
+    return any(_fits(shape, kind) for kind in kinds.split("|"))
+
+
+def _fits(shape: Shape, kind: str) -> bool:
+    if kind == "any":
+        return shape != "null"
+    if isinstance(shape, str):
+        return shape == kind or (shape == "cell" and kind in ("text", "number", "flag"))
+    name, inner = shape
+    if name == "object":
+        return kind == "object" or (kind == "message" and not {"role", "from"}.isdisjoint(key for key, _ in inner))
+    if kind == "list":
+        return True
+    if kind == "messages":
+        return bool(inner) and all(_fits(s, "message") for s in inner)
+    element = {"texts": "text", "numbers": "number", "objects": "object"}.get(kind)
+    return element is not None and all(s == "null" or _fits(s, element) for s in inner)
+
+
+def known(row: Shape, keys: Mapping[str, str]) -> int:
+    """How many of the row's keys a format knows, by name and kind."""
+    return sum(_holds(row, name, kinds) for names, kinds in keys.items() for name in names.split("|"))
+
+
+def missing(row: Shape, required: Mapping[str, str]) -> dict[str, str]:
+    """What the row lacks of a format, by outermost key: in words, for a message.
+
+    >>> row = shape_of({"prompt": "Hi.", "answers": [{"answer": "Hello."}]})
+    >>> missing(row, {"prompt": "text", "answers[].rank": "number"})
+    {'answers': 'has no `answers[].rank`'}
+    """
+    found: dict[str, str] = {}
+    for names, kinds in required.items():
+        options = names.split("|")
+        if any(_holds(row, name, kinds) for name in options):
+            continue
+        there = next((name for name in options if _get(row, name.partition("[].")[0]) != "null"), None)
+        outer = options[0].partition("[].")[0]
+        if there is None:
+            shown = [outer, *options[1:]]
+            found.setdefault(outer, "has no " + _either([f"`{name}`" for name in shown]))
+        elif "[]." in there and fits(_get(row, outer), "objects") and not _inside(row, there):
+            found.setdefault(outer, f"has no `{there}`")
+        else:
+            wanted = _either([_WORDS[kind] for kind in kinds.split("|")])
+            found.setdefault(outer, f"has `{there}` that is not {wanted}")
+    return found
+
+
+def there(row: Shape, names: str) -> bool:
+    """Whether a row has one of these keys, of whatever kind."""
+    return any(_get(row, name.partition("[].")[0]) != "null" for name in names.split("|"))
+
+
+def _either(words: Sequence[str]) -> str:
+    return words[0] + (f" (or {', '.join(words[1:])})" if len(words) > 1 else "")
+
+
+def _get(row: Shape, key: str) -> Shape:
+    if isinstance(row, str) or row[0] != "object":
+        return "null"
+    return next((shape for name, shape in row[1] if name == key), "null")
+
+
+def _has(row: Shape, key: str) -> bool:
+    return not isinstance(row, str) and any(name == key for name, _ in row[1])
+
+
+def _holds(row: Shape, name: str, kinds: str) -> bool:
+    outer, nested, inner = name.partition("[].")
+    if not nested:
+        return _has(row, outer) and fits(_get(row, outer), kinds)
+    found = _get(row, outer)
+    return (
+        not isinstance(found, str)
+        and bool(found[1])
+        and fits(found, "objects")
+        and all(fits(_get(s, inner), kinds) for s in found[1])
+    )
+
+
+def _inside(row: Shape, name: str) -> bool:
+    """Whether every object of the list has the key, of whatever kind."""
+    outer, _, inner = name.partition("[].")
+    found = _get(row, outer)
+    return not isinstance(found, str) and bool(found[1]) and all(_get(s, inner) != "null" for s in found[1])
