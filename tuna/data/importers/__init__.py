@@ -146,7 +146,7 @@ def _read(importer: Importer, row: Row, index: int, notes: Notes, auto: bool) ->
     if not isinstance(row.value, dict):
         raise FieldError("line", "a JSON object", row.value)
     found, problem = recognize(row.value) if auto else (importer, "")
-    if _knows_more(found, importer, row.value):
+    if found is not None and _knows_more(found, importer, row.value):
         hint = f"; where all rows are meant so: datamodule.format={importer.name}"
         raise RowError(
             f"line: expected a row of format {importer.name}, as the file begins, got one of {found.name}{hint}"
@@ -159,6 +159,6 @@ def _read(importer: Importer, row: Row, index: int, notes: Notes, auto: bool) ->
     return record
 
 
-def _knows_more(one: Importer | None, other: Importer, row: Any) -> bool:
+def _knows_more(one: Importer, other: Importer, row: Any) -> bool:
     shape = shape_of(row)
-    return one is not None and known(shape, one.keys) > known(shape, other.keys)
+    return one is not other and known(shape, one.keys) > known(shape, other.keys)

@@ -13,7 +13,6 @@ RawRow = Mapping[str, Any]
 Notes = Counter[str]  # what was done to rows, with how many
 Imported = tuple[str, Record | FieldError]  # where a row stands, and what became of it
 
-DEFAULT_HINT = "set datamodule.original=best, none or FILE (Alpaca rows, joined by id)"
 _SYSTEM = ("system", "system_prompt")
 _COLUMNS = frozenset({*_SYSTEM, "tools"})  # read alike in every format
 
@@ -36,7 +35,7 @@ class Importer:
     optional: Mapping[str, str] = field(default_factory=dict)
     join: Callable[[Sequence[Record], Notes], Iterable[Imported]] | None = None
     original: Literal["error", "best"] = "error"
-    hint: str = ""
+    hint: str = "set datamodule.original=best, none or FILE (Alpaca rows, joined by id)"
 
     @property
     def keys(self) -> Mapping[str, str]:

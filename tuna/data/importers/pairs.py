@@ -72,7 +72,7 @@ def _scores(row: RawRow, notes: Notes) -> tuple[float, float]:
         return 1.0, 0.0
     chosen, rejected = (number(row.get(key), key) for key in pair)
     if chosen < rejected:
-        raise FieldError(pair[1], f"at most {chosen:g}, which {pair[0]} is", rejected)
+        raise FieldError(pair[1], f"at most {pair[0]}", rejected, f"that is {chosen:g}")
     if chosen == rejected:
         notes["pairs called chosen and rejected with equal scores, taken as ties"] += 1
     return chosen, rejected

@@ -1,8 +1,8 @@
 """The shape of a row: which keys it has and of what kind their values are. Formats are recognized by it.
 
-A format's keys are written ``{"prompt": "text|messages", "answers[].rank": "number"}``: alternatives for a kind, and for
-a key ("chosen|chosen_response"), are parted by ``|``; ``answers[].rank`` is the key ``rank`` of every object in the list
-``answers``.
+A format's keys are written ``{"prompt": "text|messages", "answers[].rank": "number"}``: alternatives for a kind, and
+for a key ("chosen|chosen_response"), are parted by ``|``; ``answers[].rank`` is the key ``rank`` of every object in the
+list ``answers``.
 """
 
 from collections.abc import Mapping, Sequence
