@@ -27,7 +27,9 @@ python -m tuna.data FILE [key=value ...]: what a data file is taken for, without
   stage         read the file as train.py stage=... does; without it, its own scores decide
   model         whose tokenizer and chat template show the records: an embedded name, a folder or a hub id; default tiny
   template, template_args                                  as model.template, model.template_args
-  show          how many records are shown; default 3"""
+  show          how many records are shown; default 3
+
+Keys can be written as for train.py, too: datamodule.split=..., model.path=..."""
 _OF_DATAMODULE = ("format", "split", "subset", "columns", "original", "first", "last", "targets")
 KEYS = (*_OF_DATAMODULE, "stage", "model", "template", "template_args", "show")
 _NO_STAGE = "tuna.datamodules.contextual.ContextualDataModule"
@@ -61,6 +63,8 @@ def read_options(words: Sequence[str]) -> dict[str, Any]:
 
     >>> read_options(["columns={instruction: q, responses: outs}", "first=10"])
     {'columns': {'instruction': 'q', 'responses': 'outs'}, 'first': 10}
+    >>> read_options(["datamodule.split=test", "model.path=tiny", "model.template=none"])
+    {'split': 'test', 'model': 'tiny', 'template': 'none'}
     """
     from tuna.config.arguments import read_command_line, values
     from tuna.config.nearest import nearest
@@ -69,9 +73,10 @@ def read_options(words: Sequence[str]) -> dict[str, Any]:
     wrong = list(line.wrong)
     options: dict[str, Any] = {}
     for override in line.overrides:
-        key = override.key_or_group
+        word = override.key_or_group
+        key = "model" if word == "model.path" else word.removeprefix("datamodule.").removeprefix("model.")
         if key not in KEYS:
-            wrong.append(f"{key}: expected one of {', '.join(KEYS)}{nearest(key, KEYS)}")
+            wrong.append(f"{word}: expected one of {', '.join(KEYS)}{nearest(key, KEYS)}")
         options[key] = values(override)[0]
     show = options.get("show", 3)
     if isinstance(show, bool) or not isinstance(show, int) or show < 0:

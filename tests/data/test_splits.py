@@ -54,14 +54,14 @@ def test_a_folder_without_splits_is_read_whole_or_by_a_file(tmp_path: Path) -> N
     folder = _folder(tmp_path, "helpful.jsonl", "harmless.jsonl")
     assert _said(read_rows(folder)) == ["harmless.jsonl", "helpful.jsonl"]
     assert _said(read_rows(folder, "helpful")) == ["helpful.jsonl"]
-    with pytest.raises(DataError, match="one of harmless, helpful, got 'train'; next: datamodule.split="):
+    with pytest.raises(DataError, match=r"one of harmless, helpful, got 'train'; next: datamodule.split="):
         read_rows(folder, "train")
 
 
 def test_one_file_has_no_splits(tmp_path: Path) -> None:
     path = str(Path(_folder(tmp_path, "test-00000-of-00001.jsonl")) / "test-00000-of-00001.jsonl")
     assert len(read_rows(path, "test").rows) == 1
-    with pytest.raises(DataError, match="one file has no splits; next: leave datamodule.split=train away"):
+    with pytest.raises(DataError, match=r"one file has no splits; next: leave datamodule.split=train away"):
         read_rows(path, "train")
     with pytest.raises(DataError, match=r"^datamodule.subset: expected a hub data set owner/name beside it, got "):
         read_rows(path, subset="main")
@@ -72,7 +72,9 @@ def test_saved_data_sets(tmp_path: Path) -> None:
     made = {name: datasets.Dataset.from_list(rows) for name, rows in SPLITS.items()}
     datasets.DatasetDict(made).save_to_disk(str(tmp_path / "many"))
     made["train_sft"].save_to_disk(str(tmp_path / "one"))
-    with pytest.raises(DataError, match="one of test_prefs, train_prefs, train_sft, got nothing; next: datamodule.spl"):
+    with pytest.raises(
+        DataError, match=r"one of test_prefs, train_prefs, train_sft, got nothing; next: datamodule.spl"
+    ):
         read_rows(str(tmp_path / "many"))
     assert _said(read_rows(str(tmp_path / "many"), "train_sft")) == ["train_sft"]
     with pytest.raises(DataError, match="one data set has no splits"):
@@ -95,7 +97,7 @@ def test_hub_splits_and_configurations(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(DataError, match=r"got 'hrad'; next: datamodule.sources\[0\].subset=hard$"):
         read_rows("owner/name", subset="hrad", key="datamodule.sources[0].path")
     assert _said(read_rows("owner/name", "test_prefs", "hard")) == ["test_prefs"]
-    with pytest.raises(DataError, match="next: datamodule.split=train_prefs"):
+    with pytest.raises(DataError, match=r"next: datamodule.split=train_prefs"):
         read_rows("owner/name", subset="hard")
 
 

@@ -168,7 +168,7 @@ def test_split_and_columns_reach_the_reading(tmp_path: Path) -> None:
     module = _made(str(tmp_path), split="train_a", cache_dir=str(tmp_path / "c"), **more)
     assert [r.instruction for r in module.train_records] == [f"train_a {n}" for n in range(4)]
     assert [r.instruction for r in module.val_records] == [f"test_a {n}" for n in range(4)]
-    with pytest.raises(DataError, match="next: datamodule.val_split="):
+    with pytest.raises(DataError, match=r"next: datamodule.val_split="):
         _made(str(tmp_path), split="train_a", cache_dir=str(tmp_path / "c"), **more | {"val_split": None})
 
 

@@ -160,8 +160,8 @@ class Generator:
             texts = [Text(a.text, not was_cut(a.finish_reason), reasoning=a.reasoning) for a in answers]
             encoded = self.encoder.encode(self.encoder.write(fitting, texts))
             for place, (ids, mask) in enumerate(zip(encoded.responses, encoded.scored, strict=True)):
-                if not mask.any():
-                    continue  # an empty answer
+                if not mask.any() or (answers[place].reasoning and self.encoder.chat is None):
+                    continue  # an empty answer, or one whose thought no template shows
                 end = len(mask) - int(mask[::-1].argmax())
                 drawn = [*given, *(answers[place].tokens or ())]
                 if [*encoded.prompt.tolist(), *ids[:end].tolist()] != drawn:

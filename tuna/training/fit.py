@@ -126,6 +126,7 @@ def _finish(
             tokenizer=parts.module.export_tokenizer(parts.model),
             dtype=parts.model.export_dtype,
             card=card.model_card(cfg, parts, target, outcome) if first else None,
+            ends=sorted(parts.data.ends - {parts.tokenizer.eos_token_id}),
         )
     except SafetensorError as error:
         raise RunError(f"{target.model}: the model cannot be written ({error}); {AGAIN}") from error
