@@ -43,5 +43,5 @@ IMPORTER = Importer(
     "alpaca",
     {"instruction": "text"},
     read,
-    {"id": "text|number", "input": "text", "output": "text", "history": "list", "answers": "texts"},
+    {"id": "text|number", "input": "text", "output": "text", "history": "list", "answers": "texts", "prompt": "text"},
 )

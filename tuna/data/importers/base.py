@@ -42,6 +42,11 @@ class Importer:
         """All keys that the format has a word for, with their kinds."""
         return {**self.optional, **self.required, **dict.fromkeys(_SYSTEM, "text"), "tools": "list|text"}
 
+    @property
+    def fields(self) -> str:
+        """The required keys, for a message."""
+        return ", ".join(names.replace("|", " or ") for names in self.required)
+
     def read(self, row: RawRow, where: str, index: int, notes: Notes | None = None) -> Record:
         """Read one row; its ``system`` and ``tools`` columns become part of the question in every format.
 

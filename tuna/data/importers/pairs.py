@@ -32,6 +32,9 @@ def read(row: RawRow, where: str, index: int, notes: Notes) -> Record:
     answers = {name: read_answer(row.get(name), name) for name in names}
     key, prompt = _prompt(row)
     history = same_history(answers)
+    if not prompt and not history:
+        hint = f"it may be called {', '.join(_PROMPTS)}, or stand before both answers"
+        raise FieldError(key, "a string or a list of chat messages", None, hint)
     turns = question(prompt, history, key)
     if row.get("messages") is not None and key != "messages":
         _check_messages(row, turns, answers[names[0]])

@@ -10,4 +10,6 @@ def read(row: RawRow, where: str, index: int, notes: Notes) -> Record:
     return conversation(row, "conversations", where, index, notes)
 
 
-IMPORTER = Importer("sharegpt", {"conversations": "messages"}, read, {"id": "text|number"}, original="best")
+IMPORTER = Importer(
+    "sharegpt", {"conversations": "messages"}, read, {"id": "text|number", "prompt": "text|messages"}, original="best"
+)

@@ -62,6 +62,6 @@ IMPORTER = Importer(
     read,
     {
         "id": "text|number", "input": "text", "output": "text", "template": "text", "answers": "texts",
-        "dropped": "texts", "responses[].text": "text",
+        "dropped": "texts", "prompt": "text", "responses[].text": "text",
     },
 )  # fmt: skip

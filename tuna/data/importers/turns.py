@@ -40,7 +40,9 @@ def read_prompt(value: Any, field: str) -> tuple[Message, ...]:
     if not isinstance(value, str):
         raise FieldError(field, "a string or a list of chat messages", value)
     said = check_text(value, field)
-    return read_transcript(said) or ({"role": "user", "content": said},)
+    turns = read_transcript(said) or ({"role": "user", "content": said},)
+    # A transcript's empty last turn asks for the answer.
+    return turns if turns[-1]["content"] or len(turns) == 1 else turns[:-1]
 
 
 def read_answer(value: Any, field: str) -> Answer:
@@ -60,7 +62,8 @@ def read_answer(value: Any, field: str) -> Answer:
 
 def _last(turns: Sequence[Message], names: Sequence[str], field: str) -> Answer:
     if not turns or turns[-1]["role"] != "assistant":
-        raise FieldError(field, "chat messages that end with the assistant's", list(turns))
+        last = _shown(turns[-1]) if turns else list(turns)
+        raise FieldError(field, "chat messages that end with the assistant's", last)
     if turns[-1].get("tool_calls"):
         raise FieldError(f"{names[-1]}.tool_calls", "an answer of text", turns[-1]["tool_calls"])
     thought = next((turns[-1][key] for key in _THOUGHTS if isinstance(turns[-1].get(key), str)), None)
