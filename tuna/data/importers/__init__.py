@@ -65,7 +65,7 @@ def _recognized(row: Shape) -> tuple[str, str]:
         knows = known(row, importer.keys)
         if not lacks:
             whole.append((knows, len(importer.required), importer))
-        elif len(lacks) == 1 and any(there(row, names) for names in importer.required):
+        elif len(lacks) == 1 and (len(importer.required) > 1 or knows > 1):
             # A required key whose value is of another kind was meant as this format's all the same.
             meant = sum(there(row, names) for names in importer.required if names.partition("[].")[0] in lacks)
             near.append((knows + meant, f"looks like {importer.name} but {next(iter(lacks.values()))}"))

@@ -60,8 +60,10 @@ def _prompt(row: RawRow) -> tuple[str, tuple[Message, ...]]:
 
 def _check_messages(row: RawRow, turns: tuple[Message, ...], chosen: Answer) -> None:
     """``messages`` beside a pair repeats the question, with the chosen answer or without it."""
-    said = [(m["role"], m["content"]) for m in read_messages(row["messages"], "messages")]
-    asked = [(m["role"], m["content"]) for m in turns]
+    said, asked = (
+        [(m["role"], m["content"]) for m in messages if m["role"] != "system"]  # it may have a column of its own
+        for messages in (read_messages(row["messages"], "messages"), turns)
+    )
     if said not in (asked, [*asked, ("assistant", chosen.text)]):
         raise FieldError("messages", "the question, or the question and the chosen answer", row["messages"])
 
