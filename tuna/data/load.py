@@ -12,13 +12,13 @@ from tuna.data.columns import check_present, format_of, house_row
 from tuna.data.fields import FieldError
 from tuna.data.files import Row, Rows, read_rows
 from tuna.data.importers import Imported, Importer, choose, records
-from tuna.data.importers.base import DEFAULT_HINT
 from tuna.data.ranking import check_rankable
 from tuna.data.record import Record
 from tuna.data.splits import beside
 from tuna.errors import DataError
 
 SHOWN = 20
+_JOIN = "datamodule.original=FILE (Alpaca rows, joined by id)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,11 @@ def _trainable(
         if single := len(imported) - len(lists):
             loaded.reasons["list with one answer"] = single
         imported = lists
-    return _keep(loaded, imported, check)
+    _keep(loaded, imported, check)
+    best = sum(record.output is None for record in loaded.records)
+    if best and loaded.original_best and source.rank_by is None:
+        loaded.notes.append(f"{source.path}: lists without output whose best response is the target: {best}")
+    return loaded
 
 
 def _single(found: Record | FieldError) -> bool:
@@ -154,13 +158,13 @@ def _hint(importer: Importer, record: Record, source: Source) -> str:
     """What can be done about a missing output; where nothing is ranked, only what gives a target."""
     if not source.key.startswith("datamodule."):
         return ""  # a benchmark has no such key
-    if importer.hint and not record.responses:
-        return importer.hint
+    if not record.responses:
+        return "a question without answers: python rank.py input=FILE collects and ranks some; or set " + _JOIN
     if source.rank_by is not None:
-        return importer.hint or DEFAULT_HINT
+        return importer.hint
     if any(c.score is not None for c in record.responses):
         return "set datamodule.original=best (the best of its responses) or FILE (Alpaca rows, joined by id)"
-    return "set datamodule.original=FILE (Alpaca rows, joined by id)"
+    return f"set {_JOIN}"
 
 
 def load_questions(source: Source) -> Loaded:

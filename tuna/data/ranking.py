@@ -34,7 +34,8 @@ def check_rankable(record: Record, rank_by: str) -> None:
     left_out = record.extra.get("dropped")
     given = len(record.responses) + (len(left_out) if isinstance(left_out, list) else 0)
     if given < 2:
-        raise FieldError("responses", "two responses or more", list(record.responses))
+        hint = "" if given else "python rank.py input=FILE collects and ranks some; stage=sft needs output alone"
+        raise FieldError("responses", "two responses or more", list(record.responses), hint)
     for k, candidate in enumerate(record.responses):
         if rank_by == "score":
             _check_score(candidate, f"responses[{k}].score")

@@ -46,8 +46,8 @@ def recognize(row: Any) -> tuple[Importer | None, str]:
     """The format of a row by its whole shape; or None, and what is missing where it looks like one.
 
     Of the formats whose required keys a row has, the one that knows most of its keys is taken, then the one that
-    requires more. A format that knows still more, but for one key that is missing, is what the row looks like: then it
-    is taken for nothing.
+    requires more. Where it has no word for what another of them requires, or where a third knows still more but for one
+    key that is missing, the row is taken for nothing.
 
     >>> recognize({"prompt": "Add.", "completion": "3"})
     (None, 'looks like kto but has no `label`')
@@ -58,22 +58,25 @@ def recognize(row: Any) -> tuple[Importer | None, str]:
 
 @lru_cache(maxsize=4096)
 def _recognized(row: Shape) -> tuple[str, str]:
-    best, best_known, near, near_known = "", (0, 0), "", 0
+    whole: list[tuple[int, int, Importer]] = []
+    near: list[tuple[int, str]] = []
     for importer in importers().values():
         lacks = missing(row, importer.required)
         knows = known(row, importer.keys)
         if not lacks:
-            if (knows, len(importer.required)) > best_known:
-                best, best_known = importer.name, (knows, len(importer.required))
-            continue
-        # A required key whose value is of another kind was meant as this format's all the same.
-        knows += sum(there(row, names) for names in importer.required if names.partition("[].")[0] in lacks)
-        has_one = any(there(row, names) for names in importer.required)
-        if len(lacks) == 1 and has_one and knows > near_known:
-            near, near_known = f"looks like {importer.name} but {next(iter(lacks.values()))}", knows
-    if not best or near_known > best_known[0]:
-        return "", near
-    return best, ""
+            whole.append((knows, len(importer.required), importer))
+        elif len(lacks) == 1 and (len(importer.required) > 1 or knows > 1):
+            # A required key whose value is of another kind was meant as this format's all the same.
+            meant = sum(there(row, names) for names in importer.required if names.partition("[].")[0] in lacks)
+            near.append((knows + meant, f"looks like {importer.name} but {next(iter(lacks.values()))}"))
+    most, _, best = max(whole, key=lambda found: found[:2], default=(0, 0, None))
+    like, problem = max(near, key=lambda found: found[0], default=(0, ""))
+    if best is None or like > most:
+        return "", problem
+    for _, _, other in whole:
+        if any(there(row, name) for name in _names(other.required) - _names(best.keys)):
+            return "", f"looks like {best.name} and like {other.name}, so its format has to be named"
+    return best.name, ""
 
 
 def choose(name: str, rows: Iterable[Any], path: str) -> Importer:
@@ -94,15 +97,16 @@ def choose(name: str, rows: Iterable[Any], path: str) -> Importer:
             found, problem = recognize(row)
             if found is not None:
                 formats[found.name] = found
-            first, looks = first or row, looks or problem
+            first, looks = row if first is None else first, looks or problem
     if formats:
         wide = [f for f in formats.values() if all(_covers(f, other) for other in formats.values())]
         return (wide or list(formats.values()))[0]
-    got = f"fields {', '.join(map(str, first))}" if first else "no JSON object"
+    got = "no JSON object" if first is None else f"fields {', '.join(map(str, first))}"
+    all_known = ", ".join(importers()) if looks else "; ".join(f"{i.name} ({i.fields})" for i in importers().values())
     raise DataError(
-        f"{path}: expected a known format, got {got}{', which ' + looks if looks else ''}. Known: "
-        f"{', '.join(importers())} (docs/data.md); next: mend the file, name its format by datamodule.format, or its "
-        "columns by datamodule.columns={instruction: q, responses: outs, text: t, score: s}"
+        f"{path}: expected a known format, got {got}{', which ' + looks if looks else ''}. Known: {all_known} "
+        "(docs/data.md); next: mend the file, name its format by datamodule.format, or its columns by "
+        "datamodule.columns={instruction: q, responses: outs, text: t, score: s}"
     )
 
 
@@ -146,7 +150,7 @@ def _read(importer: Importer, row: Row, index: int, notes: Notes, auto: bool) ->
     if not isinstance(row.value, dict):
         raise FieldError("line", "a JSON object", row.value)
     found, problem = recognize(row.value) if auto else (importer, "")
-    if _knows_more(found, importer, row.value):
+    if found is not None and _knows_more(found, importer, row.value):
         hint = f"; where all rows are meant so: datamodule.format={importer.name}"
         raise RowError(
             f"line: expected a row of format {importer.name}, as the file begins, got one of {found.name}{hint}"
@@ -159,6 +163,8 @@ def _read(importer: Importer, row: Row, index: int, notes: Notes, auto: bool) ->
     return record
 
 
-def _knows_more(one: Importer | None, other: Importer, row: Any) -> bool:
+def _knows_more(one: Importer, other: Importer, row: Any) -> bool:
+    if one is other:
+        return False
     shape = shape_of(row)
-    return one is not None and known(shape, one.keys) > known(shape, other.keys)
+    return known(shape, one.keys) > known(shape, other.keys)

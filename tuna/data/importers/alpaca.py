@@ -3,11 +3,10 @@
 LLaMA-Factory's ``history``, pairs [question, answer] of earlier turns, comes before the question.
 """
 
-from dataclasses import replace
 from typing import Any
 
 from tuna.data.fields import FieldError, check_text, identity, rest, text
-from tuna.data.importers.base import Importer, Notes, RawRow
+from tuna.data.importers.base import Importer, Notes, RawRow, spoken
 from tuna.data.record import Message, Record
 
 _USED = frozenset({"id", "instruction", "input", "output", "history"})
@@ -24,7 +23,7 @@ def read(row: RawRow, where: str, index: int, notes: Notes) -> Record:
         extra=rest(row, _USED),
     )
     before = read_history(row.get("history"))
-    return replace(record, input="", messages=(*before, *record.conversation)) if before else record
+    return record if not before else spoken(record, *before)
 
 
 def read_history(value: Any) -> tuple[Message, ...]:
@@ -43,5 +42,5 @@ IMPORTER = Importer(
     "alpaca",
     {"instruction": "text"},
     read,
-    {"id": "text|number", "input": "text", "output": "text", "history": "list", "answers": "texts"},
+    {"id": "text|number", "input": "text", "output": "text", "history": "list", "answers": "texts", "prompt": "text"},
 )

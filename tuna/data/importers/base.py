@@ -13,9 +13,9 @@ RawRow = Mapping[str, Any]
 Notes = Counter[str]  # what was done to rows, with how many
 Imported = tuple[str, Record | FieldError]  # where a row stands, and what became of it
 
-DEFAULT_HINT = "set datamodule.original=best, none or FILE (Alpaca rows, joined by id)"
 _SYSTEM = ("system", "system_prompt")
 _COLUMNS = frozenset({*_SYSTEM, "tools"})  # read alike in every format
+_TALK = frozenset({"conversation", "conversations", "messages", "history", "context"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +36,17 @@ class Importer:
     optional: Mapping[str, str] = field(default_factory=dict)
     join: Callable[[Sequence[Record], Notes], Iterable[Imported]] | None = None
     original: Literal["error", "best"] = "error"
-    hint: str = ""
+    hint: str = "set datamodule.original=best, none or FILE (Alpaca rows, joined by id)"
 
     @property
     def keys(self) -> Mapping[str, str]:
         """All keys that the format has a word for, with their kinds."""
         return {**self.optional, **self.required, **dict.fromkeys(_SYSTEM, "text"), "tools": "list|text"}
+
+    @property
+    def fields(self) -> str:
+        """The required keys, for a message."""
+        return ", ".join(names.replace("|", " or ") for names in self.required)
 
     def read(self, row: RawRow, where: str, index: int, notes: Notes | None = None) -> Record:
         """Read one row; its ``system`` and ``tools`` columns become part of the question in every format.
@@ -53,8 +58,9 @@ class Importer:
         record = _with_system(_with_tools(record, row), row)
         extra = {key: value for key, value in record.extra.items() if key not in _COLUMNS}
         for key, value in extra.items():
-            if _holds_answers(value) and not any(key in names.split("|") for names in self.keys):
-                notes[f"rows whose column {key!r}, which holds texts or messages, was not read"] += 1
+            talks = value if key in _TALK else _holds_answers(value)
+            if talks and not any(key in names.split("|") for names in self.keys):
+                notes[f"rows whose column {key!r} was not read, though it may be of the question or the answers"] += 1
         return replace(record, extra=extra)
 
 
@@ -78,7 +84,7 @@ def _with_tools(record: Record, row: RawRow) -> Record:
     if not isinstance(value, list) or not all(isinstance(tool, Mapping) for tool in value):
         raise FieldError("tools", "a list of functions, or JSON of one", value)
     _not_finished(record, "tools")
-    return replace(record, input="", messages=tuple(record.conversation), tools=tuple(value))
+    return replace(spoken(record), tools=tuple(value))
 
 
 def _with_system(record: Record, row: RawRow) -> Record:
@@ -92,7 +98,12 @@ def _with_system(record: Record, row: RawRow) -> Record:
         if turns[0]["content"].strip() != said.strip():
             raise FieldError(key, "the system message that the conversation begins with", said)
         return record
-    return replace(record, input="", messages=(first, *turns), instruction=record.instruction or record.user_turn)
+    return spoken(record, first)
+
+
+def spoken(record: Record, *before: Message) -> Record:
+    """The record with its question as messages, after others."""
+    return replace(record, instruction=record.user_turn, input="", messages=(*before, *record.conversation))
 
 
 def _not_finished(record: Record, key: str) -> None:

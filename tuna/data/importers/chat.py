@@ -11,8 +11,6 @@ from tuna.data.importers.turns import made, question, read_answer, read_prompt
 from tuna.data.messages import read_messages
 from tuna.data.record import Record
 
-HINT = "these are questions; next: python rank.py input=FILE collects answers and ranks them"
-
 
 def read(row: RawRow, where: str, index: int, notes: Notes) -> Record:
     """Read one row; ``prompt`` beside the messages must be one of the user's turns."""
@@ -46,5 +44,4 @@ IMPORTER = Importer(
     read,
     {"id": "text|number", "prompt": "text|messages", "output": "text"},
     original="best",
-    hint=HINT,
 )

@@ -16,7 +16,7 @@ def read(row: RawRow, where: str, index: int, notes: Notes) -> Record:
     turns = question(read_prompt(row.get("prompt"), "prompt"), (), "prompt")
     score = number(row.get("helpfulness"), "helpfulness")
     ratings = {key: number(row[key], key) for key in _RATINGS if row.get(key) is not None}
-    answer = read_answer(row.get("response"), "response").candidate(score, **ratings)
+    answer = read_answer(row.get("response"), "response").candidate(score, extra=ratings)
     return made(row, where, index, turns, [answer], {"prompt", "response", "helpfulness", *_RATINGS}, notes)
 
 

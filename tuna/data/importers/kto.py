@@ -18,7 +18,7 @@ def read(row: RawRow, where: str, index: int, notes: Notes) -> Record:
     return made(row, where, index, turns, [answer.candidate(float(label))], {"prompt", "completion", "label"}, notes)
 
 
-def join(records: Sequence[Record], notes: Notes) -> list[Imported]:
+def join(records: Sequence[Record], notes: Notes) -> Sequence[Imported]:
     """One list per prompt; a prompt none of whose answers is wanted has no target, and is left out and counted."""
     found = joined(records, notes)
     kept = [(where, r) for where, r in found if isinstance(r, Record) and any(c.score for c in r.responses)]

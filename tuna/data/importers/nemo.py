@@ -18,7 +18,7 @@ def read(row: RawRow, where: str, index: int, notes: Notes) -> Record:
     turns = question(read_prompt(row.get("context"), "context"), history, "context")
     candidates = [
         answer.candidate(
-            -number(value.get("rank"), f"completions[{k}].rank"), **rest(value, frozenset({"completion", "rank"}))
+            -number(value.get("rank"), f"completions[{k}].rank"), extra=rest(value, frozenset({"completion", "rank"}))
         )
         for k, (value, answer) in enumerate(zip(completions, answers.values(), strict=True))
     ]

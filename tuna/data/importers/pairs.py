@@ -32,6 +32,9 @@ def read(row: RawRow, where: str, index: int, notes: Notes) -> Record:
     answers = {name: read_answer(row.get(name), name) for name in names}
     key, prompt = _prompt(row)
     history = same_history(answers)
+    if not prompt and not history:
+        hint = f"it may be called {', '.join(_PROMPTS)}, or stand before both answers"
+        raise FieldError(key, "a string or a list of chat messages", None, hint)
     turns = question(prompt, history, key)
     if row.get("messages") is not None and key != "messages":
         _check_messages(row, turns, answers[names[0]])
@@ -57,8 +60,10 @@ def _prompt(row: RawRow) -> tuple[str, tuple[Message, ...]]:
 
 def _check_messages(row: RawRow, turns: tuple[Message, ...], chosen: Answer) -> None:
     """``messages`` beside a pair repeats the question, with the chosen answer or without it."""
-    said = [(m["role"], m["content"]) for m in read_messages(row["messages"], "messages")]
-    asked = [(m["role"], m["content"]) for m in turns]
+    said, asked = (
+        [(m["role"], m["content"]) for m in messages if m["role"] != "system"]  # it may have a column of its own
+        for messages in (read_messages(row["messages"], "messages"), turns)
+    )
     if said not in (asked, [*asked, ("assistant", chosen.text)]):
         raise FieldError("messages", "the question, or the question and the chosen answer", row["messages"])
 
@@ -72,7 +77,7 @@ def _scores(row: RawRow, notes: Notes) -> tuple[float, float]:
         return 1.0, 0.0
     chosen, rejected = (number(row.get(key), key) for key in pair)
     if chosen < rejected:
-        raise FieldError(pair[1], f"at most {chosen:g}, which {pair[0]} is", rejected)
+        raise FieldError(pair[1], f"at most {pair[0]}", rejected, f"that is {chosen:g}")
     if chosen == rejected:
         notes["pairs called chosen and rejected with equal scores, taken as ties"] += 1
     return chosen, rejected

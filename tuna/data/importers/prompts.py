@@ -2,7 +2,6 @@
 
 from tuna.data.fields import FieldError
 from tuna.data.importers.base import Importer, Notes, RawRow
-from tuna.data.importers.chat import HINT
 from tuna.data.importers.turns import first_key, made, question, read_prompt
 from tuna.data.record import Record
 
@@ -22,4 +21,4 @@ def read(row: RawRow, where: str, index: int, notes: Notes) -> Record:
     return made(row, where, index, turns, (), {"prompt"}, notes)
 
 
-IMPORTER = Importer("prompts", {"prompt": "text|messages|message"}, read, {"id": "text|number"}, hint=HINT)
+IMPORTER = Importer("prompts", {"prompt": "text|messages|message"}, read, {"id": "text|number"})

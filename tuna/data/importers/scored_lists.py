@@ -29,7 +29,7 @@ def read(row: RawRow, where: str, index: int, notes: Notes) -> Record:
     if not isinstance(scores, list | tuple) or len(scores) != len(texts):
         raise FieldError(scored, f"{len(texts)} numbers, one for each of {key}", scores)
     rated = [_score(score, f"{scored}[{k}]") for k, score in enumerate(scores)]
-    models = next((row[name] for name in _MODELS if isinstance(row.get(name), list)), [])
+    models: list[Any] = next((row[name] for name in _MODELS if isinstance(row.get(name), list)), [])
     sources = [str(name) for name in models] if len(models) == len(texts) else [None] * len(texts)
     candidates = [
         Candidate(text, score, source=source)
@@ -41,7 +41,7 @@ def read(row: RawRow, where: str, index: int, notes: Notes) -> Record:
     record = made(row, where, index, turns, candidates, _USED, notes)
     left_out = [text or "" for text, score in zip(texts, rated, strict=True) if text is None or score is None]
     notes["answers that are null or have no score (N/A), left out"] += len(left_out)
-    record.extra["dropped"] = left_out
+    record = replace(record, extra={**record.extra, "dropped": left_out})
     return _finished(record, notes) if prompt == "query" else record
 
 

@@ -1,8 +1,8 @@
 """The shape of a row: which keys it has and of what kind their values are. Formats are recognized by it.
 
-A format's keys are written ``{"prompt": "text|messages", "answers[].rank": "number"}``: alternatives for a kind, and for
-a key ("chosen|chosen_response"), are parted by ``|``; ``answers[].rank`` is the key ``rank`` of every object in the list
-``answers``.
+A format's keys are written ``{"prompt": "text|messages", "answers[].rank": "number"}``: alternatives for a kind, and
+for a key ("chosen|chosen_response"), are parted by ``|``; ``answers[].rank`` is the key ``rank`` of every object in the
+list ``answers``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ from tuna.data.fields import Cell, plain
 
 Shape = str | tuple[str, frozenset[Any]]  # a plain kind; ("list", shapes); ("object", (key, shape) pairs)
 
+_PLAIN = {type(None): "null", bool: "flag", int: "number", float: "number", str: "text"}
 _DEPTH = 6  # arena: row, conversation, message, content, part, text
 _WORDS = {
     "text": "text", "number": "a number", "flag": "true or false", "texts": "a list of texts", "list": "a list",
@@ -25,20 +26,15 @@ def shape_of(value: Any, depth: int = _DEPTH) -> Shape:
 
     A table's cell that holds a number is "cell": text or number, as it is wanted.
     """
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "flag"
-    if isinstance(value, int | float):
-        return "number"
+    plainly = _PLAIN.get(type(value))
+    if plainly is not None:
+        return plainly
     if isinstance(value, str):
         return "cell" if isinstance(value, Cell) and not isinstance(plain(value), str) else "text"
-    if not depth:
-        return "any"
-    if isinstance(value, Mapping):
-        return "object", frozenset((key, shape_of(v, depth - 1)) for key, v in value.items())
-    if isinstance(value, Sequence):
-        return "list", frozenset(shape_of(v, depth - 1) for v in value)
+    if isinstance(value, dict) and depth:
+        return "object", frozenset([(key, shape_of(v, depth - 1)) for key, v in value.items()])
+    if isinstance(value, list | tuple) and depth:
+        return "list", frozenset([shape_of(v, depth - 1) for v in value])
     return "any"
 
 

@@ -1,7 +1,7 @@
 """ShareGPT's ``conversations`` of {from, value}: the last assistant turn is the original response."""
 
 from tuna.data.importers.base import Importer, Notes, RawRow
-from tuna.data.importers.chat import HINT, conversation
+from tuna.data.importers.chat import conversation
 from tuna.data.record import Record
 
 
@@ -10,4 +10,6 @@ def read(row: RawRow, where: str, index: int, notes: Notes) -> Record:
     return conversation(row, "conversations", where, index, notes)
 
 
-IMPORTER = Importer("sharegpt", {"conversations": "messages"}, read, {"id": "text|number"}, original="best", hint=HINT)
+IMPORTER = Importer(
+    "sharegpt", {"conversations": "messages"}, read, {"id": "text|number", "prompt": "text|messages"}, original="best"
+)

@@ -20,7 +20,7 @@ def read(row: RawRow, where: str, index: int, notes: Notes) -> Record:
     a, b = (c.score or 0.0 for c in both)
     label = plain(row.get("labels"))
     if label is not None and (label not in (0, 1) or (a - b) * (1 if label else -1) < 0):
-        raise FieldError("labels", f"1 where score_A is higher, else 0 (they are {a:g} and {b:g})", label)
+        raise FieldError("labels", "1 where score_A is higher, else 0", label, f"the scores are {a:g} and {b:g}")
     turns = read_prompt(row.get("history"), "history")
     used = {"post_id", "history", "labels", "score_ratio", *(key for pair in _ANSWERS for key in pair)}
     return replace(made(row, where, index, turns, both, used, notes), id=_post(row))
@@ -39,7 +39,7 @@ def join(records: Sequence[Record], notes: Notes) -> Iterator[Imported]:
     for record in records:
         there = posts.setdefault(record.id, record)
         if there.question != record.question:
-            fault = FieldError("history", f"the text of {there.where}, which has the same post_id", record.instruction)
+            fault = FieldError("history", "one text per post_id", record.instruction, f"{there.where} has another")
             yield record.where, fault
             continue
         known = {(c.text, c.score) for c in there.responses}

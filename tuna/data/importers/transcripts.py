@@ -13,10 +13,10 @@ _ROLES = {"Human": "user", "User": "user", "Assistant": "assistant", "System": "
 def read_transcript(text: str) -> tuple[Message, ...] | None:
     r"""The turns of a text that begins with ``Human:`` and ``\n\nAssistant:``, or has ``<extra_id_1>`` marks.
 
-    An empty turn at the end, which asks for the answer, is left out; texts are stripped. None for any other text.
+    Texts are stripped. None for any other text.
 
     >>> [m["content"] for m in read_transcript("\n\nHuman: Hi.\n\nAssistant: Hello.\n\nHuman: Bye.\n\nAssistant:")]
-    ['Hi.', 'Hello.', 'Bye.']
+    ['Hi.', 'Hello.', 'Bye.', '']
     >>> [m["role"] for m in read_transcript("Hi.\n<extra_id_1>Assistant\nHello.\n<extra_id_1>User\nBye.")]
     ['user', 'assistant', 'user']
     """
@@ -39,8 +39,4 @@ def _turns(parts: Sequence[str | None]) -> tuple[Message, ...]:
     for name, text in zip(parts[::2], parts[1::2], strict=True):
         other = "assistant" if found and found[-1]["role"] == "user" else "user"
         found.append({"role": _ROLES[name] if name else other, "content": (text or "").strip()})
-    while found and not found[-1]["content"]:
-        found.pop()
-    if found and found[0]["role"] in ("user", "system") and not found[0]["content"]:
-        found.pop(0)
-    return tuple(found)
+    return tuple(found if found[0]["content"] else found[1:])

@@ -36,7 +36,7 @@ def _question(row: RawRow) -> dict[str, Any]:
     short = Record("", text(row, "instruction", default=""), text(row, "input", default="")).user_turn.strip()
     if short and short != parts["instruction"].strip():
         key = "instruction" if row.get("instruction") else "input"
-        raise FieldError(key, f"the last user turn of messages ({describe(parts['instruction'])})", short)
+        raise FieldError(key, "the last user turn of messages", short, f"that is {describe(parts['instruction'])}")
     return parts
 
 
@@ -62,6 +62,6 @@ IMPORTER = Importer(
     read,
     {
         "id": "text|number", "input": "text", "output": "text", "template": "text", "answers": "texts",
-        "dropped": "texts", "responses[].text": "text",
+        "dropped": "texts", "prompt": "text", "responses[].text": "text",
     },
 )  # fmt: skip

@@ -21,10 +21,9 @@ class Answer:
     text: str
     reasoning: str | None = None
 
-    def candidate(self, score: float | None, source: str | None = None, **extra: Any) -> Candidate:
+    def candidate(self, score: float, source: str | None = None, extra: Mapping[str, Any] | None = None) -> Candidate:
         """The answer with its score."""
-        kept = {key: value for key, value in extra.items() if value is not None}
-        return Candidate(self.text, score, source=source, reasoning=self.reasoning, extra=kept)
+        return Candidate(self.text, score, source=source, reasoning=self.reasoning, extra=extra or {})
 
 
 def first_key(row: RawRow, names: Sequence[str]) -> str | None:
@@ -41,7 +40,9 @@ def read_prompt(value: Any, field: str) -> tuple[Message, ...]:
     if not isinstance(value, str):
         raise FieldError(field, "a string or a list of chat messages", value)
     said = check_text(value, field)
-    return read_transcript(said) or ({"role": "user", "content": said},)
+    turns = read_transcript(said) or ({"role": "user", "content": said},)
+    # A transcript's empty last turn asks for the answer.
+    return turns if turns[-1]["content"] or len(turns) == 1 else turns[:-1]
 
 
 def read_answer(value: Any, field: str) -> Answer:
@@ -61,7 +62,8 @@ def read_answer(value: Any, field: str) -> Answer:
 
 def _last(turns: Sequence[Message], names: Sequence[str], field: str) -> Answer:
     if not turns or turns[-1]["role"] != "assistant":
-        raise FieldError(field, "chat messages that end with the assistant's", list(turns))
+        last = _shown(turns[-1]) if turns else list(turns)
+        raise FieldError(field, "chat messages that end with the assistant's", last)
     if turns[-1].get("tool_calls"):
         raise FieldError(f"{names[-1]}.tool_calls", "an answer of text", turns[-1]["tool_calls"])
     thought = next((turns[-1][key] for key in _THOUGHTS if isinstance(turns[-1].get(key), str)), None)
@@ -86,9 +88,11 @@ def same_history(answers: Mapping[str, Answer]) -> tuple[Message, ...]:
         for k in range(max(len(one.history), len(other.history))):
             mine, its = (turns[k] if k < len(turns) else None for turns in (one.history, other.history))
             if mine != its:
-                wanted = "the answer" if mine is None else _shown(mine)
                 raise FieldError(
-                    f"{key}[{k}]", f"the same turn as in {name}, {wanted}", None if its is None else _shown(its)
+                    f"{key}[{k}]",
+                    f"the same turns before the answer as in {name}",
+                    None if its is None else _shown(its),
+                    f"there stands {'the answer' if mine is None else repr(_shown(mine))}",
                 )
     return one.history
 
@@ -124,9 +128,7 @@ def _together(prompt: tuple[Message, ...], history: tuple[Message, ...], field: 
     follows = {"system": "user", "user": "assistant"}.get(prompt[-1]["role"])
     if history[0]["role"] == follows:
         return prompt + history
-    raise FieldError(
-        field, f"the turns that stand before the answers, such as {_shown(history[-1])}", _shown(prompt[-1])
-    )
+    raise FieldError(field, "the turns before the answers", _shown(prompt[-1]), f"there stands {_shown(history[-1])!r}")
 
 
 def made(

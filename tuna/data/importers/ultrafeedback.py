@@ -4,6 +4,7 @@
 principles of the completions differ, so they stay with the answers and are no part of the question.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from tuna.data.fields import FieldError, items, number, rest, text
@@ -35,8 +36,7 @@ def read(row: RawRow, where: str, index: int, notes: Notes) -> Record:
     record = made(row, where, index, turns, kept, {"instruction", "completions"}, notes)
     notes["completions without a fine-grained_score (N/A), left out"] += len(read_all) - len(kept)
     notes["completions with a rating N/A, which their fine-grained_score leaves out"] += sum(map(_partly_rated, kept))
-    record.extra["dropped"] = [c.text for c in read_all if c.score is None]
-    return record
+    return replace(record, extra={**record.extra, "dropped": [c.text for c in read_all if c.score is None]})
 
 
 def _candidate(value: dict[str, Any], field: str) -> Candidate:
