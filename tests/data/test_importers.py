@@ -1,7 +1,6 @@
 """Each importer on a row written by hand from its field list, and what each refuses."""
 
 from collections import Counter
-from collections import Counter
 from typing import Any
 
 import pytest

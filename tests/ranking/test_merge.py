@@ -53,7 +53,7 @@ def test_instructions_may_lack_the_original_but_not_the_question(tmp_path: Path)
     path = tmp_path / "in.jsonl"
     path.write_text('{"instruction": "a"}\n{"instruction": "b", "output": "x"}\n')
     assert [r.id for r in read_instructions(str(path), last=1)] == ["1"]
-    with pytest.raises(DataError, match="first: expected 1 to 2"):
+    with pytest.raises(DataError, match="first: expected at most 2"):
         read_instructions(str(path), first=3)
     path.write_text('{"id": 1, "instruction": "a"}\n{"id": 1, "instruction": "b"}\n{"instruction": " "}\n{"x\n')
     with pytest.raises(DataError) as fault:

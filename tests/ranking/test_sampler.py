@@ -28,6 +28,9 @@ class Told:
         self.asked.append(list(draws))
         return [Answer(text) for text in self.rounds.pop(0)]
 
+    def as_written(self, records: Sequence[Record], sets: list[list[Answer]]) -> list[list[Answer]]:
+        return sets
+
 
 def test_open_places_share_batches_and_grow_hotter() -> None:
     told: Any = Told(["a b", "a b", "c d", "c d"], ["a b", "e f"], ["g h"])
