@@ -122,12 +122,11 @@ def question(prompt: tuple[Message, ...], history: tuple[Message, ...], field: s
 def _together(prompt: tuple[Message, ...], history: tuple[Message, ...], field: str) -> tuple[Message, ...]:
     if history[: len(prompt)] == prompt:
         return history
+    if history[0]["role"] == {"system": "user", "user": "assistant"}.get(prompt[-1]["role"]):
+        return prompt + history
     said = [m["content"].strip() for m in history if m["role"] == "user"]
     if len(prompt) == 1 and prompt[0]["role"] == "user" and prompt[0]["content"].strip() in said:
         return history
-    follows = {"system": "user", "user": "assistant"}.get(prompt[-1]["role"])
-    if history[0]["role"] == follows:
-        return prompt + history
     raise FieldError(field, "the turns before the answers", _shown(prompt[-1]), f"there stands {_shown(history[-1])!r}")
 
 
