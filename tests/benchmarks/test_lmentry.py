@@ -58,7 +58,9 @@ def test_a_missing_answer_is_wrong_and_shown(clone: Path, tmp_path: Path) -> Non
     rows.append({"task": "last_word", "id": "1", "prediction": ""})  # an empty answer is an answer, and wrong
     scores = measure(tmp_path / "r", *words(clone, write_rows(tmp_path / "a.jsonl", rows)))
     results, _, _ = results_of(tmp_path / "r", "lmentry")
-    assert results["coverage"] == {"n": 245, "N": 246, "missing": ["last_word/2"]}
+    assert results["coverage"] == {
+        "n": 245, "N": 246, "missing": ["last_word/2"], "empty": ["last_word/1"],
+    }  # fmt: skip
     row = next(row for row in results["tables"]["by_task"] if row["task"] == "last_word")
     assert (row["n"], row["N"], row["accuracy"]) == (5, 6, 66.67)
     assert scores["accuracy"] == pytest.approx((24 * 100 + 66.67) / 25, abs=1e-12)

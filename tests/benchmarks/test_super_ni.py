@@ -42,7 +42,8 @@ def test_by_hand(clone: Path, tmp_path: Path) -> None:
     assert scores["rougeL_over_tasks_full"] == pytest.approx(100 * (0.5 + 0.9) / 3, abs=1e-12)
     assert scores["exact_match_over_tasks"] == 61.1111  # (1/3 + 1/2 + 1) / 3
     results, examples, _ = results_of(tmp_path / "r", "super_ni")
-    assert results["primary"] == "rougeL" and results["coverage"] == {"n": 6, "N": 6, "missing": []}
+    assert results["primary"] == "rougeL"
+    assert results["coverage"] == {"n": 6, "N": 6, "missing": [], "empty": ["task1-c", "task3-a"]}
     by_category = {row["category"]: row for row in results["tables"]["by_category"]}
     assert by_category["textual_entailment"]["score"] == by_category["textual_entailment"]["exact_match"] == 33.3333
     assert by_category["title_generation"]["score"] == by_category["title_generation"]["rougeL"] == 90.0
@@ -77,7 +78,7 @@ def test_the_first_instances_of_each_task(clone: Path, tmp_path: Path) -> None:
     measure(tmp_path / "r", *words(clone, PREDICTIONS, tmp_path), "benchmark.instances=2")
     results, examples, _ = results_of(tmp_path / "r", "super_ni")
     assert [e["id"] for e in examples] == ["task1-a", "task1-b", "task2-a", "task2-b", "task3-a"]
-    assert results["notes"] == [f"1 rows of {tmp_path / 'a.jsonl'} answer no question of this benchmark"]
+    assert results["notes"][:1] == [f"1 rows of {tmp_path / 'a.jsonl'} answer no question of this benchmark"]
     measure(tmp_path / "q", *words(clone, PREDICTIONS, tmp_path), "limit=3")
     assert [e["task"] for e in results_of(tmp_path / "q", "super_ni")[1]] == list(TASKS)
 
@@ -103,7 +104,7 @@ def test_a_model_answers_within_its_positions(clone: Path, tmp_path: Path) -> No
     length = len(AutoTokenizer.from_pretrained(assets.path("tiny"))(cut)["input_ids"])
     assert length < min(1024, positions - 4) and length > min(1024, positions - 4) - 60
     assert results["notes"][0].startswith("1 prompts had no room for all positive examples in ")
-    assert results["notes"][1].startswith("1 prompts were longer than ") and len(results["notes"]) == 2
+    assert results["notes"][1].startswith("1 prompts were longer than ")
 
 
 def test_strip_ends_at_the_colon(clone: Path, tmp_path: Path) -> None:

@@ -4,9 +4,7 @@ from typing import Any
 
 import pytest
 
-from tuna.data.fields import FieldError
 from tuna.data.record import Record
-from tuna.data.templates import TextPrompt
 from tuna.errors import ConfigError, DataError
 from tuna.ranking.cost import Price, Prices
 from tuna.ranking.served import ServedModel
@@ -46,13 +44,11 @@ def test_conversations_with_the_same_last_turn_are_told_apart_and_priced_whole()
     assert model.prompt(Record("1", "Other words", messages=TURNS)) == prompts[2]
 
 
-def test_completions_refuse_a_conversation_by_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuses(record: Record) -> TextPrompt:
-        raise FieldError("messages", "one user turn", record.messages, "next: template=chat")
-
-    monkeypatch.setattr("tuna.ranking.served.alpaca", refuses)
-    with pytest.raises(DataError, match=r"^in\.jsonl:3: messages: expected one user turn.*template=chat"):
-        ServedModel(model="m", endpoint="completions").prompt(Record("0", "Q", messages=TURNS, where="in.jsonl:3"))
+@pytest.mark.parametrize("template", ["alpaca", "none"])
+def test_completions_refuse_a_conversation_by_its_row(template: Any) -> None:
+    model = ServedModel(model="m", endpoint="completions", template=template)
+    with pytest.raises(DataError, match=r"^in\.jsonl:3: messages: expected .*endpoint=chat$"):
+        model.prompt(Record("0", "Q", messages=TURNS, where="in.jsonl:3"))
 
 
 def test_payloads() -> None:

@@ -69,7 +69,7 @@ class Served(Connection):
         try:
             return (alpaca if self.template == "alpaca" and record.template != "none" else none)(record).text
         except FieldError as error:
-            raise DataError(f"{record.where or record.id}: {error}") from None
+            raise DataError(f"{record.where or record.id}: {error}, or ask by endpoint=chat") from None
 
     def price_in(self, prices: Prices) -> Price | None:
         """Dollars a million tokens, None where they are not known."""
