@@ -567,7 +567,7 @@ def test_what_is_done_to_rows_is_counted(tmp_path: Path, row: dict[str, Any], no
 
 def test_prompts_and_answers_in_parts(tmp_path: Path) -> None:
     system = {"role": "system", "content": "Be short."}
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"prompt": [system, USER], "chosen": [GOOD], "rejected": [BAD]},
         {"prompt": [system], "chosen": [USER, GOOD], "rejected": [USER, BAD]},
         {"prompt": [system, USER], "chosen": [system, USER, GOOD], "rejected": [system, USER, BAD]},
