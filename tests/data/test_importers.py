@@ -211,3 +211,63 @@ NAN = float("nan")
 def test_what_each_refuses(name: str, change: dict[str, Any], message: str) -> None:
     with pytest.raises(FieldError, match=message):
         _read(name, ALL[name] | change)
+
+
+def _turn(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
+
+
+TALK = [_turn("user", "a"), _turn("assistant", "b"), _turn("user", "c")]
+ANSWERS = {"chosen": "d", "rejected": "e"}
+
+
+@pytest.mark.parametrize(
+    ("row", "turns"),
+    [
+        (ANSWERS | {"prompt": "c", "messages": [*TALK, _turn("assistant", "d")]}, ["a", "b", "c"]),
+        (ANSWERS | {"prompt": "c", "messages": TALK}, ["a", "b", "c"]),
+        (
+            {
+                "prompt": [_turn("system", "s"), _turn("user", "c")],
+                "chosen": [_turn("user", "c"), _turn("assistant", "d")],
+                "rejected": [_turn("user", "c"), _turn("assistant", "e")],
+            },
+            ["s", "c"],
+        ),
+    ],
+)
+def test_pairs_find_the_whole_question(row: dict[str, Any], turns: list[str]) -> None:
+    record = _read("pairs", row)
+    assert [message["content"] for message in record.messages] == turns
+    assert [c.text for c in record.responses] == ["d", "e"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]},
+            "conversations: expected",
+        ),
+        ({"instruction": "z"}, "instruction: expected nothing beside prompt, or the same again, got 'z'"),
+        ({"messages": [_turn("user", "z")]}, "messages: expected the question"),
+    ],
+)
+def test_pairs_with_two_questions_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(FieldError, match=message):
+        _read("pairs", ANSWERS | {"prompt": "c"} | change)
+
+
+def test_an_input_beside_messages_is_a_part_of_them_or_refused() -> None:
+    inside = {"chosen": [TALK[0], _turn("assistant", "d")], "rejected": [TALK[0], _turn("assistant", "e")]}
+    assert (record := _read("pairs", inside | {"input": "a"})).input == "" and record.instruction == "a"
+    with pytest.raises(FieldError, match="input: expected"):
+        _read("pairs", inside | {"input": "1 2"})
+
+
+def test_answers_that_are_not_read_are_counted() -> None:
+    notes: Counter[str] = Counter()
+    importers()["pairs"].read(ANSWERS | {"prompt": "c", "generations": ["d", "e", "f"]}, "f:1", 0, notes)
+    assert [("generations" in note, count) for note, count in notes.items()] == [(True, 1)]
+    equal = _read("pairs", ANSWERS | {"prompt": "c", "chosen_reward": 2, "rejected_reward": 2})
+    assert [c.score for c in equal.responses] == [2.0, 2.0]

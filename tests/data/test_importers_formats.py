@@ -572,7 +572,7 @@ def test_prompts_and_answers_in_parts(tmp_path: Path) -> None:
         {"prompt": [system], "chosen": [USER, GOOD], "rejected": [USER, BAD]},
         {"prompt": [system, USER], "chosen": [system, USER, GOOD], "rejected": [system, USER, BAD]},
         {"system": "Be short.", "prompt": "Add.", "chosen": GOOD, "rejected": BAD},
-        {"prompt": "Add.", "chosen": [system, USER, GOOD], "rejected": [system, USER, BAD], "messages": [USER, GOOD]},
+        {"prompt": "Add.", "chosen": [system, USER, GOOD], "rejected": [system, USER, BAD], "messages": [system, USER]},
     ]
     loaded = _read(tmp_path, *rows)
     assert not loaded.problems

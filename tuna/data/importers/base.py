@@ -15,7 +15,9 @@ Imported = tuple[str, Record | FieldError]  # where a row stands, and what becam
 
 _SYSTEM = ("system", "system_prompt")
 _COLUMNS = frozenset({*_SYSTEM, "tools"})  # read alike in every format
+# Columns that speak of the question or the answers, whatever else a format has: left unread, they are counted.
 _TALK = frozenset({"conversation", "conversations", "messages", "history", "context"})
+_ANSWERS = frozenset({"generations", "responses", "all_generated_responses", "all_responses", "completions", "answers"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,8 @@ class Importer:
         record = _with_system(_with_tools(record, row), row)
         extra = {key: value for key, value in record.extra.items() if key not in _COLUMNS}
         for key, value in extra.items():
-            talks = value if key in _TALK else _holds_answers(value)
+            listed = key in _ANSWERS and isinstance(value, list) and len(value) > len(record.responses)
+            talks = value if key in _TALK else listed or _holds_answers(value)
             if talks and not any(key in names.split("|") for names in self.keys):
                 notes[f"rows whose column {key!r} was not read, though it may be of the question or the answers"] += 1
         return replace(record, extra=extra)

@@ -17,7 +17,7 @@ _CHOSEN, _REJECTED = ("chosen", "chosen_response"), ("rejected", "rejected_respo
 _PROMPTS = ("prompt", "instruction", "question", "conversations")
 _SCORES = (
     ("score_chosen", "score_rejected"), ("chosen_score", "rejected_score"), ("rating_chosen", "rating_rejected"),
-    ("chosen_rating", "rejected_rating"), ("chosen-rating", "rejected-rating"),
+    ("chosen_rating", "rejected_rating"), ("chosen_reward", "rejected_reward"), ("chosen-rating", "rejected-rating"),
     ("chosen_avg_rating", "rejected_avg_rating"),
 )  # fmt: skip
 _USED = {*_CHOSEN, *_REJECTED, *_PROMPTS, "input", "history", "messages", *(key for pair in _SCORES for key in pair)}
@@ -37,15 +37,17 @@ def read(row: RawRow, where: str, index: int, notes: Notes) -> Record:
         raise FieldError(key, "a string or a list of chat messages", None, hint)
     turns = question(prompt, history, key)
     if row.get("messages") is not None and key != "messages":
-        _check_messages(row, turns, answers[names[0]])
+        turns = _with_messages(row, turns, answers[names[0]])
     scores = _scores(row, notes)
     both = [answer.candidate(score) for answer, score in zip(answers.values(), scores, strict=True)]
     record = made(row, where, index, turns, both, _USED, notes)
     if key == "input" or not row.get("input"):
         return record
     beside = check_text(row["input"], "input")
-    if record.messages:
-        raise FieldError("input", "nothing beside a conversation", beside)
+    if record.messages or history:
+        if beside in record.instruction:
+            return record
+        raise FieldError("input", "a part of the last user turn, or nothing beside a conversation", beside)
     return replace(record, input=beside)
 
 
@@ -55,17 +57,23 @@ def _prompt(row: RawRow) -> tuple[str, tuple[Message, ...]]:
     key = first_key(row, (*_PROMPTS, "input") if inside else (*_PROMPTS, "input", "messages"))
     if key is None:
         return "prompt", ()
+    for other in _PROMPTS:
+        if other != key and row.get(other) is not None and row[other] != row[key]:
+            raise FieldError(other, f"nothing beside {key}, or the same again", row[other])
     return key, (*read_history(row.get("history")), *read_prompt(row[key], key))
 
 
-def _check_messages(row: RawRow, turns: tuple[Message, ...], chosen: Answer) -> None:
-    """``messages`` beside a pair repeats the question, with the chosen answer or without it."""
-    said, asked = (
-        [(m["role"], m["content"]) for m in messages if m["role"] != "system"]  # it may have a column of its own
-        for messages in (read_messages(row["messages"], "messages"), turns)
-    )
-    if said not in (asked, [*asked, ("assistant", chosen.text)]):
+def _with_messages(row: RawRow, turns: tuple[Message, ...], chosen: Answer) -> tuple[Message, ...]:
+    """The question, to which ``messages`` beside a pair may add the turns before it; they may hold the chosen answer.
+
+    Raises: FieldError where they end otherwise.
+    """
+    talk = read_messages(row["messages"], "messages")
+    if talk[-1]["role"] == "assistant" and talk[-1]["content"] == chosen.text:
+        talk = talk[:-1]
+    if [(m["role"], m["content"]) for m in talk[-len(turns) :]] != [(m["role"], m["content"]) for m in turns]:
         raise FieldError("messages", "the question, or the question and the chosen answer", row["messages"])
+    return talk
 
 
 def _scores(row: RawRow, notes: Notes) -> tuple[float, float]:

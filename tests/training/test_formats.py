@@ -1,0 +1,45 @@
+"""Every ranked format trains as it is: ``python train.py stage=tuna_c datamodule.path=FILE``."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tuna.config import checks
+from tuna.config.compose import compose
+from tuna.errors import DataError
+from tuna.training.run import run
+
+FORMATS = Path(__file__).parents[1] / "data" / "formats"
+UNRANKED = {"chat.jsonl", "sharegpt.jsonl", "prompts.jsonl"}
+RANKED = sorted(path.name for path in FORMATS.iterdir() if path.name not in UNRANKED)
+
+
+def train(tmp_path: Path, stage: str, name: str) -> dict[str, object]:
+    cfg = compose(
+        [
+            f"stage={stage}", f"datamodule.path={FORMATS / name}", "datamodule.held_out=0", "trainer.max_steps=1",
+            "trainer.threads=1", "evaluate=false", "logger=csv", f"runs_dir={tmp_path}", "name=one",
+            f"datamodule.cache_dir={tmp_path}",
+        ]
+    )  # fmt: skip
+    checks.check(cfg)
+    run(cfg)
+    written: dict[str, object] = json.loads((tmp_path / "one" / "run.json").read_text())
+    return written
+
+
+@pytest.mark.parametrize("name", RANKED)
+def test_a_ranked_format_trains(name: str, tmp_path: Path) -> None:
+    assert train(tmp_path, "tuna_c", name)["status"] == "finished"
+    assert (tmp_path / "one" / "model" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("name", ["chat.jsonl", "sharegpt.jsonl", "tulu.jsonl", "ultrafeedback.jsonl"])
+def test_instruction_tuning_takes_conversations_and_the_best_of_ranked_ones(name: str, tmp_path: Path) -> None:
+    assert train(tmp_path, "sft", name)["status"] == "finished"
+
+
+def test_questions_alone_say_what_to_do_next(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"python rank\.py input="):
+        train(tmp_path, "tuna_c", "prompts.jsonl")
