@@ -80,9 +80,7 @@ def test_tuna_with_messages() -> None:
     assert record.messages == tuple(turns) and record.tools == ({"name": "add"},) and record.instruction == "Add."
     assert record.responses == (Candidate("3", 1.0, reasoning="1 + 2"),) and record.output == "3"
     assert _read("tuna", given | {"instruction": "Add."}) == _read("tuna", given)
-    with pytest.raises(
-        FieldError, match="instruction: expected the last user turn of messages, got 'Sub.'; that is 'Add.'"
-    ):
+    with pytest.raises(FieldError, match=r"expected the last user turn of messages, got 'Sub\.'; that is 'Add\.'"):
         _read("tuna", given | {"instruction": "Sub."})
     with pytest.raises(FieldError, match="messages: expected the conversation up to the answer, got 'assistant: "):
         _read("tuna", given | {"messages": [*turns, {"role": "assistant", "content": "3"}]})

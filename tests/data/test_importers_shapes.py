@@ -19,7 +19,7 @@ from tuna.errors import DataError
 FORMATS = Path(__file__).parent / "formats"
 FILES = {path.name: [row.value for row in read_rows(str(path)).rows] for path in sorted(FORMATS.iterdir())}
 ROWS = {name: rows[0] for name, rows in FILES.items()} | ALL
-# A row without the key is of another format, by right: it has all that one needs, and the stage asks for what is missing.
+# Without the key it is of another format by right, and the stage asks for what is missing.
 ANOTHER = {("tuna", "responses"): "alpaca"}
 
 
@@ -106,7 +106,9 @@ def test_with_a_key_of_another_format_it_is_itself_or_nothing_or_wholly_the_othe
 def test_two_formats_in_one_row_have_to_be_told_apart() -> None:
     both = {"prompt": "Add.", "completion": "3", "label": True, "answers": [{"answer": "3", "rank": 1}]}
     assert recognize(both)[1] == "looks like kto and like nectar, so its format has to be named"
-    with pytest.raises(DataError, match="name its format by datamodule.format, or its columns by datamodule.columns="):
+    with pytest.raises(
+        DataError, match=r"name its format by datamodule\.format, or its columns by datamodule\.columns="
+    ):
         choose("auto", [both], "f")
 
 
@@ -125,8 +127,8 @@ def test_files_that_mix_formats(tmp_path: Path) -> None:
         "a.jsonl:2: line: expected a row of format pairs, as the file begins, got one of alpaca" in loaded.problems[0]
     )
     assert loaded.problems[1] == (
-        f"{path}:3: line: expected a row of format pairs, as the file begins, got one of scored_lists; where all rows are "
-        "meant so: datamodule.format=pairs"
+        f"{path}:3: line: expected a row of format pairs, as the file begins, got one of scored_lists; where all rows "
+        "are meant so: datamodule.format=pairs"
     )
     assert not load_source(Source(write(tmp_path / "b.jsonl", [pair, pair]), format="pairs")).problems
     # Rows without answers before rows with: the format that has words for both.

@@ -86,7 +86,7 @@ def _path(nodes: Mapping[str, Node], last: str | None) -> list[Node] | None:
 def _list(path: Sequence[Node], siblings: Sequence[Node], notes: Notes) -> Record | FieldError:
     ranked = [n for n in siblings if n.rank is not None]
     if not ranked and len(siblings) > 1:
-        return FieldError("rank", f"a number for the {len(siblings)} replies to this message", None)
+        return FieldError("rank", "a number for each of the replies to this message", None)
     kept = ranked or siblings
     notes["replies without a rank beside ranked ones, left out"] += len(siblings) - len(kept)
     return Record(

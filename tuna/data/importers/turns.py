@@ -124,12 +124,11 @@ def _together(prompt: tuple[Message, ...], history: tuple[Message, ...], field: 
         return history
     if prompt[0]["role"] == "system" and history[0]["role"] != "system":
         return (prompt[0], *(_together(prompt[1:], history, field) if prompt[1:] else history))
+    if prompt[-1]["role"] == "user" and history[0]["role"] == "assistant":
+        return prompt + history
     said = [m["content"].strip() for m in history if m["role"] == "user"]
     if len(prompt) == 1 and prompt[0]["role"] == "user" and prompt[0]["content"].strip() in said:
         return history
-    follows = {"system": "user", "user": "assistant"}.get(prompt[-1]["role"])
-    if history[0]["role"] == follows:
-        return prompt + history
     raise FieldError(field, "the turns before the answers", _shown(prompt[-1]), f"there stands {_shown(history[-1])!r}")
 
 
