@@ -1,14 +1,12 @@
 """Templates word for word, and what shortening may touch."""
 
-from datetime import date
-from typing import Any
-
 import pytest
 
 from tests.data.make import tokenizer
 from tuna.data.fields import FieldError
 from tuna.data.record import Record
-from tuna.data.templates import TextPrompt, alpaca, kept, none, parse_alpaca, pinned, size, template_named
+from tuna.data.shortening import kept
+from tuna.data.templates import TextPrompt, alpaca, none, parse_alpaca, template_named
 from tuna.errors import ConfigError
 
 WITH_INPUT = """Below is an instruction that describes a task, paired with an input that provides further context. \
@@ -44,35 +42,6 @@ def test_alpaca_word_for_word() -> None:
     assert parse_alpaca("Add.") is None
 
 
-def test_kept_takes_from_the_input_first() -> None:
-    record = Record("0", "abc", "def")
-    assert size(record) == 6
-    assert [kept(record, n).user_turn for n in (6, 4, 3, 1, 0)] == ["abc\ndef", "abc\nd", "abc", "a", ""]
-
-
-def test_kept_drops_the_oldest_exchange_first_and_never_the_system_prompt() -> None:
-    record = Record("0", "Two?", messages=TURNS)
-    assert size(record) == 12
-    assert kept(record, 12) == record
-    for characters, last in ((11, "Two?"), (4, "Two?"), (2, "Tw")):
-        assert kept(record, characters).messages == (TURNS[0], {"role": "user", "content": last})
-
-
-def test_chat_equals_the_tokenizers_own_rendering() -> None:
-    tok = tokenizer(chat=True)
-    render = template_named("chat", tok)
-    for instruction, given in (("Add.", ""), ("Add.", "1 2"), ("  Add.\n", ""), (" Add.", "1 2 \n")):
-        turn = instruction + ("\n" + given if given else "")
-        messages = [{"role": "user", "content": turn}]
-        own = tok.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        prompt = render(Record("0", instruction, given))
-        assert prompt.text == own
-        assert not prompt.bos
-    several = render(Record("0", "Two?", messages=TURNS))
-    assert several.text == tok.apply_chat_template(list(TURNS), tokenize=False, add_generation_prompt=True)
-    assert several.answered("Dos.") == (several.text + "Dos.", "</s>")
-
-
 @pytest.mark.parametrize("name", ["alpaca", "none"])
 def test_a_conversation_needs_a_chat_template(name: str) -> None:
     with pytest.raises(FieldError, match=r"one user turn.*system, user, assistant, user.*has a chat template"):
@@ -100,55 +69,3 @@ def test_names() -> None:
         template_named("chat", plain)
     with pytest.raises(ConfigError, match="expected one of auto, alpaca, chat, none, got 'vicuna'"):
         template_named("alpaca", plain)(Record("0", "Add.", template="vicuna"))
-
-
-def _answered(template: str, record: Record, answer: str) -> Any:
-    tok = tokenizer(chat=True)
-    tok.chat_template = template
-    return template_named("chat", tok)(record).answered(answer)
-
-
-def test_what_a_template_raises_names_the_turns_and_the_way_out() -> None:
-    refuses = (
-        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('No system here') }}{% endif %}"
-        "{{ m.content }}</s>{% endfor %}"
-    )
-    with pytest.raises(FieldError, match=r"No system here.*system, user, assistant, user.*bad_rows=drop"):
-        _answered(refuses, Record("0", "Two?", messages=TURNS), "Dos.")
-    assert _answered(refuses, Record("0", "Two?"), "Dos.") == ("Two?</s>Dos.", "</s>")
-
-
-def test_a_template_that_leaves_a_turn_out_in_silence_is_refused() -> None:
-    skips = "{% for m in messages if m.role != 'system' %}{{ m.content }}</s>{% endfor %}"
-    with pytest.raises(
-        FieldError, match=r"messages\[0\].content: expected what the chat template shows of a turn of the system"
-    ):
-        _answered(skips, Record("0", "Two?", messages=TURNS), "Dos.")
-
-
-def test_a_date_is_pinned_whatever_today_is() -> None:
-    tok = tokenizer(chat=True)
-    dated = (
-        "\n  {% set day = strftime_now('%d %B %Y') %}{% for m in messages %}{{ day }} {{ m.content }}</s>{% endfor %}"
-    )
-    tok.chat_template = dated
-    messages = [{"role": "user", "content": "Hi."}]
-    ours = template_named("chat", tok)(Record("0", "Hi.")).text
-    assert ours == "\n26 July 2024 Hi.</s>"
-    assert template_named("chat", tok, {"date": "2026-01-05"})(Record("0", "Hi.")).text == "\n05 January 2026 Hi.</s>"
-    # But for the day all is as transformers writes it, the template's white space included.
-    today = date.today().strftime("%d %B %Y")
-    for source in (dated, dated.strip(), "x\n" + dated):
-        tok.chat_template = source
-        pin = tok.apply_chat_template(messages, tokenize=False, chat_template=pinned(source, date.today()))
-        assert today in pin and pin == tok.apply_chat_template(messages, tokenize=False)
-    with pytest.raises(ConfigError, match=r"template_args.date: expected a date such as 2024-07-26, got 'soon'"):
-        template_named("chat", tok, {"date": "soon"})
-
-
-def test_variables_reach_the_template_and_are_refused_without_one() -> None:
-    tok = tokenizer(chat=True)
-    tok.chat_template = "{% for m in messages %}{{ mood }} {{ m.content }}</s>{% endfor %}"
-    assert template_named("auto", tok, {"mood": "calm"})(Record("0", "Hi.")).text == "calm Hi.</s>"
-    with pytest.raises(ConfigError, match="template=alpaca has no variables"):
-        template_named("auto", tokenizer(), {"mood": "calm"})

@@ -7,65 +7,24 @@ log-probability as drawn, as scored and as trained on.
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tuna.data.batch import BoolArray, IntArray
+from tuna.data.batch import IntArray
 from tuna.data.cache import TokenCache
+from tuna.data.chat import ChatPrompt
+from tuna.data.encoded import Encoded, Ending, Written
 from tuna.data.fields import FieldError
 from tuna.data.lists import Answer
 from tuna.data.literal import Literals
 from tuna.data.record import Record
-from tuna.data.templates import ChatPrompt, Prompt, kept, size, template_named
+from tuna.data.shortening import kept, size
+from tuna.data.templates import Prompt, template_named
 from tuna.data.tokens import Tokens
 from tuna.errors import ConfigError, ModelError
 
 _THOUGHT = {"<think>", "</think>"}  # an answer has these itself
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """A question with its answers, K of them, as ids.
-
-    prompt: [P], what all of them share. responses: K arrays [L_k]; prompt + response is the whole conversation as the
-    chat template writes it, with its ending where the answer was complete. scored: K arrays [L_k], the tokens that the
-    model itself writes in use: from the first after the prompt that it is given to the one that ends its turn.
-    """
-
-    prompt: IntArray
-    responses: tuple[IntArray, ...]
-    scored: tuple[BoolArray, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Ending:
-    """What follows an answer: tokens after the one that ends the turn, and whether that one has to be added."""
-
-    after: int
-    add_eos: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A question with its answers as text: each whole text is ``head`` and its own rest.
-
-    The head ends where a special token begins, since no token reaches over that; it is tokenized once.
-    """
-
-    record: Record
-    answers: tuple[Answer, ...]
-    bos: bool
-    head: str
-    prompt: str
-    rests: tuple[str, ...]
-    endings: tuple[str | None, ...]  # what the template writes after the answer; None: the answer was cut
-
-    @property
-    def texts(self) -> list[str]:
-        """All that is to be tokenized."""
-        return [*([self.head] if self.head else []), self.prompt, *self.rests]
 
 
 class Encoder:
@@ -78,7 +37,7 @@ class Encoder:
     Args:
         tokenizer: transformers'.
         template: auto, chat, alpaca or none; a record's own wins.
-        template_args: variables of the chat template; see tuna.data.templates.
+        template_args: variables of the chat template; see tuna.data.chat.
         cache: ids of texts known already.
 
     Raises:
@@ -112,7 +71,7 @@ class Encoder:
         self.identity = self._identity()
         self.tokens = Tokens(tokenizer, self.literals, cache)
         self._cuts = re.compile("|".join(map(re.escape, self._boundaries(special))) or "(?!)")
-        self._endings: dict[str, _Ending] = {}
+        self._endings: dict[str, Ending] = {}
         self.ends = frozenset({self.eos, self._turn_end()})
         self.notes: Counter[str] = Counter()
         self._checked: set[object] = set()
@@ -170,7 +129,7 @@ class Encoder:
         return np.concatenate([np.asarray(start, np.int32), ids])
 
     def kept(self, record: Record, characters: int) -> Record:
-        """The record with so many characters of its question; see tuna.data.templates.kept."""
+        """The record with so many characters of its question; see tuna.data.shortening.kept."""
         return kept(record, characters, finished=self._finished(record))
 
     def shortened(self, record: Record, limit: int) -> int:
@@ -271,14 +230,14 @@ class Encoder:
             ] += 1
         return common
 
-    def _ending(self, closing: str | None) -> _Ending:
+    def _ending(self, closing: str | None) -> Ending:
         """What follows the answer; ``closing`` None: it was cut."""
         if closing is None:
-            return _Ending(0, add_eos=False)
+            return Ending(0, add_eos=False)
         if closing not in self._endings:
             found = self._cuts.search(closing)
             after = 0 if found is None else len(self.tokens.fresh(closing[found.start() :])) - 1
-            self._endings[closing] = _Ending(after, add_eos=found is None)
+            self._endings[closing] = Ending(after, add_eos=found is None)
         return self._endings[closing]
 
     def _check(self, written: Written, begin: IntArray, wholes: Sequence[IntArray]) -> None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from tuna.data.batch import BoolArray, Group, IntArray
-from tuna.data.encode import Encoded, Encoder, Written
+from tuna.data.encode import Encoder
+from tuna.data.encoded import Encoded, Written
 from tuna.data.fields import FieldError
 from tuna.data.lists import Answer, AnswerList, better
 from tuna.data.record import Record
@@ -43,9 +44,9 @@ def tokenize(
     """Groups for the lists that keep something, each with its list's index.
 
     A prompt takes at most ``max_length - min(longest response, max_length // 2)`` tokens: a longer one is shortened,
-    see tuna.data.templates.kept. A response is cut to what is left, and has no ending then. turns: every assistant turn
-    of a conversation is a target, not the answer to the last one alone. A row that the template cannot show goes to
-    ``problems``.
+    see tuna.data.shortening.kept. A response is cut to what is left, and has no ending then. turns: every assistant
+    turn of a conversation is a target, not the answer to the last one alone. A row that the template cannot show goes
+    to ``problems``.
 
     Raises: ConfigError when the template's own words do not fit.
     """

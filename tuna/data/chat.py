@@ -1,0 +1,166 @@
+"""The tokenizer's chat template: conversations as the model sees them in use, rendered by transformers."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from typing import Any
+
+from tuna.data.fields import FieldError
+from tuna.data.record import Record
+from tuna.errors import ConfigError
+
+# Templates that print today's date are given this one (the default of Llama 3's own), so that a run resumed tomorrow,
+# and the answers of a store, have the same prompts. template_args={date: 2026-01-31} is another.
+DATE = "2024-07-26"
+_SENTINEL = "\u2603tuna\u2603"
+
+
+class ChatTemplate:
+    """The tokenizer's chat template, rendered by transformers for each conversation as a whole.
+
+    Raises: ConfigError where it cannot render one user turn and its answer.
+    """
+
+    def __init__(self, tokenizer: Any, template_args: Mapping[str, Any]) -> None:
+        self.tokenizer = tokenizer
+        self.variables = dict(template_args)
+        try:
+            day = date.fromisoformat(str(self.variables.pop("date", DATE)))
+        except ValueError:
+            raise ConfigError(
+                f"model.template_args.date: expected a date such as {DATE}, got {template_args['date']!r}"
+            ) from None
+        self.variables.setdefault("date_string", day.strftime("%d %b %Y"))
+        self._day = day
+        self._sources: dict[bool, str] = {}
+        try:
+            self.closing = self._closing([{"role": "user", "content": "?"}])
+        except FieldError as error:
+            raise ConfigError(f"datamodule.template: the tokenizer's chat template does not serve: {error}") from None
+
+    def __call__(self, record: Record) -> "ChatPrompt":
+        """The record's prompt."""
+        return ChatPrompt(self, record)
+
+    def source(self, tools: Any = ()) -> str:
+        """The template's text; a tokenizer can have one of its own for conversations with tools."""
+        if bool(tools) not in self._sources:
+            found = self.tokenizer.get_chat_template(tools=list(tools) or None)
+            self._sources[bool(tools)] = pinned(found, self._day)
+        return self._sources[bool(tools)]
+
+    def render(self, messages: list[dict[str, Any]], tools: Any = (), *, prompt: bool = False) -> str:
+        """Messages as text; prompt: with the opening of the assistant's turn.
+
+        Raises: FieldError with what the template raised.
+        """
+        try:
+            return str(
+                self.tokenizer.apply_chat_template(
+                    messages, tools=list(tools) or None, chat_template=self.source(tools), tokenize=False,
+                    add_generation_prompt=prompt, **self.variables,
+                )
+            )  # fmt: skip
+        except Exception as error:  # Jinja raises what the template's author raises
+            roles = ", ".join(str(message["role"]) for message in messages)
+            raise FieldError(
+                "messages", "a conversation that the chat template can show", messages,
+                f"it says {str(error)!r} to the turns {roles}; next: mend the row, or datamodule.bad_rows=drop",
+            ) from None  # fmt: skip
+
+    def words_around(self) -> str:
+        """What the template writes around the turns of a plain conversation: its own words alone."""
+        turn = {"role": "user", "content": _SENTINEL}
+        return self.render([turn, {"role": "assistant", "content": _SENTINEL}, turn]).replace(_SENTINEL, "\0")
+
+    def reference(self, record: Record, text: str, reasoning: str | None) -> list[int]:
+        """transformers' own ids of the conversation with an answer."""
+        found = self.tokenizer.apply_chat_template(
+            [*record.conversation, _answer(text, reasoning)], tools=list(record.tools) or None,
+            chat_template=self.source(record.tools), tokenize=True, return_dict=True, **self.variables,
+        )  # fmt: skip
+        return [int(i) for i in found["input_ids"]]
+
+    def _closing(self, messages: list[dict[str, Any]], tools: Any = ()) -> str:
+        """What the template writes after an answer."""
+        whole = self.render([*messages, {"role": "assistant", "content": _SENTINEL}], tools)
+        if whole.count(_SENTINEL) != 1:
+            raise FieldError("messages", "a chat template that shows an answer once", messages)
+        return whole.partition(_SENTINEL)[2]
+
+    def answered(self, record: Record, text: str, reasoning: str | None) -> tuple[str, str]:
+        """The conversation with an answer: up to the answer's last character, and what follows.
+
+        Raises: FieldError where a turn or the answer is not shown as it is.
+        """
+        before = record.conversation
+        whole = self.render([*before, _answer(text, reasoning)], record.tools)
+        closing = self.closing if whole.endswith(self.closing) else self._closing(before, record.tools)
+        if not whole.endswith(closing):
+            raise FieldError("messages", "a chat template that ends all answers alike", before)
+        shown = whole[: len(whole) - len(closing)]
+        _check_shown(record, text, whole)
+        return shown, closing
+
+
+def _answer(text: str, reasoning: str | None) -> dict[str, Any]:
+    thought = {} if reasoning is None else {"reasoning_content": reasoning}
+    return {"role": "assistant", "content": text, **thought}
+
+
+def _check_shown(record: Record, answer: str, whole: str) -> None:
+    for k, message in enumerate(record.messages or ()):
+        said = "" if message.get("tool_calls") else _spoken(message)
+        if said not in whole and json.dumps(said, ensure_ascii=False)[1:-1] not in whole:
+            raise FieldError(
+                f"messages[{k}].content", f"what the chat template shows of a turn of the {message['role']}", said
+            )
+    if not record.messages and record.user_turn.strip() not in whole:
+        raise FieldError("instruction", "a user turn that the chat template shows as it is", record.user_turn)
+    if _spoken({"role": "assistant", "content": answer}) not in whole:
+        raise FieldError("responses", "an answer that the chat template shows as it is", answer)
+
+
+def _spoken(message: Mapping[str, Any]) -> str:
+    """What a template has to show of a message: many leave out an assistant's thought, and white space at the ends."""
+    content = str(message.get("content") or "")
+    return (content.rpartition("</think>")[2] if message["role"] == "assistant" else content).strip()
+
+
+@dataclass(frozen=True)
+class ChatPrompt:
+    """A record's conversation under a chat template."""
+
+    template: ChatTemplate
+    record: Record
+    bos: bool = False
+
+    @cached_property
+    def text(self) -> str:
+        """All turns and the opening of the assistant's."""
+        return self.template.render(self.record.conversation, self.record.tools, prompt=True)
+
+    def answered(self, text: str, reasoning: str | None = None) -> tuple[str, str]:
+        """The conversation with an answer; see ChatTemplate.answered."""
+        return self.template.answered(self.record, text, reasoning)
+
+
+def pinned(source: str, day: date) -> str:
+    """A chat template whose ``strftime_now`` gives ``day``, whatever today is.
+
+    A macro before the template hides transformers' function of that name, which reads the clock.
+
+    >>> from jinja2 import Environment
+    >>> jinja = Environment(trim_blocks=True)  # as transformers sets it
+    >>> jinja.from_string(pinned("{{ strftime_now('%-d %B %Y') }}", date(2024, 7, 6))).render()
+    '6 July 2024'
+    """
+    if "strftime_now" not in source:
+        return source
+    said = {f"%{letter}": day.strftime(f"%{letter}") for letter in "aAwdbBmyYHIMSpjcxXUWGuV"}
+    said = {"%-d": str(day.day), "%-m": str(day.month), "%e": f"{day.day:2d}", **said, "%%": "%"}
+    chain = "".join(f"|replace({json.dumps(code)}, {json.dumps(text)})" for code, text in said.items())
+    # The line break after the macro's end is Jinja's to take away; the template starts at a line's start, as it did.
+    return "{% macro strftime_now(format) %}{{ format" + chain + " }}{% endmacro %}" + "\n" + source
