@@ -46,7 +46,7 @@ def test_what_a_template_raises_names_the_turns_and_the_way_out() -> None:
         "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('No system here') }}{% endif %}"
         "{{ m.content }}</s>{% endfor %}"
     )
-    with pytest.raises(FieldError, match=r"No system here.*system, user, assistant, user.*bad_rows=drop"):
+    with pytest.raises(FieldError, match=r"No system here.*system, user, assistant, user"):
         _answered(refuses, Record("0", "Two?", messages=TURNS), "Dos.")
     assert _answered(refuses, Record("0", "Two?"), "Dos.") == ("Two?</s>Dos.", "</s>")
 

@@ -67,12 +67,14 @@ class LocalGeneration:
         self, model: "Model", questions: Sequence[Question], max_tokens: int, context: Context
     ) -> list[Answer | None]:
         """One answer a question as the model wrote it; draws only batches of which the store lacks something."""
+        from tuna.data.encode import check_shown
         from tuna.ranking.generate import Draw, Generator
 
         journal = context.store.journal("answers")
         base = {"model": model.fingerprint, **model.shaped_by, "max_tokens": max_tokens, **self._answers_by()}
         keys = [key_of(**base, task=q.task, id=q.id, prompt=q.record.question) for q in questions]
         if any(not journal.get(key) for key in keys):
+            check_shown(model.encoder(), [question.record for question in questions])
             generator = Generator(model, max_tokens=max_tokens, device=self.device, dtype=self.dtype)
             prompts = [generator.prompt(question.record) for question in questions]
             order = sorted(

@@ -6,9 +6,8 @@ from typing import Any
 
 import torch
 
-from tuna.benchmarks.desk import Desk
+from tuna.benchmarks.desk import Desk, check_likelihoods
 from tuna.data.batch import Group
-from tuna.data.encode import Encoder
 from tuna.data.lists import AnswerList
 from tuna.data.load import problem_text
 from tuna.data.packing import pack
@@ -31,15 +30,16 @@ def response_values(
         ConfigError: what is measured is no model on this machine, or max_length is too short for the template.
         DataError: nothing is left.
     """
-    scorer, tokenizer = desk.scorer
+    check_likelihoods(desk.given, desk.generation)
     limit = min(max_length, desk.max_positions or max_length)
-    encoder = Encoder(tokenizer, desk.model.template, desk.model.template_args)
+    encoder = desk.model.encoder()
     found, counts = tokenize(lists, encoder, limit, ranked=ranked)
     if counts.problems:
         raise DataError(problem_text(counts.problems))
     groups = [group for _, group in found]
     dropped = counts.dropped + Counter({"prompt shortened": counts.shortened, "response cut": counts.cut})
     check_left(groups, f"max_length={limit}", dropped)
+    scorer, _ = desk.scorer
     journal = desk.context.store.journal("values")
     base = {"model": desk.model.fingerprint, **desk.generation.identity(), "max_length": limit}
     keys = [

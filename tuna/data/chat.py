@@ -67,7 +67,7 @@ class ChatTemplate:
             roles = ", ".join(str(message["role"]) for message in messages)
             raise FieldError(
                 "messages", "a conversation that the chat template can show", messages,
-                f"it says {str(error)!r} to the turns {roles}; next: mend the row, or datamodule.bad_rows=drop",
+                f"it says {str(error)!r} to the turns {roles}",
             ) from None  # fmt: skip
 
     def words_around(self) -> str:

@@ -7,6 +7,7 @@ log-probability as drawn, as scored and as trained on.
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,12 @@ from tuna.data.encoded import Encoded, Ending, Written
 from tuna.data.fields import FieldError
 from tuna.data.lists import Answer
 from tuna.data.literal import Literals
+from tuna.data.load import problem_text
 from tuna.data.record import Record
 from tuna.data.shortening import kept, size
 from tuna.data.templates import Prompt, template_named
 from tuna.data.tokens import Tokens
-from tuna.errors import ConfigError, ModelError
+from tuna.errors import ConfigError, DataError, ModelError
 
 _THOUGHT = {"<think>", "</think>"}  # an answer has these itself
 
@@ -292,3 +294,19 @@ def _shape(messages: Sequence[Mapping[str, Any]], answer: Answer, tools: bool) -
     texts = [str(messages[-1].get("content") or ""), answer.text]
     edges = tuple((text[:1].isspace(), text[-1:].isspace(), text.isascii()) for text in texts)
     return tuple(m["role"] for m in messages), edges, tools, answer.reasoning is None, "</think>" in answer.text
+
+
+def check_shown(encoder: Encoder, records: Iterable[Record], answers: Iterable[Sequence[Answer]] | None = None) -> None:
+    """Render every prompt, with its answers where they are given, before weights load.
+
+    Raises: DataError that lists each row that the template cannot show.
+    """
+    problems = []
+    for record, given in zip(records, repeat(()) if answers is None else answers, strict=False):
+        try:
+            encoder.write(record, given)
+        except FieldError as error:
+            problems.append(f"{record.where or record.id}: {error}")
+    encoder.notes.clear()
+    if problems:
+        raise DataError(problem_text(problems))

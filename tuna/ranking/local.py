@@ -80,8 +80,10 @@ class BlockSampler:
         done = len(records) - sum(len(block) for block in missing)
         progress = Progress("answers", len(records), done)
         if missing:
+            from tuna.data.encode import check_shown
             from tuna.ranking.generate import Generator
 
+            check_shown(node.encoder(), [records[i] for block in missing for i in block])
             generator = Generator(node, max_tokens=self.max_tokens, device=self.device, dtype=self.dtype)
             for block in missing:
                 made = self.draw(generator, [records[i] for i in block], n, context.seed)

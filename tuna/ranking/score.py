@@ -9,6 +9,7 @@ from torch import nn
 from transformers.utils.logging import disable_progress_bar
 
 from tuna.data.batch import Group
+from tuna.data.encode import check_shown
 from tuna.data.lists import Answer as Response
 from tuna.data.packing import pack
 from tuna.data.record import Record, was_cut
@@ -43,6 +44,7 @@ def score_answers(
     def load() -> Score:
         return _Scorer(node, load_scorer(node), device, row_tokens, _with_logprob)
 
+    check_shown(node.encoder(), records, [[_text(answer) for answer in given] for given in answers])
     journal, base = context.store.journal("answers"), {"scored": node.fingerprint, **node.shaped_by}
     return _in_blocks(journal, base, records, answers, load)
 
@@ -64,6 +66,7 @@ def reward_answers(
     def load() -> Score:
         return _Scorer(node, load_reward_scorer(node), device, row_tokens, _with_reward)
 
+    check_shown(node.encoder(), records, [[_text(answer) for answer in given] for given in answers])
     journal, base = context.store.journal("rewards"), {"reward": node.fingerprint, **node.shaped_by}
     return _in_blocks(journal, base, records, answers, load)
 
@@ -85,7 +88,7 @@ def _in_blocks(
 ) -> list[list[Answer]]:
     """Blocks cut from the input order share batches; one that lacks a list is scored again whole, with equal values."""
     keys = [
-        key_of(**base, prompt=r.question, answers=[[a.text, a.finish_reason] for a in given])
+        key_of(**base, prompt=r.question, answers=[_key(a) for a in given])
         for r, given in zip(records, answers, strict=True)
     ]
     blocks = [range(at, min(at + BLOCK, len(keys))) for at in range(0, len(keys), BLOCK)]
@@ -101,6 +104,14 @@ def _in_blocks(
             progress.update(len(block))
         progress.close()
     return [[Answer(**choice) for choice in journal.get(key)[0]["choices"]] for key in keys]
+
+
+def _key(answer: Answer) -> list[str | None]:
+    return [answer.text, answer.finish_reason, *([answer.reasoning] if answer.reasoning else [])]
+
+
+def _text(answer: Answer) -> Response:
+    return Response(answer.text, not was_cut(answer.finish_reason), 0.0, reasoning=answer.reasoning)
 
 
 class _Scorer:
@@ -122,8 +133,7 @@ class _Scorer:
         groups, where = [], []
         scored = [list(given) for _, given in lists]
         for index, (record, given) in enumerate(lists):
-            texts = [Response(a.text, not was_cut(a.finish_reason), 0.0, reasoning=a.reasoning) for a in given]
-            encoded = self.encoder.encode(self.encoder.write(record, texts))
+            encoded = self.encoder.encode(self.encoder.write(record, [_text(answer) for answer in given]))
             kept: dict[bytes, list[int]] = {}  # places of equal answers: one number, which the batch cannot part
             for place, answer in enumerate(given):
                 response = encoded.responses[place]
