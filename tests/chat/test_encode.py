@@ -4,11 +4,14 @@ Random conversations of every fixture; see tests.chat.conversations and tests.ch
 """
 
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 import torch
+from tokenizers import AddedToken
 
 from tests.chat import reference
 from tests.chat.conversations import Conversation, conversation
@@ -178,3 +181,75 @@ def test_a_cut_answer_has_no_ending_and_equals_the_beginning_of_the_whole() -> N
         cut, whole = encoder.encode(encoder.write(record, [Answer("An oak", False), Answer("An oak")])).responses
         assert whole.tolist()[: len(cut)] == cut.tolist()
         assert not set(cut[-1:].tolist()) & encoder.ends and set(whole.tolist()) & encoder.ends
+
+
+def _with_template(template: str, *, ends: str = "<|im_end|>", **flags: bool) -> Any:
+    """The ChatML tokenizer under another template; flags of the token that ends turns."""
+    tokenizer = deepcopy(FIXTURES["chatml_base"].build())
+    tokenizer.chat_template = template
+    if flags:
+        tokenizer.add_special_tokens({"additional_special_tokens": [AddedToken(ends, special=True, **flags)]})
+    return tokenizer
+
+
+TALK = Record(
+    "0", **asked([{"role": r, "content": c} for r, c in (("user", "One?"), ("assistant", "Uno."), ("user", "Two?"))])
+)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        # Earlier answers end in another token than the last; in nothing; at the end of all turns alone.
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}{% if loop.last and m.role == 'assistant' %}"
+        "<|im_end|>{% else %}<|endoftext|>{% endif %}{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n"
+        "{% endif %}",
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}",
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}{% endfor %}{% if add_generation_prompt %}"
+        "<|im_start|>assistant\n{% else %}<|im_end|>{% endif %}",
+    ],
+)
+def test_no_other_turn_is_ever_a_target(template: str) -> None:
+    encoder = Encoder(_with_template(template))
+    try:
+        encoded = encoder.encode_turns(TALK, Answer("Dos."))
+    except FieldError as error:
+        assert "targets=last" in str(error)
+        return
+    (ids,), (mask,) = encoded.responses, encoded.scored
+    said = encoder.tokenizer.decode(ids[mask])
+    assert "Dos." in said and "user" not in said and "Two" not in said
+
+
+def test_an_ending_that_takes_white_space_before_it_is_the_ending_once() -> None:
+    tokenizer = _with_template(FIXTURES["chatml_base"].template or "", lstrip=True, rstrip=True)
+    encoder = Encoder(tokenizer)
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    assert end in encoder.ends
+    encoded = encoder.encode(encoder.write(Record("0", "One?"), [Answer("Uno. ")]))
+    whole = [*encoded.prompt.tolist(), *encoded.responses[0].tolist()]
+    messages = [{"role": "user", "content": "One?"}, {"role": "assistant", "content": "Uno. "}]
+    assert whole == tokenizer.apply_chat_template(messages, return_dict=False)
+    assert encoded.responses[0][encoded.scored[0]].tolist().count(end) == 1
+
+
+def test_a_turn_of_weight_nothing_is_no_target() -> None:
+    turns = [{**m, "weight": 0} if m["role"] == "assistant" else m for m in TALK.messages]
+    tokenizer = FIXTURES["gemma3"].tokenizer
+    encoded = Encoder(tokenizer).encode_turns(Record("0", **asked(turns)), Answer("Dos."))
+    text = tokenizer.decode(encoded.responses[0][encoded.scored[0]])
+    assert "Uno" not in text and "Dos." in text
+
+
+def test_the_newest_turns_stay_where_a_conversation_is_too_long() -> None:
+    encoder = Encoder(FIXTURES["gemma3"].tokenizer)
+    turns = [(role, f"{number} word word word word") for number in range(6) for role in ("user", "assistant")]
+    record = Record("0", **asked([{"role": r, "content": c} for r, c in (*turns, ("user", "Last?"))]))
+    groups, counts = tokenize(
+        [AnswerList(record, (Answer("The very end.", target=True),))], encoder, 80, ranked=False, turns=True
+    )
+    ((_, group),) = groups
+    assert counts.shortened == 1 and len(group.prompt) + len(group.responses[0]) <= 80
+    text = encoder.tokenizer.decode(group.responses[0][group.masks[0]])
+    assert "The very end." in text and "5 word" in text and "0 word" not in text

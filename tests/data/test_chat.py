@@ -54,7 +54,7 @@ def test_what_a_template_raises_names_the_turns_and_the_way_out() -> None:
 def test_a_template_that_leaves_a_turn_out_in_silence_is_refused() -> None:
     skips = "{% for m in messages if m.role != 'system' %}{{ m.content }}</s>{% endfor %}"
     with pytest.raises(
-        FieldError, match=r"messages\[0\].content: expected what the chat template shows of a turn of the system"
+        FieldError, match=r"messages\[0\]: expected a conversation whose system turn the chat template shows"
     ):
         _answered(skips, Record("0", "Two?", messages=TURNS), "Dos.")
 
@@ -85,3 +85,30 @@ def test_variables_reach_the_template_and_are_refused_without_one() -> None:
     assert template_named("auto", tok, {"mood": "calm"})(Record("0", "Hi.")).text == "calm Hi.</s>"
     with pytest.raises(ConfigError, match="template=alpaca has no variables"):
         template_named("auto", tokenizer(), {"mood": "calm"})
+
+
+def test_a_turn_is_looked_for_by_words_that_stand_nowhere_else() -> None:
+    """The system prompt's words stand in the user's turn too, which would hide that they were left out."""
+    skips = "{% for m in messages if m.role != 'system' %}{{ m.content }}</s>{% endfor %}"
+    turns = ({"role": "system", "content": "Two"}, {"role": "user", "content": "Two?"})
+    with pytest.raises(FieldError, match="system turn"):
+        _answered(skips, Record("0", "Two?", messages=turns), "Dos.")
+
+
+def test_functions_that_the_template_leaves_out_are_refused() -> None:
+    plain = "{% for m in messages %}{{ m.content }}</s>{% endfor %}"
+    look: dict[str, Any] = {"type": "function", "function": {"name": "look_up", "arguments": {}}}
+    user, tool = {"role": "user", "content": "Two?"}, {"role": "tool", "content": "2"}
+    call = {"role": "assistant", "content": "", "tool_calls": [look]}
+    with pytest.raises(FieldError, match=r"tools: expected functions that the chat template shows, got 'look_up'"):
+        _answered(plain, Record("0", "Two?", messages=(user,), tools=(look,)), "Dos.")
+    with pytest.raises(FieldError, match=r"messages\[1\].tool_calls: expected functions"):
+        _answered(plain, Record("0", "Two?", messages=(user, call, tool)), "Dos.")
+
+
+def test_every_code_of_a_date_is_that_of_the_fixed_day() -> None:
+    tok = tokenizer(chat=True)
+    tok.chat_template = (
+        "{{ strftime_now('%F %-d %b %H:%M %j%%') }}{% for m in messages %}{{ m.content }}</s>{% endfor %}"
+    )
+    assert template_named("chat", tok)(Record("0", "Hi.")).text == "2024-07-26 26 Jul 00:00 208%Hi.</s>"

@@ -1,9 +1,10 @@
 """The tokenizer's chat template: conversations as the model sees them in use, rendered by transformers."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from functools import cached_property
 from typing import Any
 
@@ -35,6 +36,7 @@ class ChatTemplate:
         self.variables.setdefault("date_string", day.strftime("%d %b %Y"))
         self._day = day
         self._sources: dict[bool, str] = {}
+        self._shows: dict[object, FieldError | None] = {}
         try:
             self.closing = self._closing([{"role": "user", "content": "?"}])
         except FieldError as error:
@@ -101,8 +103,27 @@ class ChatTemplate:
         if not whole.endswith(closing):
             raise FieldError("messages", "a chat template that ends all answers alike", before)
         shown = whole[: len(whole) - len(closing)]
+        self._check_turns(record)
         _check_shown(record, text, whole)
         return shown, closing
+
+    def _check_turns(self, record: Record) -> None:
+        """Whether the template shows each turn of such a conversation, tried once with words that stand nowhere else.
+
+        Raises: FieldError that names the turn.
+        """
+        roles = tuple((str(m["role"]), bool(m.get("tool_calls"))) for m in record.messages)
+        if roles not in self._shows:
+            words = [f"tuna{k}turn" for k in range(len(roles))]
+            tried = [{**m, "content": word} for m, word in zip(record.messages, words, strict=True)]
+            whole = self.render([*tried, _answer("?", None)], record.tools) if tried else ""
+            lost = [k for k, word in enumerate(words) if word not in whole and not roles[k][1]]
+            self._shows[roles] = None
+            if lost:
+                who, field = roles[lost[0]][0], f"messages[{lost[0]}]"
+                self._shows[roles] = FieldError(field, f"a conversation whose {who} turn the chat template shows", who)
+        if (fault := self._shows[roles]) is not None:
+            raise fault
 
 
 def _answer(text: str, reasoning: str | None) -> dict[str, Any]:
@@ -111,6 +132,11 @@ def _answer(text: str, reasoning: str | None) -> dict[str, Any]:
 
 
 def _check_shown(record: Record, answer: str, whole: str) -> None:
+    calls = [(k, call) for k, m in enumerate(record.messages) for call in m.get("tool_calls") or ()]
+    for field, called in [*((f"messages[{k}].tool_calls", c) for k, c in calls), *(("tools", t) for t in record.tools)]:
+        name = str((called.get("function") or called).get("name", ""))
+        if name not in whole:
+            raise FieldError(field, "functions that the chat template shows", name, "next: leave them out of the file")
     for k, message in enumerate(record.messages or ()):
         said = "" if message.get("tool_calls") else _spoken(message)
         if said not in whole and json.dumps(said, ensure_ascii=False)[1:-1] not in whole:
@@ -159,8 +185,8 @@ def pinned(source: str, day: date) -> str:
     """
     if "strftime_now" not in source:
         return source
-    said = {f"%{letter}": day.strftime(f"%{letter}") for letter in "aAwdbBmyYHIMSpjcxXUWGuV"}
-    said = {"%-d": str(day.day), "%-m": str(day.month), "%e": f"{day.day:2d}", **said, "%%": "%"}
+    codes = sorted(set(re.findall(r"%[-#_^0]?[A-Za-z]", source)), key=lambda code: (-len(code), code))
+    said = {code: datetime(day.year, day.month, day.day).strftime(code) for code in codes} | {"%%": "%"}
     chain = "".join(f"|replace({json.dumps(code)}, {json.dumps(text)})" for code, text in said.items())
     # The line break after the macro's end is Jinja's to take away; the template starts at a line's start, as it did.
     return "{% macro strftime_now(format) %}{{ format" + chain + " }}{% endmacro %}" + "\n" + source

@@ -20,7 +20,7 @@ from tuna.data.fields import FieldError
 from tuna.data.lists import Answer
 from tuna.data.literal import Literals
 from tuna.data.load import problem_text
-from tuna.data.record import Record
+from tuna.data.record import Message, Record
 from tuna.data.shortening import kept, size
 from tuna.data.templates import Prompt, template_named
 from tuna.data.tokens import Tokens
@@ -72,7 +72,9 @@ class Encoder:
         self.literals = Literals(special - _THOUGHT)
         self.identity = self._identity()
         self.tokens = Tokens(tokenizer, self.literals, cache)
-        self._cuts = re.compile("|".join(map(re.escape, self._boundaries(special))) or "(?!)")
+        added = {str(token): token for token in tokenizer.added_tokens_decoder.values()}
+        self._special = _any_of(special)
+        self._cuts = _any_of(token for token in special if not added[token].lstrip)  # no token reaches over these
         self._endings: dict[str, Ending] = {}
         self.ends = frozenset({self.eos, self._turn_end()})
         self.notes: Counter[str] = Counter()
@@ -91,13 +93,8 @@ class Encoder:
         added = {str(t) for t in self.tokenizer.added_tokens_decoder.values() if str(t).strip()}
         return {token for token in added - _THOUGHT if token in words}
 
-    def _boundaries(self, special: Iterable[str]) -> list[str]:
-        """Special tokens before which a text can be cut without changing its ids."""
-        found = {str(t): t for t in self.tokenizer.added_tokens_decoder.values()}
-        return sorted((t for t in special if not found[t].lstrip), key=lambda token: (-len(token), token))
-
     def _turn_end(self) -> int:
-        found = None if self.chat is None else self._cuts.search(self.chat.closing)
+        found = None if self.chat is None else self._special.search(self.chat.closing)
         return self.eos if found is None else int(self.tokenizer.convert_tokens_to_ids(found[0]))
 
     # --- prompts
@@ -237,7 +234,7 @@ class Encoder:
         if closing is None:
             return Ending(0, add_eos=False)
         if closing not in self._endings:
-            found = self._cuts.search(closing)
+            found = self._special.search(closing)
             after = 0 if found is None else len(self.tokens.fresh(closing[found.start() :])) - 1
             self._endings[closing] = Ending(after, add_eos=found is None)
         return self._endings[closing]
@@ -247,7 +244,7 @@ class Encoder:
 
         Raises: ConfigError with the row, and where the ids part.
         """
-        prompt = self.template(written.record)
+        prompt = self.prompt_of(written.record)
         if not isinstance(prompt, ChatPrompt) or any(map(self.literals.within, written.texts)):
             return
         messages = written.record.conversation
@@ -256,7 +253,7 @@ class Encoder:
             if closing is None or shape in self._checked:
                 continue
             self._checked.add(shape)
-            wanted = prompt.template.reference(written.record, answer.text, answer.reasoning)
+            wanted = prompt.template.reference(prompt.record, self.literals.mark(answer.text), answer.reasoning)
             ours = [*begin.tolist(), *ids.tolist()][: -1 if self._ending(closing).add_eos else None]
             if ours != wanted:
                 at = next((k for k, pair in enumerate(zip(ours, wanted, strict=False)) if pair[0] != pair[1]), -1)
@@ -276,18 +273,37 @@ class Encoder:
         whole = np.concatenate([encoded.prompt, encoded.responses[0]])
         scored = np.concatenate([np.zeros(len(encoded.prompt), bool), encoded.scored[0]])
         for k, message in enumerate(record.messages):
-            if message["role"] == "assistant":
-                before = Record(record.id, "", messages=record.messages[:k], tools=record.tools)
-                start = self._parting(record, self.prompt(before), whole)
-                ends = np.flatnonzero(np.isin(whole[start:], list(self.ends)))
-                if not len(ends):
-                    raise FieldError(
-                        f"messages[{k}]", "a turn that the chat template ends with a special token", message["content"],
-                        "set datamodule.targets=last",
-                    )  # fmt: skip
-                scored[start : start + int(ends[0]) + 1] = True
+            if message["role"] == "assistant" and message.get("weight") != 0:  # OpenAI's mark of a turn not to train on
+                start, end = self._turn(record, k, whole)
+                scored[start:end] = True
         first = int(scored.argmax())
         return Encoded(whole[:first], (whole[first:],), (scored[first:],))
+
+    def _turn(self, record: Record, k: int, whole: IntArray) -> tuple[int, int]:
+        """Where assistant turn k begins and ends in the whole conversation, in tokens, its ending included.
+
+        The next turn with other words parts from the whole where its words begin; the ending has to stand before.
+        """
+
+        def asked(*messages: Message) -> IntArray:
+            return self.prompt(Record(record.id, "", messages=messages, tools=record.tools))
+
+        start = self._parting(record, asked(*record.messages[:k]), whole)
+        other = asked(*record.messages[: k + 1], {**record.messages[k + 1], "content": "\u2603"})
+        size = min(len(other), len(whole))
+        differ = np.flatnonzero(other[:size] != whole[:size])
+        ends = np.flatnonzero(np.isin(whole[start : int(differ[0]) if len(differ) else size], list(self.ends)))
+        if not len(ends):
+            raise FieldError(
+                f"messages[{k}]", "a turn that the chat template ends with the token that ends an answer",
+                record.messages[k]["content"], "set datamodule.targets=last",
+            )  # fmt: skip
+        return start, start + int(ends[0]) + 1
+
+
+def _any_of(tokens: Iterable[str]) -> re.Pattern[str]:
+    """Finds any of the texts, the longest that fits."""
+    return re.compile("|".join(map(re.escape, sorted(tokens, key=lambda token: (-len(token), token)))) or "(?!)")
 
 
 def _shape(messages: Sequence[Mapping[str, Any]], answer: Answer, tools: bool) -> object:

@@ -1,5 +1,6 @@
 """Conversations: lists of chat messages, checked and brought into one form."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -76,4 +77,10 @@ def transcript(messages: Sequence[Message]) -> str:
     >>> transcript([{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Hello."}])
     'User: Hi.\\n\\nAssistant: Hello.'
     """
-    return "\n\n".join(f"{m['role'].capitalize()}: {m['content']}" for m in messages)
+    return "\n\n".join(f"{m['role'].capitalize()}: {_said(m)}" for m in messages)
+
+
+def _said(message: Message) -> str:
+    """The content, and the functions that the turn calls, as JSON."""
+    calls = [json.dumps(call.get("function") or call, ensure_ascii=False) for call in message.get("tool_calls") or ()]
+    return "\n".join(filter(None, (str(message["content"]), *calls)))

@@ -14,6 +14,7 @@ from tuna.data.encoded import Encoded, Written
 from tuna.data.fields import FieldError
 from tuna.data.lists import Answer, AnswerList, better
 from tuna.data.record import Record
+from tuna.data.shortening import size
 from tuna.errors import ConfigError
 
 
@@ -85,6 +86,8 @@ def _group(
         return encoder.encode(written)
 
     encoded = encode(written)
+    if turns:
+        item, encoded = _last_turns(item, encoded, encoder, max_length, counts)
     room = max_length - min(max(map(len, encoded.responses)), max_length // 2)
     if len(encoded.prompt) > room:
         short = shorten(item.record, encoder, room)
@@ -113,6 +116,20 @@ def _group(
         targets=tuple(answer.target for _, _, answer in kept),
         scored=tuple(mask for _, mask, _ in kept),
     )
+
+
+def _last_turns(
+    item: AnswerList, encoded: Encoded, encoder: Encoder, max_length: int, counts: Counts
+) -> tuple[AnswerList, Encoded]:
+    """A conversation whose oldest exchanges are left out until all turns fit, so that the newest are trained on."""
+    record = item.record
+    while len(encoded.prompt) + len(encoded.responses[0]) > max_length:
+        fewer = encoder.kept(record, size(record) - 1)
+        if len(fewer.messages) == len(record.messages):
+            break  # one exchange is left, which is cut as any other
+        counts.shortened += record is item.record
+        record, encoded = fewer, encoder.encode_turns(fewer, item.answers[0])
+    return replace(item, record=record), encoded
 
 
 Kept = tuple[IntArray, BoolArray, Answer]

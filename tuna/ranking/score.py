@@ -88,7 +88,9 @@ def _in_blocks(
 ) -> list[list[Answer]]:
     """Blocks cut from the input order share batches; one that lacks a list is scored again whole, with equal values."""
     keys = [
-        key_of(**base, prompt=r.question, answers=[_key(a) for a in given])
+        key_of(
+            **base, prompt=r.question, answers=[_key(a) for a in given], **({"own": r.template} if r.template else {})
+        )
         for r, given in zip(records, answers, strict=True)
     ]
     blocks = [range(at, min(at + BLOCK, len(keys))) for at in range(0, len(keys), BLOCK)]
