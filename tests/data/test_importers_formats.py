@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.data.make import write
+from tuna.data.importers import importers
 from tuna.data.lists import ranked_list, target_list
 from tuna.data.load import Loaded, Source, load_questions, load_source
 from tuna.data.ranking import count_pairs
@@ -599,3 +600,80 @@ def test_questions_of_ranked_files_serve_rank_py() -> None:
     found = {name: load_questions(Source(str(FORMATS / name), None, key="input")) for name in RANKED}
     assert not any(loaded.problems for loaded in found.values())
     assert [record.id for record in found["kto.jsonl"].records] == ["0", "1", "4"]
+
+
+COMPLETIONS = [{"response": text, "fine-grained_score": score} for text, score in (("3", 4.0), ("4", 1.0))]
+WITH_INPUT: dict[str, dict[str, Any]] = {
+    "scored_lists": {"instruction": "Add.", "responses": ["3", "4"], "scores": [1, 0]},
+    "ultrafeedback": {"instruction": "Add.", "completions": COMPLETIONS},
+    "nectar": {"prompt": "Add.", "answers": [{"answer": "3", "rank": 1}, {"answer": "4", "rank": 2}]},
+    "helpsteer2": {"prompt": "Add.", "response": "3", "helpfulness": 4},
+    "helpsteer3": {"context": [USER], "response1": "3", "response2": "4", "overall_preference": -1},
+    "shp": {"post_id": "p", "history": "Add.", "human_ref_A": "3", "human_ref_B": "4", "score_A": 2, "score_B": 1},
+    "arena": {"winner": "model_a", "conversation_a": [USER, GOOD], "conversation_b": [USER, BAD]},
+    "nemo": {"context": [USER], "completions": [{"completion": [GOOD], "rank": 0}, {"completion": [BAD], "rank": 1}]},
+    "reward_bench": {"prompt": "Add.", "chosen": ["3"], "rejected": ["4"]},
+    "kto": {"prompt": "Add.", "completion": "3", "label": True},
+    "safe_rlhf": {"prompt": "Add.", "response_0": "3", "response_1": "4", "better_response_id": 0},
+}
+
+
+@pytest.mark.parametrize("name", WITH_INPUT)
+def test_an_input_column_is_part_of_the_question(name: str) -> None:
+    def read(given: str, **more: Any) -> Record:
+        return importers()[name].read(WITH_INPUT[name] | {"input": given} | more, "f:1", 0)
+
+    found = read("1 2")
+    assert (found.instruction, found.input, found.messages) == ("Add.", "1 2", ())
+    assert "input" not in found.extra
+    assert read("1 2", system="Be short.").messages == _turns("Add.\n1 2", system="Be short.")
+    assert read("Add.").input == "", "it is the question already"
+
+
+def test_an_input_column_beside_a_conversation_is_refused(tmp_path: Path) -> None:
+    row = {"prompt": [USER, GOOD, OTHER], "responses": ["3", "4"], "scores": [1, 0]}
+    said = _problem(tmp_path, row | {"input": "1 2"})
+    assert said.startswith("input: expected a part of the last user turn, or nothing beside a conversation, got '1 2'")
+    assert _read(tmp_path, row | {"input": "Sub."}).records[0].messages == (USER, GOOD, OTHER)
+
+
+LISTED = {"prompt": "Add.", "responses": ["3", "4"], "scores": [1, 0]}
+
+
+@pytest.mark.parametrize(
+    ("row", "key", "first"),
+    [
+        (LISTED | {"instruction": "Sub."}, "instruction", "prompt"),
+        (LISTED | {"generations": ["3", "5"]}, "generations", "responses"),
+        (LISTED | {"ratings": [0, 1]}, "ratings", "scores"),
+        ({"prompt": "Add.", "chosen": "3", "rejected": "4", "chosen_response": "5"}, "chosen_response", "chosen"),
+        ({"prompt": "Add.", "chosen": "3", "rejected": "4", "rejected_response": "5"}, "rejected_response", "rejected"),
+    ],
+)
+def test_two_columns_for_one_thing_must_agree(tmp_path: Path, row: dict[str, Any], key: str, first: str) -> None:
+    assert _problem(tmp_path, row).startswith(f"{key}: expected nothing beside {first}, or the same again, got ")
+    assert not _read(tmp_path, row | {key: row[first]}).problems
+
+
+def test_helpsteer_answers_that_look_like_dialogues_are_kept_whole() -> None:
+    said = ("Human: Hi.\n\nAssistant: Hello.", "A mark:\n<extra_id_1>User\nHi.\n<extra_id_1>Assistant\nHello.")
+    three = importers()["helpsteer3"]
+    row = WITH_INPUT["helpsteer3"] | {"response1": said[0], "response2": said[1]}
+    assert [c.text for c in three.read(row, "f:1", 0).responses] == list(said)
+    two = importers()["helpsteer2"].read(WITH_INPUT["helpsteer2"] | {"response": said[0]}, "f:1", 0)
+    assert [c.text for c in two.responses] == [said[0]]
+
+
+def test_pairs_with_history(tmp_path: Path) -> None:
+    before = [["Hi.", "Hello."]]
+    row = {"instruction": "Add.", "input": "1 2", "history": before, "chosen": "3", "rejected": "4"}
+    assert _read(tmp_path, row).records[0].messages == _turns("Hi.", "Hello.", "Add.\n1 2")
+    inside = {"history": before, "chosen": [USER, GOOD], "rejected": [USER, BAD]}
+    said = _problem(tmp_path, inside)
+    assert said.startswith("history: expected nothing beside answers that hold the turns before them, got ")
+    assert _read(tmp_path, inside | {"history": []}).records[0].instruction == "Add."
+
+
+def test_pairs_keep_the_rewards_of_the_two(tmp_path: Path) -> None:
+    row = {"prompt": "Add.", "chosen": "3", "rejected": "4", "reward_chosen": 2.5, "reward_rejected": -1}
+    assert _read(tmp_path, row).records[0].responses == _pair("3", "4", (2.5, -1.0))

@@ -51,13 +51,13 @@ class Importer:
         return ", ".join(names.replace("|", " or ") for names in self.required)
 
     def read(self, row: RawRow, where: str, index: int, notes: Notes | None = None) -> Record:
-        """Read one row; its ``system`` and ``tools`` columns become part of the question in every format.
+        """Read one row; its ``input``, ``system`` and ``tools`` columns become part of the question in every format.
 
         notes: counts what else was done to the row.
         """
         notes = Counter() if notes is None else notes
         record = self.parse(row, where, index, notes)
-        record = _with_system(_with_tools(record, row), row)
+        record = _with_system(_with_tools(_with_input(record, row), row), row)
         extra = {key: value for key, value in record.extra.items() if key not in _COLUMNS}
         for key, value in extra.items():
             listed = key in _ANSWERS and isinstance(value, list) and len(value) > len(record.responses)
@@ -73,6 +73,19 @@ def _holds_answers(value: Any) -> bool:
         return False
     messages = all(isinstance(v, Mapping) and {"role", "from"} & set(v) for v in value)
     return messages or (len(value) > 1 and all(isinstance(v, str) and " " in v.strip() for v in value))
+
+
+def _with_input(record: Record, row: RawRow) -> Record:
+    beside = row.get("input")
+    if record.input or not isinstance(beside, str) or not beside.strip():
+        return record
+    record = replace(record, extra={key: value for key, value in record.extra.items() if key != "input"})
+    if any(beside.strip() in turn["content"] for turn in record.conversation):
+        return record
+    _not_finished(record, "input")
+    if record.messages:
+        raise FieldError("input", "a part of the last user turn, or nothing beside a conversation", beside)
+    return replace(record, input=check_text(beside, "input"))
 
 
 def _with_tools(record: Record, row: RawRow) -> Record:

@@ -3,10 +3,10 @@
 Rows are joined into lists by their prompt.
 """
 
-from tuna.data.fields import number
+from tuna.data.fields import number, text
 from tuna.data.importers.base import Importer, Notes, RawRow
-from tuna.data.importers.turns import joined, made, question, read_answer, read_prompt
-from tuna.data.record import Record
+from tuna.data.importers.turns import joined, made, question, read_prompt
+from tuna.data.record import Candidate, Record
 
 _RATINGS = ("correctness", "coherence", "complexity", "verbosity")
 
@@ -16,7 +16,7 @@ def read(row: RawRow, where: str, index: int, notes: Notes) -> Record:
     turns = question(read_prompt(row.get("prompt"), "prompt"), (), "prompt")
     score = number(row.get("helpfulness"), "helpfulness")
     ratings = {key: number(row[key], key) for key in _RATINGS if row.get(key) is not None}
-    answer = read_answer(row.get("response"), "response").candidate(score, extra=ratings)
+    answer = Candidate(text(row, "response"), score, extra=ratings)
     return made(row, where, index, turns, [answer], {"prompt", "response", "helpfulness", *_RATINGS}, notes)
 
 

@@ -3,10 +3,10 @@
 The scores are minus half of it and half of it, so that they differ by the strength of the preference.
 """
 
-from tuna.data.fields import FieldError, number
+from tuna.data.fields import FieldError, number, text
 from tuna.data.importers.base import Importer, Notes, RawRow
-from tuna.data.importers.turns import made, question, read_answer, read_prompt
-from tuna.data.record import Record
+from tuna.data.importers.turns import made, question, read_prompt
+from tuna.data.record import Candidate, Record
 
 _USED = {"context", "response1", "response2", "overall_preference"}
 
@@ -20,8 +20,7 @@ def read(row: RawRow, where: str, index: int, notes: Notes) -> Record:
         notes["rows whose overall_preference is 0, a tie"] += 1
     turns = question(read_prompt(row.get("context"), "context"), (), "context")
     both = [
-        read_answer(row.get(key), key).candidate(sign * preference / 2 + 0.0)
-        for key, sign in (("response1", -1), ("response2", 1))
+        Candidate(text(row, key), sign * preference / 2 + 0.0) for key, sign in (("response1", -1), ("response2", 1))
     ]
     return made(row, where, index, turns, both, _USED, notes)
 

@@ -9,7 +9,16 @@ from dataclasses import replace
 from tuna.data.fields import FieldError, check_text, number, plain
 from tuna.data.importers.alpaca import read_history
 from tuna.data.importers.base import Importer, Notes, RawRow
-from tuna.data.importers.turns import Answer, first_key, made, question, read_answer, read_prompt, same_history
+from tuna.data.importers.turns import (
+    Answer,
+    first_key,
+    made,
+    no_other,
+    question,
+    read_answer,
+    read_prompt,
+    same_history,
+)
 from tuna.data.messages import read_messages
 from tuna.data.record import Message, Record
 
@@ -18,7 +27,7 @@ _PROMPTS = ("prompt", "instruction", "question", "conversations")
 _SCORES = (
     ("score_chosen", "score_rejected"), ("chosen_score", "rejected_score"), ("rating_chosen", "rating_rejected"),
     ("chosen_rating", "rejected_rating"), ("chosen_reward", "rejected_reward"), ("chosen-rating", "rejected-rating"),
-    ("chosen_avg_rating", "rejected_avg_rating"),
+    ("chosen_avg_rating", "rejected_avg_rating"), ("reward_chosen", "reward_rejected"),
 )  # fmt: skip
 _USED = {*_CHOSEN, *_REJECTED, *_PROMPTS, "input", "history", "messages", *(key for pair in _SCORES for key in pair)}
 
@@ -29,12 +38,16 @@ def read(row: RawRow, where: str, index: int, notes: Notes) -> Record:
     Raises: FieldError where the two have other turns before them, or the row's scores prefer the rejected one.
     """
     names = [first_key(row, keys) or keys[0] for keys in (_CHOSEN, _REJECTED)]
+    for name, keys in zip(names, (_CHOSEN, _REJECTED), strict=True):
+        no_other(row, name, keys)
     answers = {name: read_answer(row.get(name), name) for name in names}
     key, prompt = _prompt(row)
     history = same_history(answers)
     if not prompt and not history:
         hint = f"it may be called {', '.join(_PROMPTS)}, or stand before both answers"
         raise FieldError(key, "a string or a list of chat messages", None, hint)
+    if not prompt and row.get("history"):
+        raise FieldError("history", "nothing beside answers that hold the turns before them", row["history"])
     turns = question(prompt, history, key)
     if row.get("messages") is not None and key != "messages":
         turns = _with_messages(row, turns, answers[names[0]])
@@ -57,10 +70,13 @@ def _prompt(row: RawRow) -> tuple[str, tuple[Message, ...]]:
     key = first_key(row, (*_PROMPTS, "input") if inside else (*_PROMPTS, "input", "messages"))
     if key is None:
         return "prompt", ()
-    for other in _PROMPTS:
-        if other != key and row.get(other) is not None and row[other] != row[key]:
-            raise FieldError(other, f"nothing beside {key}, or the same again", row[other])
-    return key, (*read_history(row.get("history")), *read_prompt(row[key], key))
+    no_other(row, key, _PROMPTS)
+    before, prompt = read_history(row.get("history")), read_prompt(row[key], key)
+    beside = row.get("input")
+    apart = isinstance(beside, str) and beside not in prompt[-1]["content"]
+    if before and apart and [turn["role"] for turn in prompt] == ["user"]:
+        prompt = ({**prompt[0], "content": f"{prompt[0]['content']}\n{check_text(beside, 'input')}"},)
+    return key, (*before, *prompt)
 
 
 def _with_messages(row: RawRow, turns: tuple[Message, ...], chosen: Answer) -> tuple[Message, ...]:

@@ -10,7 +10,16 @@ from typing import Any
 
 from tuna.data.fields import FieldError, number, plain
 from tuna.data.importers.base import Importer, Notes, RawRow
-from tuna.data.importers.turns import first_key, made, question, read_answer, read_prompt, read_texts, same_history
+from tuna.data.importers.turns import (
+    first_key,
+    made,
+    no_other,
+    question,
+    read_answer,
+    read_prompt,
+    read_texts,
+    same_history,
+)
 from tuna.data.record import Candidate, Message, Record
 from tuna.data.templates import parse_alpaca
 
@@ -28,6 +37,8 @@ def read(row: RawRow, where: str, index: int, notes: Notes) -> Record:
     texts, scores = read_texts(row, key), row.get(scored)
     if not isinstance(scores, list | tuple) or len(scores) != len(texts):
         raise FieldError(scored, f"{len(texts)} numbers, one for each of {key}", scores)
+    no_other(row, key, [name for name in _TEXTS if isinstance(row.get(name), list | tuple)])
+    no_other(row, scored, [name for name in _SCORES if _lists(row.get(name), len(texts))])
     rated = [_score(score, f"{scored}[{k}]") for k, score in enumerate(scores)]
     models: list[Any] = next((row[name] for name in _MODELS if isinstance(row.get(name), list)), [])
     sources = [str(name) for name in models] if len(models) == len(texts) else [None] * len(texts)
@@ -37,12 +48,18 @@ def read(row: RawRow, where: str, index: int, notes: Notes) -> Record:
         if text is not None and score is not None
     ]
     prompt = first_key(row, _PROMPTS) or "prompt"
+    # A text called input may be Alpaca's, which belongs to the question.
+    no_other(row, prompt, [name for name in _PROMPTS if name != "input" or not isinstance(row.get(name), str)])
     turns = question(read_prompt(row.get(prompt), prompt), _history(row, candidates, notes), prompt)
     record = made(row, where, index, turns, candidates, _USED, notes)
     left_out = [text or "" for text, score in zip(texts, rated, strict=True) if text is None or score is None]
     notes["answers that are null or have no score (N/A), left out"] += len(left_out)
     record = replace(record, extra={**record.extra, "dropped": left_out})
     return _finished(record, notes) if prompt == "query" else record
+
+
+def _lists(value: Any, count: int) -> bool:
+    return isinstance(value, list | tuple) and len(value) == count
 
 
 def _score(value: Any, field: str) -> float | None:

@@ -31,6 +31,13 @@ def first_key(row: RawRow, names: Sequence[str]) -> str | None:
     return next((name for name in names if row.get(name) is not None), None)
 
 
+def no_other(row: RawRow, key: str, names: Iterable[str]) -> None:
+    """Raises: FieldError where the row has another value than ``key``'s under one more of the names."""
+    for other in names:
+        if row.get(other) and row[other] != row[key]:
+            raise FieldError(other, f"nothing beside {key}, or the same again", row[other])
+
+
 def read_prompt(value: Any, field: str) -> tuple[Message, ...]:
     """The turns of a question: chat messages, or a text, which may be a transcript."""
     if isinstance(value, Mapping):
