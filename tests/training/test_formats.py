@@ -7,8 +7,12 @@ import pytest
 
 from tuna.config import checks
 from tuna.config.compose import compose
+from tuna.datamodules.contextual import ContextualDataModule
 from tuna.errors import DataError
+from tuna.models.source import Model
 from tuna.training.run import run
+
+pytestmark = pytest.mark.once
 
 FORMATS = Path(__file__).parents[1] / "data" / "formats"
 UNRANKED = {"chat.jsonl", "sharegpt.jsonl", "prompts.jsonl"}
@@ -30,12 +34,21 @@ def train(tmp_path: Path, stage: str, name: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("name", RANKED)
+def test_a_ranked_format_becomes_batches(name: str, tmp_path: Path) -> None:
+    data = ContextualDataModule(path=str(FORMATS / name), held_out=0, batch_size=2, cache_dir=str(tmp_path))
+    report = data.prepare(Model("tiny").tokenizer(), max_positions=512)
+    assert report.train_lists >= 2 and report.pairs > 0
+    batch = next(iter(data.train_dataloader()))
+    assert len(batch.lengths) >= 2 and bool(batch.targets.any())
+
+
+@pytest.mark.parametrize("name", ["hh.jsonl", "oasst_trees.jsonl", "orca.csv", "ultrafeedback.jsonl"])
 def test_a_ranked_format_trains(name: str, tmp_path: Path) -> None:
     assert train(tmp_path, "tuna_c", name)["status"] == "finished"
     assert (tmp_path / "one" / "model" / "model.safetensors").is_file()
 
 
-@pytest.mark.parametrize("name", ["chat.jsonl", "sharegpt.jsonl", "tulu.jsonl", "ultrafeedback.jsonl"])
+@pytest.mark.parametrize("name", ["chat.jsonl", "ultrafeedback.jsonl"])
 def test_instruction_tuning_takes_conversations_and_the_best_of_ranked_ones(name: str, tmp_path: Path) -> None:
     assert train(tmp_path, "sft", name)["status"] == "finished"
 
