@@ -13,10 +13,9 @@ from itertools import groupby
 from typing import Any
 
 from tuna.data.fields import FieldError
-from tuna.data.lists import AnswerList, ranked_list, target_list
+from tuna.data.lists import AnswerList
 from tuna.data.load import Loaded, load_source, look_at, problem_text
 from tuna.data.ranking import count_pairs
-from tuna.data.record import Record
 from tuna.errors import ConfigError, DataError, TunaError
 
 USAGE = """\
@@ -132,7 +131,7 @@ def _read(path: str, options: Mapping[str, Any]) -> _Read:
     turns = settings.targets == "assistant"
     read = _Read(loaded, [], Counter(loaded.reasons), str(options.get("model") or model), turns)
     for record in loaded.records:
-        item = _list(record, loaded, settings, read.dropped)
+        item = settings.list_of(record, loaded, read.dropped)
         if item is not None:
             read.lists.append(item)
     return read
@@ -154,21 +153,6 @@ def _of_stage(stage: str) -> tuple[dict[str, Any], str]:
     assert isinstance(arguments, dict)
     own = dict.fromkeys(("sources", "val_path", "first", "last"))
     return {str(key): value for key, value in arguments.items()} | own, str(cfg.model.path)
-
-
-def _list(record: Record, loaded: Loaded, settings: Any, dropped: Counter[str]) -> AnswerList | None:
-    rank_by = loaded.source.rank_by
-    if rank_by is None:
-        return target_list(record, dropped, settings.targets == "all", loaded.original_best)
-    return ranked_list(
-        record,
-        dropped,
-        rank_by=rank_by,
-        beta=settings.beta,
-        min_gap=settings.min_gap,
-        rank_original=settings.rank_original,
-        original_best=loaded.original_best,
-    )
 
 
 def _summary(read: _Read) -> Iterator[str]:

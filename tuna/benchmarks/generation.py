@@ -67,7 +67,7 @@ class LocalGeneration:
         self, model: "Model", questions: Sequence[Question], max_tokens: int, context: Context
     ) -> list[Answer | None]:
         """One answer a question as the model wrote it; draws only batches of which the store lacks something."""
-        from tuna.data.encode import check_shown
+        from tuna.data.tokenize import check_shown
         from tuna.ranking.generate import Draw, Generator
 
         journal = context.store.journal("answers")

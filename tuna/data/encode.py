@@ -7,7 +7,6 @@ log-probability as drawn, as scored and as trained on.
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -19,12 +18,11 @@ from tuna.data.encoded import Encoded, Ending, Written
 from tuna.data.fields import FieldError
 from tuna.data.lists import Answer
 from tuna.data.literal import Literals
-from tuna.data.load import problem_text
 from tuna.data.record import Message, Record
 from tuna.data.shortening import kept, size
 from tuna.data.templates import Prompt, template_named
 from tuna.data.tokens import Tokens
-from tuna.errors import ConfigError, DataError, ModelError
+from tuna.errors import ConfigError, ModelError
 
 _THOUGHT = {"<think>", "</think>"}  # an answer has these itself
 
@@ -213,9 +211,7 @@ class Encoder:
 
     def _parting(self, record: Record, prompt: IntArray, ids: IntArray) -> int:
         """How many tokens the prompt in use and the whole conversation have in common."""
-        size = min(len(prompt), len(ids))
-        differ = np.flatnonzero(prompt[:size] != ids[:size])
-        common = int(differ[0]) if len(differ) else size
+        common = _common(prompt, ids)
         left = prompt[common:].tolist()
         if left and self._opening & set(left):
             raise FieldError(
@@ -244,14 +240,16 @@ class Encoder:
 
         Raises: ConfigError with the row, and where the ids part.
         """
-        prompt = self.prompt_of(written.record)
-        if not isinstance(prompt, ChatPrompt) or any(map(self.literals.within, written.texts)):
+        if self.chat is None or any(map(self.literals.within, written.texts)):
             return
         messages = written.record.conversation
         for answer, ids, closing in zip(written.answers, wholes, written.endings, strict=True):
             shape = _shape(messages, answer, bool(written.record.tools))
             if closing is None or shape in self._checked:
                 continue
+            prompt = self.prompt_of(written.record)
+            if not isinstance(prompt, ChatPrompt):
+                return  # the record's own template is another
             self._checked.add(shape)
             wanted = prompt.template.reference(prompt.record, self.literals.mark(answer.text), answer.reasoning)
             ours = [*begin.tolist(), *ids.tolist()][: -1 if self._ending(closing).add_eos else None]
@@ -290,15 +288,20 @@ class Encoder:
 
         start = self._parting(record, asked(*record.messages[:k]), whole)
         other = asked(*record.messages[: k + 1], {**record.messages[k + 1], "content": "\u2603"})
-        size = min(len(other), len(whole))
-        differ = np.flatnonzero(other[:size] != whole[:size])
-        ends = np.flatnonzero(np.isin(whole[start : int(differ[0]) if len(differ) else size], list(self.ends)))
+        ends = np.flatnonzero(np.isin(whole[start : _common(other, whole)], list(self.ends)))
         if not len(ends):
             raise FieldError(
                 f"messages[{k}]", "a turn that the chat template ends with the token that ends an answer",
                 record.messages[k]["content"], "set datamodule.targets=last",
             )  # fmt: skip
         return start, start + int(ends[0]) + 1
+
+
+def _common(one: IntArray, other: IntArray) -> int:
+    """How many tokens two sequences have in common from their beginning."""
+    size = min(len(one), len(other))
+    differ = np.flatnonzero(one[:size] != other[:size])
+    return int(differ[0]) if len(differ) else size
 
 
 def _any_of(tokens: Iterable[str]) -> re.Pattern[str]:
@@ -310,19 +313,3 @@ def _shape(messages: Sequence[Mapping[str, Any]], answer: Answer, tools: bool) -
     texts = [str(messages[-1].get("content") or ""), answer.text]
     edges = tuple((text[:1].isspace(), text[-1:].isspace(), text.isascii()) for text in texts)
     return tuple(m["role"] for m in messages), edges, tools, answer.reasoning is None, "</think>" in answer.text
-
-
-def check_shown(encoder: Encoder, records: Iterable[Record], answers: Iterable[Sequence[Answer]] | None = None) -> None:
-    """Render every prompt, with its answers where they are given, before weights load.
-
-    Raises: DataError that lists each row that the template cannot show.
-    """
-    problems = []
-    for record, given in zip(records, repeat(()) if answers is None else answers, strict=False):
-        try:
-            encoder.write(record, given)
-        except FieldError as error:
-            problems.append(f"{record.where or record.id}: {error}")
-    encoder.notes.clear()
-    if problems:
-        raise DataError(problem_text(problems))

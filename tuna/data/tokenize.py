@@ -3,8 +3,9 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import repeat
 
 import numpy as np
 
@@ -13,9 +14,10 @@ from tuna.data.encode import Encoder
 from tuna.data.encoded import Encoded, Written
 from tuna.data.fields import FieldError
 from tuna.data.lists import Answer, AnswerList, better
+from tuna.data.load import problem_text
 from tuna.data.record import Record
 from tuna.data.shortening import size
-from tuna.errors import ConfigError
+from tuna.errors import ConfigError, DataError
 
 
 @dataclass(slots=True)
@@ -166,3 +168,19 @@ def shorten(record: Record, encoder: Encoder, limit: int) -> Record:
     if key not in cache:
         cache.put(key, np.asarray([encoder.shortened(record, limit)], np.int32))
     return encoder.kept(record, int(cache.get(key)[0]))
+
+
+def check_shown(encoder: Encoder, records: Iterable[Record], answers: Iterable[Sequence[Answer]] | None = None) -> None:
+    """Render every prompt, with its answers where they are given, before weights load.
+
+    Raises: DataError that lists each row that the template cannot show.
+    """
+    problems = []
+    for record, given in zip(records, repeat(()) if answers is None else answers, strict=False):
+        try:
+            encoder.write(record, given)
+        except FieldError as error:
+            problems.append(f"{record.where or record.id}: {error}")
+    encoder.notes.clear()
+    if problems:
+        raise DataError(problem_text(problems))

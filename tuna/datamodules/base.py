@@ -15,7 +15,7 @@ from tuna.data.baselines import baselines
 from tuna.data.batch import Group, PackedBatch
 from tuna.data.cache import TokenCache, default_folder, locked, tokenizer_hash
 from tuna.data.encode import Encoder
-from tuna.data.lists import AnswerList, ranked_list, shortened, target_list
+from tuna.data.lists import AnswerList, shortened
 from tuna.data.load import Loaded, load_sources, problem_text
 from tuna.data.ranking import count_pairs
 from tuna.data.record import Record
@@ -131,26 +131,7 @@ class RecordDataModule(LightningDataModule):
         return DataLoader(dataset, batch_size=None, shuffle=False, num_workers=self.settings.num_workers)
 
     def _lists(self, loaded: Loaded) -> list[AnswerList]:
-        settings, dropped = self.settings, self.report.dropped
-        rank_by = loaded.source.rank_by
-        if rank_by is None:
-            found = (
-                target_list(record, dropped, settings.targets == "all", loaded.original_best)
-                for record in loaded.records
-            )
-        else:
-            found = (
-                ranked_list(
-                    record,
-                    dropped,
-                    rank_by=rank_by,
-                    beta=settings.beta,
-                    min_gap=settings.min_gap,
-                    rank_original=settings.rank_original,
-                    original_best=loaded.original_best,
-                )
-                for record in loaded.records
-            )
+        found = (self.settings.list_of(record, loaded, self.report.dropped) for record in loaded.records)
         return [item for item in found if item is not None]
 
     def _read(self) -> tuple[list[AnswerList], list[AnswerList]]:

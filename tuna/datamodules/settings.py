@@ -1,5 +1,6 @@
 """The constructor arguments that the datamodules share, checked once. No defaults here: the constructors hold them."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
@@ -7,7 +8,9 @@ from typing import Any
 
 from tuna.data.columns import check_columns, format_of
 from tuna.data.importers import check_format
-from tuna.data.load import Source
+from tuna.data.lists import AnswerList, ranked_list, target_list
+from tuna.data.load import Loaded, Source
+from tuna.data.record import Record
 from tuna.data.templates import TEMPLATES
 from tuna.errors import ConfigError
 
@@ -78,6 +81,21 @@ class Settings:
     def ranked(self) -> bool:
         """Whether there is a ranking at all, or targets only (SFT)."""
         return any(source.rank_by is not None for source in self.sources)
+
+    def list_of(self, record: Record, loaded: Loaded, dropped: Counter[str]) -> AnswerList | None:
+        """The answers of one record of a source, by the source's rule; None where nothing useful is left."""
+        rank_by = loaded.source.rank_by
+        if rank_by is None:
+            return target_list(record, dropped, self.targets == "all", loaded.original_best)
+        return ranked_list(
+            record,
+            dropped,
+            rank_by=rank_by,
+            beta=self.beta,
+            min_gap=self.min_gap,
+            rank_original=self.rank_original,
+            original_best=loaded.original_best,
+        )
 
     def validation(self) -> Source:
         """The source behind ``val_path``: the same rules, no range, a split of its own."""

@@ -80,7 +80,7 @@ class BlockSampler:
         done = len(records) - sum(len(block) for block in missing)
         progress = Progress("answers", len(records), done)
         if missing:
-            from tuna.data.encode import check_shown
+            from tuna.data.tokenize import check_shown
             from tuna.ranking.generate import Generator
 
             check_shown(node.encoder(), [records[i] for block in missing for i in block])

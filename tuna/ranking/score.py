@@ -9,10 +9,10 @@ from torch import nn
 from transformers.utils.logging import disable_progress_bar
 
 from tuna.data.batch import Group
-from tuna.data.encode import check_shown
 from tuna.data.lists import Answer as Response
 from tuna.data.packing import pack
 from tuna.data.record import Record, was_cut
+from tuna.data.tokenize import check_shown
 from tuna.models.device import device_named
 from tuna.models.loading import load_scorer
 from tuna.models.reward_loading import load_reward_scorer
