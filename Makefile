@@ -61,7 +61,7 @@ campaign: install ## the long tests: kill and resume (ARGS=...)
 	$(BIN)/python -m pytest -m campaign -s $(ARGS)
 
 bench: install ## speed and memory of a ranking step against the plain way (ARGS=...)
-	$(BIN)/python benchmarks/ranking_step.py $(ARGS)
+	$(BIN)/python perf/ranking_step.py $(ARGS)
 
 lock: ## remake requirements.lock from the ranges in pyproject.toml
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
@@ -72,4 +72,4 @@ lock: ## remake requirements.lock from the ranges in pyproject.toml
 
 clean: ## remove .venv and caches; runs/ stays
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
-	find tuna tests tools benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	find tuna tests tools perf -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,7 +1,7 @@
 """Collection speed: requests a second against a server of fixed latency, and answers a second of the sampler.
 
-``python benchmarks/collect_throughput.py server`` should reach 0.9 of concurrency / latency, and tells the CPU time
-of a request on our side; ``python benchmarks/collect_throughput.py sampler [MODEL]`` at least 3 times generate() at
+``python perf/collect_throughput.py server`` should reach 0.9 of concurrency / latency, and tells the CPU time
+of a request on our side; ``python perf/collect_throughput.py sampler [MODEL]`` at least 3 times generate() at
 batch size 1. The run checks itself: the sampler's greedy answers are generate()'s, and each set keeps the rule.
 """
 

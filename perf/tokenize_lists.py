@@ -1,6 +1,6 @@
 """How long 52K lists of five answers take from file to groups, a line a stage, cold and from the cache.
 
-    python benchmarks/tokenize_lists.py FOLDER_WITH_A_TOKENIZER [--lists 52000]
+    python perf/tokenize_lists.py FOLDER_WITH_A_TOKENIZER [--lists 52000]
 
 The lists are synthetic, with Alpaca-like lengths or above (log-normal; two in five with an input), one original and
 four candidates each. The goal is under two minutes on two cores.

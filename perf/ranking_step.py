@@ -1,7 +1,7 @@
 """One ranking step (forward + backward), packed and plain, both ways in one run: time, memory, equality.
 
-    python benchmarks/ranking_step.py --model FOLDER --data RANKED.jsonl        (CPU, 2 groups a step)
-    python benchmarks/ranking_step.py ... --device cuda --dtype bf16 --groups 16
+    python perf/ranking_step.py --model FOLDER --data RANKED.jsonl        (CPU, 2 groups a step)
+    python perf/ranking_step.py ... --device cuda --dtype bf16 --groups 16
 
 Each way runs in a process of its own; the steps alternate, so that noise on the machine hits both. Without --model a
 random model of SmolLM2-135M's shape, without --data made-up lists with the lengths of real ones. What is measured:

@@ -1,0 +1,79 @@
+"""``python -m perf.faults [KIND ...] [--table FILE] [--keep FOLDER]``: run trials, print what is broken, write a table.
+
+Exit code 1 where anything is broken. --table takes trials of all kinds, as ``make campaign`` runs it.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from perf.faults.base import Result, perform
+from perf.faults.trials import every_trial
+
+HEAD = """# Faults: what was broken on purpose, and what came of it
+
+Each trial breaks one thing (a file, a folder, a server, a process, a number), runs the real command, and looks at its
+exit code, its words and the files that it leaves. Broken means: a traceback, code of a hostile file that ran, a part of
+a key in any file, a result that differs in silence, something paid for or trained that is lost, a wrong exit code, a
+message that does not name the fault. `tests/perf/test_faults.py` runs a sample in `make test`.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the trials; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m perf.faults")
+    parser.add_argument("kinds", nargs="*", help="rows of the table; all, if none is named")
+    parser.add_argument("--table", type=Path, help="write a table of the kinds to this file")
+    parser.add_argument("--keep", type=Path, help="leave each trial's folder below this one, which must not exist")
+    options = parser.parse_args(argv)
+    trials = [trial for trial in every_trial() if not options.kinds or trial.kind in options.kinds]
+    if not trials:
+        parser.error(f"no such kind; there are: {', '.join(dict.fromkeys(t.kind for t in every_trial()))}")
+    folder = options.keep or Path(tempfile.mkdtemp(prefix="tuna-faults-"))
+    start, results = time.monotonic(), []
+    try:
+        for number, trial in enumerate(trials, start=1):
+            result = perform(trial, folder / f"{number:03}")
+            results.append(result)
+            print(f"{number}/{len(trials)} {result.seconds:5.1f} s  {trial.kind}: {trial.name}", flush=True)
+            for how, what in result.broken:
+                print(f"    BROKEN ({how}): {what}", flush=True)
+    finally:
+        if not options.keep:
+            shutil.rmtree(folder, ignore_errors=True)
+    broken = [result for result in results if result.broken]
+    print(f"{len(results)} trials, {len(broken)} broken, {time.monotonic() - start:.0f} s")
+    if options.table:
+        options.table.write_text(table(results, time.monotonic() - start), encoding="utf-8")
+    return 1 if broken else 0
+
+
+def table(results: Sequence[Result], seconds: float) -> str:
+    """The page: a row per kind, and what was broken in words."""
+    lines = [
+        HEAD,
+        f"`make campaign`, or this page alone by `python -m perf.faults --table docs/campaigns/faults.md`;",
+        f"{datetime.now(UTC):%Y-%m-%d}, {len(results)} trials in {seconds / 60:.0f} minutes.\n",
+        "| what is broken | trials | broken |",
+        "| :--- | ---: | ---: |",
+    ]
+    for kind in dict.fromkeys(result.trial.kind for result in results):
+        of_kind = [result for result in results if result.trial.kind == kind]
+        lines.append(f"| {kind} | {len(of_kind)} | {sum(bool(result.broken) for result in of_kind)} |")
+    lines.append(f"| **all** | **{len(results)}** | **{sum(bool(result.broken) for result in results)}** |")
+    for result in results:
+        lines += [f"\n- {result.trial.kind}, {result.trial.name}: {how}" for how, _ in result.broken]
+    lines.append("\n## The trials\n")
+    for kind in dict.fromkeys(result.trial.kind for result in results):
+        names = "; ".join(result.trial.name for result in results if result.trial.kind == kind)
+        lines.append(f"- **{kind}**: {names}.")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
