@@ -57,7 +57,7 @@ def table(results: Sequence[Result], seconds: float) -> str:
     """The page: a row per kind, and what was broken in words."""
     lines = [
         HEAD,
-        f"`make campaign`, or this page alone by `python -m perf.faults --table docs/campaigns/faults.md`;",
+        "`make campaign`, or this page alone by `python -m perf.faults --table docs/campaigns/faults.md`;",
         f"{datetime.now(UTC):%Y-%m-%d}, {len(results)} trials in {seconds / 60:.0f} minutes.\n",
         "| what is broken | trials | broken |",
         "| :--- | ---: | ---: |",

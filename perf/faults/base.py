@@ -231,10 +231,7 @@ def _ticks(end: float) -> Iterator[None]:
 
 def wait_for(true: Callable[[], object], seconds: float = 60.0) -> bool:
     """Whether something became true within ``seconds``."""
-    for _ in _ticks(time.monotonic() + seconds):
-        if true():
-            return True
-    return False
+    return any(true() for _ in _ticks(time.monotonic() + seconds))
 
 
 def _warm() -> None:
