@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import json
 import logging
+import math
 import os
 import platform
 import shutil
@@ -23,8 +24,9 @@ SCHEMA_VERSION = 1
 # Keys that say where and how often, never what: a run may be resumed with other values for these.
 FREE = {
     "": {"name", "resume", "runs_dir", "logger", "evaluate", "stage", "scale", "experiment", "optimize"},
-    "trainer": {"checkpoint_every", "keep_checkpoints", "log_every", "timeout_minutes"},
+    "trainer": {"checkpoint_every", "keep_checkpoints", "log_every", "nonfinite", "timeout_minutes"},
     "datamodule": {"cache_dir", "num_workers"},
+    "model": {"export_dtype"},
 }
 
 
@@ -100,14 +102,23 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write ``value`` so that a reader sees the old file or the new one, never half of one."""
+    """Write ``value`` so that a reader sees the old file or the new one, never half of one; NaN and infinity as null."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=2, ensure_ascii=False, default=str)
+        json.dump(_numbers(value), file, indent=2, ensure_ascii=False, default=str, allow_nan=False)
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def _numbers(value: Any) -> Any:
+    """The same with null for floats that JSON has no word for."""
+    if isinstance(value, Mapping):
+        return {key: _numbers(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_numbers(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def choose(
@@ -222,7 +233,7 @@ def differences(written: Mapping[str, Any], config: Mapping[str, Any], data: str
 
 def _as_written(value: Any) -> Any:
     """A setting as run.json gives it back: 1 and 1.0 are one number, a tuple is a list."""
-    return json.loads(json.dumps(value, default=str))
+    return json.loads(json.dumps(_numbers(value), default=str))
 
 
 def settings_of(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -17,7 +17,7 @@ from tuna.config.scale import ASSETS
 from tuna.data.baselines import baselines
 from tuna.data.lists import AnswerList, ranked_list
 from tuna.data.load import Source, load_sources
-from tuna.data.ranking import bootstrap_interval, count_pairs, pair_accuracy
+from tuna.data.ranking import beta_problem, bootstrap_interval, count_pairs, pair_accuracy
 from tuna.errors import ConfigError, DataError
 from tuna.ranking.prompt import shown
 
@@ -48,6 +48,8 @@ class Agreement(Benchmark):
     def __post_init__(self) -> None:
         if self.max_length < 2 or self.row_tokens < 2:
             raise ConfigError("max_length, row_tokens: expected 2 or more")
+        if problem := beta_problem(self.beta):
+            raise ConfigError(problem)
 
     def prepare(self, limit: int | None) -> None:
         """Read the lists."""

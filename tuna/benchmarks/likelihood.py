@@ -13,6 +13,7 @@ from tuna.data.load import problem_text
 from tuna.data.packing import pack
 from tuna.data.tokenize import tokenize
 from tuna.errors import DataError
+from tuna.models.finite import check_values
 from tuna.ranking.progress import Progress
 from tuna.ranking.store import key_of
 
@@ -29,6 +30,7 @@ def response_values(
     Raises:
         ConfigError: what is measured is no model on this machine, or max_length is too short for the template.
         DataError: nothing is left.
+        ModelError: the model computes no number.
     """
     check_likelihoods(desk.given, desk.generation)
     limit = min(max_length, desk.max_positions or max_length)
@@ -57,7 +59,9 @@ def response_values(
     missing = [block for block in blocks if any(not journal.get(keys[i]) for i in block)]
     progress = Progress("lists", len(groups), len(groups) - sum(map(len, missing)))
     for block in missing:
-        for i, values in zip(block, _values(scorer, [groups[i] for i in block], row_tokens), strict=True):
+        computed = _values(scorer, [groups[i] for i in block], row_tokens)
+        check_values([v for values in computed for v in values], desk.model.resolve().source, "log-probabilities")
+        for i, values in zip(block, computed, strict=True):
             if not journal.get(keys[i]):
                 journal.append({"key": keys[i], "v": values})
         progress.update(len(block))

@@ -13,15 +13,28 @@ from tuna.data.fields import FieldError
 from tuna.data.record import Candidate, Record
 
 FloatArray = npt.NDArray[np.float64]
+# Beyond them |r| ** beta overflows, or scores fall below float32 and tie.
+LARGEST_BETA, LARGEST_LENGTH = 5.0, 10_000_000
 
 
 def eq3(logprob: float, num_tokens: int, beta: float) -> float:
-    """The teacher's score, Eq. 3: s = log p(r | i) / |r| ** beta, natural log, |r| in tokens.
+    """The teacher's score, Eq. 3: s = log p(r | i) / |r| ** beta, natural log, |r| in tokens; beta up to LARGEST_BETA.
 
     >>> round(eq3(-41.2, 57, 1.3), 4)
     -0.2149
     """
     return float(logprob / num_tokens**beta)
+
+
+def beta_problem(beta: float) -> str | None:
+    """What is wrong with an exponent of Eq. 3, if anything.
+
+    >>> beta_problem(1.3), beta_problem(1000)
+    (None, 'beta: expected a number from 0 to 5 (the paper takes 1.3), got 1000')
+    """
+    if isinstance(beta, int | float) and not isinstance(beta, bool) and 0 <= beta <= LARGEST_BETA:
+        return None
+    return f"beta: expected a number from 0 to {LARGEST_BETA:g} (the paper takes 1.3), got {beta!r}"
 
 
 def check_rankable(record: Record, rank_by: str) -> None:
@@ -53,8 +66,9 @@ def _check_eq3(candidate: Candidate, field: str) -> None:
     hint = "next: rank.py ranker=probabilistic score_only=true, or datamodule.rank_by=score"
     if candidate.logprob is None:
         raise FieldError(f"{field}.logprob", "a finite number (rank_by=eq3)", None, hint)
-    if not candidate.num_tokens:
-        raise FieldError(f"{field}.num_tokens", "a whole number above 0 (rank_by=eq3)", candidate.num_tokens, hint)
+    if not candidate.num_tokens or candidate.num_tokens > LARGEST_LENGTH:
+        expected = f"a whole number from 1 to {LARGEST_LENGTH} (rank_by=eq3)"
+        raise FieldError(f"{field}.num_tokens", expected, candidate.num_tokens, hint)
 
 
 def scores_of(record: Record, rank_by: str, beta: float) -> list[float]:

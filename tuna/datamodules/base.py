@@ -107,19 +107,28 @@ class RecordDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[PackedBatch] | list[Any]:
         """This process's share of the held-out groups; an empty list when nothing is held out."""
+        return self._loader(self._held_out()) if self.val_groups else []
+
+    def records_at(self, step: int) -> list[list[Record]]:
+        """This process's records of each micro-step of optimizer step ``step`` (from 0), as their groups stand."""
         plan = self._ready()
-        if not self.val_groups:
-            return []
-        groups = self.settings.batch_size // (plan.accumulate * plan.world_size)
-        return self._loader(
-            HeldOutBatches(self.val_groups, groups, plan.world_size, self._rank, self.settings.row_tokens)
-        )
+        shares = [plan.share(step, micro, self._rank) for micro in range(plan.accumulate)]
+        return [[self.train_records[i] for i in share.groups] for share in shares]
+
+    def held_out_records(self) -> list[list[Record]]:
+        """This process's records of each batch of ``val_dataloader``, as their groups stand."""
+        return [[self.val_records[i] for i in share.groups] for share in self._held_out().shares]
 
     def baselines(self) -> dict[str, Any]:
         """Held-out pair_accuracy of "length" (longer is better) and "random"; empty where no held-out pair is."""
         if not any(count_pairs(group.scores) for group in self.val_groups):
             return {}
         return {name: interval.to_dict() for name, interval in baselines(self.val_groups).items()}
+
+    def _held_out(self) -> HeldOutBatches:
+        plan = self._ready()
+        groups = self.settings.batch_size // (plan.accumulate * plan.world_size)
+        return HeldOutBatches(self.val_groups, groups, plan.world_size, self._rank, self.settings.row_tokens)
 
     def _ready(self) -> StepPlan:
         if self._plan is None:

@@ -15,6 +15,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from tuna.errors import ModelError
+from tuna.models.finite import not_finite
 from tuna.models.folder import stored_dtype, tensor_shapes
 from tuna.models.lora import ADAPTER
 from tuna.models.merging import adapter_state, embedding_names, merge, rebuilt, with_shared_names
@@ -55,8 +56,8 @@ def export(
         ends: ids of tokens that end an answer, listed in generation_config.json after those that it lists already.
 
     Raises:
-        ModelError: what was written has other tensor names or shapes than the model's class, or an adapter's tensor
-            would be left out.
+        ModelError: what was written has other tensor names or shapes than the model's class, an adapter's tensor
+            would be left out, or a weight is no number in ``dtype``.
     """
     state = full_state(scorer)
     if not dist.is_initialized() or dist.get_rank() == 0:
@@ -106,6 +107,11 @@ def _write_weights(
 ) -> None:
     """Let a fresh model of the same class, with these weights, save itself: names and tied set are transformers'."""
     fresh = rebuilt(model, state, dtype, merged=merged)
+    if bad := not_finite(fresh.named_parameters()):
+        raise ModelError(
+            f"export: {bad[0]} holds NaN or infinity in {str(dtype).removeprefix('torch.')}, so no model was written; "
+            "next: the same command with resume=auto model.export_dtype=float32"
+        )
     if fresh.can_generate():
         fresh.generation_config = type(fresh.generation_config)()  # the starting folder's file is copied instead
     conversions = getattr(model, "_weight_conversions", None)

@@ -7,6 +7,7 @@ from transformers import AutoModelForCausalLM
 
 from tuna.errors import ModelError
 from tuna.models.check import check_packing, quiet
+from tuna.models.finite import check_weights
 from tuna.models.lora import add_lora, parse_lora
 from tuna.models.lora_check import check_lora
 from tuna.models.plain import PlainScorer
@@ -58,8 +59,8 @@ def load_model(model: Model, resolved: Resolved, *, dtype: torch.dtype = torch.f
     """The Hugging Face causal LM itself, with all its weights read from safetensors; ``model.resize`` adds rows.
 
     Raises:
-        ModelError: the embedding lacks rows for the tokenizer, a weight is missing or has another shape than the config
-            says, the class has no causal LM, or it is a reward model.
+        ModelError: the embedding lacks rows for the tokenizer, a weight is missing, has another shape than the config
+            says or is no number, the class has no causal LM, or it is a reward model.
     """
     refuse_reward_model(resolved)
     rows = model.rows
@@ -81,6 +82,7 @@ def load_model(model: Model, resolved: Resolved, *, dtype: torch.dtype = torch.f
     if missing:
         shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
         raise ModelError(f"{resolved.source}: the weights lack {shown}; transformers would fill them with noise")
+    check_weights(causal, resolved.source)
     grow(causal, rows)
     return causal
 

@@ -8,6 +8,7 @@ from transformers import AutoModelForSequenceClassification, PretrainedConfig
 
 from tuna.errors import ModelError
 from tuna.models.check import REWARDS, check_packing, quiet, small_copy
+from tuna.models.finite import check_weights
 from tuna.models.loading import grow
 from tuna.models.lora import add_lora, parse_lora
 from tuna.models.lora_check import check_lora
@@ -68,8 +69,8 @@ def load_reward_model(model: Model, resolved: Resolved, *, seed: int = 0, dtype:
     deviation 0.02, biases zero. A padding token that the vocabulary lacks gets an embedding, the mean of the others.
 
     Raises:
-        ModelError: the embedding lacks rows for the tokenizer; a weight is missing or has another shape than the config
-            says.
+        ModelError: the embedding lacks rows for the tokenizer; a weight is missing, has another shape than the config
+            says or is no number.
     """
     rows = model.rows
     auto: Any = AutoModelForSequenceClassification  # typed as if it gave no loading info
@@ -95,6 +96,7 @@ def load_reward_model(model: Model, resolved: Resolved, *, seed: int = 0, dtype:
         parameter = reward.get_parameter(name).data
         drawn = torch.randn(parameter.shape, generator=generator) * HEAD_STD
         parameter.copy_(drawn if parameter.dim() > 1 else torch.zeros_like(drawn))
+    check_weights(reward, resolved.source)
     grow(reward, rows)
     _pad(reward, model)
     return reward

@@ -31,6 +31,19 @@ class Meter:
         self.tokens = {"real": 0, "padded": 0, "response": 0}
         self.per_list: dict[str, list[float]] = {}
         self.rows: dict[str, list[list[float]]] = {}
+        self.mark()
+
+    def mark(self) -> None:
+        """Remember what there is, for ``rollback``."""
+        sizes = ({name: len(values) for name, values in kept.items()} for kept in (self.per_list, self.rows))
+        self._marked = (dict(self.sums), dict(self.counts), *sizes)
+
+    def rollback(self) -> None:
+        """Forget what came after the last ``mark``, but for the tokens, which were computed."""
+        sums, counts, lists, rows = self._marked
+        self.sums, self.counts = dict(sums), dict(counts)
+        self.per_list = {name: self.per_list[name][:size] for name, size in lists.items()}
+        self.rows = {name: self.rows[name][:size] for name, size in rows.items()}
 
     def add(self, name: str, values: Tensor, weights: Tensor) -> None:
         """Add a weighted sum of per-list values; NaN values (nothing to measure in that list) are left out."""
@@ -65,9 +78,11 @@ class Meter:
     def reduce(self, weights: dict[str, float]) -> dict[str, float]:
         """Means over everything added on every process since the last reset, ``loss`` first; then start anew.
 
-        weights: coefficient of each loss part in the total, by part name.
+        weights: coefficient of each loss part in the total, by part name. Nothing where nothing was added.
         """
         names = sorted(self.sums)
+        if not names:
+            return {}
         flat = [float(self.sums[name]) for name in names] + [self.counts[name] for name in names]
         flat = all_sum(flat)
         means = {name: s / c for name, s, c in zip(names, flat, flat[len(names) :], strict=False) if c > 0}

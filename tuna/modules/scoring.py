@@ -1,9 +1,9 @@
 """What SFT and ranking share: a scorer, a loss, an optimizer and its schedule. Nothing else lives there."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import lightning.pytorch as pl
 import torch
@@ -15,6 +15,7 @@ from tuna.data.ranking import Interval, bootstrap_interval
 from tuna.errors import ConfigError
 from tuna.losses.base import Loss, ScoredLists, total
 from tuna.modules.meter import Meter
+from tuna.modules.watch import Fault, Watch
 
 Schedule = Literal["cosine", "linear", "constant"]
 
@@ -28,6 +29,18 @@ class Plan:
     world_size: int = 1
     accumulate: int = 1
     seed: int = 0
+
+
+class Faults(Protocol):
+    """Who decides about losses and gradients that are not finite; on every process alike."""
+
+    def step(self, module: Any, fault: Fault) -> None:
+        """Raise, or return to have the step left out."""
+        ...
+
+    def held_out(self, module: Any, loss: float, groups: Sequence[tuple[int, int]]) -> None:
+        """Raise."""
+        ...
 
 
 class ScoringModule(pl.LightningModule):
@@ -61,6 +74,8 @@ class ScoringModule(pl.LightningModule):
         self.scorer: nn.Module | None = None
         self.plan = Plan(total_steps=1)
         self.train_meter, self.val_meter = Meter(), Meter()
+        self.train_watch, self.val_watch = Watch(), Watch()
+        self.faults: Faults | None = None
         self.grad_norm = float("nan")
 
     def check_start(self, resolved: Any, loss: Loss) -> None:
@@ -87,9 +102,14 @@ class ScoringModule(pl.LightningModule):
         """The tokenizer to export; None is the starting model's, as it is."""
         return None
 
-    def connect(self, *, loss: Loss, build_scorer: Callable[[Any], nn.Module], plan: Plan) -> None:
-        """Give the module what its config does not hold. ``build_scorer(mesh)`` loads, and shards over a mesh."""
-        self.loss, self._build_scorer, self.plan = loss, build_scorer, plan
+    def connect(
+        self, *, loss: Loss, build_scorer: Callable[[Any], nn.Module], plan: Plan, faults: "Faults | None" = None
+    ) -> None:
+        """Give the module what its config does not hold. ``build_scorer(mesh)`` loads, and shards over a mesh.
+
+        faults: is told of losses and gradients that are not finite; without it nobody asks.
+        """
+        self.loss, self._build_scorer, self.plan, self.faults = loss, build_scorer, plan, faults
 
     def configure_model(self) -> None:
         """Load the scorer once; Lightning calls this for validation and again for training."""
@@ -117,21 +137,30 @@ class ScoringModule(pl.LightningModule):
         lists = self(batch)
         terms = self.loss(lists)
         loss = total(terms, lists, batch.totals)
+        if not self.train_watch.losses:
+            self.train_meter.mark()  # the figures of a step whose loss is no number are forgotten
+        self.train_watch.add(lists, loss)
         self.measure(self.train_meter, lists)
         self.train_meter.add_tokens(batch)
         return loss * self.plan.world_size * self.plan.accumulate
 
     def validation_step(self, batch: PackedBatch, batch_idx: int) -> None:
         """Adds the batch to the held-out figures."""
-        self.measure(self.val_meter, self(batch))
+        lists = self(batch)
+        self.val_watch.add(lists)
+        self.measure(self.val_meter, lists)
 
     def on_validation_epoch_start(self) -> None:
         """Forget what an interrupted validation left behind."""
         self.val_meter.reset()
+        self.val_watch.clear()
 
     def on_validation_epoch_end(self) -> None:
         """Keep the held-out figures as val/..., the same on every process; tuna.training.progress writes them down."""
         means = self.val_meter.reduce(self.loss_weights())
+        if self.faults and not math.isfinite(means["loss"]):
+            self.faults.held_out(self, means["loss"], self.val_watch.groups())
+        self.val_watch.clear()
         figures = {f"val/{name}": value for name, value in (means | self.figures(self.val_meter)).items()}
         self.log_dict(figures, logger=False)
 
@@ -191,11 +220,21 @@ class ScoringModule(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip by the global norm, sharded or not, and keep the norm before clipping for the log."""
+        """Clip by the global norm, sharded or not, and keep the norm before clipping for the log.
+
+        Where the loss or the gradient is not finite, ``faults`` raises; else the step is left out: the optimizer passes
+        over parameters without a gradient.
+        """
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         norm = torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val or math.inf)
         full = getattr(norm, "full_tensor", None)  # a DTensor when sharded
-        self.grad_norm = float(full() if full is not None else norm)
+        self.grad_norm, fault = self.train_watch.fault(full() if full is not None else norm)
+        if self.faults and fault:
+            self.faults.step(self, fault)
+            if not math.isfinite(fault.loss):
+                self.train_meter.rollback()
+            for parameter in parameters:
+                parameter.grad = None
 
 
 def _check(
@@ -208,8 +247,8 @@ def _check(
     min_lr_ratio: float,
 ) -> None:
     wrong = []
-    if not (isinstance(lr, int | float) and math.isfinite(lr) and lr > 0):
-        wrong.append(f"module.lr: expected a finite number > 0, got {lr!r}")
+    if not (isinstance(lr, int | float) and 0 < lr <= 1e6):
+        wrong.append(f"module.lr: expected a number > 0, 1e6 at most, got {lr!r}")
     if not (math.isfinite(weight_decay) and weight_decay >= 0):
         wrong.append(f"module.weight_decay: expected a number >= 0, got {weight_decay!r}")
     if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):

@@ -17,6 +17,7 @@ from tuna.data.record import Record, was_cut
 from tuna.data.tokenize import shorten
 from tuna.errors import ModelError
 from tuna.models.device import device_named
+from tuna.models.finite import check_values
 from tuna.models.loading import load_model
 from tuna.models.source import Model
 from tuna.ranking.answers import Answer
@@ -55,7 +56,7 @@ class Generator:
         self.tokenizer = tokenizer
         self.encoder = node.encoder()
         self.max_tokens = max_tokens
-        self.positions = resolved.max_positions
+        self.source, self.positions = resolved.source, resolved.max_positions
         given = self.model.generation_config.eos_token_id
         self.ends = {*self.encoder.ends, *([given] if isinstance(given, int) else given or [])}
 
@@ -87,6 +88,9 @@ class Generator:
         """Draw all at once; rows that have ended leave the batch when half of it has.
 
         Each answer's log-probability is that of its tokens, the end-of-sequence included, at temperature 1.
+
+        Raises:
+            ModelError: it is no number.
         """
         used = sorted({draw.prompt for draw in draws})
         place = {prompt: row for row, prompt in enumerate(used)}
@@ -126,7 +130,9 @@ class Generator:
                 use_cache=True,
             )  # fmt: skip
             logits, position = output.logits[:, -1], position + 1
-        return [self._answer(ids, value) for ids, value in zip(tokens, total.tolist(), strict=True)]
+        values = total.tolist()
+        check_values(values, self.source, "log-probabilities")
+        return [self._answer(ids, value) for ids, value in zip(tokens, values, strict=True)]
 
     def _prefill(self, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Any, Tensor]:
         """Last logits [P, V], the cache, and the mask [P, W] of prompts padded on the left."""
@@ -186,6 +192,7 @@ class Generator:
         logits = self.model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1]
         token = logits.double().log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
         found: list[float] = token.masked_fill(~scored[:, 1:], 0.0).sum(-1).tolist()
+        check_values(found, self.source, "log-probabilities")
         return found
 
 

@@ -14,6 +14,7 @@ from tuna.data.packing import pack
 from tuna.data.record import Record, was_cut
 from tuna.data.tokenize import check_shown
 from tuna.models.device import device_named
+from tuna.models.finite import check_values
 from tuna.models.loading import load_scorer
 from tuna.models.reward_loading import load_reward_scorer
 from tuna.models.source import Model
@@ -128,7 +129,7 @@ class _Scorer:
         self.device = device_named(device)
         self.scorer = scorer.eval().to(self.device)
         self.encoder, self.row_tokens, self.put = node.encoder(), row_tokens, put
-        self.positions = node.max_positions()
+        self.source, self.positions = node.resolve().source, node.max_positions()
 
     @torch.inference_mode()
     def __call__(self, lists: Lists) -> list[list[Answer]]:
@@ -152,6 +153,7 @@ class _Scorer:
                 where.append((index, list(kept.values())))
         if groups:
             values = self.scorer(pack(groups, row_tokens=self.row_tokens).to(str(self.device))).double().tolist()
+            check_values(values, self.source, "log-probabilities or rewards")
             flat = iter(values)
             for (index, places), group in zip(where, groups, strict=True):
                 for equal, length in zip(places, group.lengths, strict=True):

@@ -28,6 +28,7 @@ from tuna.errors import RunError
 from tuna.modules.scoring import ScoringModule
 from tuna.runs import read_json, write_json
 from tuna.training import distributed
+from tuna.training.nonfinite import check_scorer
 
 AGAIN = "free some space, then go on with the same command and resume=auto"
 _NAME = re.compile(r"step-(\d+)")
@@ -92,11 +93,13 @@ class Checkpoints(Callback):
 
     def save(self, trainer: pl.Trainer, pl_module: pl.LightningModule, step: int) -> None:
         """Write step-N, then drop all but the newest ``keep``."""
+        assert isinstance(pl_module, ScoringModule) and pl_module.scorer is not None
+        check_scorer(pl_module.scorer, f"step {step}/{self.total_steps}:")
         temporary, final = self.folder / f"step-{step}.tmp", self.folder / f"step-{step}"
         state = self._state(trainer, pl_module)
         if distributed.rank() == 0:
             shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
+            temporary.mkdir()  # not its parents: a run folder that was removed is not made again
         distributed.barrier()
         try:
             save_sharded(state, checkpoint_id=temporary, no_dist=distributed.world_size() == 1)
@@ -134,7 +137,8 @@ class Checkpoints(Callback):
         saved = read_json(path / "state.json").get("early_stopping")
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if saved and isinstance(callback, EarlyStopping):
-                callback.load_state_dict(saved | {"best_score": torch.tensor(saved["best_score"])})
+                best = saved["best_score"]  # null where nothing was validated before: JSON has no infinity
+                callback.load_state_dict(saved | {"best_score": torch.tensor(torch.inf if best is None else best)})
 
 
 def load_weights(scorer: torch.nn.Module, path: Path) -> None:

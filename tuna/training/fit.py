@@ -15,6 +15,7 @@ from tuna.runs import RunFolder
 from tuna.training import card, curves, distributed, quiet, summary
 from tuna.training.checkpoint import AGAIN, Checkpoints, load_weights, stopped
 from tuna.training.interrupts import interruptible
+from tuna.training.nonfinite import NonFinite, check_scorer
 from tuna.training.outcome import Outcome
 from tuna.training.progress import Progress
 
@@ -29,13 +30,15 @@ def fit(cfg: DictConfig, parts: Any, target: RunFolder, start_step: int, loggers
     if training.threads:
         torch.set_num_threads(training.threads)
     plan = Plan(parts.total_steps, start_step, training.world_size, training.accumulate, cfg.seed)
-    module.connect(loss=parts.loss, build_scorer=lambda mesh: _scorer(parts, mesh), plan=plan)
+    faults = NonFinite(training.nonfinite, data, target, start=start_step, total=plan.total_steps)
+    module.connect(loss=parts.loss, build_scorer=lambda mesh: _scorer(parts, mesh), plan=plan, faults=faults)
     data.start_step = start_step
     progress = Progress(
         every=training.log_every,
         start_step=start_step,
         total_steps=plan.total_steps,
         baselines=data.report.baselines,
+        skipped=faults.skipped if faults.skips else None,
     )
     callbacks: list[Any] = [progress]
     if training.early_stop_patience:
@@ -116,6 +119,7 @@ def _finish(
     """Export on all processes; measure and sum up on process 0."""
     from tuna.models.export import export
 
+    check_scorer(parts.module.scorer, f"{target.path}: no model is written,")
     first = distributed.rank() == 0
     outcome = Outcome(before=before, after=after, baselines=parts.data.report.baselines, last=last)
     try:

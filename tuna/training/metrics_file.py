@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import os
 from argparse import Namespace
 from pathlib import Path
@@ -43,7 +44,8 @@ class MetricsFile(Logger):
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Append one row, and flush it."""
-        row = {"step": str(step or 0)} | {k: repr(float(v)) for k, v in metrics.items() if k != "epoch"}
+        finite = {k: float(v) for k, v in metrics.items() if k != "epoch" and math.isfinite(v)}
+        row = {"step": str(step or 0)} | {k: repr(v) for k, v in finite.items()}
         if len(row) == 1 or distributed.rank() != 0:
             return
         added = [key for key in row if key not in self.columns]

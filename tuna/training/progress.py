@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -34,11 +34,19 @@ class Progress(Callback):
     Checkpoints among the callbacks.
 
     baselines: by name, each with its ``mean``: pair_accuracy of "length" and "random", shown beside the held-out one.
+    skipped: the steps left out so far, where such may be; their number is logged. What is no number is not logged.
     """
 
     def __init__(
-        self, *, every: int, start_step: int, total_steps: int, baselines: Mapping[str, Any] | None = None
+        self,
+        *,
+        every: int,
+        start_step: int,
+        total_steps: int,
+        baselines: Mapping[str, Any] | None = None,
+        skipped: Sequence[int] | None = None,
     ) -> None:
+        self.skipped = skipped
         self.every = max(1, min(every, total_steps // 10))  # a short run shows ten points all the same
         self.start_step, self.total_steps, self.baselines = start_step, total_steps, dict(baselines or {})
         self.last: dict[str, float] = {}
@@ -77,10 +85,13 @@ class Progress(Callback):
         figures |= {"train/lr": self.lr, "train/grad_norm": pl_module.grad_norm}
         figures["perf/tokens_per_second"] = tokens["real"] / max(self.busy, 1e-9)
         figures["perf/packing_waste"] = 1 - tokens["real"] / max(1, tokens["padded"])
-        self.busy, self.last = 0.0, figures
+        if self.skipped is not None:
+            figures["train/skipped_steps"] = float(len(self.skipped))
+        figures = {name: value for name, value in figures.items() if math.isfinite(value)}
+        self.busy, self.last = 0.0, self.last | figures
         for logger in trainer.loggers:
             logger.log_metrics(figures, step=step)
-        if distributed.rank() == 0:
+        if distributed.rank() == 0 and "train/loss" in figures:  # else all of these steps were left out, as was said
             log.info(self._line(step, figures, now))
 
     def _line(self, step: int, figures: dict[str, float], now: float) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from tuna.errors import ConfigError
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+NonFiniteMode = Literal["stop", "skip"]
 
 
 class Training:
@@ -16,8 +17,9 @@ class Training:
     precision: the compute type; trained weights and optimizer state are float32 always. accumulate: micro-batches an
     optimizer step on each process. clip_norm: largest gradient norm, null for none. checkpoint_every, validate_every,
     log_every: in optimizer steps; validate_every null is before and after only. early_stop_patience: validations
-    without a better val/loss after which training ends, null for never. timeout_minutes: for which processes wait for
-    each other.
+    without a better val/loss after which training ends, null for never. nonfinite: "stop" ends the run at the first
+    loss or gradient that is NaN or infinite; "skip" leaves such a step out, 1 in 20 of the run's steps at most, one at
+    least. timeout_minutes: for which processes wait for each other before they give up.
 
     Raises:
         ConfigError: a value is out of its range; all of them in one message.
@@ -40,6 +42,7 @@ class Training:
         validate_every: int | None = None,
         early_stop_patience: int | None = None,
         log_every: int = 10,
+        nonfinite: NonFiniteMode = "stop",
         activation_checkpointing: bool = False,
         deterministic: bool = False,
         threads: int | None = None,
@@ -51,6 +54,7 @@ class Training:
         self.checkpoint_every, self.keep_checkpoints = checkpoint_every, keep_checkpoints
         self.validate_every, self.early_stop_patience = validate_every, early_stop_patience
         self.log_every, self.activation_checkpointing = log_every, activation_checkpointing
+        self.nonfinite = nonfinite
         self.deterministic, self.threads, self.timeout_minutes = deterministic, threads, timeout_minutes
         self._check()
 
@@ -87,6 +91,8 @@ class Training:
             wrong.append("trainer.precision: expected 32-true or bf16-mixed when sharded, got 16-mixed")
         if self.precision == "16-mixed" and self.accelerator == "cpu":
             wrong.append("trainer.precision: 16-mixed needs a GPU; expected 32-true or bf16-mixed on the CPU")
+        if self.nonfinite not in ("stop", "skip"):
+            wrong.append(f"trainer.nonfinite: expected stop or skip, got {self.nonfinite!r}")
         if not self.timeout_minutes > 0:
             wrong.append(f"trainer.timeout_minutes: expected a number > 0, got {self.timeout_minutes!r}")
         if wrong:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuna.config.scale import is_embedded
-from tuna.data.ranking import eq3
+from tuna.data.ranking import beta_problem, eq3
 from tuna.data.record import Record, was_cut
 from tuna.errors import ConfigError
 from tuna.ranking.answers import Answer, candidate, given_answers, output_row
@@ -18,7 +18,7 @@ from tuna.ranking.cost import Usage
 class Probabilistic:
     """Asks cfg.teacher for answers, or has it score given ones.
 
-    n: answers an instruction. beta: length exponent of Eq. 3; kept log-probabilities let training choose another.
+    n: answers an instruction. beta: length exponent of Eq. 3, 0 to 5; kept log-probabilities let training choose another.
 
     Raises:
         ConfigError: values out of range.
@@ -28,8 +28,11 @@ class Probabilistic:
     beta: float = 1.3
 
     def __post_init__(self) -> None:
-        if self.n < 2:
-            raise ConfigError(f"n: expected 2 or more, got {self.n}")
+        wrong = [] if self.n >= 2 else [f"n: expected 2 or more, got {self.n}"]
+        if problem := beta_problem(self.beta):
+            wrong.append(problem)
+        if wrong:
+            raise ConfigError("\n".join(wrong))
 
     def needs(self, score_only: bool) -> tuple[str, ...]:
         """The config's nodes that it uses."""
