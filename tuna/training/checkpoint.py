@@ -29,8 +29,8 @@ from tuna.modules.scoring import ScoringModule
 from tuna.runs import read_json, write_json
 from tuna.training import distributed
 from tuna.training.nonfinite import check_scorer
+from tuna.training.troubles import AGAIN
 
-AGAIN = "free some space, then go on with the same command and resume=auto"
 _NAME = re.compile(r"step-(\d+)")
 # Frozen weights (LoRA's base) come from the starting model; only what is trained is saved.
 _OPTIONS = StateDictOptions(ignore_frozen_params=True, flatten_optimizer_state_dict=True)

@@ -1,5 +1,6 @@
 """Several processes: who am I, one decision for all, and starting them, only through torchrun or SLURM."""
 
+import json
 import os
 import signal
 import subprocess
@@ -73,7 +74,7 @@ def on_first(make: Callable[[], T], *, everywhere: bool = False) -> T:
     if rank() == 0:
         try:
             value = make()
-        except TunaError as error:
+        except (TunaError, OSError) as error:
             fault = error
     fault = agree(fault)
     if fault is not None:
@@ -115,20 +116,55 @@ def launch(cfg: DictConfig, processes: int) -> None:
     torchrun gets a file with the composed config rather than the command line: inside a Hydra multirun, or pytest, the
     command line would start the whole sweep again in every process.
 
+    They are in a session of their own, so that Ctrl-C reaches each of them once, from here.
+
     Raises:
-        RunError: a process failed; its own message stands above.
+        RunError: a process failed: which, and by what; or its own message stands above.
+        KeyboardInterrupt: when all have ended.
     """
+    from tuna.training.torchrun import failure_file
+
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "config.yaml"
         config.write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
         command = [sys.executable, "-m", "tuna.training.torchrun", "--standalone", "--nproc-per-node", str(processes)]
         env = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-        worker = subprocess.Popen([*command, "-m", "tuna.training.worker", str(config)], env=env)
+        words = [*command, "-m", "tuna.training.worker", str(config)]
+        worker = subprocess.Popen(words, env=env, start_new_session=True)
         try:
             code = worker.wait()
-        except BaseException:
-            worker.terminate()
-            worker.wait()
+        except BaseException as stop:
+            _end(worker, signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM)
             raise
+        failure = failure_file(config)
+        first = json.loads(failure.read_text()) if failure.exists() else {"rank": None, "code": code}
     if code != 0:
-        raise RunError(f"a training process ended with exit code {code}; the first message above says why")
+        raise _failed(first["rank"], first["code"], processes, float(cfg.trainer.timeout_minutes))
+
+
+def _end(worker: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
+    """Send the signal and wait; a second Ctrl-C ends all at once: each process dies with its parent."""
+    worker.send_signal(number)
+    try:
+        worker.wait()
+    except BaseException:
+        worker.kill()
+        worker.wait()
+
+
+def _failed(rank: int | None, code: int, processes: int, minutes: float) -> BaseException:
+    from tuna.training.torchrun import LOST, TIMED_OUT
+    from tuna.training.troubles import waited
+
+    who, again = f"training process {rank} of {processes} (from 0)", "next: the same command with resume=auto"
+    if code == 130:
+        return KeyboardInterrupt()
+    if code < 0:
+        name = signal.Signals(-code).name
+        why = "; memory ran out most likely (dmesg tells)" if -code == signal.SIGKILL else ""
+        return RunError(f"{who} was ended by {name}{why}; {again}")
+    if code == TIMED_OUT:
+        return RunError(f"{who} {waited(minutes)}")
+    if code == LOST:
+        return RunError(f"{who} lost another, which ended or cannot be reached; {again}")
+    return RunError(f"a training process ended with exit code {code}; the first message above says why")

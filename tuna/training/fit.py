@@ -13,11 +13,12 @@ from tuna.errors import RunError
 from tuna.modules.scoring import Plan, ScoringModule
 from tuna.runs import RunFolder
 from tuna.training import card, curves, distributed, quiet, summary
-from tuna.training.checkpoint import AGAIN, Checkpoints, load_weights, stopped
+from tuna.training.checkpoint import Checkpoints, load_weights, stopped
 from tuna.training.interrupts import interruptible
 from tuna.training.nonfinite import NonFinite, check_scorer
 from tuna.training.outcome import Outcome
 from tuna.training.progress import Progress
+from tuna.training.troubles import AGAIN
 
 log = logging.getLogger("tuna")
 

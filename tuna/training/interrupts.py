@@ -53,6 +53,10 @@ def interruptible(trainer: pl.Trainer) -> Iterator[None]:
         if not trainer.interrupted:
             raise
         raise KeyboardInterrupt from None
+    except Exception:
+        if not heard.asked:
+            raise
+        raise KeyboardInterrupt from None  # what was interrupted made a fault of it, or another process ended first
     finally:
         if ours:
             signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,9 +1,9 @@
 """One training run, from a composed config to a model folder: check everything, train, export, measure, sum up."""
 
-import errno
 import logging
 import traceback
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from tuna import runs as folders
 from tuna.config.build import build_all
-from tuna.errors import RunError
 from tuna.runs import RunFolder
 from tuna.training import distributed, labels, recording, runlog, summary
-from tuna.training.checkpoint import AGAIN
 from tuna.training.parts import Parts, check_processes, check_space, prepare
+from tuna.training.troubles import told
 
 log = logging.getLogger("tuna")
 NODES = ("model", "trainer", "loss", "module", "datamodule", "logger")
@@ -38,15 +37,10 @@ def run(cfg: DictConfig) -> dict[str, float]:
     target = distributed.on_first(lambda: _choose(cfg, parts))
     if target.finished:
         return _finished(target)
-    with ExitStack() as stack:
+    with told(target.path, training.timeout_minutes), ExitStack() as stack:
         if distributed.on_first(lambda: _lock(target, stack)):
             return _finished(target)
-        try:
-            return _train(cfg, parts, target)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
-                raise RunError(f"{target.path}: {error.strerror}; {AGAIN}") from error
-            raise
+        return _train(cfg, parts, target)
 
 
 def _lock(target: RunFolder, stack: ExitStack) -> bool:
@@ -92,7 +86,12 @@ def _launch(cfg: DictConfig, built: dict[str, Any]) -> dict[str, float]:
     else:
         sent.name, sent.resume = target.name, None
     assert isinstance(sent, DictConfig)
-    distributed.launch(sent, parts.training.local_devices)
+    try:
+        distributed.launch(sent, parts.training.local_devices)
+    except BaseException as stop:
+        if target.read().get("status") == "running":  # who should have said so was ended
+            target.update(status="interrupted" if isinstance(stop, KeyboardInterrupt) else "failed", ended=_now())
+        raise
     return dict(target.read().get("metrics", {}))
 
 
@@ -123,21 +122,41 @@ def _train(cfg: DictConfig, parts: Parts, target: RunFolder) -> dict[str, float]
         )
         recording.begin(parts, loggers)
         metrics = fit.fit(cfg, parts, target, start_step, loggers)
-        recording.end(parts, target, metrics, loggers)
         status = "finished"
+        if distributed.rank() == 0:
+            target.update(status=status, ended=_now())
+        with _closing(target, status):
+            recording.end(parts, target, metrics, loggers)
     except KeyboardInterrupt:
-        status = "interrupted"
+        status = status if status == "finished" else "interrupted"
         raise
     except Exception:
         log.debug(traceback.format_exc())
         raise
     finally:
-        if distributed.rank() == 0:
-            target.update(status=status, ended=datetime.now().isoformat(timespec="seconds"))
-        parts.loggers.finish(loggers, status)
+        if distributed.rank() == 0 and status != "finished":
+            with suppress(OSError):  # what stopped the run is the first to be told
+                target.update(status=status, ended=_now())
+        with _closing(target, status):
+            parts.loggers.finish(loggers, status)
         runlog.close_log()
     distributed.barrier()
     return metrics
+
+
+@contextmanager
+def _closing(target: RunFolder, status: str) -> Iterator[None]:
+    """While W&B is told the rest: Ctrl-C takes nothing from a run that is finished."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if status == "finished":
+            log.info(f"{target.path} is finished, its model is {target.model}; only W&B was not told all of it")
+        raise
+
+
+def _now() -> str:
+    return datetime.now().isoformat(timespec="seconds")
 
 
 def _begin(cfg: DictConfig, parts: Parts, target: RunFolder) -> None:

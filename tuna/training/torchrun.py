@@ -1,11 +1,30 @@
-"""torchrun without its traceback: the worker's own message says what is wrong. Called as torch.distributed.run is."""
+"""torchrun without its tracebacks: who ended and how goes to a file. Called as torch.distributed.run is."""
 
-import logging
+import json
 import sys
+from pathlib import Path
+
+# Exit codes of a worker that others brought down: which of several failures is the first one to tell.
+LOST, TIMED_OUT = 3, 4
+
+
+def failure_file(config: Path) -> Path:
+    """Where main leaves ``{"rank": ..., "code": ...}`` of the process that failed first; codes below 0 are signals."""
+    return config.with_suffix(".failure")
 
 
 def main() -> int:
-    """Start and watch the workers; 1 when one of them failed."""
+    """Start and watch the workers; 1 when one of them failed, 128 and the signal where one ended all."""
+    try:
+        return _watch(sys.argv[1:])
+    except KeyboardInterrupt:
+        return 130
+
+
+def _watch(arguments: list[str]) -> int:
+    import logging
+
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as torchrun
 
@@ -14,9 +33,14 @@ def main() -> int:
     die_with_parent()
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     try:
-        torchrun(sys.argv[1:])
-    except ChildFailedError:
+        torchrun(arguments)
+    except ChildFailedError as error:
+        ended = {rank: failure.exitcode for rank, failure in error.failures.items()}
+        first = min(ended, key=lambda rank: (ended[rank] == LOST, ended[rank] == TIMED_OUT, ended[rank]))
+        failure_file(Path(arguments[-1])).write_text(json.dumps({"rank": first, "code": ended[first]}))
         return 1
+    except SignalException as stop:
+        return 128 + int(stop.sigval)
     return 0
 
 

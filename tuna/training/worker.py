@@ -1,18 +1,31 @@
 """One of several training processes: ``python -m tuna.training.worker CONFIG.yaml``, started by torchrun."""
 
-import os
 import sys
-import traceback
-
-from omegaconf import DictConfig, OmegaConf
-
-from tuna.errors import TunaError
 
 
 def main(path: str) -> int:
-    """Train with the config in ``path``; the exit code is 1 after a fault that the user can mend."""
+    """Train with the config in ``path``; the exit code is 1 after a fault that the user can mend.
+
+    LOST or TIMED_OUT (tuna.training.torchrun) without a word: another process is at fault, and torchrun says which.
+    """
+    try:
+        return _train(path)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _train(path: str) -> int:
+    import os
+    import time
+    import traceback
+
+    from omegaconf import DictConfig, OmegaConf
+
+    from tuna.errors import TunaError
     from tuna.training import distributed
     from tuna.training.run import run
+    from tuna.training.torchrun import LOST, TIMED_OUT
+    from tuna.training.troubles import LostProcess
 
     distributed.die_with_parent()
     cfg = OmegaConf.load(path)
@@ -22,11 +35,13 @@ def main(path: str) -> int:
     except TunaError as error:
         if os.environ.get("TUNA_DEBUG", "0") not in ("", "0"):
             traceback.print_exc()
+        elif isinstance(error, LostProcess):
+            time.sleep(2)  # so that torchrun sees the one at fault end first
         elif os.environ.get("RANK", "0") == "0":
             print(f"error: {error}", file=sys.stderr)
+        if isinstance(error, LostProcess):
+            return TIMED_OUT if error.timed_out else LOST
         return 1
-    except KeyboardInterrupt:
-        return 130
     distributed.leave()
     return 0
 

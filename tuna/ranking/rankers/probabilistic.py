@@ -18,7 +18,7 @@ from tuna.ranking.cost import Usage
 class Probabilistic:
     """Asks cfg.teacher for answers, or has it score given ones.
 
-    n: answers an instruction. beta: length exponent of Eq. 3, 0 to 5; kept log-probabilities let training choose another.
+    n: answers an instruction. beta: length exponent of Eq. 3, 0 to 5; training may choose another.
 
     Raises:
         ConfigError: values out of range.

@@ -1,0 +1,79 @@
+"""What goes wrong around a run, in words: its folder, its data workers, the other processes."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tuna.errors import RunError
+from tuna.training import distributed
+
+AGAIN = "free some space, then go on with the same command and resume=auto"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_WORKER = "DataLoader worker"
+_TIMED_OUT = ("timed out", "timeout")
+_LOST = ("gloo", "nccl", "connection closed by peer", "connection reset by peer", "broken pipe", *_TIMED_OUT)
+
+
+class LostProcess(RunError):
+    """Another process of the run ended, or did not answer in time; whoever started them knows more.
+
+    timed_out: it did not answer for trainer.timeout_minutes.
+    """
+
+    def __init__(self, message: str, timed_out: bool = False) -> None:
+        super().__init__(message)
+        self.timed_out = timed_out
+
+
+@contextmanager
+def told(folder: Path, minutes: float) -> Iterator[None]:
+    """Within it, such a fault is a RunError with the next command. minutes: trainer.timeout_minutes.
+
+    Raises:
+        RunError: says what happened.
+    """
+    try:
+        yield
+    except Exception as error:
+        if trouble := _trouble(error, folder, minutes):
+            raise trouble from error
+        raise
+
+
+def _trouble(error: Exception, folder: Path, minutes: float) -> RunError | None:
+    if distributed.world_size() > 1 and (lost := _lost(error, minutes)):
+        return lost
+    if not folder.is_dir():
+        return RunError(
+            f"{folder}: the run folder was removed or renamed while the run wrote to it; next: the same command, which "
+            "starts anew, or put the folder back and give resume=auto"
+        )
+    if isinstance(error, OSError):
+        what = f"{error.filename or folder}: {error.strerror or error}"
+        if error.errno in _FULL:
+            return RunError(f"{what}; {AGAIN}")
+        return RunError(f"{what}; next: put that right, then the same command with resume=auto")
+    if isinstance(error, RuntimeError) and _WORKER in str(error):
+        return RunError(
+            f"a data worker ended: {str(error).strip()} Where it was killed, memory ran out most likely; "
+            "next: the same command with resume=auto datamodule.num_workers=0"
+        )
+    return None
+
+
+def _lost(error: Exception, minutes: float) -> LostProcess | None:
+    words = str(error).lower()
+    if not isinstance(error, RuntimeError | RunError) or not any(sign in words for sign in _LOST):
+        return None
+    if any(sign in words for sign in _TIMED_OUT):
+        return LostProcess(waited(minutes), timed_out=True)
+    return LostProcess("another training process ended or cannot be reached; next: the same command with resume=auto")
+
+
+def waited(minutes: float) -> str:
+    """For a process that did not answer in time."""
+    return (
+        f"waited {minutes:g} minutes (trainer.timeout_minutes) for another training process, which did not answer: it "
+        "is stopped, it hangs, or its machine is lost; next: end it, then the same command with resume=auto"
+    )
