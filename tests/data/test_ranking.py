@@ -90,7 +90,11 @@ def test_bootstrap_leaves_out_lists_without_a_pair_and_repeats() -> None:
         ),
         ((Candidate("a", logprob=-1.0),) * 2, "score", "set rank_by=eq3"),
         ((Candidate("a", 1.0),) * 2, "eq3", r"logprob.*rank.py ranker=probabilistic score_only=true.*rank_by=score"),
-        ((Candidate("a", logprob=-1.0, num_tokens=0),) * 2, "eq3", "num_tokens: expected a whole number from 1 to 10000000"),
+        (
+            (Candidate("a", logprob=-1.0, num_tokens=0),) * 2,
+            "eq3",
+            "num_tokens: expected a whole number from 1 to 10000000",
+        ),
     ],
 )
 def test_what_cannot_be_ranked(candidates: tuple[Candidate, ...], rank_by: str, message: str) -> None:

@@ -248,7 +248,7 @@ def _check(
 ) -> None:
     wrong = []
     if not (isinstance(lr, int | float) and 0 < lr <= 1e6):
-        wrong.append(f"module.lr: expected a number > 0, 1e6 at most, got {lr!r}")
+        wrong.append(f"module.lr: expected a finite number > 0, 1e6 at most, got {lr!r}")
     if not (math.isfinite(weight_decay) and weight_decay >= 0):
         wrong.append(f"module.weight_decay: expected a number >= 0, got {weight_decay!r}")
     if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):

@@ -93,6 +93,8 @@ class Checkpoints(Callback):
 
     def save(self, trainer: pl.Trainer, pl_module: pl.LightningModule, step: int) -> None:
         """Write step-N, then drop all but the newest ``keep``."""
+        if not trainer.optimizers[0].state:
+            return  # every step so far was left out; asking torch for the empty state would make a step of it
         assert isinstance(pl_module, ScoringModule) and pl_module.scorer is not None
         check_scorer(pl_module.scorer, f"step {step}/{self.total_steps}:")
         temporary, final = self.folder / f"step-{step}.tmp", self.folder / f"step-{step}"

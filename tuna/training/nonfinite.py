@@ -21,6 +21,7 @@ from tuna.training import distributed
 
 log = logging.getLogger("tuna")
 SHOWN = 5  # records named in a message
+LIMIT = 20  # of so many steps of a run, one may be left out
 
 
 class NonFinite:
@@ -31,7 +32,7 @@ class NonFinite:
 
     def __init__(self, mode: Literal["stop", "skip"], data: Any, target: RunFolder, *, start: int, total: int) -> None:
         self.skips, self.data, self.target, self.total = mode == "skip", data, target, total
-        self.limit = max(1, total // 20)
+        self.limit = min(max(1, total // LIMIT), total - 1)
         written = target.read().get("skipped_steps", []) if distributed.rank() == 0 else []
         self.skipped: list[int] = distributed.agree([step for step in written if step <= start])
 
@@ -54,7 +55,7 @@ class NonFinite:
             return
         if self.skips:
             raise RunError(
-                f"{told}\n{self.limit} steps were skipped before, and trainer.nonfinite=skip skips 1 in 20 of the "
+                f"{told}\n{_steps(self.limit)} skipped before, and trainer.nonfinite=skip skips 1 in {LIMIT} of the "
                 f"{self.total} steps at most, one at least; {self._kept()}\nnext: leave these records out of the data, "
                 f"or the same command with module.lr={module.lr / 10:g} and another name=..."
             )
@@ -86,6 +87,10 @@ class NonFinite:
     def _kept(self) -> str:
         steps = [int(path.name[5:]) for path in self.target.checkpoints.glob("step-*") if path.name[5:].isdigit()]
         return f"the checkpoint of step {max(steps)} is kept" if steps else "no checkpoint was saved before"
+
+
+def _steps(count: int) -> str:
+    return "1 step was" if count == 1 else f"{count} steps were"
 
 
 def check_scorer(scorer: nn.Module, why: str) -> None:

@@ -68,6 +68,9 @@ def last_lines(cfg: DictConfig, parts: Any, target: RunFolder, outcome: Outcome,
         lines.append(_row("open-ended mark", was.open_ended, now.open_ended, "{:.3f}"))
     if len(lines) == 2:
         lines = ["", "nothing was held out, so nothing was measured; see datamodule.held_out and val_path"]
+    if skipped := target.read().get("skipped_steps"):
+        steps = ", ".join(map(str, skipped))
+        lines += ["", f"skipped  {len(skipped)} of {parts.total_steps} steps ({steps}): loss or gradient not finite"]
     metrics = [target.path / "run.json", *[path for path in [target.path / "metrics.csv"] if path.exists()]]
     lines += ["", f"model    {target.model}", f"metrics  {', '.join(map(str, metrics))}"]
     if figure:

@@ -1,6 +1,7 @@
 """torchrun without its tracebacks: who ended and how goes to a file. Called as torch.distributed.run is."""
 
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -31,12 +32,14 @@ def _watch(arguments: list[str]) -> int:
     from tuna.training.distributed import die_with_parent
 
     die_with_parent()
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    logging.disable()
     try:
         torchrun(arguments)
     except ChildFailedError as error:
-        ended = {rank: failure.exitcode for rank, failure in error.failures.items()}
-        first = min(ended, key=lambda rank: (ended[rank] == LOST, ended[rank] == TIMED_OUT, ended[rank]))
+        ended = {rank: failure.exitcode for rank, failure in error.failures.items()}  # in the order they were seen
+        first = min(
+            ended, key=lambda rank: ended[rank] in (LOST, -signal.SIGTERM)
+        )  # torchrun sends SIGTERM to the rest
         failure_file(Path(arguments[-1])).write_text(json.dumps({"rank": first, "code": ended[first]}))
         return 1
     except SignalException as stop:

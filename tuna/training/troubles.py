@@ -75,5 +75,5 @@ def waited(minutes: float) -> str:
     """For a process that did not answer in time."""
     return (
         f"waited {minutes:g} minutes (trainer.timeout_minutes) for another training process, which did not answer: it "
-        "is stopped, it hangs, or its machine is lost; next: end it, then the same command with resume=auto"
+        "is stopped, it hangs, or its machine is lost; next: the same command with resume=auto"
     )
