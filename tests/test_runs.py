@@ -150,3 +150,15 @@ def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("")
     with pytest.raises(RunError, match="cannot write to"):
         check_space(tmp_path / "runs" / "x", parameters=1, trainable=1, keep=1)
+
+
+def test_what_is_no_number_is_null(tmp_path: Path) -> None:
+    write_json(tmp_path / "run.json", {"a": float("nan"), "b": [1.5, float("-inf")], "c": {"d": (float("inf"), 2)}})
+    written = "".join((tmp_path / "run.json").read_text().split())
+    assert written == '{"a":null,"b":[1.5,null],"c":{"d":[null,2]}}'
+
+
+def test_a_run_of_before_resumes_with_settings_that_are_new_or_only_say_how(tmp_path: Path) -> None:
+    make_run(tmp_path, "old", margin=float("inf"))
+    new = CONFIG | {"margin": float("inf"), "trainer": {"checkpoint_every": 5, "nonfinite": "skip"}}
+    assert ask(tmp_path, resume="auto", config=new).resumed

@@ -5,9 +5,23 @@ import math
 import numpy as np
 import pytest
 
+from tuna.benchmarks.agreement import Agreement
 from tuna.data.fields import FieldError
-from tuna.data.ranking import beside, bootstrap_interval, check_rankable, count_pairs, eq3, pair_accuracy, tie
+from tuna.data.ranking import (
+    LARGEST_BETA,
+    LARGEST_LENGTH,
+    beside,
+    bootstrap_interval,
+    check_rankable,
+    count_pairs,
+    eq3,
+    pair_accuracy,
+    tie,
+)
 from tuna.data.record import Candidate, Record
+from tuna.datamodules.contextual import ContextualDataModule
+from tuna.errors import ConfigError
+from tuna.ranking.rankers.probabilistic import Probabilistic
 
 
 def test_eq3_by_hand() -> None:
@@ -100,3 +114,20 @@ def test_bootstrap_leaves_out_lists_without_a_pair_and_repeats() -> None:
 def test_what_cannot_be_ranked(candidates: tuple[Candidate, ...], rank_by: str, message: str) -> None:
     with pytest.raises(FieldError, match=message):
         check_rankable(Record("0", "Do.", responses=candidates), rank_by)
+
+
+@pytest.mark.parametrize("beta", [-0.1, 5.1, 1000.0, float("inf"), float("nan")])
+def test_an_absurd_beta_is_refused_wherever_it_is_given(beta: float) -> None:
+    """1000 overflowed |r| ** beta; 30 made every score 0 in float32, and every pair a tie."""
+    for make in (
+        lambda: Probabilistic(beta=beta),
+        lambda: Agreement(beta=beta),
+        lambda: ContextualDataModule(beta=beta),
+    ):
+        with pytest.raises(ConfigError, match=r"beta: expected a number from 0 to 5"):
+            make()
+
+
+def test_at_the_largest_beta_scores_still_differ() -> None:
+    low, high = (eq3(logprob, LARGEST_LENGTH, LARGEST_BETA) for logprob in (-3.0, -2.0))
+    assert tie([low, high], 0.0)[0] < tie([low, high], 0.0)[1] < 0

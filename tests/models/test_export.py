@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.models.architectures import CONFIGS, build
 from tests.models.conftest import write_tokenizer
+from tuna.errors import ModelError
 from tuna.models.export import export
 from tuna.models.folder import stored_dtype, tensor_shapes
 from tuna.models.loading import load_scorer
@@ -48,6 +49,17 @@ def test_dtype(make_llama: Make, tmp_path: Path, asked: str, wanted: str) -> Non
     assert stored_dtype(tmp_path / "end") == wanted
     assert json.loads((tmp_path / "end" / "config.json").read_text())["dtype"] == wanted
     assert "lm_head.weight" not in tensor_shapes(tmp_path / "end")
+
+
+def test_a_type_that_cannot_hold_the_weights(make_llama: Make, tmp_path: Path) -> None:
+    model = Model(str(make_llama()))
+    scorer = load_scorer(model)
+    scorer.model.get_input_embeddings().weight.data[5, 3] = 1e5
+    with pytest.raises(
+        ModelError, match=r"embed_tokens\.weight holds NaN or infinity in float16.*export_dtype=float32"
+    ):
+        export(scorer, tmp_path / "out", resolved=model.resolve(), dtype="float16")
+    assert not (tmp_path / "out").exists()
 
 
 def test_tokenizer_and_generation_config_are_the_starting_ones(make_llama: Make, tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def test_resumed_with_skip_after_the_stop(
     monkeypatch.setattr(nonfinite, "LIMIT", 3)
     run(compose(args(poisoned, bad, sound, tmp_path / "whole", trainer__nonfinite="skip")))
     every = {"trainer__checkpoint_every": 1}
-    with pytest.raises(RunError, match="resume=auto trainer.nonfinite=skip"):
+    with pytest.raises(RunError, match=r"resume=auto trainer\.nonfinite=skip"):
         run(compose(args(poisoned, bad, sound, tmp_path / "cut", **every)))
     run(compose(args(poisoned, bad, sound, tmp_path / "cut", resume="auto", trainer__nonfinite="skip", **every)))
     one, other = (load_file(tmp_path / name / "run" / "model" / "model.safetensors") for name in ("whole", "cut"))
@@ -152,7 +152,7 @@ def test_resumed_with_skip_after_the_stop(
 
 
 def test_skips_are_limited(llama: Path, lists: Path, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="1 step was skipped before, and .* skips 1 in 20 of the 12 steps at most"):
+    with pytest.raises(RunError, match=r"1 step was skipped before, and .* skips 1 in 20 of the 12 steps at most"):
         run(compose(overrides(llama, lists, tmp_path, name="run", module__lr=1e4, trainer__nonfinite="skip")))
     assert len(written(tmp_path / "run")["skipped_steps"]) == 1
 
