@@ -45,8 +45,10 @@ def words(given: list[str], folder: Path, kind: str) -> list[str]:
     return [f"{key}={ends[value]}" if value in ends else word for word in given for key, value in [word.split("=", 1)]]
 
 
-@pytest.mark.parametrize("kind", ["-nan", ""], ids=["weights", "values"])
-@pytest.mark.parametrize("name", list(RANK))
+# The judge's question spells the list's words apart, so that w63 is not in it.
+@pytest.mark.parametrize(
+    ("name", "kind"), [(name, kind) for name in RANK for kind in ("-nan", "") if (name, kind) != ("judge", "")]
+)
 def test_rank(folder: Path, tmp_path: Path, name: str, kind: str) -> None:
     says = r"-nan: the weights hold NaN or infinity \(transformer\.h\.0\.ln_1\.weight\)" if kind else "expected finite"
     with pytest.raises(ModelError, match=says):
