@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tuna.errors import RunError
-from tuna.runs import RunFolder, check_space, choose, write_json
+from tuna.runs import RunFolder, check_space, choose, read_json, read_run, write_json
 
 CONFIG: dict[str, Any] = {"name": None, "seed": 0, "module": {"lr": 1e-4}, "trainer": {"checkpoint_every": 5}}
 
@@ -162,3 +162,43 @@ def test_a_run_of_before_resumes_with_settings_that_are_new_or_only_say_how(tmp_
     make_run(tmp_path, "old", margin=float("inf"))
     new = CONFIG | {"margin": float("inf"), "trainer": {"checkpoint_every": 5, "nonfinite": "skip"}}
     assert ask(tmp_path, resume="auto", config=new).resumed
+
+
+ODD = {
+    "list": "[1]", "number": "3", "null": "null", "cut": '{"status": "runn', "empty": "", "nested": "[" * 100_000,
+    "huge number": '{"a": ' + "9" * 5000 + "}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ODD.values(), ids=list(ODD))
+def test_a_json_file_that_holds_anything_is_one_message(text: str, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(RunError, match=r"run.json: expected .* mend it, or move it away"):
+        read_json(tmp_path / "run.json")
+
+
+def test_nor_does_what_is_no_text_or_no_file(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(b"\xff\xfe{}")
+    (tmp_path / "b.json").mkdir()
+    for name in ("a.json", "b.json"):
+        with pytest.raises(RunError, match=rf"{name}: (expected JSON|cannot be read)"):
+            read_json(tmp_path / name)
+    assert read_json(tmp_path / "a.json" / "c.json") == {} == read_json(tmp_path / "d.json")
+
+
+def test_keys_of_other_types_are_named(tmp_path: Path) -> None:
+    write_json(tmp_path / "run.json", {"status": "failed", "config": [1], "name": None})
+    with pytest.raises(RunError, match=r"run.json: config: expected an object, got \[1\]"):
+        read_run(tmp_path)
+    write_json(tmp_path / "run.json", {"status": "failed", "name": None})
+    assert read_run(tmp_path) == {"status": "failed"}
+    with pytest.raises(RunError, match="started: missing"):
+        read_json(tmp_path / "run.json", needs=("status", "started"))
+
+
+@pytest.mark.parametrize("written", ["[1]", '{"status": "failed", "parents": 3}', '{"config": "x"}', "{"])
+def test_no_neighbor_breaks_auto(written: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "run.json").write_text(written)
+    chosen = choose(runs_dir=tmp_path, name=None, stage="sft", resume="auto", config={}, data="d", model="m")
+    assert not chosen.resumed and "odd/run.json" in caplog.text and "left alone" in caplog.text

@@ -1,6 +1,5 @@
 """The run folder: its name, run.json, the lock that keeps two processes out of one run, and which run to resume."""
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -9,7 +8,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,9 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from tuna.errors import RunError
+from tuna.locks import locked
 
 log = logging.getLogger("tuna")
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # of run.json: 1 where the run was begun before checkpoints carried hashes
+_KINDS: dict[type, str] = {str: "text", dict: "an object", list: "a list", int: "a whole number"}
+_RUN: dict[str, type] = {
+    "status": str, "started": str, "name": str, "config": dict, "parents": dict, "metrics": dict, "before": dict,
+    "resumed": int, "schema_version": int,
+}  # fmt: skip
+_MENDED = "the file was changed by something else: mend it, or move it away"
 # Keys that say where and how often, never what: a run may be resumed with other values for these.
 FREE = {
     "": {"name", "resume", "runs_dir", "logger", "evaluate", "stage", "scale", "experiment", "optimize"},
@@ -51,12 +57,16 @@ class RunFolder:
 
     def read(self) -> dict[str, Any]:
         """run.json, empty where there is none."""
-        return read_json(self.path / "run.json")
+        return read_run(self.path)
 
     def run_id(self) -> str:
         """A name for dashboards that no other run has, wherever runs of the same name lie."""
         began = hashlib.sha256(f"{self.path.resolve()} {self.read().get('started')}".encode()).hexdigest()
         return f"{self.name.replace('/', '-')}-{began[:8]}"
+
+    def identity(self) -> str:
+        """What tells this run from all others, wherever its folder is moved or copied to."""
+        return hashlib.sha256(f"{self.read().get('started')}".encode()).hexdigest()[:16]
 
     def update(self, **changes: Any) -> None:
         """Change keys of run.json, atomically."""
@@ -71,34 +81,46 @@ class RunFolder:
         Raises:
             RunError: another process works on it.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as file:
-            end = time.monotonic() + patience
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > end:
-                        raise RunError(
-                            f"{self.path}: another process is working on this run; wait for it, or end it"
-                        ) from None
-                    time.sleep(0.1)
-            try:
-                yield
-            finally:
-                fcntl.flock(file, fcntl.LOCK_UN)  # forked data workers hold the open file too
+        busy = f"{self.path}: another process is working on this run; wait for it, or end it"
+        with locked(self.path / ".lock", busy=busy, patience=patience):
+            yield
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in ``path``, empty where there is no file."""
+def read_json(path: Path, shape: Mapping[str, type] | None = None, needs: Sequence[str] = ()) -> dict[str, Any]:
+    """The object in ``path``, empty where there is no file; null stands for a key that is not there.
+
+    shape: the types of keys. needs: keys that have to be there.
+
+    Raises:
+        RunError: the file cannot be read or holds something else.
+    """
     try:
         loaded = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
-    except ValueError as error:
-        raise RunError(f"{path}: expected JSON, got {error}") from error
-    return dict(loaded)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path}: expected JSON, got {error}; {_MENDED}") from error
+    if not isinstance(loaded, dict):
+        raise RunError(f"{path}: expected a JSON object, got {type(loaded).__name__}; {_MENDED}")
+    for key, kind in (shape or {}).items():
+        if loaded.get(key) is None:
+            loaded.pop(key, None)
+        elif not isinstance(loaded[key], kind) or isinstance(loaded[key], bool):
+            raise RunError(f"{path}: {key}: expected {_KINDS[kind]}, got {loaded[key]!r:.40}; {_MENDED}")
+    if lacking := [key for key in needs if loaded.get(key) is None]:
+        raise RunError(f"{path}: {lacking[0]}: missing; {_MENDED}")
+    return loaded
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """run.json of a run's folder, empty where there is none.
+
+    Raises:
+        RunError: it holds something else.
+    """
+    return read_json(folder / "run.json", _RUN)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -143,7 +165,7 @@ def choose(
         return _same(runs_dir / name, runs_dir, config, data, model)
     if resume == "auto" and not name:
         for path in _unfinished(runs_dir):
-            if not differences(read_json(path / "run.json"), config, data, model):
+            if not differences(read_run(path), config, data, model):
                 return RunFolder(path, _name(path, runs_dir), resumed=True)
     elif resume and resume != "auto":
         return _resumed(Path(resume), runs_dir, config, data, model)
@@ -166,7 +188,7 @@ def check_free(path: Path) -> None:
         RunError: it is, with what can be done.
     """
     if (path / "run.json").exists():
-        status = read_json(path / "run.json").get("status", "unknown")
+        status = read_run(path).get("status", "unknown")
         way = f"its model is {path / 'model'}" if status == "finished" else "or go on with it by resume=auto"
         raise RunError(f"name: {path} is taken (status: {status}); choose another name=..., {way}")
 
@@ -182,7 +204,7 @@ def _unfinished(runs_dir: Path) -> list[Path]:
     found = []
     for file in [*runs_dir.glob("*/run.json"), *runs_dir.glob("*/*/run.json")]:
         try:
-            written = read_json(file)
+            written = read_run(file.parent)
         except RunError as error:
             log.warning(f"{error}; this run is left alone")
             continue
@@ -193,7 +215,7 @@ def _unfinished(runs_dir: Path) -> list[Path]:
 
 def _resumed(path: Path, runs_dir: Path, config: Mapping[str, Any], data: str, model: str) -> RunFolder:
     path = path if (path / "run.json").exists() else runs_dir / path
-    written = read_json(path / "run.json")
+    written = read_run(path)
     if not written:
         near = ", ".join(str(other) for other in _unfinished(runs_dir)[:3]) or "none"
         raise RunError(f"resume: no run at {path}; unfinished runs: {near}")
@@ -204,7 +226,7 @@ def _resumed(path: Path, runs_dir: Path, config: Mapping[str, Any], data: str, m
 
 def _same(path: Path, runs_dir: Path, config: Mapping[str, Any], data: str, model: str) -> RunFolder:
     """The run at ``path``, if it is of the same config, data and model."""
-    written = read_json(path / "run.json")
+    written = read_run(path)
     changed = differences(written, config, data, model)
     if changed:
         raise RunError(

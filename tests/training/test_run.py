@@ -50,7 +50,7 @@ def whole(llama: Path, lists: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 def test_a_run_leaves_what_it_promises(whole: Path, llama: Path) -> None:
     written = json.loads((whole / "run.json").read_text())
-    assert written["status"] == "finished" and written["schema_version"] == 1
+    assert written["status"] == "finished" and written["schema_version"] == 2
     assert written["config"]["loss"]["lambda"] == 1.0
     assert written["parents"]["model"] == str(llama) and written["parents"]["model_run"] is None
     assert len(losses(whole)) == 12

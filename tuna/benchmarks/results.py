@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tuna.runs import read_json
+from tuna.runs import read_run
 
 SCHEMA_VERSION = 1
 SHOWN_ROWS = 40
@@ -18,7 +18,7 @@ def model_name(path: str) -> str:
     """
     folder = run_of(path)
     if folder is not None:
-        return str(read_json(folder / "run.json").get("name", folder.name)).replace("/", "-")
+        return str(read_run(folder).get("name", folder.name)).replace("/", "-")
     return path.rstrip("/").rpartition("/")[2] or "model"
 
 

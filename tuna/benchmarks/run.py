@@ -61,10 +61,10 @@ def run(cfg: DictConfig) -> dict[str, float | None]:
         print(line)
     if job.settings.dry_run:
         return _dry_run(job)
-    written = read_json(job.folder / "results.json")
+    written = read_json(job.folder / "results.json", {"status": str, "started": str, "scores": dict, "coverage": dict})
     if written.get("status") == "finished":
         print("measured already; these are its results")
-        return _show(job, written)
+        return _show_again(job, written)
     with Store(job.folder / "store") as store:
         start = {"schema_version": SCHEMA_VERSION, "benchmark": job.benchmark.name, "model": job.measured}
         started = written.get("started") or datetime.now().isoformat(timespec="seconds")
@@ -185,6 +185,16 @@ def _coverage(result: Result, desk: Desk) -> dict[str, Any]:
     lost = {*result.missing, *desk.lost}
     found = {"n": result.expected - len(lost), "N": result.expected, "missing": result.missing}
     return found | {key: ids for key, ids in (("empty", desk.empty), ("cut", desk.cut)) if ids}
+
+
+def _show_again(job: _Job, written: dict[str, Any]) -> dict[str, float | None]:
+    try:
+        return _show(job, written)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunError(
+            f"{job.folder}/results.json: expected what evaluate.py writes ({type(error).__name__}: {error}); "
+            "next: move the file away and run the same command, which computes them from the stored answers"
+        ) from None
 
 
 def _show(job: _Job, results: dict[str, Any]) -> dict[str, float | None]:

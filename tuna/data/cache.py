@@ -4,7 +4,6 @@ Entries are addressed by the text itself, so ranges, the held-out part, beta, ma
 entries, and another template only adds its prompts.
 """
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -12,7 +11,7 @@ import os
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,9 @@ import numpy as np
 import numpy.typing as npt
 import tokenizers
 
+from tuna import locks
 from tuna.data.batch import IntArray
+from tuna.errors import RunError
 
 log = logging.getLogger(__name__)
 Ids = IntArray
@@ -132,19 +133,7 @@ def locked(path: Path | None) -> Iterator[None]:
     if path is None:
         yield
         return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.with_suffix(".lock").open("w")
-    except OSError:
+    with ExitStack() as stack:
+        with suppress(RunError):  # a cache that cannot be written to is done without
+            stack.enter_context(locks.locked(path.with_suffix(".lock"), busy=""))
         yield
-        return
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:
-            log.warning("no file locks in %s: every process tokenizes by itself", path.parent)
-        try:
-            yield
-        finally:
-            with suppress(OSError):  # closing alone would leave it locked in a child forked meanwhile
-                fcntl.flock(file, fcntl.LOCK_UN)

@@ -85,7 +85,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
 def _work(settings: Settings, steps: list[Step], folder: Path) -> dict[str, float]:
     """Run the steps in a folder that is ours alone for that time."""
     jobs = settings.jobs if settings.jobs != "auto" else _jobs_here()
-    work = _Run(steps, folder, jobs, max(1, (os.cpu_count() or 1) // jobs), read_json(folder / "steps.json"))
+    work = _Run(steps, folder, jobs, max(1, (os.cpu_count() or 1) // jobs), _state(folder))
     (folder / "logs").mkdir(parents=True, exist_ok=True)
     done = work.find_done()
     print(f"{len(steps)} steps, {jobs} at once, {len(done)} done before; results go to {folder}")
@@ -101,6 +101,18 @@ def _work(settings: Settings, steps: list[Step], folder: Path) -> dict[str, floa
         if step.words[0] == ONCE:
             print(f"report: {step.makes / 'report.html'}")
     return {"steps": float(len(steps)), "seconds": time.monotonic() - work.began}
+
+
+def _state(folder: Path) -> dict[str, Any]:
+    """steps.json: what became of each step."""
+    path = folder / "steps.json"
+    state = read_json(path)
+    ended = {name: known.get("ended") if isinstance(known, dict) else None for name, known in state.items()}
+    if bad := [name for name, value in ended.items() if not isinstance(value, int | float)]:
+        raise RunError(
+            f"{path}: {bad[0]}: expected an object with a time of its end; move the file away to run all anew"
+        )
+    return state
 
 
 def _chosen(steps: list[Step], only: Sequence[str] | None) -> list[Step]:

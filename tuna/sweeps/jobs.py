@@ -14,6 +14,7 @@ from tuna.runs import read_json, settings_of, write_json
 
 SCHEMA_VERSION = 1
 FILE = "job.json"
+_SHAPE: dict[str, type] = {"job": int, "identity": str, "swept": list, "status": str, "started": str, "metrics": dict}
 _FREE = ("folder", "output", "dry_run", "rerank", "max_cost", "max_requests", "prices")  # beside a training run's
 _WRITTEN = ("folder", "output", "runs_dir", "cache_dir")  # where jobs write; what the other keys name, they read
 
@@ -32,7 +33,7 @@ class Job:
 
     def read(self) -> dict[str, Any]:
         """job.json, empty where there is none."""
-        return read_json(self.folder / FILE)
+        return _read(self.folder)
 
     @property
     def status(self) -> str:
@@ -73,16 +74,23 @@ class Job:
         record = self.read()
         if record.get("status") != "finished" or record.get("dry") or config.get("dry_run"):
             return False
-        began = datetime.fromisoformat(str(record["started"])).timestamp()
+        try:
+            began = datetime.fromisoformat(str(record.get("started"))).timestamp()
+        except ValueError:
+            return False
         return all(_written(Path(text)) <= began for text in _texts(config))
 
 
 def job_in(folder: Path) -> Job | None:
     """The job of a folder, None where it holds no job.json."""
-    record = read_json(folder / FILE)
+    record = _read(folder)
     if not record:
         return None
-    return Job(folder, int(record["job"]), str(record["identity"]), tuple(record["swept"]))
+    return Job(folder, record["job"], record["identity"], tuple(map(str, record["swept"])))
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    return read_json(folder / FILE, _SHAPE, needs=("job", "identity", "swept", "status"))
 
 
 def jobs_in(sweep: Path) -> list[Job]:

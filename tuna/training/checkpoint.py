@@ -1,10 +1,14 @@
 """Checkpoints that a SIGKILL cannot spoil, and the way back into a run. One format, sharded or not: torch's DCP.
 
 A checkpoint is written as ``step-N.tmp`` and renamed to ``step-N`` when every process has written its part. Resuming
-takes the newest complete one; data order, dropout and learning rate follow from the step alone, so nothing is saved but
-weights, optimizer state and what early stopping has counted (the loss scale of 16-mixed starts anew).
+takes the newest sound one: its state.json names this run, its step, and a hash of each file. Data order, dropout and
+learning rate follow from the step alone, so nothing is saved but weights, optimizer state and what early stopping has
+counted (the loss scale of 16-mixed starts anew).
 """
 
+import errno
+import logging
+import pickle
 import re
 import shutil
 from pathlib import Path
@@ -26,11 +30,15 @@ from torch.distributed.checkpoint.state_dict_saver import save as save_sharded
 
 from tuna.errors import RunError
 from tuna.modules.scoring import ScoringModule
-from tuna.runs import read_json, write_json
+from tuna.runs import RunFolder, read_json, write_json
 from tuna.training import distributed
+from tuna.training.checkpoint_files import METADATA, Planner, Reader, damage, hashes
 from tuna.training.nonfinite import check_scorer
 from tuna.training.troubles import AGAIN
 
+log = logging.getLogger("tuna")
+REPAIR = "put that right, then go on with the same command and resume=auto"
+_STATE = "state.json"
 _NAME = re.compile(r"step-(\d+)")
 # Frozen weights (LoRA's base) come from the starting model; only what is trained is saved.
 _OPTIONS = StateDictOptions(ignore_frozen_params=True, flatten_optimizer_state_dict=True)
@@ -39,25 +47,81 @@ _OPTIONS = StateDictOptions(ignore_frozen_params=True, flatten_optimizer_state_d
 def complete(folder: Path) -> list[tuple[int, Path]]:
     """(step, path) of the complete checkpoints in ``folder``, oldest first."""
     found = [(int(m.group(1)), path) for path in folder.glob("step-*") if (m := _NAME.fullmatch(path.name))]
-    return sorted((step, path) for step, path in found if (path / "state.json").exists())
+    return sorted((step, path) for step, path in found if (path / _STATE).exists())
+
+
+def newest_sound(target: RunFolder, total_steps: int) -> int:
+    """The step of the newest checkpoint of ``target`` that is whole and its own, 0 where there is none.
+
+    What is passed over on the way is logged and set aside as ``step-N.aside``, where no later checkpoint meets it; what
+    a killed process left half-written is removed.
+
+    Raises:
+        RunError: a file cannot be read at all (permissions, a failing disk).
+    """
+    folder = target.checkpoints
+    for path in folder.glob("step-*.tmp"):
+        shutil.rmtree(path)
+    found = sorted((int(m.group(1)), path) for path in folder.iterdir() if (m := _NAME.fullmatch(path.name)))
+    run, unsealed = target.identity(), target.read().get("schema_version") == 1
+    passed = 0
+    for step, path in reversed(found):
+        if (fault := _fault(path, step, run, total_steps, unsealed)) is None:
+            return step
+        passed += 1
+        log.warning(f"{path}: {fault}; it is set aside as {_set_aside(path).name}, and an older one is looked for")
+    if passed:
+        log.warning(f"{folder}: no sound checkpoint is left, so the run starts at step 0")
+    return 0
+
+
+def _fault(path: Path, step: int, run: str, total_steps: int, unsealed: bool) -> str | None:
+    """Why a run cannot go on from the checkpoint at ``path``, or None. unsealed: older versions wrote no hashes."""
+    try:
+        if not (path / _STATE).is_file():
+            return f"it has no {_STATE}, so it was never completed"
+        try:
+            state = read_json(path / _STATE)
+        except RunError as error:
+            return str(error).removeprefix(f"{path}/")
+        if state.get("step") != step or not 0 < step <= total_steps:
+            return f"expected a step of this run's {total_steps}, got {state.get('step')!r:.40}"
+        if not isinstance(state.get("early_stopping") or {}, dict):
+            return f"{_STATE}: early_stopping: expected an object or null"
+        if unsealed and "files" not in state:
+            log.info(f"{path}: written by an older version, without hashes; it is taken as it is")
+            return None if (path / METADATA).is_file() else f"{METADATA} is missing"
+        if state.get("run") != run:
+            return "it belongs to another run"
+        files = state.get("files")
+        if not isinstance(files, dict) or METADATA not in files:
+            return f"{_STATE}: files: expected the hashes of its files"
+        return damage(path, files)
+    except OSError as error:
+        raise RunError(
+            f"{path}: cannot be read ({error.strerror}); put that right, or move it away, and give resume=auto again"
+        ) from error
+
+
+def _set_aside(path: Path) -> Path:
+    names = [f"{path.name}.aside", *(f"{path.name}.aside-{number}" for number in range(2, 1000))]
+    free = next(path.with_name(name) for name in names if not path.with_name(name).exists())
+    return path.rename(free)
 
 
 def stopped(path: Path) -> bool:
     """Whether early stopping ended the run at this checkpoint."""
-    return bool(read_json(path / "state.json").get("stopped"))
-
-
-def clean(folder: Path) -> None:
-    """Remove what a killed process left half-written."""
-    for path in folder.glob("step-*.tmp"):
-        shutil.rmtree(path)
+    return bool(read_json(path / _STATE).get("stopped"))
 
 
 class Checkpoints(Callback):
-    """Saves every ``every`` optimizer steps and at the last one; ``start_step`` > 0 loads step-<start_step> first."""
+    """Saves every ``every`` optimizer steps and at the last one; ``start_step`` > 0 loads step-<start_step> first.
 
-    def __init__(self, folder: Path, *, every: int, keep: int, start_step: int, total_steps: int) -> None:
-        self.folder, self.every, self.keep = folder, every, keep
+    run: RunFolder.identity(), which each checkpoint carries.
+    """
+
+    def __init__(self, folder: Path, *, run: str, every: int, keep: int, start_step: int, total_steps: int) -> None:
+        self.folder, self.run, self.every, self.keep = folder, run, every, keep
         self.start_step, self.total_steps, self.saved = start_step, total_steps, start_step
         self.waits = False
 
@@ -106,19 +170,27 @@ class Checkpoints(Callback):
         try:
             save_sharded(state, checkpoint_id=temporary, no_dist=distributed.world_size() == 1)
         except CheckpointException as error:  # torch's is no Exception, and holds a stack trace for each process
-            causes = "; ".join(sorted({str(cause) for cause, _ in error.failures.values()}))
-            raise RunError(f"{temporary}: the checkpoint cannot be written ({causes}); {AGAIN}") from error
-        distributed.barrier()
+            raise _unwritten(temporary, error) from error
+        files = self._hashes(temporary)
         if distributed.rank() == 0:
             write_json(
-                temporary / "state.json",
-                {"step": step, "stopped": trainer.should_stop, "early_stopping": _early_stopping(trainer)},
-            )
+                temporary / _STATE,
+                {
+                    "step": step, "run": self.run, "files": files,
+                    "stopped": trainer.should_stop, "early_stopping": _early_stopping(trainer),
+                },
+            )  # fmt: skip
             temporary.rename(final)
             for _, path in complete(self.folder)[: -self.keep]:
                 shutil.rmtree(path)
         distributed.barrier()
         self.saved = step
+
+    def _hashes(self, folder: Path) -> dict[str, Any]:
+        """Of all files, each process hashing what it has written."""
+        mine = [path.name for path in folder.glob(f"__{distributed.rank()}_*")]
+        parts = distributed.gather(hashes(folder, mine + [METADATA] * (distributed.rank() == 0)))
+        return {name: about for part in parts for name, about in part.items()}
 
     def _state(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         assert isinstance(pl_module, ScoringModule) and pl_module.scorer is not None
@@ -132,11 +204,11 @@ class Checkpoints(Callback):
         assert isinstance(pl_module, ScoringModule) and pl_module.scorer is not None
         path = self.folder / f"step-{self.start_step}"
         state = self._state(trainer, pl_module)
-        load_sharded(state, checkpoint_id=path, no_dist=distributed.world_size() == 1)
+        _read(state, path)
         options = StateDictOptions(ignore_frozen_params=True, flatten_optimizer_state_dict=True, strict=False)
         set_model_state_dict(pl_module.scorer, state["model"], options=options)
         set_optimizer_state_dict(pl_module.scorer, trainer.optimizers[0], state["optimizer"], options=_OPTIONS)
-        saved = read_json(path / "state.json").get("early_stopping")
+        saved = read_json(path / _STATE).get("early_stopping")
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if saved and isinstance(callback, EarlyStopping):
                 best = saved["best_score"]  # null where nothing was validated before: JSON has no infinity
@@ -146,9 +218,48 @@ class Checkpoints(Callback):
 def load_weights(scorer: torch.nn.Module, path: Path) -> None:
     """Load only the weights of the checkpoint at ``path``."""
     state = {"model": get_model_state_dict(scorer, options=_OPTIONS)}
-    load_sharded(state, checkpoint_id=path, no_dist=distributed.world_size() == 1)
+    _read(state, path)
     options = StateDictOptions(ignore_frozen_params=True, strict=False)
     set_model_state_dict(scorer, state["model"], options=options)
+
+
+def _read(state: dict[str, Any], path: Path) -> None:
+    """Fill ``state`` from the checkpoint at ``path``.
+
+    Raises:
+        RunError: it holds something else.
+    """
+    no_dist = distributed.world_size() == 1
+    try:
+        load_sharded(state, storage_reader=Reader(path), planner=Planner(), no_dist=no_dist)
+    except CheckpointException as error:
+        _stop_if_interrupted(error)
+        raise _unread(path, next(iter(error.failures.values()))[0]) from None
+    except (RuntimeError, ValueError, KeyError, AssertionError, pickle.UnpicklingError) as error:
+        raise _unread(path, error) from None
+
+
+def _unread(path: Path, error: BaseException) -> RunError:
+    told = str(error).strip().partition("\n")[0][:300] or type(error).__name__
+    return RunError(
+        f"{path}: cannot be read ({told}); next: move it away, and give resume=auto again, which takes an older one"
+    )
+
+
+def _unwritten(path: Path, error: CheckpointException) -> RunError:
+    """torch's exception is no Exception, and holds a stack trace for each process."""
+    _stop_if_interrupted(error)
+    causes = [cause for cause, _ in error.failures.values()]
+    told = "; ".join(sorted({str(cause) for cause in causes}))
+    full = any(getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) for cause in causes)
+    again = AGAIN if full or not all(isinstance(cause, OSError) for cause in causes) else REPAIR
+    return RunError(f"{path}: the checkpoint cannot be written ({told}); {again}")
+
+
+def _stop_if_interrupted(error: CheckpointException) -> None:
+    """Raise the Ctrl-C that came while torch was at work on the files."""
+    if any(isinstance(cause, KeyboardInterrupt) for cause, _ in error.failures.values()):
+        raise KeyboardInterrupt
 
 
 def _early_stopping(trainer: pl.Trainer) -> dict[str, Any] | None:

@@ -64,6 +64,15 @@ def agree(value: T) -> T:
     return box[0]  # type: ignore[no-any-return]
 
 
+def gather(value: T) -> list[T]:
+    """Every process's value, on every process, by rank."""
+    if world_size() == 1:
+        return [value]
+    box: list[Any] = [None] * world_size()
+    dist.all_gather_object(box, value)
+    return box
+
+
 def on_first(make: Callable[[], T], *, everywhere: bool = False) -> T:
     """Call ``make`` on process 0 and give its value to all; with ``everywhere`` the others call it too, afterwards.
 

@@ -47,6 +47,7 @@ def fit(cfg: DictConfig, parts: Any, target: RunFolder, start_step: int, loggers
     callbacks.append(
         Checkpoints(
             target.checkpoints,
+            run=target.identity(),
             every=training.checkpoint_every,
             keep=training.keep_checkpoints,
             start_step=start_step,

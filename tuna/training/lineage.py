@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tuna.models.folder import fingerprint
-from tuna.runs import read_json
+from tuna.runs import read_run
 
 _LONGEST = 100  # letters of an artifact's name; W&B takes 128
 
@@ -49,7 +49,7 @@ def starting_model(resolved: Any, *, upload: bool) -> Item:
 
     upload: its files too, if a run of ours made it; others have their place on a hub or in this repository.
     """
-    made_by = read_json(resolved.folder.parent / "run.json")
+    made_by = read_run(resolved.folder.parent)
     name = str(made_by.get("name", resolved.folder.parent.name)) if made_by else _public_name(resolved)
     metadata = {"source": str(resolved.source), "revision": resolved.revision, "run": name if made_by else None}
     files = resolved.folder if upload and made_by else None

@@ -100,17 +100,15 @@ def _train(cfg: DictConfig, parts: Parts, target: RunFolder) -> dict[str, float]
 
     if distributed.rank() == 0:
         target.checkpoints.mkdir(parents=True, exist_ok=True)
-        checkpoint.clean(target.checkpoints)
         runlog.open_log(target.path / "log.txt")
-    saved = distributed.agree(checkpoint.complete(target.checkpoints)[-1:] if distributed.rank() == 0 else [])
-    start_step = saved[0][0] if saved else 0
-    if distributed.rank() == 0:
-        for line in summary.first_lines(cfg, parts, target, start_step):
-            log.info(line)
         _begin(cfg, parts, target)
     status = "failed"
     loggers: list[Any] = []
     try:
+        start_step = distributed.on_first(lambda: checkpoint.newest_sound(target, parts.total_steps))
+        if distributed.rank() == 0:
+            for line in summary.first_lines(cfg, parts, target, start_step):
+                log.info(line)
         loggers = parts.loggers.start(
             target.path,
             name=target.name,
@@ -163,7 +161,7 @@ def _begin(cfg: DictConfig, parts: Parts, target: RunFolder) -> None:
     """Write run.json: what this run is, where it comes from, what it is made with."""
     written = target.read()
     target.update(
-        schema_version=folders.SCHEMA_VERSION,
+        schema_version=written.get("schema_version", folders.SCHEMA_VERSION),
         name=target.name,
         status="running",
         stage=str(cfg.stage.name),
@@ -183,5 +181,5 @@ def _begin(cfg: DictConfig, parts: Parts, target: RunFolder) -> None:
 
 def _parent_run(folder: Path) -> str | None:
     """The run that made the starting model, where one did."""
-    written = folders.read_json(folder.parent / "run.json")
+    written = folders.read_run(folder.parent)
     return str(written.get("name", folder.parent.name)) if written else None

@@ -14,7 +14,7 @@ from tuna.ranking.collection import Collected, Parts
 from tuna.ranking.context import Context
 from tuna.ranking.cost import Usage
 from tuna.ranking.local import Device
-from tuna.runs import read_json
+from tuna.runs import read_run
 
 if TYPE_CHECKING:
     from tuna.models.source import Model
@@ -88,8 +88,9 @@ class Proxy:
         """How the run wrote its prompts: rewards mean something only for those, whatever the tokenizer's template."""
         if self.template != "auto":
             return {}
-        run = read_json(Path(str(self.path)).expanduser() / "run.json")
-        return (run.get("config") or {}).get("datamodule") or {}
+        run = read_run(Path(str(self.path)).expanduser())
+        found = run.get("config", {}).get("datamodule")
+        return found if isinstance(found, dict) else {}
 
     def needs(self, score_only: bool) -> tuple[str, ...]:
         """The config's nodes that it uses."""

@@ -1,0 +1,111 @@
+"""The files of a checkpoint: hashes that show damage, and reading that runs nothing of what is in them."""
+
+import hashlib
+import io
+import pickle
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.distributed.checkpoint import metadata as dcp
+from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
+from torch.distributed.checkpoint.filesystem import FileSystemReader
+from torch.distributed.checkpoint.planner import ReadItem
+
+from tuna.errors import RunError
+
+METADATA = ".metadata"
+_THREADS = 8  # of hashing, which leaves Python's lock
+# Everything that torch's ``.metadata`` is pickled from; constructing any of it does nothing else.
+_CLASSES = {
+    "torch.distributed.checkpoint.metadata": {
+        "Metadata", "MetadataIndex", "ChunkStorageMetadata", "TensorProperties", "TensorStorageMetadata",
+        "BytesStorageMetadata", "StorageMeta", "_MEM_FORMAT_ENCODING",
+    },
+    "torch.distributed.checkpoint.filesystem": {"_StorageInfo", "_StoragePrefix"},
+    "torch.serialization": {"_get_layout"},
+    "torch": {"Size"},
+    "pathlib": {"Path", "PosixPath"},
+    "pathlib._local": {"Path", "PosixPath"},
+    "collections": {"OrderedDict"},
+}  # fmt: skip
+
+
+def hashes(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Size in bytes and SHA-256 of files of ``folder``, by name."""
+    names = sorted(names)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return dict(zip(names, pool.map(lambda name: _hash(folder / name), names), strict=True))
+
+
+def _hash(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def damage(folder: Path, written: Mapping[str, Any]) -> str | None:
+    """What is wrong with files of ``folder``, by the ``hashes`` written with them; None where nothing is.
+
+    Raises:
+        OSError: a file cannot be read, which does not say that it is damaged.
+    """
+    present = {path.name for path in folder.iterdir()}
+    for name, about in written.items():
+        if name not in present:
+            return f"{name} is missing"
+        size = (folder / name).stat().st_size
+        if not isinstance(about, Mapping) or size != about.get("bytes"):
+            return f"{name} has {size:,} bytes, not those that were written"
+    found = hashes(folder, written)
+    changed = [name for name, about in written.items() if found[name] != about]
+    return f"{changed[0]} was changed since it was written (another SHA-256)" if changed else None
+
+
+class _Unpickler(pickle.Unpickler):
+    """Makes nothing but what torch writes into ``.metadata``."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        known = name in _CLASSES.get(module, ())
+        value = super().find_class(module, name) if known or module == "torch" else None
+        if known or isinstance(value, torch.dtype):
+            return value
+        raise pickle.UnpicklingError(f"it holds {module}.{name}, which no checkpoint has")
+
+
+class Reader(FileSystemReader):
+    """torch's reader, whose own ``read_metadata`` would run whatever a pickle says."""
+
+    def read_metadata(self, *args: Any, **kwargs: Any) -> dcp.Metadata:
+        """The checkpoint's table of contents.
+
+        Raises:
+            RunError: it is none.
+        """
+        path = Path(self.path) / METADATA
+        try:
+            found = _Unpickler(io.BytesIO(path.read_bytes())).load()
+        except (OSError, RunError):
+            raise
+        except Exception as error:  # a damaged pickle raises anything
+            raise RunError(
+                f"{path}: expected a checkpoint's table of contents ({error or type(error).__name__})"
+            ) from None
+        if not isinstance(found, dcp.Metadata):
+            raise RunError(f"{path}: expected a checkpoint's table of contents, got {type(found).__name__}")
+        found.storage_meta = found.storage_meta or dcp.StorageMeta()
+        found.storage_meta.load_id = self.load_id
+        return found
+
+
+class Planner(DefaultLoadPlanner):
+    """torch's planner, whose own ``load_bytes`` would unpickle what is no tensor (a learning rate) without a guard."""
+
+    def load_bytes(self, read_item: ReadItem, value: io.BytesIO) -> None:
+        """Take a number or a text that stands beside the tensors."""
+        plain = torch.load(value, weights_only=True)
+        again = io.BytesIO()
+        torch.save(plain, again)
+        again.seek(0)
+        super().load_bytes(read_item, again)
