@@ -26,6 +26,8 @@ _RUN: dict[str, type] = {
     "status": str, "started": str, "name": str, "config": dict, "parents": dict, "metrics": dict, "before": dict,
     "resumed": int, "schema_version": int,
 }  # fmt: skip
+# Values that had another name in older versions.
+_FORMER = {("datamodule.targets", "original"): "last"}
 _MENDED = "the file was changed by something else: mend it, or move it away"
 # Keys that say where and how often, never what: a run may be resumed with other values for these.
 FREE = {
@@ -243,7 +245,7 @@ def differences(written: Mapping[str, Any], config: Mapping[str, Any], data: str
     lines = [
         f"{key}: it has {old.get(key, '(absent)')!r}, now {new.get(key, '(absent)')!r}"
         for key in sorted(old.keys() | new.keys())
-        if _as_written(old.get(key)) != _as_written(new.get(key))
+        if _differ(key, old.get(key), new.get(key))
     ]
     parents = written.get("parents", {})
     if parents.get("data_sha256") != data:
@@ -251,6 +253,13 @@ def differences(written: Mapping[str, Any], config: Mapping[str, Any], data: str
     if parents.get("model_fingerprint") != model:
         lines.append("model: the starting model's config or weights have changed since")
     return lines
+
+
+def _differ(key: str, old: Any, new: Any) -> bool:
+    old, new = _as_written(old), _as_written(new)
+    if old is None and new is False:  # a switch that is newer than the run
+        return False
+    return bool(_FORMER.get((key, old), old) != new if isinstance(old, str) else old != new)
 
 
 def _as_written(value: Any) -> Any:

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import shutil
+import signal
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -133,8 +134,8 @@ def _state_equal(before: bytes, after: bytes) -> bool:
         return False
 
 
-def _state(step: Path, **changes: object) -> None:
-    path = step / "state.json"
+def _state(folder: Path, **changes: object) -> None:
+    path = folder / "state.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
@@ -195,10 +196,38 @@ def _beside_the_tensors(bench: Bench) -> None:
 
 def _all_damaged(bench: Bench) -> None:
     run = _copied(bench)
-    for step in (run / "checkpoints").iterdir():
-        _cut(FILES["data"](step))
+    for step in (STEP, STEP - 3):
+        _cut(FILES["data"](run / "checkpoints" / f"step-{step}"))
     bench.run("train", *_words(bench), "name=stopped", "resume=auto", code=0, says=["the run starts at step 0"])
     _same_end(bench, run)
+
+
+def _interrupted(number: int) -> Callable[[Bench], object]:
+    """Ctrl-C while torch writes the checkpoint of that step."""
+
+    def trial(bench: Bench) -> None:
+        run = bench.folder / "runs" / "run"
+
+        def press(process: int, output: Path) -> None:
+            wait_for(lambda: list((run / "checkpoints").glob(f"step-{number}*")))
+            os.kill(process, signal.SIGINT)
+
+        words = [*_words(bench), "name=run", "trainer.keep_checkpoints=9"]
+        bench.run("train", *words, code=130, says=["interrupted"], never=["free some space"], during=press)
+        status = json.loads((run / "run.json").read_text())["status"]
+        bench.expect(status == "interrupted", "message", f"status {status}")
+        bench.run("train", *words, "resume=auto", code=0)
+        _same_end(bench, run)
+
+    return trial
+
+
+def _no_folder(*words: str) -> Callable[[Bench], object]:
+    def trial(bench: Bench) -> None:
+        (bench.folder / "file").touch()
+        bench.run("train", *_words(bench), *words, "runs_dir=file/runs", code=1, says=["file"])
+
+    return trial
 
 
 CONTENTS = {
@@ -251,6 +280,9 @@ TRIALS = [
     Trial("damaged checkpoints", "a hostile .metadata with the right hash", _resealed(".metadata"), sample=True),
     Trial("damaged checkpoints", "hostile data with the right hash", _resealed("data")),
     Trial("damaged checkpoints", "a hostile learning rate", _beside_the_tensors),
+    *(Trial("damaged checkpoints", f"Ctrl-C while step {step} is written", _interrupted(step)) for step in range(3, 13, 3)),
+    Trial("our own JSON files", "runs_dir below a file", _no_folder()),
+    Trial("our own JSON files", "runs_dir of a sweep below a file", _no_folder("-m", "seed=0,1", "name=sweep")),
     *(Trial("our own JSON files", f"run.json holds {content}", _odd_file("run.json", content),
             sample=content == "a list") for content in CONTENTS),
     *(Trial("our own JSON files", f"a neighbor's run.json holds {content}", _odd_neighbor(content))

@@ -70,8 +70,8 @@ def _cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def _state(step: Path, **changes: object) -> None:
-    path = step / "state.json"
+def _state(folder: Path, **changes: object) -> None:
+    path = folder / "state.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
