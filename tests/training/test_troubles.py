@@ -30,7 +30,8 @@ SHARDED = {
 
 def at_step(monkeypatch: pytest.MonkeyPatch, step: int, act: Any) -> None:
     """Have ``act`` called once when this step is done."""
-    report, done = Progress.on_train_batch_end, []
+    report = Progress.on_train_batch_end
+    done: list[int] = []
 
     def then(self: Progress, trainer: Any, *rest: Any) -> None:
         if trainer.global_step == step and not done:
