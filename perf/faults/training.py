@@ -182,7 +182,7 @@ def _descendants(process: int) -> Iterator[int]:
 
 def _workers(bench: Bench, number: int, then: str) -> None:
     """A data worker is killed, or stopped and the run continued or interrupted."""
-    changes = {"datamodule__num_workers": number, "trainer__max_epochs": 30}
+    changes = {"datamodule__num_workers": number, "trainer__max_epochs": 10}
     whole = _whole(bench, **changes)
 
     def during(process: int, output: Path) -> None:

@@ -50,9 +50,10 @@ def _trouble(error: Exception, folder: Path, minutes: float) -> RunError | None:
             "starts anew, or put the folder back and give resume=auto"
         )
     if _of_worker(error):
+        why = str(error).strip(" .") or type(error).__name__
         return RunError(
-            f"a data worker ended ({str(error).strip(' .') or type(error).__name__}); where it was killed, memory ran out "
-            "most likely; next: the same command with resume=auto datamodule.num_workers=0"
+            f"a data worker ended ({why}); where it was killed, memory ran out most likely; "
+            "next: the same command with resume=auto datamodule.num_workers=0"
         )
     if isinstance(error, OSError):
         what = f"{error.filename or folder}: {error.strerror or error}"
