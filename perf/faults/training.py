@@ -145,7 +145,7 @@ def _at(bench: Bench, moment: str) -> bool:
             return (run / "log.txt").exists() and f"{moment}/" in (run / "log.txt").read_text()
         return any(run.glob(moment))
 
-    return wait_for(there)
+    return wait_for(there, 200.0)
 
 
 def _signal(bench: Bench, number: signal.Signals, moment: str, group: bool = False, **changes: object) -> None:
