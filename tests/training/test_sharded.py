@@ -1,6 +1,7 @@
 """trainer=fsdp on two CPU processes: the single-process trajectory and weights; kill, resume, export."""
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from safetensors.torch import load_file
 
 from tests.training.kills import finish, kill_when
 from tests.training.make import overrides
+from tests.training.poison import BAD, nan_loss, one_bad
 from tuna.config.compose import compose
 from tuna.training.run import run
 
@@ -48,3 +50,18 @@ def test_two_processes_trace_the_single_process_run(llama: Path, lists: Path, tm
     assert kill_when(args, lambda: (cut / "run" / "checkpoints" / "step-6").exists())
     assert "resumed at step" in finish(args)
     assert farthest(weights(cut / "run"), weights(sharded)) <= 1e-6
+
+
+def test_both_processes_leave_a_step_out_that_one_of_them_cannot_count(tmp_path: Path) -> None:
+    """The bad record is one process's; the other one has finite numbers only."""
+    model, lists = nan_loss(tmp_path / "model"), one_bad(tmp_path / "lists.jsonl")
+    # GPT-2's key biases have no gradient but rounding, of which Adam makes whole steps where eps is small.
+    changes = {"datamodule__held_out": 0, "trainer__max_epochs": 1, "trainer__nonfinite": "skip", "module__eps": 1e-3}
+    run(compose(overrides(model, lists, tmp_path, name="single", **changes)))
+    run(compose(overrides(model, lists, tmp_path, name="sharded", **{**SHARDED, **changes})))
+    single, sharded = tmp_path / "single", tmp_path / "sharded"
+    left_out = [json.loads((folder / "run.json").read_text())["skipped_steps"] for folder in (single, sharded)]
+    assert len(left_out[0]) == 1 and left_out[0] == left_out[1]
+    told = [line for line in (sharded / "log.txt").read_text().splitlines() if "; skipped, 1 of at most 1" in line]
+    assert len(told) == 1 and f"lists.jsonl:{BAD + 1} (id {BAD})" in told[0] and told[0].count("(id ") == 1
+    assert farthest(weights(sharded), weights(single)) <= 1e-5

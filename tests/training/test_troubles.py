@@ -30,7 +30,8 @@ SHARDED = {
 
 def at_step(monkeypatch: pytest.MonkeyPatch, step: int, act: Any) -> None:
     """Have ``act`` called once when this step is done."""
-    report, done = Progress.on_train_batch_end, []
+    report = Progress.on_train_batch_end
+    done: list[int] = []
 
     def then(self: Progress, trainer: Any, *rest: Any) -> None:
         if trainer.global_step == step and not done:
@@ -82,7 +83,7 @@ def test_a_killed_data_worker(llama: Path, lists: Path, tmp_path: Path, monkeypa
         worker.join()
 
     at_step(monkeypatch, 4, kill)
-    with pytest.raises(RunError, match=r"a data worker ended: .* next: .* resume=auto datamodule\.num_workers=0"):
+    with pytest.raises(RunError, match=r"a data worker ended \(.* next: .* resume=auto datamodule\.num_workers=0"):
         run(compose(overrides(llama, lists, tmp_path, name="run", datamodule__num_workers=1)))
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "failed"
     run(compose(overrides(llama, lists, tmp_path, name="run", resume="auto", datamodule__num_workers=0)))
@@ -106,6 +107,21 @@ def test_what_a_lost_process_leaves(
     monkeypatch.setattr(distributed, "world_size", lambda: 1)
     with pytest.raises((RunError, RuntimeError), match=r"^gloo"), told(tmp_path, 0.5):
         raise RuntimeError(f"gloo {words}")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
+        ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"),
+        EOFError(),
+        FileNotFoundError(errno.ENOENT, "No such file or directory"),  # the worker's socket
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_every_sign_of_a_dead_worker(tmp_path: Path, error: Exception) -> None:
+    with pytest.raises(RunError, match=r"^a data worker ended \("), told(tmp_path, 1.0):
+        raise error
 
 
 def test_faults_of_our_own_stay_what_they_are(tmp_path: Path) -> None:

@@ -35,8 +35,9 @@ class Meter:
 
     def mark(self) -> None:
         """Remember what there is, for ``rollback``."""
-        sizes = ({name: len(values) for name, values in kept.items()} for kept in (self.per_list, self.rows))
-        self._marked = (dict(self.sums), dict(self.counts), *sizes)
+        lists = {name: len(values) for name, values in self.per_list.items()}
+        rows = {name: len(values) for name, values in self.rows.items()}
+        self._marked = (dict(self.sums), dict(self.counts), lists, rows)
 
     def rollback(self) -> None:
         """Forget what came after the last ``mark``, but for the tokens, which were computed."""

@@ -128,10 +128,10 @@ def launch(cfg: DictConfig, processes: int) -> None:
     They are in a session of their own, so that Ctrl-C reaches each of them once, from here.
 
     Raises:
-        RunError: a process failed: which, and by what; or its own message stands above.
+        RunError: a process failed: its own message, or which one it was, and by what.
         KeyboardInterrupt: when all have ended.
     """
-    from tuna.training.torchrun import failure_file
+    from tuna.training.torchrun import failure_file, fault_file
 
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "config.yaml"
@@ -145,10 +145,13 @@ def launch(cfg: DictConfig, processes: int) -> None:
         except BaseException as stop:
             _end(worker, signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM)
             raise
-        failure = failure_file(config)
-        first = json.loads(failure.read_text()) if failure.exists() else {"rank": None, "code": code}
-    if code != 0:
-        raise _failed(first["rank"], first["code"], processes, float(cfg.trainer.timeout_minutes))
+        if code == 0:
+            return
+        said, failure = fault_file(config), failure_file(config)
+        if said.exists():
+            raise RunError(said.read_text(encoding="utf-8"))
+        first: dict[str, int] = json.loads(failure.read_text()) if failure.exists() else {"rank": 0, "code": code}
+    raise _failed(first["rank"], first["code"], processes, float(cfg.trainer.timeout_minutes))
 
 
 def _end(worker: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
@@ -161,7 +164,7 @@ def _end(worker: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
         worker.wait()
 
 
-def _failed(rank: int | None, code: int, processes: int, minutes: float) -> BaseException:
+def _failed(rank: int, code: int, processes: int, minutes: float) -> BaseException:
     from tuna.training.torchrun import LOST, TIMED_OUT
     from tuna.training.troubles import waited
 

@@ -14,6 +14,11 @@ def failure_file(config: Path) -> Path:
     return config.with_suffix(".failure")
 
 
+def fault_file(config: Path) -> Path:
+    """Where the worker that was at fault leaves its message; the first one, where several were."""
+    return config.with_suffix(".fault")
+
+
 def main() -> int:
     """Start and watch the workers; 1 when one of them failed, 128 and the signal where one ended all."""
     try:

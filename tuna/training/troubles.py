@@ -49,17 +49,27 @@ def _trouble(error: Exception, folder: Path, minutes: float) -> RunError | None:
             f"{folder}: the run folder was removed or renamed while the run wrote to it; next: the same command, which "
             "starts anew, or put the folder back and give resume=auto"
         )
+    if _of_worker(error):
+        why = str(error).strip(" .") or type(error).__name__
+        return RunError(
+            f"a data worker ended ({why}); where it was killed, memory ran out most likely; "
+            "next: the same command with resume=auto datamodule.num_workers=0"
+        )
     if isinstance(error, OSError):
         what = f"{error.filename or folder}: {error.strerror or error}"
         if error.errno in _FULL:
             return RunError(f"{what}; {AGAIN}")
         return RunError(f"{what}; next: put that right, then the same command with resume=auto")
-    if isinstance(error, RuntimeError) and _WORKER in str(error):
-        return RunError(
-            f"a data worker ended: {str(error).strip()} Where it was killed, memory ran out most likely; "
-            "next: the same command with resume=auto datamodule.num_workers=0"
-        )
     return None
+
+
+def _of_worker(error: Exception) -> bool:
+    """torch says so, or its pipe to a worker breaks first: a batch comes through a socket, which has no file name."""
+    if isinstance(error, RuntimeError):
+        return _WORKER in str(error)
+    return isinstance(error, EOFError | ConnectionError) or (
+        isinstance(error, FileNotFoundError) and error.filename is None
+    )
 
 
 def _lost(error: Exception, minutes: float) -> LostProcess | None:

@@ -4,7 +4,7 @@ import sys
 
 
 def main(path: str) -> int:
-    """Train with the config in ``path``; the exit code is 1 after a fault that the user can mend.
+    """Train with the config in ``path``; the exit code is 1 after a fault that the user can mend, see fault_file.
 
     LOST or TIMED_OUT (tuna.training.torchrun) without a word: another process is at fault, and torchrun says which.
     """
@@ -18,13 +18,15 @@ def _train(path: str) -> int:
     import os
     import time
     import traceback
+    from contextlib import suppress
+    from pathlib import Path
 
     from omegaconf import DictConfig, OmegaConf
 
     from tuna.errors import TunaError
     from tuna.training import distributed
     from tuna.training.run import run
-    from tuna.training.torchrun import LOST, TIMED_OUT
+    from tuna.training.torchrun import LOST, TIMED_OUT, fault_file
     from tuna.training.troubles import LostProcess
 
     distributed.die_with_parent()
@@ -37,8 +39,9 @@ def _train(path: str) -> int:
             traceback.print_exc()
         elif isinstance(error, LostProcess):
             time.sleep(2)  # so that torchrun sees the one at fault end first
-        elif os.environ.get("RANK", "0") == "0":
-            print(f"error: {error}", file=sys.stderr)
+        else:
+            with suppress(FileExistsError), fault_file(Path(path)).open("x", encoding="utf-8") as file:
+                file.write(str(error))
         if isinstance(error, LostProcess):
             return TIMED_OUT if error.timed_out else LOST
         return 1
