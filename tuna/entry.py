@@ -90,6 +90,10 @@ def _run_sweep(program: Program, config_dir: Path, line: CommandLine) -> None:
         except ValueError:  # Optuna found no best job
             if not sweep.failed:
                 raise
+        except OSError as error:  # the sweep's own folder; what fails in a job is told by the job
+            raise RunError(
+                f"{error.filename}: {error.strerror}; choose another folder for the sweep with name=... or runs_dir=..."
+            ) from error
     if sweep.failed:
         sys.exit(1)
 

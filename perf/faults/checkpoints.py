@@ -160,7 +160,7 @@ def _beyond(checkpoints: Path) -> None:
     _state(checkpoints / "step-9999", step=9999)
 
 
-def _resealed(name: str) -> Callable[[Bench], object]:
+def _resealed(name: str, **told: Any) -> Callable[[Bench], object]:
     """A hostile pickle whose hash is right: whoever can write the one can write the other."""
 
     def trial(bench: Bench) -> None:
@@ -170,7 +170,7 @@ def _resealed(name: str) -> Callable[[Bench], object]:
         step = run / "checkpoints" / f"step-{STEP}"
         FILES[name](step).write_bytes(HOSTILE)
         _state(step, files=hashes(step, [path.name for path in step.iterdir() if path.name != "state.json"]))
-        bench.run("train", *_words(bench), "name=stopped", "resume=auto", code=1, says=[f"step-{STEP}: cannot be read"])
+        bench.run("train", *_words(bench), "name=stopped", "resume=auto", **told)
 
     return trial
 
@@ -277,10 +277,13 @@ TRIALS = [
           _foreign(_another_runs, "it belongs to another run")),
     Trial("damaged checkpoints", "a step beyond the plan", _foreign(_beyond, "expected a step of this run's")),
     Trial("damaged checkpoints", "all of them", _all_damaged),
-    Trial("damaged checkpoints", "a hostile .metadata with the right hash", _resealed(".metadata"), sample=True),
-    Trial("damaged checkpoints", "hostile data with the right hash", _resealed("data")),
+    Trial("damaged checkpoints", "a hostile .metadata with the right hash", _resealed(".metadata", code=0, says=["os.system, which no", "set aside"]), sample=True),
+    Trial("damaged checkpoints", "hostile data with the right hash", _resealed("data", code=1, says=[f"step-{STEP}: cannot be read"])),
     Trial("damaged checkpoints", "a hostile learning rate", _beside_the_tensors),
-    *(Trial("damaged checkpoints", f"Ctrl-C while step {step} is written", _interrupted(step)) for step in range(3, 13, 3)),
+    *(
+        Trial("damaged checkpoints", f"Ctrl-C while step {step} is written", _interrupted(step))
+        for step in range(3, 13, 3)
+    ),
     Trial("our own JSON files", "runs_dir below a file", _no_folder()),
     Trial("our own JSON files", "runs_dir of a sweep below a file", _no_folder("-m", "seed=0,1", "name=sweep")),
     *(Trial("our own JSON files", f"run.json holds {content}", _odd_file("run.json", content),

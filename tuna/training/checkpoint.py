@@ -11,6 +11,7 @@ import logging
 import pickle
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -90,17 +91,29 @@ def _fault(path: Path, step: int, run: str, total_steps: int, unsealed: bool) ->
             return f"{_STATE}: early_stopping: expected an object or null"
         if unsealed and "files" not in state:
             log.info(f"{path}: written by an older version, without hashes; it is taken as it is")
-            return None if (path / METADATA).is_file() else f"{METADATA} is missing"
-        if state.get("run") != run:
-            return "it belongs to another run"
-        files = state.get("files")
-        if not isinstance(files, dict) or METADATA not in files:
-            return f"{_STATE}: files: expected the hashes of its files"
-        return damage(path, files)
+        elif fault := _broken_seal(path, state, run):
+            return fault
+        try:
+            Reader(path).read_metadata()
+        except RunError as error:
+            return str(error).removeprefix(f"{path}/")
+        return None
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is missing"
     except OSError as error:
         raise RunError(
             f"{path}: cannot be read ({error.strerror}); put that right, or move it away, and give resume=auto again"
         ) from error
+
+
+def _broken_seal(path: Path, state: Mapping[str, Any], run: str) -> str | None:
+    """What the run's name and the hashes in state.json say against a checkpoint."""
+    files = state.get("files")
+    if state.get("run") != run:
+        return "it belongs to another run"
+    if not isinstance(files, dict) or METADATA not in files:
+        return f"{_STATE}: files: expected the hashes of its files"
+    return damage(path, files)
 
 
 def _set_aside(path: Path) -> Path:
