@@ -81,8 +81,8 @@ def run(cfg: DictConfig) -> dict[str, float | None]:
     scores = _show(job, results)
     if desk.context.unfinished is not None:
         raise RunError(
-            f"{desk.context.unfinished}\n{len(result.missing)} of {result.expected} are missing; the same command (with "
-            "a larger budget, if that was it) asks for these alone"
+            f"{desk.context.unfinished}\n{len(result.missing)} of {result.expected} are missing; the same command "
+            "(with a larger budget, if that was it) asks for these alone"
         )
     return scores
 

@@ -119,8 +119,8 @@ class Context:
         counted = dollars(cost if proven.cost is not None else None)
         self.note(
             f"{self.store.folder}/requests.jsonl: the ledger was deleted or cut: it lacks {lost:,} of "
-            f"{proven.requests:,} requests that were answered. {counted} is counted for them, by the answers' own usage; "
-            "what failed or got no answer cost an amount that is unknown"
+            f"{proven.requests:,} requests that were answered. {counted} is counted for them, by the answers' own "
+            "usage; what failed or got no answer cost an amount that is unknown"
         )
 
     def _there(self, journal: str) -> bool:

@@ -265,8 +265,8 @@ def _amount(line: Mapping[str, Any], field: str, ledger: Journal) -> float:
     value = line[field]
     if type(value) not in (float, int) or not 0 <= value < math.inf:
         raise RunError(
-            f"{ledger.path}: the line of {line['key']}: {field}: expected a number of 0 or more, got {str(value)[:40]}; "
-            "next: delete that line and run the same command"
+            f"{ledger.path}: the line of {line['key']}: {field}: expected a number of 0 or more, got {str(value)[:40]}"
+            "; next: delete that line and run the same command"
         )
     return float(value)
 

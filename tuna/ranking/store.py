@@ -27,7 +27,7 @@ _CHUNK = 1 << 20
 _MARK = b', "crc": "'  # the last field of a line: the CRC-32 of all before it
 _BEGIN = b'{"key": "'
 _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
-_scan = json.JSONDecoder().scan_once
+_decode = json.JSONDecoder().raw_decode
 
 
 def key_of(**parts: Any) -> str:
@@ -294,11 +294,8 @@ def _key(body: bytes) -> str:
 
 def _parsed(body: bytes) -> Entry:
     text = (body + b"}").decode()
-    try:
-        entry, end = _scan(text, 0)
-    except StopIteration:
-        raise ValueError("no JSON") from None
-    if end != len(text) or type(entry) is not dict or type(entry["key"]) is not str:
+    entry, end = _decode(text)
+    if end != len(text) or not isinstance(entry, dict) or not isinstance(entry["key"], str):
         raise ValueError("no object with a key")
     return entry
 

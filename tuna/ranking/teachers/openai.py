@@ -58,17 +58,17 @@ class OpenAITeacher(ServedModel):
         """``n`` answers a record, fewer where the server gave fewer; asks only for what the store lacks."""
         journal = context.store.journal("answers")
         keys = [self.key(record, n) for record in records]
-        missing = {k: r for k, r in zip(keys, records, strict=True) if len(self._stored(k, context)) < n}
-        progress = Progress("answers", len(set(keys)), len(set(keys)) - len(missing))
-
-        gives_logprobs = len(missing) < len(set(keys))
+        found = {key: self._stored(key, context) for key in dict.fromkeys(keys)}
+        missing = {k: r for k, r in zip(keys, records, strict=True) if len(found[k]) < n}
+        progress = Progress("answers", len(found), len(found) - len(missing))
+        gives_logprobs = len(missing) < len(found)
 
         def done(request: Request, body: dict[str, Any]) -> Iterable[Request]:
             nonlocal gives_logprobs
             answers = self.read(body)
             usable = [a for a in answers if a.useless is None]
-            gives_logprobs |= not usable or any(a.logprob is not None or a.unscored is not None for a in usable)
-            if not gives_logprobs:
+            gives_logprobs |= any(a.logprob is not None or a.unscored is not None for a in usable)
+            if usable and not gives_logprobs:
                 raise StopRun(self._no_logprobs())
             wanted = n if request.payload.get("n") else 1
             line = {"key": request.key, "part": request.part, "choices": [a.to_dict() for a in answers[:wanted]]}
@@ -83,7 +83,8 @@ class OpenAITeacher(ServedModel):
         requests = [r for key, record in missing.items() for r in self._requests(key, record, n, context)]
         server = Server(self, self.endpoint, self.model)
         context.ask(server, _late(requests, self, n), self.price_in(context.prices), done, progress)
-        return [self._stored(key, context)[:n] for key in keys]
+        found |= {key: self._stored(key, context) for key in missing}
+        return [found[key][:n] for key in keys]
 
     def _stored(self, key: str, context: Context) -> list[Answer]:
         lines = context.store.journal("answers").read(key, lambda line: (int(line["part"]), stored_answers(line)))
