@@ -19,7 +19,7 @@ def text_logprobs(given: Any, text: str, *, thought: bool) -> tuple[list[float],
     White space is not compared, since some servers decode tokens one by one and lose it; nor are characters of which
     the tokens hold parts. Where tokens come before the text (a thought, which ``thought`` says was there), they do not
     count. A reply whose log-probabilities are missing or come without tokens has no reason; the latter are taken as
-    they are unless there was a thought. One token without a number (null, NaN, infinite, above 0, -9999 and less): none,
+    they are unless there was a thought. One token without a number (null, infinite, above 0, -9999 and less): none,
     since their sum is not known.
 
     >>> tokens = [("Hm", -2.0), ("</think>", -0.1), ("An", -0.5), (" oak.", -0.25), ("<|im_end|>", -0.125)]
