@@ -65,6 +65,7 @@ class Context:
         def aside(request: Request, reason: str, passing: bool) -> None:
             (self.failed if passing else self.aside)[request.key] = reason
 
+        replies = Replies(self.store, server, price, done, self.note)
         first, rest = _peek(requests)
         if first is None:
             return
@@ -73,7 +74,6 @@ class Context:
                 f"max_cost: the price of {server.model!r} is not known, so the budget could not be kept; "
                 "next: add it to conf/prices/listed.yaml, or give price=[dollars a million input tokens, output tokens]"
             )
-        replies = Replies(self.store, server, price, done, self.note)
         shared: dict[str, Any] = {
             "price": price, "done": replies.take, "given_up": replies.given_up, "aside": aside, "progress": progress,
         }  # fmt: skip
