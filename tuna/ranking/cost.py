@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tuna.errors import ConfigError, RunError
-from tuna.ranking.store import Journal
+from tuna.errors import ConfigError
+from tuna.ranking.store import Journal, parsed
 
 MILLION = 1_000_000
 _BYTES_PER_TOKEN = 4  # of English text, roughly; for estimates only
@@ -194,16 +194,16 @@ class Budget:
         self._held: dict[str, float] = {}
 
     def _read(self, ledger: Journal) -> None:
-        for line in ledger:
-            key = line["key"]
-            if "reserved" in line:
-                self._open[key] = _amount(line, "reserved", ledger)
-                self.requests += int(_amount(line, "requests", ledger)) if "requests" in line else 1
-                number = key[1:]
-                self._next = max(self._next, int(number) + 1 if number.isdecimal() else 0)
-            if "cost" in line:
-                self.spent += _amount(line, "cost", ledger)
-                self._open.pop(key, None)
+        last, still_open = "r0", self._open
+        for key, reserved, cost, requests in ledger.each(_ledger_line):
+            if reserved is not None:
+                still_open[key] = reserved
+                self.requests += requests
+                last = key
+            if cost is not None:
+                self.spent += cost
+                still_open.pop(key, None)
+        self._next = max(self.requests, int(last[1:]) + 1) if self.requests else 0
 
     @property
     def lost(self) -> int:
@@ -261,14 +261,25 @@ class Budget:
         self.spent += cost
 
 
-def _amount(line: Mapping[str, Any], field: str, ledger: Journal) -> float:
-    value = line[field]
-    if type(value) not in (float, int) or not 0 <= value < math.inf:
-        raise RunError(
-            f"{ledger.path}: the line of {line['key']}: {field}: expected a number of 0 or more, got {str(value)[:40]}"
-            "; next: delete that line and run the same command"
-        )
-    return float(value)
+_PLAIN = re.compile(rb'\{"key": "(r\d+)", "(reserved|cost)": (\d[\d.]*(?:e-\d+)?)').fullmatch
+
+
+def _ledger_line(body: bytes) -> tuple[str, float | None, float | None, int]:
+    """Ticket, dollars that were reserved, dollars that it came to, and how many requests it stands for.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    if found := _PLAIN(body):  # as ``Budget`` writes it: a third of the time
+        key, what, value = found.groups()
+        amount = float(value)
+        return key.decode(), *((amount, None) if what == b"reserved" else (None, amount)), 1
+    line = parsed(body)
+    amounts = line.get("reserved"), line.get("cost"), line.get("requests", 1)
+    if any(a is not None and (type(a) not in (int, float) or not 0 <= a < math.inf) for a in amounts):
+        raise ValueError("no amounts")
+    int(line["key"][1:])
+    return line["key"], amounts[0], amounts[1], int(amounts[2])
 
 
 def read_usage(given: object) -> tuple[int, int] | None:

@@ -98,9 +98,17 @@ class Journal:
 
     def __iter__(self) -> Iterator[Entry]:
         """All lines, in the order they were written; no more than one is in memory."""
+        return self.each(parsed)
+
+    def each(self, of: Callable[[bytes], T]) -> Iterator[T]:
+        """What ``of`` makes of each line's object without its last brace, in the order they were written.
+
+        Raises:
+            RunError: ``of`` finds it damaged (ValueError and its like).
+        """
         for at, _, body in self._bodies():
             try:
-                yield _parsed(body)
+                yield of(body)
             except _DAMAGE:
                 raise self._damaged(at) from None
 
@@ -141,7 +149,7 @@ class Journal:
     def _entry(self, place: int, of: Callable[[Entry], Any] = dict) -> Any:
         at, length = place >> 32, place & 0xFFFFFFFF
         try:
-            return of(_parsed(_sound(os.pread(self._file, length, at))))
+            return of(parsed(_sound(os.pread(self._file, length, at))))
         except _DAMAGE:
             raise self._damaged(at) from None
 
@@ -288,11 +296,16 @@ def _key(body: bytes) -> str:
     end = body.find(b'"', len(_BEGIN))
     key = body[len(_BEGIN) : end]
     if end < 0 or b"\\" in key or not body.startswith(_BEGIN):
-        return str(_parsed(body)["key"])
+        return str(parsed(body)["key"])
     return key.decode()
 
 
-def _parsed(body: bytes) -> Entry:
+def parsed(body: bytes) -> Entry:
+    """The object of a line without its last brace.
+
+    Raises:
+        ValueError: it is none, or has no key.
+    """
     text = (body + b"}").decode()
     entry, end = _decode(text)
     if end != len(text) or not isinstance(entry, dict) or not isinstance(entry["key"], str):
