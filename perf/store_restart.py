@@ -58,9 +58,11 @@ def restart(folder: Path, count: int) -> None:
         whole = time.perf_counter()
         assert all(len(answers.get(key_of(n=n))[0]["choices"]) == 2 for n in range(0, count, 1000))
         size = sum(path.stat().st_size for path in folder.glob("*.jsonl"))
+        cpu = time.process_time() - worked
         print(
             f"{count:,} requests, {size / 1e6:,.0f} MB: ledger {ledger - start:.1f} s, answers {whole - ledger:.1f} s, "
-            f"{whole - start:.1f} s in all ({time.process_time() - worked:.1f} s of CPU, with what follows); peak memory {_peak():,.0f} MB, {imported:,.0f} MB of it before"
+            f"{whole - start:.1f} s in all ({cpu:.1f} s of CPU); peak memory {_peak():,.0f} MB, {imported:,.0f} MB of "
+            "it before"
         )
 
 

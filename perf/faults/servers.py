@@ -571,7 +571,7 @@ TRIALS = [
     *(Trial("odd replies", f"no reply but {name}", odd_reply(change, 5, 0, 1, 2)) for name, change in BROKEN.items()),
     Trial("odd replies", "another model than asked", another_model),
     Trial("odd replies", "two models in turn", two_models),
-    *(Trial("dying servers", f"{name} with {ROWS - at} of {ROWS} rows left", dies(action, at), name == "500" and at == 3)
+    *(Trial("dying servers", f"{name} with {ROWS - at} of {ROWS} rows left", dies(action, at), (name, at) == ("500", 3))
       for name, action in PASSING.items() for at in (3, 5)),
     *(Trial("dying servers", f"{name}, one row", dies(PASSING[name], 0, 1)) for name in ("500", "silence")),
     Trial("dying servers", "nobody listens, one row", dead),

@@ -137,13 +137,18 @@ class Journal:
 
     def _bodies(self) -> Iterator[tuple[int, int, bytes]]:
         """Where each line begins, how long it is, and its object without checksum and last brace."""
-        at = 0
+        at, sealed = 0, False
         with self.path.open("rb", buffering=_CHUNK) as file:
             for line in file:  # bytes end at \n alone
                 try:
-                    yield at, len(line), _sound(line)
+                    body = _sound(line)
                 except ValueError:
                     raise self._damaged(at) from None
+                if len(line) > len(body) + len(_MARK):
+                    sealed = True
+                elif sealed:  # no version writes a line without a checksum after one that has it
+                    raise self._damaged(at)
+                yield at, len(line), body
                 at += len(line)
 
     def _entry(self, place: int, of: Callable[[Entry], Any] = dict) -> Any:
@@ -282,8 +287,8 @@ def _sound(line: bytes) -> bytes:
         ValueError: it is not what was written.
     """
     body, mark, tail = line.rpartition(_MARK)
-    if mark and len(tail) == 11:
-        if crc32(body) != int(tail[:8], 16):
+    if mark:
+        if len(tail) != 11 or tail[8:] != b'"}\n' or crc32(body) != int(tail[:8], 16):
             raise ValueError("another checksum")
         return body
     if not line.endswith(b"}\n"):
