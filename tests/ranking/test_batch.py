@@ -1,6 +1,8 @@
 """The Batch API against a server on loopback: half the price, what is lost asked again, restarts at each moment."""
 
+import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,63 @@ def test_what_is_refused_is_set_aside(tmp_path: Path) -> None:
         server.batches.faults = {"Question 1": 400}
         figures = ask(tmp_path, write_instructions(tmp_path / "in.jsonl"), server)
         assert (figures["lists"], figures["unusable"]) == (5, 1)
+
+
+@pytest.mark.parametrize(("status", "counts"), [(400, (5, 1, 0)), (500, (5, 0, 1))])
+def test_what_fails_each_time_is_counted_by_what_it_means(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, counts: tuple[int, int, int]
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "plain-secret-value")
+    source = write_instructions(tmp_path / "in.jsonl")
+    with LoopbackServer() as server:
+        result = server.batches._result
+
+        def failing(line: bytes) -> dict[str, Any] | None:
+            made = result(line)
+            if made and b"Question 1" in line:
+                made["response"] = {"status_code": status, "body": {"error": "bad key plain-secret-value"}}
+            return made
+
+        server.batches._result = failing  # type: ignore[method-assign]
+        with pytest.raises(RunError, match=r"no answer after 3 tries; the last: 500") if counts[2] else nullcontext():
+            ask(tmp_path, source, server)
+        report = json.loads((tmp_path / "out.report.json").read_text())
+        assert (report["lists"], report["unusable"], report["missing"]) == counts
+        server.batches._result = result  # type: ignore[method-assign]
+        assert ask(tmp_path, source, server)["lists"] == 6
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert b"plain-secret-value" not in written
+
+
+def test_results_that_are_none_of_ours(tmp_path: Path) -> None:
+    with LoopbackServer() as server:
+        reply, strange = server.batches.reply, b'garbage\n7\n{"custom_id": "x", "response": [1]}\n\xff\n'
+        server.batches.reply = lambda method, path, data: (  # type: ignore[method-assign]
+            (strange if path.endswith("/content") else b"") + reply(method, path, data)
+        )
+        assert ask(tmp_path, write_instructions(tmp_path / "in.jsonl"), server)["lists"] == 6
+        assert set(server.asked.values()) == {1}
+
+
+@pytest.mark.parametrize("answer", [b"{}", b"[]", b'{"id": null}', b"<html>"])
+def test_a_server_without_a_batch_api(tmp_path: Path, answer: bytes) -> None:
+    with LoopbackServer() as server:
+        server.batches.reply = lambda *_: answer  # type: ignore[method-assign]
+        with pytest.raises(RunError, match=r"Batch API.*(batch=false|later)"):
+            ask(tmp_path, write_instructions(tmp_path / "in.jsonl"), server, teacher__retries=0)
+
+
+def test_useless_results_are_bounded_over_restarts(tmp_path: Path) -> None:
+    source = write_instructions(tmp_path / "in.jsonl")
+    with LoopbackServer() as server:
+        value = server._value
+        server._value = lambda body, prompt, *rest: (  # type: ignore[method-assign]
+            value(body, prompt, *rest) | ({"choices": []} if prompt == "Question 2" else {})
+        )
+        for _ in range(2):
+            assert ask(tmp_path, source, server, teacher__retries=1)["lists"] == 5
+            assert server.asked["Question 2"] == 2 and sum(server.asked.values()) == 7
+    assert "2 replies could not be used" in read_rows(tmp_path / "out.unusable.jsonl")[0]["reason"]
 
 
 def test_a_failed_batch_stops_and_costs_nothing(tmp_path: Path) -> None:

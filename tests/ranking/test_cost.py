@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tuna.errors import ConfigError
+from tuna.errors import ConfigError, RunError
 from tuna.ranking.cost import Budget, BudgetReached, Price, Prices, Usage, at_most_tokens, usage_cost
 from tuna.ranking.store import Journal
 
@@ -73,6 +73,29 @@ def test_the_budget_holds_over_restarts(tmp_path: Path) -> None:
         again.fits(0.36)
 
 
+def test_a_ledger_that_was_changed_is_told_and_never_gives_money_back(tmp_path: Path) -> None:
+    for line in ('{"key": "r0", "reserved": -5}', '{"key": "r0", "cost": "x"}', '{"key": "r0", "reserved": NaN}'):
+        (tmp_path / "l").write_text(line + "\n")
+        with pytest.raises(RunError, match=r"l:1: expected a JSON object"):
+            Budget(Journal(tmp_path / "l"))
+
+
+def test_tickets_stay_new_where_lines_are_gone(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "l")
+    budget = Budget(journal)
+    for _ in range(4):
+        budget.settle(budget.reserve(1.0), 0.5)
+    assert budget.reserve(1.0) == "r4"
+    journal.close()
+    lines = (tmp_path / "l").read_bytes().splitlines(keepends=True)
+    (tmp_path / "l").write_bytes(b"".join(lines[5:]))  # r2's cost, r3, r4: 4 lines
+    again = Budget(Journal(tmp_path / "l"))
+    assert again.reserve(1.0) == "r5" and again.spent == 0.5 + 0.5 + 1.0
+    again.settle("r4", 0.25)
+    again.settle("r4", 0.25)  # once and no more
+    assert again.spent == pytest.approx(1.25) and again.lost == 0
+
+
 def test_wrong_limits_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="max_cost"):
         Budget(Journal(tmp_path / "l"), max_cost=-1)
@@ -81,4 +104,7 @@ def test_wrong_limits_are_named(tmp_path: Path) -> None:
 def test_usage() -> None:
     assert Usage(1, 2, 3, 0.5) + Usage(1, 1, 1, None) == Usage(2, 3, 4, None)
     assert usage_cost(Price(1, 2), {"prompt_tokens": 10, "completion_tokens": 5}) == pytest.approx(20e-6)
-    assert usage_cost(Price(1, 2), {}) is None and usage_cost(None, {"prompt_tokens": 1}) is None
+    for nothing in ({}, None, [], "x", {"prompt_tokens": 1}, {"prompt_tokens": True, "completion_tokens": 1}):
+        assert usage_cost(Price(1, 2), nothing) is None
+    assert usage_cost(Price(1, 2), {"prompt_tokens": 10.0, "completion_tokens": 0}) == pytest.approx(10e-6)
+    assert usage_cost(None, {"prompt_tokens": 1}) is None

@@ -25,6 +25,8 @@ class Run:
         limits = {key: changes.pop(key) for key in ("max_cost", "max_requests") if key in changes}
         self.answers: dict[str, str] = {}
         self.aside: dict[str, str] = {}
+        self.refused: set[str] = set()  # those of ``aside`` for good
+        self.given_up: set[str] = set()
         self.budget = Budget(Journal(folder / f"ledger{id(self)}"), **limits)
         settings: dict[str, Any] = {"concurrency": 4, "timeout": 5.0, "retries": 4, "max_wait": 5.0} | changes
         self.connection = Connection(server.url, **settings)
@@ -40,6 +42,11 @@ class Run:
         self.answers[request.key] = message["content"]
         return ()
 
+    def set_aside(self, request: Request, reason: str, passing: bool) -> None:
+        self.aside[request.key] = reason
+        if not passing:
+            self.refused.add(request.key)
+
     def __call__(self, count: int = 20) -> "Run":
         requests = [
             Request(str(n), 0, {"model": "m", "messages": [{"role": "user", "content": f"prompt {n}"}]}, 20, 20)
@@ -48,8 +55,8 @@ class Run:
         self.progress = Progress("answers", count, stream=io.StringIO())
         self.engine = Engine(
             Server(self.connection, "chat", "m"), self.budget, price=self.price, done=self.done,
-            aside=lambda request, reason: self.aside.update({request.key: reason}), progress=self.progress,
-            first_wait=0.01,
+            aside=self.set_aside, progress=self.progress, first_wait=0.01,
+            given_up=lambda request: "given up" if request.key in self.given_up else None,
         )  # fmt: skip
         asyncio.run(self.engine.run(requests))
         return self
@@ -164,6 +171,51 @@ def test_a_server_that_dies_on_the_way_stops_too(tmp_path: Path) -> None:
         with pytest.raises(StopRun, match="rows in a row"):
             run(200)
         assert len(run.answers) == 10
+
+
+def test_a_server_that_dies_with_few_rows_left_fails_those_as_what_may_pass(tmp_path: Path) -> None:
+    """No row is left that stopping would spare: each is told to be asked again, none is refused."""
+    with LoopbackServer(lambda prompt, nth: OK if int(prompt[7:]) < 3 else {"kind": "close"}) as server:
+        run = Run(tmp_path, server, retries=1, concurrency=1)(6)
+    assert len(run.answers) == 3 and not run.refused and list(run.aside) == ["3", "4", "5"]
+    with LoopbackServer(always({"kind": "status", "status": 400})) as server:
+        run = Run(tmp_path, server)(1)
+    assert list(run.refused) == ["0"]
+
+
+def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
+    to = {"location": "/elsewhere/v1/chat/completions?key=secret"}
+    for status in (301, 302, 307, 308):
+        with LoopbackServer(always({"kind": "status", "status": status, "headers": to})) as server:
+            run = Run(tmp_path, server, concurrency=1)
+            with pytest.raises(
+                StopRun, match=r"redirects to http://127.*base_url=http://\S+/elsewhere/v1, if"
+            ) as fault:
+                run()
+            assert sum(server.asked.values()) == run.budget.requests == 1 and "secret" not in str(fault.value)
+
+
+def test_what_was_given_up_before_is_not_sent_and_stops_nothing(tmp_path: Path) -> None:
+    with LoopbackServer() as server:
+        run = Run(tmp_path, server, concurrency=1)
+        run.given_up = {str(n) for n in range(19)}
+        run()
+        assert sum(server.asked.values()) == 1 and len(run.refused) == 19 and list(run.answers) == ["19"]
+
+
+@pytest.mark.parametrize(
+    "usage",
+    ["x", [1], {"prompt_tokens": "2", "completion_tokens": "8"}, {"prompt_tokens": -900, "completion_tokens": -900}, {},
+     {"prompt_tokens": float("nan"), "completion_tokens": 8}, {"prompt_tokens": True, "completion_tokens": True},
+     {"prompt_tokens": 10**30, "completion_tokens": 8}, {"prompt_tokens": 2}],
+)  # fmt: skip
+def test_usage_that_says_nothing_counts_at_its_worst(tmp_path: Path, usage: Any) -> None:
+    with LoopbackServer() as server:
+        value = server._value
+        server._value = lambda *a: value(*a) | {"usage": usage}  # type: ignore[method-assign]
+        run = Run(tmp_path, server, Price(1, 2))(2)
+        assert len(run.answers) == 2 and run.budget.spent == pytest.approx(2 * 60e-6)
+        assert run.progress.usage.completion_tokens == 0
 
 
 def test_max_requests_is_kept_to_the_last_one(tmp_path: Path) -> None:

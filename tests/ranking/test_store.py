@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,73 @@ def test_a_half_written_last_line_is_cut_wherever_it_was_cut(tmp_path: Path, cut
 def test_a_broken_line_in_the_middle_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"key": "a"}\n{"key": \n{"key": "b"}\n')
     with pytest.raises(RunError, match=r"a\.jsonl:2: expected a JSON object"):
+        len(Journal(tmp_path / "a.jsonl"))
+
+
+def test_a_line_is_parsed_when_it_is_asked_for_and_told_by_its_number(tmp_path: Path) -> None:
+    """A store of before checksums: one line is no JSON inside, another lacks what is looked for."""
+    whole = (
+        '{"key": "a", "choices": []}\n{"key": "b", "choices": [}\n{"key": "c"}\n{"key": "a\\u0041", "choices": []}\n'
+    )
+    (tmp_path / "a.jsonl").write_text(whole)
+    journal = Journal(tmp_path / "a.jsonl")
+    assert (
+        len(journal) == 4 and "aA" in journal and "b" in journal and journal.get("a") == [{"key": "a", "choices": []}]
+    )
+    with pytest.raises(RunError, match=r"a\.jsonl:2: expected a JSON object"):
+        journal.get("b")
+    with pytest.raises(RunError, match=r"a\.jsonl:3: expected a JSON object"):
+        journal.read("c", lambda line: line["choices"])
+    with pytest.raises(RunError, match=r"a\.jsonl:2: expected a JSON object"):
+        list(journal)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_every_flipped_bit_is_told(tmp_path: Path, number: int) -> None:
+    path = tmp_path / "a.jsonl"
+    journal = Journal(path)
+    for n in range(3):
+        journal.append({"key": f"k{n}", "text": "An oak\u2028é.", "logprob": -1.25})
+    journal.close()
+    whole = path.read_bytes()
+    start = sum(map(len, whole.split(b"\n")[:number])) + number
+    length = len(whole.split(b"\n")[number]) + 1
+    for place in range(start, start + length - 21):  # the checksum itself aside
+        for bit in (0, 4):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
+            with pytest.raises(RunError, match=rf"a\.jsonl:{number + 1}: expected"):
+                len(Journal(path))
+
+
+def test_a_number_that_is_none_is_stored_as_null(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "a.jsonl")
+    journal.append({"key": "a", "usage": {"x": [float("nan"), 1.5]}, "logprob": float("-inf")})
+    assert journal.get("a") == [{"key": "a", "usage": {"x": [None, 1.5]}, "logprob": None}]
+
+
+def test_memory_holds_places_and_no_text(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "a.jsonl")
+    for n in range(50):
+        journal.append({"key": key_of(n=n), "text": "x" * 100_000})
+    journal.close()
+    tracemalloc.start()
+    again = Journal(tmp_path / "a.jsonl")
+    assert len(again) == 50 and again.get(key_of(n=7))[0]["text"] == "x" * 100_000
+    assert tracemalloc.get_traced_memory()[0] < 100_000 and tracemalloc.get_traced_memory()[1] < 3_000_000
+    tracemalloc.stop()
+
+
+def test_places_that_are_no_store_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.jsonl").mkdir()
+    with pytest.raises(RunError, match=r"a\.jsonl: cannot be opened"):
         Journal(tmp_path / "a.jsonl")
+    with Store(tmp_path / "s") as store:
+        (tmp_path / "s" / "identity.json").write_text('{"source": [1]}')
+        with pytest.raises(RunError, match=r"identity\.json: expected source and ranking"):
+            store.identify({}, {})
+    monkeypatch.setattr("fcntl.flock", lambda *_: (_ for _ in ()).throw(OSError(37, "No locks available")))
+    with pytest.raises(RunError, match="no locks"), Store(tmp_path / "t"):
+        pass
 
 
 def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +125,8 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pyte
     monkeypatch.undo()
     journal.append({"key": "c"})
     journal.close()
-    assert (tmp_path / "a.jsonl").read_text() == '{"key": "a"}\n{"key": "c"}\n'
+    keys = [json.loads(line)["key"] for line in (tmp_path / "a.jsonl").read_text().split("\n")[:-1]]
+    assert keys == ["a", "c"]
 
 
 def test_lone_surrogates_do_not_stop_a_run(tmp_path: Path) -> None:

@@ -156,6 +156,29 @@ def test_a_refusal_is_not_asked_again(tmp_path: Path) -> None:
         assert figures["lists"] == 2 and figures["requests"] == 3
 
 
+def test_a_judge_that_fails_for_one_row_leaves_it_missing_whatever_it_said_before(tmp_path: Path) -> None:
+    """A reply that is no verdict, then a server that fails: the next run asks once more, and does not pay for six."""
+    source = write_answers(tmp_path / "in.jsonl")
+
+    def plan(prompt: str, nth: int) -> dict[str, object]:
+        return {"kind": "status", "status": 500} if "Question 2\n" in prompt and nth in (1, 2) else OK
+
+    with LoopbackServer(plan) as server:
+        server.say = lambda p, k: "I cannot." if "Question 2\n" in p and server.asked[p] == 1 else fair(p)
+        with pytest.raises(RunError, match="1 of 6 instructions are missing"):
+            judge(tmp_path, source, server, judge__retries=1)
+        assert not (tmp_path / "out.unusable.jsonl").exists()
+        assert judge(tmp_path, source, server, judge__retries=1)["lists"] == 6 and sum(server.asked.values()) == 9
+
+
+def test_a_verdict_in_parts(tmp_path: Path) -> None:
+    def say(prompt: str, k: int) -> dict[str, object]:
+        return {"message": {"content": [{"type": "text", "text": part} for part in fair(prompt).partition("rank:")]}}
+
+    with LoopbackServer(say=say) as server:
+        assert judge(tmp_path, write_answers(tmp_path / "in.jsonl", 1), server)["lists"] == 1
+
+
 def test_another_judge_needs_rerank(tmp_path: Path) -> None:
     source = write_answers(tmp_path / "in.jsonl", 3)
     with LoopbackServer(say=fair) as server:

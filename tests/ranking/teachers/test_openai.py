@@ -1,7 +1,10 @@
 """Probabilistic ranking through a server: worked scores, n ignored, restarts, refusals, no log-probabilities."""
 
 import json
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -283,3 +286,115 @@ def test_what_was_paid_for_is_found_under_its_old_key() -> None:
     teacher = OpenAITeacher(model="m")
     shaped = {"endpoint": "chat", "template": "alpaca", "temperature": 1.0, "max_tokens": 512, "extra_body": None}
     assert teacher.key(Record("0", "Why?"), 4) == key_of(teacher="openai", model="m", **shaped, prompt="Why?", n=4)
+
+
+def odd(server: LoopbackServer, change: Callable[[dict[str, Any]], Any], prompt: str = "Question 2") -> None:
+    """Have ``prompt`` answered by what ``change`` makes of the reply."""
+    value = server._value
+
+    def reply(body: dict[str, Any], asked: str, *rest: Any) -> Any:
+        return change(value(body, asked, *rest)) if asked == prompt else value(body, asked, *rest)
+
+    server._value = reply  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("value", [None, float("-inf"), float("nan"), 3.0, "x"])
+def test_one_token_without_a_number_leaves_one_answer_out_and_is_paid_for_once(tmp_path: Path, value: Any) -> None:
+    def change(reply: dict[str, Any]) -> dict[str, Any]:
+        reply["choices"][1]["logprobs"]["content"][2]["logprob"] = value
+        return reply
+
+    source = write_instructions(tmp_path / "in.jsonl")
+    with LoopbackServer() as server:
+        odd(server, change)
+        for _ in range(2):
+            figures = ask(tmp_path, source, server)
+            assert figures["lists"] == 6 and set(server.asked.values()) == {1}
+    row = read_rows(tmp_path / "out.jsonl")[2]
+    assert len(row["responses"]) == 3 and [entry["reason"] for entry in row["dropped"]] == [NO_NUMBER]
+
+
+def test_one_answer_without_log_probabilities_stops_nothing(tmp_path: Path) -> None:
+    source = write_instructions(tmp_path / "in.jsonl")
+    with LoopbackServer() as server:
+        odd(server, lambda reply: reply | {"choices": [{**c, "logprobs": None} for c in reply["choices"]]})
+        figures = ask(tmp_path, source, server, teacher__concurrency=1)
+        assert (figures["lists"], figures["unusable"]) == (5, 1) and set(server.asked.values()) == {1}
+
+
+def test_the_first_replies_without_log_probabilities_are_kept_and_asked_again_a_few_times(tmp_path: Path) -> None:
+    source = write_instructions(tmp_path / "in.jsonl", 1)
+    with LoopbackServer(logprobs=False) as server:
+        for count in (1, 2):
+            with pytest.raises(RunError, match="--logits_all true"):
+                ask(tmp_path, source, server, teacher__retries=1)
+            assert sum(server.asked.values()) == count == len(read_rows(tmp_path / "out.store" / "unusable.jsonl"))
+        with suppress(RunError):  # there is no list
+            ask(tmp_path, source, server, teacher__retries=1)
+        assert sum(server.asked.values()) == 2
+    assert "2 replies could not be used" in read_rows(tmp_path / "out.unusable.jsonl")[0]["reason"]
+
+
+@pytest.mark.parametrize("choices", [[], None, "x", [None, 7], [{"message": {"content": 7}}] * 4])
+def test_useless_replies_are_bounded_over_restarts(tmp_path: Path, choices: Any) -> None:
+    source = write_instructions(tmp_path / "in.jsonl")
+    with LoopbackServer() as server:
+        odd(server, lambda reply: reply | {"choices": choices})
+        for most in (7, 7, 8, 8):  # a run that may send no more, then one that may
+            with pytest.raises(RunError, match="max_requests=7") if most == 7 else nullcontext():
+                ask(tmp_path, source, server, max_requests=most, teacher__concurrency=1, teacher__retries=2)
+            assert sum(server.asked.values()) == most
+    line = read_rows(tmp_path / "out.unusable.jsonl")[0]
+    assert line["id"] == "2" and "3 replies could not be used" in line["reason"]
+    assert json.loads((tmp_path / "out.report.json").read_text())["usage"]["requests"] == 8
+
+
+def test_content_in_parts_is_joined(tmp_path: Path) -> None:
+    def say(prompt: str, k: int) -> dict[str, Any]:
+        made = choice(f"Line {k}", [("Line ", -1.0), (str(k), -0.5)])
+        made["message"] = {"content": [{"type": "text", "text": "Line "}, {"type": "text", "text": str(k)}]}
+        return made
+
+    with LoopbackServer(say=say) as server:
+        assert ask(tmp_path, write_instructions(tmp_path / "in.jsonl", 1), server)["lists"] == 1
+    assert {r["text"] for r in read_rows(tmp_path / "out.jsonl")[0]["responses"]} == {f"Line {k}" for k in range(4)}
+
+
+def test_a_server_that_dies_leaves_rows_missing_and_the_same_command_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_instructions(tmp_path / "in.jsonl")
+    with LoopbackServer(lambda prompt, nth: OK if int(prompt[-1]) < 3 else {"kind": "close"}) as server:
+        with pytest.raises(RunError, match=r"3 got no answer .*\n3 of 6 instructions are missing"):
+            ask(tmp_path, source, server, teacher__retries=0, teacher__concurrency=1)
+        assert "next: python train.py" not in capsys.readouterr().out
+        report = json.loads((tmp_path / "out.report.json").read_text())
+        assert (report["lists"], report["unusable"], report["missing"]) == (3, 0, 3)
+        assert sum(report["failed"].values()) == 3
+        server.plan = lambda prompt, nth: OK
+        assert ask(tmp_path, source, server)["lists"] == 6 and sum(server.asked.values()) == 9
+
+
+def test_a_dead_server_with_one_row(tmp_path: Path) -> None:
+    with LoopbackServer() as server:
+        pass
+    with pytest.raises(RunError, match="connection failed"):
+        ask(tmp_path, write_instructions(tmp_path / "in.jsonl", 1), server, teacher__retries=0)
+
+
+def test_a_deleted_ledger_is_said_and_the_budget_still_holds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_instructions(tmp_path / "in.jsonl", 8)
+    budget = {"teacher__price": "[1000,2000]", "teacher__concurrency": 1, "teacher__max_tokens": 20}
+    with LoopbackServer() as server:
+        # "Question 0" is 26 tokens at most, four answers are 80; really 2 and 16: at most $0.186, really $0.034
+        with pytest.raises(RunError, match="max_cost"):
+            ask(tmp_path, source, server, max_cost=0.3, **budget)
+        assert sum(server.asked.values()) == 4
+        (tmp_path / "out.store" / "requests.jsonl").unlink()
+        with pytest.raises(RunError, match=r"max_cost=0.3 reached \(\$0.14 spent"):
+            ask(tmp_path, source, server, max_cost=0.3, **budget)
+        assert sum(server.asked.values()) == 4
+    assert "lacks 4 of 4 requests that were answered. $0.14 is counted" in capsys.readouterr().out
+    assert "ledger" in json.loads((tmp_path / "out.report.json").read_text())["notes"][0]
