@@ -63,7 +63,7 @@ def test_a_stopped_run_says_how_many_are_missing(tmp_path: Path) -> None:
 def test_what_is_refused_at_once(tmp_path: Path) -> None:
     source = write_instructions(tmp_path / "in.jsonl", 2)
     with pytest.raises(ConfigError, match="shard: 3/3 of 2 instructions is empty"):
-        collect(tmp_path, source, shard="3/3")
+        collect(tmp_path, source, model="tiny", shard="3/3")
     with pytest.raises(DataError, match=r"in\.jsonl:1: responses: expected two answers or more"):
         collect(tmp_path, source, score_only="true")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl"]

@@ -14,14 +14,18 @@ from tuna.benchmarks.given import GivenAnswers, read_answers
 from tuna.benchmarks.results import SCHEMA_VERSION, lines_of, run_of
 from tuna.benchmarks.settings import Settings
 from tuna.config.build import build_all
+from tuna.config.checks import untyped_model
+from tuna.config.scale import is_asset, untyped
 from tuna.config.secrets import without_secrets
 from tuna.data.files import write_jsonl
-from tuna.errors import RunError
+from tuna.errors import ConfigError, RunError
 from tuna.ranking.context import Context
 from tuna.ranking.cost import Budget, Prices, Usage, dollars
 from tuna.ranking.server import check_keys
 from tuna.ranking.store import Store, key_of
 from tuna.runs import check_writable, read_json, versions, write_json
+
+_QUESTIONS = ("path", "questions", "root")  # keys of benchmarks that name a user's own
 
 
 @dataclass
@@ -92,6 +96,8 @@ def _prepare(cfg: DictConfig) -> _Job:
     built = build_all(cfg, *(("model", "generation") if benchmark.uses_model() else ()), *needed)
     nodes = {key: built[key] for key in needed}
     given = read_answers(settings.answers) if settings.answers else None
+    if given is None and "model" in built and built["generation"].kind == "local":
+        _refuse_toys(cfg, built["model"].path)
     benchmark.prepare(settings.limit)
     benchmark.check(given, built.get("generation"))
     if not settings.dry_run:
@@ -108,6 +114,15 @@ def _prepare(cfg: DictConfig) -> _Job:
         settings, benchmark, built.get("model"), built.get("generation"), given, nodes, prices, measured, shaped_by,
         folder, config,
     )  # fmt: skip
+
+
+def _refuse_toys(cfg: DictConfig, embedded: str) -> None:
+    """The embedded model is measured on a user's own questions only where it was asked for."""
+    own = [key for key in _QUESTIONS if (path := cfg.benchmark.get(key)) is not None and not is_asset(path)]
+    if own and untyped(cfg, "model.path"):
+        raise ConfigError(
+            untyped_model("model.path", f"benchmark.{own[0]}={cfg.benchmark[own[0]]}", embedded, "model=tiny")
+        )
 
 
 def _identities(

@@ -4,10 +4,9 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-import tuna
+from tuna.config.scale import is_asset
 from tuna.data.columns import check_present, format_of, house_row
 from tuna.data.fields import FieldError
 from tuna.data.files import Row, Rows, read_rows
@@ -218,11 +217,6 @@ def _keep(loaded: Loaded, imported: list[Imported], check: Callable[[Record], Re
     return loaded
 
 
-def embedded(path: str) -> bool:
-    """Whether a path lies among the package's own small files, whose range is cut to what there is."""
-    return Path(path).expanduser().resolve().is_relative_to(Path(tuna.__file__).parent.resolve() / "assets")
-
-
 def _cut(read: Rows, source: Source, loaded: Loaded) -> Iterator[tuple[int, Row]]:
     """The rows of the range, each with its place in the whole file (which is an Alpaca row's id)."""
     size = len(read.rows)
@@ -231,7 +225,7 @@ def _cut(read: Rows, source: Source, loaded: Loaded) -> Iterator[tuple[int, Row]
         if wanted is None:
             continue
         if wanted > size:
-            if not embedded(source.path):
+            if not is_asset(source.path):
                 raise DataError(f"{source.path}: {key}: expected at most {size} (the file's rows), got {wanted}")
             loaded.notes.append(f"{source.path}: {key}={wanted} cut to the {size} embedded rows")
         if key == "first":

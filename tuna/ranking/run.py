@@ -1,7 +1,7 @@
 """One collection: check, estimate, collect, write. Called by rank.py with the composed config, and by tests."""
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from tuna.config.build import build_all
-from tuna.config.scale import EMBEDDED
+from tuna.config.checks import untyped_model
+from tuna.config.scale import EMBEDDED, is_asset, untyped
 from tuna.config.secrets import without_secrets
 from tuna.data.files import sha256_file, write_jsonl
 from tuna.data.record import Record
@@ -88,6 +89,7 @@ def _prepare(cfg: DictConfig) -> _Job:
     nodes = build_all(cfg, *ranker.needs(settings.score_only))
     if "sampler" in nodes and not nodes["sampler"].needs_model:
         nodes.pop("model", None)  # the server has its own
+    _refuse_toys(cfg, settings, nodes)
     parts = Parts(**nodes, seed=settings.seed, score_only=settings.score_only)
     if settings.input is None and not ranker.embedded(parts):
         raise ConfigError(
@@ -120,6 +122,16 @@ def _prepare(cfg: DictConfig) -> _Job:
     config = without_secrets({str(key): value for key, value in plain.items() if key in used_nodes})
     identity = {"source": source, "ranking": ranking}
     return _Job(settings, ranker, parts, prices, records, identity, Places.of(settings, name), name, config)
+
+
+def _refuse_toys(cfg: DictConfig, settings: Settings, nodes: Mapping[str, Any]) -> None:
+    """An embedded model answers a user's own instructions only where it was asked for."""
+    if settings.input is None or is_asset(settings.input):
+        return
+    for node, asked in (("model", "model=tiny"), ("teacher", "teacher.path=tiny_teacher")):
+        if node in nodes and untyped(cfg, f"{node}.path"):
+            path = f"{node}.path"
+            raise ConfigError(untyped_model(path, f"input={settings.input}", nodes[node].path, asked))
 
 
 def _instructions_hash(records: Sequence[Record]) -> str:
