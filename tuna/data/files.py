@@ -158,7 +158,7 @@ def _parquet(path: str, data: bytes) -> list[Row]:
 
     try:
         values = pq.read_table(pa.BufferReader(data)).to_pylist()
-    except pa.ArrowException as error:
+    except (pa.ArrowException, ValueError, OverflowError) as error:  # the latter two: dates that Python has no value for
         raise DataError(f"{path}: expected a Parquet file, got one that cannot be read ({error})") from None
     return [Row(f"{path}:{number}", value) for number, value in enumerate(values, start=1)]
 
@@ -237,8 +237,12 @@ def _dataset_rows(path: str, found: Any, split: str | None, key: str) -> Rows:
     return Rows(path, [Row(f"{path}:{n}", v) for n, v in enumerate(values, start=1)], digest.hexdigest(), note)
 
 
-def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
+def write_jsonl(
+    path: str | Path, rows: Iterable[Mapping[str, Any]], *, ready: Callable[[str], object] | None = None
+) -> None:
     """Write one JSON object a line, UTF-8, so that the file is there whole or not at all.
+
+    ready: told of the whole file's SHA-256 before it gets its name.
 
     Raises: ValueError for a NaN or infinite number, which JSON does not have.
     """
@@ -246,11 +250,14 @@ def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
+        # A lone surrogate, which UTF-8 does not have, becomes the escape that JSON has for it.
+        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
             for row in rows:
                 file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
+        if ready is not None:
+            ready(sha256_file(temporary))
         temporary.replace(place)
     finally:
         temporary.unlink(missing_ok=True)

@@ -8,9 +8,10 @@ from typing import Any
 
 from tuna.config.scale import is_asset
 from tuna.data.columns import check_present, format_of, house_row
-from tuna.data.fields import FieldError
+from tuna.data.fields import FieldError, check_text
 from tuna.data.files import Row, Rows, read_rows
 from tuna.data.importers import Imported, Importer, choose, records
+from tuna.data.jsonable import Changed, jsonable, notes_of
 from tuna.data.ranking import check_rankable
 from tuna.data.record import Record
 from tuna.data.splits import beside
@@ -167,17 +168,23 @@ def _hint(importer: Importer, record: Record, source: Source) -> str:
 
 
 def load_questions(source: Source) -> Loaded:
-    """Read one source for its questions: neither an original response nor a ranking is needed, but ids that differ."""
+    """Read one source for its questions: neither an original response nor a ranking is needed, but ids that differ.
+
+    All that a record carries can be written as JSON; what was changed for that stands in the notes.
+    """
     loaded, _, imported = _import(source)
     seen: dict[str, str] = {}
+    changed: Changed = Counter()
 
     def check(record: Record) -> Record:
-        if record.id in seen:
+        if check_text(record.id, "id") in seen:
             raise FieldError("id", f"an id of its own ({seen[record.id]} has it too)", record.id)
         seen[record.id] = record.where
-        return record
+        return jsonable(record, changed)
 
-    return _keep(loaded, imported, check)
+    _keep(loaded, imported, check)
+    loaded.notes += [f"{source.path}: {note}" for note in notes_of(changed)]
+    return loaded
 
 
 def _import(source: Source) -> tuple[Loaded, Importer, list[Imported]]:
