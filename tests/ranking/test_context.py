@@ -52,9 +52,11 @@ def test_max_cost_without_a_price_is_refused_only_where_something_is_asked(tmp_p
 
 def test_real_usage_is_summed_over_all_lines() -> None:
     lines: list[dict[str, Any]] = [
-        {"usage": {"prompt_tokens": 100, "completion_tokens": 10}}, {"usage": {"prompt_tokens": 50}}, {"usage": None},
+        {"usage": {"prompt_tokens": 100, "completion_tokens": 10}}, {"usage": None},
+        {"usage": {"prompt_tokens": 50, "completion_tokens": 0}},
+        {"usage": ["x"]}, {"usage": {"prompt_tokens": "7", "completion_tokens": -7}},
     ]  # fmt: skip
     found = used(lines, Price(2, 20))
-    assert (found.requests, found.prompt_tokens, found.completion_tokens) == (3, 150, 10)
+    assert (found.requests, found.prompt_tokens, found.completion_tokens) == (5, 150, 10)
     assert found.cost == pytest.approx((150 * 2 + 10 * 20) / 1e6)
     assert used(lines, None).cost is None

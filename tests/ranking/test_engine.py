@@ -48,7 +48,7 @@ class Run:
         self.progress = Progress("answers", count, stream=io.StringIO())
         self.engine = Engine(
             Server(self.connection, "chat", "m"), self.budget, price=self.price, done=self.done,
-            aside=lambda request, reason: self.aside.update({request.key: reason}), progress=self.progress,
+            aside=lambda request, reason, passing: self.aside.update({request.key: reason}), progress=self.progress,
             first_wait=0.01,
         )  # fmt: skip
         asyncio.run(self.engine.run(requests))

@@ -50,7 +50,7 @@ def test_bytes_count_before_names() -> None:
         ({"token_logprobs": [-1.0, -2.0]}, "The elm", True, NOT_THE_TEXTS),
         (chat(("The", -1.0), (" elm", -9999.0)), "The elm", False, NO_NUMBER),
         (chat(("The", -1.0), (" elm", float("-inf"))), "The elm", False, NO_NUMBER),
-        (chat(("The", -1.0), (" elm", None)), "The elm", False, None),
+        (chat(("The", -1.0), (" elm", None)), "The elm", False, NO_NUMBER),
         (None, "The elm", True, None),
         (chat(*THOUGHT), "", True, None),
     ],

@@ -45,7 +45,7 @@ def test_a_half_written_last_line_is_cut_wherever_it_was_cut(tmp_path: Path, cut
 def test_a_broken_line_in_the_middle_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"key": "a"}\n{"key": \n{"key": "b"}\n')
     with pytest.raises(RunError, match=r"a\.jsonl:2: expected a JSON object"):
-        Journal(tmp_path / "a.jsonl")
+        len(Journal(tmp_path / "a.jsonl"))
 
 
 def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +58,8 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pyte
     monkeypatch.undo()
     journal.append({"key": "c"})
     journal.close()
-    assert (tmp_path / "a.jsonl").read_text() == '{"key": "a"}\n{"key": "c"}\n'
+    keys = [json.loads(line)["key"] for line in (tmp_path / "a.jsonl").read_text().split("\n")[:-1]]
+    assert keys == ["a", "c"]
 
 
 def test_lone_surrogates_do_not_stop_a_run(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ class LocalGeneration:
         journal = context.store.journal("answers")
         base = {"model": model.fingerprint, **model.shaped_by, "max_tokens": max_tokens, **self._answers_by()}
         keys = [key_of(**base, task=q.task, id=q.id, prompt=q.record.question) for q in questions]
-        if any(not journal.get(key) for key in keys):
+        if any(key not in journal for key in keys):
             check_shown(model.encoder(), [question.record for question in questions])
             generator = Generator(model, max_tokens=max_tokens, device=self.device, dtype=self.dtype)
             prompts = [generator.prompt(question.record) for question in questions]
@@ -81,13 +81,13 @@ class LocalGeneration:
                 range(len(keys)), key=lambda i: (-len(prompts[i]), i)
             )  # the longest first: memory shows at once
             batches = [order[at : at + self.batch_size] for at in range(0, len(order), self.batch_size)]
-            missing = [batch for batch in batches if any(not journal.get(keys[i]) for i in batch)]
+            missing = [batch for batch in batches if any(keys[i] not in journal for i in batch)]
             progress = Progress("answers", len(keys), len(keys) - sum(map(len, missing)))
             for batch in missing:
                 draws = [Draw(place, (0, 0), 0.0) for place in range(len(batch))]
                 for i, answer in zip(batch, generator.draw([prompts[i] for i in batch], draws), strict=True):
-                    if not journal.get(keys[i]):
+                    if keys[i] not in journal:
                         journal.append({"key": keys[i], "text": answer.text, "finish_reason": answer.finish_reason})
                 progress.update(len(batch))
             progress.close()
-        return [stored_answer(journal.get(key)[0]) for key in keys]
+        return [journal.read(key, stored_answer)[0] for key in keys]

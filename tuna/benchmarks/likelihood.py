@@ -54,16 +54,20 @@ def response_values(
     ]
     order = sorted(range(len(groups)), key=lambda i: (-groups[i].num_tokens, i))
     blocks = [order[at : at + desk.generation.batch_size] for at in range(0, len(order), desk.generation.batch_size)]
-    missing = [block for block in blocks if any(not journal.get(keys[i]) for i in block)]
+    missing = [block for block in blocks if any(keys[i] not in journal for i in block)]
     progress = Progress("lists", len(groups), len(groups) - sum(map(len, missing)))
     for block in missing:
         for i, values in zip(block, _values(scorer, [groups[i] for i in block], row_tokens), strict=True):
-            if not journal.get(keys[i]):
+            if keys[i] not in journal:
                 journal.append({"key": keys[i], "v": values})
         progress.update(len(block))
     progress.close()
-    scored = [(group, [float(v) for v in journal.get(key)[0]["v"]]) for group, key in zip(groups, keys, strict=True)]
+    scored = [(group, journal.read(key, _stored)[0]) for group, key in zip(groups, keys, strict=True)]
     return scored, dropped
+
+
+def _stored(line: dict[str, Any]) -> list[float]:
+    return [float(value) for value in line["v"]]
 
 
 def check_left(found: Sequence[object], where: str, dropped: Counter[str]) -> None:

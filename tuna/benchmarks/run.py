@@ -48,6 +48,9 @@ class _Job:
         settings = self.settings
         budget = Budget(store.journal("requests"), max_cost=settings.max_cost, max_requests=settings.max_requests)
         context = Context(store, budget, self.prices, settings.seed)
+        asked = [("answers", self.generation), ("verdicts", self.nodes.get("judge"))]
+        priced = {name: node.price_in(self.prices) for name, node in asked if hasattr(node, "price_in")}
+        context.check_ledger(priced)
         return Desk(
             self.model, self.generation, self.given, self.nodes, context, limit=settings.limit, seed=settings.seed
         )
@@ -80,10 +83,10 @@ def run(cfg: DictConfig) -> dict[str, float | None]:
         write_jsonl(job.folder / "examples.jsonl", map(desk.told, result.examples))
         write_json(job.folder / "results.json", results)
     scores = _show(job, results)
-    if desk.context.stopped is not None:
+    if desk.context.unfinished is not None:
         raise RunError(
-            f"{desk.context.stopped}\n{len(result.missing)} of {result.expected} are missing; the same command (with a "
-            "larger budget, if that was it) asks for these alone"
+            f"{desk.context.unfinished}\n{len(result.missing)} of {result.expected} are missing; the same command "
+            "(with a larger budget, if that was it) asks for these alone"
         )
     return scores
 
@@ -176,8 +179,8 @@ def _dry_run(job: _Job) -> dict[str, float | None]:
 
 def _results(job: _Job, desk: Desk, result: Result) -> dict[str, Any]:
     unsettled = result.unsettled + desk.unanswered
-    incomplete = unsettled > 0 or desk.context.stopped is not None
-    notes = [*result.notes, *desk.notes]
+    incomplete = unsettled > 0 or desk.context.unfinished is not None
+    notes = [*result.notes, *desk.notes, *desk.context.notes]
     if unsettled:
         notes.append(f"{unsettled} have no answer or verdict that can be read; the same command asks again")
     if job.settings.limit:

@@ -38,6 +38,7 @@ class ServedGeneration(Served):
     reasoning: Literal["strip", "keep"] = "strip"
 
     kind: ClassVar[str] = "server"
+    node: ClassVar[str] = "generation"
 
     def identity(self) -> dict[str, Any]:
         """What shapes the figures: a tokenizer that counts decides on prompts."""
@@ -64,7 +65,7 @@ class ServedGeneration(Served):
     def estimate(self, questions: Sequence[Question], max_tokens: int, context: Context) -> Usage:
         """What is still to be asked, roughly."""
         journal = context.store.journal("answers")
-        left = [q for q in questions if not journal.get(self._key(q, max_tokens))]
+        left = [q for q in questions if self._key(q, max_tokens) not in journal]
         prompt = sum(about_tokens(self.prompt(question.record)) for question in left)
         answers = len(left) * min(self.answer_tokens, max_tokens)
         price = self.price_in(context.prices)
@@ -83,7 +84,7 @@ class ServedGeneration(Served):
         """
         journal = context.store.journal("answers")
         keys = [self._key(question, max_tokens) for question in questions]
-        missing = {k: q for k, q in zip(keys, questions, strict=True) if not journal.get(k)}
+        missing = {k: q for k, q in zip(keys, questions, strict=True) if k not in journal}
         progress = Progress("answers", len(keys), len(keys) - len(missing))
 
         def done(request: Request, body: dict[str, Any]) -> Iterable[Request]:
@@ -98,4 +99,4 @@ class ServedGeneration(Served):
 
         requests = (request(key, question) for key, question in missing.items())
         context.ask(Server(self, self.endpoint, self.model), requests, self.price_in(context.prices), done, progress)
-        return [stored_answer(lines[0]) if (lines := journal.get(key)) else None for key in keys]
+        return [found[0] if (found := journal.read(key, stored_answer)) else None for key in keys]

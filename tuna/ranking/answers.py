@@ -1,7 +1,7 @@
 """One answer of a model to an instruction, as the store keeps it and as the output shows it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -67,24 +67,78 @@ def read_choice(choice: Mapping[str, Any]) -> Answer:
         ValueError: it is no such thing.
     """
     reason, message = choice.get("finish_reason"), choice.get("message")
-    refused: str | None = None
-    reasoning: Any = None
+    refused = reasoning = None
     if "text" in choice:
-        text = choice["text"]
+        text, thought = _parts(choice["text"])
     elif isinstance(message, Mapping):
-        text = message.get("content")
+        text, thought = _parts(message.get("content"))
         reasoning = message.get("reasoning_content") or message.get("reasoning")
-        refused = f"refusal: {message['refusal']}" if message.get("refusal") else None
+        refusal = message.get("refusal") or _refusal(message.get("content"))
+        refused = f"refusal: {refusal}" if refusal else None
     else:
         raise ValueError("a choice without text or message")
     if reason == "content_filter":
         refused = "content filter"
+    if reason == "error":
+        refused = "the server stopped with an error"
     return Answer(
         _clean(text) or "",
-        finish_reason=str(reason) if reason else None,
+        finish_reason=str(reason)[:100] if reason else None,
         refused=refused,
-        reasoning=_clean(reasoning) or None,
+        reasoning=_clean(reasoning) or _clean(thought) or None,
     )
+
+
+def _parts(content: object) -> tuple[str, str]:
+    """Text and thought of a content: a text, none, or a list of parts.
+
+    >>> _parts([{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": "An "}, "oak."])
+    ('An oak.', 'Hm.')
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if content is None or isinstance(content, str):
+        return content or "", ""
+    if not isinstance(content, list):
+        raise ValueError(f"content that is no text: {type(content).__name__}")
+    text, thought = "", ""
+    for part in content:
+        if isinstance(part, Mapping) and "thinking" in part:
+            thought += _parts(part["thinking"])[0]
+        else:
+            found = part.get("text", "" if "refusal" in part else None) if isinstance(part, Mapping) else part
+            if not isinstance(found, str):
+                raise ValueError("content with a part that is no text")
+            text += found
+    return text, thought
+
+
+def _refusal(content: object) -> object:
+    """What a part of a content says where it refuses, or None."""
+    parts = content if isinstance(content, list) else []
+    return next((part["refusal"] for part in parts if isinstance(part, Mapping) and part.get("refusal")), None)
+
+
+def read_choices(body: Mapping[str, Any], one: Callable[[Mapping[str, Any]], Answer] = from_choice) -> list[Answer]:
+    """The answers of a reply, each choice read by ``one``; one that cannot be read is refused, the others stand.
+
+    Raises:
+        ValueError: it has none that can be read.
+    """
+    choices = body.get("choices")
+    if not isinstance(choices, list) or not choices:
+        raise ValueError("the answer has no choices")
+    answers, faults = [], []
+    for choice in choices:
+        try:
+            answers.append(one(choice))
+        except (ValueError, AttributeError, KeyError, TypeError, OverflowError, RecursionError) as error:
+            faults.append(str(error))
+            answers.append(Answer("", refused=f"malformed choice: {error}"))
+    if len(faults) == len(choices):
+        raise ValueError(f"the answer is malformed ({faults[0]})")
+    return answers
 
 
 def _clean(text: Any) -> str | None:
@@ -99,6 +153,14 @@ def apart(answer: Answer) -> Answer:
     reasoning = "\n".join(filter(None, (answer.reasoning, thought))) or None
     unscored = NOT_THE_TEXTS if answer.logprob is not None else answer.unscored
     return replace(answer, text=text, reasoning=reasoning, logprob=None, num_tokens=None, unscored=unscored)
+
+
+def stored_answers(line: Mapping[str, Any]) -> list[Answer]:
+    """The answers of a line of a ranking's store."""
+    answers = [Answer(**choice) for choice in line["choices"]]
+    if not all(isinstance(a.text, str) and isinstance(a.logprob, float | int | None) for a in answers):
+        raise ValueError("no answers")
+    return answers
 
 
 def stored_answer(line: Mapping[str, Any]) -> Answer:

@@ -9,8 +9,9 @@ import json
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
-from tuna.ranking.cost import Budget, BudgetReached, Price, Usage, usage_cost
-from tuna.ranking.engine import Aside, Done, Request
+from tuna.ranking.address import shown
+from tuna.ranking.cost import Budget, BudgetReached, Price, usage_cost, usage_of
+from tuna.ranking.engine import Aside, Done, GivenUp, Request
 from tuna.ranking.progress import Progress
 from tuna.ranking.server import Server, SetAside, StopRun, TryAgain
 from tuna.ranking.store import Journal, key_of
@@ -42,6 +43,7 @@ class BatchEngine:
         done: Done,
         aside: Aside,
         progress: Progress,
+        given_up: GivenUp,
     ) -> None:
         self.server = server
         self.budget = budget
@@ -50,6 +52,7 @@ class BatchEngine:
         self.done = done
         self.aside = aside
         self.progress = progress
+        self.given_up = given_up
         self._tries: dict[str, int] = {}
 
     async def run(self, requests: Iterable[Request]) -> None:
@@ -62,6 +65,9 @@ class BatchEngine:
         async with self.server:
             for name in self._open():
                 await self._take_up(name, pending)
+            for name in list(pending):
+                if (why := self.given_up(pending[name])) is not None:  # by earlier runs
+                    self._give_up(name, pending, why)
             while pending:
                 await self._submit(pending)
 
@@ -72,11 +78,11 @@ class BatchEngine:
 
     async def _take_up(self, name: str, pending: dict[str, Request]) -> None:
         lines = self.journal.get(name)
-        tickets = next(line["tickets"] for line in lines if "tickets" in line)
+        tickets = dict(next((line["tickets"] for line in lines if "tickets" in line), {}))
         found = next((line["batch"] for line in lines if "batch" in line), None)
         if found is None:  # killed while submitting: did it arrive?
             listed = await self._call(lambda: self.server.client.batches.list(limit=100))
-            found = next((b.id for b in listed.data if (b.metadata or {}).get("tuna") == name), None)
+            found = next((self._of(b, "id") for b in self._of(listed, "data") if _named(b) == name), None)
         if found is None:
             for ticket in tickets.values():
                 self.budget.settle(ticket, 0.0)
@@ -104,14 +110,15 @@ class BatchEngine:
         file = await self._call(lambda: client.files.create(file=("batch.jsonl", b"".join(lines)), purpose="batch"))
         made = await self._call(
             lambda: client.batches.create(
-                input_file_id=file.id,
+                input_file_id=self._of(file, "id"),
                 endpoint=endpoint,
                 completion_window="24h",
                 metadata={"tuna": batch},
             )
         )
-        self.journal.append({"key": batch, "batch": made.id})
-        await self._wait(batch, made.id, tickets, pending)
+        identity = self._of(made, "id")
+        self.journal.append({"key": batch, "batch": identity})
+        await self._wait(batch, identity, tickets, pending)
 
     def _fits(self, worst: float, some: bool) -> bool:
         try:
@@ -124,42 +131,44 @@ class BatchEngine:
     async def _wait(self, name: str, identity: str, tickets: dict[str, str], pending: dict[str, Request]) -> None:
         """Poll until the batch is over, then read what it gave."""
         print(f"batch {identity}: {len(tickets):,} requests submitted; a restart takes it up again", flush=True)
-        while (found := await self._call(lambda: self.server.client.batches.retrieve(identity))).status not in _OVER:
+        while True:
+            found = await self._call(lambda: self.server.client.batches.retrieve(identity))
+            if (status := self._of(found, "status")) in _OVER:
+                break
             await asyncio.sleep(self.server.connection.poll_seconds)
-        if found.status == "failed":
+        if status == "failed":
             for ticket in tickets.values():
                 self.budget.settle(ticket, 0.0)
             self.journal.append({"key": name, "over": "failed"})
-            said = "; ".join(str(e.message) for e in (found.errors.data or [])) if found.errors else "no reason given"
-            raise StopRun(f"batch {identity} failed: {said}; nothing was answered or paid for")
-        for file in (found.output_file_id, found.error_file_id):
+            told = getattr(getattr(found, "errors", None), "data", None) or []
+            said = "; ".join(self.server.hidden(str(getattr(error, "message", error))) for error in told)
+            raise StopRun(f"batch {identity} failed: {said or 'no reason given'}; nothing was answered or paid for")
+        for file in (getattr(found, "output_file_id", None), getattr(found, "error_file_id", None)):
             if file:
                 content = await self._call(lambda file=file: self.server.client.files.content(file))  # type: ignore[misc]
-                for line in content.content.splitlines():
-                    self._read(json.loads(line), tickets, pending)
+                for line in content.content.split(b"\n"):
+                    self._read(_result(line), tickets, pending)
         for left, ticket in tickets.items():  # expired: neither answered nor paid for
             self.budget.settle(ticket, 0.0)
-            self._again(left, pending, f"the batch is {found.status}")
-        self.journal.append({"key": name, "over": found.status})
+            self._again(left, pending, f"the batch is {status}, without a result for it")
+        self.journal.append({"key": name, "over": status})
 
     def _read(self, line: dict[str, Any], tickets: dict[str, str], pending: dict[str, Request]) -> None:
         """Hand over one result; what follows from it waits for the next batch."""
         name = str(line.get("custom_id"))
-        response = line.get("response") or {}
+        response = line["response"] if isinstance(line.get("response"), dict) else {}
         body, status = response.get("body"), response.get("status_code")
         ticket, request = tickets.pop(name, None), pending.get(name)
         answer: dict[str, Any] | None = body if status == 200 and isinstance(body, dict) else None
-        usage = answer["usage"] if answer and isinstance(answer.get("usage"), dict) else {}
-        cost = usage_cost(self.price, usage) if self.price and answer else 0.0
+        cost = usage_cost(self.price, answer.get("usage")) if self.price and answer is not None else 0.0
         if ticket is not None:
             self.budget.settle(ticket, cost)
         if request is None:  # stored before the kill
             return
         if answer is None:
-            self._failed(name, pending, status, str(line.get("error") or body)[:200])
+            self._failed(name, pending, status, self.server.hidden(line.get("error") or body, 200))
             return
-        tokens = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
-        self.progress.update(usage=Usage(1, *tokens, cost if self.price else None))
+        self.progress.update(usage=usage_of(answer, self.price))
         try:
             follow = list(self.done(request, answer))
             del pending[name]
@@ -179,12 +188,30 @@ class BatchEngine:
 
     def _again(self, name: str, pending: dict[str, Request], reason: str) -> None:
         self._tries[name] = self._tries.get(name, 0) + 1
-        if name in pending and self._tries[name] > self.server.connection.retries:
-            self._give_up(name, pending, f"no answer after {self._tries[name]} tries; the last: {reason}")
+        if name not in pending:
+            return
+        if (why := self.given_up(pending[name])) is not None:
+            self._give_up(name, pending, why)
+        elif self._tries[name] > self.server.connection.retries:
+            why = f"no answer after {self._tries[name]} tries; the last: {reason}"
+            self._give_up(name, pending, why, passing=True)
 
-    def _give_up(self, name: str, pending: dict[str, Request], reason: str) -> None:
-        self.aside(pending.pop(name), reason)
+    def _give_up(self, name: str, pending: dict[str, Request], reason: str, *, passing: bool = False) -> None:
+        self.aside(pending.pop(name), reason, passing)
         self.progress.update(aside=1)
+
+    def _of(self, found: object, field: str) -> Any:
+        """A field of what the Batch API answered.
+
+        Raises:
+            StopRun: it has none: there is no Batch API, or another one.
+        """
+        if (value := getattr(found, field, None)) is None:
+            raise StopRun(
+                f"{shown(self.server.connection.base_url or 'the server')}: no Batch API as OpenAI has it (an answer "
+                f"without {field}). Next: {self.server.connection.node}.batch=false"
+            )
+        return value
 
     async def _call(self, action: Callable[[], Awaitable[T]]) -> T:
         """One call of the Batch API, tried again while it fails in ways that pass."""
@@ -204,3 +231,18 @@ class BatchEngine:
 def _body(request: Request) -> dict[str, Any]:
     body = dict(request.payload)
     return body | (body.pop("extra_body", None) or {})
+
+
+def _named(batch: Any) -> object:
+    """The name that a batch carries, where it is one of ours."""
+    metadata = getattr(batch, "metadata", None)
+    return metadata.get("tuna") if isinstance(metadata, dict) else None
+
+
+def _result(line: bytes) -> dict[str, Any]:
+    """A line of a results file; empty where it is none."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

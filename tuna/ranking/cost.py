@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tuna.errors import ConfigError
+from tuna.errors import ConfigError, RunError
 from tuna.ranking.store import Journal
 
 MILLION = 1_000_000
@@ -175,6 +175,7 @@ class Budget:
 
     Raises:
         ConfigError: limits that are no amounts.
+        RunError: a line of the ledger was changed.
     """
 
     def __init__(self, ledger: Journal, *, max_cost: float | None = None, max_requests: int | None = None) -> None:
@@ -186,15 +187,28 @@ class Budget:
         self._ledger = ledger
         self.spent = 0.0
         self.requests = 0
-        self.lost = 0  # in flight when an earlier process died
-        for line in ledger:
-            if "reserved" in line:
-                outcome = [other for other in ledger.get(line["key"]) if "cost" in other]
-                self.requests += 1
-                self.lost += not outcome
-                self.spent += outcome[-1]["cost"] if outcome else line["reserved"]
+        self._open: dict[str, float] = {}  # in flight when an earlier process died, counted at their worst case
+        self._next = 0
+        self._read(ledger)
+        self.spent += sum(self._open.values())
         self._held: dict[str, float] = {}
-        self._next = len(ledger)
+
+    def _read(self, ledger: Journal) -> None:
+        for line in ledger:
+            key = line["key"]
+            if "reserved" in line:
+                self._open[key] = _amount(line, "reserved", ledger)
+                self.requests += int(_amount(line, "requests", ledger)) if "requests" in line else 1
+                number = key[1:]
+                self._next = max(self._next, int(number) + 1 if number.isdecimal() else 0)
+            if "cost" in line:
+                self.spent += _amount(line, "cost", ledger)
+                self._open.pop(key, None)
+
+    @property
+    def lost(self) -> int:
+        """Requests that were in flight when an earlier process died."""
+        return len(self._open)
 
     @property
     def in_flight(self) -> int:
@@ -231,20 +245,60 @@ class Budget:
         """Replace the worst case by the real cost; None where it is not known (the answer never arrived)."""
         worst = self._held.pop(ticket, None)
         if worst is None:  # of an earlier process, counted at its worst case so far
-            lines = self._ledger.get(ticket)
-            if any("cost" in line for line in lines):
+            worst = self._open.pop(ticket, None)
+            if worst is None:
                 return
-            worst = float(lines[0]["reserved"])
-            self.spent -= worst
-            self.lost -= 1
+            self.spent = max(0.0, self.spent - worst)
         real = worst if cost is None else cost
         self.spent += real
         self._ledger.append({"key": ticket, "cost": real})
 
+    def recover(self, requests: int, cost: float) -> None:
+        """Count requests that the ledger has lost and whose answers prove them, once and for all."""
+        self._ledger.append({"key": f"r{self._next}", "requests": requests, "reserved": cost, "cost": cost})
+        self._next += 1
+        self.requests += requests
+        self.spent += cost
 
-def usage_cost(price: Price | None, usage: Mapping[str, object]) -> float | None:
-    """Dollars for a server's usage figures; None where there is no price or no figures."""
-    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens") or 0
-    if price is None or not isinstance(prompt, int) or not isinstance(completion, int):
+
+def _amount(line: Mapping[str, Any], field: str, ledger: Journal) -> float:
+    value = line[field]
+    if type(value) not in (float, int) or not 0 <= value < math.inf:
+        raise RunError(
+            f"{ledger.path}: the line of {line['key']}: {field}: expected a number of 0 or more, got {str(value)[:40]}"
+            "; next: delete that line and run the same command"
+        )
+    return float(value)
+
+
+def read_usage(given: object) -> tuple[int, int] | None:
+    """Prompt and answer tokens of a reply's ``usage``; None where it does not say them.
+
+    >>> read_usage({"prompt_tokens": 12, "completion_tokens": 3.0})
+    (12, 3)
+    >>> read_usage({"prompt_tokens": "12", "completion_tokens": 3}), read_usage({"prompt_tokens": -1}), read_usage([])
+    (None, None, None)
+    """
+    if not isinstance(given, Mapping):
         return None
-    return price.of(prompt, completion)
+    prompt, answer = _tokens(given.get("prompt_tokens")), _tokens(given.get("completion_tokens"))
+    return None if prompt is None or answer is None else (prompt, answer)
+
+
+def _tokens(value: object) -> int | None:
+    """A number of tokens that one request can have used."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MILLION * 1000:
+        return None
+    return int(value) if value == int(value) else None
+
+
+def usage_cost(price: Price | None, usage: object) -> float | None:
+    """Dollars for a server's usage figures; None where there is no price or no figures."""
+    tokens = read_usage(usage)
+    return None if price is None or tokens is None else price.of(*tokens)
+
+
+def usage_of(line: Mapping[str, Any], price: Price | None) -> Usage:
+    """What one reply used, as far as its ``usage`` says it."""
+    tokens = read_usage(line.get("usage")) or (0, 0)
+    return Usage(1, *tokens, price.of(*tokens) if price else None)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tuna.ranking.cost import Budget, BudgetReached, Price, Usage, usage_cost
+from tuna.ranking.cost import Budget, BudgetReached, Price, usage_cost, usage_of
 from tuna.ranking.progress import Progress
 from tuna.ranking.server import Server, SetAside, StopRun, TryAgain
 
@@ -36,14 +36,16 @@ class Request:
 
 
 Done = Callable[[Request, dict[str, Any]], Iterable[Request]]
-Aside = Callable[[Request, str], None]
+Aside = Callable[[Request, str, bool], None]
+GivenUp = Callable[[Request], str | None]
 
 
 class Engine:
     """Sends requests until all are answered or set aside.
 
     done: takes a reply and stores it; gives requests that follow from it; raises TryAgain when the reply is unusable,
-    SetAside when it is a refusal. aside: told of a row that gets no answer.
+    SetAside when it is a refusal. aside: told of a row that gets no answer, why, and whether that is a fault that may
+    pass. given_up: why a request is not to be sent, or None.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Engine:
         done: Done,
         aside: Aside,
         progress: Progress,
+        given_up: GivenUp = lambda request: None,
         seed: int = 0,
         first_wait: float = _FIRST_WAIT,
     ) -> None:
@@ -64,6 +67,7 @@ class Engine:
         self.done = done
         self.aside = aside
         self.progress = progress
+        self.given_up = given_up
         self.sent = 0
         self._random = random.Random(seed)  # for the jitter of waits only
         self._first_wait = first_wait
@@ -71,6 +75,7 @@ class Engine:
         self._not_before = 0.0
         self._faults = 0
         self._answered = 0
+        self._all_taken = False
 
     async def run(self, requests: Iterable[Request]) -> None:
         """Send all ``requests`` and what follows from them.
@@ -102,6 +107,7 @@ class Engine:
         while self._stop is None:
             request = self._waiting.popleft() if self._waiting else next(self._source, None)
             if request is None:
+                self._all_taken = True
                 if not self._active:
                     return
                 await self._changed.wait()
@@ -115,8 +121,11 @@ class Engine:
 
     async def _answer(self, request: Request) -> Iterable[Request]:
         """Ask until there is an answer: the one retry loop."""
-        reason = ""
-        for attempt in range(self.server.connection.retries + 1):
+        if (why := self.given_up(request)) is not None:  # by earlier runs
+            self._set_aside(request, why)
+            return ()
+        reason, retries = "", self.server.connection.retries
+        for attempt in range(retries + 1):
             if not await self._ready(request):
                 return ()
             try:
@@ -126,7 +135,9 @@ class Engine:
                 return follow
             except TryAgain as error:
                 reason = str(error)
-                if attempt < self.server.connection.retries:
+                if (why := self.given_up(request)) is not None:
+                    break
+                if attempt < retries:
                     await self._pause(error, attempt)
             except SetAside as error:
                 self._set_aside(request, str(error), fault="refused by the server" in str(error))
@@ -134,28 +145,24 @@ class Engine:
             except (StopRun, BudgetReached) as error:
                 self._stop = self._stop or error
                 return ()
-        self._set_aside(
-            request, f"no answer after {self.server.connection.retries + 1} tries; the last: {reason}", fault=True
-        )
+        told = why or f"no answer after {retries + 1} tries; the last: {reason}"
+        self._set_aside(request, told, fault=True, passing=why is None)
         return ()
 
     async def _once(self, request: Request) -> Iterable[Request]:
         """Send, hand over, settle."""
         ticket = self.budget.reserve(request.worst(self.price))
         self.sent += 1
-        cost: float | None = None
+        cost: float | None = None  # not known: its worst case
         try:
-            body = await self.server.ask(request.payload)
-            usage = body["usage"] if isinstance(body.get("usage"), dict) else {}
-            cost = usage_cost(self.price, usage) if self.price else 0.0
-            self.progress.update(usage=_used(usage, cost if self.price else None))
+            try:
+                body = await self.server.ask(request.payload)
+            except (TryAgain, SetAside, StopRun) as error:
+                cost = None if isinstance(error, TryAgain) and error.billed else 0.0
+                raise
+            cost = usage_cost(self.price, body.get("usage")) if self.price else 0.0
+            self.progress.update(usage=usage_of(body, self.price))
             return self.done(request, body)
-        except TryAgain as error:
-            cost = cost if cost is not None or error.billed else 0.0
-            raise
-        except (SetAside, StopRun):
-            cost = 0.0 if cost is None else cost
-            raise
         finally:
             self.budget.settle(ticket, cost)
             self._wake()
@@ -197,18 +204,16 @@ class Engine:
         while self._stop is None and (left := end - asyncio.get_running_loop().time()) > 0:
             await asyncio.sleep(min(left, 1.0))
 
-    def _set_aside(self, request: Request, reason: str, *, fault: bool) -> None:
-        self.aside(request, reason)
+    def _set_aside(self, request: Request, reason: str, *, fault: bool = False, passing: bool = False) -> None:
+        """One row gets no answer; where faults follow each other and there is more to ask, the run stops."""
+        self.aside(request, reason, passing)
         self.progress.update(aside=1)
         self._faults = self._faults + 1 if fault else 0
+        if self._all_taken and not self._waiting:
+            return
         if self._faults >= _FAULTS_IN_A_ROW or (fault and not self._answered and self._faults >= 2):
             self._stop = self._stop or StopRun(
                 f"{self.server.connection.base_url or 'the server'}: {self._faults} rows in a row got no answer; "
                 f"the last: {reason}. What was answered is kept. Next: mend the server or the settings, "
                 "and run the same command"
             )
-
-
-def _used(usage: Mapping[str, Any], cost: float | None) -> Usage:
-    prompt, answer = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    return Usage(1, prompt if isinstance(prompt, int) else 0, answer if isinstance(answer, int) else 0, cost)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tuna.data.record import Record
 from tuna.errors import ConfigError
-from tuna.ranking.answers import Answer, apart
+from tuna.ranking.answers import Answer, apart, stored_answers
 from tuna.ranking.context import Context
 from tuna.ranking.diversity import DiverseSet, rule_problems
 from tuna.ranking.progress import Progress
@@ -76,7 +76,7 @@ class BlockSampler:
             for record in records
         ]
         blocks = [range(at, min(at + self.block, len(records))) for at in range(0, len(records), self.block)]
-        missing = [block for block in blocks if any(not journal.get(keys[i]) for i in block)]
+        missing = [block for block in blocks if any(keys[i] not in journal for i in block)]
         done = len(records) - sum(len(block) for block in missing)
         progress = Progress("answers", len(records), done)
         if missing:
@@ -88,11 +88,11 @@ class BlockSampler:
             for block in missing:
                 made = self.draw(generator, [records[i] for i in block], n, context.seed)
                 for i, answers in zip(block, made, strict=True):
-                    if not journal.get(keys[i]):
+                    if keys[i] not in journal:
                         journal.append({"key": keys[i], "choices": [answer.to_dict() for answer in answers]})
                 progress.update(len(block))
             progress.close()
-        return [[Answer(**choice) for choice in journal.get(key)[0]["choices"]] for key in keys]
+        return [journal.read(key, stored_answers)[0] for key in keys]
 
     def draw(self, generator: "Generator", records: Sequence[Record], n: int, seed: int) -> list[list[Answer]]:
         """``n`` answers a record of one block: rounds of draws until no set misses any."""

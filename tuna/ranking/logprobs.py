@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from math import isnan
 from typing import Any
 
 NOT_THE_TEXTS = "log-probabilities are not those of the text"
-NO_NUMBER = "a log-probability of -9999 or less, which stands for no number"
+NO_NUMBER = "a token's log-probability is no number (null, infinite, above 0, or -9999 and less)"
 
 _FLOOR = -9999.0  # vLLM's and OpenAI's
+_ROUNDING = 1e-3  # above 0 that a sum in half precision may come out
 _ENDING = re.compile(rb"\s*|<[^<>\s]+>|\[[A-Z_/]+\]")  # an ending token: special, or decoded to nothing
 _ESCAPED = re.compile(r"bytes:((?:\\x[0-9a-f]{2})+)")  # OpenAI's completions: part of a character
 
@@ -19,7 +19,8 @@ def text_logprobs(given: Any, text: str, *, thought: bool) -> tuple[list[float],
     White space is not compared, since some servers decode tokens one by one and lose it; nor are characters of which
     the tokens hold parts. Where tokens come before the text (a thought, which ``thought`` says was there), they do not
     count. A reply whose log-probabilities are missing or come without tokens has no reason; the latter are taken as
-    they are unless there was a thought.
+    they are unless there was a thought. One token without a number (null, NaN, infinite, above 0, -9999 and less): none,
+    since their sum is not known.
 
     >>> tokens = [("Hm", -2.0), ("</think>", -0.1), ("An", -0.5), (" oak.", -0.25), ("<|im_end|>", -0.125)]
     >>> given = {"content": [{"token": token, "logprob": value} for token, value in tokens]}
@@ -38,10 +39,14 @@ def text_logprobs(given: Any, text: str, *, thought: bool) -> tuple[list[float],
         values = values[start:]
     elif thought:
         return [], NOT_THE_TEXTS
-    found = [float(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool) and not isnan(v)]
-    if len(found) < len(values):
-        return [], None
-    return ([], NO_NUMBER) if min(found) <= _FLOOR else (found, None)
+    found = [float(value) for value in values if _is_logprob(value)]
+    if len(found) == len(values):
+        return found, None
+    return [], None if all(value is None for value in values) else NO_NUMBER
+
+
+def _is_logprob(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and _FLOOR < value <= _ROUNDING
 
 
 def _read(given: Any) -> tuple[list[bytes] | None, list[Any]]:

@@ -1,6 +1,7 @@
 """One collection: check, estimate, collect, write. Called by rank.py with the composed config, and by tests."""
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from tuna.data.files import sha256_file, write_jsonl
 from tuna.data.record import Record
 from tuna.errors import ConfigError, DataError, RunError
 from tuna.ranking.collection import Collected, Parts, Ranker
-from tuna.ranking.context import Context, used
+from tuna.ranking.context import Context
 from tuna.ranking.cost import Budget, Prices, Usage, dollars
 from tuna.ranking.instructions import EMBEDDED_FILE, Shard, read_instructions
 from tuna.ranking.report import describe_lists, draw
@@ -60,10 +61,10 @@ def run(cfg: DictConfig) -> dict[str, float]:
         estimate = _first_estimate(job, context)
         collected = job.ranker.collect(job.records, job.parts, context)
         figures = _write(job, context, collected, estimate)
-        tell(figures, context.stopped is None)
-    if context.stopped is not None:
+        tell(figures, context.unfinished is None)
+    if context.unfinished is not None:
         raise RunError(
-            f"{context.stopped}\n{collected.missing} of {len(job.records)} instructions are missing in "
+            f"{context.unfinished}\n{collected.missing} of {len(job.records)} instructions are missing in "
             f"{job.places.output}; the same command (with a larger budget, if that was it) asks for these alone"
         )
     return figures
@@ -148,7 +149,9 @@ def _check_answers(records: Sequence[Record]) -> None:
 
 def _context(job: _Job, store: Store) -> Context:
     budget = Budget(store.journal("requests"), max_cost=job.settings.max_cost, max_requests=job.settings.max_requests)
-    return Context(store, budget, job.prices, job.settings.seed)
+    context = Context(store, budget, job.prices, job.settings.seed)
+    context.check_ledger(job.ranker.prices(job.parts, context))
+    return context
 
 
 def _first_lines(job: _Job) -> None:
@@ -208,10 +211,7 @@ def _write(job: _Job, context: Context, collected: Collected, estimate: dict[str
         write_jsonl(places.unusable, collected.unusable)
     else:
         places.unusable.unlink(missing_ok=True)
-    real = Usage()
-    for journal, price in job.ranker.prices(job.parts, context).items():
-        if context.store.folder.joinpath(f"{journal}.jsonl").exists():
-            real = real + used((line for line in context.store.journal(journal) if "usage" in line), price)
+    real = context.used(job.ranker.prices(job.parts, context))
     listed = describe_lists(collected.rows)
     shard = Shard.parse(job.settings.shard)
     flip_rate = collected.flips / collected.pairs if collected.pairs else None
@@ -219,6 +219,8 @@ def _write(job: _Job, context: Context, collected: Collected, estimate: dict[str
         "identity": job.identity, "lists": len(collected.rows), "unusable": len(collected.unusable),
         "missing": collected.missing, "flip_rate": flip_rate, "ranking": listed.to_dict(),
         **({"dropped": collected.dropped} if collected.dropped else {}),
+        **({"failed": dict(Counter(context.failed.values()))} if context.failed else {}),
+        **({"notes": context.notes} if context.notes else {}),
         "estimate": {who: usage.to_dict() for who, usage in estimate.items()}, "usage": real.to_dict(),
         "requests_sent": context.budget.requests, "spent": context.budget.spent,
         "output_sha256": sha256_file(places.output), "config": job.config, "versions": versions(),
@@ -256,6 +258,6 @@ def _last_lines(
             f"used, over all runs: {real}; {context.budget.requests:,} sent, "
             f"{dollars(context.budget.spent)} with those that failed"
         )
-    if context.stopped is None:
+    if context.unfinished is None:
         stage = "tuna_p" if job.identity["source"]["ranker"] == "probabilistic" else "tuna_c"
         print(f"next: python train.py stage={stage} datamodule.path={job.places.output}")

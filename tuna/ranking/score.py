@@ -17,7 +17,7 @@ from tuna.models.device import device_named
 from tuna.models.loading import load_scorer
 from tuna.models.reward_loading import load_reward_scorer
 from tuna.models.source import Model
-from tuna.ranking.answers import Answer
+from tuna.ranking.answers import Answer, stored_answers
 from tuna.ranking.context import Context
 from tuna.ranking.progress import Progress
 from tuna.ranking.store import Journal, key_of
@@ -94,18 +94,18 @@ def _in_blocks(
         for r, given in zip(records, answers, strict=True)
     ]
     blocks = [range(at, min(at + BLOCK, len(keys))) for at in range(0, len(keys), BLOCK)]
-    missing = [block for block in blocks if any(not journal.get(keys[i]) for i in block)]
+    missing = [block for block in blocks if any(keys[i] not in journal for i in block)]
     if missing:
         disable_progress_bar()
         progress = Progress("scored lists", len(keys), len(keys) - sum(map(len, missing)))
         score = load()
         for block in missing:
             for i, scored in zip(block, score([(records[i], answers[i]) for i in block]), strict=True):
-                if not journal.get(keys[i]):
+                if keys[i] not in journal:
                     journal.append({"key": keys[i], "choices": [answer.to_dict() for answer in scored]})
             progress.update(len(block))
         progress.close()
-    return [[Answer(**choice) for choice in journal.get(key)[0]["choices"]] for key in keys]
+    return [journal.read(key, stored_answers)[0] for key in keys]
 
 
 def _key(answer: Answer) -> list[str | None]:

@@ -9,7 +9,7 @@ from tuna.data.fields import FieldError
 from tuna.data.record import Record
 from tuna.data.templates import alpaca, none
 from tuna.errors import ConfigError, DataError
-from tuna.ranking.answers import Answer, from_choice
+from tuna.ranking.answers import Answer, from_choice, read_choices
 from tuna.ranking.cost import Price, Prices, pair_problem
 from tuna.ranking.server import Connection, TryAgain
 
@@ -99,13 +99,10 @@ class Served(Connection):
         Raises:
             TryAgain: it has none, or they are malformed.
         """
-        choices = body.get("choices")
-        if not isinstance(choices, list) or not choices:
-            raise TryAgain("the answer has no choices", billed=True)
         try:
-            return [one(choice) for choice in choices]
-        except (ValueError, AttributeError, KeyError, TypeError) as error:
-            raise TryAgain(f"the answer is malformed ({error})", billed=True) from None
+            return read_choices(body, one)
+        except ValueError as error:
+            raise TryAgain(str(error), billed=True) from None
 
 
 @dataclass

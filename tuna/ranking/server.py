@@ -5,6 +5,7 @@ above two minutes.
 """
 
 import asyncio
+import json
 import logging
 import os
 import re
@@ -12,9 +13,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
+from urllib.parse import urljoin
 
 from tuna.errors import ConfigError, RunError
+from tuna.ranking.address import address_problem, shown
+from tuna.ranking.cost import read_usage
 
 _FILTER = re.compile(r"content[ _-]?(?:filter|policy|management)|safety|moderation|responsibleai", re.IGNORECASE)
 _KEYLIKE = re.compile(r"\b(?:sk|hf|gsk|key)[-_][\w*-]{4,}", re.IGNORECASE)
@@ -49,7 +53,7 @@ class Connection:
     holds the key; never the key. concurrency: requests at once. timeout: seconds for one whole request. retries:
     tries after the first. max_wait: the longest wait between two tries, in seconds; a server that asks for more
     stops the run. batch: OpenAI's Batch API, for half the price, answered within a day. poll_seconds: between two looks
-    at a batch.
+    at a batch. mixed_models: take answers although the server names now one model, now another.
 
     Raises:
         ConfigError: a value out of its range.
@@ -63,6 +67,9 @@ class Connection:
     max_wait: float = 300.0
     batch: bool = False
     poll_seconds: float = 30.0
+    mixed_models: bool = False
+
+    node: ClassVar[str] = "server"  # the config's name for it
 
     def check(self) -> list[str]:
         """All that is wrong, a line each."""
@@ -77,8 +84,8 @@ class Connection:
             found.append(f"poll_seconds: expected seconds above 0, got {self.poll_seconds}")
         if not self.max_wait >= 0:
             found.append(f"max_wait: expected seconds of 0 or more, got {self.max_wait}")
-        if self.base_url is not None and not re.match(r"https?://", self.base_url):
-            found.append(f"base_url: expected http://... or https://..., got {self.base_url!r}")
+        if self.base_url is not None and (problem := address_problem(self.base_url)):
+            found.append(f"base_url: {problem}")
         if not re.fullmatch(r"[A-Za-z_]\w*", self.api_key_env) or _KEYLIKE.search(self.api_key_env):
             found.append(
                 "api_key_env: expected the name of an environment variable, got <hidden>; never the key itself"
@@ -89,9 +96,15 @@ class Connection:
         """The key.
 
         Raises:
-            ConfigError: the variable is empty, and the server is OpenAI's own (others often need no key).
+            ConfigError: the variable is empty, and the server is OpenAI's own (others often need no key); or it holds
+                what no header can.
         """
         key = os.environ.get(self.api_key_env, "")
+        if not re.fullmatch(r"[!-~]*", key):
+            raise ConfigError(
+                f"api_key_env: the environment variable {self.api_key_env} holds white space or letters beyond ASCII; "
+                f"next: export {self.api_key_env}=..., the key alone"
+            )
         if key or self.base_url or os.environ.get("OPENAI_BASE_URL"):
             return key or "none"
         raise ConfigError(
@@ -112,6 +125,9 @@ def check_keys(nodes: Mapping[str, Any]) -> None:
                 node.api_key()
             except ConfigError as error:
                 raise ConfigError(f"{name}.{error}") from None
+            given = os.environ.get("OPENAI_BASE_URL", "")
+            if node.base_url is None and given and (problem := address_problem(given)):
+                raise ConfigError(f"the environment variable OPENAI_BASE_URL: {problem}")
 
 
 class Server:
@@ -129,9 +145,14 @@ class Server:
 
         for name in ("httpx", "httpx2", "openai"):  # a line a request
             logging.getLogger(name).setLevel(logging.WARNING)
-        self.client = AsyncOpenAI(
-            api_key=self._key, base_url=self.connection.base_url, max_retries=0, timeout=self.connection.timeout
-        )
+        try:
+            self.client = AsyncOpenAI(
+                api_key=self._key, base_url=self.connection.base_url, max_retries=0, timeout=self.connection.timeout
+            )
+        except Exception as error:  # an address or a proxy that only the client can tell is none
+            where = shown(self.connection.base_url or "the server")
+            told = f"{where}: the client cannot be made ({error}); check base_url and proxies"
+            raise StopRun(self.hidden(told)) from None
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -146,11 +167,14 @@ class Server:
         body = dict(payload)
         body |= body.pop("extra_body", None) or {}
         # Untyped: the client's own create() takes a third of the time to look at what we have made ourselves.
-        value: Any = await self.guarded(lambda: self.client.post(self.path, cast_to=object, body=body))
+        # A redirect is not followed: each hop would be a request that nobody counts.
+        value: Any = await self.guarded(
+            lambda: self.client.post(self.path, cast_to=object, body=body, options={"follow_redirects": False})
+        )
         if not isinstance(value, dict):
             raise TryAgain("the answer is no JSON object", billed=True)
-        if value.get("error"):  # some servers report faults with status 200
-            raise TryAgain(self._hidden(f"the server reports {value['error']}"), billed=True)
+        if value.get("error") and read_usage(value.get("usage")) is None:  # a fault with status 200
+            raise TryAgain(f"the server reports {self.hidden(value['error'])}", billed=True)
         return value
 
     async def guarded(self, action: Callable[[], Awaitable[T]]) -> T:
@@ -166,7 +190,9 @@ class Server:
                 return await action()
         except TimeoutError:
             raise TryAgain(f"no answer within timeout={self.connection.timeout:g} s", billed=True) from None
-        except ValueError:
+        except UnicodeEncodeError:
+            raise SetAside("the request holds half a character (a lone surrogate), which cannot be sent") from None
+        except (ValueError, RecursionError):
             raise TryAgain("the answer is no JSON", billed=True) from None
         except openai.APIStatusError as error:
             raise self._meaning(error) from None
@@ -174,15 +200,21 @@ class Server:
             raise TryAgain(f"no answer within timeout={self.connection.timeout:g} s", billed=True) from None
         except openai.APIConnectionError as error:
             refused = "connect" in type(error.__cause__).__name__.lower()
-            raise TryAgain(self._hidden(f"connection failed: {error.__cause__ or error}"), billed=not refused) from None
+            raise TryAgain(self.hidden(f"connection failed: {error.__cause__ or error}"), billed=not refused) from None
 
     def _meaning(self, error: Any) -> Exception:
         """What a status says: stop, set the row aside, or try again."""
         status, headers = int(error.status_code), error.response.headers
         detail = error.body if isinstance(error.body, Mapping) else {}
         code = str(detail.get("code") or detail.get("type") or "")
-        said = self._hidden(str(detail.get("message") or error.message))
-        where = self.connection.base_url or "the server"
+        said = self.hidden(str(detail.get("message") or error.message))
+        where = shown(self.connection.base_url or "the server")
+        if 300 <= status < 400:
+            to = self.hidden(shown(urljoin(str(error.response.url), headers.get("location", ""))))
+            return StopRun(
+                f"{where}: redirects to {to} ({status}), which is not followed. Next: {self.connection.node}.base_url="
+                f"{to.removesuffix(self.path)}, if that is the server, and the same command"
+            )
         if status in (401, 403) and not _FILTER.search(code + said):
             return StopRun(
                 f"{where}: the key in ${self.connection.api_key_env} is refused ({status}); nothing more was sent. "
@@ -200,10 +232,14 @@ class Server:
             return SetAside(f"content filter: {said}")
         return SetAside(f"refused by the server ({status}): {said}")
 
-    def _hidden(self, text: str) -> str:
-        """A message on one line, without anything that looks like a key."""
+    def hidden(self, given: object, most: int = 300) -> str:
+        """What a server said, on one line, without anything that looks like a key."""
+        try:
+            text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False, default=str)
+        except (ValueError, RecursionError):
+            text = "(nested too deeply to be shown)"
         text = text.replace(self._key, "<hidden>") if len(self._key) > 4 else text
-        return _KEYLIKE.sub("<hidden>", " ".join(text.split()))[:300]
+        return _KEYLIKE.sub("<hidden>", " ".join(text.split()))[:most]
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:

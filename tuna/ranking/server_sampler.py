@@ -7,10 +7,10 @@ goes on where it was.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tuna.data.record import Record
-from tuna.ranking.answers import Answer
+from tuna.ranking.answers import Answer, stored_answers
 from tuna.ranking.context import Context
 from tuna.ranking.cost import Usage, about_tokens, at_most_tokens
 from tuna.ranking.diversity import DiverseSet, rule_problems
@@ -54,6 +54,8 @@ class ServerSampler(ServedModel):
     trials: int = 3
     temperature_step: float = 0.1
     send_seed: bool = True
+
+    node: ClassVar[str] = "sampler"
 
     def check(self) -> list[str]:
         """All that is wrong, a line each."""
@@ -126,17 +128,14 @@ class ServerSampler(ServedModel):
 
     def _progress(self, key: str, n: int, context: Context) -> tuple[DiverseSet, int, tuple[int, ...]]:
         """The set as far as the store has it, and the trial and places to draw next: no places, and it is whole."""
-        stored = {
-            (int(line["trial"]), int(place)): choice
-            for line in context.store.journal("answers").get(key)
-            for place, choice in zip(line["places"], line["choices"], strict=True)
-        }
+        lines = context.store.journal("answers").read(key, _drawn)
+        stored = {place: answer for line in lines for place, answer in line.items()}
         made = DiverseSet(n, self.tau, self.trials)
         while missing := made.missing():
             trial = missing[0][1]
             if lacking := tuple(place for place, _ in missing if (trial, place) not in stored):
                 return made, trial, lacking
-            made.offer({place: Answer(**stored[trial, place]) for place, _ in missing})
+            made.offer({place: stored[trial, place] for place, _ in missing})
         return made, 0, ()
 
     def _first(self, missing: dict[str, Record], n: int, context: Context) -> Iterator[Request]:
@@ -158,3 +157,9 @@ class ServerSampler(ServedModel):
             asked["seed"] = int(key_of(key=key, part=part)[:7], 16)
         prompt = at_most_tokens(self.prompt(wanted.record))
         return Request(key, part, asked, prompt, self.max_tokens * len(wanted.places), wanted)
+
+
+def _drawn(line: dict[str, Any]) -> dict[tuple[int, int], Answer]:
+    """(trial, place) -> answer, of a line of the store."""
+    trial, answers = int(line["trial"]), stored_answers(line)
+    return {(trial, int(place)): answer for place, answer in zip(line["places"], answers, strict=True)}

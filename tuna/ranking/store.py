@@ -11,14 +11,23 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import takewhile
+from math import isfinite
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
+from zlib import crc32
 
 from tuna.errors import RunError
 from tuna.runs import read_json, write_json
 
 Entry = dict[str, Any]
+T = TypeVar("T")
+_CHUNK = 1 << 20
+_MARK = b', "crc": "'  # the last field of a line: the CRC-32 of all before it
+_BEGIN = b'{"key": "'
+_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
+_decode = json.JSONDecoder().raw_decode
 
 
 def key_of(**parts: Any) -> str:
@@ -34,57 +43,125 @@ def key_of(**parts: Any) -> str:
 
 
 class Journal:
-    """One append-only file of JSON lines, each with a ``key``; a half-written last line is cut away.
+    """One append-only file of JSON lines, each with a ``key`` and a checksum; a half-written last line is cut away.
+
+    What is kept in memory is where each key's lines lie; a line is parsed when it is asked for. Lines without a
+    checksum (of an older version) are taken where they are whole JSON objects with a key.
 
     Raises:
-        RunError: a line that is not the last is no JSON object with a key.
+        RunError: by whatever reads it: a line was changed since it was written, with its number.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._entries: dict[str, list[Entry]] = {}
-        self.mended = 0  # bytes of a half-written line
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        self._places: dict[str, int | list[int]] | None = None
+        self._count = 0
         try:
-            self._load()
-        except BaseException:
-            os.close(self._file)
-            raise
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        except OSError as error:
+            raise RunError(f"{path}: cannot be opened ({error.strerror}); mend its permissions") from None
+        size = os.fstat(self._file).st_size
+        self._size = self._whole(size)
+        self.mended = size - self._size  # bytes of a half-written line
+        if self.mended:
+            os.ftruncate(self._file, self._size)
 
-    def _load(self) -> None:
-        data = self.path.read_bytes()
-        whole = data.rfind(b"\n") + 1
-        self._size = whole
-        if whole < len(data):
-            self.mended = len(data) - whole
-            os.ftruncate(self._file, whole)
-        for number, line in enumerate(data[:whole].split(b"\n")[:-1], start=1):
-            try:
-                entry = json.loads(line)
-                self._entries.setdefault(entry["key"], []).append(entry)
-            except (ValueError, KeyError, TypeError):
-                raise RunError(
-                    f"{self.path}:{number}: expected a JSON object with a key, got {line[:40]!r}; the file was changed "
-                    "by something else. Next: delete that line (its answer is asked for again) and run the same command"
-                ) from None
+    def _whole(self, size: int) -> int:
+        """Bytes up to the end of the last whole line."""
+        while size:
+            start = max(0, size - _CHUNK)
+            end = os.pread(self._file, size - start, start).rfind(b"\n")
+            if end >= 0:
+                return start + end + 1
+            size = start
+        return 0
 
     def get(self, key: str) -> list[Entry]:
         """All lines of a key, in the order they were written."""
-        return self._entries.get(key, [])
+        found = self._index.get(key, [])
+        return [self._entry(place) for place in ([found] if isinstance(found, int) else found)]
+
+    def read(self, key: str, of: Callable[[Entry], T]) -> list[T]:
+        """What ``of`` takes from each line of a key.
+
+        Raises:
+            RunError: a line lacks what ``of`` looks for.
+        """
+        found = self._index.get(key, [])
+        return [self._entry(place, of) for place in ([found] if isinstance(found, int) else found)]
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._index
 
     def __len__(self) -> int:
-        return sum(map(len, self._entries.values()))
+        return len(self._index) and self._count
 
     def __iter__(self) -> Iterator[Entry]:
-        return (entry for entries in self._entries.values() for entry in entries)
+        """All lines, in the order they were written; no more than one is in memory."""
+        for at, _, body in self._bodies():
+            try:
+                yield _parsed(body)
+            except _DAMAGE:
+                raise self._damaged(at) from None
+
+    @property
+    def _index(self) -> dict[str, int | list[int]]:
+        if self._places is None:
+            places: dict[str, int | list[int]] = {}
+            self._count = 0
+            for at, length, body in self._bodies():
+                try:
+                    self._note(places, _key(body), at, length)
+                except _DAMAGE:
+                    raise self._damaged(at) from None
+            self._places = places
+        return self._places
+
+    def _note(self, places: dict[str, int | list[int]], key: str, at: int, length: int) -> None:
+        place, before = at << 32 | length, places.get(key)
+        self._count += 1
+        if before is None:
+            places[key] = place
+        elif isinstance(before, int):
+            places[key] = [before, place]
+        else:
+            before.append(place)
+
+    def _bodies(self) -> Iterator[tuple[int, int, bytes]]:
+        """Where each line begins, how long it is, and its object without checksum and last brace."""
+        at = 0
+        with self.path.open("rb", buffering=_CHUNK) as file:
+            for line in file:  # bytes end at \n alone
+                try:
+                    yield at, len(line), _sound(line)
+                except ValueError:
+                    raise self._damaged(at) from None
+                at += len(line)
+
+    def _entry(self, place: int, of: Callable[[Entry], Any] = dict) -> Any:
+        at, length = place >> 32, place & 0xFFFFFFFF
+        try:
+            return of(_parsed(_sound(os.pread(self._file, length, at))))
+        except _DAMAGE:
+            raise self._damaged(at) from None
+
+    def _damaged(self, at: int) -> RunError:
+        with self.path.open("rb") as file:
+            number = 1 + sum(1 for _ in takewhile(lambda line: file.tell() <= at, iter(file.readline, b"")))
+        shown = os.pread(self._file, 40, at).partition(b"\n")[0]
+        return RunError(
+            f"{self.path}:{number}: expected a JSON object with a key as it was written, got {shown!r}; the file was "
+            "changed by something else. Next: delete that line (its answer is asked for again) and run the same command"
+        )
 
     def append(self, entry: Mapping[str, Any]) -> None:
-        """Write one line; it survives a kill of this process at any later moment.
+        """Write one line; it survives a kill of this process at any later moment. No number: null.
 
         Raises:
             RunError: the disk is full; the file is then as it was before.
         """
-        line = json.dumps(entry, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace") + b"\n"
+        body = _dumped({"key": entry["key"], **entry})[:-1]
+        line = body + _MARK + b'%08x"}\n' % crc32(body)
         try:
             written = os.write(self._file, line)
             if written < len(line):
@@ -94,8 +171,9 @@ class Journal:
             raise RunError(
                 f"{self.path}: {error.strerror}; nothing is lost: free some space, run the same command"
             ) from None
+        if self._places is not None:
+            self._note(self._places, entry["key"], self._size, len(line))
         self._size += len(line)
-        self._entries.setdefault(entry["key"], []).append(dict(entry))
 
     def close(self) -> None:
         """Close the file."""
@@ -135,6 +213,12 @@ class Store:
                         "output=..."
                     ) from None
                 time.sleep(0.05)
+            except OSError as error:
+                self._lock.close()
+                raise RunError(
+                    f"{self.folder}: its file system has no locks ({error.strerror}), and two processes would pay for "
+                    "everything twice. Next: output=... on another file system"
+                ) from None
 
     def __exit__(self, *_: object) -> None:
         for journal in self._journals.values():
@@ -160,6 +244,11 @@ class Store:
         path = self.folder / "identity.json"
         written = read_json(path)
         if written:
+            if not all(isinstance(written.get(part), dict) for part in ("source", "ranking")):
+                raise RunError(
+                    f"{path}: expected source and ranking, got {str(written)[:60]}; the file was changed by something "
+                    "else. Next: delete it if this store is of the same command, else choose another output=..."
+                )
             _compare(self.folder, "source", written["source"], source, "choose another output=... (or name=...)")
             if not rerank:
                 hint = "choose another output=..., or rerank=true to keep the answers and rank them anew"
@@ -176,3 +265,55 @@ def _compare(folder: Path, part: str, old: Mapping[str, Any], new: Mapping[str, 
     ]
     if lines:
         raise RunError(f"{folder}: was collected with other settings:\n" + "\n".join(lines) + f"\nNext: {hint}")
+
+
+def _sound(line: bytes) -> bytes:
+    """The line without its checksum and last brace.
+
+    Raises:
+        ValueError: it is not what was written.
+    """
+    body, mark, tail = line.rpartition(_MARK)
+    if mark and len(tail) == 11:
+        if crc32(body) != int(tail[:8], 16):
+            raise ValueError("another checksum")
+        return body
+    if not line.endswith(b"}\n"):
+        raise ValueError("no whole object")
+    return line[:-2]
+
+
+def _key(body: bytes) -> str:
+    """The line's key, found without parsing what our own writer wrote."""
+    end = body.find(b'"', len(_BEGIN))
+    key = body[len(_BEGIN) : end]
+    if end < 0 or b"\\" in key or not body.startswith(_BEGIN):
+        return str(_parsed(body)["key"])
+    return key.decode()
+
+
+def _parsed(body: bytes) -> Entry:
+    text = (body + b"}").decode()
+    entry, end = _decode(text)
+    if end != len(text) or not isinstance(entry, dict) or not isinstance(entry["key"], str):
+        raise ValueError("no object with a key")
+    return entry
+
+
+def _dumped(entry: Entry) -> bytes:
+    try:
+        text = json.dumps(entry, ensure_ascii=False, allow_nan=False)
+    except (ValueError, RecursionError):
+        text = json.dumps(_plain(entry), ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "replace")
+
+
+def _plain(value: Any, deepest: int = 50) -> Any:
+    """The value with null in place of what JSON has no number for, and of what is nested deeper than any answer."""
+    if isinstance(value, dict | list | tuple) and not deepest:
+        return None
+    if isinstance(value, dict):
+        return {key: _plain(inner, deepest - 1) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner, deepest - 1) for inner in value]
+    return None if isinstance(value, float) and not isfinite(value) else value

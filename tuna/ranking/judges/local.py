@@ -82,7 +82,7 @@ class LocalJudge(AskedJudge):
         """Ask what the store has no reply to; a greedy one would be the same again, so it is final."""
         journal = context.store.journal("verdicts")
         blocks = [queries[at : at + self.block] for at in range(0, len(queries), self.block)]
-        missing = [block for block in blocks if any(not journal.get(query.key) for query in block)]
+        missing = [block for block in blocks if any(query.key not in journal for query in block)]
         if not missing:
             return
         from tuna.ranking.generate import Draw, Generator
@@ -99,7 +99,7 @@ class LocalJudge(AskedJudge):
                     context.aside[query.key] = str(error)
             draws = [Draw(i, (0, 0), 0.0) for i in range(len(prompts))]
             for query, answer in zip(fit, generator.draw(prompts, draws) if draws else [], strict=True):
-                if not journal.get(query.key):
+                if query.key not in journal:
                     journal.append({"key": query.key, "text": answer.text, "finish_reason": answer.finish_reason})
             progress.update(len(block))
         progress.close()

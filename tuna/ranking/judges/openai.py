@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from tuna.errors import ConfigError
-from tuna.ranking.answers import read_choice
+from tuna.ranking.answers import read_choice, read_choices
 from tuna.ranking.context import Context
 from tuna.ranking.cost import Price, Prices, Usage, at_most_tokens, pair_problem
 from tuna.ranking.engine import Request
@@ -42,6 +42,7 @@ class OpenAIJudge(AskedJudge, Connection):
     price: list[float] | None = None
 
     asks_again: ClassVar[bool] = True
+    node: ClassVar[str] = "judge"
 
     def __post_init__(self) -> None:
         wrong = self.check()
@@ -113,8 +114,8 @@ class OpenAIJudge(AskedJudge, Connection):
 def _read(body: dict[str, Any]) -> dict[str, Any]:
     """Text, finish_reason and perhaps why it was refused, from a chat reply; what was reasoned apart is no verdict."""
     try:
-        answer = read_choice(body["choices"][0])
-    except (KeyError, IndexError, TypeError, AttributeError, ValueError):
-        raise TryAgain("the answer has no choices", billed=True) from None
+        answer = read_choices(body, read_choice)[0]
+    except ValueError as error:
+        raise TryAgain(str(error), billed=True) from None
     line: dict[str, Any] = {"text": answer.text, "finish_reason": answer.finish_reason}
     return line if answer.refused is None else {**line, "refused": answer.refused}

@@ -110,7 +110,7 @@ def comparison(queries: Sequence[Query[int]], context: Context) -> Comparison:
         found = said(query, context)
         verdicts.append(found.verdict)
         if found.verdict is None:
-            reason = context.aside.get(query.key) or (found.reasons[-1] if found.reasons else "not asked yet")
+            reason = context.why(query.key) or (found.reasons[-1] if found.reasons else "not asked yet")
             reasons.append(reason)
             raw += found.raw
     return Comparison((verdicts[0], verdicts[1]), "; ".join(dict.fromkeys(reasons)), tuple(raw))

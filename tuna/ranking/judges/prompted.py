@@ -55,6 +55,8 @@ def rule(questions: Sequence[Question], context: Context, *, keep_reference: boo
     for question in questions:
         found = said(question.query, context)
         if found.verdict is None:
+            if question.query.key in context.failed:
+                return NoRuling(context.failed[question.query.key], found.raw, asked=False)
             reason = context.aside.get(question.query.key) or (found.reasons[-1] if found.reasons else "")
             return NoRuling(reason or "not asked yet", found.raw, asked=bool(reason))
         verdicts.append(found.verdict)

@@ -32,12 +32,14 @@ class Said(Generic[T]):
 def said(query: Query[T], context: Context) -> Said[T]:
     """Read the stored replies to a query anew, with its reader as it is now."""
     found: Said[T] = Said()
-    for line in context.store.journal("verdicts").get(query.key):
-        text = str(line["text"])
+    lines = context.store.journal("verdicts").read(
+        query.key, lambda line: (str(line["text"]), line.get("refused"), line.get("finish_reason"))
+    )
+    for text, refused, ended in lines:
         try:
-            if line.get("refused"):
-                raise VerdictError(str(line["refused"]))
-            found.verdict = query.read(text, not was_cut(line.get("finish_reason")))
+            if refused:
+                raise VerdictError(str(refused))
+            found.verdict = query.read(text, not was_cut(ended))
             return found
         except VerdictError as error:
             found.raw.append(text)

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from tuna.data.record import Record
-from tuna.ranking.answers import Answer
+from tuna.ranking.answers import Answer, stored_answers
 from tuna.ranking.context import Context
 from tuna.ranking.cost import Usage, about_tokens, at_most_tokens
 from tuna.ranking.engine import Request
@@ -30,6 +30,8 @@ class OpenAITeacher(ServedModel):
     """
 
     model: str = "gpt-4.1"
+
+    node: ClassVar[str] = "teacher"
 
     @property
     def name(self) -> str:
@@ -56,12 +58,17 @@ class OpenAITeacher(ServedModel):
         """``n`` answers a record, fewer where the server gave fewer; asks only for what the store lacks."""
         journal = context.store.journal("answers")
         keys = [self.key(record, n) for record in records]
-        missing = {k: r for k, r in zip(keys, records, strict=True) if len(self._stored(k, context)) < n}
-        progress = Progress("answers", len(set(keys)), len(set(keys)) - len(missing))
+        found = {key: self._stored(key, context) for key in dict.fromkeys(keys)}
+        missing = {k: r for k, r in zip(keys, records, strict=True) if len(found[k]) < n}
+        progress = Progress("answers", len(found), len(found) - len(missing))
+        gives_logprobs = len(missing) < len(found)
 
         def done(request: Request, body: dict[str, Any]) -> Iterable[Request]:
+            nonlocal gives_logprobs
             answers = self.read(body)
-            if self._needs_logprobs(answers):
+            usable = [a for a in answers if a.useless is None]
+            gives_logprobs |= any(a.logprob is not None or a.unscored is not None for a in usable)
+            if usable and not gives_logprobs:
                 raise StopRun(self._no_logprobs())
             wanted = n if request.payload.get("n") else 1
             line = {"key": request.key, "part": request.part, "choices": [a.to_dict() for a in answers[:wanted]]}
@@ -76,11 +83,12 @@ class OpenAITeacher(ServedModel):
         requests = [r for key, record in missing.items() for r in self._requests(key, record, n, context)]
         server = Server(self, self.endpoint, self.model)
         context.ask(server, _late(requests, self, n), self.price_in(context.prices), done, progress)
-        return [self._stored(key, context)[:n] for key in keys]
+        found |= {key: self._stored(key, context) for key in missing}
+        return [found[key][:n] for key in keys]
 
     def _stored(self, key: str, context: Context) -> list[Answer]:
-        lines = sorted(context.store.journal("answers").get(key), key=lambda line: int(line["part"]))
-        return [Answer(**choice) for line in lines for choice in line["choices"]]
+        lines = context.store.journal("answers").read(key, lambda line: (int(line["part"]), stored_answers(line)))
+        return [answer for _, answers in sorted(lines, key=lambda line: line[0]) for answer in answers]
 
     def _requests(self, key: str, record: Record, n: int, context: Context) -> list[Request]:
         missing = self._missing(key, n, context)
@@ -90,8 +98,8 @@ class OpenAITeacher(ServedModel):
 
     def _missing(self, key: str, n: int, context: Context) -> list[int]:
         """Which of the ``n`` answers the store lacks; a line holds as many as it has choices, from its part on."""
-        lines = context.store.journal("answers").get(key)
-        have = {int(line["part"]) + k for line in lines for k in range(len(line["choices"]))}
+        lines = context.store.journal("answers").read(key, lambda line: (int(line["part"]), len(line["choices"])))
+        have = {part + k for part, count in lines for k in range(count)}
         return [part for part in range(n) if part not in have]
 
     def _request(self, key: str, record: Record, n: int, part: int) -> Request:
@@ -99,9 +107,6 @@ class OpenAITeacher(ServedModel):
         # top_logprobs: the alternatives are of no use here, but llama-cpp-python gives no logprobs without it
         asked |= {"logprobs": True, "top_logprobs": 0} if self.endpoint == "chat" else {"logprobs": 1}
         return Request(key, part, asked, at_most_tokens(self.prompt(record)), self.max_tokens * n, record)
-
-    def _needs_logprobs(self, answers: list[Answer]) -> bool:
-        return any(a.logprob is None and a.useless is None and a.unscored is None for a in answers)
 
     def _no_logprobs(self) -> str:
         return (
