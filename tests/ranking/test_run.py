@@ -24,7 +24,7 @@ def test_the_report_tells_where_the_lists_come_from(tmp_path: Path, capsys: pyte
     assert report["config"]["judge"]["use_rouge"] is True and "sampler" not in report["config"]
     assert (tmp_path / "out.report.png").stat().st_size > 1000
     said = capsys.readouterr().out
-    assert "mean length by rank, best first (lists of 4)" in said and "next: python train.py stage=tuna_c" in said
+    assert "mean length by rank, best first (lists of 4)" in said and "train.py stage=tuna_c datamodule.path=" in said
 
 
 def test_the_name_follows_from_what_answers_what(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,8 +44,10 @@ def test_the_name_follows_from_what_answers_what(tmp_path: Path, monkeypatch: py
 
 
 def test_other_instructions_are_refused_and_the_unusable_file_goes_when_it_is_empty(tmp_path: Path) -> None:
-    (tmp_path / "out.unusable.jsonl").write_text("{}\n")
-    collect(tmp_path, write_answers(tmp_path / "in.jsonl"), score_only="true")
+    source = write_answers(tmp_path / "in.jsonl")
+    collect(tmp_path, source, score_only="true")
+    (tmp_path / "out.unusable.jsonl").write_text("{}\n")  # of an earlier run
+    collect(tmp_path, source, score_only="true")
     assert not (tmp_path / "out.unusable.jsonl").exists()
     with pytest.raises(RunError, match=r"source\.instructions"):
         collect(tmp_path, write_answers(tmp_path / "in.jsonl", 7), score_only="true")

@@ -1,6 +1,7 @@
 """One measurement: check, ask, score, write. Called by evaluate.py with the composed config, and by tests."""
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from tuna.data.files import write_jsonl
 from tuna.errors import ConfigError, RunError
 from tuna.ranking.context import Context
 from tuna.ranking.cost import Budget, Prices, Usage, dollars
+from tuna.ranking.judges.base import unjudged
 from tuna.ranking.server import check_keys
 from tuna.ranking.store import Store, key_of
 from tuna.runs import check_writable, read_json, versions, write_json
@@ -69,7 +71,7 @@ def run(cfg: DictConfig) -> dict[str, float | None]:
     if job.settings.dry_run:
         return _dry_run(job)
     written = read_json(job.folder / "results.json")
-    if written.get("status") == "finished":
+    if written.get("status") == "finished" and not _is_nothing(written):
         print("measured already; these are its results")
         return _show(job, written)
     with Store(job.folder / "store") as store:
@@ -88,7 +90,18 @@ def run(cfg: DictConfig) -> dict[str, float | None]:
             f"{desk.context.unfinished}\n{len(result.missing)} of {result.expected} are missing; the same command "
             "(with a larger budget, if that was it) asks for these alone"
         )
+    if _is_nothing(results):
+        raise RunError(
+            f"none of {result.expected} questions has an answer and a verdict that count, so nothing was measured "
+            f"({'; '.join(results['notes'][:2]) or 'see examples.jsonl'}). Next: look into {job.folder}/examples.jsonl, "
+            "then change what answers or judges"
+        )
     return scores
+
+
+def _is_nothing(results: Mapping[str, Any]) -> bool:
+    coverage = results.get("coverage", {})
+    return bool(coverage.get("N")) and coverage.get("n") == 0
 
 
 def _prepare(cfg: DictConfig) -> _Job:
@@ -103,6 +116,8 @@ def _prepare(cfg: DictConfig) -> _Job:
         _refuse_toys(cfg, built["model"].path)
     benchmark.prepare(settings.limit)
     benchmark.check(given, built.get("generation"))
+    if text := unjudged(nodes.get("judge"), benchmark.judged()):
+        raise ConfigError(f"{text}; next: judge=openai, or judge=local judge.path=<a model>")
     if not settings.dry_run:
         check_keys({**nodes, **({} if given else {"generation": built.get("generation")})})
     measured, shaped_by = _identities(settings, benchmark, built, given)
@@ -179,7 +194,8 @@ def _dry_run(job: _Job) -> dict[str, float | None]:
 
 def _results(job: _Job, desk: Desk, result: Result) -> dict[str, Any]:
     unsettled = result.unsettled + desk.unanswered
-    incomplete = unsettled > 0 or desk.context.unfinished is not None
+    coverage = _coverage(result, desk)
+    incomplete = unsettled > 0 or desk.context.unfinished is not None or _is_nothing({"coverage": coverage})
     notes = [*result.notes, *desk.notes, *desk.context.notes]
     if unsettled:
         notes.append(f"{unsettled} have no answer or verdict that can be read; the same command asks again")
@@ -192,7 +208,7 @@ def _results(job: _Job, desk: Desk, result: Result) -> dict[str, Any]:
         "primary": result.primary, "lower_is_better": list(result.lower_is_better),
         "intervals": {name: list(interval) for name, interval in result.intervals.items()},
         "baselines": result.baselines, "tables": result.tables,
-        "coverage": _coverage(result, desk),
+        "coverage": coverage,
         "notes": notes, "config": job.config, "versions": versions(),
         "ended": datetime.now().isoformat(timespec="seconds"),
     }  # fmt: skip

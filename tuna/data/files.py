@@ -158,7 +158,11 @@ def _parquet(path: str, data: bytes) -> list[Row]:
 
     try:
         values = pq.read_table(pa.BufferReader(data)).to_pylist()
-    except (pa.ArrowException, ValueError, OverflowError) as error:  # the latter two: dates that Python has no value for
+    except (
+        pa.ArrowException,
+        ValueError,
+        OverflowError,
+    ) as error:  # the latter two: dates that Python has no value for
         raise DataError(f"{path}: expected a Parquet file, got one that cannot be read ({error})") from None
     return [Row(f"{path}:{number}", value) for number, value in enumerate(values, start=1)]
 
