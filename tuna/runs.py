@@ -154,6 +154,10 @@ def check_free(path: Path) -> None:
     Raises:
         RunError: it is, with what can be done.
     """
+    if path.exists() and not path.is_dir():
+        raise RunError(f"name: {path} is a file; choose another name=...")
+    if (path / "model").exists() and not (path / "run.json").exists():
+        raise RunError(f"name: {path / 'model'} is there and no run made it; choose another name=...")
     if (path / "run.json").exists():
         status = read_json(path / "run.json").get("status", "unknown")
         way = f"its model is {path / 'model'}" if status == "finished" else "or go on with it by resume=auto"

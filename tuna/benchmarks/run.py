@@ -93,8 +93,8 @@ def run(cfg: DictConfig) -> dict[str, float | None]:
     if _is_nothing(results):
         raise RunError(
             f"none of {result.expected} questions has an answer and a verdict that count, so nothing was measured "
-            f"({'; '.join(results['notes'][:2]) or 'see examples.jsonl'}). Next: look into {job.folder}/examples.jsonl, "
-            "then change what answers or judges"
+            f"({'; '.join(results['notes'][:2]) or 'see examples.jsonl'}). Next: look into "
+            f"{job.folder}/examples.jsonl, then change what answers or judges"
         )
     return scores
 

@@ -1,6 +1,7 @@
 """What can be wrong with a composed config, all of it, from text alone: nothing heavy is imported."""
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
@@ -8,6 +9,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tuna.config import schema
+from tuna.config.commands import script
 from tuna.config.nearest import nearest
 from tuna.config.scale import EMBEDDED, is_embedded, own_data, untyped
 from tuna.config.types import describe, fits
@@ -186,7 +188,8 @@ def _data_problems(cfg: DictConfig) -> list[str]:
         return []
     experiment, stage = OmegaConf.select(cfg, "experiment.name"), OmegaConf.select(cfg, "stage.name") or "sft"
     chosen = f"experiment={experiment}" if experiment else f"stage={stage}"
-    command = f"python train.py {chosen} model.path={cfg.model.path} " + " ".join(f"{key}=FILE" for key in needs)
+    named = shlex.quote(f"model.path={cfg.model.path}")
+    command = f"python {script('train.py')} {chosen} {named} " + " ".join(f"{key}=FILE" for key in needs)
     return [
         f"{' and '.join(needs)}: missing; only the embedded models ({', '.join(EMBEDDED)}) come with data, "
         f"{cfg.model.path} does not. FILE: JSONL, JSON, CSV or Parquet, or a hub id (docs/data.md). Next: {command}"

@@ -2,7 +2,7 @@
 
 ``${scale:<paper>,<tiny>}``: the paper's value for every real model, the tiny one only when the final ``model.path`` is
 an embedded model's name. ``${asset:<file>}``: the path of an embedded file. ``${held_out:<file>}``: the same beside
-embedded training data at the tiny scale, null beside anybody's own. ``${untyped:<value>}``: a value that nobody has asked
+embedded training data at the tiny scale, null beside anybody's own. ``${untyped:<value>}``: a value nobody asked
 for, which ``untyped`` tells from the same one typed. ``${sweep_name:<name>,<time>}``: a sweep's.
 """
 

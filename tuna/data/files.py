@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from tuna.data.delimited import read_delimited
@@ -85,8 +86,8 @@ def _missing(path: str, key: str) -> str:
     near = get_close_matches(Path(wanted).stem, stems, n=1, cutoff=0.5)
     if near:
         found = folder / stems[near[0]]
-        return f"{path}: no such file; nearest: {found}; next: {key}={found}"
-    return f"{path}: no such file or folder, and no hub id owner/name; next: ls {folder}"
+        return f"{path}: no such file; nearest: {found}; next: {quote(f'{key}={found}')}"
+    return f"{path}: no such file or folder, and no hub id owner/name; next: ls {quote(str(folder))}"
 
 
 def _read_file(path: str, place: Path) -> Rows:
@@ -173,7 +174,7 @@ def _read_folder(path: str, place: Path, split: str | None, key: str) -> Rows:
         return _dataset_rows(path, found, split, key)
     files = sorted(p for p in place.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
     if not files:
-        raise DataError(f"{path}: expected a folder with {', '.join(SUFFIXES)} files, got none; next: ls {path}")
+        raise DataError(f"{path}: expected a folder with {', '.join(SUFFIXES)} files, got none; next: ls {quote(path)}")
     names = {name for p in files if (name := split_of(p.stem))}
     chosen = ""
     if split is not None or len(names) > 1:  # training on what is kept for testing would pass unseen
@@ -223,7 +224,7 @@ def _from_datasets(load: Callable[[Any], Any], fault: str) -> Any:
         raise
     except Exception as error:  # whatever the library, the file systems or the network raise: the user hears one line
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{fault} ({text}); next: ls {fault.partition(':')[0]}") from None
+        raise DataError(f"{fault} ({text}); next: ls {quote(fault.partition(':')[0])}") from None
 
 
 def _dataset_rows(path: str, found: Any, split: str | None, key: str) -> Rows:

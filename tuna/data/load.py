@@ -12,7 +12,7 @@ from tuna.data.fields import FieldError, check_text
 from tuna.data.files import Row, Rows, read_rows
 from tuna.data.importers import Imported, Importer, choose, records
 from tuna.data.jsonable import Changed, jsonable, notes_of
-from tuna.data.ranking import check_rankable
+from tuna.data.ranking import COLLECT, check_rankable
 from tuna.data.record import Record
 from tuna.data.splits import beside
 from tuna.errors import DataError
@@ -159,7 +159,7 @@ def _hint(importer: Importer, record: Record, source: Source) -> str:
     if not source.key.startswith("datamodule."):
         return ""  # a benchmark has no such key
     if not record.responses:
-        return "a question without answers: python rank.py input=FILE collects and ranks some; or set " + _JOIN
+        return f"a question without answers: {COLLECT}; or set {_JOIN}"
     if source.rank_by is not None:
         return importer.hint
     if any(c.score is not None for c in record.responses):
