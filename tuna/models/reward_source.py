@@ -60,8 +60,8 @@ def check_reward_model(resolved: Resolved) -> None:
         named = (resolved.config.architectures or [resolved.config.model_type])[0]
         raise ModelError(
             f"{resolved.source}: {named}, which has no reward head; expected a sequence-classification model with one "
-            f"label. Next: python train.py stage=prm {quote(f'model.path={resolved.source}')} datamodule.path=FILE, then "
-            "its run"
+            f"label. Next: python train.py stage=prm {quote(f'model.path={resolved.source}')} datamodule.path=FILE, "
+            "then its run"
         )
     check_reward_source(resolved)
 
