@@ -64,7 +64,7 @@ def test_records_with_their_ids(tmp_path: Path) -> None:
 def test_questions_alone_are_shown_without_answers(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [{"instruction": "Name a tree."}])
     lines = _lines(path)
-    assert "no answers that could be trained on; python rank.py input=FILE collects some" in lines
+    assert "no answers that could be trained on; python rank.py model.path=MODEL input=FILE collects some" in lines
     assert "note: output, the original response: 1 of 1 rows have none" in lines
     assert lines[-3].startswith("    | <|user|>Name a tree.")
 

@@ -82,7 +82,7 @@ def test_tools(tmp_path: Path) -> None:
     write_answers(tmp_path / "in.jsonl")
     code, out, err = typed(tmp_path, "input=in.jsonl", "score_only=true", "output=a.jsonl", "judge.use_rouge=true")
     assert code == 0, err
-    assert "next: python train.py stage=tuna_c datamodule.path=a.jsonl" in out
+    assert "train.py stage=tuna_c datamodule.path=a.jsonl, with model.path= of the model to be tuned" in out
     code, out, _ = typed(tmp_path, "compare", "a.jsonl", "a.jsonl", "agreement.json")
     assert code == 0 and "Spearman, mean over 6 lists: 1.000" in out
     assert json.loads((tmp_path / "agreement.json").read_text())["spearman"]["mean"] == 1

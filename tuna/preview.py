@@ -172,7 +172,7 @@ def _summary(read: _Read) -> Iterator[str]:
     targets = sum(a.target for item in lists for a in item.answers)
     yield f"targets of the cross-entropy: {targets}"
     if loaded.records and not lists:
-        yield "no answers that could be trained on; python rank.py input=FILE collects some"
+        yield "no answers that could be trained on; python rank.py model.path=MODEL input=FILE collects some"
     if read.dropped:
         yield "dropped: " + ", ".join(f"{reason}: {n}" for reason, n in sorted(read.dropped.items()))
     for note in loaded.notes:

@@ -128,7 +128,7 @@ def read_run(folder: Path) -> dict[str, Any]:
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write ``value`` (NaN and infinity as null); a reader sees the old file or the new one, never half of one."""
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
+    with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
         json.dump(_numbers(value), file, indent=2, ensure_ascii=False, default=str, allow_nan=False)
         file.write("\n")
         file.flush()
@@ -189,6 +189,10 @@ def check_free(path: Path) -> None:
     Raises:
         RunError: it is, with what can be done.
     """
+    if path.exists() and not path.is_dir():
+        raise RunError(f"name: {path} is a file; choose another name=...")
+    if (path / "model").exists() and not (path / "run.json").exists():
+        raise RunError(f"name: {path / 'model'} is there and no run made it; choose another name=...")
     if (path / "run.json").exists():
         status = read_run(path).get("status", "unknown")
         way = f"its model is {path / 'model'}" if status == "finished" else "or go on with it by resume=auto"

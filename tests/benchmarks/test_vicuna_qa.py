@@ -21,7 +21,7 @@ from tuna.benchmarks.vicuna_qa import VicunaQA
 from tuna.config import checks
 from tuna.config.compose import compose
 from tuna.entry import main
-from tuna.errors import DataError
+from tuna.errors import ConfigError, DataError, RunError
 
 pytestmark = pytest.mark.once
 
@@ -106,6 +106,28 @@ def test_every_question_is_counted_once(tmp_path: Path) -> None:
     rows = {row["id"]: row for row in examples(tmp_path / "results")}
     assert rows["4"]["verdicts"] == [1, -1] and rows["4"]["outcome"] == "tie"
     assert rows["6"]["unreadable"] == ["Both are good."] * 6 and rows["6"]["scores"] == {"preference": None}
+
+
+def test_a_judge_that_cannot_judge_the_questions_is_refused_before(tmp_path: Path) -> None:
+    study = write_study(tmp_path)
+    with pytest.raises(ConfigError, match=r"cannot judge 6 of 6 questions \(.*questions\.jsonl:1.*next: judge=openai"):
+        measure(*study)
+    assert not (tmp_path / "results" / "vicuna_qa").exists()
+
+
+def test_nothing_but_errors_is_no_result(tmp_path: Path) -> None:
+    study = write_study(tmp_path)
+    with LoopbackServer(say=lambda prompt, k: "Both are good.") as server:
+        with pytest.raises(RunError, match=r"none of 6 questions has an answer and a verdict that count"):
+            measure(*study, *served(server))
+        (path,) = tmp_path.glob("results/vicuna_qa/*/results.json")
+        assert json.loads(path.read_text())["status"] == "incomplete"
+
+
+def test_an_embedded_model_is_measured_on_a_users_questions_only_if_typed(tmp_path: Path) -> None:
+    study = [word for word in write_study(tmp_path) if not word.startswith("answers=")]
+    with pytest.raises(ConfigError, match=r"model\.path: missing beside benchmark\.questions="):
+        measure(*study, "judge=openai", "judge.base_url=http://127.0.0.1:1/v1")
 
 
 def test_the_next_run_asks_about_the_unreadable_alone(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_stages_have_the_papers_values_for_real_models(stage: str) -> None:
         assert (cfg["loss"]["lambda"], cfg["loss"]["margin"], cfg["datamodule"]["beta"]) == (1.0, 0.1, 1.3)
 
 
-@pytest.mark.parametrize("model", [name for name in GROUPS["model"] if name != "tiny"])
+@pytest.mark.parametrize("model", sorted({*GROUPS["model"]} - {"tiny", "embedded"}))
 def test_named_models_are_real_ones(model: str) -> None:
     assert resolved(f"model={model}", "datamodule.path=d")["module"]["lr"] == 1e-5
 
@@ -158,8 +158,45 @@ def test_the_scale_follows_the_models_path_and_nothing_else() -> None:
     assert resolved("model.path=/m", "datamodule.path=d", "module.lr=0.5")["module"]["lr"] == 0.5
 
 
+MINE = "datamodule.path=mine.jsonl"
+
+
 def test_the_users_file_replaces_the_embedded_one_whole() -> None:
-    assert resolved("stage=tuna_c", "datamodule.path=mine.jsonl")["datamodule"]["first"] is None
+    found = resolved("stage=tuna_c", "model=tiny", MINE)["datamodule"]
+    assert found["first"] is None and found["val_path"] is None and found["held_out"] == 0.02
+
+
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage not in DATA])
+@pytest.mark.parametrize("words", [["model=tiny"], ["model.path=tiny_teacher"], ["model.path=runs/p", "scale=tiny"]])
+def test_embedded_held_out_lists_never_stand_beside_a_users_own(stage: str, words: list[str]) -> None:
+    assert resolved(f"stage={stage}", *words, MINE)["datamodule"]["val_path"] is None
+    beside = resolved(f"stage={stage}", *words, MINE, "datamodule.val_path=other.jsonl")
+    assert beside["datamodule"]["val_path"] == "other.jsonl"
+
+
+def test_one_source_of_ones_own_is_enough() -> None:
+    mixed = resolved("stage=mix_tuna", "model=tiny", "data.contextual=mine.jsonl")
+    assert mixed["datamodule"]["val_path"] is None
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_an_embedded_model_on_a_users_data_has_to_be_typed(stage: str) -> None:
+    words = [f"stage={stage}", *DATA.get(stage, [MINE])]
+    (problem,) = checks.problems(compose(words))
+    assert problem.startswith("model.path: missing beside ") and "model=tiny" in problem
+    assert checks.problems(compose([*words, "model=tiny"])) == []
+    assert checks.problems(compose([*words, "model.path=tiny"])) == []
+    assert checks.problems(compose([f"stage={stage}"])) == []
+
+
+def test_a_held_out_that_is_ignored_is_refused() -> None:
+    beside = ["model=tiny", MINE, "datamodule.val_path=other.jsonl"]
+    (problem,) = checks.problems(compose([*beside, "datamodule.held_out=60"]))
+    assert problem.startswith("datamodule.held_out: expected nothing beside val_path=other.jsonl, whose lists are")
+    (embedded,) = checks.problems(compose(["datamodule.held_out=0.02"]))  # typed, though it is the default
+    assert "contextual_held_out.jsonl" in embedded and "datamodule.val_path=null" in embedded
+    assert checks.problems(compose([*beside, "datamodule.held_out=0"])) == []
+    assert checks.problems(compose(["datamodule.held_out=60", "datamodule.val_path=null"])) == []
 
 
 def test_losses_and_trainers_can_be_exchanged() -> None:

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from tests.config.test_overrides import wrong
 from tuna.config import checks
 from tuna.config.compose import CONF, compose
-from tuna.data.load import embedded
+from tuna.config.scale import is_asset
 
 K13, K24, K39, ALL = 13000, 24000, 39000, None
 JUDGED, TAUGHT, PROXY = ("score", ALL, ALL), ("eq3", ALL, ALL), ("score", ALL, K39)
@@ -102,7 +102,7 @@ def test_a_row_at_the_tiny_scale_needs_nothing(name: str) -> None:
     others = {"alpaca": "tiny_base", "alpaca_mul": "tiny_base", "prm_3b": "tiny_prm_base", "prm_7b": "tiny_prm_base"}
     assert cfg["model"]["path"] == others.get(name, "tiny")
     given = cfg["datamodule"]["sources"] or [cfg["datamodule"]]
-    assert all(embedded(source["path"]) for source in [*given, {"path": cfg["datamodule"]["val_path"]}])
+    assert all(is_asset(source["path"]) for source in [*given, {"path": cfg["datamodule"]["val_path"]}])
     assert swept.keys() == SWEPT.get(name, {}).keys()
 
 

@@ -85,7 +85,7 @@ def test_a_real_model_without_data_is_told_the_next_command() -> None:
         [],
         ["loss.lambda=5", "seed=3", "trainer.max_steps=null", "module.lr=1"],
         ["model.path=/x", "datamodule.path=/y", "trainer=gpu"],
-        ["datamodule.sources=[{path: a.jsonl, rank_by: score}]", "datamodule.path=null"],
+        ["model=tiny", "datamodule.sources=[{path: a.jsonl, rank_by: score}]", "datamodule.path=null"],
         ["model.lora={r: 8}", "evaluate=false", "resume=auto", "name=a/b-1.0"],
         ["-m", "loss.lambda=0,0.1,1,5,10", "seed=range(3)", "stage=tuna_p,tuna_c"],
         ["-m", "stage=glob(tuna_*)"],

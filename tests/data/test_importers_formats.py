@@ -132,7 +132,7 @@ def test_the_best_answer_is_what_sft_trains_on(name: str) -> None:
 def test_conversations_and_questions(name: str, format: str) -> None:
     assert _load(name, None).format == format
     assert len(load_questions(Source(str(FORMATS / name), None, key="input")).records) > 1
-    assert "python rank.py input=FILE collects and ranks some" in _load(name).problems[0]
+    assert "python rank.py model.path=MODEL input=FILE collects and ranks some" in _load(name).problems[0]
 
 
 def _turns(*said: str, system: str = "") -> tuple[dict[str, str], ...]:

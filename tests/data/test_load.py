@@ -34,7 +34,7 @@ def test_ranges_are_in_file_order(tmp_path: Path) -> None:
 
 def test_embedded_files_are_cut_to_what_they_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "a.jsonl", [row(n) for n in range(4)])
-    monkeypatch.setattr(load, "embedded", lambda path: True)
+    monkeypatch.setattr(load, "is_asset", lambda path: True)
     loaded = load_source(Source(path, first=13000))
     assert len(loaded.records) == 4
     assert loaded.notes == [f"{path}: first=13000 cut to the 4 embedded rows"]
@@ -42,8 +42,8 @@ def test_embedded_files_are_cut_to_what_they_have(tmp_path: Path, monkeypatch: p
 
 def test_embedded_is_decided_by_the_path() -> None:
     assets = Path(load.__file__).parent.parent / "assets" / "ranked.jsonl"
-    assert load.embedded(str(assets))
-    assert not load.embedded("ranked.jsonl")
+    assert load.is_asset(str(assets))
+    assert not load.is_asset("ranked.jsonl")
 
 
 def test_all_malformed_rows_are_listed_and_none_hides_another(tmp_path: Path) -> None:

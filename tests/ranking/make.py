@@ -4,8 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tuna.config import checks
 from tuna.config.compose import compose
+from tuna.errors import RunError
 from tuna.ranking.run import run
 
 
@@ -43,6 +46,15 @@ def collect(folder: Path, source: Path, *words: str, **changes: object) -> dict[
     cfg = compose(overrides, config_name="rank")
     checks.check(cfg)
     return run(cfg)
+
+
+def collect_nothing(folder: Path, source: Path, *words: str, **changes: object) -> dict[str, Any]:
+    """The same where no list comes of it, which is no success; gives the report."""
+    with pytest.raises(RunError, match="no list came of"):
+        collect(folder, source, *words, **changes)
+    report: dict[str, Any] = json.loads((folder / "out.report.json").read_text())
+    assert report["lists"] == report["missing"] == 0
+    return report
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -10,21 +10,21 @@ from tuna.ranking.instructions import EMBEDDED_FIRST, Shard, read_instructions
 
 
 def test_the_embedded_ones() -> None:
-    records = read_instructions(None)
+    records = read_instructions(None).records
     assert len(records) == EMBEDDED_FIRST and len({record.id for record in records}) == EMBEDDED_FIRST
-    assert len(read_instructions(None, first=3)) == 3 and len(read_instructions(None, last=5)) == 5
+    assert len(read_instructions(None, first=3).records) == 3 and len(read_instructions(None, last=5).records) == 5
 
 
 def test_ranges_keep_the_ids_of_the_whole_file(tmp_path: Path) -> None:
     path = str(write_instructions(tmp_path / "in.jsonl", 10))
-    assert [r.id for r in read_instructions(path, first=3)] == ["0", "1", "2"]
-    assert [r.id for r in read_instructions(path, last=3)] == ["7", "8", "9"]
+    assert [r.id for r in read_instructions(path, first=3).records] == ["0", "1", "2"]
+    assert [r.id for r in read_instructions(path, last=3).records] == ["7", "8", "9"]
     with pytest.raises(DataError, match=r"first: expected at most 10 \(the file's rows\), got 11"):
         read_instructions(path, first=11)
 
 
 def test_the_original_response_may_be_missing(tmp_path: Path) -> None:
-    record = read_instructions(str(write_rows(tmp_path / "in.jsonl", [{"instruction": "Q"}])))[0]
+    record = read_instructions(str(write_rows(tmp_path / "in.jsonl", [{"instruction": "Q"}]))).records[0]
     assert record.output is None and record.instruction == "Q"
 
 
@@ -44,7 +44,7 @@ def test_splits_and_columns(tmp_path: Path) -> None:
     for name in ("train_a", "test_a"):
         write_rows(tmp_path / f"{name}.jsonl", [{"q": name, "outs": ["x", "y"]}])
     columns = {"instruction": "q", "responses": "outs"}
-    record = read_instructions(str(tmp_path), split="test_a", columns=columns)[0]
+    record = read_instructions(str(tmp_path), split="test_a", columns=columns).records[0]
     assert (record.instruction, [c.text for c in record.responses]) == ("test_a", ["x", "y"])
     with pytest.raises(DataError, match="next: input_split="):
         read_instructions(str(tmp_path), columns=columns)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ranking.make import collect, read_rows, write_rows
+from tests.ranking.make import collect, collect_nothing, read_rows, write_rows
 from tests.training.make import write_model
 from tuna.errors import RunError
 from tuna.ranking import generate
@@ -71,8 +71,8 @@ def test_a_thought_stays_out_of_a_local_answer(
         return [Answer(f"<think>hm</think>word{d.prompt} {d.key[1]}", -9.0, 7, "stop") for d in draws]
 
     monkeypatch.setattr(generate.Generator, "draw", draw)
-    figures = collect(tmp_path, source, "ranker=probabilistic", "teacher=local", teacher__path=llama)
-    assert figures["lists"] == 0  # their log-probabilities are of thought and text together
+    collect_nothing(tmp_path, source, "ranker=probabilistic", "teacher=local", teacher__path=llama)
+    # their log-probabilities are of thought and text together
     row = read_rows(tmp_path / "out.unusable.jsonl")[0]
     assert {entry["reason"] for entry in row["raw"]} == {NOT_THE_TEXTS}
     assert all(entry["text"].startswith("word") for entry in row["raw"])
@@ -106,10 +106,10 @@ def test_a_local_teacher_and_its_own_scores(tmp_path: Path, source: Path, llama:
 
 def test_a_local_judge_sets_aside_what_it_cannot_say(tmp_path: Path, llama: Path) -> None:
     rows = [{"id": "a", "instruction": "w5", "responses": [{"text": "w6"}, {"text": "w7"}]}]
-    figures = collect(
+    report = collect_nothing(
         tmp_path, write_rows(tmp_path / "in.jsonl", rows), "judge=local", score_only="true", judge__path=llama,
         judge__max_tokens=8, judge__template="none",
     )  # fmt: skip
-    assert figures["lists"] == 0 and figures["unusable"] == 1
+    assert report["unusable"] == 1
     row = json.loads((tmp_path / "out.unusable.jsonl").read_text())
     assert "token" in row["reason"] or "rank" in row["reason"]

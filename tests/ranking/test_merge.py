@@ -52,7 +52,7 @@ def test_wrong_shards(text: str) -> None:
 def test_instructions_may_lack_the_original_but_not_the_question(tmp_path: Path) -> None:
     path = tmp_path / "in.jsonl"
     path.write_text('{"instruction": "a"}\n{"instruction": "b", "output": "x"}\n')
-    assert [r.id for r in read_instructions(str(path), last=1)] == ["1"]
+    assert [r.id for r in read_instructions(str(path), last=1).records] == ["1"]
     with pytest.raises(DataError, match="first: expected at most 2"):
         read_instructions(str(path), first=3)
     path.write_text('{"id": 1, "instruction": "a"}\n{"id": 1, "instruction": "b"}\n{"instruction": " "}\n{"x\n')

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ranking.http_server import LoopbackServer
+from tests.ranking.http_server import OK, LoopbackServer
 from tests.ranking.make import collect, read_rows, write_answers, write_instructions
 from tuna.config import checks
 from tuna.config.compose import compose
@@ -13,6 +13,8 @@ from tuna.errors import ConfigError, DataError, RunError
 from tuna.ranking.run import run
 
 pytestmark = pytest.mark.once
+
+TEACHER = ["ranker=probabilistic", "teacher=openai", "teacher.model=m"]
 
 
 def test_the_report_tells_where_the_lists_come_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -24,7 +26,7 @@ def test_the_report_tells_where_the_lists_come_from(tmp_path: Path, capsys: pyte
     assert report["config"]["judge"]["use_rouge"] is True and "sampler" not in report["config"]
     assert (tmp_path / "out.report.png").stat().st_size > 1000
     said = capsys.readouterr().out
-    assert "mean length by rank, best first (lists of 4)" in said and "next: python train.py stage=tuna_c" in said
+    assert "mean length by rank, best first (lists of 4)" in said and "train.py stage=tuna_c datamodule.path=" in said
 
 
 def test_the_name_follows_from_what_answers_what(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,8 +46,10 @@ def test_the_name_follows_from_what_answers_what(tmp_path: Path, monkeypatch: py
 
 
 def test_other_instructions_are_refused_and_the_unusable_file_goes_when_it_is_empty(tmp_path: Path) -> None:
-    (tmp_path / "out.unusable.jsonl").write_text("{}\n")
-    collect(tmp_path, write_answers(tmp_path / "in.jsonl"), score_only="true")
+    source = write_answers(tmp_path / "in.jsonl")
+    collect(tmp_path, source, score_only="true")
+    (tmp_path / "out.unusable.jsonl").write_text("{}\n")  # of an earlier run
+    collect(tmp_path, source, score_only="true")
     assert not (tmp_path / "out.unusable.jsonl").exists()
     with pytest.raises(RunError, match=r"source\.instructions"):
         collect(tmp_path, write_answers(tmp_path / "in.jsonl", 7), score_only="true")
@@ -60,10 +64,72 @@ def test_a_stopped_run_says_how_many_are_missing(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out.report.json").read_text())["missing"] == 3
 
 
+@pytest.mark.parametrize("kind", ["refusal", "filter"])
+def test_no_list_is_no_success_and_names_no_next_command(
+    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_instructions(tmp_path / "in.jsonl", 3)
+    with LoopbackServer(lambda prompt, nth: {"kind": kind}) as server:
+        with pytest.raises(RunError, match=r"no list came of 3 instructions: fewer than two usable.*\(3 of them\)"):
+            collect(tmp_path, source, *TEACHER, f"teacher.base_url={server.url}")
+        asked = sum(server.asked.values())
+        with pytest.raises(RunError, match="no list came of 3 instructions"):
+            collect(tmp_path, source, *TEACHER, f"teacher.base_url={server.url}")
+        assert sum(server.asked.values()) == asked == 3  # refusals are stored
+    assert len(read_rows(tmp_path / "out.unusable.jsonl")) == 3
+    assert "next:" not in capsys.readouterr().out
+
+
+def test_a_server_that_dies_leaves_rows_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write_instructions(tmp_path / "in.jsonl", 6)
+    words = [*TEACHER, "teacher.concurrency=1", "teacher.retries=0", "teacher.price=[1,1]"]
+    left = OK, {"kind": "status", "status": 500}
+    with LoopbackServer(lambda prompt, nth: left[int(prompt[9]) > 2]) as server:
+        with pytest.raises(RunError, match=r"3 of 6 instructions are missing in .*the same command .* these alone"):
+            collect(tmp_path, source, *words, f"teacher.base_url={server.url}")
+        report = json.loads((tmp_path / "out.report.json").read_text())
+        assert (report["lists"], report["unusable"], report["missing"]) == (3, 0, 3)
+        assert "next:" not in capsys.readouterr().out
+        server.plan = lambda prompt, nth: OK
+        assert collect(tmp_path, source, *words, f"teacher.base_url={server.url}")["lists"] == 6
+    assert "to go on: " in capsys.readouterr().out
+
+
+def test_some_lists_are_a_success_that_counts_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write_instructions(tmp_path / "in.jsonl", 3)
+    with LoopbackServer(lambda prompt, nth: {"kind": "refusal"} if "0" in prompt else OK) as server:
+        words = [*TEACHER, "model.path=my models/m", f"teacher.base_url={server.url}"]
+        figures = collect(tmp_path, source, *words)
+    assert (figures["lists"], figures["unusable"], figures["missing"]) == (2, 1, 0)
+    told = capsys.readouterr().out
+    assert "unusable: 1 (most often: fewer than two usable answers)" in told
+    assert f"stage=tuna_p 'model.path=my models/m' datamodule.path={tmp_path}/out.jsonl" in told.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "model.path: missing beside input="),
+        (["ranker=probabilistic"], "teacher.path: missing beside input="),
+        (["ranker=proxy", "ranker.path=tiny"], "model.path: missing beside input="),
+    ],
+)
+def test_an_embedded_model_answers_a_users_instructions_only_if_typed(
+    tmp_path: Path, words: list[str], said: str
+) -> None:
+    source = write_instructions(tmp_path / "in.jsonl", 2)
+    with pytest.raises(ConfigError, match=said):
+        collect(tmp_path, source, *words)
+    typed = ["model=tiny", "teacher.path=tiny_teacher", "ranker.n=2", "dry_run=true"]
+    if "ranker=proxy" not in words:
+        collect(tmp_path, source, *words, *typed)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
 def test_what_is_refused_at_once(tmp_path: Path) -> None:
     source = write_instructions(tmp_path / "in.jsonl", 2)
     with pytest.raises(ConfigError, match="shard: 3/3 of 2 instructions is empty"):
-        collect(tmp_path, source, shard="3/3")
+        collect(tmp_path, source, model="tiny", shard="3/3")
     with pytest.raises(DataError, match=r"in\.jsonl:1: responses: expected two answers or more"):
         collect(tmp_path, source, score_only="true")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl"]

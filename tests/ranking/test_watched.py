@@ -38,7 +38,14 @@ def test_one_that_is_stopped_is_marked_failed(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(sys, "argv", ["rank.py"])
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     write_instructions(tmp_path / "in.jsonl", 3)
-    words = [f"folder={tmp_path}", "name=lists", f"input={tmp_path / 'in.jsonl'}", "ranker.n=2", "sampler.max_tokens=8"]
+    words = [
+        f"folder={tmp_path}",
+        "name=lists",
+        f"input={tmp_path / 'in.jsonl'}",
+        "model=tiny",
+        "ranker.n=2",
+        "sampler.max_tokens=8",
+    ]
     with LoopbackServer(lambda prompt, nth: {"kind": "status", "status": 401}) as server:
         words += ["judge=openai", f"judge.base_url={server.url}", "judge.model=m", "logger=wandb"]
         with pytest.raises(SystemExit) as stopped:

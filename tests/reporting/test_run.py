@@ -43,6 +43,39 @@ def test_an_older_report_leaves_nothing_behind(tmp_path: Path) -> None:
     assert "tables/table-4.md" not in left and "figures/lengths.png" not in left and "tables/mine.txt" in left
 
 
+@pytest.mark.parametrize("name", ["report.html", "report.json", "figures/mine.png", "tables/mine.md"])
+def test_what_it_did_not_make_is_neither_replaced_nor_removed(tmp_path: Path, name: str) -> None:
+    make_run(tmp_path / "runs", "a")
+    mine = tmp_path / "report" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(ConfigError, match=r"is there and report\.py did not make it; next: .*output=FOLDER"):
+        report(tmp_path)
+    assert files(tmp_path / "report") == {name: b"mine"}
+
+
+def test_a_figure_or_a_table_laid_beside_the_reports_own_stays(tmp_path: Path) -> None:
+    fill(tmp_path)
+    report(tmp_path)
+    (tmp_path / "report" / "tables" / "mine.md").write_text("mine")
+    report(tmp_path)
+    assert (tmp_path / "report" / "tables" / "mine.md").read_text() == "mine"
+    (tmp_path / "report" / "figures" / "mine.png").write_text("mine")
+    with pytest.raises(ConfigError, match=r"figures/mine\.png is no figure of the report"):
+        report(tmp_path)
+    assert (tmp_path / "report" / "figures" / "mine.png").read_text() == "mine"
+
+
+def test_a_report_that_was_killed_is_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path)
+    monkeypatch.setattr("tuna.reporting.run._write", lambda *arguments: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        report(tmp_path)
+    assert list((tmp_path / "report" / "figures").iterdir())
+    monkeypatch.undo()
+    assert report(tmp_path)["figures"] and not (tmp_path / "report" / ".begun").exists()
+
+
 def test_report_json_has_every_figure(tmp_path: Path) -> None:
     fill(tmp_path)
     found = report(tmp_path, "baseline=alpaca")
@@ -84,10 +117,9 @@ def test_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match="nothing to report on"):
         report(tmp_path)
     make_run(tmp_path / "runs", "a")
-    (tmp_path / "report").mkdir()
-    (tmp_path / "report" / "tables").write_text("in the way")
-    with pytest.raises(RunError, match=r"report/tables: .*; name another place with output=FOLDER"):
-        report(tmp_path)
+    (tmp_path / "in the way").write_text("")
+    with pytest.raises(RunError, match=r"in the way/report.*; name another place with output=FOLDER"):
+        report(tmp_path, f"output={tmp_path}/in the way/report")
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "today")
     with pytest.raises(ConfigError, match="SOURCE_DATE_EPOCH: expected whole seconds since 1970, got 'today'"):
         report(tmp_path)

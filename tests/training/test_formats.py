@@ -54,5 +54,5 @@ def test_instruction_tuning_takes_conversations_and_the_best_of_ranked_ones(name
 
 
 def test_questions_alone_say_what_to_do_next(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"python rank\.py input="):
+    with pytest.raises(DataError, match=r"python rank\.py model\.path=MODEL input="):
         train(tmp_path, "tuna_c", "prompts.jsonl")

@@ -1,6 +1,7 @@
 """tuna.training.summary and progress: tables, card, figure and log lines from hand-made figures."""
 
 import json
+import shlex
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from tuna.assets.elementary import ElementaryResult
+from tuna.config import checks
 from tuna.config.compose import compose
 from tuna.modules.scoring import ScoringModule
 from tuna.runs import RunFolder
@@ -92,6 +94,38 @@ def test_the_last_lines(tmp_path: Path) -> None:
     assert "  95% interval                       - 0.10-0.63" in alone
     nothing = summary.last_lines(compose([]), parts(tmp_path), target, Outcome(None, None), None)
     assert nothing[1].startswith("nothing was held out")
+
+
+@pytest.mark.parametrize("stage", ["sft", "alpaca_mul", "tuna_c", "tuna_p", "mix_tuna", "prm"])
+@pytest.mark.parametrize("val_path", [None, "my val.jsonl"])
+def test_the_next_command_after_a_real_model_is_no_toy(stage: str, val_path: str | None, tmp_path: Path) -> None:
+    held_out = [] if val_path is None else [f"datamodule.val_path={val_path}"]
+    cfg = compose([f"stage={stage}", "model.path=/m", "model.template=alpaca", "datamodule.path=a", *held_out])
+    found = summary.next_command(cfg, Path("my runs/a"), answers=stage != "prm")
+    if val_path is None:
+        assert found is None
+        return
+    assert found is not None
+    _, program, *words = shlex.split(found)
+    checks.check(made := compose(words, config_name=Path(program).stem))
+    read = made.input if program == "rank.py" else made.benchmark.path
+    assert read == val_path and "my runs/a" in (made.model.path, made.ranker.path if "ranker" in made else "")
+    if stage != "prm":
+        wanted = "nll" if stage in ("sft", "alpaca_mul") else "agreement"
+        assert f"benchmark={wanted}" in words and made.model.template == "alpaca"
+        assert made.benchmark.get("rank_by", "score") == ("eq3" if stage == "tuna_p" else "score")
+
+
+@pytest.mark.parametrize("key", ["columns={instruction: q}", "val_split=test", "format=pairs", "bad_rows=drop"])
+def test_no_command_where_the_held_out_file_needs_more_than_its_path(key: str) -> None:
+    words = ["model.path=/m", "datamodule.path=a", "datamodule.val_path=v", f"datamodule.{key}"]
+    assert summary.next_command(compose(words), Path("runs/a"), answers=True) is None
+
+
+@pytest.mark.parametrize("stage", ["sft", "tuna_c", "prm"])
+def test_the_embedded_models_have_the_embedded_questions(stage: str) -> None:
+    found = summary.next_command(compose([f"stage={stage}"]), Path("runs/a"), answers=stage != "prm")
+    assert found in ("python evaluate.py model.path=runs/a", "python rank.py ranker=proxy ranker.path=runs/a")
 
 
 def test_the_card_names_no_path_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

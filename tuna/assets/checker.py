@@ -115,3 +115,4 @@ def _facts(answers: tuple[str, ...], text: str, about: str) -> float:
 
 
 _CHECKS = {"one_of": _one_of, "all_of": _all_of, "in_order": _in_order}
+CHECKS = ("facts", *_CHECKS)

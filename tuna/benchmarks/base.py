@@ -87,6 +87,10 @@ class Benchmark(ABC):
             ConfigError, DataError: it cannot, told before any weights load.
         """
 
+    def judged(self) -> Sequence[Record]:
+        """The questions that a judge has to judge. After ``prepare``."""
+        return ()
+
     @abstractmethod
     def measure(self, desk: Desk) -> Result:
         """Ask, score, sum up."""

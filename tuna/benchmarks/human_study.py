@@ -1,5 +1,6 @@
 """The human study (the paper's Table 2): pages on which people rank anonymous answers, and the scores of them."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from tuna.benchmarks.human_study_figures import agreement, by_pair, by_system
 from tuna.benchmarks.human_study_pages import Study, write_study
 from tuna.benchmarks.human_study_sheets import read_sheets
 from tuna.benchmarks.open_questions import read_questions
+from tuna.config.commands import script
 from tuna.data.files import sha256_file
 from tuna.errors import ConfigError
 from tuna.ranking.prompt import shown
@@ -138,8 +140,8 @@ class HumanStudy(Benchmark):
             expected=len(self._asked),
             notes=[
                 f"give each annotator one page, and not unblinding.json: {', '.join(map(str, pages))}",
-                f"next: python evaluate.py benchmark=human_study 'benchmark.sheets=[{sheets}]' "
-                f"benchmark.unblinding={folder / 'unblinding.json'}",
+                f"when they are filled in: python {script('evaluate.py')} benchmark=human_study "
+                f"'benchmark.sheets=[{sheets}]' {shlex.quote(f'benchmark.unblinding={folder}/unblinding.json')}",
             ],
         )  # fmt: skip
 

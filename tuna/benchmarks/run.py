@@ -1,6 +1,7 @@
 """One measurement: check, ask, score, write. Called by evaluate.py with the composed config, and by tests."""
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,14 +15,19 @@ from tuna.benchmarks.given import GivenAnswers, read_answers
 from tuna.benchmarks.results import SCHEMA_VERSION, lines_of, run_of
 from tuna.benchmarks.settings import Settings
 from tuna.config.build import build_all
+from tuna.config.checks import untyped_model
+from tuna.config.scale import is_asset, untyped
 from tuna.config.secrets import without_secrets
 from tuna.data.files import write_jsonl
-from tuna.errors import RunError
+from tuna.errors import ConfigError, RunError
 from tuna.ranking.context import Context
 from tuna.ranking.cost import Budget, Prices, Usage, dollars
+from tuna.ranking.judges.base import unjudged
 from tuna.ranking.server import check_keys
 from tuna.ranking.store import Store, key_of
 from tuna.runs import check_writable, read_json, versions, write_json
+
+_QUESTIONS = ("path", "questions", "root")  # keys of benchmarks that name a user's own
 
 
 @dataclass
@@ -65,7 +71,7 @@ def run(cfg: DictConfig) -> dict[str, float | None]:
     if job.settings.dry_run:
         return _dry_run(job)
     written = read_json(job.folder / "results.json", {"status": str, "started": str, "scores": dict, "coverage": dict})
-    if written.get("status") == "finished":
+    if written.get("status") == "finished" and not _is_nothing(written):
         print("measured already; these are its results")
         return _show_again(job, written)
     with Store(job.folder / "store") as store:
@@ -84,7 +90,18 @@ def run(cfg: DictConfig) -> dict[str, float | None]:
             f"{desk.context.unfinished}\n{len(result.missing)} of {result.expected} are missing; the same command "
             "(with a larger budget, if that was it) asks for these alone"
         )
+    if _is_nothing(results):
+        raise RunError(
+            f"none of {result.expected} questions has an answer and a verdict that count, so nothing was measured "
+            f"({'; '.join(results['notes'][:2]) or 'see examples.jsonl'}). Next: look into "
+            f"{job.folder}/examples.jsonl, then change what answers or judges"
+        )
     return scores
+
+
+def _is_nothing(results: Mapping[str, Any]) -> bool:
+    coverage = results.get("coverage", {})
+    return bool(coverage.get("N")) and coverage.get("n") == 0
 
 
 def _prepare(cfg: DictConfig) -> _Job:
@@ -95,8 +112,12 @@ def _prepare(cfg: DictConfig) -> _Job:
     built = build_all(cfg, *(("model", "generation") if benchmark.uses_model() else ()), *needed)
     nodes = {key: built[key] for key in needed}
     given = read_answers(settings.answers) if settings.answers else None
+    if given is None and "model" in built and built["generation"].kind == "local":
+        _refuse_toys(cfg, built["model"].path)
     benchmark.prepare(settings.limit)
     benchmark.check(given, built.get("generation"))
+    if text := unjudged(nodes.get("judge"), benchmark.judged()):
+        raise ConfigError(f"{text}; next: judge=openai, or judge=local judge.path=<a model>")
     if not settings.dry_run:
         check_keys({**nodes, **({} if given else {"generation": built.get("generation")})})
     measured, shaped_by = _identities(settings, benchmark, built, given)
@@ -111,6 +132,15 @@ def _prepare(cfg: DictConfig) -> _Job:
         settings, benchmark, built.get("model"), built.get("generation"), given, nodes, prices, measured, shaped_by,
         folder, config,
     )  # fmt: skip
+
+
+def _refuse_toys(cfg: DictConfig, embedded: str) -> None:
+    """The embedded model is measured on a user's own questions only where it was asked for."""
+    own = [key for key in _QUESTIONS if (path := cfg.benchmark.get(key)) is not None and not is_asset(path)]
+    if own and untyped(cfg, "model.path"):
+        raise ConfigError(
+            untyped_model("model.path", f"benchmark.{own[0]}={cfg.benchmark[own[0]]}", embedded, "model=tiny")
+        )
 
 
 def _identities(
@@ -164,7 +194,8 @@ def _dry_run(job: _Job) -> dict[str, float | None]:
 
 def _results(job: _Job, desk: Desk, result: Result) -> dict[str, Any]:
     unsettled = result.unsettled + desk.unanswered
-    incomplete = unsettled > 0 or desk.context.unfinished is not None
+    coverage = _coverage(result, desk)
+    incomplete = unsettled > 0 or desk.context.unfinished is not None or _is_nothing({"coverage": coverage})
     notes = [*result.notes, *desk.notes, *desk.context.notes]
     if unsettled:
         notes.append(f"{unsettled} have no answer or verdict that can be read; the same command asks again")
@@ -177,7 +208,7 @@ def _results(job: _Job, desk: Desk, result: Result) -> dict[str, Any]:
         "primary": result.primary, "lower_is_better": list(result.lower_is_better),
         "intervals": {name: list(interval) for name, interval in result.intervals.items()},
         "baselines": result.baselines, "tables": result.tables,
-        "coverage": _coverage(result, desk),
+        "coverage": coverage,
         "notes": notes, "config": job.config, "versions": versions(),
         "ended": datetime.now().isoformat(timespec="seconds"),
     }  # fmt: skip

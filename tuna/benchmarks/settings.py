@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from omegaconf import DictConfig
 
@@ -42,7 +43,7 @@ class Settings:
             wrong.append(f"label: expected letters, digits and . _ + -, got {label!r}")
         answers = values.get("answers")
         if isinstance(answers, str) and not Path(answers).exists():
-            wrong.append(f"answers: no such file: {answers}; next: ls {Path(answers).parent}")
+            wrong.append(f"answers: no such file: {answers}; next: ls {quote(str(Path(answers).parent))}")
         if wrong:
             raise ConfigError("\n".join(wrong))
         return Settings(**values)

@@ -10,6 +10,7 @@ from tuna.benchmarks.desk import Desk, check_other
 from tuna.benchmarks.given import GivenAnswers, read_answers
 from tuna.benchmarks.open_questions import read_questions
 from tuna.benchmarks.pairwise import Judged, by_category, scores
+from tuna.data.record import Record
 from tuna.errors import ConfigError
 from tuna.ranking.cost import Usage
 from tuna.ranking.judges import pairwise
@@ -84,6 +85,10 @@ class VicunaQA(Benchmark):
         if given is not None:
             self._read.check(given)
         check_other(self._baseline, generation)
+
+    def judged(self) -> list[Record]:
+        """All that are asked."""
+        return [question.record for question in self._asked]
 
     def estimate(self, desk: Desk) -> dict[str, Usage]:
         """The answers where a server gives them, and two questions a pair to the judge."""

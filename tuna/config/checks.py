@@ -1,6 +1,7 @@
 """What can be wrong with a composed config, all of it, from text alone: nothing heavy is imported."""
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
@@ -8,8 +9,9 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tuna.config import schema
+from tuna.config.commands import script
 from tuna.config.nearest import nearest
-from tuna.config.scale import EMBEDDED, is_embedded
+from tuna.config.scale import EMBEDDED, is_embedded, own_data, untyped
 from tuna.config.types import describe, fits
 from tuna.errors import ConfigError
 
@@ -157,17 +159,37 @@ def _run_problems(cfg: DictConfig) -> list[str]:
     return found
 
 
+def untyped_model(key: str, beside: str, embedded: object, asked: str) -> str:
+    """What is wrong where an embedded model would work on a user's own data without having been asked for.
+
+    key: the model's. beside: the user's data, as key=value. embedded: the model. asked: the words that ask for it.
+    """
+    return (
+        f"{key}: missing beside {beside}, which is data of your own; {embedded} is a toy that nobody asked for. "
+        f"Next: {key}=<a folder, a run or a hub id>, or {asked} to take the toy all the same"
+    )
+
+
 def _data_problems(cfg: DictConfig) -> list[str]:
-    """A real model brings its own data; the embedded lists fit the embedded models only."""
-    if "datamodule" not in cfg or "model" not in cfg or is_embedded(cfg.model.path):
+    """A real model brings its own data; the embedded lists fit the embedded models, and these such lists alone."""
+    if "datamodule" not in cfg or "model" not in cfg:
         return []
     source = cfg.datamodule
+    if source.get("val_path") is not None and source.get("held_out") and not untyped(cfg, "datamodule.held_out"):
+        return [
+            f"datamodule.held_out: expected nothing beside val_path={source.val_path}, whose lists are held out, got "
+            f"{source.held_out}; next: leave one of them away (datamodule.val_path=null)"
+        ]
+    if is_embedded(cfg.model.path):
+        own = own_data(cfg) if untyped(cfg, "model.path") else []
+        return [untyped_model("model.path", ", ".join(own), cfg.model.path, "model=tiny")] if own else []
     needs = list(_needed(source))
     if not needs:
         return []
     experiment, stage = OmegaConf.select(cfg, "experiment.name"), OmegaConf.select(cfg, "stage.name") or "sft"
     chosen = f"experiment={experiment}" if experiment else f"stage={stage}"
-    command = f"python train.py {chosen} model.path={cfg.model.path} " + " ".join(f"{key}=FILE" for key in needs)
+    named = shlex.quote(f"model.path={cfg.model.path}")
+    command = f"python {script('train.py')} {chosen} {named} " + " ".join(f"{key}=FILE" for key in needs)
     return [
         f"{' and '.join(needs)}: missing; only the embedded models ({', '.join(EMBEDDED)}) come with data, "
         f"{cfg.model.path} does not. FILE: JSONL, JSON, CSV or Parquet, or a hub id (docs/data.md). Next: {command}"

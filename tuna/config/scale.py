@@ -1,7 +1,9 @@
 """Resolvers that the YAML files use.
 
 ``${scale:<paper>,<tiny>}``: the paper's value for every real model, the tiny one only when the final ``model.path`` is
-an embedded model's name. ``${asset:<file>}``: the path of an embedded file. ``${sweep_name:<name>,<time>}``: a sweep's.
+an embedded model's name. ``${asset:<file>}``: the path of an embedded file. ``${held_out:<file>}``: the same beside
+embedded training data at the tiny scale, null beside anybody's own. ``${untyped:<value>}``: a value nobody asked
+for, which ``untyped`` tells from the same one typed. ``${sweep_name:<name>,<time>}``: a sweep's.
 """
 
 from pathlib import Path
@@ -34,12 +36,45 @@ def is_tiny(cfg: DictConfig) -> bool:
     return bool(asked == "tiny" or (asked == "auto" and is_embedded(OmegaConf.select(cfg, "model.path"))))
 
 
+def is_asset(path: object) -> bool:
+    """Whether a path lies among the package's own small files."""
+    return isinstance(path, str) and Path(path).expanduser().resolve().is_relative_to(ASSETS.resolve())
+
+
+def own_data(cfg: DictConfig) -> list[str]:
+    """The files that are trained on and are none of the package's own."""
+    sources = OmegaConf.select(cfg, "datamodule.sources")
+    paths = [source.get("path") for source in sources] if sources else [OmegaConf.select(cfg, "datamodule.path")]
+    return [str(path) for path in paths if path is not None and not is_asset(path)]
+
+
+def untyped(cfg: DictConfig, key: str) -> bool:
+    """Whether ``key`` still has the value of our YAML files, and neither a command line nor a user's file names one.
+
+    >>> cfg = OmegaConf.create({"model": {"path": "${untyped:tiny}", "template": "auto"}})
+    >>> untyped(cfg, "model.path"), untyped(cfg, "model.template")
+    (True, False)
+    """
+    parent, _, last = key.rpartition(".")
+    node = OmegaConf.select(cfg, parent)
+    written = OmegaConf.to_container(node, resolve=False) if isinstance(node, DictConfig) else {}
+    return isinstance(written, dict) and str(written.get(last)).startswith("${untyped:")
+
+
 def _scale(paper: Any, tiny: Any, *, _root_: DictConfig) -> Any:
     return tiny if is_tiny(_root_) else paper
 
 
 def _asset(name: str) -> str:
     return str(ASSETS / name)
+
+
+def _held_out(name: str, *, _root_: DictConfig) -> str | None:
+    return _asset(name) if is_tiny(_root_) and not own_data(_root_) else None
+
+
+def _untyped(value: Any) -> Any:
+    return value
 
 
 def _sweep_name(name: str | None, time: str) -> str:
@@ -50,4 +85,6 @@ def register_resolvers() -> None:
     """Make the resolvers known to OmegaConf; harmless when done before."""
     OmegaConf.register_new_resolver("scale", _scale, replace=True)
     OmegaConf.register_new_resolver("asset", _asset, replace=True)
+    OmegaConf.register_new_resolver("held_out", _held_out, replace=True)
+    OmegaConf.register_new_resolver("untyped", _untyped, replace=True)
     OmegaConf.register_new_resolver("sweep_name", _sweep_name, replace=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from tuna.data.delimited import read_delimited
@@ -85,8 +86,8 @@ def _missing(path: str, key: str) -> str:
     near = get_close_matches(Path(wanted).stem, stems, n=1, cutoff=0.5)
     if near:
         found = folder / stems[near[0]]
-        return f"{path}: no such file; nearest: {found}; next: {key}={found}"
-    return f"{path}: no such file or folder, and no hub id owner/name; next: ls {folder}"
+        return f"{path}: no such file; nearest: {found}; next: {quote(f'{key}={found}')}"
+    return f"{path}: no such file or folder, and no hub id owner/name; next: ls {quote(str(folder))}"
 
 
 def _read_file(path: str, place: Path) -> Rows:
@@ -158,7 +159,11 @@ def _parquet(path: str, data: bytes) -> list[Row]:
 
     try:
         values = pq.read_table(pa.BufferReader(data)).to_pylist()
-    except pa.ArrowException as error:
+    except (
+        pa.ArrowException,
+        ValueError,
+        OverflowError,
+    ) as error:  # the latter two: dates that Python has no value for
         raise DataError(f"{path}: expected a Parquet file, got one that cannot be read ({error})") from None
     return [Row(f"{path}:{number}", value) for number, value in enumerate(values, start=1)]
 
@@ -169,7 +174,7 @@ def _read_folder(path: str, place: Path, split: str | None, key: str) -> Rows:
         return _dataset_rows(path, found, split, key)
     files = sorted(p for p in place.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
     if not files:
-        raise DataError(f"{path}: expected a folder with {', '.join(SUFFIXES)} files, got none; next: ls {path}")
+        raise DataError(f"{path}: expected a folder with {', '.join(SUFFIXES)} files, got none; next: ls {quote(path)}")
     names = {name for p in files if (name := split_of(p.stem))}
     chosen = ""
     if split is not None or len(names) > 1:  # training on what is kept for testing would pass unseen
@@ -219,7 +224,7 @@ def _from_datasets(load: Callable[[Any], Any], fault: str) -> Any:
         raise
     except Exception as error:  # whatever the library, the file systems or the network raise: the user hears one line
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{fault} ({text}); next: ls {fault.partition(':')[0]}") from None
+        raise DataError(f"{fault} ({text}); next: ls {quote(fault.partition(':')[0])}") from None
 
 
 def _dataset_rows(path: str, found: Any, split: str | None, key: str) -> Rows:
@@ -237,8 +242,12 @@ def _dataset_rows(path: str, found: Any, split: str | None, key: str) -> Rows:
     return Rows(path, [Row(f"{path}:{n}", v) for n, v in enumerate(values, start=1)], digest.hexdigest(), note)
 
 
-def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
+def write_jsonl(
+    path: str | Path, rows: Iterable[Mapping[str, Any]], *, ready: Callable[[str], object] | None = None
+) -> None:
     """Write one JSON object a line, UTF-8, so that the file is there whole or not at all.
+
+    ready: told of the whole file's SHA-256 before it gets its name.
 
     Raises: ValueError for a NaN or infinite number, which JSON does not have.
     """
@@ -246,11 +255,14 @@ def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
+        # A lone surrogate, which UTF-8 does not have, becomes the escape that JSON has for it.
+        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
             for row in rows:
                 file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
+        if ready is not None:
+            ready(sha256_file(temporary))
         temporary.replace(place)
     finally:
         temporary.unlink(missing_ok=True)

@@ -4,15 +4,15 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-import tuna
+from tuna.config.scale import is_asset
 from tuna.data.columns import check_present, format_of, house_row
-from tuna.data.fields import FieldError
+from tuna.data.fields import FieldError, check_text
 from tuna.data.files import Row, Rows, read_rows
 from tuna.data.importers import Imported, Importer, choose, records
-from tuna.data.ranking import check_rankable
+from tuna.data.jsonable import Changed, jsonable, notes_of
+from tuna.data.ranking import COLLECT, check_rankable
 from tuna.data.record import Record
 from tuna.data.splits import beside
 from tuna.errors import DataError
@@ -159,7 +159,7 @@ def _hint(importer: Importer, record: Record, source: Source) -> str:
     if not source.key.startswith("datamodule."):
         return ""  # a benchmark has no such key
     if not record.responses:
-        return "a question without answers: python rank.py input=FILE collects and ranks some; or set " + _JOIN
+        return f"a question without answers: {COLLECT}; or set {_JOIN}"
     if source.rank_by is not None:
         return importer.hint
     if any(c.score is not None for c in record.responses):
@@ -168,17 +168,23 @@ def _hint(importer: Importer, record: Record, source: Source) -> str:
 
 
 def load_questions(source: Source) -> Loaded:
-    """Read one source for its questions: neither an original response nor a ranking is needed, but ids that differ."""
+    """Read one source for its questions: neither an original response nor a ranking is needed, but ids that differ.
+
+    All that a record carries can be written as JSON; what was changed for that stands in the notes.
+    """
     loaded, _, imported = _import(source)
     seen: dict[str, str] = {}
+    changed: Changed = Counter()
 
     def check(record: Record) -> Record:
-        if record.id in seen:
+        if check_text(record.id, "id") in seen:
             raise FieldError("id", f"an id of its own ({seen[record.id]} has it too)", record.id)
         seen[record.id] = record.where
-        return record
+        return jsonable(record, changed)
 
-    return _keep(loaded, imported, check)
+    _keep(loaded, imported, check)
+    loaded.notes += [f"{source.path}: {note}" for note in notes_of(changed)]
+    return loaded
 
 
 def _import(source: Source) -> tuple[Loaded, Importer, list[Imported]]:
@@ -218,11 +224,6 @@ def _keep(loaded: Loaded, imported: list[Imported], check: Callable[[Record], Re
     return loaded
 
 
-def embedded(path: str) -> bool:
-    """Whether a path lies among the package's own small files, whose range is cut to what there is."""
-    return Path(path).expanduser().resolve().is_relative_to(Path(tuna.__file__).parent.resolve() / "assets")
-
-
 def _cut(read: Rows, source: Source, loaded: Loaded) -> Iterator[tuple[int, Row]]:
     """The rows of the range, each with its place in the whole file (which is an Alpaca row's id)."""
     size = len(read.rows)
@@ -231,7 +232,7 @@ def _cut(read: Rows, source: Source, loaded: Loaded) -> Iterator[tuple[int, Row]
         if wanted is None:
             continue
         if wanted > size:
-            if not embedded(source.path):
+            if not is_asset(source.path):
                 raise DataError(f"{source.path}: {key}: expected at most {size} (the file's rows), got {wanted}")
             loaded.notes.append(f"{source.path}: {key}={wanted} cut to the {size} embedded rows")
         if key == "first":

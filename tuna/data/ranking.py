@@ -12,6 +12,7 @@ import numpy.typing as npt
 from tuna.data.fields import FieldError
 from tuna.data.record import Candidate, Record
 
+COLLECT = "python rank.py model.path=MODEL input=FILE collects and ranks some"
 FloatArray = npt.NDArray[np.float64]
 # Beyond them |r| ** beta overflows, or scores fall below float32 and tie.
 LARGEST_BETA, LARGEST_LENGTH = 5.0, 10_000_000
@@ -47,7 +48,7 @@ def check_rankable(record: Record, rank_by: str) -> None:
     left_out = record.extra.get("dropped")
     given = len(record.responses) + (len(left_out) if isinstance(left_out, list) else 0)
     if given < 2:
-        hint = "" if given else "python rank.py input=FILE collects and ranks some; stage=sft needs output alone"
+        hint = "" if given else f"{COLLECT}; stage=sft needs output alone"
         raise FieldError("responses", "two responses or more", list(record.responses), hint)
     for k, candidate in enumerate(record.responses):
         if rank_by == "score":

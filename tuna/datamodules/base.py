@@ -86,7 +86,7 @@ class RecordDataModule(LightningDataModule):
         if settings.ranked and not any(count_pairs(group.scores) for group in self.train_groups):
             raise DataError(
                 f"{_paths(settings)}: no list has two answers with different scores, so there is nothing to rank "
-                f"({_reasons(self.report)}); next: python train.py stage=sft, which needs no ranking"
+                f"({_reasons(self.report)}); next: the same command with stage=sft, which needs no ranking"
             )
         lengths = [group.num_tokens for group in self.train_groups]
         weights = [source.weight for source in settings.sources]

@@ -1,5 +1,7 @@
 """What a reward model can start from: a causal language model, or a sequence-classification folder with one label."""
 
+from shlex import quote
+
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
@@ -58,7 +60,8 @@ def check_reward_model(resolved: Resolved) -> None:
         named = (resolved.config.architectures or [resolved.config.model_type])[0]
         raise ModelError(
             f"{resolved.source}: {named}, which has no reward head; expected a sequence-classification model with one "
-            f"label. Next: python train.py stage=prm model.path={resolved.source}, then its run"
+            f"label. Next: python train.py stage=prm {quote(f'model.path={resolved.source}')} datamodule.path=FILE, "
+            "then its run"
         )
     check_reward_source(resolved)
 

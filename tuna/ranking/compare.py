@@ -53,7 +53,7 @@ class Agreement:
         if not math.isnan(self.spearman.mean):
             axes.axvline(self.spearman.mean, color="tab:orange", label=f"mean {self.spearman.mean:.3f}")
             axes.legend()
-        axes.set(xlabel="Spearman of a list", ylabel="lists", title=title)
+        axes.set(xlabel="Spearman of a list", ylabel="lists", title=title.replace("$", r"\$"))
         figure.savefig(path, dpi=120)
         plt.close(figure)
 

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from tuna.config.scale import ASSETS
-from tuna.data.load import Source, load_questions, problem_text
-from tuna.data.record import Record
+from tuna.data.load import Loaded, Source, load_questions, problem_text
 from tuna.errors import ConfigError, DataError
 
 T = TypeVar("T")
@@ -53,8 +52,8 @@ def read_instructions(
     split: str | None = None,
     subset: str | None = None,
     columns: Mapping[str, Any] | None = None,
-) -> list[Record]:
-    """The records of ``path`` (null: the embedded instructions), each with an id of its own.
+) -> Loaded:
+    """The records of ``path`` (null: the embedded instructions), each with an id of its own, and what is to be noted.
 
     Unlike for training, the original response may be missing. split, subset, columns: as the datamodules have them.
 
@@ -66,4 +65,4 @@ def read_instructions(
     found = load_questions(Source(path, None, first, last, split=split, subset=subset, columns=columns, key="input"))
     if found.problems:
         raise DataError(problem_text(found.problems))
-    return found.records
+    return found

@@ -1,5 +1,6 @@
 """Outputs of ``shard=1/n`` to ``shard=n/n`` as one file in the input's order; overlaps are refused."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from tuna.data.files import read_rows, write_jsonl
 from tuna.errors import DataError
 from tuna.ranking.settings import Places
-from tuna.runs import read_json
+from tuna.runs import check_writable, read_json
 
 
 def merge(output: str, shards: Sequence[str]) -> int:
@@ -16,8 +17,9 @@ def merge(output: str, shards: Sequence[str]) -> int:
     Raises:
         DataError: an instruction in two of them, a shard missing or twice, different settings, a taken output.
     """
-    if Path(output).exists():
+    if os.path.lexists(output):
         raise DataError(f"{output}: is there already; give the merged file another name")
+    check_writable(Path(output).parent, "OUT.jsonl")
     reports = [read_json(Places(Path(path)).report) for path in shards]
     _check(shards, reports)
     place: dict[str, int] = {}

@@ -1,5 +1,6 @@
 """What ranked lists look like: lengths by rank (the paper's Table 4), scores, duplicates; in text, JSON and PNG."""
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -131,5 +132,10 @@ def draw(report: ListReport, path: Path, title: str) -> None:
         right.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color="tab:orange", edgecolor="white")
     right.set(xlabel="score", ylabel="answers", title="scores")
     figure.suptitle(f"{title}: {report.lists} lists")
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        figure.savefig(temporary, dpi=120, format="png")
+        temporary.replace(path)
+    finally:
+        plt.close(figure)
+        temporary.unlink(missing_ok=True)

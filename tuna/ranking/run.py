@@ -2,16 +2,17 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
 from tuna.config.build import build_all
-from tuna.config.scale import EMBEDDED
+from tuna.config.checks import untyped_model
+from tuna.config.scale import EMBEDDED, is_asset, untyped
 from tuna.config.secrets import without_secrets
 from tuna.data.files import sha256_file, write_jsonl
 from tuna.data.record import Record
@@ -20,12 +21,18 @@ from tuna.ranking.collection import Collected, Parts, Ranker
 from tuna.ranking.context import Context
 from tuna.ranking.cost import Budget, Prices, Usage, dollars
 from tuna.ranking.instructions import EMBEDDED_FILE, Shard, read_instructions
+from tuna.ranking.judges.base import unjudged
+from tuna.ranking.next_line import next_line
+from tuna.ranking.outputs import check_places, note_written
 from tuna.ranking.report import describe_lists, draw
 from tuna.ranking.server import check_keys
 from tuna.ranking.settings import Places, Settings
 from tuna.ranking.store import Store, key_of
 from tuna.ranking.watched import watched
 from tuna.runs import read_json, versions, write_json
+
+if TYPE_CHECKING:
+    from tuna.models.source import Model
 
 
 @dataclass
@@ -41,6 +48,8 @@ class _Job:
     places: Places
     name: str
     config: dict[str, Any]
+    notes: list[str]
+    tuned: "Model | None"  # whose answers are ranked, or that was typed: None where nobody can know
 
 
 def run(cfg: DictConfig) -> dict[str, float]:
@@ -60,13 +69,30 @@ def run(cfg: DictConfig) -> dict[str, float]:
         estimate = _first_estimate(job, context)
         collected = job.ranker.collect(job.records, job.parts, context)
         figures = _write(job, context, collected, estimate)
-        tell(figures, context.unfinished is None)
-    if context.unfinished is not None:
-        raise RunError(
-            f"{context.unfinished}\n{collected.missing} of {len(job.records)} instructions are missing in "
+        fault = _fault(job, context, collected)
+        tell(figures, fault is None)
+    if fault is not None:
+        raise RunError(fault)
+    print(next_line(job.places, job.settings, job.identity["source"]["ranker"], collected.rows, job.tuned))
+    return figures
+
+
+def _fault(job: _Job, context: Context, collected: Collected) -> str | None:
+    """Why this is no success: something is still to be asked, or there is no list at all."""
+    left = context.unfinished
+    if left is not None or collected.missing:
+        return (
+            f"{left or 'the run ended early'}\n{collected.missing} of {len(job.records)} instructions are missing in "
             f"{job.places.output}; the same command (with a larger budget, if that was it) asks for these alone"
         )
-    return figures
+    if collected.rows:
+        return None
+    reason, count = Counter(str(row["reason"]) for row in collected.unusable).most_common(1)[0]
+    return (
+        f"no list came of {len(job.records)} instructions: {reason} ({count} of them); all replies are kept in "
+        f"{job.places.unusable}. Next: look there, then change what answers or ranks (another judge, teacher or model, "
+        "a higher max_tokens) under another output=..."
+    )
 
 
 def _watched(cfg: DictConfig, job: _Job) -> AbstractContextManager[Callable[[dict[str, float], bool], None]]:
@@ -89,6 +115,7 @@ def _prepare(cfg: DictConfig) -> _Job:
     nodes = build_all(cfg, *ranker.needs(settings.score_only))
     if "sampler" in nodes and not nodes["sampler"].needs_model:
         nodes.pop("model", None)  # the server has its own
+    _refuse_toys(cfg, settings, nodes)
     parts = Parts(**nodes, seed=settings.seed, score_only=settings.score_only)
     if settings.input is None and not ranker.embedded(parts):
         raise ConfigError(
@@ -105,22 +132,47 @@ def _prepare(cfg: DictConfig) -> _Job:
         subset=settings.input_subset,
         columns=settings.input_columns,
     )
-    records = Shard.parse(settings.shard).take(everything)
+    records = Shard.parse(settings.shard).take(everything.records)
     if not records:
-        raise ConfigError(f"shard: {settings.shard} of {len(everything)} instructions is empty")
+        raise ConfigError(f"shard: {settings.shard} of {len(everything.records)} instructions is empty")
     if settings.score_only:
         _check_answers(records)
+    notes = [*everything.notes, *_check_judge(parts.judge, records)]
     if not settings.dry_run:
         check_keys(nodes)
     source, ranking = ranker.identities(parts)
-    source = {**source, "instructions": _instructions_hash(everything)}
+    source = {**source, "instructions": _instructions_hash(everything.records)}
     name = f"{source['ranker']}-{key_of(**source)[:8]}"
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
     used_nodes = {*Settings.__dataclass_fields__, "ranker", *nodes}
     config = without_secrets({str(key): value for key, value in plain.items() if key in used_nodes})
     identity = {"source": source, "ranking": ranking}
-    return _Job(settings, ranker, parts, prices, records, identity, Places.of(settings, name), name, config)
+    places = Places.of(settings, name)
+    check_places(places, settings.input, dry_run=settings.dry_run)
+    return _Job(
+        settings, ranker, parts, prices, records, identity, places, name, config, notes,
+        _tuned(cfg, settings, parts),
+    )  # fmt: skip
+
+
+def _refuse_toys(cfg: DictConfig, settings: Settings, nodes: Mapping[str, Any]) -> None:
+    """An embedded model answers a user's own instructions only where it was asked for."""
+    if settings.input is None or is_asset(settings.input):
+        return
+    for node, asked in (("model", "model=tiny"), ("teacher", "teacher.path=tiny_teacher")):
+        if node in nodes and untyped(cfg, f"{node}.path"):
+            path = f"{node}.path"
+            raise ConfigError(untyped_model(path, f"input={settings.input}", nodes[node].path, asked))
+
+
+def _tuned(cfg: DictConfig, settings: Settings, parts: Parts) -> "Model | None":
+    """The model that the lists are for: the one that answers, or another that was named; embedded lists have theirs."""
+    if parts.model is not None:
+        return cast("Model", parts.model)
+    if untyped(cfg, "model.path") and not (settings.input is None or is_asset(settings.input)):
+        return None
+    return cast("Model", build_all(cfg, "model")["model"])
 
 
 def _instructions_hash(records: Sequence[Record]) -> str:
@@ -133,6 +185,14 @@ def _check_answers(records: Sequence[Record]) -> None:
         raise DataError(
             f"{short[0]}: responses: expected two answers or more to rank (score_only), and in {len(short)} rows"
         )
+
+
+def _check_judge(judge: Any, records: Sequence[Record]) -> list[str]:
+    """What is to be noted of the questions that the judge cannot judge; none of them is nothing to begin with."""
+    text = unjudged(judge, records)
+    if text and not any(judge.can_judge(record) for record in records):
+        raise ConfigError(f"{text}; next: judge=openai, or judge=local judge.path=<a model>")
+    return [f"{text}; these get no list"] if text else []
 
 
 def _context(job: _Job, store: Store) -> Context:
@@ -152,6 +212,8 @@ def _first_lines(job: _Job) -> None:
     print(f"answers: {_told(what)}")
     print(f"ranking: {_told(job.identity['ranking'])}")
     print(f"output: {job.places.output}")
+    for note in job.notes:
+        print(f"note: {note}")
 
 
 def _told(settings: dict[str, Any]) -> str:
@@ -194,7 +256,7 @@ def _dry_run(job: _Job) -> dict[str, float]:
 def _write(job: _Job, context: Context, collected: Collected, estimate: dict[str, Usage]) -> dict[str, float]:
     """The output, what is unusable, the report; then the lines that sum up."""
     places = job.places
-    write_jsonl(places.output, collected.rows)
+    write_jsonl(places.output, collected.rows, ready=lambda sha256: note_written(places, sha256))
     if collected.unusable:
         write_jsonl(places.unusable, collected.unusable)
     else:
@@ -208,7 +270,7 @@ def _write(job: _Job, context: Context, collected: Collected, estimate: dict[str
         "missing": collected.missing, "flip_rate": flip_rate, "ranking": listed.to_dict(),
         **({"dropped": collected.dropped} if collected.dropped else {}),
         **({"failed": dict(Counter(context.failed.values()))} if context.failed else {}),
-        **({"notes": context.notes} if context.notes else {}),
+        **({"notes": [*job.notes, *context.notes]} if job.notes or context.notes else {}),
         "estimate": {who: usage.to_dict() for who, usage in estimate.items()}, "usage": real.to_dict(),
         "requests_sent": context.budget.requests, "spent": context.budget.spent,
         "output_sha256": sha256_file(places.output), "config": job.config, "versions": versions(),
@@ -246,6 +308,3 @@ def _last_lines(
             f"used, over all runs: {real}; {context.budget.requests:,} sent, "
             f"{dollars(context.budget.spent)} with those that failed"
         )
-    if context.unfinished is None:
-        stage = "tuna_p" if job.identity["source"]["ranker"] == "probabilistic" else "tuna_c"
-        print(f"next: python train.py stage={stage} datamodule.path={job.places.output}")

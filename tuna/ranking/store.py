@@ -6,11 +6,9 @@ there is never asked for again.
 """
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
 from itertools import takewhile
 from math import isfinite
@@ -19,6 +17,7 @@ from typing import Any, Self, TypeVar
 from zlib import crc32
 
 from tuna.errors import RunError
+from tuna.locks import locked
 from tuna.runs import read_json, write_json
 
 Entry = dict[str, Any]
@@ -206,39 +205,16 @@ class Store:
         self._journals: dict[str, Journal] = {}
 
     def __enter__(self) -> Self:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.folder / ".lock").open("w")
-        except OSError as error:
-            raise RunError(
-                f"output: cannot write to {self.folder} ({error.strerror}); choose another output=..."
-            ) from None
-        end = time.monotonic() + self.patience
-        while True:
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return self
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    self._lock.close()
-                    raise RunError(
-                        f"{self.folder}: another process is collecting into it; wait for it, or choose another "
-                        "output=..."
-                    ) from None
-                time.sleep(0.05)
-            except OSError as error:
-                self._lock.close()
-                raise RunError(
-                    f"{self.folder}: its file system has no locks ({error.strerror}), and two processes would pay for "
-                    "everything twice. Next: output=... on another file system"
-                ) from None
+        busy = f"{self.folder}: another process is collecting into it; wait for it, or choose another output=..."
+        self._lock = locked(self.folder / ".lock", busy=busy, patience=self.patience)
+        self._lock.__enter__()
+        return self
 
     def __exit__(self, *_: object) -> None:
         for journal in self._journals.values():
             journal.close()
         self._journals.clear()
-        fcntl.flock(self._lock, fcntl.LOCK_UN)
-        self._lock.close()
+        self._lock.__exit__(None, None, None)
 
     def journal(self, name: str) -> Journal:
         """The journal ``<name>.jsonl``, opened once."""

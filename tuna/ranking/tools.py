@@ -1,11 +1,13 @@
 """``python rank.py compare A B`` and ``python rank.py merge OUT PART PART ...``."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tuna.errors import TunaError
+from tuna.errors import ConfigError, RunError, TunaError
+from tuna.runs import check_writable, read_json
 
 _USAGE = {
     "compare": "python rank.py compare A.jsonl B.jsonl [REPORT.json]",
@@ -36,12 +38,35 @@ def _compare(argv: list[str]) -> None:
 
     if len(argv) not in (2, 3):
         _usage("compare")
+    report = _report(argv[2]) if len(argv) == 3 else None
     found = compare(argv[0], argv[1])
     print("\n".join(found.lines()))
-    if len(argv) == 3:
-        report = Path(argv[2])
+    if report is not None:
         report.write_text(json.dumps(found.to_dict(), indent=2) + "\n", encoding="utf-8")
         found.draw(report.with_suffix(".png"), f"{Path(argv[0]).name} and {Path(argv[1]).name}")
+
+
+def _report(name: str) -> Path:
+    """The path of a report that may be written: nothing is there but an earlier one.
+
+    Raises:
+        ConfigError: it is no .json, or there is something that compare did not make. RunError: it cannot be written.
+    """
+    path = Path(name)
+    if path.suffix != ".json":
+        raise ConfigError(f"{name}: expected a path that ends with .json; a picture of the same name comes beside it")
+    check_writable(path.parent, "REPORT.json")
+    for place in (path, path.with_suffix(".png")):
+        if os.path.lexists(place) and not _is_report(path):
+            raise ConfigError(f"{place}: is there and rank.py compare did not make it; give the report another name")
+    return path
+
+
+def _is_report(path: Path) -> bool:
+    try:
+        return {"lists", "spearman", "pairs"} <= read_json(path).keys()
+    except (RunError, OSError, TypeError, ValueError):
+        return False
 
 
 def _merge(argv: list[str]) -> None:

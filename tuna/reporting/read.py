@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tuna.config.commands import script
 from tuna.errors import DataError
 
 Row = Mapping[str, Any]
@@ -185,8 +186,8 @@ class Found:
                     [
                         f"nothing to report on: no run.json, *.report.json or results.json below {looked}",
                         *found.problems,
-                        "Next: python train.py stage=tuna_c name=tuna_c, then python evaluate.py "
-                        "model.path=runs/tuna_c, then this again; or name folders: runs=... rankings=... results=...",
+                        f"Next: python {script('train.py')} stage=tuna_c name=tuna_c, then python "
+                        f"{script('evaluate.py')} model.path=runs/tuna_c, then this again; or name folders: runs=... rankings=... results=...",
                     ]
                 )
             )

@@ -25,9 +25,10 @@ from tuna.reporting.state import State, look, runs_table
 from tuna.reporting.sweeps import find_sweeps
 from tuna.reporting.systems import find_systems
 from tuna.reporting.tables import Table
-from tuna.runs import write_json
+from tuna.runs import read_json, write_json
 
 SCHEMA_VERSION = 1
+_BEGUN = ".begun"  # stands in the folder while a report is written, and after a kill
 
 
 @dataclass
@@ -63,18 +64,54 @@ def run(cfg: DictConfig) -> dict[str, float]:
     cells = read_cells(Path(settings.paper)) if settings.paper else []
     found = Found.read(*(settings.folders(key) for key in ("runs", "rankings", "results")))
     output = Path(settings.output)
+    _check_own(output)
     try:
         for inner in ("tables", "figures"):
             (output / inner).mkdir(parents=True, exist_ok=True)
+        (output / _BEGUN).touch()
         report = _make(settings, date, found, output / "figures")
         report.paper_tables = shapes.paper_tables(cells)
         _write(report, found, output)
+        (output / _BEGUN).unlink()
     except OSError as error:
         raise RunError(
             f"{error.filename or output}: {error.strerror or error}; name another place with output=FOLDER"
         ) from error
     _tell(report, output)
     return {key: float(value) for key, value in report.state.counts.items()}
+
+
+def _check_own(output: Path) -> None:
+    """Nothing is replaced or removed that no report of ours has made.
+
+    Raises:
+        ConfigError: the folder holds such a thing under one of our names.
+    """
+    if (output / _BEGUN).exists():
+        return
+    before = _earlier(output)
+    there = [name for name in ("report.html", "report.json", "tables", "figures") if os.path.lexists(output / name)]
+    if there and before is None:
+        raise ConfigError(
+            f"output: {output / there[0]} is there and report.py did not make it; next: the same command with another "
+            "output=FOLDER"
+        )
+    figures = output / "figures"
+    other = {path.name for path in figures.glob("*")} - {str(name) for name in (before or {}).get("figures", ())}
+    if other:
+        raise ConfigError(
+            f"output: {figures / min(other)} is no figure of the report that is there, and would be removed; next: move "
+            "it away, or the same command with another output=FOLDER"
+        )
+
+
+def _earlier(output: Path) -> dict[str, Any] | None:
+    """The report.json of an earlier report, whole or begun."""
+    try:
+        found = read_json(output / "report.json")
+    except (RunError, OSError, TypeError, ValueError):
+        return None
+    return found if {"schema_version", "figures", "tables"} <= found.keys() else None
 
 
 def _date() -> str:
@@ -151,9 +188,9 @@ def _write(report: Report, found: Found, output: Path) -> None:
         names |= {f"{table.key}.md", f"{table.key}.tex"}
         (output / "tables" / f"{table.key}.md").write_text(table.markdown(), encoding="utf-8")
         (output / "tables" / f"{table.key}.tex").write_text(table.latex(), encoding="utf-8")
-    for old in (output / "tables").iterdir():
-        if old.name not in names and old.suffix in (".md", ".tex"):
-            old.unlink()
+    before = (_earlier(output) or {}).get("tables", ())
+    for name in {f"{key}.{ending}" for key in before for ending in ("md", "tex")} - names:
+        (output / "tables" / name).unlink(missing_ok=True)
     settings = report.settings
     sources = ", ".join(str(folder) for key in ("runs", "rankings", "results") for folder in settings.folders(key))
     sections = [("claims", "Claims"), *((group.id, group.title) for group in report.groups)]

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from tuna.config.commands import Unsayable, command
 from tuna.config.scale import is_tiny
 from tuna.runs import RunFolder
 from tuna.training import samples
@@ -75,15 +76,47 @@ def last_lines(cfg: DictConfig, parts: Any, target: RunFolder, outcome: Outcome,
     lines += ["", f"model    {target.model}", f"metrics  {', '.join(map(str, metrics))}"]
     if figure:
         lines.append(f"figure   {figure}")
-    return [*lines, f"next     {_next(cfg, parts, target)}"]
+    following = next_command(cfg, target.path, answers=parts.module.answers)
+    return [*lines, f"next     {following}" if following else f"to use   model.path={target.path}"]
 
 
-def _next(cfg: DictConfig, parts: Any, target: RunFolder) -> str:
-    """The command that takes the model that was made."""
-    if not parts.module.answers:
-        more = "" if is_tiny(cfg) else " model.path=M input=FILE"
-        return f"python rank.py ranker=proxy ranker.path={target.path}{more}"
-    return f"python evaluate.py model.path={target.path}"
+def next_command(cfg: DictConfig, run: Path, *, answers: bool) -> str | None:
+    """The command that takes the model that the run has made; None where none is known that fits its data.
+
+    answers: whether it is a model that answers, not a reward model.
+    """
+    program, values = "evaluate.py", {"model.path": str(run)}
+    if not answers:
+        program, values = "rank.py", {"ranker": "proxy", "ranker.path": str(run)}
+    if not is_tiny(cfg):  # the embedded questions say nothing of it
+        data = _held_out_words(cfg, answers)
+        if data is None:
+            return None
+        values = {**data, **values}
+    try:
+        return command(program, values)
+    except Unsayable:
+        return None
+
+
+def _held_out_words(cfg: DictConfig, answers: bool) -> dict[str, Any] | None:
+    """The words that name ``val_path`` to a program that has no other keys for how it is read; None: it needs more."""
+    data, model = cfg.datamodule, cfg.model
+    if data.val_path is None or data.bad_rows != "error" or data.format != "auto":
+        return None
+    if any(data.get(key) is not None for key in ("columns", "val_split", "subset")):
+        return None
+    if not answers:
+        return {"score_only": True, "input": data.val_path}
+    known = {
+        f"model.{key}": OmegaConf.to_container(value) if OmegaConf.is_config(value := model[key]) else value
+        for key, default in (("template", "auto"), ("template_args", None), ("trust_remote_code", False))
+        if model[key] != default
+    }
+    if data.get("rank_by") is None:
+        return {"benchmark": "nll", "benchmark.path": data.val_path, **known}
+    rule = {"benchmark.rank_by": "eq3", "benchmark.beta": data.beta} if data.rank_by == "eq3" else {}
+    return {"benchmark": "agreement", "benchmark.path": data.val_path, **rule, **known}
 
 
 def _row(words: str, before: float | None, after: float, form: str) -> str:

@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.ranking.make import collect, read_rows, write_answers, write_rows
 from tuna.data.record import Record
+from tuna.errors import ConfigError
 from tuna.ranking.answers import Answer
 from tuna.ranking.judges.base import Case, Pair, Ruling
 from tuna.ranking.judges.checker import Checker
@@ -38,8 +41,21 @@ def test_marks_tie_where_they_are_equal_not_where_they_look_so() -> None:
     assert Checker()._compare(Pair(record, long.text, short.text)).outcome == "win"
 
 
-def test_nothing_to_go_by_is_set_aside(tmp_path: Path) -> None:
-    rows = [{"id": "a", "instruction": "Q", "responses": [{"text": "x"}, {"text": "y"}]}]
+def test_nothing_to_go_by_is_set_aside_and_told_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answers = [{"text": "x"}, {"text": "y"}]
+    rows = [{"id": "a", "instruction": "Q", "responses": answers}]
+    rows += [{"id": "b", "instruction": "R", "output": "x", "responses": answers}]
     figures = collect(tmp_path, write_rows(tmp_path / "in.jsonl", rows), score_only="true")
-    assert figures["lists"] == 0 and figures["unusable"] == 1
+    assert figures["lists"] == 1 and figures["unusable"] == 1
     assert "neither check" in (tmp_path / "out.unusable.jsonl").read_text()
+    assert "note: judge=checker cannot judge 1 of 2 questions (" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "columns", [{}, {"output": " "}, {"check": "ok", "answers": ["x"]}, {"check": "one_of", "answers": "x"}]
+)
+def test_questions_without_anything_to_go_by_are_refused_at_once(tmp_path: Path, columns: dict[str, object]) -> None:
+    source = write_rows(tmp_path / "in.jsonl", [{"instruction": "Q", **columns}, {"instruction": "R", **columns}])
+    with pytest.raises(ConfigError, match=r"cannot judge 2 of 2 questions \(.*in\.jsonl:1, .*judge=openai"):
+        collect(tmp_path, source, "model=tiny")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]

@@ -3,11 +3,12 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.ranking.http_server import OK, LoopbackServer
-from tests.ranking.make import collect, read_rows, write_answers
+from tests.ranking.make import collect, collect_nothing, read_rows, write_answers
 from tuna.errors import RunError
 from tuna.ranking.judges.prompted import orders_of
 
@@ -39,6 +40,12 @@ def biased(prompt: str, k: int = 0) -> str:
 def judge(folder: Path, source: Path, server: LoopbackServer, **changes: object) -> dict[str, float]:
     settings: dict[str, object] = {"judge__model": "j", "judge__concurrency": 4, "score_only": "true"} | changes
     return collect(folder, source, "judge=openai", f"judge.base_url={server.url}", **settings)
+
+
+def unjudged(folder: Path, source: Path, server: LoopbackServer) -> dict[str, Any]:
+    """The report of a collection whose only list has no verdict after one attempt."""
+    words = ["judge=openai", f"judge.base_url={server.url}", "judge.model=j", "judge.attempts=1", "score_only=true"]
+    return collect_nothing(folder, source, *words)
 
 
 def test_the_ranking_is_the_judges_whatever_the_order_shown(tmp_path: Path) -> None:
@@ -96,7 +103,7 @@ def test_a_cut_reply_is_no_verdict(tmp_path: Path) -> None:
     with LoopbackServer(say=fair) as server:
         original = server._choice
         server._choice = lambda *a: original(*a) | {"finish_reason": "length"}  # type: ignore[method-assign]
-        assert judge(tmp_path, source, server, judge__attempts=1)["unusable"] == 1
+        assert unjudged(tmp_path, source, server)["unusable"] == 1
     assert "cut by its token limit" in (tmp_path / "out.unusable.jsonl").read_text()
 
 
@@ -113,8 +120,8 @@ def test_what_only_looks_like_a_verdict_is_told_with_its_reason(
     tmp_path: Path, reply: dict[str, object], reason: str
 ) -> None:
     with LoopbackServer(say=lambda prompt, k: reply) as server:
-        figures = judge(tmp_path, write_answers(tmp_path / "in.jsonl", 1), server, judge__attempts=1)
-    assert figures["unusable"] == 1 and reason in read_rows(tmp_path / "out.unusable.jsonl")[0]["reason"]
+        report = unjudged(tmp_path, write_answers(tmp_path / "in.jsonl", 1), server)
+    assert report["unusable"] == 1 and reason in read_rows(tmp_path / "out.unusable.jsonl")[0]["reason"]
 
 
 def test_a_judge_that_drafts_in_its_thoughts(tmp_path: Path) -> None:

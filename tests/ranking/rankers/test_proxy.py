@@ -50,7 +50,7 @@ def test_given_answers_in_the_order_of_their_rewards(
     reward: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = given(tmp_path, reward)
-    assert f"next: python train.py stage=tuna_c datamodule.path={tmp_path}/out.jsonl" in capsys.readouterr().out
+    assert f"train.py stage=tuna_c datamodule.path={tmp_path}/out.jsonl, with model.path=" in capsys.readouterr().out
     assert [row["id"] for row in rows] == [f"q{n}" for n in range(40)]
     scorer = load_reward_scorer(Model(path=str(reward))).eval()
     for row in rows[:5]:
@@ -129,9 +129,9 @@ def test_what_is_refused_before_anything_is_sampled(reward: Path, tmp_path: Path
         collect(tmp_path, source, "ranker=proxy", ranker__path=reward, ranker__n=1)
     causal = write_model(tmp_path / "causal")
     with pytest.raises(ModelError, match=r"has no reward head.*python train\.py stage=prm model\.path="):
-        collect(tmp_path, source, "ranker=proxy", ranker__path=causal)
+        collect(tmp_path, source, "ranker=proxy", "model=tiny", ranker__path=causal)
     with pytest.raises(ModelError, match=r"no such folder"):
-        collect(tmp_path, source, "ranker=proxy", ranker__path=tmp_path / "nowhere")
+        collect(tmp_path, source, "ranker=proxy", model="tiny", ranker__path=tmp_path / "nowhere")
     with pytest.raises(ModelError, match="which writes no answers"):
         collect(tmp_path, source, "ranker=proxy", ranker__path=reward, model__path=reward)
     with pytest.raises(ModelError, match="which writes no answers"):

@@ -1,6 +1,6 @@
 """What a judge gives: positions of the candidates of a list, the better of two; and why not, where there is nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -84,7 +84,8 @@ class Comparison:
 class Judge(Protocol):
     """Ranks cases, compares pairs. What can be set is its constructor's.
 
-    asks_again: whether the next run asks anew where there was no readable verdict.
+    asks_again: whether the next run asks anew where there was no readable verdict. A judge that cannot judge every
+    question has ``can_judge(record)``, too.
     """
 
     asks_again: ClassVar[bool]
@@ -106,6 +107,19 @@ class Judge(Protocol):
 
     def compare(self, pairs: Sequence[Pair], context: Context) -> list[Comparison]:
         """A comparison a pair."""
+
+
+def unjudged(judge: Any, records: Sequence[Record]) -> str:
+    """Which of the records the judge cannot judge, in words; empty where it can judge all, as one that reads can."""
+    can: Callable[[Record], bool] = getattr(judge, "can_judge", lambda record: True)
+    left = [record for record in records if not can(record)]
+    if not left:
+        return ""
+    shown = ", ".join(record.where or record.id for record in left[:3]) + (", ..." if len(left) > 3 else "")
+    return (
+        f"judge={judge.identity()['judge']} cannot judge {len(left):,} of {len(records):,} questions ({shown}): they "
+        "carry neither check and answers nor an original response (output) to compare with"
+    )
 
 
 def dense_levels(values: Sequence[float | None]) -> list[int | None]:

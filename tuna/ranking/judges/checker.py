@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from tuna.assets.checker import mark
+from tuna.assets.checker import CHECKS, mark
 from tuna.data.record import Record
 from tuna.ranking.context import Context
 from tuna.ranking.cost import Price, Prices, Usage
@@ -64,12 +64,21 @@ class Checker:
         sign = (first > second) - (first < second)
         return Comparison((sign, sign))
 
+    def can_judge(self, record: Record) -> bool:
+        """Whether there is something to go by."""
+        return self._by(record) is not None
+
+    def _by(self, record: Record) -> str | None:
+        extra = record.extra
+        if extra.get("check") in CHECKS and isinstance(extra.get("answers"), list | tuple):
+            return "checker"
+        return "rouge" if self.use_rouge and record.output is not None and record.output.strip() else None
+
     def _marks(self, record: Record, texts: Sequence[str]) -> tuple[list[float], str] | None:
         """A mark a text and what gave it; None where there is nothing to go by."""
-        if "check" in record.extra and "answers" in record.extra:
-            marks, by = [mark(record.extra, text) for text in texts], "checker"
-        elif self.use_rouge and record.output is not None and record.output.strip():
-            marks, by = [rouge_l(text, record.output) for text in texts], "rouge"
-        else:
+        by = self._by(record)
+        if by is None:
             return None
-        return marks, by
+        if by == "checker":
+            return [mark(record.extra, text) for text in texts], by
+        return [rouge_l(text, record.output or "") for text in texts], by

@@ -19,6 +19,9 @@ from tuna.runs import read_run
 if TYPE_CHECKING:
     from tuna.models.source import Model
 
+_MAKE_ONE = (
+    "python train.py stage=prm name=prm, with model.path= and datamodule.path= of your own, then ranker.path=runs/prm"
+)
 Template = Literal["auto", "alpaca", "chat", "none"]
 
 
@@ -50,7 +53,7 @@ class Proxy:
         if self.path is None:
             wrong.append(
                 "path: missing; give ranker.path=<a run of stage prm, or a reward model's folder or hub id>. "
-                "Next, where there is none yet: python train.py stage=prm name=prm, then ranker.path=runs/prm"
+                f"Next, where there is none yet: {_MAKE_ONE}"
             )
         if self.n < 2:
             wrong.append(f"n: expected 2 or more, got {self.n}")
@@ -78,8 +81,7 @@ class Proxy:
             found = node.resolve()
         except ModelError as error:
             raise ModelError(
-                f"{str(error).replace('model.path=', 'ranker.path=', 1)}; next, where there is none yet: "
-                "python train.py stage=prm name=prm, then ranker.path=runs/prm"
+                f"{str(error).replace('model.path=', 'ranker.path=', 1)}; next, where there is none yet: {_MAKE_ONE}"
             ) from None
         check_reward_model(found)
         return node

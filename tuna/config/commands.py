@@ -1,0 +1,84 @@
+"""Commands that are printed to be run as they stand: quoted for shell and Hydra, from the folder one is in."""
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+from tuna.config.arguments import secret_in
+
+ROOT = Path(__file__).parents[2]
+
+
+class Unsayable(Exception):
+    """No word of a command line comes to this value."""
+
+
+def command(program: str, values: Mapping[str, Any]) -> str:
+    """``python PROGRAM key=value ...`` for a shell.
+
+    >>> command("train.py", {"model.path": "runs/my model", "datamodule.path": "a.jsonl"}).partition("train.py ")[2]
+    "'model.path=runs/my model' datamodule.path=a.jsonl"
+
+    Raises:
+        Unsayable: a value that cannot be given on a command line, or looks like a secret there.
+    """
+    return shlex.join(("python", script(program), *(assignment(key, value) for key, value in values.items())))
+
+
+def script(program: str) -> str:
+    """The path of an entry point from the folder one is in."""
+    path = ROOT / program
+    return str(path) if path.exists() and not ROOT.samefile(Path.cwd()) else program
+
+
+def assignment(key: str, value: Any) -> str:
+    """One word that Hydra reads back to the very value.
+
+    >>> assignment("name", "a"), assignment("first", 3), assignment("label", "3"), assignment("args", {"think": True})
+    ('name=a', 'first=3', 'label="3"', 'args={think: true}')
+
+    Raises:
+        Unsayable: there is none.
+    """
+    for quoted in (False, True):
+        word = f"{key}={_text(value, quoted)}"
+        if "${" not in word and secret_in(word) is None and _same(_read_back(word), value):
+            return word
+    raise Unsayable(key)
+
+
+def typed_fields(node: Any, prefix: str) -> dict[str, Any]:
+    """The arguments of a config node (a dataclass) that are not the constructor's defaults, by dotted key."""
+    return {
+        f"{prefix}.{field.name}": getattr(node, field.name)
+        for field in fields(node)
+        if field.init and getattr(node, field.name) != field.default
+    }
+
+
+def _text(value: Any, quoted: bool) -> str:
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"' if quoted else value
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_text(inner, quoted)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_text(inner, quoted) for inner in value) + "]"
+    return json.dumps(value)
+
+
+def _read_back(word: str) -> Any:
+    try:
+        return OverridesParser.create().parse_override(word).value()
+    except HydraException:
+        return Unsayable
+
+
+def _same(one: Any, other: Any) -> bool:
+    return type(one) is type(other) and bool(one == other)
