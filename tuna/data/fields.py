@@ -1,9 +1,10 @@
 """Reading typed fields from rows, with faults that say ``field: expected ... got ...``."""
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any
+
+from tuna.data.json_text import parse_json
 
 LARGEST = 3e38  # scores become float32
 
@@ -47,8 +48,8 @@ def plain(value: Any) -> Any:
         return value
     lower = value.lower()
     try:
-        found = json.loads(lower if lower in ("true", "false") else value)
-    except json.JSONDecodeError:
+        found = parse_json(lower if lower in ("true", "false") else value)
+    except ValueError:
         return value
     return found if isinstance(found, bool | int | float) else value
 
