@@ -119,7 +119,7 @@ def test_no_text_is_split_where_only_str_splitlines_sees_a_line() -> None:
 
 def test_a_path_that_no_file_can_have(tmp_path: Path) -> None:
     for path in ("a\0b", "x" * 5000, "~nobody-of-this-name/a.jsonl"):
-        with pytest.raises(DataError, match="no such file|cannot be looked at"):
+        with pytest.raises(DataError, match=r"no such file|cannot be looked at"):
             read_rows(path)
 
 
