@@ -23,8 +23,10 @@ def rows_needed(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, so
     Raises:
         ModelError: the tokenizer has an id that the embedding has no row for, and ``resize`` is not set.
     """
-    token, largest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
     rows = rows_of(config)
+    if not tokenizer.get_vocab():
+        raise ModelError(f"{source}: its tokenizer has no tokens; copy its files anew from where the model comes from")
+    token, largest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
     if largest < rows:
         return rows
     if not resize:
