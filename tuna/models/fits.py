@@ -8,7 +8,7 @@ import torch
 
 from tuna.errors import ModelError
 from tuna.models.check import quiet
-from tuna.models.folder import explain, tensor_shapes
+from tuna.models.folder import explain, integer_weights, tensor_shapes
 from tuna.models.reward import head_names
 from tuna.models.source import Model, Resolved
 
@@ -39,6 +39,11 @@ def check_weights(model: Model, resolved: Resolved, auto: Any, *, fresh_head: bo
         raise ModelError(f"{folder}: config.json has {layers} layers, the weights are {stored} tensors{_NEXT}")
     if getattr(resolved.config, "quantization_config", None) is not None:
         return  # the weights' names and shapes are the quantizer's
+    if whole := integer_weights(folder):
+        raise ModelError(
+            f"{folder}: {whole[0]} holds whole numbers, as of a quantized model, but config.json has no "
+            f"quantization_config{_NEXT}"
+        )
     try:
         with quiet():
             built, info = auto.from_pretrained(

@@ -9,6 +9,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, PretrainedConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 from tuna.data.fields import describe
 from tuna.data.files import is_pointer
@@ -69,7 +70,8 @@ def read_config(folder: Path, trust_remote_code: bool = False) -> PretrainedConf
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except Exception as error:
-        hint = "set model.trust_remote_code=true if you trust its code" if "auto_map" in raw else "update transformers"
+        hint = "copy the config.json that belongs to the weights" if kind in CONFIG_MAPPING_NAMES else "update transformers"
+        hint = "set model.trust_remote_code=true if you trust its code" if "auto_map" in raw else hint
         raise ModelError(
             f"{path}: transformers cannot read a model of type {kind!r} ({explain(error)}); {hint}"
         ) from error
@@ -106,7 +108,10 @@ def check_tokenizer(folder: Path) -> None:
     """Raises ModelError where the folder holds no tokenizer, or a part of it that is no file of its kind."""
     for path in sorted(path for pattern in SMALL_FILES for path in folder.glob(pattern) if path.is_file()):
         with path.open("rb") as file:
-            refuse_pointer(path, file.read(64))
+            head = file.read(64)
+        refuse_pointer(path, head)
+        if not head and path.suffix not in (".md", ".txt"):
+            raise ModelError(f"{path}: expected a file of a model or tokenizer, got an empty one; copy it anew")
         if path.name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
             read_object(path)
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
@@ -189,6 +194,15 @@ def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def integer_weights(folder: Path) -> list[str]:
+    """Names of stored weights that are whole numbers, as a quantizer leaves them."""
+    return [
+        n
+        for n, (dtype, _) in _entries(folder).items()
+        if dtype[0] in "IUB" and dtype != "BF16" and n.endswith("weight")
+    ]
+
+
 def stored_dtype(folder: Path) -> str:
     """The dtype of the folder's floating-point weights as torch names it: that of the most elements."""
     names = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
@@ -211,7 +225,9 @@ def _entries(folder: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
                 slices = {name: held.get_slice(name) for name in held.keys()}  # noqa: SIM118 - it is no mapping
                 found = {name: (str(s.get_dtype()), tuple(s.get_shape())) for name, s in slices.items()}
         except (SafetensorError, OSError, ValueError) as error:
-            raise ModelError(f"{file}: no sound safetensors file ({explain(error)}); copy or download it anew") from error
+            raise ModelError(
+                f"{file}: no sound safetensors file ({explain(error)}); copy or download it anew"
+            ) from error
         if twice := sorted(found.keys() & entries.keys()):
             raise ModelError(f"{file}: holds {twice[0]}, which {where[twice[0]]} holds too; copy the folder anew")
         entries |= found
@@ -229,4 +245,5 @@ def _near(folder: Path) -> str:
 
 def explain(error: BaseException) -> str:
     """The first sentence of a library's message."""
-    return re.split(r"\n|\. ", str(error).strip() or type(error).__name__)[0][:200]
+    text = re.sub(r":\s*\n\s*", ": ", str(error).strip()) or type(error).__name__
+    return re.split(r"\n|\. ", text)[0][:200]

@@ -93,7 +93,9 @@ def load_reward_model(model: Model, resolved: Resolved, *, seed: int = 0, dtype:
                 output_loading_info=True,
             )
     except Exception as error:
-        raise ModelError(f"{resolved.source}: transformers cannot load it as a reward model ({explain(error)})") from error
+        raise ModelError(
+            f"{resolved.source}: transformers cannot load it as a reward model ({explain(error)})"
+        ) from error
     fresh = set() if has_reward_head(resolved.config) else set(head_names(reward))
     refuse_misfit(resolved.source, info, fresh)
     generator = torch.Generator().manual_seed(seed)

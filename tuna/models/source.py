@@ -12,7 +12,7 @@ from tuna import assets
 from tuna.errors import ConfigError, ModelError
 from tuna.models.folder import SMALL_FILES, check_tokenizer, explain, fingerprint, read_config, tensor_shapes
 from tuna.models.lora import parse_lora
-from tuna.models.vocabulary import rows_needed
+from tuna.models.vocabulary import check_special_ids, rows_needed
 
 if TYPE_CHECKING:
     from tuna.data.encode import Encoder
@@ -170,7 +170,8 @@ class Model:
                 "the model comes from"
             ) from error
         assert isinstance(tokenizer, PreTrainedTokenizerBase)
-        rows_needed(tokenizer, self.resolve().config, self.resolve().source, resize=self.resize)
+        rows = rows_needed(tokenizer, self.resolve().config, self.resolve().source, resize=self.resize)
+        check_special_ids(folder, tokenizer, rows)
         return tokenizer
 
     def encoder(self) -> "Encoder":
