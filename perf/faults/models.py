@@ -116,12 +116,11 @@ CONFIGS: dict[str, Any] = {
     "tie_word_embeddings": [False],
     "rope_parameters": [{"rope_type": "nonsense"}, 5],
     "hidden_act": ["nonsense", 5],
-    "architectures": [["BertForMaskedLM"], 5],
+    "architectures": [5, [5], {"a": 1}],
     "max_position_embeddings": [-5, "x"],
     "eos_token_id": [99_999, "x"],
     "pad_token_id": [99_999],
     "dtype": ["nonsense"],
-    "quantization_config": [{"quant_method": "nonsense"}],
     "attention_bias": [True],
 }
 

@@ -169,6 +169,14 @@ def test_a_size_that_no_model_has(make_llama: Make, key: str, value: Any) -> Non
             read_config(folder)
 
 
+@pytest.mark.parametrize("named", [5, [5], {"a": 1}, "LlamaForCausalLM"])
+def test_architectures_that_are_no_list_of_names(make_llama: Make, named: Any) -> None:
+    folder = make_llama()
+    held = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(held | {"architectures": named}))
+    refused(folder, r"config\.json: architectures: expected a list of class names")
+
+
 def test_a_config_without_a_type(make_llama: Make) -> None:
     folder = make_llama()
     for kind in (None, 5, ["llama"]):

@@ -89,7 +89,7 @@ def check_records(drawn: list[Any], folder: Path) -> str:
 
 
 def _train(path: Path) -> str:
-    told = False
+    read = False
     for rank_by in ("score", "eq3", None):
         loaded = load_source(Source(str(path), rank_by))
         dropped: Counter[str] = Counter()
@@ -103,8 +103,8 @@ def _train(path: Path) -> str:
         problems = [*loaded.problems, *counts.problems]
         _writable(*problems, *loaded.notes, *counts.told())
         assert all(len(group.prompt) for _, group in groups)
-        told |= bool(problems)
-    return "told" if told else "read"
+        read |= bool(groups)
+    return "read" if read else "told"
 
 
 @cache

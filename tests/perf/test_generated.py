@@ -13,7 +13,7 @@ from perf.faults.base import ROOT
 from tests.perf.generated import CASES, perform
 
 CAMPAIGN = 200_000  # examples in all
-SAMPLE = 640
+SAMPLE = 400
 
 HEAD = """# Generated inputs
 

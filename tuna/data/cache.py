@@ -65,7 +65,7 @@ class TokenCache:
             try:
                 self._ids = _load(path)
             except Exception as error:  # damage can reach every part of zip's, zlib's and NumPy's readers
-                log.warning("token cache %s is damaged or of another version (%s): tokenizing again", path, error)
+                log.warning("token cache %s is damaged or of another version (%.200s): tokenizing again", path, error)
 
     def __len__(self) -> int:
         return len(self._ids)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tuna.data.json_text import parse_json
+from tuna.errors import writable
 
 LARGEST = 3e38  # scores become float32
 
@@ -67,7 +68,7 @@ def describe(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"a list of {len(value)}"
     if isinstance(value, Mapping):
-        return "an object with " + ", ".join(map(str, list(value)[:6])) if value else "an empty object"
+        return "an object with " + writable(", ".join(map(str, list(value)[:6]))) if value else "an empty object"
     if isinstance(value, str):
         return repr(value if len(value) <= 40 else value[:30] + "...")
     return repr(value)[:60]

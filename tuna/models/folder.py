@@ -31,6 +31,7 @@ WEIGHTS, INDEX, ADAPTER = "model.safetensors", "model.safetensors.index.json", "
 SIZES = {
     **dict.fromkeys(("num_hidden_layers", "n_layer", "num_layers"), 10_000),
     **dict.fromkeys(("vocab_size", "hidden_size", "n_embd", "d_model", "num_attention_heads", "n_head"), 100_000_000),
+    **dict.fromkeys(("max_position_embeddings", "n_positions"), 1_000_000_000),
 }
 SAMPLES, SAMPLE_BYTES = 64, 65536
 # Keys of config.json that say where a model lies or who wrote it, not what it is.
@@ -60,6 +61,9 @@ def read_config(folder: Path, trust_remote_code: bool = False) -> PretrainedConf
     kind = raw.get("model_type")
     if not isinstance(kind, str):
         raise ModelError(f"{path}: expected a JSON object with model_type, a text, got {kind!r}")
+    named = raw.get("architectures") or []
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        raise ModelError(f"{path}: architectures: expected a list of class names, got {named!r:.40}")
     within = raw.get("text_config")
     for key, value in [*raw.items(), *(within.items() if isinstance(within, dict) else ())]:
         if key in SIZES and value is not None and (type(value) is not int or not 0 < value <= SIZES[key]):
