@@ -4,8 +4,20 @@ A message says what is wrong, where (file:line: field, or config key), what was 
 """
 
 
+def writable(text: str) -> str:
+    """A text that can be written as UTF-8: halves of surrogate pairs, which JSON can spell, as their escapes.
+
+    >>> writable("a\\ud800")
+    'a\\\\ud800'
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 class TunaError(Exception):
     """Base of all faults whose message is meant for the user."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(writable(message))
 
 
 class ConfigError(TunaError):

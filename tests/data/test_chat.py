@@ -51,6 +51,20 @@ def test_what_a_template_raises_names_the_turns_and_the_way_out() -> None:
     assert _answered(refuses, Record("0", "Two?"), "Dos.") == ("Two?</s>Dos.", "</s>")
 
 
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}", "goes on for more than"),
+        ("{% for a in range(100000) %}{{ 'x' * 100000 }}{% endfor %}", "more than 2 GB of memory"),
+        ("{% for m in messages %}{{ m.content }}{% endfor %}{{ 'x' * 2000000 }}", "a text of 2000"),
+    ],
+)
+def test_a_template_without_an_end_does_not_serve(template: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuna.data.chat.SECONDS", 0.3)
+    with pytest.raises(ConfigError, match=rf"does not serve.*{said}.*next: .*model\.template=alpaca"):
+        _answered(template, Record("0", "Two?"), "Dos.")
+
+
 def test_a_template_that_leaves_a_turn_out_in_silence_is_refused() -> None:
     skips = "{% for m in messages if m.role != 'system' %}{{ m.content }}</s>{% endfor %}"
     with pytest.raises(

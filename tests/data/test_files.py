@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+import tuna
 from tuna.data.files import is_hub_id, read_rows, sha256_file, write_jsonl
 from tuna.errors import DataError
 
+OTHER_LINE_ENDS = (*"\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029",)  # where str.splitlines splits, too
 ROWS = [{"instruction": "a", "n": 1}, {"instruction": "b \u2028 ü", "n": 2}]
 
 
@@ -62,12 +64,79 @@ def test_hash_is_of_the_content(tmp_path: Path) -> None:
         ("a.json", b'[\n{"a": 1},\n{]', "a.json:3: expected a JSON list of objects, got broken JSON"),
         ("a.jsonl", b'{"a": 1}\n\xff\xfe', "a.jsonl:2: expected UTF-8"),
         ("a.parquet", b"PAR1 and no more", "expected a Parquet file"),
+        ("a.csv", b"\xef\xbb\xbf\n", "got an empty file"),
+        ("a.csv", b"\n\x0b\n", "got an empty file"),
+        ("a.json", b"[" * 5000, "a.json:1: expected a JSON list of objects, got broken JSON .lists or objects nested"),
+        ("a.json", b"[" + b"7" * 4301 + b"]", "a.json:1: .*a whole number of more than 4300 digits"),
+        ("a.jsonl", b"\x1f\x8b\x08 and so on", "got gzip; next: gunzip "),
+        (
+            "a.parquet",
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
+            "a Git-LFS pointer to it; next: git lfs pull",
+        ),
     ],
 )
 def test_unreadable_files(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=message):
         read_rows(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [("1" * 4301, "a whole number of more than 4300 digits"), ("[" * 101 + "]" * 101, "nested more than 100 deep")],
+)
+def test_a_line_that_python_cannot_hold_is_one_bad_row(tmp_path: Path, value: str, problem: str) -> None:
+    (tmp_path / "a.jsonl").write_text(f'{{"a": 1}}\n{{"a": {value}}}\n')
+    good, bad = read_rows(str(tmp_path / "a.jsonl")).rows
+    assert good.value == {"a": 1} and problem in bad.problem and bad.where.endswith("a.jsonl:2")
+    (tmp_path / "a.csv").write_text(f"n,r\n{value},[1]\n2,[2]\n3,{value}\n")
+    first, second, third = read_rows(str(tmp_path / "a.csv")).rows
+    assert first.value == {"n": value, "r": [1]} and second.value["r"] == [2]
+    assert third.value is None or third.value["r"] == value  # a text, or a fault of the row
+
+
+@pytest.mark.parametrize("mark", OTHER_LINE_ENDS)
+def test_only_a_line_feed_ends_a_line(tmp_path: Path, mark: str) -> None:
+    rows = [{"a": f"one{mark}two"}, {"a": mark}]
+    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
+    assert _values(tmp_path / "a.jsonl") == rows or mark < " "  # JSON has control characters as \\u000b only
+    (tmp_path / "a.csv").write_text("a,b\n" + f"one{mark}two,3\n", encoding="utf-8")
+    assert _values(tmp_path / "a.csv") == [{"a": f"one{mark}two", "b": "3"}]
+
+
+def test_no_text_is_split_where_only_str_splitlines_sees_a_line() -> None:
+    """Texts of records hold any character. What may be split: comments of our YAML, messages, our own small files."""
+    messages = {"config/groups.py", "config/build.py", "config/arguments.py", "config/overrides.py", "config/checks.py"}
+    messages |= {"sweeps/launcher.py", "sweeps/table.py", "entry.py", "pipeline/run.py"}
+    allowed = messages | {"reporting/tables.py", "assets/recipe/world.py"}  # LaTeX comments; a table of words
+    root = Path(tuna.__file__).parent
+    splitting = {
+        str(path.relative_to(root)) for path in root.rglob("*.py") if ".splitlines(" in path.read_text(encoding="utf-8")
+    }
+    assert {name for name in splitting - allowed if not name.startswith("ranking/")} == set()
+
+
+def test_a_path_that_no_file_can_have(tmp_path: Path) -> None:
+    for path in ("a\0b", "x" * 5000, "~nobody-of-this-name/a.jsonl"):
+        with pytest.raises(DataError, match=r"no such file|cannot be looked at"):
+            read_rows(path)
+
+
+def test_damage_anywhere_in_a_parquet_file_is_one_message(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "c.parquet"
+    pq.write_table(pa.Table.from_pylist(ROWS * 5), path)
+    whole, told = path.read_bytes(), 0
+    for at in range(0, len(whole), 5):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 16]) + whole[at + 1 :])
+        try:
+            read_rows(str(path))
+        except DataError as error:
+            told += str(path) in str(error)
+    assert told > len(whole) // 10
 
 
 def test_missing_file_names_the_nearest_and_the_next_command(tmp_path: Path) -> None:

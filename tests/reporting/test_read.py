@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,25 @@ def test_a_null_score_is_no_number(tmp_path: Path) -> None:
     path = make_result(tmp_path, "elementary", "a", None)
     found = Found.read([], [], [tmp_path])
     assert found.results[0].scores == {} and found.results[0].path == path
+
+
+def test_an_answer_may_hold_any_line_end(tmp_path: Path) -> None:
+    rows = [{"id": "q", "answer": "one\u2028two\u2029\x85"}, {"id": "r", "answer": "three"}]
+    path = make_result(tmp_path, "elementary", "a", 0.5)
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    path.with_name("examples.jsonl").write_text("".join(lines), encoding="utf-8")
+    assert Measured(path, {}).examples() == rows
+
+
+@pytest.mark.parametrize("content", [b"[" * 5000, b'{"id": ' + b"1" * 5000 + b"}", b"\xff"])
+def test_examples_that_hold_anything(tmp_path: Path, content: bytes) -> None:
+    path = make_result(tmp_path, "elementary", "a", 0.5)
+    path.with_name("examples.jsonl").write_bytes(content)
+    with pytest.raises(DataError, match=r"examples\.jsonl"):
+        Measured(path, {}).examples()
+    path.write_bytes(content)
+    make_run(tmp_path, "good")
+    assert "results.json: cannot be read" in "".join(Found.read([tmp_path], [], [tmp_path]).problems)
 
 
 def test_examples_name_the_line_that_is_wrong(tmp_path: Path) -> None:

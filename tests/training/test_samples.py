@@ -6,6 +6,14 @@ from tuna.runs import RunFolder
 from tuna.training.samples import read, table, write
 
 
+def test_an_answer_may_hold_any_line_end(tmp_path: Path) -> None:
+    target = RunFolder(tmp_path, "x")
+    write(target, [{"id": "0", "instruction": "a\u2028b"}], ["c\x85d"], ["e\u2029f"])
+    assert [(row["instruction"], row["before"], row["after"]) for row in read(target)] == [
+        ("a\u2028b", "c\x85d", "e\u2029f")
+    ]
+
+
 def test_rows_are_written_and_shown_evenly(tmp_path: Path) -> None:
     target = RunFolder(tmp_path, "x")
     assert read(target) == [] == table(target, 3)

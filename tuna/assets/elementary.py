@@ -46,7 +46,7 @@ class ElementaryResult:
 
 
 def _read(name: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in assets.path(name).read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in assets.path(name).read_text(encoding="utf-8").split("\n") if line]
 
 
 def train_records() -> list[dict[str, Any]]:

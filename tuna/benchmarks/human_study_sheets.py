@@ -1,6 +1,5 @@
 """Filled-in sheets, unblinded: points for every system, or all that is wrong with them."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy.typing as npt
 
 from tuna.benchmarks.human_study_pages import SCHEMA_VERSION
 from tuna.data.fields import describe
+from tuna.data.json_text import parse_json
 from tuna.errors import DataError
 
 SHOWN = 20
@@ -68,7 +68,7 @@ def read_sheets(paths: Sequence[str], unblinding: str) -> Sheets:
 
 def _json(path: str) -> Any:
     try:
-        return json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
+        return parse_json(Path(path).expanduser().read_bytes())
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:

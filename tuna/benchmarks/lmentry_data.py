@@ -1,7 +1,6 @@
 """LMentry's data files, one a task, as they lie in its repository's ``data/``."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 from tuna.benchmarks.lmentry_tasks import ANSWER_ORDER, SCORER
 from tuna.data.fields import describe
+from tuna.data.json_text import parse_json
 from tuna.errors import ConfigError, DataError
 
 CLONE = "git clone https://github.com/aviaefrat/lmentry.git"
@@ -101,7 +101,7 @@ def read_files(folder: Path, *, partial: bool) -> Data:
 
 def _read(name: str, path: str, content: bytes, wrong: list[str]) -> TaskFile | None:
     try:
-        value = json.loads(content)
+        value = parse_json(content)
         settings, examples = value["settings"], value["examples"]
         number, templates, canary = (
             settings.get(k) for k in ("num_examples_per_template", "input_templates", "canary")

@@ -1,13 +1,13 @@
 """Super-NaturalInstructions as it lies in a clone: ``splits/default/test_tasks.txt`` and ``tasks/<name>.json``."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tuna.data.fields import describe
+from tuna.data.json_text import parse_json
 from tuna.errors import ConfigError, DataError
 
 CLONE = "git clone --depth 1 https://github.com/allenai/natural-instructions.git"
@@ -96,7 +96,7 @@ def _split(root: str | None) -> tuple[Path, list[str]]:
 
 def _read(name: str, path: str, content: bytes, instances: int, wrong: list[str]) -> Task | None:
     try:
-        value = json.loads(content)
+        value = parse_json(content)
     except ValueError as error:
         wrong.append(f"{path}: expected a JSON object, got broken JSON ({error})")
         return None

@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import tempfile
-import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -66,8 +65,8 @@ class TokenCache:
         if path is not None and path.is_file():
             try:
                 self._ids = _load(path)
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, IndexError, MemoryError) as error:
-                log.warning("token cache %s is damaged (%s): tokenizing again", path, error)
+            except Exception as error:  # damage can reach every part of zip's, zlib's and NumPy's readers
+                log.warning("token cache %s is damaged or of another version (%.200s): tokenizing again", path, error)
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -99,10 +98,13 @@ class TokenCache:
 
 
 def _load(path: Path) -> dict[bytes, Ids]:
-    with np.load(path, allow_pickle=False) as file:  # zip's own checksums are checked as the members are read
+    with np.load(path, allow_pickle=False) as file:
         keys: npt.NDArray[np.uint8] = file["keys"]
         ends: npt.NDArray[np.int64] = file["ends"]
         ids: Ids = file["ids"]
+        digest = file["digest"].tobytes()
+    if digest != _digest(keys, ends, ids):
+        raise ValueError("its hash is another")
     sizes = np.diff(ends, prepend=0)
     fits = keys.shape == (len(ends), 16) and ids.dtype == np.int32 and ids.ndim == 1 and (sizes >= 0).all()
     if not fits or (len(ends) and ends[-1] != len(ids)):
@@ -112,6 +114,14 @@ def _load(path: Path) -> dict[bytes, Ids]:
     return {raw[16 * i : 16 * i + 16]: ids[starts[i] : starts[i + 1]] for i in range(len(ends))}
 
 
+def _digest(*parts: npt.NDArray[Any]) -> bytes:
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(f"{part.dtype} {part.shape} ".encode())
+        found.update(np.ascontiguousarray(part))
+    return found.digest()
+
+
 def _save(path: Path, entries: dict[bytes, Ids]) -> None:
     keys = np.frombuffer(b"".join(entries), np.uint8).reshape(-1, 16)
     ends = np.cumsum([len(ids) for ids in entries.values()], dtype=np.int64)
@@ -119,7 +129,7 @@ def _save(path: Path, entries: dict[bytes, Ids]) -> None:
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(descriptor, "wb") as file:
-            np.savez(file, keys=keys, ends=ends, ids=ids)
+            np.savez(file, keys=keys, ends=ends, ids=ids, digest=np.frombuffer(_digest(keys, ends, ids), np.uint8))
             file.flush()
             os.fsync(file.fileno())
         os.replace(name, path)

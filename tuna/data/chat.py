@@ -9,12 +9,15 @@ from functools import cached_property
 from typing import Any
 
 from tuna.data.fields import FieldError
+from tuna.data.limits import bounded
 from tuna.data.record import Record
 from tuna.errors import ConfigError
 
 # Templates that print today's date are given this one (the default of Llama 3's own), so that a run resumed tomorrow,
 # and the answers of a store, have the same prompts. template_args={date: 2026-01-31} is another.
 DATE = "2024-07-26"
+SECONDS, BYTES = 10.0, 2 * 1024**3  # for rendering one conversation, which takes a millisecond and nothing
+LONGEST = 1_000_000  # characters of a rendered conversation that has less than a tenth of them itself
 _SENTINEL = "\u2603tuna\u2603"
 
 
@@ -40,7 +43,10 @@ class ChatTemplate:
         try:
             self.closing = self._closing([{"role": "user", "content": "?"}])
         except FieldError as error:
-            raise ConfigError(f"datamodule.template: the tokenizer's chat template does not serve: {error}") from None
+            raise ConfigError(
+                f"datamodule.template: the tokenizer's chat template does not serve: {error}; next: mend "
+                "chat_template (chat_template.jinja or tokenizer_config.json), or model.template=alpaca"
+            ) from None
 
     def __call__(self, record: Record) -> "ChatPrompt":
         """The record's prompt."""
@@ -56,21 +62,26 @@ class ChatTemplate:
     def render(self, messages: list[dict[str, Any]], tools: Any = (), *, prompt: bool = False) -> str:
         """Messages as text; prompt: with the opening of the assistant's turn.
 
-        Raises: FieldError with what the template raised.
+        Raises: FieldError with what the template raised, or that it has no end.
         """
         try:
-            return str(
-                self.tokenizer.apply_chat_template(
-                    messages, tools=list(tools) or None, chat_template=self.source(tools), tokenize=False,
-                    add_generation_prompt=prompt, **self.variables,
-                )
-            )  # fmt: skip
+            with bounded(seconds=SECONDS, size=BYTES):
+                text = str(
+                    self.tokenizer.apply_chat_template(
+                        messages, tools=list(tools) or None, chat_template=self.source(tools), tokenize=False,
+                        add_generation_prompt=prompt, **self.variables,
+                    )
+                )  # fmt: skip
+            if len(text) > LONGEST and len(text) > 10 * len(str([messages, tools])):
+                raise ValueError(f"a text of {len(text)} characters")
         except Exception as error:  # Jinja raises what the template's author raises
             roles = ", ".join(str(message["role"]) for message in messages)
+            said = "it needs more than 2 GB of memory" if isinstance(error, MemoryError) else str(error)
             raise FieldError(
                 "messages", "a conversation that the chat template can show", messages,
-                f"it says {str(error)!r} to the turns {roles}",
+                f"it says {said!r} to the turns {roles}",
             ) from None  # fmt: skip
+        return text
 
     def words_around(self) -> str:
         """What the template writes around the turns of a plain conversation: its own words alone."""

@@ -2,11 +2,11 @@
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from tuna.data.fields import Cell
+from tuna.data.json_text import parse_json
 from tuna.errors import DataError
 
 Parsed = tuple[int, dict[str, Any] | None, str]  # line number, values by column, or what is wrong with the row
@@ -74,8 +74,8 @@ def _parse(cell: str) -> Any:
     if not cell.lstrip().startswith(("[", "{")):
         return None
     try:
-        return json.loads(cell)
-    except (json.JSONDecodeError, RecursionError):
+        return parse_json(cell)
+    except ValueError:
         return None
 
 

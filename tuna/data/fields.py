@@ -1,9 +1,11 @@
 """Reading typed fields from rows, with faults that say ``field: expected ... got ...``."""
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any
+
+from tuna.data.json_text import parse_json
+from tuna.errors import writable
 
 LARGEST = 3e38  # scores become float32
 
@@ -47,8 +49,8 @@ def plain(value: Any) -> Any:
         return value
     lower = value.lower()
     try:
-        found = json.loads(lower if lower in ("true", "false") else value)
-    except json.JSONDecodeError:
+        found = parse_json(lower if lower in ("true", "false") else value)
+    except ValueError:
         return value
     return found if isinstance(found, bool | int | float) else value
 
@@ -66,7 +68,7 @@ def describe(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"a list of {len(value)}"
     if isinstance(value, Mapping):
-        return "an object with " + ", ".join(map(str, list(value)[:6])) if value else "an empty object"
+        return "an object with " + writable(", ".join(map(str, list(value)[:6]))) if value else "an empty object"
     if isinstance(value, str):
         return repr(value if len(value) <= 40 else value[:30] + "...")
     return repr(value)[:60]

@@ -13,6 +13,7 @@ from shlex import quote
 from typing import Any
 
 from tuna.data.delimited import read_delimited
+from tuna.data.json_text import parse_json
 from tuna.data.splits import beside, pick, split_of
 from tuna.errors import DataError
 
@@ -52,8 +53,7 @@ def read_rows(path: str, split: str | None = None, subset: str | None = None, *,
 
     Raises: DataError when there is no such path or split, nothing in it, or the file as a whole cannot be read.
     """
-    place = Path(path).expanduser()
-    local = place.exists()
+    place, local = _place(path, key)
     if subset is not None and local:
         raise DataError(f"{beside(key, 'subset')}: expected a hub data set owner/name beside it, got {path}")
     if place.is_dir():
@@ -69,6 +69,15 @@ def read_rows(path: str, split: str | None = None, subset: str | None = None, *,
     if not found.rows:
         raise DataError(f"{path}: expected one row or more, got an empty {'folder' if place.is_dir() else 'file'}")
     return found
+
+
+def _place(path: str, key: str) -> tuple[Path, bool]:
+    """The path, and whether anything is there."""
+    try:
+        place = Path(path).expanduser()
+        return place, place.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # no permission, too long; ~ of nobody; a NUL in it
+        raise DataError(f"{key}={path!r}: cannot be looked at ({error}); give another path") from None
 
 
 def is_hub_id(path: str) -> bool:
@@ -95,8 +104,14 @@ def _read_file(path: str, place: Path) -> Rows:
         data = place.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    if is_pointer(data):
+        raise DataError(f"{path}: expected the data, got a Git-LFS pointer to it; next: git lfs pull, where it lies")
+    if data[:2] == b"\x1f\x8b":
+        raise DataError(f"{path}: expected JSONL, JSON, CSV, TSV or Parquet, got gzip; next: gunzip {path}")
     reader = _reader(place.suffix.lower(), data)
-    return Rows(path, reader(path, data) if data.strip() else [], hashlib.sha256(data).hexdigest())
+    return Rows(
+        path, reader(path, data) if data.removeprefix(b"\xef\xbb\xbf").strip() else [], hashlib.sha256(data).hexdigest()
+    )
 
 
 def _reader(suffix: str, data: bytes) -> Callable[[str, bytes], list[Row]]:
@@ -109,6 +124,11 @@ def _reader(suffix: str, data: bytes) -> Callable[[str, bytes], list[Row]]:
     if suffix in (".csv", ".tsv") and not head.startswith(b"{"):
         return partial(_delimited, tabs=suffix == ".tsv")
     return _jsonl
+
+
+def is_pointer(head: bytes) -> bool:
+    """Whether a file that begins so is what Git leaves in place of a large file until ``git lfs pull``."""
+    return head.startswith(b"version https://git-lfs.github.com/spec/")
 
 
 def _decode(path: str, data: bytes) -> str:
@@ -129,8 +149,8 @@ def _jsonl(path: str, data: bytes) -> list[Row]:
             continue
         where = f"{path}:{number}"
         try:
-            rows.append(Row(where, json.loads(line)))
-        except (json.JSONDecodeError, RecursionError) as error:
+            rows.append(Row(where, parse_json(line)))
+        except ValueError as error:
             rows.append(Row(where, None, f"line: expected JSON, got {_excerpt(line)} ({error})"))
     return rows
 
@@ -140,9 +160,10 @@ def _excerpt(line: str) -> str:
 
 
 def _json(path: str, data: bytes) -> list[Row]:
+    text = _decode(path, data)
     try:
-        values = json.loads(_decode(path, data))
-    except (json.JSONDecodeError, RecursionError) as error:
+        values = parse_json(text)
+    except ValueError as error:
         line = getattr(error, "lineno", 1)
         raise DataError(f"{path}:{line}: expected a JSON list of objects, got broken JSON ({error})") from None
     return [Row(f"{path}:{number}", value) for number, value in enumerate(values, start=1)]
@@ -159,12 +180,9 @@ def _parquet(path: str, data: bytes) -> list[Row]:
 
     try:
         values = pq.read_table(pa.BufferReader(data)).to_pylist()
-    except (
-        pa.ArrowException,
-        ValueError,
-        OverflowError,
-    ) as error:  # the latter two: dates that Python has no value for
-        raise DataError(f"{path}: expected a Parquet file, got one that cannot be read ({error})") from None
+    except Exception as error:  # Arrow's own, and OSError, UnicodeDecodeError, OverflowError of damaged pages
+        told = str(error).partition("\n")[0] or type(error).__name__
+        raise DataError(f"{path}: expected a Parquet file, got one that cannot be read ({told})") from None
     return [Row(f"{path}:{number}", value) for number, value in enumerate(values, start=1)]
 
 
@@ -223,7 +241,7 @@ def _from_datasets(load: Callable[[Any], Any], fault: str) -> Any:
     except DataError:
         raise
     except Exception as error:  # whatever the library, the file systems or the network raise: the user hears one line
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        text = str(error).partition("\n")[0] or type(error).__name__
         raise DataError(f"{fault} ({text}); next: ls {quote(fault.partition(':')[0])}") from None
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PretrainedConfig
+from transformers.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
 
 from tuna.data.batch import Group, IntArray, PackedBatch
 from tuna.data.packing import pack
@@ -93,12 +94,15 @@ def _refused(name: str, why: str) -> ModelError:
 def quiet() -> Iterator[None]:
     """Keeps transformers from printing about a throw-away model."""
     logger = logging.getLogger("transformers")
-    level = logger.level
+    level, bars = logger.level, is_progress_bar_enabled()
     logger.setLevel(logging.ERROR)
+    disable_progress_bar()
     try:
         yield
     finally:
         logger.setLevel(level)
+        if bars:
+            enable_progress_bar()
 
 
 def small_copy(config: PretrainedConfig, auto: Any, trust_remote_code: bool) -> Any:

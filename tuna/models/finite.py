@@ -35,7 +35,7 @@ def not_finite(named: Iterable[tuple[str, Tensor]]) -> list[str]:
     return [name for name, flag in zip(names, bad.tolist(), strict=True) if flag]
 
 
-def check_weights(model: nn.Module, source: str) -> None:
+def check_finite(model: nn.Module, source: str) -> None:
     """Refuse a model with weights that are no numbers.
 
     Raises:

@@ -3,11 +3,17 @@
 import hashlib
 import json
 import re
-from pathlib import Path
+from math import prod
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, PretrainedConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
+from tuna.data.fields import describe
+from tuna.data.files import is_pointer
+from tuna.data.json_text import parse_json
 from tuna.errors import ModelError
 
 TOKENIZER_FILES = (
@@ -20,7 +26,13 @@ TOKENIZER_FILES = (
 )
 SMALL_FILES = ("*.json", "*.model", "*.txt", "*.jinja", "*.md")  # everything but the weights
 PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
-INDEX = "model.safetensors.index.json"
+WEIGHTS, INDEX, ADAPTER = "model.safetensors", "model.safetensors.index.json", "adapter_config.json"
+# Sizes of config.json under their names in different architectures, with more than any model has.
+SIZES = {
+    **dict.fromkeys(("num_hidden_layers", "n_layer", "num_layers"), 10_000),
+    **dict.fromkeys(("vocab_size", "hidden_size", "n_embd", "d_model", "num_attention_heads", "n_head"), 100_000_000),
+    **dict.fromkeys(("max_position_embeddings", "n_positions"), 1_000_000_000),
+}
 SAMPLES, SAMPLE_BYTES = 64, 65536
 # Keys of config.json that say where a model lies or who wrote it, not what it is.
 NOT_IDENTITY = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "_commit_hash", "use_cache")
@@ -38,26 +50,78 @@ def read_config(folder: Path, trust_remote_code: bool = False) -> PretrainedConf
         ModelError: config.json is missing or no JSON, or its ``model_type`` is unknown to transformers.
     """
     path = folder / "config.json"
+    if (folder / ADAPTER).is_file():  # transformers would take the weights from wherever that names a base model
+        raise ModelError(
+            f"{folder}: a LoRA adapter ({ADAPTER}), not a whole model; give the model/ folder beside it (merged "
+            "weights), or merge it into its model with peft's merge_and_unload"
+        )
     if not path.is_file():
         raise ModelError(f"{folder}: no config.json, so this is no model folder; {_near(folder)}")
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        kind = raw["model_type"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path}: expected a JSON object with model_type ({error})") from error
+    raw = read_object(path)
+    kind = raw.get("model_type")
+    if not isinstance(kind, str):
+        raise ModelError(f"{path}: expected a JSON object with model_type, a text, got {kind!r}")
+    named = raw.get("architectures") or []
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        raise ModelError(f"{path}: architectures: expected a list of class names, got {named!r:.40}")
+    within = raw.get("text_config")
+    for key, value in [*raw.items(), *(within.items() if isinstance(within, dict) else ())]:
+        if key in SIZES and value is not None and (type(value) is not int or not 0 < value <= SIZES[key]):
+            raise ModelError(
+                f"{path}: {key}: expected a whole number from 1 to {SIZES[key]}, got {value!r:.40}; copy the config "
+                "that belongs to the weights"
+            )
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except Exception as error:
-        hint = "set model.trust_remote_code=true if you trust its code" if "auto_map" in raw else "update transformers"
+        hint = (
+            "copy the config.json that belongs to the weights"
+            if kind in CONFIG_MAPPING_NAMES
+            else "update transformers"
+        )
+        hint = "set model.trust_remote_code=true if you trust its code" if "auto_map" in raw else hint
         raise ModelError(
-            f"{path}: transformers cannot read a model of type {kind!r} ({_line(error)}); {hint}"
+            f"{path}: transformers cannot read a model of type {kind!r} ({explain(error)}); {hint}"
         ) from error
     assert isinstance(config, PretrainedConfig)
     return config
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object that one of a model's small files holds.
+
+    Raises:
+        ModelError: it cannot be read, or holds something else.
+    """
+    try:
+        data = path.read_bytes()
+        refuse_pointer(path, data)
+        found = parse_json(data)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: expected a JSON object, got what cannot be read ({error}); copy it anew") from error
+    if not isinstance(found, dict):
+        raise ModelError(f"{path}: expected a JSON object, got {describe(found)}; copy it anew")
+    return found
+
+
+def refuse_pointer(path: Path, head: bytes) -> None:
+    """Raises ModelError where a file that begins with ``head`` only stands for the one in Git LFS."""
+    if is_pointer(head):
+        raise ModelError(
+            f"{path}: a Git-LFS pointer, not the file itself; next: git lfs pull, in the clone where it lies"
+        )
+
+
 def check_tokenizer(folder: Path) -> None:
-    """Raises ModelError where the folder holds no tokenizer."""
+    """Raises ModelError where the folder holds no tokenizer, or a part of it that is no file of its kind."""
+    for path in sorted(path for pattern in SMALL_FILES for path in folder.glob(pattern) if path.is_file()):
+        with path.open("rb") as file:
+            head = file.read(64)
+        refuse_pointer(path, head)
+        if not head and path.suffix not in (".md", ".txt"):
+            raise ModelError(f"{path}: expected a file of a model or tokenizer, got an empty one; copy it anew")
+        if path.name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+            read_object(path)
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise ModelError(
             f"{folder}: no tokenizer (none of {', '.join(TOKENIZER_FILES)}); save the one the model was trained with "
@@ -69,13 +133,13 @@ def weight_files(folder: Path) -> list[Path]:
     """The folder's safetensors files, in name order.
 
     Raises:
-        ModelError: there are none, only pickled weights, a file is empty or one that the index names is missing.
+        ModelError: there are none, only pickled weights, a file is empty or one that the index names is missing or
+            lies elsewhere.
     """
     index = folder / INDEX
-    if index.is_file():
-        named = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    else:
-        named = ["model.safetensors"]
+    named = _named(index) if index.is_file() else [WEIGHTS]
+    if index.is_file() and WEIGHTS not in named and (folder / WEIGHTS).exists():
+        raise ModelError(f"{folder}: holds both {WEIGHTS} and {INDEX}, which names others; remove the one that is old")
     files = [folder / name for name in named]
     missing = [file.name for file in files if not (file.is_file() and file.stat().st_size > 8)]
     if not missing:
@@ -84,17 +148,25 @@ def weight_files(folder: Path) -> list[Path]:
         raise ModelError(
             f"{folder}: {INDEX} names {', '.join(missing)}, which is missing or empty; copy the folder anew"
         )
-    if (folder / "adapter_config.json").is_file():
-        raise ModelError(
-            f"{folder}: a LoRA adapter, not a whole model; give the model/ folder beside it (merged weights)"
-        )
     pickles = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
     if pickles:
         raise ModelError(
             f"{folder}: weights only as {pickles[0]}, a pickle, which can run code when it is read; "
             + CONVERT.format(folder)
         )
-    raise ModelError(f"{folder}: no weights (model.safetensors, or {INDEX} with its files); {_near(folder)}")
+    raise ModelError(f"{folder}: no weights ({WEIGHTS}, or {INDEX} with its files); {_near(folder)}")
+
+
+def _named(index: Path) -> list[str]:
+    """The files that an index names. Links are followed, as the hub's cache has them; a name leads nowhere else."""
+    held = read_object(index).get("weight_map")
+    if not isinstance(held, dict) or not held or not all(isinstance(name, str) for name in held.values()):
+        raise ModelError(f"{index}: weight_map: expected an object of file names, got {describe(held)}; copy it anew")
+    named = sorted(set(held.values()))
+    for name in named:
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or not name.endswith(".safetensors"):
+            raise ModelError(f"{index}: weight_map: expected names of .safetensors files beside it, got {name!r}")
+    return named
 
 
 def fingerprint(folder: Path) -> str:
@@ -125,30 +197,49 @@ def fingerprint(folder: Path) -> str:
 def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     """Name -> shape of every tensor stored in the folder's safetensors files, from their headers alone."""
     shapes: dict[str, tuple[int, ...]] = {}
-    for name, entry in _entries(folder).items():
-        shapes[name] = tuple(entry["shape"])
+    for name, (_, shape) in _entries(folder).items():
+        shapes[name] = shape
     return shapes
+
+
+def integer_weights(folder: Path) -> list[str]:
+    """Names of stored weights that are whole numbers, as a quantizer leaves them."""
+    return [
+        n
+        for n, (dtype, _) in _entries(folder).items()
+        if dtype[0] in "IUB" and dtype != "BF16" and n.endswith("weight")
+    ]
 
 
 def stored_dtype(folder: Path) -> str:
     """The dtype of the folder's floating-point weights as torch names it: that of the most elements."""
     names = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
     counts: dict[str, int] = {}
-    for entry in _entries(folder).values():
-        if entry["dtype"] in names:
-            size = 1
-            for length in entry["shape"]:
-                size *= length
-            counts[entry["dtype"]] = counts.get(entry["dtype"], 0) + size
+    for dtype, shape in _entries(folder).values():
+        if dtype in names:
+            counts[dtype] = counts.get(dtype, 0) + prod(shape)
     return names[max(counts, key=lambda key: counts[key])] if counts else "float32"
 
 
-def _entries(folder: Path) -> dict[str, dict[str, Any]]:
-    entries: dict[str, dict[str, Any]] = {}
+def _entries(folder: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Name -> dtype and shape, of headers that safetensors itself finds sound and that fit the size of their files."""
+    entries: dict[str, tuple[str, tuple[int, ...]]] = {}
+    where: dict[str, str] = {}
     for file in weight_files(folder):
         with file.open("rb") as stream:
-            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-        entries |= {name: entry for name, entry in header.items() if name != "__metadata__"}
+            refuse_pointer(file, stream.read(64))
+        try:
+            with safe_open(file, framework="pt") as held:
+                slices = {name: held.get_slice(name) for name in held.keys()}  # noqa: SIM118 - it is no mapping
+                found = {name: (str(s.get_dtype()), tuple(s.get_shape())) for name, s in slices.items()}
+        except (SafetensorError, OSError, ValueError) as error:
+            raise ModelError(
+                f"{file}: no sound safetensors file ({explain(error)}); copy or download it anew"
+            ) from error
+        if twice := sorted(found.keys() & entries.keys()):
+            raise ModelError(f"{file}: holds {twice[0]}, which {where[twice[0]]} holds too; copy the folder anew")
+        entries |= found
+        where |= dict.fromkeys(found, file.name)
     return entries
 
 
@@ -160,6 +251,7 @@ def _near(folder: Path) -> str:
     return f"did you mean {found[0]}?" if found else f"give a folder written by save_pretrained, not {folder}"
 
 
-def _line(error: BaseException) -> str:
+def explain(error: BaseException) -> str:
     """The first sentence of a library's message."""
-    return re.split(r"\n|\. ", str(error).strip() or type(error).__name__)[0][:200]
+    text = re.sub(r":\s*\n\s*", ": ", str(error).strip()) or type(error).__name__
+    return re.split(r"\n|\. ", text)[0][:200]

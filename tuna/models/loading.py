@@ -7,7 +7,9 @@ from transformers import AutoModelForCausalLM
 
 from tuna.errors import ModelError
 from tuna.models.check import check_packing, quiet
-from tuna.models.finite import check_weights
+from tuna.models.finite import check_finite
+from tuna.models.fits import check_weights, refuse_misfit
+from tuna.models.folder import explain
 from tuna.models.lora import add_lora, parse_lora
 from tuna.models.lora_check import check_lora
 from tuna.models.plain import PlainScorer
@@ -37,6 +39,7 @@ def load_scorer(model: Model, resolved: Resolved | None = None, *, dtype: torch.
             tokenizer, or the weights cannot be read.
     """
     resolved = model.resolve() if resolved is None else resolved
+    check_causal_weights(model, resolved)
     if model.scorer == "packed":
         check_packing(resolved.config, attention=model.attention, trust_remote_code=model.trust_remote_code)
     lora = parse_lora(model.lora)
@@ -53,6 +56,12 @@ def load_scorer(model: Model, resolved: Resolved | None = None, *, dtype: torch.
             causal.set_attn_implementation(IMPLEMENTATIONS[model.attention])
         return PlainScorer(causal)
     return ResponseScorer(causal, attention=model.attention, projection_chunk=model.projection_chunk)
+
+
+def check_causal_weights(model: Model, resolved: Resolved) -> None:
+    """See tuna.models.fits.check_weights; a reward model is refused first."""
+    refuse_reward_model(resolved)
+    check_weights(model, resolved, AutoModelForCausalLM)
 
 
 def load_model(model: Model, resolved: Resolved, *, dtype: torch.dtype = torch.float32) -> Any:
@@ -76,13 +85,10 @@ def load_model(model: Model, resolved: Resolved, *, dtype: torch.dtype = torch.f
         )
     except Exception as error:
         raise ModelError(
-            f"{resolved.source}: transformers cannot load it as a causal language model ({error})"
+            f"{resolved.source}: transformers cannot load it as a causal language model ({explain(error)})"
         ) from error
-    missing = sorted(info["missing_keys"])
-    if missing:
-        shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-        raise ModelError(f"{resolved.source}: the weights lack {shown}; transformers would fill them with noise")
-    check_weights(causal, resolved.source)
+    refuse_misfit(resolved.source, info)
+    check_finite(causal, resolved.source)
     grow(causal, rows)
     return causal
 

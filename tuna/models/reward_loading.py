@@ -8,7 +8,9 @@ from transformers import AutoModelForSequenceClassification, PretrainedConfig
 
 from tuna.errors import ModelError
 from tuna.models.check import REWARDS, check_packing, quiet, small_copy
-from tuna.models.finite import check_weights
+from tuna.models.finite import check_finite
+from tuna.models.fits import check_weights, refuse_misfit
+from tuna.models.folder import explain
 from tuna.models.loading import grow
 from tuna.models.lora import add_lora, parse_lora
 from tuna.models.lora_check import check_lora
@@ -40,6 +42,7 @@ def load_reward_scorer(
     """
     resolved = model.resolve() if resolved is None else resolved
     check_reward_source(resolved)
+    check_reward_weights(model, resolved)
     small = copy.deepcopy(resolved.config)
     small.num_labels = 1
     small.get_text_config().pad_token_id = 0
@@ -60,6 +63,12 @@ def load_reward_scorer(
             reward.set_attn_implementation(IMPLEMENTATIONS[model.attention])
         return PlainRewardScorer(reward)
     return RewardScorer(reward, attention=model.attention)
+
+
+def check_reward_weights(model: Model, resolved: Resolved) -> None:
+    """See tuna.models.fits.check_weights; of a causal language model the head may be missing."""
+    fresh = not has_reward_head(resolved.config)
+    check_weights(model, resolved, AutoModelForSequenceClassification, fresh_head=fresh, num_labels=1)
 
 
 def load_reward_model(model: Model, resolved: Resolved, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> Any:
@@ -85,18 +94,17 @@ def load_reward_model(model: Model, resolved: Resolved, *, seed: int = 0, dtype:
                 output_loading_info=True,
             )
     except Exception as error:
-        raise ModelError(f"{resolved.source}: transformers cannot load it as a reward model ({error})") from error
+        raise ModelError(
+            f"{resolved.source}: transformers cannot load it as a reward model ({explain(error)})"
+        ) from error
     fresh = set() if has_reward_head(resolved.config) else set(head_names(reward))
-    lacking = sorted(set(info["missing_keys"]) - fresh)
-    if lacking:
-        shown = ", ".join(lacking[:3]) + (f" and {len(lacking) - 3} more" if len(lacking) > 3 else "")
-        raise ModelError(f"{resolved.source}: the weights lack {shown}; transformers would fill them with noise")
+    refuse_misfit(resolved.source, info, fresh)
     generator = torch.Generator().manual_seed(seed)
     for name in sorted(fresh):
         parameter = reward.get_parameter(name).data
         drawn = torch.randn(parameter.shape, generator=generator) * HEAD_STD
         parameter.copy_(drawn if parameter.dim() > 1 else torch.zeros_like(drawn))
-    check_weights(reward, resolved.source)
+    check_finite(reward, resolved.source)
     grow(reward, rows)
     _pad(reward, model)
     return reward

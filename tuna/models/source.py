@@ -10,9 +10,9 @@ from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBas
 
 from tuna import assets
 from tuna.errors import ConfigError, ModelError
-from tuna.models.folder import SMALL_FILES, check_tokenizer, fingerprint, read_config, weight_files
+from tuna.models.folder import SMALL_FILES, check_tokenizer, explain, fingerprint, read_config, tensor_shapes
 from tuna.models.lora import parse_lora
-from tuna.models.vocabulary import rows_needed
+from tuna.models.vocabulary import check_special_ids, rows_needed
 
 if TYPE_CHECKING:
     from tuna.data.encode import Encoder
@@ -142,8 +142,8 @@ class Model:
 
     def _local(self, folder: Path, embedded: bool) -> Resolved:
         config = read_config(folder, self.trust_remote_code)
-        weight_files(folder)
         check_tokenizer(folder)
+        tensor_shapes(folder)
         return Resolved(str(folder), folder, embedded, config)
 
     def _hub(self) -> Resolved:
@@ -162,10 +162,16 @@ class Model:
         folder = self.resolve().folder
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=self.trust_remote_code)
-        except Exception as error:
-            raise ModelError(f"{folder}: transformers cannot read its tokenizer ({error})") from error
+        except BaseException as error:  # the Rust of tokenizers panics with a class of its own
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
+            raise ModelError(
+                f"{folder}: transformers cannot read its tokenizer ({explain(error)}); copy its files anew from where "
+                "the model comes from"
+            ) from error
         assert isinstance(tokenizer, PreTrainedTokenizerBase)
-        rows_needed(tokenizer, self.resolve().config, self.resolve().source, resize=self.resize)
+        rows = rows_needed(tokenizer, self.resolve().config, self.resolve().source, resize=self.resize)
+        check_special_ids(folder, tokenizer, rows)
         return tokenizer
 
     def encoder(self) -> "Encoder":

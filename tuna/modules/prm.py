@@ -63,6 +63,12 @@ class PRM(ScoringModule):
                 f"got {type(loss).__name__}, whose part {', '.join(others)} is of a language model's log-probabilities"
             )
 
+    def check_weights(self, model: Any, resolved: Any) -> None:
+        """Refuse weights that are not those of the config, but for a head that is missing."""
+        from tuna.models.reward_loading import check_reward_weights
+
+        check_reward_weights(model, resolved)
+
     def start_lines(self, resolved: Any, seed: int) -> list[str]:
         """Where the reward head comes from."""
         from tuna.models.reward_source import has_reward_head

@@ -88,6 +88,16 @@ class ScoringModule(pl.LightningModule):
 
         refuse_reward_model(resolved)
 
+    def check_weights(self, model: Any, resolved: Any) -> None:
+        """Refuse weights that are not those of the config. model, resolved: of tuna.models.source.
+
+        Raises:
+            ModelError: with their names.
+        """
+        from tuna.models.loading import check_causal_weights
+
+        check_causal_weights(model, resolved)
+
     def start_lines(self, resolved: Any, seed: int) -> list[str]:
         """What is to be said of the starting model before training."""
         return []

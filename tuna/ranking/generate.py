@@ -18,7 +18,7 @@ from tuna.data.tokenize import shorten
 from tuna.errors import ModelError
 from tuna.models.device import device_named
 from tuna.models.finite import check_values
-from tuna.models.loading import load_model
+from tuna.models.loading import check_causal_weights, load_model
 from tuna.models.source import Model
 from tuna.ranking.answers import Answer
 from tuna.ranking.noise import gumbel
@@ -47,6 +47,7 @@ class Generator:
         disable_progress_bar()
         resolved = node.resolve()
         self.device = device_named(device)
+        check_causal_weights(node, resolved)
         kind: Any = torch.float32 if dtype == "auto" and self.device.type == "cpu" else dtype
         self.model = load_model(
             node, resolved, dtype=kind if isinstance(kind, torch.dtype) else getattr(torch, kind, kind)

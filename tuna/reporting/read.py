@@ -1,6 +1,5 @@
 """Runs, rankings and results as they lie on disk. What cannot be read is told, never left out in silence."""
 
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tuna.config.commands import script
+from tuna.data.json_text import parse_json
 from tuna.errors import DataError
 
 Row = Mapping[str, Any]
@@ -106,10 +106,10 @@ class Measured:
         if not path.exists():
             return []
         rows = []
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in enumerate(_text(path).split("\n"), start=1):
             if line.strip():
                 try:
-                    rows.append(dict(json.loads(line)))
+                    rows.append(dict(parse_json(line)))
                 except (ValueError, TypeError) as error:
                     raise DataError(f"{path}:{number}: expected a JSON object, got {line[:40]!r}") from error
         return rows
@@ -196,7 +196,7 @@ class Found:
     def _content(self, path: Path, needed: Mapping[str, type]) -> Row | None:
         """The file's object, if the keys that are ``needed`` have their types; else None, and a problem."""
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = parse_json(path.read_bytes())
         except (OSError, ValueError) as error:
             self.problems.append(f"{path}: cannot be read, so it is not in the report: {error}")
             return None
@@ -213,6 +213,13 @@ class Found:
             self.problems.append(f"{path}: {wrong[0]}; it is not in the report")
             return None
         return dict(content)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from None
 
 
 def flatten(node: Any, prefix: str = "") -> dict[str, Any]:

@@ -44,6 +44,7 @@ def prepare(cfg: DictConfig, built: dict[str, Any]) -> Parts:
     tokenizer = model.tokenizer()
     if not resolved.on_hub:  # a hub id's weights come only when the data is right
         check_space(cfg, model, training, _count(resolved.weights_folder))
+        built["module"].check_weights(model, resolved)
     distributed.on_first(
         lambda: data.prepare(
             tokenizer,

@@ -27,7 +27,7 @@ def read(target: RunFolder) -> list[dict[str, str]]:
     path = target.path / "samples.jsonl"
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
 def table(target: RunFolder, count: int) -> list[dict[str, str]]:

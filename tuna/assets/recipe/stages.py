@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
 def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:

@@ -1,12 +1,12 @@
 """What an importer is: a format's name, the shape of its rows, how to read one."""
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from tuna.data.fields import FieldError, check_text
+from tuna.data.json_text import parse_json
 from tuna.data.record import Message, Record
 
 RawRow = Mapping[str, Any]
@@ -92,8 +92,8 @@ def _with_tools(record: Record, row: RawRow) -> Record:
     value = row.get("tools")
     if isinstance(value, str):  # JSON in a text, as LLaMA-Factory has it
         try:
-            value = json.loads(value or "[]")
-        except json.JSONDecodeError:
+            value = parse_json(value or "[]")
+        except ValueError:
             raise FieldError("tools", "a list of functions, or JSON of one", value) from None
     if not value:
         return record
