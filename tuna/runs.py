@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from tuna.errors import RunError
+from tuna.files import replacing
+from tuna.secrets import dumps
 
 log = logging.getLogger("tuna")
 SCHEMA_VERSION = 1
@@ -100,14 +102,9 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write ``value`` so that a reader sees the old file or the new one, never half of one."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=2, ensure_ascii=False, default=str)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    """Write ``value``, without secrets, so that a reader sees the old file or the new one, never half of one."""
+    with replacing(path) as file:
+        file.write(dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
 def choose(

@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tuna.config import checks
+from tuna.config import checks, secrets
 from tuna.config.arguments import CommandLine, values
 from tuna.config.compose import compose
 from tuna.config.groups import OPTIONAL, groups
@@ -106,6 +106,8 @@ class _Checker:
             cfg = self._compose([*chosen, *good])
         except _FAULTS as error:
             return [*found, _words(error)]
+        if leaks := secrets.problems(cfg):
+            return leaks  # other messages might show them
         found += self._search_problems(cfg)
         del cfg["hydra"]
         if self.line.runs:

@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from tuna import assets
+from tuna.config.secrets import refuse_environment
 
 EMBEDDED = assets.MODELS
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -51,3 +52,4 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("scale", _scale, replace=True)
     OmegaConf.register_new_resolver("asset", _asset, replace=True)
     OmegaConf.register_new_resolver("sweep_name", _sweep_name, replace=True)
+    OmegaConf.register_new_resolver("oc.env", refuse_environment, replace=True)

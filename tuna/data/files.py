@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ from typing import Any
 from tuna.data.delimited import read_delimited
 from tuna.data.splits import beside, pick, split_of
 from tuna.errors import DataError
+from tuna.files import replacing
+from tuna.secrets import dumps
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 
@@ -238,22 +239,15 @@ def _dataset_rows(path: str, found: Any, split: str | None, key: str) -> Rows:
 
 
 def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write one JSON object a line, UTF-8, so that the file is there whole or not at all.
+    """Write one JSON object a line, UTF-8, without secrets, so that the file is there whole or not at all.
 
     Raises: ValueError for a NaN or infinite number, which JSON does not have.
     """
     place = Path(path)
     place.parent.mkdir(parents=True, exist_ok=True)
-    temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            for row in rows:
-                file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(place)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(place) as file:
+        for row in rows:
+            file.write(dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def sha256_file(path: str | Path) -> str:

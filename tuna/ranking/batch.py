@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from tuna.ranking.cost import Budget, BudgetReached, Price, Usage, usage_cost
 from tuna.ranking.engine import Aside, Done, Request
 from tuna.ranking.progress import Progress
-from tuna.ranking.server import Server, SetAside, StopRun, TryAgain
+from tuna.ranking.server import Server, SetAside, StopRun, TryAgain, told
 from tuna.ranking.store import Journal, key_of
 
 MOST_REQUESTS = 50_000  # of one batch, as OpenAI has it
@@ -131,7 +131,7 @@ class BatchEngine:
                 self.budget.settle(ticket, 0.0)
             self.journal.append({"key": name, "over": "failed"})
             said = "; ".join(str(e.message) for e in (found.errors.data or [])) if found.errors else "no reason given"
-            raise StopRun(f"batch {identity} failed: {said}; nothing was answered or paid for")
+            raise StopRun(f"batch {identity} failed: {told(said)}; nothing was answered or paid for")
         for file in (found.output_file_id, found.error_file_id):
             if file:
                 content = await self._call(lambda file=file: self.server.client.files.content(file))  # type: ignore[misc]
@@ -156,7 +156,7 @@ class BatchEngine:
         if request is None:  # stored before the kill
             return
         if answer is None:
-            self._failed(name, pending, status, str(line.get("error") or body)[:200])
+            self._failed(name, pending, status, told(line.get("error") or body))
             return
         tokens = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
         self.progress.update(usage=Usage(1, *tokens, cost if self.price else None))

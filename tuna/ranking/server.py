@@ -15,6 +15,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Literal, TypeVar
 
 from tuna.errors import ConfigError, RunError
+from tuna.secrets import HIDDEN, is_variable, mask_words, refresh
 
 _FILTER = re.compile(r"content[ _-]?(?:filter|policy|management)|safety|moderation|responsibleai", re.IGNORECASE)
 _KEYLIKE = re.compile(r"\b(?:sk|hf|gsk|key)[-_][\w*-]{4,}", re.IGNORECASE)
@@ -79,7 +80,7 @@ class Connection:
             found.append(f"max_wait: expected seconds of 0 or more, got {self.max_wait}")
         if self.base_url is not None and not re.match(r"https?://", self.base_url):
             found.append(f"base_url: expected http://... or https://..., got {self.base_url!r}")
-        if not re.fullmatch(r"[A-Za-z_]\w*", self.api_key_env) or _KEYLIKE.search(self.api_key_env):
+        if not is_variable(self.api_key_env) or _KEYLIKE.search(self.api_key_env):
             found.append(
                 "api_key_env: expected the name of an environment variable, got <hidden>; never the key itself"
             )
@@ -123,6 +124,7 @@ class Server:
         self.model = model
         self.path = "/chat/completions" if endpoint == "chat" else "/completions"
         self._key = connection.api_key()
+        refresh([connection.api_key_env])
 
     async def __aenter__(self) -> "Server":
         from openai import AsyncOpenAI
@@ -150,7 +152,7 @@ class Server:
         if not isinstance(value, dict):
             raise TryAgain("the answer is no JSON object", billed=True)
         if value.get("error"):  # some servers report faults with status 200
-            raise TryAgain(self._hidden(f"the server reports {value['error']}"), billed=True)
+            raise TryAgain(told(f"the server reports {value['error']}"), billed=True)
         return value
 
     async def guarded(self, action: Callable[[], Awaitable[T]]) -> T:
@@ -174,14 +176,14 @@ class Server:
             raise TryAgain(f"no answer within timeout={self.connection.timeout:g} s", billed=True) from None
         except openai.APIConnectionError as error:
             refused = "connect" in type(error.__cause__).__name__.lower()
-            raise TryAgain(self._hidden(f"connection failed: {error.__cause__ or error}"), billed=not refused) from None
+            raise TryAgain(told(f"connection failed: {error.__cause__ or error}"), billed=not refused) from None
 
     def _meaning(self, error: Any) -> Exception:
         """What a status says: stop, set the row aside, or try again."""
         status, headers = int(error.status_code), error.response.headers
         detail = error.body if isinstance(error.body, Mapping) else {}
         code = str(detail.get("code") or detail.get("type") or "")
-        said = self._hidden(str(detail.get("message") or error.message))
+        said = told(str(detail.get("message") or error.message))
         where = self.connection.base_url or "the server"
         if status in (401, 403) and not _FILTER.search(code + said):
             return StopRun(
@@ -200,10 +202,10 @@ class Server:
             return SetAside(f"content filter: {said}")
         return SetAside(f"refused by the server ({status}): {said}")
 
-    def _hidden(self, text: str) -> str:
-        """A message on one line, without anything that looks like a key."""
-        text = text.replace(self._key, "<hidden>") if len(self._key) > 4 else text
-        return _KEYLIKE.sub("<hidden>", " ".join(text.split()))[:300]
+
+def told(said: object) -> str:
+    """What a server says, on one line, without anything that looks like a key."""
+    return _KEYLIKE.sub(HIDDEN, mask_words(" ".join(str(said).split())))[:300]
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:

@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from tuna.errors import RunError
 from tuna.runs import read_json, write_json
+from tuna.secrets import clean, may_hold
 
 Entry = dict[str, Any]
 
@@ -79,12 +80,16 @@ class Journal:
         return (entry for entries in self._entries.values() for entry in entries)
 
     def append(self, entry: Mapping[str, Any]) -> None:
-        """Write one line; it survives a kill of this process at any later moment.
+        """Write one line, without secrets; it survives a kill of this process at any later moment.
 
         Raises:
             RunError: the disk is full; the file is then as it was before.
         """
-        line = json.dumps(entry, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace") + b"\n"
+        text = json.dumps(entry, ensure_ascii=False, allow_nan=False)
+        if may_hold(text):
+            entry = {**clean(json.loads(text)), "key": entry["key"]}  # a hash may hold 8 letters of a hexadecimal key
+            text = json.dumps(entry, ensure_ascii=False, allow_nan=False)
+        line = text.encode("utf-8", "replace") + b"\n"
         try:
             written = os.write(self._file, line)
             if written < len(line):

@@ -1,11 +1,11 @@
 """``python rank.py compare A B`` and ``python rank.py merge OUT PART PART ...``."""
 
-import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tuna.errors import TunaError
+from tuna.secrets import masked_output
 
 _USAGE = {
     "compare": "python rank.py compare A.jsonl B.jsonl [REPORT.json]",
@@ -19,11 +19,12 @@ def run_tool(argv: Sequence[str]) -> None:
     Raises:
         SystemExit: 1 after a fault, which is on stderr.
     """
-    try:
-        TOOLS[argv[0]](list(argv[1:]))
-    except TunaError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+    with masked_output():
+        try:
+            TOOLS[argv[0]](list(argv[1:]))
+        except TunaError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(1)
 
 
 def _usage(tool: str) -> None:
@@ -33,6 +34,7 @@ def _usage(tool: str) -> None:
 
 def _compare(argv: list[str]) -> None:
     from tuna.ranking.compare import compare
+    from tuna.runs import write_json
 
     if len(argv) not in (2, 3):
         _usage("compare")
@@ -40,7 +42,7 @@ def _compare(argv: list[str]) -> None:
     print("\n".join(found.lines()))
     if len(argv) == 3:
         report = Path(argv[2])
-        report.write_text(json.dumps(found.to_dict(), indent=2) + "\n", encoding="utf-8")
+        write_json(report, found.to_dict())
         found.draw(report.with_suffix(".png"), f"{Path(argv[0]).name} and {Path(argv[1]).name}")
 
 

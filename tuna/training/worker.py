@@ -7,6 +7,7 @@ import traceback
 from omegaconf import DictConfig, OmegaConf
 
 from tuna.errors import TunaError
+from tuna.secrets import learn, masked_output
 
 
 def main(path: str) -> int:
@@ -17,6 +18,7 @@ def main(path: str) -> int:
     distributed.die_with_parent()
     cfg = OmegaConf.load(path)
     assert isinstance(cfg, DictConfig)
+    learn(OmegaConf.to_container(cfg))
     try:
         run(cfg)
     except TunaError as error:
@@ -32,4 +34,5 @@ def main(path: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    with masked_output():
+        sys.exit(main(sys.argv[1]))
