@@ -17,6 +17,7 @@ from tuna.data.lists import AnswerList
 from tuna.data.load import Loaded, load_source, look_at, problem_text
 from tuna.data.ranking import count_pairs
 from tuna.errors import ConfigError, DataError, TunaError
+from tuna.secrets import masked_output
 
 USAGE = """\
 python -m tuna.data FILE [key=value ...]: what a data file is taken for, without reading a model's weights.
