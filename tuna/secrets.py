@@ -145,6 +145,9 @@ class _Masked:
         for line in lines:
             self.write(line)
 
+    def close(self) -> None:
+        self._stream.flush()  # a logging handler that closes what it took for a stream of its own
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
