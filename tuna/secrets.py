@@ -119,7 +119,7 @@ def masked_output() -> Iterator[None]:
     """What is printed meanwhile passes through mask_words, also the traceback of a fault that ends the process."""
     refresh()
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = _Masked(before[0]), _Masked(before[1])  # type: ignore[assignment]
+    sys.stdout, sys.stderr = _Masked(before[0]), _Masked(before[1])
     restore = True
     try:
         yield

@@ -13,7 +13,7 @@ from tests.ranking.http_server import Action, LoopbackServer
 
 BASIC = base64.b64encode(f"user:{SECRET}".encode()).decode()
 SHAPES = {  # how a key comes in
-    "the key": SECRET, "its first 12 characters": SECRET[:12], "its last 9 characters": SECRET[-9:],
+    "the key": SECRET, "12 of its characters": SECRET[3:15], "its last 9 characters": SECRET[-9:],
     "it in base64": base64.b64encode(SECRET.encode()).decode(), "Basic credentials": BASIC,
 }  # fmt: skip
 _PARTS = [text[i : i + 8] for text in (SECRET[3:], BASIC[12:-4]) for i in range(len(text) - 7)]
@@ -116,7 +116,10 @@ def _asked(command: str, given: dict[str, Any], batch: bool) -> Callable[[Bench]
 def _rows(shape: str) -> list[dict[str, Any]]:
     texts = [f"The key is {shape}.", "Blue.", "Green."]
     responses = [{"text": text, "score": -k} for k, text in enumerate(texts)]
-    return [{"id": str(k), "instruction": f"Which, {k}? {shape}", "responses": responses} for k in range(8)]
+    return [
+        {"id": str(k), "instruction": f"Which, {k}? {shape}", "output": texts[0], "responses": responses}
+        for k in range(8)
+    ]
 
 
 def _trained(shape: str) -> Callable[[Bench], object]:
@@ -157,24 +160,29 @@ def _damaged(program: str, *words: str) -> Callable[[Bench], object]:
 
 def _every() -> Iterator[Trial]:
     for program in ("train", "rank", "evaluate", "report", "reproduce"):
-        for name, words in TYPED.items():
+        for name, words in list(TYPED.items())[:: 1 if program in ("rank", "report") else 2]:
             sample = program == "report" and name == "a nested resolver"
             yield Trial("secrets", f"{program}.py, typed: {name}", _typed(program, words), sample)
     for program in ("train", "rank", "evaluate"):
-        for name, content in HELD.items():
+        for name, content in list(HELD.items())[:: 1 if program == "rank" else 3]:
             yield Trial("secrets", f"{program}.py, in a config file: {name}", _held(program, content))
-    for command in ("judge", "teacher", "generation"):
-        for shape in ("its first 12 characters", "Basic credentials"):
-            for name, given in _echoes(SHAPES[shape]):
-                yield Trial("secrets", f"{command}: a server sends {shape} in {name}", _asked(command, given, False))
-    for name, given in _echoes(SECRET):
-        sample = name == "status 401"
-        yield Trial("secrets", f"judge: a server sends the key in {name}", _asked("judge", given, False), sample)
-    given = {"say": lambda prompt, k: f"Answer {k}: {SECRET[:12]} {BASIC}"}
-    yield Trial("secrets", "judge: a batch answers with a part of the key", _asked("judge", given, True))
+    for command, shape, ways in (
+        ("judge", "12 of its characters", None),
+        ("judge", "Basic credentials", ("status 400", "an answer")),
+        ("judge", "the key", ("status 401", "an answer")),
+        ("teacher", "12 of its characters", ("status 400", "status 500", "an answer")),
+        ("generation", "12 of its characters", ("status 400", "status 500", "an answer")),
+    ):
+        for name, given in _echoes(SHAPES[shape]):
+            if ways is None or name in ways:
+                sample = (command, name) == ("judge", "an answer") and shape == "the key"
+                trial = _asked(command, given, batch=False)
+                yield Trial("secrets", f"{command}: a server sends {shape} in {name}", trial, sample)
+    batch = {"say": lambda prompt, k: f"Answer {k}: {SECRET[3:15]} {BASIC}"}
+    yield Trial("secrets", "judge: a batch answers with a part of the key", _asked("judge", batch, batch=True))
     for name, shape in SHAPES.items():
         yield Trial("secrets", f"rank.py, in the data: {name}", _judged(shape))
-    yield Trial("secrets", "train.py and report.py, in the data: a part of the key", _trained(SECRET[:12]))
+    yield Trial("secrets", "train.py and report.py, in the data: a part of the key", _trained(SECRET[3:15]))
     yield Trial("secrets", "train.py, in a damaged file", _damaged("train", "datamodule.path=planted.jsonl"))
     yield Trial("secrets", "rank.py, in a damaged file", _damaged("rank", "input=planted.jsonl"))
 

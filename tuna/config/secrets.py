@@ -5,7 +5,8 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from omegaconf.grammar_parser import OmegaConfGrammarParser, parse
+from omegaconf.grammar.gen.OmegaConfGrammarParser import OmegaConfGrammarParser
+from omegaconf.grammar_parser import parse
 
 from tuna.errors import ConfigError
 from tuna.secrets import HIDDEN, is_variable, learn, secret_in
@@ -68,7 +69,7 @@ def _reaches_environment(text: str) -> bool:
 
 def _resolvers(tree: Any) -> Iterator[str]:
     if isinstance(tree, OmegaConfGrammarParser.InterpolationResolverContext):
-        yield tree.resolverName().getText()
+        yield str(tree.resolverName().getText())  # type: ignore[no-untyped-call]
     for child in getattr(tree, "children", None) or ():
         yield from _resolvers(child)
 
@@ -79,7 +80,8 @@ def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
         return
     if node._is_interpolation():
         return
-    for last in node if isinstance(node, DictConfig) else range(len(node)):
+    keys: Any = node if isinstance(node, DictConfig) else range(len(node))
+    for last in keys:
         child = node._get_node(last)
         key = f"{prefix}.{last}" if prefix else str(last)
         if isinstance(child, DictConfig | ListConfig) and not (child._is_none() or child._is_interpolation()):

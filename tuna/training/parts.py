@@ -56,6 +56,7 @@ def prepare(cfg: DictConfig, built: dict[str, Any]) -> Parts:
         everywhere=True,
     )
     config = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(config, dict)
     steps = min(data.total_steps, training.max_steps or data.total_steps)
     if steps == 0:
         raise ConfigError("datamodule: nothing is left to train on; see datamodule.held_out, first and last")
