@@ -124,8 +124,15 @@ def _rows(shape: str) -> list[dict[str, Any]]:
 
 def _trained(shape: str) -> Callable[[Bench], object]:
     def run(bench: Bench) -> None:
-        write_rows(bench.folder / "planted.jsonl", _rows(shape))
-        words = ["stage=tuna_c", "datamodule.path=planted.jsonl", "datamodule.held_out=2", "name=a", "logger=both"]
+        write_rows(bench.folder / "planted.jsonl", _rows(shape)[:5])
+        write_rows(bench.folder / "planted-2.jsonl", _rows(shape)[5:])
+        words = [
+            "stage=tuna_c",
+            "datamodule.path=planted.jsonl",
+            "datamodule.val_path=planted-2.jsonl",
+            "name=a",
+            "logger=both",
+        ]
         ended = bench.run(
             "train", *words, "trainer.max_steps=1", "logger.samples=2", "evaluate=false", env={"WANDB_MODE": "offline"}
         )
