@@ -8,11 +8,13 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from absl import logging as absl_logging  # what rouge-score logs with
+
+from tuna import secrets
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "WANDB_MODE": "offline"}
 _UNDO = pytest.StashKey[Callable[[], None]]()
@@ -41,6 +43,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Leave the process as it was."""
     if undo := config.stash.get(_UNDO, None):
         undo()
+
+
+@pytest.fixture(autouse=True)
+def _no_secrets_of_another_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(secrets, "_named", set())
+    secrets.refresh()
+    yield
+    secrets.refresh()
 
 
 def _guarded(connect: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,18 +1,21 @@
-"""No API key is in anything that a run writes or says: one in its environment, one on its command line."""
+"""No key is in anything that a run writes or says, in whole or in part: how a text is masked, and whole commands."""
 
+import base64
 import importlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.ranking.http_server import LoopbackServer
 from tests.ranking.make import write_instructions
 from tests.training.make import overrides, write_lists, write_model
+from tuna import secrets
 from tuna.entry import main
 
 ROOT = Path(__file__).parents[1]
@@ -149,18 +152,190 @@ def test_a_key_on_the_command_line(
     assert [path.name for path in home.iterdir()] == ["home"]
 
 
-def test_what_a_config_file_holds_is_not_written_down(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Overrides are refused; a file of the user's own, read from --config-dir, is not."""
-    secret = "hunter2hunter2hunter2"
-    model, lists = write_model(home / "llama"), write_lists(home / "lists.jsonl")
-    conf = home / "conf" / "logger"
-    conf.mkdir(parents=True)
-    (conf / "mine.yaml").write_text(
-        f"_target_: tuna.training.loggers.Loggers\ntags: [a, 'https://me:{secret}@host']\n", encoding="utf-8"
+SECRET = "hunter2hunter2hunter2"
+FILES = {
+    "judge": "_target_: tuna.ranking.judges.openai.OpenAIJudge\nmodel: m\nbase_url: http://127.0.0.1:9/v1\n{}",
+    "logger": "_target_: tuna.training.loggers.Loggers\n{}",
+}
+
+
+@pytest.mark.parametrize(
+    ("group", "line"),
+    [
+        ("judge", "extra_body: {api_key: SECRET}"),
+        ("judge", "extra_body: {headers: {Authorization: Bearer SECRET}}"),
+        ("judge", "extra_body: {headers: ['Authorization: Bearer SECRET']}"),
+        ("judge", "extra_body: {password: 12345678}"),
+        ("judge", "extra_body: {note: '${oc.env:JUDGE_KEY}'}"),
+        ("judge", "extra_body: {note: '${ oc.env : JUDGE_KEY}'}"),
+        ("judge", "extra_body: {note: '${oc.decode:${oc.env:JUDGE_KEY}}'}"),
+        ("judge", "extra_body: {way: oc.env, note: '${${judge.extra_body.way}:JUDGE_KEY}'}"),
+        ("judge", "extra_body: {way: env, note: '${oc.${judge.extra_body.way}:JUDGE_KEY}'}"),
+        ("judge", "extra_body: {note: '${oc.decode:\\${oc.env:JUDGE_KEY}}'}"),
+        ("judge", "extra_body: {a: SECRET, api_key: '${judge.extra_body.a}'}"),
+        ("judge", f"extra_body: {{note: {KEYS['WANDB_API_KEY'][5:15]}}}"),
+        ("judge", f"api_key_env: {KEYS['WANDB_API_KEY']}"),
+        ("judge", "api_key_env: SECRET"),
+        ("judge", "api_key_env: Zq81vT0mXc7LrYw2NbKd5GhJ"),
+        ("logger", "tags: [a, 'https://me:SECRET@host']"),
+    ],
+)
+def test_a_config_file_that_holds_or_fetches_a_secret_is_refused(
+    home: Path, group: str, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "conf" / group).mkdir(parents=True)
+    text = FILES[group].format(line.replace("SECRET", SECRET))
+    (home / "conf" / group / "mine.yaml").write_text(text + "\n", encoding="utf-8")
+    for more in ([], ["--cfg", "job", "--resolve"]):
+        code, said = typed_here(home, capsys, "rank.py", f"{group}=mine", "--config-dir", str(home / "conf"), *more)
+        assert code == 1 and "error:" in said, said
+        assert_none(home / "home", said, SECRET, "12345678", "Zq81vT0mXc7LrYw2")
+        assert sorted(path.name for path in home.iterdir()) == ["conf", "home"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["name=${oc.${zz}:JUDGE_KEY}", "+zz=env"],
+        ["name=${${zz}:JUDGE_KEY}", "+zz=oc.env"],
+        ["hydra.job.env_copy=[JUDGE_KEY]"],
+        [f"judge.api_key_env={KEYS['WANDB_API_KEY']}"],
+        [f"name={KEYS['WANDB_API_KEY'][7:17]}"],
+        ["judge.api_key_env=Zq81vT0mXc7LrYw2NbKd5GhJ"],
+    ],
+    ids=" ".join,
+)
+def test_overrides_that_fetch_a_secret_are_refused(
+    home: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["judge=openai", "judge.model=m", "judge.base_url=http://127.0.0.1:9/v1", *words]
+    code, said = typed_here(home, capsys, "rank.py", *given)
+    assert code == 1 and "error:" in said and "[A-Za-z_]" not in said
+    assert_none(home, said, "Zq81vT0mXc7LrYw2", KEYS["WANDB_API_KEY"][7:17])
+    assert [path.name for path in home.iterdir()] == ["home"]
+
+
+KEY = "Zq8Vt3LmX0pW7bRnK2dY5cHe"
+
+
+@pytest.fixture
+def key(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A secret of the environment, which is looked at anew."""
+    monkeypatch.setenv("SOME_API_KEY", KEY)
+    secrets.refresh()
+    yield KEY
+    monkeypatch.undo()
+    secrets.refresh()
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        (f"It is {KEY}.", "It is <hidden>."),
+        (f"{KEY}{KEY}", "<hidden><hidden>"),
+        (f"Zq8Vt3Lm and {KEY[5:14]}, {KEY[-8:]}", "<hidden> and <hidden>, <hidden>"),
+        (f"x{KEY[3:11]}y\n\U0001f600{KEY[2:10]}\u00e9", "x<hidden>y\n\U0001f600<hidden>\u00e9"),
+        ("Zq8Vt3L, seven of its characters", "Zq8Vt3L, seven of its characters"),
+        ("\udcff" + KEY, "\udcff<hidden>"),
+        ("sk-0123456789 is an example", "sk-0123456789 is an example"),
+        ("", ""),
+    ],
+)
+def test_a_key_and_its_parts_are_hidden_and_nothing_else(text: str, masked: str, key: str) -> None:
+    assert secrets.mask(text) == masked
+
+
+@pytest.mark.parametrize("user", ["", "a:", "me:", "you:", "u\u00e9:"])
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode], ids=["plain", "for URLs"])
+def test_base64_is_hidden_wherever_the_key_begins_in_it(user: str, encode: Callable[[bytes], bytes], key: str) -> None:
+    coded = encode((user + key + ":more").encode()).decode()
+    masked = secrets.mask(f"Basic {coded}, and {coded[12:24]}")
+    assert "<hidden>" in masked and not any(coded[i : i + 8] in masked for i in range(4, 4 * len(key) // 3))
+
+
+def test_a_key_quoted_for_a_url_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_PASSWORD", "a/b+c=d e&f/g")
+    secrets.refresh()
+    assert secrets.mask("?p=a%2Fb%2Bc%3Dd%20e%26f%2Fg&q") == "?p=<hidden>&q"
+    assert secrets.mask("?p=a%2Fb%2Bc%3Dd+e%26f%2Fg") == "?p=<hidden>"
+
+
+def test_json_stays_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    value = 'q"w\\e\n7/r"t\u00e9y8'
+    monkeypatch.setenv("SOME_PASSWORD", value)
+    secrets.refresh()
+    row = {"text": f"<{value}>", value: [1, {"a": value}], "n": 0.5}
+    expected = {"text": "<<hidden>>", "<hidden>": [1, {"a": "<hidden>"}], "n": 0.5}
+    assert json.loads(secrets.dumps(row)) == expected
+    assert json.loads(secrets.dumps(row, ensure_ascii=False, indent=2)) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("DB_PASSWORD", "postgres", "the postgres image"),
+        ("PARTITION_KEY", "customer_id", "by customer_id"),
+        ("MAX_TOKENS", "max-tokens-4096", "max-tokens-4096"),
+        ("TOKENIZERS_PARALLELISM", "false-or-true", "false-or-true"),
+        ("SSH_AUTH_SOCK", "/tmp/ssh-XYZ12345/agent.1", "/tmp/ssh-XYZ12345/agent.1"),
+        ("SOME_SECRET", "12345678.5", "12345678.5"),
+        ("SOME_SECRET", "short7c", "short7c"),
+        ("SOME_SECRET", str(ROOT), f"{ROOT}/docs"),
+        ("SOME_SECRET", "correct horse battery staple", "a battery of horses; correctly"),
+        ("KEY_FILE", "keys/of/mine-77", "keys/of/mine-77"),
+    ],
+)
+def test_what_no_secret_can_be_told_from_stays(
+    name: str, value: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    secrets.refresh()
+    assert secrets.mask(text) == text
+
+
+def test_variables_that_a_config_names_are_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ODDLY_CALLED", KEY)
+    secrets.refresh()
+    assert secrets.mask(KEY) == KEY
+    secrets.learn({"judges": [{"api_key_env": "ODDLY_CALLED", "n": 1}]})
+    assert secrets.mask(KEY) == "<hidden>"
+
+
+def test_a_fault_that_ends_the_process_is_printed_masked(home: Path) -> None:
+    code = "from tuna.secrets import masked_output\nwith masked_output():\n    raise ValueError(KEY)\n"
+    code = f"import os\nKEY = os.environ['OPENAI_API_KEY']\n{code}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | KEYS, cwd=ROOT, check=False
     )
-    words = overrides(model, lists, home / "runs", name="a", logger="mine", trainer__max_steps=1, logger__samples=0)
-    code, said = typed_here(home, capsys, "train.py", *words, "--config-dir", str(home / "conf"))
-    assert code == 0, said
-    (conf / "mine.yaml").unlink()
-    assert json.loads((home / "runs" / "a" / "run.json").read_text())["config"]["logger"]["tags"] == ["a", "<hidden>"]
-    assert_none(home, said, secret)
+    assert done.returncode == 1 and done.stderr.splitlines()[-1] == "ValueError: <hidden>"
+
+
+def echo(text: str) -> Callable[[str, int], str]:
+    return lambda prompt, k: f"answer {k}: {text}"
+
+
+@pytest.mark.parametrize("batch", ["false", "true"])
+def test_a_key_in_an_answer_is_stored_and_written_masked(
+    home: Path, batch: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part, coded = KEYS["WANDB_API_KEY"][4:16], base64.b64encode(f"me:{KEYS['JUDGE_KEY']}".encode()).decode()
+    with LoopbackServer(say=echo(f"{part} {coded} [[C]]")) as server:
+        words = [word for word in ranked(home, server) if not word.startswith("logger")]
+        code, said = typed_here(home, capsys, "rank.py", *words, f"judge.batch={batch}", "judge.poll_seconds=0.01")
+        assert server.asked
+    assert code in (0, 1) and "Traceback" not in said
+    assert_none(home, said, part, coded, coded[8:20])
+    assert "<hidden>" in (home / "rankings" / "r.store" / "verdicts.jsonl").read_text(encoding="utf-8")
+
+
+def test_failed_batch_results_that_echo_the_key(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Echoing(LoopbackServer):
+        def _value(self, *_: Any) -> dict[str, Any]:
+            return {"error": {"message": f"bad key {KEYS['JUDGE_KEY']}"}}
+
+    with Echoing() as server:
+        words = [word for word in ranked(home, server) if not word.startswith("logger")]
+        code, said = typed_here(home, capsys, "rank.py", *words, "judge.batch=true", "judge.poll_seconds=0.01")
+        assert server.asked
+    assert code in (0, 1) and "Traceback" not in said
+    assert_none(home, said, KEYS["JUDGE_KEY"][:16])

@@ -22,6 +22,7 @@ from tuna.config.compose import CONF, install
 from tuna.config.help import Program, help_text
 from tuna.config.overrides import check_command_line
 from tuna.errors import RunError, TunaError
+from tuna.secrets import masked_output
 from tuna.sweeps.jobs import job_in, words
 from tuna.sweeps.launcher import Sweep, check_optimized, resumable
 
@@ -36,6 +37,11 @@ def main(program: Program, argv: Sequence[str] | None = None, config_dir: Path =
     """
     if argv is not None:
         sys.argv = [sys.argv[0], *argv]
+    with masked_output():
+        _main(program, config_dir)
+
+
+def _main(program: Program, config_dir: Path) -> None:
     full = _flag("TUNA_DEBUG") or _flag("HYDRA_FULL_ERROR")
     try:
         line = read_command_line(sys.argv[1:])

@@ -17,6 +17,7 @@ from tuna.data.lists import AnswerList
 from tuna.data.load import Loaded, load_source, look_at, problem_text
 from tuna.data.ranking import count_pairs
 from tuna.errors import ConfigError, DataError, TunaError
+from tuna.secrets import masked_output
 
 USAGE = """\
 python -m tuna.data FILE [key=value ...]: what a data file is taken for, without reading a model's weights.
@@ -45,14 +46,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not words or {"--help", "-h"} & set(words):
         print(USAGE)
         return
-    try:
-        for line in preview(words[0], read_options(words[1:])):
-            print(line, flush=True)
-    except BrokenPipeError:  # into head, which has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except TunaError as error:
-        print("error: " + str(error).replace("\n", "\n       "), file=sys.stderr)
-        sys.exit(1)
+    with masked_output():
+        try:
+            for line in preview(words[0], read_options(words[1:])):
+                print(line, flush=True)
+        except BrokenPipeError:  # into head, which has read enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except TunaError as error:
+            print("error: " + str(error).replace("\n", "\n       "), file=sys.stderr)
+            sys.exit(1)
 
 
 def read_options(words: Sequence[str]) -> dict[str, Any]:

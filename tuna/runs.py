@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from tuna.errors import RunError
+from tuna.files import replacing
 from tuna.locks import locked
+from tuna.secrets import dumps
 
 log = logging.getLogger("tuna")
 SCHEMA_VERSION = 2  # of run.json: 1 where the run was begun before checkpoints carried hashes
@@ -126,14 +128,9 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write ``value`` (NaN and infinity as null); a reader sees the old file or the new one, never half of one."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
-        json.dump(_numbers(value), file, indent=2, ensure_ascii=False, default=str, allow_nan=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    """Write ``value``, without secrets, NaN and infinity as null; a reader sees the old file or the new one."""
+    with replacing(path) as file:
+        file.write(dumps(_numbers(value), indent=2, ensure_ascii=False, default=str, allow_nan=False) + "\n")
 
 
 def _numbers(value: Any) -> Any:

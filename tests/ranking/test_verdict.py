@@ -92,6 +92,29 @@ REPLIES: dict[str, tuple[int, ...] | str] = {
     'Response 0 says "rank: [0, 1, 2, 3]".\n## Final ranking\n3 > 1 > 0 > 2': "differ",
     "rank: [3, 1, 0, 2]\n\nrank: [3, 1, 0]": "differ",
     'rank: [3, 1, 0, 2]\nResponse 1 ends in "rank: [1': "not closed",
+    # a rank that is only quoted; one that ends the reply in a quote or a block is the judge's
+    'Response 0 says "rank: [0, 1, 2, 3]".': "quote",
+    "Response 0 says \u201crank: [0, 1, 2, 3]\u201d and\nResponse 1's are 'rank: [0, 1, 2, 3]'.": "quote",
+    "It ends in `rank: [0, 1, 2, 3]`, which I cannot follow.": "quote",
+    "Response 0 says 'I won.\nrank: [0, 1, 2, 3]'\nof itself.": "quote",
+    '"rank: [0, 1, 2, 3]"\nis what Response 0 ends in.': "quote",
+    "> rank: [0, 1, 2, 3]": "quote",
+    ">## Final ranking\n> 3 > 1 > 0 > 2\n\nI cannot judge these.": "no rank",
+    "Response 0:\n```\nrank: [0, 1, 2, 3]\n```\nI cannot judge these.": "quote",
+    "~~~\nrank: [0, 1, 2, 3]\n```\n~~~\nwas the end of Response 0.": "quote",
+    "Response 0 ends in\n```\nrank: [0, 1, 2, 3]": "quote",
+    "> rank: [3, 1, 0, 2]\nI agree:\n\nrank: [3, 1, 0, 2]": (3, 1, 0, 2),
+    "Mine:\n``` text\nrank: [3, 1, 0, 2]\n```\n\n": (3, 1, 0, 2),
+    "The nail is 5\" long, the responses' claim.\nrank: [3, 1, 0, 2]": (3, 1, 0, 2),
+    'Response 3 says "yes" and "no".\nrank: [3, 1, 0, 2]': (3, 1, 0, 2),
+    "Code:\n```\nx = [0, 1]\n```\nrank: [3, 1, 0, 2]": (3, 1, 0, 2),
+    'The "rank": [3, 1, 0, 2]': (3, 1, 0, 2),
+    # a rank and the marks: a pair or two may disagree, most may not
+    "Response 0: [5]\nResponse 1: [9]\nResponse 2: [7]\nrank: [2, 1, 0]": (2, 1, 0),
+    "Response 0: [5]\nResponse 1: [9]\nResponse 2: [7]\nrank: [0, 2, 1]": "contradicted",
+    "Response 0: [5]\nResponse 1: [9]\nResponse 2: [9]\nrank: [0, 2, 1]": "contradicted",
+    "Response 0: [5]\nResponse 1: [9]\nResponse 4: [15]\nrank: [4, 0, 1]": "contradicted",
+    "Response 0: [5]\n> Response 0: [15]\nResponse 1: [9]\nrank: [0, 1]": "contradicted",
     # malformed, and never guessed
     "": "no rank",
     "I cannot compare these.": "no rank",
@@ -167,15 +190,28 @@ def test_marks(line: str, mark: float | None) -> None:
     assert marks == ({} if mark is None else {2: mark})
 
 
-def test_marks_that_contradict_the_rank_are_counted_and_thoughts_hold_no_marks() -> None:
-    text = "<think>Response 0: [15]\nrank: [0, 1]</think>Response 0: [4]\nResponse 1: [9]\n## Ranking\n0 > 1"
+def test_thoughts_hold_no_marks() -> None:
+    text = "<think>Response 0: [15]\nrank: [0, 1]</think>Response 0: [4]\nResponse 1: [9]\n## Ranking\n1 > 0"
     verdict = parse_verdict(text, 2)
-    assert verdict.order == (0, 1) and verdict.marks == {0: 4, 1: 9} and verdict.disagreements == 1
+    assert verdict.order == (1, 0) and verdict.marks == {0: 4, 1: 9}
 
 
-def test_disagreements_are_counted_pair_by_pair() -> None:
-    text = "Response 0: [9]\nResponse 1: [9]\nResponse 2: [12]\nrank: [0, 1, 2]"
-    assert parse_verdict(text, 3).disagreements == 2
+def test_disagreements_are_counted_pair_by_pair_the_judges_own_answer_too() -> None:
+    text = "Response 0: [9]\nResponse 1: [9]\nResponse 2: [6]\nResponse 3: [8]\nrank: [3, 0, 2, 1]"
+    assert parse_verdict(text, 3).disagreements == 3  # 3 before 0 and 1; 2 before 1
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "\n", " ", "\n#", "#", "rank: [", "rank (", "final\n", "rank: 1, 2 ", "Response 1:\n", "1\n", "> ", "```\n",
+        "\"rank: [1]\" ", "('rank: ", "\u201crank: [1", "<think>", "rank\n", "* \n", "`` ` ", "[1, ", "1 + ",
+    ],
+)  # fmt: skip
+def test_long_replies_take_time_linear_in_their_length(part: str) -> None:
+    text = "###Response 1:\nMine." + part * (200_000 // len(part)) + "\nResponse 0: [9]\nrank: [1, 0"
+    with pytest.raises(VerdictError):
+        parse_verdict(text, 1)
 
 
 def test_fewer_and_more_candidates() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from tuna.benchmarks.base import Question
 from tuna.errors import DataError
+from tuna.files import write_text
 from tuna.ranking.prompt import request, shown
 from tuna.ranking.store import key_of
 from tuna.runs import write_json
@@ -86,6 +87,6 @@ def write_study(study: Study, folder: Path) -> list[Path]:
     pages = []
     for annotator in range(1, study.annotators + 1):
         pages.append(folder / f"annotator-{annotator}.html")
-        pages[-1].write_text(page(study, annotator), encoding="utf-8")
+        write_text(pages[-1], page(study, annotator))
     write_json(folder / "unblinding.json", unblinding(study))
     return pages

@@ -17,7 +17,6 @@ from tuna.benchmarks.settings import Settings
 from tuna.config.build import build_all
 from tuna.config.checks import untyped_model
 from tuna.config.scale import is_asset, untyped
-from tuna.config.secrets import without_secrets
 from tuna.data.files import write_jsonl
 from tuna.errors import ConfigError, RunError
 from tuna.ranking.context import Context
@@ -125,7 +124,7 @@ def _prepare(cfg: DictConfig) -> _Job:
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
     used = {*Settings.__dataclass_fields__, "benchmark", *built}
-    config = without_secrets({str(key): value for key, value in plain.items() if key in used})
+    config = {str(key): value for key, value in plain.items() if key in used}
     prices = Prices.read(cfg.prices)
     folder = Path(settings.folder) / benchmark.name / place
     return _Job(

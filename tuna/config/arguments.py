@@ -13,19 +13,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import OverrideParseException
 
+from tuna.config.secrets import ENVIRONMENT, INSTEAD
 from tuna.errors import ConfigError
+from tuna.secrets import is_secret, secret_in
 
-_SECRET_KEY = re.compile(  # row_tokens, token_limit, tokenizer and api_key_env are none
-    r"(?!.*_env$).*(api[_-]?key|token(_?\d+)?$|secret|passw(or)?d|authorization|credentials?|(^|[_-])key$)",
-    re.IGNORECASE,
-)
-SECRET_VALUE = re.compile(
-    r"\b(sk-[\w-]{8,}|hf_\w{16,}|gh[pousr]_\w{16,}|AKIA[0-9A-Z]{16}|xox[abp]-[\w-]{8,})"
-    r"|://[^/\s:@]*:[^/\s]+@|(?i:[?&][\w-]*(key|token|secret|password)=[^&\s]+)"
-)
-_DICT_ENTRY = re.compile(r"""(?:^|(?<=[\s{,(\["']))([\w.-]+)\\?["']?\s*:\s*(?=([^\s,}]*))""")
-_INNER = re.compile(r"([\w.@\[\]/-]+)=([^\s,}]*)")  # an override within a value, which becomes a command of its own
-_NOTHING = ("", "null", "''", '""')
 _ENVIRONMENT = re.compile(r"\$\{\s*(oc\.)?env\s*:")
 
 
@@ -82,33 +73,6 @@ def read_command_line(argv: Sequence[str]) -> CommandLine:
     )
 
 
-def secret_in(text: str) -> str | None:
-    """The key under which an argument holds a literal secret ("" if it has none), or None if there is no secret.
-
-    >>> secret_in("judge.api_key=abc"), secret_in("judge.api_key_env=OPENAI_API_KEY"), secret_in("x=sk-0123456789")
-    ('judge.api_key', None, 'x')
-    >>> secret_in("logger.wandb={api_key: abc}"), secret_in("judge.base_url=https://me:pw@host/v1")
-    ('logger.wandb', 'judge.base_url')
-    """
-    key, separator, value = text.lstrip("+~").partition("=")
-    if found := SECRET_VALUE.search(text):
-        return key if separator and found.start() > len(key) else ""
-    if not separator:
-        return None
-    if _is_secret(key) and value not in _NOTHING:
-        return key
-    if any(_is_secret(inner[1]) and inner[2].rstrip("'\"") not in _NOTHING for inner in _INNER.finditer(value)):
-        return key
-    entries = [entry for entry in _DICT_ENTRY.finditer(value) if _is_secret(entry[1])]
-    cut_off = bool(entries) and entries[-1].end() == len(value)
-    return key if cut_off or any(entry[2] not in _NOTHING for entry in entries) else None
-
-
-def _is_secret(key: str) -> bool:
-    """Whether the last part of a dotted key is a secret's name."""
-    return bool(_SECRET_KEY.match(re.split(r"[.\[@/]", key.rstrip("]"))[-1]))
-
-
 def _refuse(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """Messages about arguments that hold or fetch a secret, and the other arguments.
 
@@ -125,7 +89,7 @@ def _refuse(argv: Sequence[str]) -> tuple[list[str], list[str]]:
         name = secret_in(text)
         if rest and name is None:
             name = ""
-        waits = not value and _is_secret(key) and (bool(separator) or text.startswith("--"))
+        waits = not value and is_secret(key) and (bool(separator) or text.startswith("--"))
         if name is not None:
             depth = max(0, depth + text.count("{") - text.count("}"))
             messages.append(_secret_message(name))
@@ -140,16 +104,13 @@ def _secret_message(key: str) -> str:
     named = f"{key}=" if key else ""
     return (
         f"{named}<hidden>: a literal key or password is refused, since overrides are printed and written to files; "
-        "put it into an environment variable and name that one: judge.api_key_env=OPENAI_API_KEY"
+        f"{INSTEAD}"
     )
 
 
 def _environment_message(key: str) -> str:
     named = f"{key}=" if key else ""
-    return (
-        f"{named}<hidden>: ${{oc.env:...}} is refused, since what it gives is written to files; name the variable of a "
-        "key (judge.api_key_env=OPENAI_API_KEY), let the shell fill in anything else"
-    )
+    return f"{named}<hidden>: {ENVIRONMENT}"
 
 
 def _malformed(text: str, error: Exception) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tuna.config import schema
+from tuna.config import schema, secrets
 from tuna.config.commands import script
 from tuna.config.nearest import nearest
 from tuna.config.scale import EMBEDDED, is_embedded, own_data, untyped
@@ -35,7 +35,7 @@ def check(cfg: DictConfig) -> None:
     Raises:
         ConfigError: with everything that is wrong, a line each.
     """
-    if found := problems(cfg):
+    if found := secrets.problems(cfg) or problems(cfg):
         raise ConfigError("\n".join(found))
 
 

@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tuna.config import checks
+from tuna.config import checks, secrets
 from tuna.config.arguments import CommandLine, values
 from tuna.config.compose import compose
 from tuna.config.groups import OPTIONAL, groups
@@ -89,23 +89,32 @@ class _Checker:
 
     def _combination(self, chosen: Sequence[str], setting: Sequence[Override]) -> list[str]:
         """What is wrong with the other overrides once the groups are chosen."""
+        found: list[str] = []
         try:
-            base = self._compose(chosen)
-        except _FAULTS as error:
-            return [_words(error)]
-        found = self._sweep_file_problems(base)
-        setting = [*_swept_by_file(base), *setting]
-        del base["hydra"]
-        good: list[str] = []
-        for override in setting:
-            if message := self._key_problem(override, base):
-                found.append(message)
-            else:
-                good += _first(override)
-        try:
-            cfg = self._compose([*chosen, *good])
-        except _FAULTS as error:
-            return [*found, _words(error)]
+            cfg = self._compose([*chosen, *itertools.chain.from_iterable(map(_first, setting))])
+            sound = not _swept_by_file(cfg)
+        except _FAULTS:
+            sound = False
+        if not sound:  # once more in two steps, to say what is wrong with each
+            try:
+                base = self._compose(chosen)
+            except _FAULTS as error:
+                return [_words(error)]
+            found = self._sweep_file_problems(base)
+            setting = [*_swept_by_file(base), *setting]
+            del base["hydra"]
+            good: list[str] = []
+            for override in setting:
+                if message := self._key_problem(override, base):
+                    found.append(message)
+                else:
+                    good += _first(override)
+            try:
+                cfg = self._compose([*chosen, *good])
+            except _FAULTS as error:
+                return [*found, _words(error)]
+        if leaks := secrets.problems(cfg):
+            return leaks  # other messages might show them
         found += self._search_problems(cfg)
         del cfg["hydra"]
         if self.line.runs:

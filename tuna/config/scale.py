@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from tuna import assets
+from tuna.config.secrets import refuse_environment
 
 EMBEDDED = assets.MODELS
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -88,3 +89,4 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("held_out", _held_out, replace=True)
     OmegaConf.register_new_resolver("untyped", _untyped, replace=True)
     OmegaConf.register_new_resolver("sweep_name", _sweep_name, replace=True)
+    OmegaConf.register_new_resolver("oc.env", refuse_environment, replace=True)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ from tuna.data.delimited import read_delimited
 from tuna.data.json_text import parse_json
 from tuna.data.splits import beside, pick, split_of
 from tuna.errors import DataError
+from tuna.files import replacing
+from tuna.secrets import dumps
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 
@@ -263,7 +264,7 @@ def _dataset_rows(path: str, found: Any, split: str | None, key: str) -> Rows:
 def write_jsonl(
     path: str | Path, rows: Iterable[Mapping[str, Any]], *, ready: Callable[[str], object] | None = None
 ) -> None:
-    """Write one JSON object a line, UTF-8, so that the file is there whole or not at all.
+    """Write one JSON object a line, UTF-8, without secrets, so that the file is there whole or not at all.
 
     ready: told of the whole file's SHA-256 before it gets its name.
 
@@ -271,19 +272,12 @@ def write_jsonl(
     """
     place = Path(path)
     place.parent.mkdir(parents=True, exist_ok=True)
-    temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
-    try:
-        # A lone surrogate, which UTF-8 does not have, becomes the escape that JSON has for it.
-        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
-            for row in rows:
-                file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+    with replacing(place) as file:
+        for row in rows:
+            file.write(dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
         if ready is not None:
-            ready(sha256_file(temporary))
-        temporary.replace(place)
-    finally:
-        temporary.unlink(missing_ok=True)
+            file.flush()
+            ready(sha256_file(file.name))
 
 
 def sha256_file(path: str | Path) -> str:

@@ -15,6 +15,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from tuna.errors import ModelError
+from tuna.files import write_text
 from tuna.models.finite import not_finite
 from tuna.models.folder import stored_dtype, tensor_shapes
 from tuna.models.lora import ADAPTER
@@ -86,7 +87,7 @@ def export(
         if model.can_generate():
             _write_generation(partial, resolved, ends)
         if card is not None:
-            (partial / "README.md").write_text(card, encoding="utf-8")
+            write_text(partial / "README.md", card)
         _put(partial, folder)
     if dist.is_initialized():
         dist.barrier()

@@ -12,12 +12,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from tuna.config.arguments import secret_in
-from tuna.config.secrets import HIDDEN
 from tuna.errors import ConfigError, RunError
 from tuna.pipeline.plan import ONCE, Recipe, Step, plan
 from tuna.pipeline.settings import Settings
 from tuna.runs import RunFolder, read_json, write_json
+from tuna.secrets import HIDDEN, secret_in
 
 ROOT = Path(__file__).parents[2]
 _TAIL = 12

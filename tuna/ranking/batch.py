@@ -13,7 +13,7 @@ from tuna.ranking.address import shown
 from tuna.ranking.cost import Budget, BudgetReached, Price, usage_cost, usage_of
 from tuna.ranking.engine import Aside, Done, GivenUp, Request
 from tuna.ranking.progress import Progress
-from tuna.ranking.server import Server, SetAside, StopRun, TryAgain
+from tuna.ranking.server import Server, SetAside, StopRun, TryAgain, told
 from tuna.ranking.store import Journal, key_of
 
 MOST_REQUESTS = 50_000  # of one batch, as OpenAI has it
@@ -140,8 +140,8 @@ class BatchEngine:
             for ticket in tickets.values():
                 self.budget.settle(ticket, 0.0)
             self.journal.append({"key": name, "over": "failed"})
-            told = getattr(getattr(found, "errors", None), "data", None) or []
-            said = "; ".join(self.server.hidden(str(getattr(error, "message", error))) for error in told)
+            errors = getattr(getattr(found, "errors", None), "data", None) or []
+            said = "; ".join(told(getattr(error, "message", error)) for error in errors)
             raise StopRun(f"batch {identity} failed: {said or 'no reason given'}; nothing was answered or paid for")
         for file in (getattr(found, "output_file_id", None), getattr(found, "error_file_id", None)):
             if file:
@@ -166,7 +166,7 @@ class BatchEngine:
         if request is None:  # stored before the kill
             return
         if answer is None:
-            self._failed(name, pending, status, self.server.hidden(line.get("error") or body, 200))
+            self._failed(name, pending, status, told(line.get("error") or body, 200))
             return
         self.progress.update(usage=usage_of(answer, self.price))
         try:

@@ -7,7 +7,7 @@ from typing import Any
 from tuna.errors import TunaError
 from tuna.ranking.cost import Price, usage_cost
 from tuna.ranking.engine import Done, Request
-from tuna.ranking.server import Server, StopRun, TryAgain
+from tuna.ranking.server import Server, StopRun, TryAgain, told
 from tuna.ranking.store import Store
 
 _MOST = 50_000  # characters of an unusable reply that are kept
@@ -38,7 +38,7 @@ class Replies:
         """
         try:
             if body.get("error"):  # some servers report faults with status 200, and bill them
-                raise TryAgain(f"the server reports {self.server.hidden(body['error'])}", billed=True)
+                raise TryAgain(f"the server reports {told(body['error'])}", billed=True)
             self._check_model(body.get("model"))
             return self.done(request, body)
         except Exception as error:
@@ -58,13 +58,13 @@ class Replies:
         cost = usage_cost(self.price, body.get("usage"))
         self._unusable.append(
             {"key": request.key, "part": request.part, "reason": reason, "usage": body.get("usage"), "cost": cost,
-             "body": self.server.hidden(body, _MOST)}
+             "body": told(body, _MOST)}
         )  # fmt: skip
 
     def _check_model(self, given: object) -> None:
         if not isinstance(given, str) or not given.strip():
             return
-        name = self.server.hidden(given)
+        name = told(given)
         if any(_same(name, other) for other in self._known):
             return
         connection, asked = self.server.connection, self.server.model

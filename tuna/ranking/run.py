@@ -13,7 +13,6 @@ from omegaconf import DictConfig, OmegaConf
 from tuna.config.build import build_all
 from tuna.config.checks import untyped_model
 from tuna.config.scale import EMBEDDED, is_asset, untyped
-from tuna.config.secrets import without_secrets
 from tuna.data.files import sha256_file, write_jsonl
 from tuna.data.record import Record
 from tuna.errors import ConfigError, DataError, RunError
@@ -146,7 +145,7 @@ def _prepare(cfg: DictConfig) -> _Job:
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
     used_nodes = {*Settings.__dataclass_fields__, "ranker", *nodes}
-    config = without_secrets({str(key): value for key, value in plain.items() if key in used_nodes})
+    config = {str(key): value for key, value in plain.items() if key in used_nodes}
     identity = {"source": source, "ranking": ranking}
     places = Places.of(settings, name)
     check_places(places, settings.input, dry_run=settings.dry_run)

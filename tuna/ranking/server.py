@@ -19,6 +19,7 @@ from urllib.parse import urljoin
 from tuna.errors import ConfigError, RunError
 from tuna.ranking.address import address_problem, shown
 from tuna.ranking.cost import read_usage
+from tuna.secrets import HIDDEN, is_variable, mask_words, refresh
 
 _FILTER = re.compile(r"content[ _-]?(?:filter|policy|management)|safety|moderation|responsibleai", re.IGNORECASE)
 _KEYLIKE = re.compile(r"\b(?:sk|hf|gsk|key)[-_][\w*-]{4,}", re.IGNORECASE)
@@ -86,7 +87,7 @@ class Connection:
             found.append(f"max_wait: expected seconds of 0 or more, got {self.max_wait}")
         if self.base_url is not None and (problem := address_problem(self.base_url)):
             found.append(f"base_url: {problem}")
-        if not re.fullmatch(r"[A-Za-z_]\w*", self.api_key_env) or _KEYLIKE.search(self.api_key_env):
+        if not is_variable(self.api_key_env) or _KEYLIKE.search(self.api_key_env):
             found.append(
                 "api_key_env: expected the name of an environment variable, got <hidden>; never the key itself"
             )
@@ -139,6 +140,7 @@ class Server:
         self.model = model
         self.path = "/chat/completions" if endpoint == "chat" else "/completions"
         self._key = connection.api_key()
+        refresh([connection.api_key_env])
 
     async def __aenter__(self) -> "Server":
         from openai import AsyncOpenAI
@@ -151,8 +153,7 @@ class Server:
             )
         except Exception as error:  # an address or a proxy that only the client can tell is none
             where = shown(self.connection.base_url or "the server")
-            told = f"{where}: the client cannot be made ({error}); check base_url and proxies"
-            raise StopRun(self.hidden(told)) from None
+            raise StopRun(told(f"{where}: the client cannot be made ({error}); check base_url and proxies")) from None
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -174,7 +175,7 @@ class Server:
         if not isinstance(value, dict):
             raise TryAgain("the answer is no JSON object", billed=True)
         if value.get("error") and read_usage(value.get("usage")) is None:  # a fault with status 200
-            raise TryAgain(f"the server reports {self.hidden(value['error'])}", billed=True)
+            raise TryAgain(f"the server reports {told(value['error'])}", billed=True)
         return value
 
     async def guarded(self, action: Callable[[], Awaitable[T]]) -> T:
@@ -200,17 +201,17 @@ class Server:
             raise TryAgain(f"no answer within timeout={self.connection.timeout:g} s", billed=True) from None
         except openai.APIConnectionError as error:
             refused = "connect" in type(error.__cause__).__name__.lower()
-            raise TryAgain(self.hidden(f"connection failed: {error.__cause__ or error}"), billed=not refused) from None
+            raise TryAgain(told(f"connection failed: {error.__cause__ or error}"), billed=not refused) from None
 
     def _meaning(self, error: Any) -> Exception:
         """What a status says: stop, set the row aside, or try again."""
         status, headers = int(error.status_code), error.response.headers
         detail = error.body if isinstance(error.body, Mapping) else {}
         code = str(detail.get("code") or detail.get("type") or "")
-        said = self.hidden(str(detail.get("message") or error.message))
+        said = told(str(detail.get("message") or error.message))
         where = shown(self.connection.base_url or "the server")
         if 300 <= status < 400:
-            to = self.hidden(shown(urljoin(str(error.response.url), headers.get("location", ""))))
+            to = told(shown(urljoin(str(error.response.url), headers.get("location", ""))))
             return StopRun(
                 f"{where}: redirects to {to} ({status}), which is not followed. Next: {self.connection.node}.base_url="
                 f"{to.removesuffix(self.path)}, if that is the server, and the same command"
@@ -232,14 +233,14 @@ class Server:
             return SetAside(f"content filter: {said}")
         return SetAside(f"refused by the server ({status}): {said}")
 
-    def hidden(self, given: object, most: int = 300) -> str:
-        """What a server said, on one line, without anything that looks like a key."""
-        try:
-            text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False, default=str)
-        except (ValueError, RecursionError):
-            text = "(nested too deeply to be shown)"
-        text = text.replace(self._key, "<hidden>") if len(self._key) > 4 else text
-        return _KEYLIKE.sub("<hidden>", " ".join(text.split()))[:most]
+
+def told(given: object, most: int = 300) -> str:
+    """What a server says, on one line, without anything that looks like a key."""
+    try:
+        text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False, default=str)
+    except (ValueError, RecursionError):
+        text = "(nested too deeply to be shown)"
+    return _KEYLIKE.sub(HIDDEN, mask_words(" ".join(text.split())))[:most]
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:

@@ -19,6 +19,7 @@ from zlib import crc32
 from tuna.errors import RunError
 from tuna.locks import locked
 from tuna.runs import read_json, write_json
+from tuna.secrets import clean, may_hold
 
 Entry = dict[str, Any]
 T = TypeVar("T")
@@ -167,7 +168,7 @@ class Journal:
         )
 
     def append(self, entry: Mapping[str, Any]) -> None:
-        """Write one line; it survives a kill of this process at any later moment. No number: null.
+        """Write one line, without secrets; it survives a kill of this process at any later moment. No number: null.
 
         Raises:
             RunError: the disk is full; the file is then as it was before.
@@ -299,6 +300,9 @@ def _dumped(entry: Entry) -> bytes:
         text = json.dumps(entry, ensure_ascii=False, allow_nan=False)
     except (ValueError, RecursionError):
         text = json.dumps(_plain(entry), ensure_ascii=False, allow_nan=False)
+    if may_hold(text):
+        entry = {**clean(json.loads(text)), "key": entry["key"]}  # a hash may hold 8 letters of a hexadecimal key
+        text = json.dumps(entry, ensure_ascii=False, allow_nan=False)
     return text.encode("utf-8", "replace")
 
 

@@ -5,7 +5,7 @@ import re
 # Qwen and DeepSeek, others, Mistral, Seed, Kimi.
 _OPEN = re.compile(r"<think(?:ing)?>|\[THINK\]|<seed:think>|\u25c1think\u25b7")
 _CLOSE = re.compile(r"</think(?:ing)?>|\[/THINK\]|</seed:think>|\u25c1/think\u25b7")
-_BLOCK = re.compile(f"(?:{_OPEN.pattern}).*?(?:{_CLOSE.pattern})", re.DOTALL)
+_EITHER = re.compile(f"(?P<opens>{_OPEN.pattern})|{_CLOSE.pattern}")
 
 
 def split_thought(text: str) -> tuple[str | None, str]:
@@ -33,5 +33,14 @@ def outside_thought(text: str) -> str:
     >>> outside_thought("A first try.</think>Good. <think>or not?</think>Done.<think>wait")
     'Good. Done.'
     """
-    left = _CLOSE.split(_BLOCK.sub("", text))[-1]
-    return _OPEN.split(left)[0]
+    kept: list[str] = []
+    start, within = 0, False
+    for mark in _EITHER.finditer(text):
+        if mark["opens"] is None:
+            if not within:
+                kept.clear()
+            start, within = mark.end(), False
+        elif not within:
+            kept.append(text[start : mark.start()])
+            within = True
+    return "".join(kept if within else [*kept, text[start:]])

@@ -1,6 +1,5 @@
 """``python rank.py compare A B`` and ``python rank.py merge OUT PART PART ...``."""
 
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from tuna.errors import ConfigError, RunError, TunaError
 from tuna.runs import check_writable, read_json
+from tuna.secrets import masked_output
 
 _USAGE = {
     "compare": "python rank.py compare A.jsonl B.jsonl [REPORT.json]",
@@ -21,11 +21,12 @@ def run_tool(argv: Sequence[str]) -> None:
     Raises:
         SystemExit: 1 after a fault, which is on stderr.
     """
-    try:
-        TOOLS[argv[0]](list(argv[1:]))
-    except TunaError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+    with masked_output():
+        try:
+            TOOLS[argv[0]](list(argv[1:]))
+        except TunaError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(1)
 
 
 def _usage(tool: str) -> None:
@@ -35,6 +36,7 @@ def _usage(tool: str) -> None:
 
 def _compare(argv: list[str]) -> None:
     from tuna.ranking.compare import compare
+    from tuna.runs import write_json
 
     if len(argv) not in (2, 3):
         _usage("compare")
@@ -42,7 +44,7 @@ def _compare(argv: list[str]) -> None:
     found = compare(argv[0], argv[1])
     print("\n".join(found.lines()))
     if report is not None:
-        report.write_text(json.dumps(found.to_dict(), indent=2) + "\n", encoding="utf-8")
+        write_json(report, found.to_dict())
         found.draw(report.with_suffix(".png"), f"{Path(argv[0]).name} and {Path(argv[1]).name}")
 
 

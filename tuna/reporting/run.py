@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from tuna.errors import ConfigError, RunError
+from tuna.files import write_text
 from tuna.reporting import shapes
 from tuna.reporting.answers import Sheet, answer_sheets, answers_table
 from tuna.reporting.claims import Verdict, check_claims
@@ -186,8 +187,8 @@ def _write(report: Report, found: Found, output: Path) -> None:
     names = set()
     for table in [*report.tables, *report.paper_tables]:
         names |= {f"{table.key}.md", f"{table.key}.tex"}
-        (output / "tables" / f"{table.key}.md").write_text(table.markdown(), encoding="utf-8")
-        (output / "tables" / f"{table.key}.tex").write_text(table.latex(), encoding="utf-8")
+        write_text(output / "tables" / f"{table.key}.md", table.markdown())
+        write_text(output / "tables" / f"{table.key}.tex", table.latex())
     before = (_earlier(output) or {}).get("tables", ())
     for name in {f"{key}.{ending}" for key in before for ending in ("md", "tex")} - names:
         (output / "tables" / name).unlink(missing_ok=True)
@@ -200,7 +201,7 @@ def _write(report: Report, found: Found, output: Path) -> None:
         groups=report.groups, sheets=report.sheets, paper=paper(), paper_tables=report.paper_tables, sources=sources,
         sections=sections,
     )  # fmt: skip
-    (output / "report.html").write_text(page, encoding="utf-8")
+    write_text(output / "report.html", page)
     write_json(output / "report.json", _as_json(report, found))
 
 

@@ -8,9 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tuna.config.secrets import hide
 from tuna.errors import TunaError
 from tuna.runs import read_json, settings_of, write_json
+from tuna.secrets import mask_words
 
 SCHEMA_VERSION = 1
 FILE = "job.json"
@@ -129,7 +129,7 @@ def words(error: BaseException) -> str:
     >>> words(ValueError("sk-0123456789 is wrong")), words(ZeroDivisionError("by 0"))
     ('ValueError: <hidden> is wrong', 'ZeroDivisionError: by 0')
     """
-    return hide(str(error) if isinstance(error, TunaError) else f"{type(error).__name__}: {error}".rstrip(": "))
+    return mask_words(str(error) if isinstance(error, TunaError) else f"{type(error).__name__}: {error}".rstrip(": "))
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -1,7 +1,6 @@
 """The model card: README.md of an exported model folder."""
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -9,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from tuna.files import write_text
 from tuna.runs import RunFolder
 from tuna.training.outcome import BASELINES, ROWS, Outcome, baselines_of, interval_of
 
@@ -56,14 +56,8 @@ def _skipped(target: RunFolder) -> str:
 
 
 def rewrite_card(target: RunFolder, text: str) -> None:
-    """Put ``text`` in the place of the exported model's README.md; a reader sees the old one or the new one."""
-    path = target.model / "README.md"
-    temporary = path.with_name("README.md.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    """Put ``text`` in the place of the exported model's README.md."""
+    write_text(target.model / "README.md", text)
 
 
 def held_out_table(outcome: Outcome) -> str:

@@ -4,8 +4,8 @@ from pathlib import Path, PurePath
 
 from omegaconf import DictConfig, OmegaConf
 
-from tuna.config.arguments import secret_in
 from tuna.config.scale import is_tiny
+from tuna.secrets import secret_in
 from tuna.sweeps.jobs import job_in
 
 _LONGEST = {"title": 120, "tag": 60}  # letters; W&B takes 128 and 64

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tuna.files import write_text
 from tuna.models.folder import fingerprint
 from tuna.runs import read_run
 
@@ -31,7 +32,7 @@ class Item:
         """The identity as a file below ``folder``; its absolute path, since ``wandb sync`` may be called anywhere."""
         path = folder.resolve() / self.name / "identity.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(dict(self.identity), sort_keys=True) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(dict(self.identity), sort_keys=True) + "\n")
         return path
 
 

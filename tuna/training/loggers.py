@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tuna.config.secrets import without_secrets
 from tuna.errors import ConfigError
 from tuna.training import labels
 from tuna.training.wandb_mode import wandb_mode
@@ -103,8 +102,8 @@ class Loggers:
             project=self.project,
             entity=self.entity,
             group=self.group or labels.group(name),
-            tags=without_secrets(list(dict.fromkeys([*tags, *self.tags]))),
-            config=without_secrets(config or {}),
+            tags=list(dict.fromkeys([*tags, *self.tags])),
+            config=config or {},
         )
         return [WandbRun(folder, card, mode)]
 

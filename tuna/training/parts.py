@@ -8,7 +8,6 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from tuna import runs as folders
-from tuna.config.secrets import without_secrets
 from tuna.errors import ConfigError
 from tuna.training import distributed
 
@@ -57,7 +56,8 @@ def prepare(cfg: DictConfig, built: dict[str, Any]) -> Parts:
         ),
         everywhere=True,
     )
-    config = without_secrets(OmegaConf.to_container(cfg, resolve=True))
+    config = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(config, dict)
     steps = min(data.total_steps, training.max_steps or data.total_steps)
     if steps == 0:
         raise ConfigError("datamodule: nothing is left to train on; see datamodule.held_out, first and last")

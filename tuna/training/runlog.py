@@ -4,7 +4,14 @@ import logging
 import sys
 from pathlib import Path
 
+from tuna.secrets import mask_words
+
 log = logging.getLogger("tuna")
+
+
+class _Masked(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return mask_words(super().format(record))
 
 
 def open_log(path: Path) -> None:
@@ -14,9 +21,9 @@ def open_log(path: Path) -> None:
     log.propagate = False
     screen = logging.StreamHandler(sys.stdout)
     screen.setLevel(logging.INFO)
-    screen.setFormatter(logging.Formatter("%(message)s"))
+    screen.setFormatter(_Masked("%(message)s"))
     file = logging.FileHandler(path, encoding="utf-8")
-    file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    file.setFormatter(_Masked("%(asctime)s %(message)s"))
     log.addHandler(screen)
     log.addHandler(file)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tuna.data.files import write_jsonl
 from tuna.data.messages import transcript
 from tuna.runs import RunFolder
 
@@ -16,10 +17,12 @@ _SHOWN = 2000  # letters of a text in a table
 
 def write(target: RunFolder, records: Sequence[Mapping[str, Any]], before: Sequence[str], after: Sequence[str]) -> None:
     """One JSON object a line: id, instruction, input, before, after, and the task where the record has one."""
-    with (target.path / "samples.jsonl").open("w", encoding="utf-8") as file:
-        for record, was, now in zip(records, before, after, strict=True):
-            row = {key: str(record.get(key) or "") for key in ("id", "task", "instruction", "input")}
-            file.write(json.dumps({**row, "before": was, "after": now}, ensure_ascii=False) + "\n")
+    kept = ("id", "task", "instruction", "input")
+    rows = (
+        {**{key: str(record.get(key) or "") for key in kept}, "before": was, "after": now}
+        for record, was, now in zip(records, before, after, strict=True)
+    )
+    write_jsonl(target.path / "samples.jsonl", rows)
 
 
 def read(target: RunFolder) -> list[dict[str, str]]:

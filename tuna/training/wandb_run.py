@@ -12,6 +12,7 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger
 
+from tuna.secrets import clean
 from tuna.training import distributed
 from tuna.training.lineage import Item
 from tuna.training.wandb_mode import reach
@@ -82,13 +83,13 @@ class WandbRun(Logger):
             dir=str(self.folder),
             id=card.id,
             resume="allow" if card.id else None,
-            name=card.title,
+            name=clean(card.title),
             job_type=card.job_type,
             project=card.project,
             entity=card.entity,
             group=card.group,
-            tags=list(card.tags),
-            config=dict(card.config),
+            tags=clean(list(card.tags)),
+            config=clean(card.config),
             mode=mode,  # type: ignore[arg-type]
             settings=settings,
         )
@@ -114,7 +115,7 @@ class WandbRun(Logger):
     def log_summary(self, metrics: Mapping[str, Any]) -> None:
         """The final figures, which W&B's run table and parallel coordinates show; NaN and infinity are left out."""
         figures = {key: value for key, value in metrics.items() if not isinstance(value, float) or math.isfinite(value)}
-        self._safely("summary", lambda run: run.summary.update(figures))
+        self._safely("summary", lambda run: run.summary.update(clean(figures)))
 
     def log_table(self, key: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Rows of the same keys as a W&B Table."""
@@ -124,7 +125,9 @@ class WandbRun(Logger):
         def send(run: Any) -> None:
             import wandb
 
-            run.log({key: wandb.Table(columns=[*rows[0]], data=[[row[name] for name in rows[0]] for row in rows])})
+            run.log(
+                {key: wandb.Table(columns=[*rows[0]], data=clean([[row[name] for name in rows[0]] for row in rows]))}
+            )
 
         self._safely("table", send)
 
@@ -146,7 +149,7 @@ class WandbRun(Logger):
     def _artifact(self, item: Item) -> Any:
         import wandb
 
-        artifact = wandb.Artifact(item.name, type=item.kind, metadata=dict(item.metadata))
+        artifact = wandb.Artifact(item.name, type=item.kind, metadata=clean(item.metadata))
         identity = item.write(self.folder / "wandb" / "lineage")
         artifact.add_file(str(identity), name=identity.name, policy="immutable", skip_cache=True)
         if item.files is not None and item.files.is_dir():

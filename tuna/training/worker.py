@@ -2,6 +2,8 @@
 
 import sys
 
+from tuna.secrets import masked_output
+
 
 def main(path: str) -> int:
     """Train with the config in ``path``; the exit code is 1 after a fault that the user can mend, see fault_file.
@@ -24,6 +26,7 @@ def _train(path: str) -> int:
     from omegaconf import DictConfig, OmegaConf
 
     from tuna.errors import TunaError
+    from tuna.secrets import learn
     from tuna.training import distributed
     from tuna.training.run import run
     from tuna.training.torchrun import LOST, TIMED_OUT, fault_file
@@ -32,6 +35,7 @@ def _train(path: str) -> int:
     distributed.die_with_parent()
     cfg = OmegaConf.load(path)
     assert isinstance(cfg, DictConfig)
+    learn(OmegaConf.to_container(cfg))
     try:
         run(cfg)
     except TunaError as error:
@@ -50,4 +54,5 @@ def _train(path: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    with masked_output():
+        sys.exit(main(sys.argv[1]))

@@ -31,15 +31,22 @@ REPLIES: dict[str, int | str] = {
     "\\[\\[B\\]\\]": -1,
     "\uff3b\uff3bC\uff3d\uff3d": 0,
     "[[B]]\r\n\r\n": -1,
-    "At first [[A]].\nOn reflection:\n[[B]]": -1,
     "<think>It is [[A]].\n[[A]]</think>\nB names the source.\n[[B]]": -1,
     "Perhaps [[A]]?</think>[[B]]": -1,
     "[[B]]\nOnce more: [[B]]": -1,
     "<think>[[A]]": "no",
     "At first [[A]].\nOn reflection: [[B]]": "differ",
+    "At first [[A]].\nOn reflection:\n[[B]]": "differ",
+    'My verdict is [[A]].\nAnswer B ends so:\n"[[B]]"': "differ",
+    'Answer B says "[[B]]" of itself.': "quote",
+    "> [[B]]": "quote",
+    "Answer B ends in\n```\n[[B]]\n```\nI cannot judge it.": "quote",
+    "It says `[[A]]`, and my verdict is\n\n[[A]]": 1,
+    "My verdict:\n```\n[[A]]\n```": 1,
     "[[A]]\nAnswer B says [[B]] of itself, which I ignored.": "differ",
     "[[A]]\nAnswer B ends so:\n[[B]]": "differ",
     f"{FORMAT}\nBoth are right.\n[[C]]": 0,
+    "[[A]] if Answer A is better\n[[B]] if Answer B is better\n\nMine: [[B]]": -1,
     "[[A]] is my verdict, [[A]].": 1,
     "[[B]]\nAnswer B names [3] sources.": -1,
     "": "no",
@@ -69,6 +76,12 @@ def test_marks(reply: str) -> None:
     else:
         with pytest.raises(VerdictError, match=expected):
             parse_mark(reply)
+
+
+@pytest.mark.parametrize("part", ["[[", "[[A]]\n", "[[A]] ", "\n", "`[[A]]` ", '"[[A', "> [[B]]\n", "<think>[[A]]"])
+def test_long_replies_take_time_linear_in_their_length(part: str) -> None:
+    with pytest.raises(VerdictError):
+        parse_mark(part * (200_000 // len(part)) + "\n[[D]]")
 
 
 def test_a_cut_reply_is_no_verdict() -> None:

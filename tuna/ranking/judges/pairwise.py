@@ -12,6 +12,7 @@ from tuna.ranking.context import Context
 from tuna.ranking.judges.base import Comparison, Pair
 from tuna.ranking.judges.query import Query, said
 from tuna.ranking.prompt import request
+from tuna.ranking.quoted import outside_quotes
 from tuna.ranking.store import key_of
 from tuna.ranking.thought import outside_thought
 from tuna.ranking.verdict import VerdictError
@@ -38,6 +39,7 @@ First give your reasons in a few sentences. Then end with a line that holds one 
 [[A]] if Answer A is better
 [[B]] if Answer B is better
 [[C]] if neither is better than the other"""  # noqa: E501
+_ASKED = _PROMPT.splitlines()[-3:]
 
 
 def pair_prompt(record: Record, a: str, b: str) -> str:
@@ -52,10 +54,10 @@ def pair_prompt(record: Record, a: str, b: str) -> str:
 def parse_mark(text: str, finished: bool = True) -> int:
     """1 for [[A]], -1 for [[B]], 0 for [[C]]: the mark on the last line that has any in double brackets.
 
-    Thoughts are not read. Judges quote marks and correct themselves: where other lines hold another mark, the last must
-    hold its own and nothing else, as the prompt asks, and no other such line may differ.
+    Thoughts are not read, and a mark that stands only in a quote is none. A line before it may hold several marks, as
+    where the judge repeats what it was asked for, if the last holds its own and nothing else; none may hold another.
 
-    >>> parse_mark("At first [[A]].\\nBut B is right where A errs.\\n\\n**[[B]]**")
+    >>> parse_mark("I end with [[A]], [[B]] or [[C]].\\nB is right where A errs.\\n\\n**[[B]]**")
     -1
     >>> parse_mark("[[A]] or [[B]]")
     Traceback (most recent call last):
@@ -63,11 +65,12 @@ def parse_mark(text: str, finished: bool = True) -> int:
     tuna.ranking.verdict.VerdictError: more than one verdict on its line: [[A]] or [[B]]
 
     Raises:
-        VerdictError: no mark, another one, several, or a reply that was cut by its token limit.
+        VerdictError: no mark, another one, several, a quoted one alone, or a reply that was cut by its token limit.
     """
     if not finished:
         raise VerdictError("the reply was cut by its token limit")
-    lines = [line.strip() for line in outside_thought(text).translate(_ESCAPED).splitlines() if "[[" in line]
+    text = outside_thought(text).translate(_ESCAPED)
+    lines = _marked(text)
     if not lines:
         raise VerdictError("no [[A]], [[B]] or [[C]] found")
     last = _marks(lines[-1])
@@ -77,9 +80,17 @@ def parse_mark(text: str, finished: bool = True) -> int:
     if len(last) > 1:
         raise VerdictError(f"more than one verdict on its line: {shown}")
     rivals = [line for line in lines if (_marks(line) & _SIGNS.keys()) - last]
-    if rivals and not (_ALONE.fullmatch(lines[-1]) and not any(map(_ALONE.fullmatch, rivals))):
+    if any(len(_marks(line)) == 1 for line in rivals) or (rivals and not _ALONE.fullmatch(lines[-1])):
         raise VerdictError(f"verdicts that differ: {rivals[-1][:60]} and {shown}")
+    if not any(_marks(line) == last for line in _marked(outside_quotes(text, lambda quote: "[[" in quote))):
+        raise VerdictError(f"no [[A]], [[B]] or [[C]] found but in a quote: {shown}")
     return _SIGNS[last.pop()]
+
+
+def _marked(text: str) -> list[str]:
+    """The lines that hold double brackets, without the prompt's own."""
+    lines = (line.strip() for line in text.splitlines() if "[[" in line)
+    return [line for line in lines if line not in _ASKED]
 
 
 def _marks(line: str) -> set[str]:

@@ -1,0 +1,82 @@
+"""What a reply only quotes: code blocks, lines after ``>``, text in quotation marks or backticks."""
+
+import re
+from collections.abc import Callable, Iterator
+
+_CLOSING = {'"': '"', "'": "'", "\u201c": "\u201d", "\u2018": "\u2019", "\u201e": "\u201c", "\u00ab": "\u00bb"}
+_SIGN = re.compile(r"`+|[\"'\u201c\u201d\u201e\u2018\u2019\u00ab\u00bb]")
+_FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})([^`]*)$")
+_AROUND = " \t\r*_#."  # what may stand around the one thing on a line
+
+
+def outside_quotes(text: str, held: Callable[[str], object]) -> str:
+    """The reply's own words: without lines after ``>``, and without the quotes in which ``held`` finds something.
+
+    A reply may end in its verdict as a code block, or quote it alone on its last line, as the prompt prints its form.
+    These are its own words; a quote within a sentence is not, nor is one with anything after it.
+
+    >>> outside_quotes('Answer A says "[[A]]".\\n"[[B]]"', lambda quote: "[[" in quote)
+    'Answer A says .\\n"[[B]]"'
+    """
+    own: list[str] = []
+    paragraph: list[str] = []
+    lines = list(_unfenced(text.rstrip().split("\n"), held))
+    for number, line in enumerate(lines, start=1):
+        stripped = line.strip(_AROUND)
+        if number == len(lines) and [stripped[a:b] for a, b in _quotes(stripped)] == [stripped]:
+            own += [_unquoted("\n".join(paragraph), held), line]
+            paragraph = []
+        elif line.strip() and number < len(lines):
+            paragraph.append(line)
+        else:
+            own.append(_unquoted("\n".join([*paragraph, line]), held))
+            paragraph = []
+    return "\n".join(own)
+
+
+def _unfenced(lines: list[str], held: Callable[[str], object]) -> Iterator[str]:
+    """The lines outside of code blocks and of ``>``; a block's own where it ends the text or holds nothing."""
+    block: list[str] = []
+    fence = ""
+    for number, line in enumerate(lines, start=1):
+        found = _FENCE.match(line)
+        if fence and found and found[1].startswith(fence) and not found[2].strip():
+            if number == len(lines) or not held("\n".join(block)):
+                yield from block
+            block, fence = [], ""
+        elif fence:
+            block.append(line)
+        elif found:
+            fence = found[1]
+        elif not line.lstrip().startswith(">"):
+            yield line
+
+
+def _unquoted(paragraph: str, held: Callable[[str], object]) -> str:
+    kept, end = [], 0
+    for start, stop in _quotes(paragraph):
+        if held(paragraph[start:stop]):
+            kept.append(paragraph[end:start])
+            end = stop
+    return "".join([*kept, paragraph[end:]])
+
+
+def _quotes(paragraph: str) -> list[tuple[int, int]]:
+    """Where the outermost quotes begin and end. An apostrophe opens none, nor does a sign that is never closed."""
+    signs = [(match.start(), match.end(), match.group()) for match in _SIGN.finditer(paragraph)]
+    last = {sign: start for start, end, sign in signs if _closes(sign, paragraph[end : end + 1])}
+    found, opened, wanted = [], 0, ""
+    for start, end, sign in signs:
+        if wanted:
+            if sign == wanted and _closes(sign, paragraph[end : end + 1]):
+                found.append((opened, end))
+                wanted = ""
+        elif "`" in sign or (sign in _CLOSING and not paragraph[max(0, start - 1) : start].isalnum()):
+            closing = _CLOSING.get(sign, sign)
+            if last.get(closing, -1) > start:
+                opened, wanted = start, closing
+    return found
+
+
+def _closes(sign: str, after: str) -> bool:
+    return "`" in sign or not after.isalnum()

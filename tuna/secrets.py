@@ -1,0 +1,253 @@
+"""The one place that hides secrets: whatever is printed or written passes here first.
+
+A secret is the value of an environment variable that a config key ``*_env`` names, or whose own name says so
+(``*_API_KEY``, ``*_TOKEN``, ``*PASSWORD*`` and their kind). It is hidden in whole, in every run of 8 or more of its
+characters, in base64 (also as a part of ``user:password``) and quoted for a URL.
+
+So that no answer is changed by chance, two kinds of text stay: values that are shorter than 8 characters, numbers or
+existing paths; and runs of fewer than 16 characters that are one word (``postgres``, ``customer_id``) or one number.
+
+What has the shape of a key (``sk-...``, ``://user:password@``) is hidden in what is said (the screen, logs, error
+texts), and left alone in collected answers, where it may be somebody's example.
+"""
+
+import base64
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TextIO
+from urllib.parse import quote, quote_plus
+
+HIDDEN = "<hidden>"
+_RUN = 8  # the shortest run of a secret's characters that is hidden
+_SURE = 16  # a run of this length is hidden even where it is a word
+_SHAPE = re.compile(
+    r"\b(?:sk-[\w-]{8,}|hf_\w{16,}|gh[pousr]_\w{16,}|AKIA[0-9A-Z]{16}|xox[abp]-[\w-]{8,})"
+    r"|://[^/\s:@]*:[^/\s]+@|(?i:[?&][\w-]*(?:key|token|secret|password)=[^&\s]+)"
+    r"|(?i:\b(?:bearer|basic)\s+(?=\S*\d)[\w.~+/-]{8,}=*)"
+)
+_SECRET_KEY = re.compile(  # row_tokens, token_limit, tokenizer and api_key_env are none
+    r"(?!.*_env$).*(api[_-]?key|token(_?\d+)?$|secret|passw(or)?d|authorization|credentials?|(^|[_-])key$)",
+    re.IGNORECASE,
+)
+_DICT_ENTRY = re.compile(r"""(?:^|(?<=[\s{,(\["']))([\w.-]+)\\?["']?\s*:\s*(?=([^\s,}]*))""")
+_INNER = re.compile(r"([\w.@\[\]/-]+)=([^\s,}]*)")  # an override within a value, which becomes a command of its own
+_NOTHING = ("", "null", "None", "''", '""')
+_VARIABLE = re.compile(
+    r"(?!.*_(?:FILE|PATH|DIR|ENV|SOCK)$).*(?:API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|SECRET|PASSW(?:OR)?D|PASSPHRASE"
+    r"|CREDENTIAL|(?:^|_)TOKEN(?:$|_)|(?:^|_)(?:KEY|PASS)$)",
+    re.IGNORECASE,
+)
+_NUMBER = re.compile(r"[\d.,:eE+-]*")
+_ONE_WORD = re.compile(r"[\W_]*(?:[a-z_]+|[A-Z_]+|[A-Z][a-z]+|\d+)?[\W_]*")
+_named: set[str] = set()  # variables that a config has named
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """The environment's secrets. blocks: of 4 bytes, as numbers, one of which is in every text that holds a run."""
+
+    runs: frozenset[bytes]
+    blocks: frozenset[int]
+
+
+_known: _Known | None = None
+
+
+def refresh(variables: Iterable[str] = ()) -> None:
+    """Look at the environment anew; variables: more of those that hold secrets, whatever their names say."""
+    global _known
+    _named.update(variables)
+    _known = None
+
+
+def learn(config: Any) -> None:
+    """Take the variables that the keys ``*_env`` of a plain config name for secrets."""
+    refresh(value for key, value in _entries(config) if key.endswith("_env") and isinstance(value, str))
+
+
+def mask(text: str) -> str:
+    """``text`` without the environment's secrets."""
+    if not may_hold(text):
+        return text
+    data = text.encode("utf-8", "surrogatepass")
+    kept, end = [], 0
+    for start, stop in _runs(data):
+        said = data[start:stop].decode("utf-8", "ignore")
+        if stop - start >= _SURE or not _ONE_WORD.fullmatch(said):
+            kept += [data[end:start], HIDDEN.encode()]
+            end = stop
+    return b"".join([*kept, data[end:]]).decode("utf-8", "surrogatepass")
+
+
+def mask_words(text: str) -> str:
+    """``text``, which is to be said, without the environment's secrets and what has the shape of a key.
+
+    >>> mask_words("401: Incorrect API key provided: sk-0123456789, see http://me:pw@host/v1")
+    '401: Incorrect API key provided: <hidden>, see http<hidden>host/v1'
+    """
+    return _SHAPE.sub(HIDDEN, mask(text))
+
+
+def may_hold(text: str) -> bool:
+    """Whether ``text``, perhaps JSON, has to be looked at closely. Fast: 7 microseconds per 1,000 characters."""
+    blocks = _environment().blocks
+    return bool(blocks) and not blocks.isdisjoint(_blocks(text.encode("utf-8", "surrogatepass")))
+
+
+def clean(value: Any) -> Any:
+    """A JSON value without the environment's secrets, in its keys too."""
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, Mapping):
+        return {clean(key): clean(item) for key, item in value.items()}
+    return [clean(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def dumps(value: Any, **options: Any) -> str:
+    """``json.dumps`` of a value without the environment's secrets."""
+    text = json.dumps(value, **options)
+    return json.dumps(clean(json.loads(text)), **options) if may_hold(text) else text
+
+
+@contextmanager
+def masked_output() -> Iterator[None]:
+    """What is printed meanwhile passes through mask_words, also the traceback of a fault that ends the process."""
+    refresh()
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = _Masked(before[0]), _Masked(before[1])
+    restore = True
+    try:
+        yield
+    except Exception:
+        restore = False  # Python has yet to print it
+        raise
+    finally:
+        if restore:
+            sys.stdout, sys.stderr = before
+
+
+class _Masked:
+    """A stream of text whose writes are masked."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(mask_words(text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def close(self) -> None:
+        self._stream.flush()  # a logging handler that closes what it took for a stream of its own
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def secret_in(text: str) -> str | None:
+    """The key under which an argument holds a literal secret ("" if it has none), or None if there is no secret.
+
+    >>> secret_in("judge.api_key=abc"), secret_in("judge.api_key_env=OPENAI_API_KEY"), secret_in("x=sk-0123456789")
+    ('judge.api_key', None, 'x')
+    >>> secret_in("logger.wandb={api_key: abc}"), secret_in("judge.base_url=https://me:pw@host/v1")
+    ('logger.wandb', 'judge.base_url')
+    """
+    key, separator, value = text.lstrip("+~").partition("=")
+    if mask_words(text) != text:
+        return key if separator and mask_words(key) == key else ""
+    if not separator:
+        return None
+    if is_secret(key) and value not in _NOTHING:
+        return key
+    if any(is_secret(inner[1]) and inner[2].rstrip("'\"") not in _NOTHING for inner in _INNER.finditer(value)):
+        return key
+    entries = [entry for entry in _DICT_ENTRY.finditer(value) if is_secret(entry[1])]
+    cut_off = bool(entries) and entries[-1].end() == len(value)
+    return key if cut_off or any(entry[2] not in _NOTHING for entry in entries) else None
+
+
+def is_secret(key: str) -> bool:
+    """Whether the last part of a dotted key is a secret's name."""
+    return bool(_SECRET_KEY.match(re.split(r"[.\[@/]", key.rstrip("]"))[-1]))
+
+
+def is_variable(name: str) -> bool:
+    """Whether ``name`` can be an environment variable's, and is not a key that was given in its place.
+
+    >>> is_variable("OPENAI_API_KEY"), is_variable("sk-0123456789"), is_variable("f3a9c1e87b604d52a1f8")
+    (True, False, False)
+    """
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or mask_words(name) != name:
+        return False
+    mixed = len(name) >= 12 and re.search(r"[a-z].*\d|\d.*[a-z]|\d[A-Z]+\d", name)
+    return name in os.environ or not (mixed or any(len(part) >= 20 for part in name.split("_")))
+
+
+def _environment() -> _Known:
+    global _known
+    if _known is None:
+        values = {value.strip() for name, value in os.environ.items() if name in _named or _VARIABLE.match(name)}
+        values = {value for value in values if _is_one(value)}
+        forms = [form.encode("utf-8", "surrogatepass") for value in values for form in _forms(value)]
+        quoted = [json.dumps(value, ensure_ascii=ascii)[1:-1] for value in values for ascii in (True, False)]
+        pieces = [*forms, *(text.encode("utf-8", "surrogatepass") for text in quoted)]
+        runs = {form[i : i + _RUN] for form in forms for i in range(len(form) - _RUN + 1)}
+        blocks = {int.from_bytes(piece[i : i + 4], sys.byteorder) for piece in pieces for i in range(len(piece) - 3)}
+        _known = _Known(frozenset(runs), frozenset(blocks))
+    return _known
+
+
+def _blocks(data: bytes) -> memoryview:
+    return memoryview(data)[: len(data) // 4 * 4].cast("I")
+
+
+def _runs(data: bytes) -> Iterator[tuple[int, int]]:
+    """Where runs of a secret's bytes begin and end; each holds a block of 4 that begins at a multiple of 4."""
+    runs, blocks = _environment().runs, _environment().blocks
+    end = 0
+    for number, block in enumerate(_blocks(data)):
+        if block not in blocks or 4 * number < end:
+            continue
+        first = range(max(end, 4 * number - 4), 4 * number + 1)
+        start = next((place for place in first if data[place : place + _RUN] in runs), None)
+        if start is None:
+            continue
+        end = start
+        while data[end : end + _RUN] in runs:
+            end += 1
+        while start > 0 and data[start] & 0xC0 == 0x80:  # within a letter
+            start -= 1
+        end += _RUN - 1
+        while end < len(data) and data[end] & 0xC0 == 0x80:
+            end += 1
+        yield start, end
+
+
+def _is_one(value: str) -> bool:
+    return len(value) >= _RUN and not _NUMBER.fullmatch(value) and not os.path.exists(value)
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """As it is, quoted, and as the part of base64 that it alone decides, wherever it begins."""
+    yield from (secret, quote(secret, safe=""), quote_plus(secret))
+    data = secret.encode("utf-8", "surrogateescape")
+    for before in range(3):
+        whole = base64.b64encode(b"\0" * before + data).decode()
+        part = whole[-(-8 * before // 6) : (before + len(data)) * 8 // 6]
+        yield from (part, part.translate(str.maketrans("+/", "-_")))
+
+
+def _entries(config: Any) -> Iterator[tuple[str, Any]]:
+    """Every key of a plain config with its value, at every depth."""
+    for key, value in config.items() if isinstance(config, Mapping) else ():
+        yield str(key), value
+    for value in config.values() if isinstance(config, Mapping) else config if isinstance(config, list) else ():
+        yield from _entries(value)
