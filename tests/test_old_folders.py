@@ -37,8 +37,9 @@ def _composed(name: str, *words: str) -> Any:
 
 @pytest.mark.parametrize("stage", ["tuna_c", "sft"])
 def test_a_run_goes_on(stage: str, old: Path) -> None:
-    changes = {"trainer__checkpoint_every": 3, "trainer__keep_checkpoints": 1, "datamodule__cache_dir": None}
-    changes |= {"datamodule__template": "alpaca", "datamodule__max_length": 120, "stage": stage, "name": stage}
+    changes: dict[str, Any] = {"trainer__checkpoint_every": 3, "trainer__keep_checkpoints": 1}
+    changes |= {"datamodule__cache_dir": None, "datamodule__template": "alpaca"}
+    changes |= {"datamodule__max_length": 120, "stage": stage, "name": stage}
     words = overrides(Path("model"), Path("lists.jsonl"), Path("runs"), **changes)
     metrics = train(_composed("train", *words, "resume=auto"))
     assert "resumed at step 3" in (old / "runs" / stage / "log.txt").read_text()

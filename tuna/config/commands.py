@@ -10,7 +10,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from tuna.config.arguments import secret_in
+from tuna.secrets import secret_in
 
 ROOT = Path(__file__).parents[2]
 
