@@ -176,9 +176,10 @@ def _faults(values: Mapping[str, Any]) -> list[str]:
     wanted = values["num_candidates"]
     if wanted is not None and (isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 2):
         faults.append(f"num_candidates: expected a whole number of 2 or more, or null, got {wanted!r}")
-    for key in ("beta", "min_gap"):
-        if not _is_number(values[key]) or values[key] < 0:
-            faults.append(f"{key}: expected a number of 0 or more, got {values[key]!r}")
+    if not _is_number(values["beta"]) or not 0 <= values["beta"] <= 10:
+        faults.append(f"beta: expected a number from 0 to 10, got {values['beta']!r}")
+    if not _is_number(values["min_gap"]) or values["min_gap"] < 0:
+        faults.append(f"min_gap: expected a number of 0 or more, got {values['min_gap']!r}")
     held = values["held_out"]
     if not _is_number(held) or held < 0 or (held > 1 and held % 1):
         faults.append(f"held_out: expected a count (0, 1, 2, ...) or a share between 0 and 1, got {held!r}")

@@ -30,6 +30,8 @@ class Probabilistic:
     def __post_init__(self) -> None:
         if self.n < 2:
             raise ConfigError(f"n: expected 2 or more, got {self.n}")
+        if not 0 <= self.beta <= 10:
+            raise ConfigError(f"beta: expected a number from 0 to 10, got {self.beta}")
 
     def needs(self, score_only: bool) -> tuple[str, ...]:
         """The config's nodes that it uses."""
