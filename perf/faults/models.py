@@ -1,4 +1,4 @@
-"""Damaged model folders, and data files that hold anything: one message each, before weights are read."""
+"""Damaged model folders: one message each, before weights are read."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from perf.faults.base import CANARY, ROOT, Bench, Trial, write_rows
+from perf.faults.base import CANARY, ROOT, Bench, Trial
 
 TINY = ROOT / "tuna" / "assets" / "models" / "tiny"
 RANKED = ROOT / "tuna" / "assets" / "rankings" / "contextual.jsonl"
@@ -58,6 +58,18 @@ def _write(name: str, data: bytes) -> Break:
     return lambda folder: (folder / name).write_bytes(data)
 
 
+def _gone(name: str) -> Break:
+    return lambda folder: (folder / name).unlink()
+
+
+def _in_turn(*damages: Break) -> Break:
+    def damage(folder: Path) -> None:
+        for each in damages:
+            each(folder)
+
+    return damage
+
+
 def _half(name: str) -> Break:
     return lambda folder: (folder / name).write_bytes(
         (folder / name).read_bytes()[: (folder / name).stat().st_size // 2]
@@ -85,7 +97,7 @@ def _small_files() -> list[Trial]:
             )
     for name in ("config.json", "tokenizer.json"):
         trials.append(_trial(f"{name}: cut in half", _half(name), f"m/{name}"))
-        trials.append(_trial(f"{name}: missing", lambda folder, name=name: (folder / name).unlink(), "m"))
+        trials.append(_trial(f"{name}: missing", _gone(name), "m"))
     for what in ("empty", "a Git-LFS pointer", "binary"):
         trials.append(_trial(f"chat_template.jinja: {what}", _write("chat_template.jinja", ANYTHING[what]), "m"))
     return trials
@@ -221,8 +233,8 @@ def _weights() -> list[Trial]:
             lambda held: held.update({"model.norm.weight": held["model.norm.weight"][:64].clone()})
         ),
         "whole numbers": _tensors(_integers),
-        "missing": lambda folder: (folder / WEIGHTS).unlink(),
-        "a folder": lambda folder: ((folder / WEIGHTS).unlink(), (folder / WEIGHTS).mkdir()),
+        "missing": _gone(WEIGHTS),
+        "a folder": _in_turn(_gone(WEIGHTS), lambda folder: (folder / WEIGHTS).mkdir()),
     }
     quick = "more layers than the config has", "a Git-LFS pointer"
     return [_trial(f"weights: {name}", damage, "m", sample=name in quick) for name, damage in damages.items()]
@@ -329,7 +341,7 @@ def _folders() -> list[Trial]:
         _trial("an adapter's config beside the weights", adapter, "adapter"),
         _trial("an adapter alone", adapter_alone, "adapter"),
         _trial("code of its own", remote, "trust_remote_code"),
-        _trial("a file in its place", lambda folder: (shutil.rmtree(folder), folder.write_text("x")), "model.path"),
+        _trial("a file in its place", _in_turn(shutil.rmtree, lambda folder: folder.write_text("x")), "model.path"),
     ]
 
 
@@ -372,18 +384,42 @@ def _tokenizers() -> list[Trial]:
         _trial("tokenizer: an empty vocabulary", _model(vocab={}, merges=[]), "m"),
         _trial("tokenizer: merges of unknown tokens", _model(merges=[["qqq", "zzz"]]), "m"),
         _trial("tokenizer: no end of sequence", _changed("tokenizer_config.json", {"eos_token": "-"}), "eos_token"),
-        _trial("tokenizer: an end of sequence that it lacks", _changed("tokenizer_config.json", {"eos_token": "<never>"}), "m"),
-        _trial("generation_config.json: an id beyond the rows", _changed("generation_config.json", {"eos_token_id": [1, 9999]}), "generation_config.json"),
-        _trial("generation_config.json: a negative id", _changed("generation_config.json", {"eos_token_id": -7}), "generation_config.json"),
+        _trial(
+            "tokenizer: an end of sequence that it lacks",
+            _changed("tokenizer_config.json", {"eos_token": "<never>"}),
+            "m",
+        ),
+        _trial(
+            "generation_config.json: an id beyond the rows",
+            _changed("generation_config.json", {"eos_token_id": [1, 9999]}),
+            "generation_config.json",
+        ),
+        _trial(
+            "generation_config.json: a negative id",
+            _changed("generation_config.json", {"eos_token_id": -7}),
+            "generation_config.json",
+        ),
         _trial("chat template: loops for ever", _template(LOOP), "chat template", "goes on"),
-        _trial("chat template: builds 10 GB", _template("{% for a in range(100000) %}{{ 'x' * 100000 }}{% endfor %}"), "memory"),
+        _trial(
+            "chat template: builds 10 GB",
+            _template("{% for a in range(100000) %}{{ 'x' * 100000 }}{% endfor %}"),
+            "memory",
+        ),
         _trial("chat template: one text of 100 GB", _template("{{ 'x' * 100000000000 }}"), "memory"),
         _trial("chat template: 50 million characters", _template("{{ 'x' * 50000000 }}"), "characters"),
-        _trial("chat template: macros that call each other", _template("{% macro f(n) %}{{ f(n + 1) }}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}"), "chat template"),
+        _trial(
+            "chat template: macros that call each other",
+            _template("{% macro f(n) %}{{ f(n + 1) }}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}"),
+            "chat template",
+        ),
         _trial("chat template: broken", _template("{% for"), "chat template"),
-        _trial("chat template: Python's insides", _template("{{ ().__class__.__base__.__subclasses__() }}"), "chat template"),
+        _trial(
+            "chat template: Python's insides",
+            _template("{{ ().__class__.__base__.__subclasses__() }}"),
+            "chat template",
+        ),
         _trial("chat template: shows nothing", _template("hello"), "chat template"),
-    ]  # fmt: skip
+    ]
 
 
 # --- reward models
@@ -398,10 +434,18 @@ def _reward(damage: Callable[[dict[str, Any]], object], **config: Any) -> Break:
             damage(held)
 
         _tensors(change)(folder)
-        named = {"architectures": ["LlamaForSequenceClassification"], "num_labels": 1, "pad_token_id": 0}
+        named: dict[str, Any] = {
+            "architectures": ["LlamaForSequenceClassification"],
+            "num_labels": 1,
+            "pad_token_id": 0,
+        }
         _config(**{**named, **config})(folder)
 
     return run
+
+
+def _two_labels(held: dict[str, Any]) -> None:
+    held["score.weight"] = held["score.weight"].repeat(2, 1)
 
 
 def _rewards() -> list[Trial]:
@@ -409,113 +453,39 @@ def _rewards() -> list[Trial]:
     return [
         _trial("reward: sound", _reward(lambda held: None), words=prm, code=0),
         _trial("reward: no head", _reward(lambda held: held.pop("score.weight")), "score.weight", words=prm),
-        _trial("reward: a head of another shape", _reward(lambda held: held.update({"score.weight": held["score.weight"][:, :64].clone()})), "score.weight", words=prm),
+        _trial(
+            "reward: a head of another shape",
+            _reward(lambda held: held.update({"score.weight": held["score.weight"][:, :64].clone()})),
+            "score.weight",
+            words=prm,
+        ),
         _trial("reward: more layers", _reward(_more_layers), "model.layers.4", words=prm),
-        _trial("reward: fewer layers", _reward(lambda held: held.pop("model.layers.3.mlp.up_proj.weight")), "model.layers.3", words=prm),
-        _trial("reward: two labels", _reward(lambda held: None, id2label={"0": "a", "1": "b"}), "label", words=prm),
+        _trial(
+            "reward: fewer layers",
+            _reward(lambda held: held.pop("model.layers.3.mlp.up_proj.weight")),
+            "model.layers.3",
+            words=prm,
+        ),
+        _trial(
+            "reward: two labels",
+            _reward(_two_labels, num_labels="-", id2label={"0": "a", "1": "b"}, label2id={"a": 0, "b": 1}),
+            "label",
+            words=prm,
+        ),
         _trial("reward: to write answers", _reward(lambda held: None), "reward model"),
-        _trial("reward: weights a pointer", lambda folder: (_reward(lambda held: None)(folder), _write(WEIGHTS, POINTER)(folder)), "git lfs pull", words=prm),
-        _trial("reward: 1,000,000 layers", _reward(lambda held: None, num_hidden_layers=1_000_000), "num_hidden_layers", words=prm),
-    ]  # fmt: skip
-
-
-# --- data files
-
-GOOD = {
-    "instruction": "Say hi.",
-    "output": "Hi.",
-    "responses": [{"text": "Hi!", "score": 1.0}, {"text": "No.", "score": 0.0}],
-}
-
-
-def _data(
-    name: str, file: str, write: Callable[[Path], object], *says: str, code: int = 1, sample: bool = False
-) -> Trial:
-    def run(bench: Bench) -> None:
-        write(bench.folder / file)
-        words = (f"datamodule.path={file}", "datamodule.held_out=0", "name=r", "trainer.max_steps=1", "evaluate=false")
-        bench.run("train", *words, code=code, says=[file, *says] if code else says, seconds=40.0)
-        bench.expect(code == 0 or not (bench.folder / "runs" / "r").exists(), "slow", "it came to a run folder")
-
-    return Trial("data files", name, run, sample)
-
-
-def _line(text: str) -> Callable[[Path], object]:
-    """A second line that is something else."""
-    return lambda path: path.write_bytes((json.dumps(GOOD) + "\n" + text + "\n").encode("utf-8", "surrogatepass"))
-
-
-def _row(**changes: Any) -> str:
-    return json.dumps(GOOD | changes)
-
-
-def _parquet(change: Callable[[bytes], bytes]) -> Callable[[Path], object]:
-    def write(path: Path) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        pq.write_table(pa.Table.from_pylist([GOOD] * 20), path)
-        path.write_bytes(change(path.read_bytes()))
-
-    return write
-
-
-def _files() -> list[Trial]:
-    score = '{{"instruction": "a", "output": "b", "responses": [{{"text": "c", "score": {}}}, {{"text": "d", "score": 1}}]}}'
-    lines = {
-        "a number of 5,000 digits": score.format("1" * 5000),
-        "1e999": score.format("1e999"),
-        "NaN": score.format("NaN"),
-        "-Infinity": score.format("-Infinity"),
-        "nested 100,000 deep": '{"a": ' + "[" * 100_000,
-        "nested 300 deep": _row(extra=0).replace("0}", "[" * 300 + "]" * 300 + "}"),
-        "a lone surrogate": _row(instruction="a \ud800 b"),
-        "a lone surrogate in an answer": _row(output="\udfff"),
-        "half a line": _row()[:40],
-        "a list": "[1, 2]",
-        "a text": '"text"',
-        "null": "null",
-        "no instruction": _row(instruction=None),
-        "an instruction that is a number": _row(instruction=5),
-        "white space for an instruction": _row(instruction=" \u2028 "),
-        "responses a text": _row(responses="x"),
-        "a response that is a number": _row(responses=[5]),
-        "a score that is a text": score.format('"best"'),
-        "a score of 4e38": score.format("4e38"),
-        "a whole number beyond float": score.format("1" + "0" * 400),
-    }
-    trials = [
-        _data(f"a line: {name}", "d.jsonl", _line(text), "d.jsonl:2", sample=name == "a number of 5,000 digits")
-        for name, text in lines.items()
+        _trial(
+            "reward: weights a pointer",
+            _in_turn(_reward(lambda held: None), _write(WEIGHTS, POINTER)),
+            "git lfs pull",
+            words=prm,
+        ),
+        _trial(
+            "reward: 1,000,000 layers",
+            _reward(lambda held: None, num_hidden_layers=1_000_000),
+            "num_hidden_layers",
+            words=prm,
+        ),
     ]
-    wholes: dict[str, tuple[str, bytes]] = {
-        "empty": ("d.jsonl", b""),
-        "a byte-order mark alone": ("d.csv", b"\xef\xbb\xbf\n"),
-        "invalid UTF-8": ("d.jsonl", json.dumps(GOOD).encode() + b"\n\xff\xfe\n"),
-        "UTF-16": ("d.jsonl", json.dumps(GOOD).encode("utf-16")),
-        "gzip": ("d.jsonl.gz", b"\x1f\x8b\x08\x00 and so on"),
-        "a Git-LFS pointer": ("d.parquet", POINTER),
-        "a list cut in half": ("d.json", json.dumps([GOOD] * 9).encode()[:200]),
-        "a list with a number of 5,000 digits": ("d.json", b"[" + b"1" * 5000 + b"]"),
-        "a list nested 100,000 deep": ("d.json", b"[" * 100_000),
-        "a table with a lone quote": ("d.csv", b'instruction,output\n"a,b\nc,d\n'),
-        "a table with a cell too many": ("d.csv", b"instruction,output\na,b\nc,d,e\n"),
-        "a table with two columns of one name": ("d.tsv", b"output\toutput\na\tb\n"),
-        "a table of NULs": ("d.csv", b"\0" * 100),
-        "a line of 20 MB": ("d.jsonl", b'{"a": "' + b"x" * 20_000_000),
-    }
-    trials += [
-        _data(name, file, lambda path, data=data: path.write_bytes(data)) for name, (file, data) in wholes.items()
-    ]
-    return [
-        *trials,
-        _data("Parquet cut in half", "d.parquet", _parquet(lambda data: data[: len(data) // 2])),
-        _data("Parquet without its end", "d.parquet", _parquet(lambda data: data[:-4])),
-        _data("Parquet of zeros inside", "d.parquet", _parquet(lambda data: data[:4] + bytes(len(data) - 200) + data[-196:])),
-        _data("a folder without files", "d.jsonl", lambda path: path.mkdir()),
-        _data("a link to nothing", "d.jsonl", lambda path: path.symlink_to("nowhere")),
-        _data("other line ends within texts", "d.jsonl", lambda path: write_rows(path, [GOOD | {"output": "a\u2028b\x85c"}] * 4), code=0),
-    ]  # fmt: skip
 
 
-TRIALS = [*_small_files(), *_configs(), *_weights(), *_folders(), *_tokenizers(), *_rewards(), *_files()]
+TRIALS = [*_small_files(), *_configs(), *_weights(), *_folders(), *_tokenizers(), *_rewards()]

@@ -118,7 +118,7 @@ def _digest(*parts: npt.NDArray[Any]) -> bytes:
     found = hashlib.sha256()
     for part in parts:
         found.update(f"{part.dtype} {part.shape} ".encode())
-        found.update(part.tobytes())
+        found.update(np.ascontiguousarray(part).data)
     return found.digest()
 
 

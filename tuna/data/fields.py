@@ -8,6 +8,7 @@ from tuna.data.json_text import parse_json
 from tuna.errors import writable
 
 LARGEST = 3e38  # scores become float32
+MOST = 2**53  # of what is counted: each number up to it is a float of its own
 
 
 class FieldError(Exception):
@@ -111,7 +112,7 @@ def optional_count(row: Mapping[str, Any], key: str, path: str = "") -> int | No
     value = plain(row.get(key))
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value or value < 0 or value % 1:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < MOST or value % 1:
         raise FieldError(path + key, "a whole number", value)
     return int(value)
 

@@ -8,8 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig, PretrainedConfig
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES  # type: ignore[attr-defined]
+from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 
 from tuna.data.fields import describe
 from tuna.data.files import is_pointer
@@ -74,11 +73,7 @@ def read_config(folder: Path, trust_remote_code: bool = False) -> PretrainedConf
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except Exception as error:
-        hint = (
-            "copy the config.json that belongs to the weights"
-            if kind in CONFIG_MAPPING_NAMES
-            else "update transformers"
-        )
+        hint = "copy the config.json that belongs to the weights" if kind in CONFIG_MAPPING else "update transformers"
         hint = "set model.trust_remote_code=true if you trust its code" if "auto_map" in raw else hint
         raise ModelError(
             f"{path}: transformers cannot read a model of type {kind!r} ({explain(error)}); {hint}"
@@ -240,6 +235,10 @@ def _entries(folder: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
             raise ModelError(f"{file}: holds {twice[0]}, which {where[twice[0]]} holds too; copy the folder anew")
         entries |= found
         where |= dict.fromkeys(found, file.name)
+    if (folder / INDEX).is_file():
+        for name in read_object(folder / INDEX)["weight_map"]:
+            if name not in entries:
+                raise ModelError(f"{folder / INDEX}: names {name}, which no file holds; copy the folder anew")
     return entries
 
 

@@ -42,8 +42,8 @@ def rows_needed(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, so
         ModelError: the tokenizer has an id that the embedding has no row for, and ``resize`` is not set.
     """
     rows = rows_of(config)
-    if not tokenizer.get_vocab():
-        raise ModelError(f"{source}: its tokenizer has no tokens; copy its files anew from where the model comes from")
+    if not tokenizer.vocab_size:
+        raise ModelError(f"{source}: its tokenizer has no tokens but special ones; copy its files anew")
     token, largest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
     if largest < rows:
         return rows
