@@ -277,8 +277,10 @@ TRIALS = [
           _foreign(_another_runs, "it belongs to another run")),
     Trial("damaged checkpoints", "a step beyond the plan", _foreign(_beyond, "expected a step of this run's")),
     Trial("damaged checkpoints", "all of them", _all_damaged),
-    Trial("damaged checkpoints", "hostile .metadata, its hash right", _resealed(".metadata", code=0, says=["os.system, which no", "set aside"]), sample=True),
-    Trial("damaged checkpoints", "hostile data, its hash right", _resealed("data", code=1, says=[f"step-{STEP}: cannot be read"])),
+    Trial("damaged checkpoints", "hostile .metadata, its hash right",
+          _resealed(".metadata", code=0, says=["os.system, which no", "set aside"]), sample=True),
+    Trial("damaged checkpoints", "hostile data, its hash right",
+          _resealed("data", code=1, says=[f"step-{STEP}: cannot be read"])),
     Trial("damaged checkpoints", "a hostile learning rate", _beside_the_tensors),
     *(
         Trial("damaged checkpoints", f"Ctrl-C while step {step} is written", _interrupted(step))
