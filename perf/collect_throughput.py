@@ -80,7 +80,7 @@ def sampler_speed(path: str, count: int, max_tokens: int, block: int) -> tuple[f
     from tuna.ranking.instructions import read_instructions
     from tuna.ranking.sampler import Sampler
 
-    records = read_instructions(None, first=count)
+    records = read_instructions(None, first=count).records
     checked = records[:8]
     generator = Generator(Model(path), max_tokens=max_tokens)
     sampler = Sampler(max_tokens=max_tokens, block=block)

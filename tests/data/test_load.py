@@ -8,6 +8,7 @@ import pytest
 
 from tests.data.make import row, write
 from tests.data.test_importers import DAVINCI, FORMATTED, GPT4, PAIRS
+from tuna.config.scale import is_asset
 from tuna.data import load
 from tuna.data.load import Loaded, Source, load_questions, load_source, load_sources
 from tuna.errors import DataError
@@ -42,8 +43,8 @@ def test_embedded_files_are_cut_to_what_they_have(tmp_path: Path, monkeypatch: p
 
 def test_embedded_is_decided_by_the_path() -> None:
     assets = Path(load.__file__).parent.parent / "assets" / "ranked.jsonl"
-    assert load.is_asset(str(assets))
-    assert not load.is_asset("ranked.jsonl")
+    assert is_asset(str(assets))
+    assert not is_asset("ranked.jsonl")
 
 
 def test_all_malformed_rows_are_listed_and_none_hides_another(tmp_path: Path) -> None:
