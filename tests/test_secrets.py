@@ -98,7 +98,13 @@ def test_training(home: Path) -> None:
 
 def ranked(home: Path, server: LoopbackServer) -> list[str]:
     write_instructions(home / "in.jsonl", 3)
-    words = ["input=in.jsonl", "judge=openai", f"judge.base_url={server.url}", "judge.api_key_env=JUDGE_KEY"]
+    words = [
+        "input=in.jsonl",
+        "model=tiny",
+        "judge=openai",
+        f"judge.base_url={server.url}",
+        "judge.api_key_env=JUDGE_KEY",
+    ]
     return [*words, "judge.model=m", "judge.retries=0", "name=r", "ranker.n=2", "logger=wandb"]
 
 

@@ -39,7 +39,10 @@ def is_tiny(cfg: DictConfig) -> bool:
 
 def is_asset(path: object) -> bool:
     """Whether a path lies among the package's own small files."""
-    return isinstance(path, str) and Path(path).expanduser().resolve().is_relative_to(ASSETS.resolve())
+    try:
+        return isinstance(path, str) and Path(path).expanduser().resolve().is_relative_to(ASSETS.resolve())
+    except (OSError, RuntimeError, ValueError):  # too long, ~ of nobody, a NUL in it: who reads it says so
+        return False
 
 
 def own_data(cfg: DictConfig) -> list[str]:
