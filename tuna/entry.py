@@ -107,13 +107,14 @@ def _run_sweep(program: Program, config_dir: Path, line: CommandLine) -> None:
 def _job(run: str, cfg: DictConfig) -> Any:
     """One job: of a sweep, or the only one."""
     install()  # a launcher may have started this job in another process
-    if HydraConfig.get().mode is RunMode.MULTIRUN:
-        return _sweep_job(run, cfg)
-    try:
-        check(cfg)
-        return _function(run)(cfg)
-    except TunaError as error:
-        raise _Stopped(error) from error
+    with masked_output():
+        if HydraConfig.get().mode is RunMode.MULTIRUN:
+            return _sweep_job(run, cfg)
+        try:
+            check(cfg)
+            return _function(run)(cfg)
+        except TunaError as error:
+            raise _Stopped(error) from error
 
 
 def _sweep_job(run: str, cfg: DictConfig) -> Any:

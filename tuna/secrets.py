@@ -16,7 +16,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TextIO
@@ -99,13 +99,13 @@ def may_hold(text: str) -> bool:
     return bool(blocks) and not blocks.isdisjoint(_blocks(text.encode("utf-8", "surrogatepass")))
 
 
-def clean(value: Any) -> Any:
-    """A JSON value without the environment's secrets, in its keys too."""
+def clean(value: Any, hide: Callable[[str], str] = mask) -> Any:
+    """A JSON value without the environment's secrets (or, by mask_words, what looks like one), in its keys too."""
     if isinstance(value, str):
-        return mask(value)
+        return hide(value)
     if isinstance(value, Mapping):
-        return {clean(key): clean(item) for key, item in value.items()}
-    return [clean(item) for item in value] if isinstance(value, list | tuple) else value
+        return {clean(key, hide): clean(item, hide) for key, item in value.items()}
+    return [clean(item, hide) for item in value] if isinstance(value, list | tuple) else value
 
 
 def dumps(value: Any, **options: Any) -> str:
@@ -118,6 +118,9 @@ def dumps(value: Any, **options: Any) -> str:
 def masked_output() -> Iterator[None]:
     """What is printed meanwhile passes through mask_words, also the traceback of a fault that ends the process."""
     refresh()
+    if isinstance(sys.stderr, _Masked):
+        yield
+        return
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = _Masked(before[0]), _Masked(before[1])
     restore = True

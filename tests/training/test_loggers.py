@@ -150,7 +150,7 @@ def test_how_wandb_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert settings.finish_timeout == FINISH_TIMEOUT and settings.x_disable_meta and settings.disable_git
     assert (given["id"], given["resume"], given["group"], given["name"]) == ("x-1", "allow", "sweep", "sweep/3")
     assert given["tags"] == ["sft", "scale tiny", "mine"] and given["job_type"] == "sft"
-    assert given["config"] == {"judge": {"base_url": "<hidden>", "api_key_env": "KEY"}}
+    assert given["config"] == {"judge": {"base_url": "http<hidden>host/v1", "api_key_env": "KEY"}}
     for status in ("failed", "finished"):
         Loggers().finish([run], status)
         Loggers().finish([], status)

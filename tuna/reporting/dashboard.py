@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tuna.errors import ConfigError, RunError, TunaError
+from tuna.secrets import masked_output
 
 SETTINGS = ("loss.lambda", "loss.margin", "datamodule.beta", "module.lr", "seed")  # what the paper's sweeps change
 RESULTS = ("val/pair_accuracy", "val/task_accuracy", "val/loss")  # of a run's summary
@@ -155,4 +156,5 @@ def _save(view: Any) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with masked_output():
+        sys.exit(main())

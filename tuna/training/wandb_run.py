@@ -12,7 +12,7 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger
 
-from tuna.secrets import clean
+from tuna.secrets import clean, mask_words
 from tuna.training import distributed
 from tuna.training.lineage import Item
 from tuna.training.wandb_mode import reach
@@ -89,7 +89,7 @@ class WandbRun(Logger):
             entity=card.entity,
             group=card.group,
             tags=clean(list(card.tags)),
-            config=clean(card.config),
+            config=clean(card.config, mask_words),
             mode=mode,  # type: ignore[arg-type]
             settings=settings,
         )
