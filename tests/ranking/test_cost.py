@@ -104,6 +104,7 @@ def test_wrong_limits_are_named(tmp_path: Path) -> None:
 def test_usage() -> None:
     assert Usage(1, 2, 3, 0.5) + Usage(1, 1, 1, None) == Usage(2, 3, 4, None)
     assert usage_cost(Price(1, 2), {"prompt_tokens": 10, "completion_tokens": 5}) == pytest.approx(20e-6)
+    nothing: object
     for nothing in ({}, None, [], "x", {"prompt_tokens": 1}, {"prompt_tokens": True, "completion_tokens": 1}):
         assert usage_cost(Price(1, 2), nothing) is None
     assert usage_cost(Price(1, 2), {"prompt_tokens": 10.0, "completion_tokens": 0}) == pytest.approx(10e-6)

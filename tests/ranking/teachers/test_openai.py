@@ -295,7 +295,7 @@ def odd(server: LoopbackServer, change: Callable[[dict[str, Any]], Any], prompt:
     def reply(body: dict[str, Any], asked: str, *rest: Any) -> Any:
         return change(value(body, asked, *rest)) if asked == prompt else value(body, asked, *rest)
 
-    server._value = reply  # type: ignore[method-assign]
+    server._value = reply  # type: ignore[method-assign, assignment]
 
 
 @pytest.mark.parametrize("value", [None, float("-inf"), float("nan"), 3.0, "x"])
