@@ -107,9 +107,10 @@ def test_places_that_are_no_store_are_told(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(RunError, match=r"a\.jsonl: cannot be opened"):
         Journal(tmp_path / "a.jsonl")
     with Store(tmp_path / "s") as store:
-        (tmp_path / "s" / "identity.json").write_text('{"source": [1]}')
-        with pytest.raises(RunError, match=r"identity\.json: expected source and ranking"):
-            store.identify({}, {})
+        for text in ('{"source": [1]}', "{}", "[]"):
+            (tmp_path / "s" / "identity.json").write_text(text)
+            with pytest.raises(RunError, match=r"identity\.json: expected"):
+                store.identify({}, {})
     monkeypatch.setattr("fcntl.flock", lambda *_: (_ for _ in ()).throw(OSError(37, "No locks available")))
     with pytest.raises(RunError, match="no locks"), Store(tmp_path / "t"):
         pass

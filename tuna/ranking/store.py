@@ -126,29 +126,23 @@ class Journal:
         return self._places
 
     def _note(self, places: dict[str, int | list[int]], key: str, at: int, length: int) -> None:
-        place, before = at << 32 | length, places.get(key)
+        place = at << 32 | length
+        before = places.setdefault(key, place)
         self._count += 1
-        if before is None:
-            places[key] = place
-        elif isinstance(before, int):
-            places[key] = [before, place]
-        else:
-            before.append(place)
+        if before is not place:
+            places[key] = [*before, place] if isinstance(before, list) else [before, place]
 
     def _bodies(self) -> Iterator[tuple[int, int, bytes]]:
         """Where each line begins, how long it is, and its object without checksum and last brace."""
         at, sealed = 0, False
         with self.path.open("rb", buffering=_CHUNK) as file:
             for line in file:  # bytes end at \n alone
-                try:
-                    body = _sound(line)
-                except ValueError:
-                    raise self._damaged(at) from None
-                if len(line) > len(body) + len(_MARK):
+                body, mark, tail = line.rpartition(_MARK)
+                if mark:
                     sealed = True
-                elif sealed:  # no version writes a line without a checksum after one that has it
-                    raise self._damaged(at)
-                yield at, len(line), body
+                if (mark and tail != b'%08x"}\n' % crc32(body)) or (not mark and (sealed or line[-2:] != b"}\n")):
+                    raise self._damaged(at)  # no version writes a line without a checksum after one that has it
+                yield at, len(line), body if mark else line[:-2]
                 at += len(line)
 
     def _entry(self, place: int, of: Callable[[Entry], Any] = dict) -> Any:
@@ -232,8 +226,12 @@ class Store:
             RunError: with the differences.
         """
         path = self.folder / "identity.json"
-        written = read_json(path)
-        if written:
+        begun = path.exists()
+        try:
+            written = read_json(path)
+        except (TypeError, ValueError):  # JSON that is no object
+            written = {}
+        if begun:
             if not all(isinstance(written.get(part), dict) for part in ("source", "ranking")):
                 raise RunError(
                     f"{path}: expected source and ranking, got {str(written)[:60]}; the file was changed by something "
