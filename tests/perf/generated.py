@@ -25,6 +25,8 @@ from tuna.data.load import Source, load_source
 from tuna.data.tokenize import tokenize
 from tuna.errors import ConfigError, TunaError
 from tuna.models.folder import INDEX, read_config, stored_dtype, tensor_shapes
+from tuna.ranking.answers import read_choices
+from tuna.ranking.cost import Price, usage_of
 from tuna.ranking.judges.pairwise import parse_mark
 from tuna.ranking.store import Journal
 from tuna.ranking.verdict import VerdictError, parse_verdict
@@ -240,6 +242,33 @@ def check_verdicts(drawn: str, folder: Path) -> str:
     return "read" if kinds else "told"
 
 
+_LOGPROB = {"token": "Hi", "logprob": -0.5, "bytes": [72, 105], "top_logprobs": []}
+_CHAT = {"index": 0, "message": {"role": "assistant", "content": "Hi", "refusal": None}, "finish_reason": "stop"}
+REPLIES: tuple[dict[str, Any], ...] = (
+    {"model": "m", "choices": [{**_CHAT, "logprobs": {"content": [_LOGPROB]}}], "usage": {"prompt_tokens": 1}},
+    {"choices": [{"text": "Hi", "logprobs": {"token_logprobs": [-1.0], "tokens": ["Hi"], "text_offset": [0]}}]},
+    {"choices": [_CHAT, _CHAT], "usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}},
+)
+replies = st.sampled_from(range(len(REPLIES))).flatmap(
+    lambda k: st.one_of(changed(REPLIES[k]), changed(REPLIES[k]).flatmap(changed))
+)
+
+
+def check_replies(drawn: Any, folder: Path) -> str:
+    """Any JSON as a server's reply: answers that the store can hold, or why there are none; figures are finite."""
+    if not isinstance(drawn, dict):
+        return "told"
+    used = usage_of(drawn, Price(1.0, 2.0))
+    assert used.cost is not None and 0 <= used.cost < math.inf
+    try:
+        answers = read_choices(drawn)
+    except ValueError as error:
+        assert str(error)
+        return "told"
+    json.dumps([answer.to_dict() for answer in answers], allow_nan=False, ensure_ascii=False).encode()
+    return "read"
+
+
 def _safetensors(header: Any, data: bytes, size: int | None) -> bytes:
     written = (json.dumps(header) if not isinstance(header, bytes) else header.decode("latin-1")).encode()
     return struct.pack("<Q", len(written) if size is None else size) + written + data
@@ -331,7 +360,8 @@ CASES = {
     "records": Case(st.lists(records, min_size=1, max_size=2), check_records, 0.20),
     "ranks in records": Case(ranks, check_records, 0.15),
     "data files": Case(files, check_files, 0.15),
-    "verdicts": Case(said, check_verdicts, 0.25),
+    "verdicts": Case(said, check_verdicts, 0.15),
+    "replies": Case(replies, check_replies, 0.10),
     "stores": Case(journals, check_stores, 0.10),
     "model folders": Case(folders, check_folders, 0.09),
     "token caches": Case(damaged(kept()), check_caches, 0.05),

@@ -83,8 +83,8 @@ def read_choice(choice: Mapping[str, Any]) -> Answer:
         refused = "the server stopped with an error"
     return Answer(
         _clean(text) or "",
-        finish_reason=str(reason)[:100] if reason else None,
-        refused=refused,
+        finish_reason=_clean(str(reason)[:100]) if reason else None,
+        refused=_clean(refused),
         reasoning=_clean(reasoning) or _clean(thought) or None,
     )
 
@@ -135,7 +135,7 @@ def read_choices(body: Mapping[str, Any], one: Callable[[Mapping[str, Any]], Ans
             answers.append(one(choice))
         except (ValueError, AttributeError, KeyError, TypeError, OverflowError, RecursionError) as error:
             faults.append(str(error))
-            answers.append(Answer("", refused=f"malformed choice: {error}"))
+            answers.append(Answer("", refused=_clean(f"malformed choice: {error}")))
     if len(faults) == len(choices):
         raise ValueError(f"the answer is malformed ({faults[0]})")
     return answers
