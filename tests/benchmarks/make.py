@@ -16,7 +16,8 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 def measure(folder: Path, *words: str) -> dict[str, float | None]:
     """What ``python evaluate.py folder=FOLDER ...`` does, in this process."""
-    cfg = compose([f"folder={folder}", *words], config_name="evaluate")
+    model = [] if any(word.startswith("model") for word in words) else ["model=tiny"]
+    cfg = compose([f"folder={folder}", *model, *words], config_name="evaluate")
     checks.check(cfg)
     return run(cfg)
 

@@ -12,7 +12,7 @@ from tuna.assets.elementary import held_out_records
 from tuna.benchmarks.base import Question
 from tuna.benchmarks.served import ServedGeneration
 from tuna.data.record import Record
-from tuna.errors import TunaError
+from tuna.errors import RunError, TunaError
 from tuna.ranking.store import key_of
 
 pytestmark = pytest.mark.once
@@ -80,7 +80,8 @@ def test_thoughts_are_taken_off_unless_they_are_to_be_kept(tmp_path: Path) -> No
 def test_what_never_came_to_an_answer_is_counted_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     silent = {"message": {"content": None, "reasoning_content": "hm " * 9}, "finish_reason": "length"}
     with LoopbackServer(say=lambda prompt, k: silent) as server:
-        measure(tmp_path, *words(server))
+        with pytest.raises(RunError, match="20 of 20 answers were cut by the token limit"):
+            measure(tmp_path, *words(server))
         results, examples, _ = results_of(tmp_path, "elementary")
         assert results["coverage"]["n"] == 0 and results["coverage"]["missing"] == []
         assert len(results["coverage"]["empty"]) == len(results["coverage"]["cut"]) == 20
@@ -89,7 +90,8 @@ def test_what_never_came_to_an_answer_is_counted_and_said(tmp_path: Path, capsys
         assert "20 of 20 answers are empty" in notes and "20 of 20 answers were cut by the token limit" in notes
         said = capsys.readouterr().out
         assert "answered: 0 of 20; empty: " in said and "; cut: " in said
-        measure(tmp_path, *words(server))  # it would be the same again
+        with pytest.raises(RunError, match="20 of 20 answers are empty"):  # it would be the same again
+            measure(tmp_path, *words(server))
         assert set(server.asked.values()) == {1}
 
 

@@ -226,17 +226,9 @@ class Store:
             RunError: with the differences.
         """
         path = self.folder / "identity.json"
-        begun = path.exists()
-        try:
-            written = read_json(path)
-        except (TypeError, ValueError):  # JSON that is no object
-            written = {}
-        if begun:
-            if not all(isinstance(written.get(part), dict) for part in ("source", "ranking")):
-                raise RunError(
-                    f"{path}: expected source and ranking, got {str(written)[:60]}; the file was changed by something "
-                    "else. Next: delete it if this store is of the same command, else choose another output=..."
-                )
+        shape: dict[str, type] = {"source": dict, "ranking": dict}
+        if path.exists():
+            written = read_json(path, shape, needs=("source", "ranking"))
             _compare(self.folder, "source", written["source"], source, "choose another output=... (or name=...)")
             if not rerank:
                 hint = "choose another output=..., or rerank=true to keep the answers and rank them anew"
