@@ -254,7 +254,7 @@ PASSING: dict[str, Action] = {
     "503 without a body": {"kind": "status", "status": 503, "body": None},
     "cut replies": {"kind": "cut"},
     "broken JSON": {"kind": "bad_json"},
-    "silence": {"kind": "slow", "seconds": 30.0},
+    "silence": {"kind": "slow", "seconds": 1.0},
     "429 without a time": {"kind": "status", "status": 429},
 }
 STOPPING: dict[str, tuple[Action, str]] = {
