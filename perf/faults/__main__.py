@@ -1,18 +1,20 @@
-"""``python -m perf.faults [KIND ...] [--table FILE] [--keep FOLDER]``: run trials, print what is broken, write a table.
+"""``python -m perf.faults [KIND ...] [--jobs N] [--table FILE] [--keep FOLDER]``: run trials, say what is broken.
 
-Exit code 1 where anything is broken. --table takes trials of all kinds, as ``make campaign`` runs it.
+Exit code 1 where anything is broken. --table writes the page of docs/, as ``make campaign`` does with all kinds.
 """
 
 import argparse
+import multiprocessing
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
-from perf.faults.base import Result, perform
+from perf.faults.base import Result, Trial, perform
 from perf.faults.trials import every_trial
 
 HEAD = """# Faults: what was broken on purpose, and what came of it
@@ -28,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the trials; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m perf.faults")
     parser.add_argument("kinds", nargs="*", help="rows of the table; all, if none is named")
+    parser.add_argument("--jobs", type=int, default=1, help="trials at once")
     parser.add_argument("--table", type=Path, help="write a table of the kinds to this file")
     parser.add_argument("--keep", type=Path, help="leave each trial's folder below this one, which must not exist")
     options = parser.parse_args(argv)
@@ -37,10 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = options.keep or Path(tempfile.mkdtemp(prefix="tuna-faults-"))
     start, results = time.monotonic(), []
     try:
-        for number, trial in enumerate(trials, start=1):
-            result = perform(trial, folder / f"{number:03}")
+        for number, result in enumerate(_performed(trials, folder, options.jobs), start=1):
             results.append(result)
-            print(f"{number}/{len(trials)} {result.seconds:5.1f} s  {trial.kind}: {trial.name}", flush=True)
+            told = f"{result.trial.kind}: {result.trial.name}"
+            print(f"{number}/{len(trials)} {result.seconds:5.1f} s  {told}", flush=True)
             for how, what in result.broken:
                 print(f"    BROKEN ({how}): {what}", flush=True)
     finally:
@@ -51,6 +54,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.table:
         options.table.write_text(table(results, time.monotonic() - start), encoding="utf-8")
     return 1 if broken else 0
+
+
+def _performed(trials: Sequence[Trial], folder: Path, jobs: int) -> Iterator[Result]:
+    """The results in the trials' order, ``jobs`` trials at once, in processes of their own."""
+    places = [folder / f"{number:03}" for number in range(1, len(trials) + 1)]
+    if jobs == 1:
+        yield from map(perform, trials, places)
+        return
+    index = {(trial.kind, trial.name): number for number, trial in enumerate(every_trial())}
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        numbers = [index[trial.kind, trial.name] for trial in trials]
+        for trial, (seconds, broken) in zip(trials, pool.map(_numbered, numbers, places), strict=True):
+            yield Result(trial, seconds, broken)
+
+
+def _numbered(number: int, folder: Path) -> tuple[float, tuple[tuple[str, str], ...]]:
+    result = perform(every_trial()[number], folder)
+    return result.seconds, result.broken
 
 
 def table(results: Sequence[Result], seconds: float) -> str:

@@ -1,5 +1,6 @@
 """The fault campaign: a sample of each kind here, all of it by ``make campaign``."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -34,4 +35,4 @@ def test_a_broken_trial_is_told(tmp_path: Path) -> None:
 @pytest.mark.campaign
 def test_campaign_of_faults() -> None:
     """Writes docs/campaigns/faults.md. Run by ``make campaign``."""
-    assert main(["--table", str(ROOT / "docs" / "campaigns" / "faults.md")]) == 0
+    assert main(["--jobs", str(os.cpu_count() or 1), "--table", str(ROOT / "docs" / "campaigns" / "faults.md")]) == 0
