@@ -257,14 +257,14 @@ def differences(written: Mapping[str, Any], config: Mapping[str, Any], data: str
 
 
 def _differ(key: str, old: Any, new: Any) -> bool:
-    old, new = _as_written(old), _as_written(new)
+    old, new = as_written(old), as_written(new)
     if old is None and new is False:  # a switch that is newer than the run
         return False
     return bool(_FORMER.get((key, old), old) != new if isinstance(old, str) else old != new)
 
 
-def _as_written(value: Any) -> Any:
-    """A setting as run.json gives it back: 1 and 1.0 are one number, a tuple is a list."""
+def as_written(value: Any) -> Any:
+    """A value as a JSON file of ours gives it back: 1 and 1.0 are one number, a tuple is a list, NaN null."""
     return json.loads(json.dumps(_numbers(value), default=str))
 
 

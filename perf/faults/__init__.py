@@ -1,1 +1,1 @@
-"""The fault campaign: break one thing, run the real command, look at what it says and leaves. See docs/campaigns/faults.md."""
+"""The fault campaign: break one thing, run the real command, look at what it says and leaves (docs/campaigns/)."""

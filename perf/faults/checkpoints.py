@@ -135,8 +135,10 @@ def _state_equal(before: bytes, after: bytes) -> bool:
 
 
 def _state(folder: Path, **changes: object) -> None:
+    from tuna.training.checkpoint_files import sealed
+
     path = folder / "state.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    path.write_text(json.dumps(sealed(json.loads(path.read_text()) | changes)))
 
 
 def _foreign(change: Callable[[Path], object], says: str) -> Callable[[Bench], object]:

@@ -16,7 +16,7 @@ from tests.training.test_run import assert_equal, train, weights
 from tuna.errors import RunError
 from tuna.runs import RunFolder
 from tuna.training.checkpoint import Checkpoints
-from tuna.training.checkpoint_files import METADATA, Reader, damage, hashes
+from tuna.training.checkpoint_files import METADATA, Reader, damage, hashes, sealed
 
 Damage = Callable[[Path], object]
 
@@ -72,7 +72,7 @@ def _cut(path: Path) -> None:
 
 def _state(folder: Path, **changes: object) -> None:
     path = folder / "state.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    path.write_text(json.dumps(sealed(json.loads(path.read_text()) | changes)))
 
 
 DAMAGE: dict[str, Damage] = {
@@ -88,6 +88,9 @@ DAMAGE: dict[str, Damage] = {
     "state.json is a list": lambda step: (step / "state.json").write_text("[1]"),
     "state.json is cut": lambda step: _cut(step / "state.json"),
     "state.json without hashes": lambda step: (step / "state.json").write_text('{"step": 9}'),
+    "another count of early stopping": lambda step: (step / "state.json").write_text(
+        (step / "state.json").read_text().replace('"stopped": false', '"stopped": true')
+    ),
     "another step": lambda step: _state(step, step=8),
     "another run": lambda step: _state(step, run="0" * 16),
 }
@@ -202,6 +205,22 @@ def test_a_run_of_an_older_version_goes_on(
     said = (folder / "log.txt").read_text()
     assert "step-9: written by an older version, without hashes" in said and "resumed at step 9" in said
     assert_equal(weights(folder), weights(whole), 1e-6)
+
+
+@pytest.mark.once
+def test_nor_are_its_damaged_checkpoints_taken(stopped: Path, llama: Path, lists: Path, tmp_path: Path) -> None:
+    """The parts are ZIP archives, which carry a CRC-32."""
+    shutil.copytree(stopped, tmp_path / "run")
+    _make_old(tmp_path / "run")
+    step = tmp_path / "run" / "checkpoints" / "step-9"
+    table = Reader(step).read_metadata()
+    place = next(place for index, place in table.storage_data.items() if index.fqn.endswith("q_proj.weight"))
+    data = bytearray((step / place.relative_path).read_bytes())
+    data[place.offset + place.length // 2] ^= 1
+    (step / place.relative_path).write_bytes(data)
+    folder, _ = train(llama, lists, tmp_path, name="run", resume="auto")
+    said = (folder / "log.txt").read_text()
+    assert "is damaged (the CRC-32 of" in said and "resumed at step 6" in said
 
 
 def test_a_file_that_cannot_be_read_is_not_called_damaged(

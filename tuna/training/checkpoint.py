@@ -33,7 +33,7 @@ from tuna.errors import RunError
 from tuna.modules.scoring import ScoringModule
 from tuna.runs import RunFolder, read_json, write_json
 from tuna.training import distributed
-from tuna.training.checkpoint_files import METADATA, Planner, Reader, damage, hashes
+from tuna.training.checkpoint_files import METADATA, Planner, Reader, broken_parts, damage, hashes, sealed
 from tuna.training.nonfinite import check_scorer
 from tuna.training.troubles import AGAIN
 
@@ -90,14 +90,17 @@ def _fault(path: Path, step: int, run: str, total_steps: int, unsealed: bool) ->
         if not isinstance(state.get("early_stopping") or {}, dict):
             return f"{_STATE}: early_stopping: expected an object or null"
         if unsealed and "files" not in state:
-            log.info(f"{path}: written by an older version, without hashes; it is taken as it is")
+            log.info(f"{path}: written by an older version, without hashes; its parts' CRC-32 is looked at")
         elif fault := _broken_seal(path, state, run):
             return fault
         try:
-            Reader(path).read_metadata()
+            known = {place.relative_path for place in Reader(path).read_metadata().storage_data.values()}
         except RunError as error:
             return str(error).removeprefix(f"{path}/")
-        return None
+        if unsealed and "files" not in state:
+            return broken_parts(path)
+        unknown = sorted(known - state["files"].keys())
+        return f"{_STATE} has no hash of {unknown[0]}" if unknown else None
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"
     except OSError as error:
@@ -113,6 +116,8 @@ def _broken_seal(path: Path, state: Mapping[str, Any], run: str) -> str | None:
         return "it belongs to another run"
     if not isinstance(files, dict) or METADATA not in files:
         return f"{_STATE}: files: expected the hashes of its files"
+    if sealed(state)["sha256"] != state.get("sha256"):
+        return f"{_STATE} was changed since it was written (another SHA-256)"
     return damage(path, files)
 
 
@@ -186,13 +191,8 @@ class Checkpoints(Callback):
             raise _unwritten(temporary, error) from error
         files = self._hashes(temporary)
         if distributed.rank() == 0:
-            write_json(
-                temporary / _STATE,
-                {
-                    "step": step, "run": self.run, "files": files,
-                    "stopped": trainer.should_stop, "early_stopping": _early_stopping(trainer),
-                },
-            )  # fmt: skip
+            stopping = {"stopped": trainer.should_stop, "early_stopping": _early_stopping(trainer)}
+            write_json(temporary / _STATE, sealed({"step": step, "run": self.run, "files": files, **stopping}))
             temporary.rename(final)
             for _, path in complete(self.folder)[: -self.keep]:
                 shutil.rmtree(path)

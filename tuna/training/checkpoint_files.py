@@ -2,10 +2,12 @@
 
 import hashlib
 import io
+import json
 import pickle
+import zipfile
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import torch
@@ -15,6 +17,7 @@ from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.planner import ReadItem
 
 from tuna.errors import RunError
+from tuna.runs import as_written
 
 METADATA = ".metadata"
 _THREADS = 8  # of hashing, which leaves Python's lock
@@ -63,6 +66,37 @@ def damage(folder: Path, written: Mapping[str, Any]) -> str | None:
     return f"{changed[0]} was changed since it was written (another SHA-256)" if changed else None
 
 
+def sealed(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A checkpoint's state with a hash of itself.
+
+    >>> sealed({"step": 3}) == sealed({"step": 3}) != sealed({"step": 4})
+    True
+    """
+    rest = as_written({key: value for key, value in state.items() if key != "sha256"})
+    text = json.dumps(rest, sort_keys=True)
+    return dict(rest) | {"sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def broken_parts(folder: Path) -> str | None:
+    """What the CRC-32 of a checkpoint's parts, which are ZIP archives, says against them: for those without hashes.
+
+    Raises:
+        RunError: its table of contents is none. OSError: a file cannot be read.
+    """
+    for place in Reader(folder).read_metadata().storage_data.values():
+        with (folder / place.relative_path).open("rb") as file:
+            file.seek(place.offset)
+            part = io.BytesIO(file.read(place.length))
+        try:
+            with zipfile.ZipFile(part) as archive:
+                broken = archive.testzip()
+        except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, ValueError) as error:
+            return f"{place.relative_path} is damaged ({error})"
+        if broken is not None:
+            return f"{place.relative_path} is damaged (the CRC-32 of {broken} differs)"
+    return None
+
+
 class _Unpickler(pickle.Unpickler):
     """Makes nothing but what torch writes into ``.metadata``."""
 
@@ -94,6 +128,11 @@ class Reader(FileSystemReader):
             ) from None
         if not isinstance(found, dcp.Metadata):
             raise RunError(f"{path}: expected a checkpoint's table of contents, got {type(found).__name__}")
+        odd = [
+            p.relative_path for p in found.storage_data.values() if PurePath(p.relative_path).name != p.relative_path
+        ]
+        if odd:
+            raise RunError(f"{path}: expected names of files beside it, got {odd[0]!r}")
         found.storage_meta = found.storage_meta or dcp.StorageMeta()
         found.storage_meta.load_id = self.load_id
         return found
