@@ -100,8 +100,8 @@ def _check_own(output: Path) -> None:
     other = {path.name for path in figures.glob("*")} - {str(name) for name in (before or {}).get("figures", ())}
     if other:
         raise ConfigError(
-            f"output: {figures / min(other)} is no figure of the report that is there, and would be removed; next: move "
-            "it away, or the same command with another output=FOLDER"
+            f"output: {figures / min(other)} is no figure of the report that is there, and would be removed; next: "
+            "move it away, or the same command with another output=FOLDER"
         )
 
 
