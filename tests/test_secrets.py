@@ -98,14 +98,8 @@ def test_training(home: Path) -> None:
 
 def ranked(home: Path, server: LoopbackServer) -> list[str]:
     write_instructions(home / "in.jsonl", 3)
-    words = [
-        "input=in.jsonl",
-        "model=tiny",
-        "judge=openai",
-        f"judge.base_url={server.url}",
-        "judge.api_key_env=JUDGE_KEY",
-    ]
-    return [*words, "judge.model=m", "judge.retries=0", "name=r", "ranker.n=2", "logger=wandb"]
+    words = ["input=in.jsonl", "judge=openai", f"judge.base_url={server.url}", "judge.api_key_env=JUDGE_KEY"]
+    return [*words, "model=tiny", "judge.model=m", "judge.retries=0", "name=r", "ranker.n=2", "logger=wandb"]
 
 
 def test_ranking_by_a_server_that_refuses_the_key_and_repeats_it(home: Path) -> None:

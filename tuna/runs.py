@@ -99,7 +99,7 @@ def read_json(path: Path, shape: Mapping[str, type] | None = None, needs: Sequen
         RunError: the file cannot be read or holds something else.
     """
     try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
+        loaded = _numbers(json.loads(path.read_text(encoding="utf-8")))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:

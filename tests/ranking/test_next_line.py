@@ -8,11 +8,17 @@ from typing import Any
 import pytest
 
 from tests.config.test_overrides import wrong
+from tuna.config.commands import ROOT
 from tuna.models.source import Model
 from tuna.ranking.next_line import next_line
 from tuna.ranking.settings import Places, Settings
 
 ROWS: list[dict[str, Any]] = [{"output": "o", "responses": [{"text": "a", "score": 0.0}, {"text": "b", "score": -1.0}]}]
+
+
+@pytest.fixture(autouse=True)
+def in_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
 
 
 def words(line: str) -> list[str]:

@@ -46,7 +46,7 @@ def test_an_evaluation_that_did_not_end_is_told(tmp_path: Path) -> None:
 
 
 def test_nothing_at_all_names_the_next_command(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"nothing to report on(.|\n)*Next: python train\.py(.|\n)*evaluate\.py"):
+    with pytest.raises(DataError, match=r"nothing to report on(.|\n)*Next: python .*train\.py(.|\n)*evaluate\.py"):
         Found.read([tmp_path], [tmp_path / "none"], [tmp_path])
 
 

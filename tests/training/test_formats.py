@@ -22,8 +22,9 @@ RANKED = sorted(path.name for path in FORMATS.iterdir() if path.name not in UNRA
 def train(tmp_path: Path, stage: str, name: str) -> dict[str, object]:
     cfg = compose(
         [
-            f"stage={stage}", f"datamodule.path={FORMATS / name}", "datamodule.held_out=0", "trainer.max_steps=1",
-            "trainer.threads=1", "evaluate=false", "logger=csv", f"runs_dir={tmp_path}", "name=one",
+            f"stage={stage}", "model=tiny", f"datamodule.path={FORMATS / name}", "datamodule.held_out=0",
+            "trainer.max_steps=1", "trainer.threads=1", "evaluate=false", "logger=csv", "name=one",
+            f"runs_dir={tmp_path}",
             f"datamodule.cache_dir={tmp_path}",
         ]
     )  # fmt: skip

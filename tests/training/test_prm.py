@@ -53,7 +53,7 @@ def test_a_run_learns_and_shows_its_metrics_with_baselines(done: Path) -> None:
     assert not any("task_accuracy" in name for name in metrics)
     log = (done / "log.txt").read_text()
     assert "reward head: fresh (seed 0) on the backbone of a causal language model" in log
-    assert "balanced in length" in log and f"next     python rank.py ranker=proxy ranker.path={done}" in log
+    assert "balanced in length" in log and f"to use   ranker.path={done}" in log
     card = (done / "model" / "README.md").read_text()
     assert "pipeline_tag: text-classification" in card and "`val/kendall_tau`" in card
 

@@ -187,8 +187,8 @@ class Found:
                         f"nothing to report on: no run.json, *.report.json or results.json below {looked}",
                         *found.problems,
                         f"Next: python {script('train.py')} stage=tuna_c name=tuna_c, then python "
-                        f"{script('evaluate.py')} model.path=runs/tuna_c, then this again; "
-                        "or name folders: runs=... rankings=... results=...",
+                        f"{script('evaluate.py')} model.path=runs/tuna_c, then this again; or name folders: runs=... "
+                        "rankings=... results=...",
                     ]
                 )
             )

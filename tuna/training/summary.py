@@ -77,7 +77,9 @@ def last_lines(cfg: DictConfig, parts: Any, target: RunFolder, outcome: Outcome,
     if figure:
         lines.append(f"figure   {figure}")
     following = next_command(cfg, target.path, answers=parts.module.answers)
-    return [*lines, f"next     {following}" if following else f"to use   model.path={target.path}"]
+    if following is None:
+        return [*lines, f"to use   {'model' if parts.module.answers else 'ranker'}.path={target.path}"]
+    return [*lines, f"next     {following}"]
 
 
 def next_command(cfg: DictConfig, run: Path, *, answers: bool) -> str | None:
