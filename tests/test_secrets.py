@@ -113,7 +113,7 @@ def test_ranking_by_a_server_that_refuses_the_key_and_repeats_it(home: Path) -> 
 
 
 def test_ranking(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with LoopbackServer() as server:
+    with LoopbackServer(say=lambda prompt, k: "rank: [1, 0]") as server:
         code, said = typed_here(home, capsys, "rank.py", *ranked(home, server))
         assert server.bodies
     assert code == 0, said

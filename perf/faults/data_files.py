@@ -20,7 +20,14 @@ def _data(
 ) -> Trial:
     def run(bench: Bench) -> None:
         write(bench.folder / file)
-        words = (f"datamodule.path={file}", "datamodule.held_out=0", "name=r", "trainer.max_steps=1", "evaluate=false")
+        words = (
+            "model=tiny",
+            f"datamodule.path={file}",
+            "datamodule.held_out=0",
+            "name=r",
+            "trainer.max_steps=1",
+            "evaluate=false",
+        )
         bench.run("train", *words, code=code, says=[file, *says] if code else says, seconds=40.0)
         bench.expect(code == 0 or not (bench.folder / "runs" / "r").exists(), "slow", "it came to a run folder")
 

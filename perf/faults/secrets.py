@@ -104,7 +104,7 @@ def _asked(command: str, given: dict[str, Any], batch: bool) -> Callable[[Bench]
             elif command == "teacher":
                 words = ["rank", "ranker=probabilistic", "input=in.jsonl", "name=r", *at]
             else:
-                words = ["rank", "ranker=contextual", "ranker.n=2", "input=in.jsonl", "name=r", *at]
+                words = ["rank", "ranker=contextual", "ranker.n=2", "input=in.jsonl", "model=tiny", "name=r", *at]
             for _ in range(2):  # the second reads what is stored
                 _silent(bench, bench.run(*words, code=[0, 1], env={"TUNA_DEBUG": "0"}))
             bench.expect(server.bodies or server.batches.made, "message", "the server was never asked")
@@ -128,6 +128,7 @@ def _trained(shape: str) -> Callable[[Bench], object]:
         write_rows(bench.folder / "planted-2.jsonl", _rows(shape)[5:])
         words = [
             "stage=tuna_c",
+            "model=tiny",
             "datamodule.path=planted.jsonl",
             "datamodule.val_path=planted-2.jsonl",
             "name=a",
@@ -190,8 +191,10 @@ def _every() -> Iterator[Trial]:
     for name, shape in SHAPES.items():
         yield Trial("secrets", f"rank.py, in the data: {name}", _judged(shape))
     yield Trial("secrets", "train.py and report.py, in the data: a part of the key", _trained(SECRET[3:15]))
-    yield Trial("secrets", "train.py, in a damaged file", _damaged("train", "datamodule.path=planted.jsonl"))
-    yield Trial("secrets", "rank.py, in a damaged file", _damaged("rank", "input=planted.jsonl"))
+    yield Trial(
+        "secrets", "train.py, in a damaged file", _damaged("train", "model=tiny", "datamodule.path=planted.jsonl")
+    )
+    yield Trial("secrets", "rank.py, in a damaged file", _damaged("rank", "model=tiny", "input=planted.jsonl"))
 
 
 TRIALS = list(_every())

@@ -101,10 +101,10 @@ class Connection:
                 what no header can.
         """
         key = os.environ.get(self.api_key_env, "")
-        if not re.fullmatch(r"[!-~]*", key):
+        if not re.fullmatch(r"([!-~]([ -~]*[!-~])?)?", key):
             raise ConfigError(
-                f"api_key_env: the environment variable {self.api_key_env} holds white space or letters beyond ASCII; "
-                f"next: export {self.api_key_env}=..., the key alone"
+                f"api_key_env: the environment variable {self.api_key_env} holds white space at its ends, or letters "
+                f"beyond ASCII; next: export {self.api_key_env}=..., the key alone"
             )
         if key or self.base_url or os.environ.get("OPENAI_BASE_URL"):
             return key or "none"
