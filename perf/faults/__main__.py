@@ -4,18 +4,16 @@ Exit code 1 where anything is broken. --table writes the page of docs/, as ``mak
 """
 
 import argparse
-import multiprocessing
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from perf.faults.base import Result, Trial, perform
-from perf.faults.trials import every_trial
+from perf.faults.base import Result
+from perf.faults.trials import every_trial, performed
 
 HEAD = """# Faults: what was broken on purpose, and what came of it
 
@@ -40,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = options.keep or Path(tempfile.mkdtemp(prefix="tuna-faults-"))
     start, results = time.monotonic(), []
     try:
-        for number, result in enumerate(_performed(trials, folder, options.jobs), start=1):
+        for number, result in enumerate(performed(trials, folder, options.jobs), start=1):
             results.append(result)
             told = f"{result.trial.kind}: {result.trial.name}"
             print(f"{number}/{len(trials)} {result.seconds:5.1f} s  {told}", flush=True)
@@ -54,24 +52,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.table:
         options.table.write_text(table(results, time.monotonic() - start), encoding="utf-8")
     return 1 if broken else 0
-
-
-def _performed(trials: Sequence[Trial], folder: Path, jobs: int) -> Iterator[Result]:
-    """The results in the trials' order, ``jobs`` trials at once, in processes of their own."""
-    places = [folder / f"{number:03}" for number in range(1, len(trials) + 1)]
-    if jobs == 1:
-        yield from map(perform, trials, places)
-        return
-    index = {(trial.kind, trial.name): number for number, trial in enumerate(every_trial())}
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-        numbers = [index[trial.kind, trial.name] for trial in trials]
-        for trial, (seconds, broken) in zip(trials, pool.map(_numbered, numbers, places), strict=True):
-            yield Result(trial, seconds, broken)
-
-
-def _numbered(number: int, folder: Path) -> tuple[float, tuple[tuple[str, str], ...]]:
-    result = perform(every_trial()[number], folder)
-    return result.seconds, result.broken
 
 
 def table(results: Sequence[Result], seconds: float) -> str:
