@@ -1,6 +1,7 @@
 """python train.py -m as it is typed: a failing job, a SIGKILL in the middle, the same command again; sharded jobs."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import pytest
 
 from tests.training.kills import finish, kill_when, start, steps_run
 from tests.training.make import overrides, write_lists, write_model
+from train import TRAIN
+from tuna.entry import main
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +72,15 @@ def test_jobs_that_shard_over_processes_start_no_sweep_of_their_own(llama: Path,
     assert sorted(path.parent.name for path in sweep.glob("*/model")) == ["0", "1"]
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["cache", "sweep"]
     assert "step 2/2" not in finish(args)  # both are done
+
+
+def test_a_folder_that_cannot_be_made_is_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    with pytest.raises(SystemExit) as stopped:
+        main(TRAIN, ["-m", "seed=0,1", "name=sweep", f"runs_dir={tmp_path}/file/runs"])
+    said = capsys.readouterr().err
+    assert stopped.value.code == 1 and "Not a directory; choose another folder for the sweep" in said
+    assert "Traceback" not in said
