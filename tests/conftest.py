@@ -14,8 +14,6 @@ from typing import Any
 import pytest
 from absl import logging as absl_logging  # what rouge-score logs with
 
-from tuna import secrets
-
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "WANDB_MODE": "offline"}
 _UNDO = pytest.StashKey[Callable[[], None]]()
 
@@ -47,6 +45,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_secrets_of_another_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    from tuna import secrets
+
     monkeypatch.setattr(secrets, "_named", set())
     secrets.refresh()
     yield

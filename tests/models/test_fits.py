@@ -19,6 +19,8 @@ from tuna.models.loading import load_scorer
 from tuna.models.reward_loading import check_reward_weights, load_reward_model
 from tuna.models.source import Model
 
+pytestmark = pytest.mark.once  # computes nothing that kernels could round
+
 Make = Callable[..., Path]
 
 

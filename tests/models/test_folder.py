@@ -15,6 +15,8 @@ from tuna.errors import ModelError
 from tuna.models.folder import INDEX, read_config, tensor_shapes, weight_files
 from tuna.models.source import Model
 
+pytestmark = pytest.mark.once  # computes nothing that kernels could round
+
 Make = Callable[..., Path]
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 4000000\n"
 

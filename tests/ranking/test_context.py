@@ -16,6 +16,8 @@ from tuna.ranking.progress import Progress
 from tuna.ranking.server import Connection, Server
 from tuna.ranking.store import Store
 
+pytestmark = pytest.mark.once  # computes nothing that kernels could round
+
 
 def ask(context: Context, server: LoopbackServer, count: int, price: Price | None = None) -> list[str]:
     answered: list[str] = []

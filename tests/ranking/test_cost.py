@@ -8,6 +8,8 @@ from tuna.errors import ConfigError, RunError
 from tuna.ranking.cost import Budget, BudgetReached, Price, Prices, Usage, at_most_tokens, usage_cost
 from tuna.ranking.store import Journal
 
+pytestmark = pytest.mark.once  # computes nothing that kernels could round
+
 
 def test_table_6_of_the_paper() -> None:
     prices = Prices({"gpt-4": [30, 60]})

@@ -13,6 +13,8 @@ from tuna.models.source import Model
 from tuna.ranking.next_line import next_line
 from tuna.ranking.settings import Places, Settings
 
+pytestmark = pytest.mark.once  # computes nothing that kernels could round
+
 ROWS: list[dict[str, Any]] = [{"output": "o", "responses": [{"text": "a", "score": 0.0}, {"text": "b", "score": -1.0}]}]
 
 

@@ -9,6 +9,8 @@ from omegaconf import OmegaConf
 from tuna.errors import ConfigError
 from tuna.ranking.settings import Places, Settings
 
+pytestmark = pytest.mark.once  # computes nothing that kernels could round
+
 
 def test_all_faults_are_said_at_once() -> None:
     wrong: dict[str, Any] = {"first": 0, "max_cost": -1, "max_requests": "many", "output": "lists.json", "seed": None}

@@ -12,6 +12,8 @@ import pytest
 from tuna.errors import RunError
 from tuna.ranking.store import Journal, Store, key_of
 
+pytestmark = pytest.mark.once  # computes nothing that kernels could round
+
 
 def test_keys_hash_content_and_nothing_else() -> None:
     assert key_of(a=1, b=[1, "x"]) == key_of(b=[1, "x"], a=1)

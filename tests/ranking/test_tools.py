@@ -8,6 +8,8 @@ import pytest
 from tests.ranking.make import write_rows
 from tuna.ranking.tools import run_tool
 
+pytestmark = pytest.mark.once  # computes nothing that kernels could round
+
 
 def ranked(key: str, **scores: float) -> dict[str, object]:
     return {"id": key, "responses": [{"text": text, "score": score} for text, score in scores.items()]}

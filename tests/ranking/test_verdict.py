@@ -4,6 +4,8 @@ import pytest
 
 from tuna.ranking.verdict import Verdict, VerdictError, parse_verdict
 
+pytestmark = pytest.mark.once  # computes nothing that kernels could round
+
 FULL = """The instruction requires a close-ended response.
 
 ###Response 4:

@@ -72,7 +72,7 @@ def test_one_that_nobody_may_write_to(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", refused)
         patch.setattr(os, "access", lambda *_: True)  # as a network's file system may say
-        with pytest.raises(RunError, match=r"\.lock: Operation not permitted; next: "):
+        with pytest.raises(RunError, match=r"other: cannot write to it \(Operation not permitted\); choose a folder"):
             run(compose(overrides(llama, lists, tmp_path, name="other")))
 
 

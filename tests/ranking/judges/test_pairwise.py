@@ -17,6 +17,8 @@ from tuna.ranking.judges.pairwise import parse_mark, queries_of
 from tuna.ranking.store import Store
 from tuna.ranking.verdict import VerdictError
 
+pytestmark = pytest.mark.once  # computes nothing that kernels could round
+
 FORMAT = "I end with [[A]] if Answer A is better, [[B]] if Answer B is better, or [[C]]."
 
 # reply -> 1, -1, 0, or part of the reason
