@@ -165,8 +165,8 @@ def untyped_model(key: str, beside: str, embedded: object, asked: str) -> str:
     key: the model's. beside: the user's data, as key=value. embedded: the model. asked: the words that ask for it.
     """
     return (
-        f"{key}: missing beside {beside}, which is data of your own; the embedded toy model {embedded} works on it only "
-        f"where you ask for it. Next: {key}=<a folder, a run or a hub id>, or {asked} to use the toy"
+        f"{key}: missing beside {beside}, which is data of your own; the embedded toy model {embedded} works on it "
+        f"only where you ask for it. Next: {key}=<a folder, a run or a hub id>, or {asked} to use the toy"
     )
 
 
