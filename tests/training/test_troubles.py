@@ -158,7 +158,7 @@ def children(process: "subprocess.Popen[str]") -> list[int]:
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("moment", ["killed", "ctrl-c"])
+@pytest.mark.parametrize("moment", [pytest.param("killed", marks=pytest.mark.campaign), "ctrl-c"])
 def test_sharded_processes_that_are_ended(llama: Path, lists: Path, tmp_path: Path, moment: str) -> None:
     process = start(overrides(llama, lists, tmp_path, name="run", **SHARDED))
     log, end = tmp_path / "run" / "log.txt", time.monotonic() + 120
