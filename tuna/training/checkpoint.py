@@ -6,7 +6,6 @@ learning rate follow from the step alone, so nothing is saved but weights, optim
 counted (the loss scale of 16-mixed starts anew).
 """
 
-import errno
 import logging
 import pickle
 import re
@@ -35,7 +34,7 @@ from tuna.runs import RunFolder, read_json, write_json
 from tuna.training import distributed
 from tuna.training.checkpoint_files import METADATA, Planner, Reader, broken_parts, damage, hashes, sealed
 from tuna.training.nonfinite import check_scorer
-from tuna.training.troubles import AGAIN
+from tuna.training.troubles import AGAIN, FULL
 
 log = logging.getLogger("tuna")
 REPAIR = "put that right, then go on with the same command and resume=auto"
@@ -47,8 +46,12 @@ _OPTIONS = StateDictOptions(ignore_frozen_params=True, flatten_optimizer_state_d
 
 def complete(folder: Path) -> list[tuple[int, Path]]:
     """(step, path) of the complete checkpoints in ``folder``, oldest first."""
-    found = [(int(m.group(1)), path) for path in folder.glob("step-*") if (m := _NAME.fullmatch(path.name))]
-    return sorted((step, path) for step, path in found if (path / _STATE).exists())
+    return [(step, path) for step, path in _steps(folder) if (path / _STATE).exists()]
+
+
+def _steps(folder: Path) -> list[tuple[int, Path]]:
+    """(step, path) of the checkpoints in ``folder``, complete or not, oldest first."""
+    return sorted((int(m.group(1)), path) for path in folder.glob("step-*") if (m := _NAME.fullmatch(path.name)))
 
 
 def newest_sound(target: RunFolder, total_steps: int) -> int:
@@ -63,10 +66,9 @@ def newest_sound(target: RunFolder, total_steps: int) -> int:
     folder = target.checkpoints
     for path in folder.glob("step-*.tmp"):
         shutil.rmtree(path)
-    found = sorted((int(m.group(1)), path) for path in folder.iterdir() if (m := _NAME.fullmatch(path.name)))
     run, unsealed = target.identity(), target.read().get("schema_version") == 1
     passed = 0
-    for step, path in reversed(found):
+    for step, path in reversed(_steps(folder)):
         if (fault := _fault(path, step, run, total_steps, unsealed)) is None:
             return step
         passed += 1
@@ -89,7 +91,8 @@ def _fault(path: Path, step: int, run: str, total_steps: int, unsealed: bool) ->
             return f"expected a step of this run's {total_steps}, got {state.get('step')!r:.40}"
         if not isinstance(state.get("early_stopping") or {}, dict):
             return f"{_STATE}: early_stopping: expected an object or null"
-        if unsealed and "files" not in state:
+        old = unsealed and "files" not in state
+        if old:
             log.info(f"{path}: written by an older version, without hashes; its parts' CRC-32 is looked at")
         elif fault := _broken_seal(path, state, run):
             return fault
@@ -97,7 +100,7 @@ def _fault(path: Path, step: int, run: str, total_steps: int, unsealed: bool) ->
             known = {place.relative_path for place in Reader(path).read_metadata().storage_data.values()}
         except RunError as error:
             return str(error).removeprefix(f"{path}/")
-        if unsealed and "files" not in state:
+        if old:
             return broken_parts(path)
         unknown = sorted(known - state["files"].keys())
         return f"{_STATE} has no hash of {unknown[0]}" if unknown else None
@@ -264,7 +267,7 @@ def _unwritten(path: Path, error: CheckpointException) -> RunError:
     _stop_if_interrupted(error)
     causes = [cause for cause, _ in error.failures.values()]
     told = "; ".join(sorted({str(cause) for cause in causes}))
-    full = any(getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) for cause in causes)
+    full = any(getattr(cause, "errno", None) in FULL for cause in causes)
     again = AGAIN if full or not all(isinstance(cause, OSError) for cause in causes) else REPAIR
     return RunError(f"{path}: the checkpoint cannot be written ({told}); {again}")
 

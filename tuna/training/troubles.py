@@ -9,7 +9,7 @@ from tuna.errors import RunError
 from tuna.training import distributed
 
 AGAIN = "free some space, then go on with the same command and resume=auto"
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of a disk, or of what a user may have of it
 _WORKER = "DataLoader worker"
 _TIMED_OUT = ("timed out", "timeout")
 _LOST = ("gloo", "nccl", "connection closed by peer", "connection reset by peer", "broken pipe", *_TIMED_OUT)
@@ -57,7 +57,7 @@ def _trouble(error: Exception, folder: Path, minutes: float) -> RunError | None:
         )
     if isinstance(error, OSError):
         what = f"{error.filename or folder}: {error.strerror or error}"
-        if error.errno in _FULL:
+        if error.errno in FULL:
             return RunError(f"{what}; {AGAIN}")
         return RunError(f"{what}; next: put that right, then the same command with resume=auto")
     return None
