@@ -438,7 +438,7 @@ def _line(number: int, change: Damage) -> Damage:
 
 def _unsealed(data: bytes) -> bytes:
     """A store as commit a0be378 wrote it: no checksums."""
-    return b"".join(line.partition(b', "crc"')[0] + b"}\n" for line in data.split(b"\n")[:-1])
+    return b"".join(b"{" + line.partition(b'", ')[2] + b"\n" for line in data.split(b"\n")[:-1])
 
 
 def _flipped(data: bytes) -> bytes:

@@ -79,7 +79,7 @@ def test_every_flipped_bit_is_told(tmp_path: Path, number: int) -> None:
     whole = path.read_bytes()
     start = sum(map(len, whole.split(b"\n")[:number])) + number
     length = len(whole.split(b"\n")[number]) + 1
-    for place in range(start, start + length - 21):  # the checksum itself aside
+    for place in range(start, start + length - 1):
         for bit in (0, 4):
             path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
             with pytest.raises(RunError, match=rf"a\.jsonl:{number + 1}: expected"):

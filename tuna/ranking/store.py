@@ -24,7 +24,7 @@ from tuna.secrets import clean, may_hold
 Entry = dict[str, Any]
 T = TypeVar("T")
 _CHUNK = 1 << 20
-_MARK = b', "crc": "'  # the last field of a line: the CRC-32 of all before it
+_MARK = b'{"crc": "'  # the first field of a line: the CRC-32 of all after it, so no cut in a line hides that it had one
 _BEGIN = b'{"key": "'
 _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
 _decode = json.JSONDecoder().raw_decode
@@ -137,12 +137,12 @@ class Journal:
         at, sealed = 0, False
         with self.path.open("rb", buffering=_CHUNK) as file:
             for line in file:  # bytes end at \n alone
-                body, mark, tail = line.rpartition(_MARK)
-                if mark:
-                    sealed = True
-                if (mark and tail != b'%08x"}\n' % crc32(body)) or (not mark and (sealed or line[-2:] != b"}\n")):
-                    raise self._damaged(at)  # no version writes a line without a checksum after one that has it
-                yield at, len(line), body if mark else line[:-2]
+                try:
+                    body = _sound(line, old=not sealed)
+                except ValueError:
+                    raise self._damaged(at) from None
+                sealed = sealed or line.startswith(_MARK)
+                yield at, len(line), body
                 at += len(line)
 
     def _entry(self, place: int, of: Callable[[Entry], Any] = dict) -> Any:
@@ -167,8 +167,8 @@ class Journal:
         Raises:
             RunError: the disk is full; the file is then as it was before.
         """
-        body = _dumped({"key": entry["key"], **entry})[:-1]
-        line = body + _MARK + b'%08x"}\n' % crc32(body)
+        rest = _dumped({"key": entry["key"], **entry})[1:] + b"\n"
+        line = _seal(rest) + rest
         try:
             written = os.write(self._file, line)
             if written < len(line):
@@ -247,27 +247,33 @@ def _compare(folder: Path, part: str, old: Mapping[str, Any], new: Mapping[str, 
         raise RunError(f"{folder}: was collected with other settings:\n" + "\n".join(lines) + f"\nNext: {hint}")
 
 
-def _sound(line: bytes) -> bytes:
-    """The line without its checksum and last brace.
+def _seal(rest: bytes) -> bytes:
+    return _MARK + b'%08x", ' % crc32(rest)
+
+
+def _sound(line: bytes, *, old: bool = True) -> bytes:
+    """The line's object without its checksum and last brace.
+
+    old: a line without a checksum may stand here; no version writes one after a line that has it.
 
     Raises:
         ValueError: it is not what was written.
     """
-    body, mark, tail = line.rpartition(_MARK)
-    if mark:
-        if len(tail) != 11 or tail[8:] != b'"}\n' or crc32(body) != int(tail[:8], 16):
-            raise ValueError("another checksum")
-        return body
     if not line.endswith(b"}\n"):
         raise ValueError("no whole object")
-    return line[:-2]
+    if old and line.startswith(_BEGIN):
+        return line[:-2]
+    rest = line[len(_MARK) + 11 :]
+    if not line.startswith(_seal(rest)):
+        raise ValueError("another checksum")
+    return b"{" + rest[:-2]
 
 
 def _key(body: bytes) -> str:
     """The line's key, found without parsing what our own writer wrote."""
     end = body.find(b'"', len(_BEGIN))
     key = body[len(_BEGIN) : end]
-    if end < 0 or b"\\" in key or not body.startswith(_BEGIN):
+    if end < 0 or b"\\" in key:
         return str(parsed(body)["key"])
     return key.decode()
 
