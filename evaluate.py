@@ -4,7 +4,7 @@ from tuna.config.help import Program
 from tuna.entry import main
 
 EVALUATE = Program(
-    run="tuna.benchmarks.run:run",
+    run="tuna.evaluation.run:run",
     config_name="evaluate",
     purpose=(
         "Measure a model on a benchmark: the embedded elementary tasks, Super-NaturalInstructions, LMentry, Vicuna QA, "

@@ -4,7 +4,7 @@ from tuna.config.help import Program
 from tuna.entry import main
 
 REPRODUCE = Program(
-    run="tuna.pipeline.run:run",
+    run="tuna.reproduce.run:run",
     config_name="reproduce",
     purpose=(
         "Run the whole paper: instruction tuning, rankings by a teacher, a judge and a reward model, all systems tuned "

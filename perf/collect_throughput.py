@@ -17,17 +17,17 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuna.ranking.answers import Answer
-from tuna.ranking.cost import Budget, Price
-from tuna.ranking.engine import Engine, Request
-from tuna.ranking.progress import Progress
+from tuna.inference.answers import Answer
+from tuna.inference.cost import Budget, Price
+from tuna.inference.engine import Engine, Request
+from tuna.inference.progress import Progress
+from tuna.inference.server import Connection, Server
+from tuna.inference.store import Journal
 from tuna.ranking.rouge import rouge_l
-from tuna.ranking.server import Connection, Server
-from tuna.ranking.store import Journal
 
 if TYPE_CHECKING:
     from tuna.data.record import Record
-    from tuna.ranking.generate import Generator
+    from tuna.inference.generate import Generator
 
 ROOT = Path(__file__).parents[1]
 
@@ -36,7 +36,7 @@ def server_speed(concurrency: int, latency: float, count: int) -> tuple[float, f
     """Requests a second and CPU seconds a request, store and ledger written as in a real run; the server is a process
     of its own.
     """
-    command = [sys.executable, "-m", "tests.ranking.http_server", "--latency", str(latency)]
+    command = [sys.executable, "-m", "tests.inference.http_server", "--latency", str(latency)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -75,8 +75,8 @@ def sampler_speed(path: str, count: int, max_tokens: int, block: int) -> tuple[f
     """Answers a second: of the sampler under the diversity rule (4 an instruction), and of generate() one by one."""
     import torch
 
+    from tuna.inference.generate import Generator
     from tuna.models.source import Model
-    from tuna.ranking.generate import Generator
     from tuna.ranking.instructions import read_instructions
     from tuna.ranking.sampler import Sampler
 
@@ -116,7 +116,7 @@ def check_greedy(generator: "Generator", records: "Sequence[Record]", max_tokens
     Raises:
         AssertionError: one has not.
     """
-    from tuna.ranking.generate import Draw
+    from tuna.inference.generate import Draw
 
     draws = [Draw(i, (0, 0), 0.0) for i in range(len(records))]
     for record, answer in zip(records, generator.draw([generator.prompt(r) for r in records], draws), strict=True):

@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tuna.ranking.cost import Budget
-from tuna.ranking.store import Journal, Store, key_of
+from tuna.inference.cost import Budget
+from tuna.inference.store import Journal, Store, key_of
 
 TEXT = "An oak is a tree that grows slowly, bears acorns and may stand for a thousand years. "
 

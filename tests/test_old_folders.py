@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from tests.ranking.http_server import LoopbackServer
-from tests.ranking.make import read_rows
+from tests.inference.http_server import LoopbackServer
+from tests.inference.make import read_rows
 from tests.training.make import overrides
-from tuna.benchmarks.run import run as evaluate
 from tuna.config import checks
 from tuna.config.compose import compose
+from tuna.evaluation.run import run as evaluate
 from tuna.ranking.run import run as rank
 from tuna.training.run import run as train
 

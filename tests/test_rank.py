@@ -14,8 +14,8 @@ from typing import NamedTuple
 import pytest
 
 from rank import RANK
-from tests.ranking.http_server import LoopbackServer, chaos
-from tests.ranking.make import read_rows, write_answers, write_instructions
+from tests.inference.http_server import LoopbackServer, chaos
+from tests.inference.make import read_rows, write_answers, write_instructions
 from tuna.entry import main
 
 ROOT = Path(__file__).parents[1]

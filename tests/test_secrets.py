@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.ranking.http_server import LoopbackServer
-from tests.ranking.make import write_instructions
+from tests.inference.http_server import LoopbackServer
+from tests.inference.make import write_instructions
 from tests.training.make import overrides, write_lists, write_model
 from tuna import secrets
 from tuna.entry import main
@@ -154,8 +154,8 @@ def test_a_key_on_the_command_line(
 
 SECRET = "hunter2hunter2hunter2"
 FILES = {
-    "judge": "_target_: tuna.ranking.judges.openai.OpenAIJudge\nmodel: m\nbase_url: http://127.0.0.1:9/v1\n{}",
-    "logger": "_target_: tuna.training.loggers.Loggers\n{}",
+    "judge": "_target_: tuna.judges.openai.OpenAIJudge\nmodel: m\nbase_url: http://127.0.0.1:9/v1\n{}",
+    "logger": "_target_: tuna.tracking.loggers.Loggers\n{}",
 }
 
 

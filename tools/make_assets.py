@@ -1,8 +1,8 @@
 """Remakes the embedded models, instructions and ranked lists from their seeds: see docs/embedded.md.
 
-python tools/make_assets.py --out tuna/assets                 everything, in 60 to 80 minutes on one core
-python tools/make_assets.py --out /tmp/a --quick              the same path at trivial sizes, in seconds
-python tools/make_assets.py --out /tmp/a --only tiny,report   some stages, from the files that are there
+python -m tools.make_assets --out tuna/assets                 everything, in 60 to 80 minutes on one core
+python -m tools.make_assets --out /tmp/a --quick              the same path at trivial sizes, in seconds
+python -m tools.make_assets --out /tmp/a --only tiny,report   some stages, from the files that are there
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 
-from tuna.assets.recipe.sizes import FULL, QUICK
-from tuna.assets.recipe.stages import STAGES
+from tools.recipe.sizes import FULL, QUICK
+from tools.recipe.stages import STAGES
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -241,5 +241,5 @@ def _warm() -> None:
     import torch
 
     torch.set_num_threads(1)
-    for name in ("train", "rank", "evaluate", "report", "tuna.training.run", "tuna.ranking.run", "tuna.benchmarks.run"):
+    for name in ("train", "rank", "evaluate", "report", "tuna.training.run", "tuna.ranking.run", "tuna.evaluation.run"):
         importlib.import_module(name)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from perf.faults.base import Bench, Ended, Trial, write_rows
-from tests.ranking.http_server import OK, LoopbackServer
+from tests.inference.http_server import OK, LoopbackServer
 from tuna import assets
 from tuna.config.commands import ROOT
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from perf.faults.base import SECRET, SECRET_NAME, Bench, Ended, Trial, write_rows
-from tests.ranking.http_server import Action, LoopbackServer
+from tests.inference.http_server import Action, LoopbackServer
 
 BASIC = base64.b64encode(f"user:{SECRET}".encode()).decode()
 SHAPES = {  # how a key comes in

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from perf.faults.base import SECRET, Bench, Trial, write_rows
-from tests.ranking.http_server import OK, Action, LoopbackServer, Plan
+from tests.inference.http_server import OK, Action, LoopbackServer, Plan
 
 Reply = dict[str, Any]
 ROWS = 6

@@ -130,7 +130,7 @@ def test_contextual_scores_follow_the_marks(name: str) -> None:
 
 
 def test_log_probabilities_are_the_teachers() -> None:
-    from tuna.assets.recipe.rankings import log_probability
+    from tools.recipe.rankings import log_probability
 
     folder = assets.path("tiny_teacher")
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)

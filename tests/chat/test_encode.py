@@ -23,14 +23,14 @@ from tuna.data.messages import asked
 from tuna.data.packing import pack
 from tuna.data.record import Record
 from tuna.data.tokenize import tokenize
+from tuna.inference.context import Context
+from tuna.inference.cost import Budget, Prices
+from tuna.inference.generate import Draw, Generator
+from tuna.inference.noise import noise_key
+from tuna.inference.score import score_answers
+from tuna.inference.store import Store
 from tuna.models.loading import load_scorer
 from tuna.models.source import Model
-from tuna.ranking.context import Context
-from tuna.ranking.cost import Budget, Prices
-from tuna.ranking.generate import Draw, Generator
-from tuna.ranking.noise import noise_key
-from tuna.ranking.score import score_answers
-from tuna.ranking.store import Store
 
 CONVERSATIONS = 160  # per fixture, some 2.5 answers each: over 5,000 in all
 DRAWN = 24

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 
-from tuna.benchmarks.agreement import Agreement
 from tuna.data.fields import FieldError
 from tuna.data.ranking import (
     LARGEST_BETA,
@@ -21,6 +20,7 @@ from tuna.data.ranking import (
 from tuna.data.record import Candidate, Record
 from tuna.datamodules.contextual import ContextualDataModule
 from tuna.errors import ConfigError
+from tuna.evaluation.agreement import Agreement
 from tuna.ranking.rankers.probabilistic import Probabilistic
 
 

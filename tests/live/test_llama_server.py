@@ -18,7 +18,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.ranking.make import read_rows
+from tests.inference.make import read_rows
 from tuna.data.load import Source, load_source
 
 pytestmark = pytest.mark.live

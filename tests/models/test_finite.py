@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForSequenceClassification
 
-from tests.benchmarks.make import measure
+from tests.evaluation.make import measure
+from tests.inference.make import collect
 from tests.models.conftest import write_tokenizer
-from tests.ranking.make import collect
 from tests.training.poison import change, nan_loss, one_bad
 from tuna.errors import ModelError
 

@@ -24,12 +24,12 @@ from tuna.data.lists import AnswerList, ranked_list, target_list
 from tuna.data.load import Source, load_source
 from tuna.data.tokenize import tokenize
 from tuna.errors import ConfigError, TunaError
+from tuna.inference.answers import read_choices
+from tuna.inference.cost import Price, usage_of
+from tuna.inference.store import Journal
+from tuna.judges.pairwise import parse_mark
+from tuna.judges.verdict import VerdictError, parse_verdict
 from tuna.models.folder import INDEX, read_config, stored_dtype, tensor_shapes
-from tuna.ranking.answers import read_choices
-from tuna.ranking.cost import Price, usage_of
-from tuna.ranking.judges.pairwise import parse_mark
-from tuna.ranking.store import Journal
-from tuna.ranking.verdict import VerdictError, parse_verdict
 
 set_hypothesis_home_dir(tempfile.gettempdir())  # nothing of it in the repository
 Any_ = st.SearchStrategy[Any]

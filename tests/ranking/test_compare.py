@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ranking.make import write_rows
+from tests.inference.make import write_rows
 from tuna.errors import DataError
 from tuna.ranking.compare import compare
 

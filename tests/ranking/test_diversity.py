@@ -3,7 +3,7 @@
 import random
 from itertools import combinations
 
-from tuna.ranking.answers import Answer
+from tuna.inference.answers import Answer
 from tuna.ranking.diversity import DiverseSet
 from tuna.ranking.rouge import rouge_l
 

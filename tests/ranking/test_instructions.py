@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ranking.make import write_instructions, write_rows
+from tests.inference.make import write_instructions, write_rows
 from tuna.errors import ConfigError, DataError
 from tuna.ranking.instructions import EMBEDDED_FIRST, Shard, read_instructions
 

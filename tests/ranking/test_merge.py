@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ranking.make import collect, write_answers
+from tests.inference.make import collect, write_answers
 from tuna.errors import ConfigError, DataError
 from tuna.ranking.instructions import Shard, read_instructions
 from tuna.ranking.merge import merge

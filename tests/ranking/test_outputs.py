@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.ranking.http_server import LoopbackServer
-from tests.ranking.make import collect, read_rows, write_answers, write_instructions
+from tests.inference.http_server import LoopbackServer
+from tests.inference.make import collect, read_rows, write_answers, write_instructions
 from tuna.config.compose import compose
 from tuna.errors import ConfigError, DataError, RunError, TunaError
 from tuna.ranking import outputs, run

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.ranking.http_server import OK, LoopbackServer
-from tests.ranking.make import collect, read_rows, write_answers, write_instructions
+from tests.inference.http_server import OK, LoopbackServer
+from tests.inference.make import collect, read_rows, write_answers, write_instructions
 from tuna.config import checks
 from tuna.config.compose import compose
 from tuna.errors import ConfigError, DataError, RunError

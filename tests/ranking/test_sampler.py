@@ -7,10 +7,10 @@ import pytest
 
 from tuna.data.record import Record
 from tuna.errors import ConfigError
+from tuna.inference.answers import Answer
+from tuna.inference.generate import Draw
+from tuna.inference.noise import noise_key
 from tuna.models.source import Model
-from tuna.ranking.answers import Answer
-from tuna.ranking.generate import Draw
-from tuna.ranking.noise import noise_key
 from tuna.ranking.sampler import Sampler
 
 

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.ranking.http_server import OK, LoopbackServer, chaos
-from tests.ranking.make import collect, read_rows, write_instructions
+from tests.inference.http_server import OK, LoopbackServer, chaos
+from tests.inference.make import collect, read_rows, write_instructions
 from tuna.data.record import Record
 from tuna.errors import ConfigError, RunError
-from tuna.ranking.context import Context
-from tuna.ranking.cost import Budget, Prices
+from tuna.inference.context import Context
+from tuna.inference.cost import Budget, Prices
+from tuna.inference.store import Store
 from tuna.ranking.rouge import rouge_l
 from tuna.ranking.server_sampler import ServerSampler
-from tuna.ranking.store import Store
 
 pytestmark = pytest.mark.once
 

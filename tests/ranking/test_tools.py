@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ranking.make import write_rows
+from tests.inference.make import write_rows
 from tuna.ranking.tools import run_tool
 
 pytestmark = pytest.mark.once  # computes nothing that kernels could round

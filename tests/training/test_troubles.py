@@ -17,7 +17,8 @@ from tests.training.kills import start
 from tests.training.make import overrides
 from tuna.config.compose import compose
 from tuna.errors import RunError
-from tuna.training import distributed, recording, torchrun, troubles
+from tuna.tracking import recording
+from tuna.training import distributed, torchrun, troubles
 from tuna.training.progress import Progress
 from tuna.training.run import run
 from tuna.training.troubles import LostProcess, told
@@ -186,7 +187,7 @@ def test_sharded_processes_that_are_ended(llama: Path, lists: Path, tmp_path: Pa
 def test_ctrl_c_while_wandb_closes_takes_nothing_from_a_finished_run(
     llama: Path, lists: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    from tuna.training.loggers import Loggers
+    from tuna.tracking.loggers import Loggers
 
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from tuna.data.record import Record
-from tuna.ranking.context import Context
-from tuna.ranking.cost import Usage
+from tuna.inference.context import Context
+from tuna.inference.cost import Usage
 
 
 @dataclass

@@ -8,7 +8,7 @@ is never given up, so a set that passes is final.
 from collections.abc import Mapping
 from dataclasses import replace
 
-from tuna.ranking.answers import Answer
+from tuna.inference.answers import Answer
 from tuna.ranking.rouge import rouge_l
 
 

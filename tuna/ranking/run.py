@@ -16,19 +16,19 @@ from tuna.config.scale import EMBEDDED, is_asset, untyped
 from tuna.data.files import sha256_file, write_jsonl
 from tuna.data.record import Record
 from tuna.errors import ConfigError, DataError, RunError
+from tuna.inference.context import Context
+from tuna.inference.cost import Budget, Prices, Usage, dollars
+from tuna.inference.server import check_keys
+from tuna.inference.store import Store, key_of
+from tuna.judges.base import unjudged
 from tuna.ranking.collection import Collected, Parts, Ranker
-from tuna.ranking.context import Context
-from tuna.ranking.cost import Budget, Prices, Usage, dollars
 from tuna.ranking.instructions import EMBEDDED_FILE, Shard, read_instructions
-from tuna.ranking.judges.base import unjudged
 from tuna.ranking.next_line import next_line
 from tuna.ranking.outputs import check_places, note_written
 from tuna.ranking.report import describe_lists, draw
-from tuna.ranking.server import check_keys
 from tuna.ranking.settings import Places, Settings
-from tuna.ranking.store import Store, key_of
-from tuna.ranking.watched import watched
 from tuna.runs import read_json, versions, write_json
+from tuna.tracking.collection import watched
 
 if TYPE_CHECKING:
     from tuna.models.source import Model

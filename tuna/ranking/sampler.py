@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tuna.data.record import Record
-from tuna.ranking.answers import Answer
-from tuna.ranking.context import Context
-from tuna.ranking.cost import Price, Prices, Usage
-from tuna.ranking.local import BlockSampler, Device, Dtype
+from tuna.inference.answers import Answer
+from tuna.inference.context import Context
+from tuna.inference.cost import Price, Prices, Usage
+from tuna.inference.local import BlockSampler, Device, Dtype
 
 if TYPE_CHECKING:
     from tuna.models.source import Model

@@ -10,15 +10,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tuna.data.record import Record
-from tuna.ranking.answers import Answer, stored_answers
-from tuna.ranking.context import Context
-from tuna.ranking.cost import Usage, about_tokens, at_most_tokens
+from tuna.inference.answers import Answer, stored_answers
+from tuna.inference.context import Context
+from tuna.inference.cost import Usage, about_tokens, at_most_tokens
+from tuna.inference.engine import Request
+from tuna.inference.progress import Progress
+from tuna.inference.served import ServedModel
+from tuna.inference.server import Server
+from tuna.inference.store import key_of
 from tuna.ranking.diversity import DiverseSet, rule_problems
-from tuna.ranking.engine import Request
-from tuna.ranking.progress import Progress
-from tuna.ranking.served import ServedModel
-from tuna.ranking.server import Server
-from tuna.ranking.store import key_of
 
 if TYPE_CHECKING:
     from tuna.models.source import Model

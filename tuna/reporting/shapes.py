@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tuna.ranking.cost import Prices, dollars
+from tuna.inference.cost import Prices, dollars
 from tuna.reporting.columns import Column
 from tuna.reporting.compare import RUN_COLUMNS, Comparison, words
 from tuna.reporting.paper import PaperCell, paper

@@ -23,7 +23,7 @@ class Parts:
     module: Any  # tuna.modules.scoring.ScoringModule
     loss: Any
     training: Any  # tuna.training.trainer.Training
-    loggers: Any  # tuna.training.loggers.Loggers
+    loggers: Any  # tuna.tracking.loggers.Loggers
     config: dict[str, Any]
     template: str
     num_parameters: int

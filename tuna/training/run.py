@@ -13,7 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from tuna import runs as folders
 from tuna.config.build import build_all
 from tuna.runs import RunFolder
-from tuna.training import distributed, labels, recording, runlog, summary
+from tuna.tracking import labels, recording
+from tuna.training import distributed, runlog, summary
 from tuna.training.parts import Parts, check_processes, check_space, prepare
 from tuna.training.troubles import told
 

@@ -8,13 +8,13 @@ import pytest
 
 from tuna.data.record import Candidate, Record
 from tuna.errors import ConfigError
-from tuna.ranking.answers import Answer
+from tuna.inference.answers import Answer
+from tuna.inference.context import Context
+from tuna.inference.cost import Budget, Prices
+from tuna.inference.store import Store
+from tuna.judges.base import Case, NoRuling, Ruling
 from tuna.ranking.collection import Parts
-from tuna.ranking.context import Context
-from tuna.ranking.cost import Budget, Prices
-from tuna.ranking.judges.base import Case, NoRuling, Ruling
 from tuna.ranking.rankers.contextual import Contextual
-from tuna.ranking.store import Store
 
 
 class Samples:

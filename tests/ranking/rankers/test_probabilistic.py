@@ -8,12 +8,12 @@ import pytest
 
 from tuna.data.record import Candidate, Record
 from tuna.errors import ConfigError
-from tuna.ranking.answers import Answer
+from tuna.inference.answers import Answer
+from tuna.inference.context import Context
+from tuna.inference.cost import Budget, Prices
+from tuna.inference.store import Store
 from tuna.ranking.collection import Parts
-from tuna.ranking.context import Context
-from tuna.ranking.cost import Budget, Prices
 from tuna.ranking.rankers.probabilistic import Probabilistic
-from tuna.ranking.store import Store
 
 
 class Told:

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from tests.ranking.http_server import OK, LoopbackServer, chaos
-from tests.ranking.make import collect, read_rows, write_instructions
+from tests.inference.http_server import OK, LoopbackServer, chaos
+from tests.inference.make import collect, read_rows, write_instructions
 from tuna.data.load import Source, load_source
 from tuna.data.ranking import eq3
 from tuna.data.record import Record
 from tuna.errors import ConfigError, RunError
-from tuna.ranking.answers import from_choice
-from tuna.ranking.logprobs import NO_NUMBER, NOT_THE_TEXTS
-from tuna.ranking.store import key_of
+from tuna.inference.answers import from_choice
+from tuna.inference.logprobs import NO_NUMBER, NOT_THE_TEXTS
+from tuna.inference.store import key_of
 from tuna.ranking.teachers.openai import OpenAITeacher
 
 pytestmark = pytest.mark.once

@@ -7,11 +7,11 @@ from typing import Any
 from tuna.config.scale import is_embedded
 from tuna.data.record import Record
 from tuna.errors import ConfigError
-from tuna.ranking.answers import Answer, candidate, given_answers, output_row
+from tuna.inference.answers import Answer, candidate, given_answers, output_row
+from tuna.inference.context import Context
+from tuna.inference.cost import Usage
+from tuna.judges.base import Case, NoRuling, Ruling
 from tuna.ranking.collection import Collected, Parts
-from tuna.ranking.context import Context
-from tuna.ranking.cost import Usage
-from tuna.ranking.judges.base import Case, NoRuling, Ruling
 
 
 @dataclass

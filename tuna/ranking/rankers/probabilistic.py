@@ -8,10 +8,10 @@ from tuna.config.scale import is_embedded
 from tuna.data.ranking import beta_problem, eq3
 from tuna.data.record import Record, was_cut
 from tuna.errors import ConfigError
-from tuna.ranking.answers import Answer, candidate, given_answers, output_row
+from tuna.inference.answers import Answer, candidate, given_answers, output_row
+from tuna.inference.context import Context
+from tuna.inference.cost import Usage
 from tuna.ranking.collection import Collected, Parts
-from tuna.ranking.context import Context
-from tuna.ranking.cost import Usage
 
 
 @dataclass

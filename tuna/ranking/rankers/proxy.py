@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from tuna.config.scale import is_embedded
 from tuna.data.record import Record
 from tuna.errors import ConfigError, ModelError
-from tuna.ranking.answers import Answer, candidate, given_answers, output_row
+from tuna.inference.answers import Answer, candidate, given_answers, output_row
+from tuna.inference.context import Context
+from tuna.inference.cost import Usage
+from tuna.inference.local import Device
 from tuna.ranking.collection import Collected, Parts
-from tuna.ranking.context import Context
-from tuna.ranking.cost import Usage
-from tuna.ranking.local import Device
 from tuna.runs import read_run
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Proxy:
 
     def collect(self, records: Sequence[Record], parts: Parts, context: Context) -> Collected:
         """The ranked lists, best first."""
-        from tuna.ranking.score import reward_answers
+        from tuna.inference.score import reward_answers
 
         collected = Collected()
         if parts.score_only:

@@ -6,10 +6,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from tuna.data.record import Record
-from tuna.ranking.answers import Answer
-from tuna.ranking.context import Context
-from tuna.ranking.cost import Price, Prices, Usage
-from tuna.ranking.local import BlockSampler, Device, Dtype
+from tuna.inference.answers import Answer
+from tuna.inference.context import Context
+from tuna.inference.cost import Price, Prices, Usage
+from tuna.inference.local import BlockSampler, Device, Dtype
 
 if TYPE_CHECKING:
     from tuna.models.source import Model
@@ -73,6 +73,6 @@ class LocalTeacher(BlockSampler):
         self, records: Sequence[Record], answers: Sequence[Sequence[Answer]], context: Context
     ) -> list[list[Answer]]:
         """The answers with this model's summed log-probability and token count."""
-        from tuna.ranking.score import score_answers
+        from tuna.inference.score import score_answers
 
         return score_answers(self.model, records, answers, context, row_tokens=self.row_tokens, device=self.device)

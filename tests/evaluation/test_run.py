@@ -1,0 +1,172 @@
+"""One measurement: folders, limits, what is measured already, answers from files, kills."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.evaluation.make import measure, results_of, write_rows
+from tuna import assets
+from tuna.assets.elementary import held_out_records
+from tuna.errors import TunaError
+from tuna.inference.answers import Answer
+from tuna.inference.generate import Generator
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_embedded_default(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scores = measure(tmp_path, "limit=60")
+    results, examples, place = results_of(tmp_path, "elementary")
+    assert place.name.startswith(f"tiny-{results['model']['fingerprint'][:8]}-")
+    assert results["scores"] == scores and results["status"] == "finished" and len(examples) == 60
+    assert len({example["task"] for example in examples}) == 26  # spread over all tasks
+    for name, value in scores.items():
+        marks = [example["scores"][name] for example in examples if name in example["scores"]]
+        assert value == pytest.approx(sum(marks) / len(marks))
+    assert results["notes"] == ["a quick look: limit=60"]
+    said = capsys.readouterr().out
+    assert "* accuracy" in said and f"written: {place}/results.json" in said
+
+
+def test_what_is_measured_is_not_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = measure(tmp_path, "limit=4")
+    before = results_of(tmp_path, "elementary")[2].joinpath("results.json").read_bytes()
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("it loads the model again")
+
+    monkeypatch.setattr(Generator, "__init__", never)
+    assert measure(tmp_path, "limit=4") == first
+    assert "measured already" in capsys.readouterr().out
+    assert results_of(tmp_path, "elementary")[2].joinpath("results.json").read_bytes() == before
+    with pytest.raises(AssertionError):
+        measure(tmp_path, "limit=5")
+
+
+def test_the_same_figures_whatever_was_stored(tmp_path: Path) -> None:
+    measure(tmp_path / "a", "limit=40", "generation.batch_size=16")
+    _, calm, place = results_of(tmp_path / "a", "elementary")
+    journal = (place / "store" / "answers.jsonl").read_text().splitlines(keepends=True)
+    assert len(journal) == 40
+    (place / "store" / "answers.jsonl").write_text(
+        "".join(journal[:21]) + journal[21][:9]
+    )  # killed in the second batch
+    (place / "results.json").write_text('{"status": "running"}')
+    measure(tmp_path / "a", "limit=40", "generation.batch_size=16")
+    assert results_of(tmp_path / "a", "elementary")[1] == calm
+    assert len((place / "store" / "answers.jsonl").read_text().splitlines()) == 40
+
+
+def test_answers_of_a_file(tmp_path: Path) -> None:
+    records = held_out_records()
+    rows = [{"id": r["id"], "prediction": r["answers"][0]} for r in records if r["check"] == "one_of"][:50]
+    answers = write_rows(tmp_path / "mine.jsonl", rows)
+    measure(tmp_path / "r", f"answers={answers}")
+    results, _, place = results_of(tmp_path / "r", "elementary")
+    assert place.name.startswith("mine-") and results["model"]["kind"] == "answers"
+    assert results["coverage"]["n"] == 50 and len(results["coverage"]["missing"]) == len(records) - 50
+    checkable = sum(row["n"] for row in results["tables"]["by_task"])
+    assert results["scores"]["accuracy"] == pytest.approx(50 / checkable)  # no answer is a wrong answer
+
+
+def test_thoughts_in_a_file_of_answers_are_taken_off(tmp_path: Path) -> None:
+    record = next(r for r in held_out_records() if r["check"] == "one_of")
+    row = {"id": record["id"], "prediction": f"<think>hm</think>{record['answers'][0]}"}
+    answers = write_rows(tmp_path / "mine.jsonl", [row])
+    for name, more in (("strip", ()), ("keep", ("generation.reasoning=keep",))):
+        measure(tmp_path / name, f"answers={answers}", *more)
+    _, examples, _ = results_of(tmp_path / "strip", "elementary")
+    (told,) = [e for e in examples if e["id"] == record["id"]]
+    assert told["prediction"] == record["answers"][0] and told["raw"] == row["prediction"]
+    _, examples, _ = results_of(tmp_path / "keep", "elementary")
+    assert [e["prediction"] for e in examples if e["id"] == record["id"]] == [row["prediction"]]
+
+
+def test_a_local_models_thoughts_and_cut_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = [Answer("<think>hm</think>word", -1.0, 5, "stop"), Answer("<think>hm, or", -1.0, 48, "length")]
+    monkeypatch.setattr(Generator, "draw", lambda self, prompts, draws: (drawn * len(draws))[: len(draws)])
+    measure(tmp_path, "limit=4", "generation.batch_size=4")
+    results, examples, _ = results_of(tmp_path, "elementary")
+    assert sorted(e["prediction"] for e in examples) == ["", "", "word", "word"]
+    assert results["coverage"]["n"] == 2 and results["coverage"]["empty"] == results["coverage"]["cut"]
+
+
+def test_a_sibling_of_a_run(tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "sweep" / "3"
+    run.mkdir(parents=True)
+    (run / "model").symlink_to(assets.path("tiny"))
+    (run / "run.json").write_text(json.dumps({"name": "sweep/3"}))
+    measure(tmp_path / "r", "limit=2", f"model.path={run}")
+    results, _, place = results_of(tmp_path / "r", "elementary")
+    assert place.name.startswith("sweep-3-") and results["model"]["run"] == str(run)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["limit=0"], "limit: expected 1 or more"),
+        (["label=a b"], "label: expected letters"),
+        (["answers=nothing.jsonl"], "answers: no such file: nothing.jsonl"),
+        (["benchmark.max_tokens=0"], "benchmark.max_tokens: expected 1 or more"),
+        (["model.path=nowhere"], "model.path=nowhere: no such folder"),
+        (["generation=openai"], "generation.model: missing"),
+        (["generation=openai", "generation.model=m"], "generation.api_key_env: the environment variable"),
+        (["benchmark=nll", "generation=openai", "generation.model=m", "generation.base_url=http://127.0.0.1:9/v1"],
+         "needs the model's log-probabilities"),
+        (["benchmark=agreement", "answers=ANSWERS"], "needs the model's log-probabilities"),
+        (["answers=ANSWERS"], "answers none of the"),
+        (["benchmark=vicuna_qa", "answers=ANSWERS"], "1 answers to no question"),
+        (["benchmark=vicuna_qa", "generation=openai", "generation.model=m", "generation.base_url=http://127.0.0.1:9/v1"],
+         "tiny: no such file; beside a server's answers"),
+    ],
+)  # fmt: skip
+def test_wrong_input(words: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    answers = write_rows(tmp_path / "mine.jsonl", [{"id": "nobody's", "prediction": "text"}])
+    with pytest.raises(TunaError, match=told):
+        measure(tmp_path / "results", *(word.replace("ANSWERS", str(answers)) for word in words))
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_reward_model_is_refused_before_its_weights_load(tmp_path: Path) -> None:
+    for file in Path(assets.path("tiny")).iterdir():
+        (tmp_path / "reward").mkdir(exist_ok=True)
+        (tmp_path / "reward" / file.name).symlink_to(file)
+    config = tmp_path / "reward" / "config.json"
+    kept = json.loads(config.read_text())
+    config.unlink()
+    config.write_text(json.dumps(kept | {"architectures": ["LlamaForSequenceClassification"]}))
+    for words in ([], ["benchmark=agreement"]):
+        with pytest.raises(TunaError, match="a reward model"):
+            measure(tmp_path / "results", f"model.path={tmp_path / 'reward'}", *words)
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.once
+def test_killed_and_run_again(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "evaluate.py"), "generation.batch_size=8", "limit=120"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+
+    def start(folder: str) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(
+            [*command, f"folder={tmp_path / folder}"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+
+    killed = start("killed")
+    end = time.monotonic() + 60
+    while not sum(path.stat().st_size for path in tmp_path.glob("killed/*/*/store/answers.jsonl")):
+        assert time.monotonic() < end and killed.poll() is None, "it never answered"
+        time.sleep(0.005)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    again, calm = start("killed"), start("calm")
+    assert again.wait() == calm.wait() == 0
+    assert results_of(tmp_path / "killed", "elementary")[1] == results_of(tmp_path / "calm", "elementary")[1]

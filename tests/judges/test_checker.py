@@ -1,0 +1,61 @@
+"""The offline judge: the checker's marks, ROUGE-L where there is nothing to check, ties."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.inference.make import collect, read_rows, write_answers, write_rows
+from tuna.data.record import Record
+from tuna.errors import ConfigError
+from tuna.inference.answers import Answer
+from tuna.judges.base import Case, Pair, Ruling
+from tuna.judges.checker import Checker
+
+
+def test_marks_of_the_checker_and_ties(tmp_path: Path) -> None:
+    given = {
+        "id": "a", "instruction": "Name a colour.", "output": "red", "check": "one_of", "answers": ["red", "blue"],
+        "responses": [{"text": "dog"}, {"text": "Blue."}, {"text": "red"}],
+    }  # fmt: skip
+    collect(tmp_path, write_rows(tmp_path / "in.jsonl", [given]), score_only="true")
+    row = read_rows(tmp_path / "out.jsonl")[0]
+    assert [(r["text"], r["score"], r["judge_score"]) for r in row["responses"]] == [
+        ("Blue.", 0, 1.0), ("red", 0, 1.0), ("dog", -1, 0.0),
+    ]  # fmt: skip
+    assert row["judge"] == {"judge": "checker", "by": "checker"} and row["answers"] == ["red", "blue"]
+
+
+def test_rouge_to_the_original_elsewhere(tmp_path: Path) -> None:
+    collect(tmp_path, write_answers(tmp_path / "in.jsonl", 2), score_only="true")
+    row = read_rows(tmp_path / "out.jsonl")[0]
+    assert [r["text"][-1] for r in row["responses"]] == ["3", "2", "1", "0"] and row["judge"]["by"] == "rouge"
+
+
+def test_marks_tie_where_they_are_equal_not_where_they_look_so() -> None:
+    """1,499 of 1,500 words, and all of them with one too many: 2998/2999 and 3000/3001, both written as 0.999667."""
+    record = Record("a", "Q", output="a " * 1500)
+    short, long = Answer("a " * 1499), Answer("a " * 1500 + "b")
+    ruling = Checker()._rule(Case(record, [short, long, short]))
+    assert isinstance(ruling, Ruling)
+    assert ruling.levels == [1, 0, 1] and ruling.marks == [0.999667] * 3
+    assert Checker()._compare(Pair(record, long.text, short.text)).outcome == "win"
+
+
+def test_nothing_to_go_by_is_set_aside_and_told_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answers = [{"text": "x"}, {"text": "y"}]
+    rows = [{"id": "a", "instruction": "Q", "responses": answers}]
+    rows += [{"id": "b", "instruction": "R", "output": "x", "responses": answers}]
+    figures = collect(tmp_path, write_rows(tmp_path / "in.jsonl", rows), score_only="true")
+    assert figures["lists"] == 1 and figures["unusable"] == 1
+    assert "neither check" in (tmp_path / "out.unusable.jsonl").read_text()
+    assert "note: judge=checker cannot judge 1 of 2 questions (" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "columns", [{}, {"output": " "}, {"check": "ok", "answers": ["x"]}, {"check": "one_of", "answers": "x"}]
+)
+def test_questions_without_anything_to_go_by_are_refused_at_once(tmp_path: Path, columns: dict[str, object]) -> None:
+    source = write_rows(tmp_path / "in.jsonl", [{"instruction": "Q", **columns}, {"instruction": "R", **columns}])
+    with pytest.raises(ConfigError, match=r"cannot judge 2 of 2 questions \(.*in\.jsonl:1, .*judge=openai"):
+        collect(tmp_path, source, "model=tiny")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]

@@ -1,0 +1,84 @@
+"""Steps to commands: order, needs, names; and every command of the project's own pipelines composes."""
+
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from tuna.config import checks
+from tuna.config.compose import compose
+from tuna.errors import ConfigError
+from tuna.reproduce.plan import Recipe, Step, plan
+
+STEPS = {
+    "tuned": "train.py model.path={base_run} datamodule.path={lists} {more}",
+    "base_run": "train.py model.path={start}",
+    "lists": "rank.py model.path={base_run}",
+    "measured": "evaluate.py -m model.path={systems}",
+    "report": "report.py",
+}
+RECIPE = Recipe(STEPS, {"start": "tiny", "more": "a=1 b=2"}, ["base_run", "tuned"], Path("out"))
+
+
+def test_each_after_what_it_needs() -> None:
+    steps = plan(RECIPE, [0, 1])
+    assert [step.name for step in steps] == [
+        "s0-base_run", "s0-lists", "s0-tuned", "s0-measured", "s1-base_run", "s1-lists", "s1-tuned", "s1-measured",
+        "report",
+    ]  # fmt: skip
+    by_name = {step.name: step for step in steps}
+    assert by_name["s1-tuned"].needs == ("s1-base_run", "s1-lists")
+    assert by_name["s1-measured"].needs == ("s1-base_run", "s1-tuned")
+    assert set(by_name["report"].needs) == set(by_name) - {"report"}
+
+
+def test_commands() -> None:
+    by_name = {step.name: step.command for step in plan(RECIPE, [3])}
+    assert by_name["s3-tuned"] == (
+        "python train.py model.path=out/runs/s3-base_run datamodule.path=out/rankings/s3-lists.jsonl a=1 b=2 "
+        "seed=3 name=s3-tuned runs_dir=out/runs resume=auto"
+    )
+    assert (
+        by_name["s3-lists"]
+        == "python rank.py model.path=out/runs/s3-base_run seed=3 output=out/rankings/s3-lists.jsonl"
+    )
+    assert "model.path=out/runs/s3-base_run,out/runs/s3-tuned " in by_name["s3-measured"]
+    assert (
+        by_name["report"]
+        == "python report.py runs=out/runs rankings=out/rankings results=out/results output=out/report"
+    )
+
+
+def test_all_faults_at_once() -> None:
+    wrong = Recipe({"a": "rm.py x", "b": "train.py model.path={bse}"}, {"base": 1}, ["c"], Path("out"))
+    with pytest.raises(ConfigError) as error:
+        plan(wrong, [0])
+    said = str(error.value)
+    assert "steps.a: expected a command of train.py" in said and "did you mean base?" in said
+    assert "systems: c is no step" in said
+
+
+def test_steps_that_need_each_other() -> None:
+    with pytest.raises(ConfigError, match="a, b need each other"):
+        plan(Recipe({"a": "train.py {b}", "b": "train.py {a}"}, {}, [], Path("out")), [0])
+
+
+def recipe(sizes: str) -> Recipe:
+    cfg = compose([f"sizes={sizes}"], config_name="reproduce")
+    values = OmegaConf.to_container(cfg.sizes, resolve=True)
+    pipeline = OmegaConf.to_container(cfg.pipeline, resolve=True)
+    assert isinstance(values, dict) and isinstance(pipeline, dict)
+    return Recipe(pipeline["steps"], {str(k): v for k, v in values.items()}, pipeline["systems"], Path("out"))
+
+
+@pytest.mark.parametrize("step", plan(recipe("tiny"), [0]) + plan(recipe("paper"), [0]), ids=lambda step: step.name)
+def test_every_command_of_ours_composes(step: Step) -> None:
+    program, *words = step.words
+    swept = words[:1] == ["-m"]
+    overrides = words[swept:]
+    if swept:  # one job of the sweep: the first of each list of values
+        overrides = [word.partition(",")[0] for word in overrides]
+    cfg = compose(overrides, config_name=program.removesuffix(".py"))
+    checks.check(cfg)
+    if program == "train.py":
+        assert cfg.seed == 0 and cfg.experiment.system and cfg.resume == "auto"

@@ -1,0 +1,175 @@
+"""The pipeline at work, on programs that only write what they are told to: once each, in order, whatever fails."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from tuna.errors import ConfigError, RunError
+from tuna.reproduce import run as pipeline
+from tuna.runs import RunFolder
+
+PROGRAM = """import json, os, pathlib, sys, time
+words = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
+place = pathlib.Path(words.get("output") or pathlib.Path(words["runs_dir"]) / words["name"])
+with open("calls.txt", "a") as calls:
+    calls.write(place.name + "\\n")
+for need in words.get("model.path", "").split(","):
+    assert need in ("tiny", "") or pathlib.Path(need).exists(), need
+time.sleep(float(os.environ.get("SLOW", 0)))
+if place.name in os.environ.get("REFUSES", "").split():
+    sys.exit(f"error: {place} was started with other settings")
+if place.name in os.environ.get("FAILS", "").split():
+    sys.exit("it broke: " + place.name)
+if place.suffix:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text("[]")
+else:
+    place.mkdir(parents=True, exist_ok=True)
+"""
+STEPS = {
+    "base": "train.py model.path={start}",
+    "lists": "rank.py model.path={base}",
+    "tuned": "train.py model.path={base} datamodule.path={lists}",
+    "other": "train.py model.path={base}",
+    "report": "report.py",
+}
+
+
+@pytest.fixture(autouse=True)
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("train.py", "rank.py", "report.py"):
+        (tmp_path / name).write_text(PROGRAM)
+    monkeypatch.setattr(pipeline, "ROOT", tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+
+def reproduce(**settings: object) -> dict[str, float]:
+    cfg = {"sizes": {"name": "x", "start": "tiny"}, "pipeline": {"steps": STEPS, "systems": []}, "jobs": 2}
+    return pipeline.run(OmegaConf.create(cfg | settings))
+
+
+def calls() -> list[str]:
+    found = Path("calls.txt").read_text().split()
+    Path("calls.txt").unlink()
+    return found
+
+
+def test_each_step_once_and_then_never_again(capsys: pytest.CaptureFixture[str]) -> None:
+    assert reproduce(seeds=2)["steps"] == 9
+    assert sorted(calls()) == sorted(
+        [f"s{s}-{name}" for s in (0, 1) for name in ("base", "lists.jsonl", "tuned", "other")] + ["report"]
+    )
+    said = capsys.readouterr().out
+    assert "s0-base: python train.py model.path=tiny seed=0 name=s0-base" in said and "9/9, about 0 s left" in said
+    reproduce(seeds=2)
+    assert not Path("calls.txt").exists()
+    assert "9 done before" in capsys.readouterr().out
+    reproduce(seeds=3)
+    assert sorted(calls()) == ["report", "s2-base", "s2-lists.jsonl", "s2-other", "s2-tuned"]
+
+
+def test_a_failed_step_ends_only_what_needs_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FAILS", "s0-lists.jsonl")
+    with pytest.raises(RunError, match=r"1 of 5 steps failed \(s0-lists\), 2 that need them"):
+        reproduce()
+    assert sorted(calls()) == ["s0-base", "s0-lists.jsonl", "s0-other"]
+    assert "it broke: s0-lists.jsonl" in capsys.readouterr().err
+    state = json.loads(Path("reproduce/x/steps.json").read_text())
+    assert state["s0-lists"]["status"] == "failed" and state["s0-other"]["status"] == "finished"
+    monkeypatch.setenv("FAILS", "")
+    reproduce()
+    assert sorted(calls()) == ["report", "s0-lists.jsonl", "s0-tuned"]
+
+
+def test_another_command_or_a_lost_result_runs_again() -> None:
+    reproduce()
+    calls()
+    Path("reproduce/x/rankings/s0-lists.jsonl").unlink()
+    reproduce()
+    assert calls() == ["s0-lists.jsonl", "s0-tuned", "report"]
+    reproduce(sizes={"name": "x", "start": ""})
+    assert sorted(calls()) == ["report", "s0-base", "s0-lists.jsonl", "s0-other", "s0-tuned"]
+
+
+def test_what_stands_there_with_other_settings_is_left_to_a_person(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reproduce()
+    monkeypatch.setenv("REFUSES", "s0-base")
+    for _ in range(2):  # the second time the command is the same, and so is what is said
+        with pytest.raises(RunError):
+            reproduce(sizes={"name": "x", "start": ""})
+        told = capsys.readouterr().err
+        assert "reproduce/x/runs/s0-base was made with other settings or from other data" in told
+        assert "move it away" in told
+    assert Path("reproduce/x/runs/s0-base").exists()
+    monkeypatch.setenv("REFUSES", "")
+    monkeypatch.setenv("FAILS", "s0-base")
+    with pytest.raises(RunError):
+        reproduce(sizes={"name": "x", "start": ""})
+    assert "move it away" not in capsys.readouterr().err
+
+
+def test_two_at_once_are_refused(tmp_path: Path) -> None:
+    with RunFolder(Path("reproduce/x"), "x").locked(), pytest.raises(RunError, match="another process is working"):
+        reproduce()
+    assert not Path("calls.txt").exists()
+
+
+def test_only_some_steps_and_what_they_need(capsys: pytest.CaptureFixture[str]) -> None:
+    reproduce(only=["s0-tuned"])
+    assert sorted(calls()) == ["s0-base", "s0-lists.jsonl", "s0-tuned"]
+    with pytest.raises(ConfigError, match="only: no such steps: tunad"):
+        reproduce(only=["tunad"])
+
+
+def test_a_dry_run_prints_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    reproduce(dry_run=True, seeds=2)
+    assert len(capsys.readouterr().out.splitlines()) == 9 and not Path("reproduce").exists()
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_key_in_a_file_of_sizes_is_refused(dry_run: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    steps = STEPS | {"lists": "rank.py model.path={base} {judge}"}
+    sizes = {"name": "x", "start": "tiny", "judge": "judge=openai judge.api_key=hunter2"}
+    with pytest.raises(ConfigError, match=r"s0-lists: judge.api_key=<hidden>: a literal key") as refused:
+        reproduce(sizes=sizes, pipeline={"steps": steps, "systems": []}, dry_run=dry_run)
+    said = capsys.readouterr()
+    assert "hunter2" not in str(refused.value) + said.out + said.err
+    assert not Path("reproduce").exists() and not Path("calls.txt").exists()
+
+
+@pytest.mark.parametrize("wrong", [{"seeds": 0}, {"jobs": 0}, {"jobs": "many"}, {"dry_run": "yes"}])
+def test_wrong_settings(wrong: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        reproduce(**wrong)
+
+
+def test_killed_and_run_again(tmp_path: Path) -> None:
+    settings = {"sizes": {"name": "x", "start": "tiny"}, "pipeline": {"steps": STEPS, "systems": []}, "jobs": 1}
+    code = (
+        "import pathlib; from omegaconf import OmegaConf; from tuna.reproduce import run as pipeline\n"
+        f"pipeline.ROOT = pathlib.Path({str(tmp_path)!r})\npipeline.run(OmegaConf.create({settings!r}))"
+    )
+    environment = os.environ | {"SLOW": "0.2", "PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE)
+    end = time.monotonic() + 60
+    while not Path("reproduce/x/runs/s0-base").exists():
+        assert time.monotonic() < end and process.poll() is None, "it never got anywhere"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    time.sleep(0.5)  # a step that was running ends by itself
+    before = json.loads(Path("reproduce/x/steps.json").read_text()) if Path("reproduce/x/steps.json").exists() else {}
+    calls()
+    reproduce()
+    assert len(calls()) == 5 - len(before) and Path("reproduce/x/report").exists()

@@ -1,0 +1,1 @@
+"""LMentry (Efrat et al. 2022)."""

@@ -1,0 +1,142 @@
+"""LMentry's figures from marked predictions: accuracy, four kinds of robustness, and the score that joins them.
+
+Definitions: Efrat et al. 2022 (arXiv 2211.02069), section 4. Each figure is given twice: with the roundings of its
+owners' analysis (a template's accuracy to 1 decimal, a task's to 2, robustness to 1 before the product), and without.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tuna.evaluation.lmentry.tasks import ADJACENT, ANSWER_ORDER, CONTENT, CORE
+
+Rounding = Callable[[float, int], float]
+Part = tuple[str, str, list[float | None]]  # component, what is compared, the accuracies
+
+
+@dataclass
+class Tally:
+    """Counts of one task. asked: questions of each template; the rest are predictions, by template or answer index.
+
+    no_index: the answer indices that no question has (in a quick look).
+    """
+
+    asked: list[int]
+    no_index: frozenset[int] = frozenset()
+    answered: int = 0
+    certain: int = 0
+    right: list[int] = field(default_factory=list)
+    of_index: list[int] = field(default_factory=lambda: [0, 0])
+    right_of_index: list[int] = field(default_factory=lambda: [0, 0])
+
+    def __post_init__(self) -> None:
+        self.right = [0] * len(self.asked)
+
+    def add(self, template: int, answer_index: int | None, score: int, certainty: int) -> None:
+        """Count one prediction; only a score of 1 is right."""
+        self.answered += 1
+        self.certain += certainty
+        self.right[template] += score == 1
+        if answer_index is not None:
+            self.of_index[answer_index] += 1
+            self.right_of_index[answer_index] += score == 1
+
+    def accuracy(self, rounded: Rounding) -> float | None:
+        """Right predictions in 100 questions, so a missing prediction is a wrong one; None where none was answered."""
+        return rounded(sum(self.right) / sum(self.asked) * 100, 2) if self.answered else None
+
+    def of_templates(self, rounded: Rounding) -> list[float | None]:
+        """The same for each template."""
+        pairs = zip(self.right, self.asked, strict=True)
+        return [rounded(right / asked * 100, 1) if asked and self.answered else None for right, asked in pairs]
+
+    def of_indices(self, rounded: Rounding) -> list[float | None]:
+        """Right ones in 100 predictions where the right answer came first, and second; 0 where none is right."""
+        found: list[float | None] = []
+        for index, (right, n) in enumerate(zip(self.right_of_index, self.of_index, strict=True)):
+            known = self.answered and index not in self.no_index
+            found.append(rounded(right / n * 100 if right else 0.0, 2) if known else None)
+        return found
+
+
+def gap_robustness(accuracies: Sequence[float | None]) -> float | None:
+    """100 - the largest gap between accuracies; None where one is not known.
+
+    >>> gap_robustness([40.0, 55.5, 50.0]), gap_robustness([40.0, None])
+    (84.5, None)
+    """
+    known = [value for value in accuracies if value is not None]
+    return 100 - (max(known) - min(known)) if known and len(known) == len(accuracies) else None
+
+
+def parts(tallies: Mapping[str, Tally], rounded: Rounding) -> list[Part]:
+    """Everything that robustness compares, in its owners' order."""
+    none = Tally([0, 0, 0])
+    of = {name: tallies.get(name, none) for name in (*CORE, *(f"{c}_{e}" for c, ends in CONTENT.items() for e in ends))}
+    total = {name: tally.accuracy(rounded) for name, tally in of.items()}
+    found: list[Part] = [("argument_order", task, of[task].of_indices(rounded)) for task in ANSWER_ORDER]
+    found += [("argument_content", task, [total[f"{task}_{end}"] for end in ends]) for task, ends in CONTENT.items()]
+    found += [("template", task, of[task].of_templates(rounded)) for task in CORE]
+    found += [("adjacent_tasks", " / ".join(pair), [total[task] for task in pair]) for pair in ADJACENT]
+    return found
+
+
+def figures(tallies: Mapping[str, Tally], *, partial: bool) -> dict[str, float | None]:
+    """All figures, those with the owners' roundings by their names, those without any as ``<name>_full``.
+
+    partial: take means over what is known; else one unknown accuracy leaves a figure unknown (None).
+    """
+
+    def exact(value: float, _: int) -> float:
+        return value
+
+    own = _figures(tallies, round, lambda value: float(np.float64(value).round(1)), partial)
+    full = _figures(tallies, exact, float, partial)
+    return own | {f"{name}_full": value for name, value in full.items()}
+
+
+def _figures(
+    tallies: Mapping[str, Tally], rounded: Rounding, last: Callable[[float], float], partial: bool
+) -> dict[str, float | None]:
+    totals = [tallies[name].accuracy(rounded) if name in tallies else None for name in CORE]
+    accuracy = _mean(totals, partial)
+    by_component: dict[str, list[float | None]] = {}
+    for component, _, accuracies in parts(tallies, rounded):
+        by_component.setdefault(component, []).append(gap_robustness(accuracies))
+    components = {name: _mean(values, partial) for name, values in by_component.items()}
+    mean = _mean(list(components.values()), partial)
+    robustness = None if mean is None else last(mean)
+    score = None if accuracy is None or robustness is None else accuracy * (robustness / 100)
+    return {"lmentry_score": score, "accuracy": accuracy, "robustness": robustness, **components}
+
+
+def _mean(values: Iterable[float | None], partial: bool) -> float | None:
+    """numpy's mean, whose order of adding is the owners'."""
+    every = list(values)
+    known = [value for value in every if value is not None]
+    return float(np.mean(known)) if known and (partial or len(known) == len(every)) else None
+
+
+def task_rows(tallies: Mapping[str, Tally], names: Iterable[str]) -> list[dict[str, Any]]:
+    """A row a task: its accuracy, its templates', and how much of it the scorer is certain of."""
+    rows = []
+    for name in names:
+        if name in tallies:
+            tally = tallies[name]
+            accuracy, full = tally.accuracy(round), tally.accuracy(lambda value, _: value)
+            row: dict[str, Any] = {"task": name, "n": tally.answered, "N": sum(tally.asked), "accuracy": accuracy}
+            row |= {f"template{i}": value for i, value in enumerate(tally.of_templates(round))}
+            row["certainty"] = round(tally.certain / sum(tally.asked) * 100, 2) if tally.answered else None
+            rows.append({**row, "accuracy_full": full})
+    return rows
+
+
+def part_rows(tallies: Mapping[str, Tally]) -> list[dict[str, Any]]:
+    """A row for each set of accuracies that robustness compares."""
+    return [
+        {"component": component, "of": what, "accuracies": accuracies, "robustness": gap_robustness(accuracies)}
+        for component, what, accuracies in parts(tallies, round)
+        if any(value is not None for value in accuracies)
+    ]

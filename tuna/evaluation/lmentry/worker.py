@@ -1,0 +1,49 @@
+"""Runs the scorers of an LMentry clone in a process of their own: ``python -P -B worker.py CLONE``.
+
+A script, not a module of the house: it imports the standard library and the clone, nothing else. In: a JSON object a
+line, ``{"scorer", "prediction", "example", "truncate"}``. Out: first ``{"scorers": [names]}``, then a line each
+``[score, certainty]``; ``{"error": "..."}`` is the last line when something goes wrong, with ``"missing"`` when a
+package is.
+"""
+
+import json
+import sys
+from typing import Any, TextIO
+
+
+def main(clone: str, lines: TextIO, out: TextIO) -> int:
+    """Score until the input ends; the exit status."""
+
+    def say(value: Any) -> None:
+        out.write(json.dumps(value) + "\n")
+        out.flush()
+
+    sys.path.insert(0, clone)
+    try:
+        from lmentry.scorers.scorer_mapping import task_name_to_scorer  # type: ignore[import-not-found,unused-ignore]
+    except ModuleNotFoundError as error:
+        say({"error": f"{type(error).__name__}: {error}", "missing": error.name})
+        return 1
+    except Exception as error:  # whatever the clone's code raises
+        say({"error": f"{type(error).__name__}: {error}"})
+        return 1
+    say({"scorers": sorted(task_name_to_scorer)})
+    made: dict[str, Any] = {}
+    for line in lines:
+        asked = json.loads(line)
+        name = asked["scorer"]
+        try:
+            if name not in made:
+                made[name] = task_name_to_scorer[name]()
+            score, certainty = made[name].score_prediction(asked["prediction"], asked["example"], asked["truncate"])
+        except Exception as error:
+            say({"error": f"{name}: {type(error).__name__}: {error}"})
+            return 1
+        say([score, certainty])
+    return 0
+
+
+if __name__ == "__main__":
+    out = sys.stdout
+    sys.stdout = sys.stderr  # what the clone prints is no answer
+    sys.exit(main(sys.argv[1], sys.stdin, out))

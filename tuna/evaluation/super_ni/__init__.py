@@ -1,0 +1,1 @@
+"""Super-NaturalInstructions (Wang et al. 2022)."""

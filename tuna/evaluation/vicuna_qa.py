@@ -1,0 +1,165 @@
+"""Vicuna QA: a judge compares a system's answers with a baseline's, question by question, in both orders."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tuna.data.record import Record
+from tuna.errors import ConfigError
+from tuna.evaluation.base import Benchmark, Question, Result
+from tuna.evaluation.desk import Desk, check_other
+from tuna.evaluation.given import GivenAnswers, read_answers
+from tuna.evaluation.open_questions import read_questions
+from tuna.evaluation.win_rates import Judged, by_category, scores
+from tuna.inference.cost import Usage
+from tuna.judges import pairwise
+from tuna.judges.base import Comparison, Judge, Pair
+from tuna.judges.prompt import shown
+
+EMBEDDED_BASELINE = "tiny"
+
+
+@dataclass
+class VicunaQA(Benchmark):
+    """Win, lose and tie against a baseline, as cfg.judge sees it.
+
+    questions: FastChat's question.jsonl, or instruction/category rows; null: the embedded open-ended questions.
+    baseline: a file of answers (instruction, output), or a model: an embedded name, a run, a folder, a hub id; null:
+    tiny, for the embedded questions alone. max_tokens: of an answer. answer_tokens: expected length of an answer, for
+    the estimate of what is not answered yet.
+
+    Raises:
+        ConfigError: values out of range, real questions without a baseline.
+    """
+
+    questions: str | None = None
+    baseline: str | None = None
+    max_tokens: int = 1024
+    answer_tokens: int = 200
+
+    name: ClassVar[str] = "vicuna_qa"
+
+    def __post_init__(self) -> None:
+        wrong = [
+            f"{key}: expected 1 or more, got {getattr(self, key)}"
+            for key in ("max_tokens", "answer_tokens")
+            if getattr(self, key) < 1
+        ]
+        if self.questions is not None and self.baseline is None:
+            wrong.append(
+                "baseline: missing; expected a file of answers to the same questions (instruction, output) or a model, "
+                "such as benchmark.baseline=alpaca.jsonl or benchmark.baseline=runs/alpaca"
+            )
+        if wrong:
+            raise ConfigError("\n".join(wrong))
+
+    def needs(self) -> tuple[str, ...]:
+        """A judge."""
+        return ("judge",)
+
+    def prepare(self, limit: int | None) -> None:
+        """Read the questions, and the baseline's answers where they are a file."""
+        self._read = read_questions(self.questions)
+        self._asked = self._read.first(limit)
+        self._baseline = self.baseline or EMBEDDED_BASELINE
+        if Path(self._baseline).is_file():
+            given = read_answers(self._baseline)
+            self._read.check(given)
+            self._fingerprint = given.sha256
+        else:
+            from tuna.models.reward_source import writer
+            from tuna.models.source import Model
+
+            self._fingerprint = writer(Model(self._baseline)).fingerprint
+
+    def identity(self) -> dict[str, Any]:
+        """What shapes the figures."""
+        return {
+            "benchmark": self.name, "questions": self._read.sha256, "baseline": self._fingerprint,
+            "max_tokens": self.max_tokens, "pairwise": pairwise.VERSION,
+        }  # fmt: skip
+
+    def check(self, given: GivenAnswers | None, generation: Any) -> None:
+        """Every answer of a file must belong to a question; a baseline that is a model answers on this machine."""
+        if given is not None:
+            self._read.check(given)
+        check_other(self._baseline, generation)
+
+    def judged(self) -> list[Record]:
+        """All that are asked."""
+        return [question.record for question in self._asked]
+
+    def estimate(self, desk: Desk) -> dict[str, Usage]:
+        """The answers where a server gives them, and two questions a pair to the judge."""
+        ours = desk.given.match(self._asked)[0] if desk.given is not None else {}
+        theirs = read_answers(self._baseline).match(self._asked)[0] if Path(self._baseline).is_file() else {}
+        unknown = "x" * 4 * self.answer_tokens  # about four bytes a token
+        pairs = [
+            Pair(q.record, ours.get((q.task, q.id), unknown), theirs.get((q.task, q.id), f"{unknown}."))
+            for q in self._asked
+        ]
+        judge: Judge = desk.nodes["judge"]
+        return {
+            "answers": desk.estimate(self._asked, max_tokens=self.max_tokens),
+            "judge": judge.estimate_pairs(pairs, desk.context),
+        }
+
+    def measure(self, desk: Desk) -> Result:
+        """Both systems' answers, then the judge's verdicts on those questions that both have answered."""
+        theirs = desk.answers_of(self._baseline, self._asked, max_tokens=self.max_tokens)
+        ours = desk.answer(self._asked, max_tokens=self.max_tokens)
+        judge: Judge = desk.nodes["judge"]
+        answered = [question for question in self._asked if question.id in ours and question.id in theirs]
+        pairs = [Pair(question.record, ours[question.id], theirs[question.id]) for question in answered]
+        found = dict(zip([q.id for q in answered], judge.compare(pairs, desk.context), strict=True))
+        comparisons = [found.get(q.id) or _missing(q, ours, theirs) for q in self._asked]
+        unread = sum(comparison.outcome == "error" for comparison in found.values())
+        desk.notes += self._notes(comparisons)
+        return self._result(ours, theirs, comparisons, unread if judge.asks_again else 0, desk.seed)
+
+    def _notes(self, comparisons: Sequence[Comparison]) -> list[str]:
+        """Why there is no verdict, with the questions."""
+        errors: dict[str, list[str]] = {}
+        for question, comparison in zip(self._asked, comparisons, strict=True):
+            if comparison.outcome == "error":
+                errors.setdefault(comparison.reason, []).append(question.id)
+        return [f"error, {reason}: {len(ids)} (question {', '.join(ids)})" for reason, ids in errors.items()]
+
+    def _result(
+        self,
+        ours: Mapping[str, str],
+        theirs: Mapping[str, str],
+        comparisons: Sequence[Comparison],
+        unsettled: int,
+        seed: int,
+    ) -> Result:
+        judged = [
+            Judged(q.task, c, len(ours.get(q.id, "")), len(theirs.get(q.id, "")))
+            for q, c in zip(self._asked, comparisons, strict=True)
+        ]
+        figures, interval = scores(judged, seed)
+        return Result(
+            scores=figures,
+            primary="adjusted_win_rate",
+            examples=[
+                {
+                    "id": q.id, "task": q.task, "instruction": shown(q.record), "input": q.record.input,
+                    "prediction": ours.get(q.id), "baseline": theirs.get(q.id), "outcome": item.comparison.outcome,
+                    "verdicts": list(item.comparison.verdicts), "reason": item.comparison.reason,
+                    "unreadable": list(item.comparison.raw), "scores": {"preference": item.preference},
+                }
+                for q, item in zip(self._asked, judged, strict=True)
+            ],
+            expected=len(self._asked),
+            missing=[q.id for q, c in zip(self._asked, comparisons, strict=True) if c.outcome == "error"],
+            unsettled=unsettled,
+            tables={"by_category": by_category(judged)},
+            intervals={"adjusted_win_rate": (interval.low, interval.high)} if interval.lists else {},
+        )  # fmt: skip
+
+
+def _missing(question: Question, ours: Mapping[str, str], theirs: Mapping[str, str]) -> Comparison:
+    """The verdict on a question that one of the systems has not answered."""
+    who = [who for who, answers in (("the system", ours), ("the baseline", theirs)) if question.id not in answers]
+    return Comparison((None, None), f"no answer of {' and '.join(who)}")

@@ -1,0 +1,219 @@
+"""The request engine: bounded concurrency, one retry loop, a budget that holds, nothing lost.
+
+Each request that is sent is reserved in the budget first and settled afterwards. A finished one is handed to ``done``
+at once, which stores it; so a kill costs what is in flight and no more.
+"""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tuna.inference.cost import Budget, BudgetReached, Price, usage_cost, usage_of
+from tuna.inference.progress import Progress
+from tuna.inference.server import Server, SetAside, StopRun, TryAgain
+
+_FIRST_WAIT = 0.5
+_FAULTS_IN_A_ROW = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request: what row of which key it answers, what is sent, and the most it can use."""
+
+    key: str
+    part: int
+    payload: Mapping[str, Any]
+    prompt_tokens: int
+    answer_tokens: int
+    row: Any = None
+
+    def worst(self, price: Price | None) -> float:
+        """Dollars at most."""
+        return price.of(self.prompt_tokens, self.answer_tokens) if price else 0.0
+
+
+Done = Callable[[Request, dict[str, Any]], Iterable[Request]]
+Aside = Callable[[Request, str, bool], None]
+GivenUp = Callable[[Request], str | None]
+
+
+class Engine:
+    """Sends requests until all are answered or set aside.
+
+    done: takes a reply and stores it; gives requests that follow from it; raises TryAgain when the reply is unusable,
+    SetAside when it is a refusal. aside: told of a row that gets no answer, why, and whether that is a fault that may
+    pass. given_up: why a request is not to be sent, or None.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        budget: Budget,
+        *,
+        price: Price | None,
+        done: Done,
+        aside: Aside,
+        progress: Progress,
+        given_up: GivenUp = lambda request: None,
+        seed: int = 0,
+        first_wait: float = _FIRST_WAIT,
+    ) -> None:
+        self.server = server
+        self.budget = budget
+        self.price = price
+        self.done = done
+        self.aside = aside
+        self.progress = progress
+        self.given_up = given_up
+        self.sent = 0
+        self._random = random.Random(seed)  # for the jitter of waits only
+        self._first_wait = first_wait
+        self._stop: Exception | None = None
+        self._not_before = 0.0
+        self._faults = 0
+        self._answered = 0
+        self._all_taken = False
+
+    async def run(self, requests: Iterable[Request]) -> None:
+        """Send all ``requests`` and what follows from them.
+
+        Raises:
+            StopRun: the key, the model or the server is wrong; what was answered until then is stored.
+            BudgetReached: the next request does not fit; those in flight were waited for.
+        """
+        self._source = iter(requests)
+        self._waiting: deque[Request] = deque()
+        self._active = 0
+        self._changed = asyncio.Event()
+        async with self.server:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(self.server.connection.concurrency):
+                        group.create_task(self._work())
+            except* Exception as several:  # a bug or a full disk: the first is enough
+                raise several.exceptions[0] from None
+        if self._stop is not None:
+            raise self._stop
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _work(self) -> None:
+        """One of the workers: takes requests until none is left and none can follow."""
+        while self._stop is None:
+            request = self._waiting.popleft() if self._waiting else next(self._source, None)
+            if request is None:
+                self._all_taken = True
+                if not self._active:
+                    return
+                await self._changed.wait()
+                continue
+            self._active += 1
+            try:
+                self._waiting.extend(await self._answer(request))
+            finally:
+                self._active -= 1
+                self._wake()
+
+    async def _answer(self, request: Request) -> Iterable[Request]:
+        """Ask until there is an answer: the one retry loop."""
+        if (why := self.given_up(request)) is not None:  # by earlier runs
+            self._set_aside(request, why)
+            return ()
+        reason, retries = "", self.server.connection.retries
+        for attempt in range(retries + 1):
+            if not await self._ready(request):
+                return ()
+            try:
+                follow = await self._once(request)
+                self._faults = 0
+                self._answered += 1
+                return follow
+            except TryAgain as error:
+                reason = str(error)
+                if (why := self.given_up(request)) is not None:
+                    break
+                if attempt < retries:
+                    await self._pause(error, attempt)
+            except SetAside as error:
+                self._set_aside(request, str(error), fault="refused by the server" in str(error))
+                return ()
+            except (StopRun, BudgetReached) as error:
+                self._stop = self._stop or error
+                return ()
+        told = why or f"no answer after {retries + 1} tries; the last: {reason}"
+        self._set_aside(request, told, fault=True, passing=why is None)
+        return ()
+
+    async def _once(self, request: Request) -> Iterable[Request]:
+        """Send, hand over, settle."""
+        ticket = self.budget.reserve(request.worst(self.price))
+        self.sent += 1
+        cost: float | None = None  # not known: its worst case
+        try:
+            try:
+                body = await self.server.ask(request.payload)
+            except (TryAgain, SetAside, StopRun) as error:
+                cost = None if isinstance(error, TryAgain) and error.billed else 0.0
+                raise
+            cost = usage_cost(self.price, body.get("usage")) if self.price else 0.0
+            self.progress.update(usage=usage_of(body, self.price))
+            return self.done(request, body)
+        finally:
+            self.budget.settle(ticket, cost)
+            self._wake()
+
+    async def _ready(self, request: Request) -> bool:
+        """Wait until the server lets us and the budget has room; False when the run is to stop."""
+        loop = asyncio.get_running_loop()
+        while self._stop is None:
+            if (wait := self._not_before - loop.time()) > 0:
+                await self._sleep(wait)
+                continue
+            try:
+                if self.budget.fits(request.worst(self.price)):
+                    return True
+            except BudgetReached as error:
+                self._stop = self._stop or error
+                return False
+            await self._changed.wait()
+        return False
+
+    async def _pause(self, error: TryAgain, attempt: int) -> None:
+        """Wait as long as the server asks, all workers together; else with growing, jittered waits, this one alone."""
+        most = self.server.connection.max_wait
+        if error.wait is not None:
+            if error.wait > most:
+                self._stop = self._stop or StopRun(
+                    f"the server asks to wait {error.wait:.0f} s, more than max_wait={most:g} ({error}); what was "
+                    "answered is kept. Next: run the same command later, or raise max_wait"
+                )
+                return
+            loop = asyncio.get_running_loop()
+            self._not_before = max(self._not_before, loop.time() + error.wait)
+            return
+        await self._sleep(min(most, self._first_wait * 2**attempt) * self._random.uniform(0.5, 1.0))
+
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep, but not on when the run is to stop."""
+        end = asyncio.get_running_loop().time() + seconds
+        while self._stop is None and (left := end - asyncio.get_running_loop().time()) > 0:
+            await asyncio.sleep(min(left, 1.0))
+
+    def _set_aside(self, request: Request, reason: str, *, fault: bool = False, passing: bool = False) -> None:
+        """One row gets no answer; where faults follow each other and there is more to ask, the run stops."""
+        self.aside(request, reason, passing)
+        self.progress.update(aside=1)
+        self._faults = self._faults + 1 if fault else 0
+        if self._all_taken and not self._waiting:
+            return
+        if self._faults >= _FAULTS_IN_A_ROW or (fault and not self._answered and self._faults >= 2):
+            self._stop = self._stop or StopRun(
+                f"{self.server.connection.base_url or 'the server'}: {self._faults} rows in a row got no answer; "
+                f"the last: {reason}. What was answered is kept. Next: mend the server or the settings, "
+                "and run the same command"
+            )

@@ -1,0 +1,204 @@
+"""Batched sampling from a Hugging Face causal LM: prompts once, noise by key, log-probabilities of what was drawn."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import inf
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers.utils.logging import disable_progress_bar
+
+from tuna.data.batch import BoolArray, IntArray
+from tuna.data.lists import Answer as Text
+from tuna.data.record import Record, was_cut
+from tuna.data.tokenize import shorten
+from tuna.errors import ModelError
+from tuna.inference.answers import Answer
+from tuna.inference.noise import gumbel
+from tuna.models.device import device_named
+from tuna.models.finite import check_values
+from tuna.models.loading import check_causal_weights, load_model
+from tuna.models.source import Model
+
+RESCORED = 16  # answers scored at once
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """One answer to draw: for which prompt, with which noise, how hot (0 is greedy)."""
+
+    prompt: int
+    key: tuple[int, int]
+    temperature: float
+
+
+class Generator:
+    """A loaded model that answers. device "auto": CUDA where there is one. dtype "auto": float32 on the CPU, else as
+    stored.
+
+    Raises:
+        ModelError: the model cannot be loaded.
+    """
+
+    def __init__(self, node: Model, *, max_tokens: int, device: str = "auto", dtype: str = "auto") -> None:
+        disable_progress_bar()
+        resolved = node.resolve()
+        self.device = device_named(device)
+        check_causal_weights(node, resolved)
+        kind: Any = torch.float32 if dtype == "auto" and self.device.type == "cpu" else dtype
+        self.model = load_model(
+            node, resolved, dtype=kind if isinstance(kind, torch.dtype) else getattr(torch, kind, kind)
+        )
+        self.model.to(self.device).eval()
+        tokenizer: Any = node.tokenizer()
+        self.tokenizer = tokenizer
+        self.encoder = node.encoder()
+        self.max_tokens = max_tokens
+        self.source, self.positions = resolved.source, resolved.max_positions
+        given = self.model.generation_config.eos_token_id
+        self.ends = {*self.encoder.ends, *([given] if isinstance(given, int) else given or [])}
+
+    def prompt(self, record: Record, *, cut: bool = True) -> list[int]:
+        """A record's prompt as ids, shortened as in training where answers of ``max_tokens`` would not fit.
+
+        Raises:
+            ModelError: it does not fit, and ``cut`` is False.
+        """
+        ids = self.encoder.prompt(record)
+        if len(ids) > self.room:
+            if not cut:
+                raise ModelError(f"a prompt of {len(ids)} tokens does not fit the model's {self.positions} positions")
+            ids = self.encoder.prompt(self._fitting(record))
+        return [int(i) for i in ids]
+
+    @property
+    def room(self) -> float:
+        """Tokens that a prompt may have."""
+        return inf if self.positions is None else self.positions - min(self.max_tokens, self.positions // 2)
+
+    def _fitting(self, record: Record) -> Record:
+        if len(self.encoder.prompt(record)) <= self.room:
+            return record
+        return shorten(record, self.encoder, int(self.room))
+
+    @torch.inference_mode()
+    def draw(self, prompts: Sequence[Sequence[int]], draws: Sequence[Draw]) -> list[Answer]:
+        """Draw all at once; rows that have ended leave the batch when half of it has.
+
+        Each answer's log-probability is that of its tokens, the end-of-sequence included, at temperature 1.
+
+        Raises:
+            ModelError: it is no number.
+        """
+        used = sorted({draw.prompt for draw in draws})
+        place = {prompt: row for row, prompt in enumerate(used)}
+        logits, cache, mask = self._prefill([prompts[p] for p in used])
+        select = torch.tensor([place[draw.prompt] for draw in draws], device=self.device)
+        cache.batch_select_indices(select)
+        logits, mask = logits[select], mask[select]
+        temperature = torch.tensor([[draw.temperature] for draw in draws], dtype=torch.float64, device=self.device)
+        keys = torch.tensor([draw.key for draw in draws], dtype=torch.int64, device=self.device)
+        position = mask.sum(1)
+        alive = torch.arange(len(draws), device=self.device)
+        done = torch.zeros(len(draws), dtype=torch.bool, device=self.device)
+        tokens: list[list[int]] = [[] for _ in draws]
+        total = torch.zeros(len(draws), dtype=torch.float64, device=self.device)
+        ends = torch.tensor(sorted(self.ends), device=self.device)
+        for step in range(self.max_tokens):
+            drawn = _pick(logits, temperature, keys, step)
+            chosen = logits.double().log_softmax(-1).gather(1, drawn[:, None]).squeeze(1)
+            total[alive] += torch.where(done, 0.0, chosen)
+            for row, token, over in zip(alive.tolist(), drawn.tolist(), done.tolist(), strict=True):
+                if not over:
+                    tokens[row].append(token)
+            done = done | torch.isin(drawn, ends)
+            if self.positions is not None:
+                done = done | (position + 1 > self.positions - 1)
+            left = int((~done).sum())
+            if left == 0 or step + 1 == self.max_tokens:
+                break
+            if 2 * left <= len(done):
+                keep = (~done).nonzero().squeeze(1)
+                cache.batch_select_indices(keep)
+                alive, done, drawn, mask = alive[keep], done[keep], drawn[keep], mask[keep]
+                temperature, keys, position = temperature[keep], keys[keep], position[keep]
+            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
+            output = self.model(
+                input_ids=drawn[:, None], attention_mask=mask, position_ids=position[:, None], past_key_values=cache,
+                use_cache=True,
+            )  # fmt: skip
+            logits, position = output.logits[:, -1], position + 1
+        values = total.tolist()
+        check_values(values, self.source, "log-probabilities")
+        return [self._answer(ids, value) for ids, value in zip(tokens, values, strict=True)]
+
+    def _prefill(self, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Any, Tensor]:
+        """Last logits [P, V], the cache, and the mask [P, W] of prompts padded on the left."""
+        width = max(map(len, prompts))
+        ids = torch.tensor([[0] * (width - len(p)) + list(p) for p in prompts], device=self.device)
+        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=self.device)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        output = self.model(
+            input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1
+        )
+        return output.logits[:, -1], output.past_key_values, mask
+
+    def _answer(self, ids: list[int], logprob: float) -> Answer:
+        ended = bool(ids) and ids[-1] in self.ends
+        text = str(self.tokenizer.decode(ids[:-1] if ended else ids, skip_special_tokens=True)).strip()
+        text = text.encode("utf-8", "replace").decode()
+        return Answer(text, round(logprob, 6), len(ids), "stop" if ended else "length", tokens=tuple(ids))
+
+    @torch.inference_mode()
+    def as_written(self, records: Sequence[Record], sets: Sequence[Sequence[Answer]]) -> list[list[Answer]]:
+        """Answers with the log-probability of their texts, where that is not the one of the tokens drawn.
+
+        A text can be spelled in several ways, and white space at its ends is dropped; what trains on it, and scores it,
+        sees the tokenizer's own spelling and the template's own ending. A thought that the template shows counts too.
+        """
+        out = [list(answers) for answers in sets]
+        wrong: list[tuple[int, int, IntArray, IntArray, BoolArray]] = []
+        for row, (record, answers) in enumerate(zip(records, sets, strict=True)):
+            fitting = self._fitting(record)
+            given = self.encoder.prompt(fitting).tolist()
+            texts = [Text(a.text, not was_cut(a.finish_reason), reasoning=a.reasoning) for a in answers]
+            encoded = self.encoder.encode(self.encoder.write(fitting, texts))
+            for place, (ids, mask) in enumerate(zip(encoded.responses, encoded.scored, strict=True)):
+                if not mask.any() or (answers[place].reasoning and self.encoder.chat is None):
+                    continue  # an empty answer, or one whose thought no template shows
+                end = len(mask) - int(mask[::-1].argmax())
+                drawn = [*given, *(answers[place].tokens or ())]
+                if [*encoded.prompt.tolist(), *ids[:end].tolist()] != drawn:
+                    wrong.append((row, place, encoded.prompt, ids, mask))
+        for at in range(0, len(wrong), RESCORED):
+            part = wrong[at : at + RESCORED]
+            for (row, place, *_, mask), value in zip(part, self._logprobs(part), strict=True):
+                out[row][place] = replace(
+                    out[row][place], logprob=round(value, 6), num_tokens=int(mask.sum()), unscored=None
+                )
+        return out
+
+    def _logprobs(self, rows: Sequence[tuple[int, int, IntArray, IntArray, BoolArray]]) -> list[float]:
+        """Summed log-probability of each row's scored tokens."""
+        whole = [torch.from_numpy(np.concatenate([prompt, ids])).long() for _, _, prompt, ids, _ in rows]
+        ids = pad_sequence(whole, batch_first=True).to(self.device)
+        mask = pad_sequence([torch.ones_like(row) for row in whole], batch_first=True).to(self.device)
+        scored = pad_sequence(
+            [torch.from_numpy(np.concatenate([np.zeros(len(prompt), bool), mask])) for _, _, prompt, _, mask in rows],
+            batch_first=True,
+        ).to(self.device)
+        logits = self.model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1]
+        token = logits.double().log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
+        found: list[float] = token.masked_fill(~scored[:, 1:], 0.0).sum(-1).tolist()
+        check_values(found, self.source, "log-probabilities")
+        return found
+
+
+def _pick(logits: Tensor, temperature: Tensor, keys: Tensor, step: int) -> Tensor:
+    """[R] token ids: argmax of logits / T + noise; without noise where T is 0."""
+    noise = gumbel(keys, step, logits.shape[-1], logits.device)
+    scaled = logits.double() / temperature.clamp(min=1e-8)
+    return torch.where(temperature > 0, scaled + noise, logits.double()).argmax(-1)

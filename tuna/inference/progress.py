@@ -1,0 +1,87 @@
+"""How far a collection is: rate, time left, tokens, money; a line now and then, one moving line on a terminal."""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+from tuna.inference.cost import Usage, dollars
+
+_LINE_EVERY = 10.0
+_MOVE_EVERY = 0.5
+
+
+class Progress:
+    """Counts what is finished of ``total`` and prints it to ``stream`` (stderr).
+
+    unit: what is counted. The rate is that of this process; ``before`` were done by an earlier one.
+    """
+
+    def __init__(
+        self,
+        unit: str,
+        total: int,
+        before: int = 0,
+        *,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.unit = unit
+        self.total = total
+        self.done = before
+        self.aside = 0
+        self.usage = Usage()
+        self._before = before
+        self._stream = sys.stderr if stream is None else stream
+        self._clock = clock
+        self._start = self._shown = clock()
+        self._moves = self._stream.isatty()
+
+    def update(self, done: int = 0, *, aside: int = 0, usage: Usage | None = None) -> None:
+        """Count, and print when it is time to."""
+        self.done += done
+        self.aside += aside
+        if usage is not None:
+            self.usage = self.usage + usage
+        now = self._clock()
+        if now - self._shown >= (_MOVE_EVERY if self._moves else _LINE_EVERY):
+            self._shown = now
+            self._print(end="\r" if self._moves else "\n")
+
+    def line(self) -> str:
+        """As ``answers: 30/120, 2.0/s, 45 s left, 3,000 + 900 tokens, $0.02``."""
+        rate = (self.done - self._before) / max(self._clock() - self._start, 1e-9)
+        parts = [f"{self.unit}: {self.done:,}/{self.total:,}"]
+        if rate and self.done + self.aside < self.total:
+            parts += [f"{rate:.1f}/s", f"{clock_time((self.total - self.done - self.aside) / rate)} left"]
+        elif rate:
+            parts += [f"{rate:.1f}/s"]
+        if self.aside:
+            parts.append(f"{self.aside} set aside")
+        if self.usage.requests:
+            tokens = f"{self.usage.prompt_tokens:,} + {self.usage.completion_tokens:,} tokens"
+            parts += [tokens, dollars(self.usage.cost)]
+        return ", ".join(parts)
+
+    def close(self) -> None:
+        """Print the last line."""
+        if self.done > self._before or self.aside:
+            self._print(end="\n")
+
+    def _print(self, end: str) -> None:
+        text = self.line()
+        print(text.ljust(118) if self._moves else text, end=end, file=self._stream, flush=True)
+
+
+def clock_time(seconds: float) -> str:
+    """A duration in words.
+
+    >>> clock_time(42), clock_time(90), clock_time(7300)
+    ('42 s', '1 min 30 s', '2 h 1 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,267 @@
+"""One OpenAI-compatible server: a request out, a JSON object back, and what each way of failing means.
+
+The client never retries by itself (``max_retries=0``): it would hide requests from the budget and ignore a Retry-After
+above two minutes.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, ClassVar, Literal, TypeVar
+from urllib.parse import urljoin
+
+from tuna.errors import ConfigError, RunError
+from tuna.inference.address import address_problem, shown
+from tuna.inference.cost import read_usage
+from tuna.secrets import HIDDEN, is_variable, mask_words, refresh
+
+_FILTER = re.compile(r"content[ _-]?(?:filter|policy|management)|safety|moderation|responsibleai", re.IGNORECASE)
+_KEYLIKE = re.compile(r"\b(?:sk|hf|gsk|key)[-_][\w*-]{4,}", re.IGNORECASE)
+_NO_MONEY = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
+_NO_MODEL = ("model_not_found", "invalid_model", "model_not_supported")
+_RETRIED = (408, 409, 425, 429)
+T = TypeVar("T")
+
+
+class StopRun(RunError):
+    """Nothing more is to be sent: the key, the model or the server itself is wrong."""
+
+
+class SetAside(Exception):
+    """This row gets no answer, and asking again is no use."""
+
+
+class TryAgain(Exception):
+    """The request failed in a way that may pass. wait: seconds that the server asked for. billed: perhaps paid for."""
+
+    def __init__(self, reason: str, *, wait: float | None = None, billed: bool = False) -> None:
+        super().__init__(reason)
+        self.wait = wait
+        self.billed = billed
+
+
+@dataclass
+class Connection:
+    """How to reach a server and how hard to press it.
+
+    base_url: null is OpenAI's own; vLLM and others: http://HOST:8000/v1. api_key_env: the environment variable that
+    holds the key; never the key. concurrency: requests at once. timeout: seconds for one whole request. retries:
+    tries after the first. max_wait: the longest wait between two tries, in seconds; a server that asks for more
+    stops the run. batch: OpenAI's Batch API, for half the price, answered within a day. poll_seconds: between two looks
+    at a batch. mixed_models: take answers although the server names now one model, now another.
+
+    Raises:
+        ConfigError: a value out of its range.
+    """
+
+    base_url: str | None = None
+    api_key_env: str = "OPENAI_API_KEY"
+    concurrency: int = 16
+    timeout: float = 120.0
+    retries: int = 6
+    max_wait: float = 300.0
+    batch: bool = False
+    poll_seconds: float = 30.0
+    mixed_models: bool = False
+
+    node: ClassVar[str] = "server"  # the config's name for it
+
+    def check(self) -> list[str]:
+        """All that is wrong, a line each."""
+        found = []
+        if self.concurrency < 1:
+            found.append(f"concurrency: expected 1 or more, got {self.concurrency}")
+        if not self.timeout > 0:
+            found.append(f"timeout: expected seconds above 0, got {self.timeout}")
+        if self.retries < 0:
+            found.append(f"retries: expected 0 or more, got {self.retries}")
+        if not self.poll_seconds > 0:
+            found.append(f"poll_seconds: expected seconds above 0, got {self.poll_seconds}")
+        if not self.max_wait >= 0:
+            found.append(f"max_wait: expected seconds of 0 or more, got {self.max_wait}")
+        if self.base_url is not None and (problem := address_problem(self.base_url)):
+            found.append(f"base_url: {problem}")
+        if not is_variable(self.api_key_env) or _KEYLIKE.search(self.api_key_env):
+            found.append(
+                "api_key_env: expected the name of an environment variable, got <hidden>; never the key itself"
+            )
+        return found
+
+    def api_key(self) -> str:
+        """The key.
+
+        Raises:
+            ConfigError: the variable is empty, and the server is OpenAI's own (others often need no key); or it holds
+                what no header can.
+        """
+        key = os.environ.get(self.api_key_env, "")
+        if not re.fullmatch(r"([!-~]([ -~]*[!-~])?)?", key):
+            raise ConfigError(
+                f"api_key_env: the environment variable {self.api_key_env} holds white space at its ends, or letters "
+                f"beyond ASCII; next: export {self.api_key_env}=..., the key alone"
+            )
+        if key or self.base_url or os.environ.get("OPENAI_BASE_URL"):
+            return key or "none"
+        raise ConfigError(
+            f"api_key_env: the environment variable {self.api_key_env} is not set; "
+            f"next: export {self.api_key_env}=..., or base_url=http://HOST:PORT/v1 for a server of your own"
+        )
+
+
+def check_keys(nodes: Mapping[str, Any]) -> None:
+    """Say that a key is missing now, not after an hour of work.
+
+    Raises:
+        ConfigError: a connection among ``nodes`` has no key where it looks for one.
+    """
+    for name, node in nodes.items():
+        if isinstance(node, Connection):
+            try:
+                node.api_key()
+            except ConfigError as error:
+                raise ConfigError(f"{name}.{error}") from None
+            given = os.environ.get("OPENAI_BASE_URL", "")
+            if node.base_url is None and given and (problem := address_problem(given)):
+                raise ConfigError(f"the environment variable OPENAI_BASE_URL: {problem}")
+
+
+class Server:
+    """An open connection. Use it as an asynchronous context manager."""
+
+    def __init__(self, connection: Connection, endpoint: Literal["chat", "completions"], model: str) -> None:
+        self.connection = connection
+        self.endpoint = endpoint
+        self.model = model
+        self.path = "/chat/completions" if endpoint == "chat" else "/completions"
+        self._key = connection.api_key()
+        refresh([connection.api_key_env])
+
+    async def __aenter__(self) -> "Server":
+        from openai import AsyncOpenAI
+
+        for name in ("httpx", "httpx2", "openai"):  # a line a request
+            logging.getLogger(name).setLevel(logging.WARNING)
+        try:
+            self.client = AsyncOpenAI(
+                api_key=self._key, base_url=self.connection.base_url, max_retries=0, timeout=self.connection.timeout
+            )
+        except Exception as error:  # an address or a proxy that only the client can tell is none
+            where = shown(self.connection.base_url or "the server")
+            raise StopRun(told(f"{where}: the client cannot be made ({error}); check base_url and proxies")) from None
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.client.close()
+
+    async def ask(self, payload: Mapping[str, Any]) -> dict[str, Any]:
+        """Send one request, once.
+
+        Raises:
+            TryAgain, SetAside, StopRun: see there.
+        """
+        body = dict(payload)
+        body |= body.pop("extra_body", None) or {}
+        # Untyped: the client's own create() takes a third of the time to look at what we have made ourselves.
+        # A redirect is not followed: each hop would be a request that nobody counts.
+        value: Any = await self.guarded(
+            lambda: self.client.post(self.path, cast_to=object, body=body, options={"follow_redirects": False})
+        )
+        if not isinstance(value, dict):
+            raise TryAgain("the answer is no JSON object", billed=True)
+        if value.get("error") and read_usage(value.get("usage")) is None:  # a fault with status 200
+            raise TryAgain(f"the server reports {told(value['error'])}", billed=True)
+        return value
+
+    async def guarded(self, action: Callable[[], Awaitable[T]]) -> T:
+        """One call of the client, its faults told by what they mean.
+
+        Raises:
+            TryAgain, SetAside, StopRun: see there.
+        """
+        import openai
+
+        try:
+            async with asyncio.timeout(self.connection.timeout):
+                return await action()
+        except TimeoutError:
+            raise TryAgain(f"no answer within timeout={self.connection.timeout:g} s", billed=True) from None
+        except UnicodeEncodeError:
+            raise SetAside("the request holds half a character (a lone surrogate), which cannot be sent") from None
+        except (ValueError, RecursionError):
+            raise TryAgain("the answer is no JSON", billed=True) from None
+        except openai.APIStatusError as error:
+            raise self._meaning(error) from None
+        except openai.APITimeoutError:
+            raise TryAgain(f"no answer within timeout={self.connection.timeout:g} s", billed=True) from None
+        except openai.APIConnectionError as error:
+            refused = "connect" in type(error.__cause__).__name__.lower()
+            raise TryAgain(told(f"connection failed: {error.__cause__ or error}"), billed=not refused) from None
+
+    def _meaning(self, error: Any) -> Exception:
+        """What a status says: stop, set the row aside, or try again."""
+        status, headers = int(error.status_code), error.response.headers
+        detail = error.body if isinstance(error.body, Mapping) else {}
+        code = str(detail.get("code") or detail.get("type") or "")
+        said = told(str(detail.get("message") or error.message))
+        where = shown(self.connection.base_url or "the server")
+        if 300 <= status < 400:
+            to = told(shown(urljoin(str(error.response.url), headers.get("location", ""))))
+            return StopRun(
+                f"{where}: redirects to {to} ({status}), which is not followed. Next: {self.connection.node}.base_url="
+                f"{to.removesuffix(self.path)}, if that is the server, and the same command"
+            )
+        if status in (401, 403) and not _FILTER.search(code + said):
+            return StopRun(
+                f"{where}: the key in ${self.connection.api_key_env} is refused ({status}); nothing more was sent. "
+                f"Next: export {self.connection.api_key_env}=... and run the same command"
+            )
+        if status == 404 or code in _NO_MODEL:
+            return StopRun(
+                f"{where}: no model {self.model!r} or no such address ({status}: {said}); check model and base_url"
+            )
+        if code in _NO_MONEY:
+            return StopRun(f"{where}: the account has no money left ({said}); what was answered is kept")
+        if status in _RETRIED or status >= 500:
+            return TryAgain(f"{status}: {said}", wait=retry_after(headers))
+        if _FILTER.search(code + " " + said):
+            return SetAside(f"content filter: {said}")
+        return SetAside(f"refused by the server ({status}): {said}")
+
+
+def told(given: object, most: int = 300) -> str:
+    """What a server says, on one line, without anything that looks like a key."""
+    try:
+        text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False, default=str)
+    except (ValueError, RecursionError):
+        text = "(nested too deeply to be shown)"
+    return _KEYLIKE.sub(HIDDEN, mask_words(" ".join(text.split())))[:most]
+
+
+def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """Seconds that a server asks to wait: ``retry-after-ms``, or ``retry-after`` in seconds or as a date.
+
+    >>> retry_after({"retry-after": "7"}), retry_after({"retry-after-ms": "250"}), retry_after({})
+    (7.0, 0.25, None)
+    """
+    try:
+        if (value := headers.get("retry-after-ms")) is not None:
+            return max(0.0, float(value) / 1000)
+    except ValueError:
+        pass
+    value = headers.get("retry-after")
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - (now or datetime.now(UTC))).total_seconds())
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,132 @@
+"""What a judge gives: positions of the candidates of a list, the better of two; and why not, where there is nothing."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol
+
+from tuna.data.record import Record
+from tuna.inference.answers import Answer
+from tuna.inference.context import Context
+from tuna.inference.cost import Price, Prices, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One instruction with the answers to be ranked."""
+
+    record: Record
+    answers: Sequence[Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """levels: a position a candidate, 0 the best, equal ones tied, None left out. marks: the judge's, where given.
+
+    own: the judge's own answer and its position. notes: what the output records of it. flips of pairs: two orders of
+    asking disagreed about so many of so many pairs.
+    """
+
+    levels: Sequence[int | None]
+    marks: Sequence[float | None]
+    own: tuple[str, int] | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    flips: int = 0
+    pairs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NoRuling:
+    """Why there is none, and what the judge wrote. asked: False when it was not (fully) asked: the run was stopped."""
+
+    reason: str
+    raw: Sequence[str] = ()
+    asked: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One instruction with two answers to be compared."""
+
+    record: Record
+    first: str
+    second: str
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """verdicts: of the order as given and of the order turned round, both about the first answer: 1 it is better, -1 it
+    is worse, 0 neither, None no readable verdict. reason: why there is none; raw: the replies that are none.
+    """
+
+    verdicts: tuple[int | None, int | None]
+    reason: str = ""
+    raw: Sequence[str] = ()
+
+    @property
+    def outcome(self) -> Literal["win", "lose", "tie", "error"]:
+        """For the first answer: a win or a loss needs both orders, a disagreement is a tie.
+
+        >>> [Comparison(v).outcome for v in ((1, 1), (-1, -1), (1, -1), (1, 0), (1, None))]
+        ['win', 'lose', 'tie', 'tie', 'error']
+        """
+        if None in self.verdicts:
+            return "error"
+        if self.flipped or self.verdicts[0] == 0:
+            return "tie"
+        return "win" if self.verdicts[0] == 1 else "lose"
+
+    @property
+    def flipped(self) -> bool:
+        """Whether both orders were readable and disagree."""
+        return None not in self.verdicts and self.verdicts[0] != self.verdicts[1]
+
+
+class Judge(Protocol):
+    """Ranks cases, compares pairs. What can be set is its constructor's.
+
+    asks_again: whether the next run asks anew where there was no readable verdict. A judge that cannot judge every
+    question has ``can_judge(record)``, too.
+    """
+
+    asks_again: ClassVar[bool]
+
+    def identity(self) -> dict[str, Any]:
+        """What shapes its rulings."""
+
+    def price_in(self, prices: Prices) -> Price | None:
+        """Dollars a million tokens, None where they are not known."""
+
+    def estimate(self, records: Sequence[Record], n: int, answer_tokens: int, context: Context) -> Usage:
+        """What judging ``n`` answers of about ``answer_tokens`` tokens each will use."""
+
+    def estimate_pairs(self, pairs: Sequence[Pair], context: Context) -> Usage:
+        """What comparing them will use."""
+
+    def judge(self, cases: Sequence[Case], context: Context) -> list[Ruling | NoRuling]:
+        """A ruling a case."""
+
+    def compare(self, pairs: Sequence[Pair], context: Context) -> list[Comparison]:
+        """A comparison a pair."""
+
+
+def unjudged(judge: Any, records: Sequence[Record]) -> str:
+    """Which of the records the judge cannot judge, in words; empty where it can judge all, as one that reads can."""
+    can: Callable[[Record], bool] = getattr(judge, "can_judge", lambda record: True)
+    left = [record for record in records if not can(record)]
+    if not left:
+        return ""
+    shown = ", ".join(record.where or record.id for record in left[:3]) + (", ..." if len(left) > 3 else "")
+    return (
+        f"judge={judge.identity()['judge']} cannot judge {len(left):,} of {len(records):,} questions ({shown}): they "
+        "carry neither check and answers nor an original response (output) to compare with"
+    )
+
+
+def dense_levels(values: Sequence[float | None]) -> list[int | None]:
+    """Positions from values, lower is better: equal values share one, and no position is skipped.
+
+    >>> dense_levels([2.0, 0.5, None, 2.0])
+    [1, 0, None, 1]
+    """
+    known = sorted({value for value in values if value is not None})
+    return [None if value is None else known.index(value) for value in values]

@@ -1,0 +1,226 @@
+"""Runs the steps, several at once, each once: the same command again does what is missing."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from tuna.errors import ConfigError, RunError
+from tuna.reproduce.plan import ONCE, Recipe, Step, plan
+from tuna.reproduce.settings import Settings
+from tuna.runs import RunFolder, read_json, write_json
+from tuna.secrets import HIDDEN, secret_in
+
+ROOT = Path(__file__).parents[2]
+_TAIL = 12
+_REFUSED = "with other settings"  # in what train.py and rank.py say of a run or a collection that is not theirs
+
+
+@dataclass
+class _Run:
+    """The pipeline at work."""
+
+    steps: list[Step]
+    folder: Path
+    jobs: int
+    threads: int
+    state: dict[str, Any] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+
+    def find_done(self) -> set[str]:
+        """Steps whose very command succeeded after all that it needs, and whose results are still there."""
+        done: set[str] = set()
+        for step in self.steps:  # each comes after what it needs
+            known = self.state.get(step.name, {})
+            same = known.get("command") == step.command and known.get("needs") == list(step.needs)
+            newest = max((self.state[need]["ended"] for need in step.needs if need in done), default=0.0)
+            late = done.issuperset(step.needs) and newest <= known.get("ended", 0.0)
+            if same and late and known.get("status") == "finished" and step.makes.exists():
+                done.add(step.name)
+        return done
+
+    def note(self, step: Step, status: str, seconds: float) -> None:
+        """Remember, at once. ended: seconds since 1970."""
+        self.state[step.name] = {
+            "command": step.command, "needs": list(step.needs), "status": status, "seconds": round(seconds, 1),
+            "ended": time.time(),
+        }  # fmt: skip
+        write_json(self.folder / "steps.json", self.state)
+
+
+def run(cfg: DictConfig) -> dict[str, float]:
+    """Run what ``cfg`` asks for.
+
+    Raises:
+        ConfigError: steps or settings that are wrong, before anything runs.
+        RunError: steps that failed, after all that do not need them were run.
+    """
+    settings = Settings.read(cfg)
+    sizes = OmegaConf.to_container(cfg.sizes, resolve=True)
+    pipeline = OmegaConf.to_container(cfg.pipeline, resolve=False)
+    assert isinstance(sizes, dict) and isinstance(pipeline, dict)
+    values = {str(key): value for key, value in sizes.items()}
+    folder = Path(settings.folder) / (settings.name or str(values["name"]))
+    commands = {str(name): str(command) for name, command in pipeline["steps"].items()}
+    recipe = Recipe(commands, values, list(pipeline["systems"]), folder)
+    steps = _chosen(plan(recipe, range(settings.seeds)), settings.only)
+    _refuse_secrets(steps)
+    if settings.dry_run:
+        for step in steps:
+            print(step.command)
+        return {"steps": float(len(steps))}
+    with RunFolder(folder, folder.name).locked(patience=1.0):
+        return _work(settings, steps, folder)
+
+
+def _work(settings: Settings, steps: list[Step], folder: Path) -> dict[str, float]:
+    """Run the steps in a folder that is ours alone for that time."""
+    jobs = settings.jobs if settings.jobs != "auto" else _jobs_here()
+    work = _Run(steps, folder, jobs, max(1, (os.cpu_count() or 1) // jobs), _state(folder))
+    (folder / "logs").mkdir(parents=True, exist_ok=True)
+    done = work.find_done()
+    print(f"{len(steps)} steps, {jobs} at once, {len(done)} done before; results go to {folder}")
+    _run_all(work, done)
+    if work.failed:
+        blocked = len(steps) - len(done) - len(work.failed)
+        raise RunError(
+            f"{len(work.failed)} of {len(steps)} steps failed ({', '.join(work.failed)}), {blocked} that need them "
+            f"were not begun. Their logs: {folder}/logs/. The same command runs what is missing"
+        )
+    print(f"all {len(steps)} steps done in {_minutes(time.monotonic() - work.began)}")
+    for step in steps:
+        if step.words[0] == ONCE:
+            print(f"report: {step.makes / 'report.html'}")
+    return {"steps": float(len(steps)), "seconds": time.monotonic() - work.began}
+
+
+def _state(folder: Path) -> dict[str, Any]:
+    """steps.json: what became of each step."""
+    path = folder / "steps.json"
+    state = read_json(path)
+    ended = {name: known.get("ended") if isinstance(known, dict) else None for name, known in state.items()}
+    if bad := [name for name, value in ended.items() if not isinstance(value, int | float)]:
+        raise RunError(
+            f"{path}: {bad[0]}: expected an object with a time of its end; move the file away to run all anew"
+        )
+    return state
+
+
+def _chosen(steps: list[Step], only: Sequence[str] | None) -> list[Step]:
+    """The steps named, with or without their seed, and all that they need."""
+    if only is None:
+        return steps
+    by_name = {step.name: step for step in steps}
+    wanted = [step.name for step in steps if {step.name, _bare(step.name)} & set(only)]
+    unknown = [name for name in only if not any(name in (w, _bare(w)) for w in wanted)]
+    if unknown:
+        known = ", ".join(dict.fromkeys(_bare(step.name) for step in steps))
+        raise ConfigError(f"only: no such steps: {', '.join(unknown)}; expected some of {known}")
+    keep: set[str] = set()
+    while wanted:
+        name = wanted.pop()
+        if name not in keep:
+            keep.add(name)
+            wanted += by_name[name].needs
+    return [step for step in steps if step.name in keep]
+
+
+def _refuse_secrets(steps: Sequence[Step]) -> None:
+    """A key in a file of sizes or of a pipeline, where no override was there to be refused."""
+    found = [(step.name, key) for step in steps for word in step.words if (key := secret_in(word)) is not None]
+    if found:
+        raise ConfigError(
+            "\n".join(
+                f"{name}: {key}={HIDDEN}: a literal key or password is refused, since commands are printed and kept in "
+                "steps.json; name its environment variable: judge.api_key_env=OPENAI_API_KEY"
+                for name, key in found
+            )
+        )
+
+
+def _bare(name: str) -> str:
+    """A step's name without its seed."""
+    seed, _, rest = name.partition("-")
+    return rest if seed[1:].isdecimal() else name
+
+
+def _jobs_here() -> int:
+    """Two small models share two cores better than one uses both; a GPU is one step's alone."""
+    import torch
+
+    return 1 if torch.cuda.is_available() or (os.cpu_count() or 1) < 2 else 2
+
+
+def _run_all(work: _Run, done: set[str]) -> None:
+    """Start what has all it needs, as many at once as ``jobs``, until nothing can be started; ``done`` grows."""
+    left = [step for step in work.steps if step.name not in done]
+    count = len(left)
+    running: dict[Future[tuple[int, float]], Step] = {}
+    with ThreadPoolExecutor(work.jobs) as pool:
+        while left or running:
+            ready = [step for step in left if all(need in done for need in step.needs)]
+            for step in ready[: work.jobs - len(running)]:
+                left.remove(step)
+                print(f"{step.name}: {step.command}", flush=True)
+                running[pool.submit(_execute, work, step)] = step
+            if not running:
+                break  # what is left needs a step that failed
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                step = running.pop(future)
+                code, seconds = future.result()
+                work.note(step, "failed" if code else "finished", seconds)
+                if code:
+                    work.failed.append(step.name)
+                    _tell_failure(work, step, code)
+                else:
+                    done.add(step.name)
+                    _progress(work, step, seconds, count, len(left) + len(running))
+
+
+def _progress(work: _Run, step: Step, seconds: float, count: int, left: int) -> None:
+    spent = time.monotonic() - work.began
+    time_left = spent / max(1, count - left) * left
+    print(f"{step.name}: done in {seconds:.0f} s; {count - left}/{count}, about {_minutes(time_left)} left", flush=True)
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
+
+
+def _log(work: _Run, step: Step) -> Path:
+    return work.folder / "logs" / f"{step.name}.log"
+
+
+def _execute(work: _Run, step: Step) -> tuple[int, float]:
+    """Run one step: its exit code (-1 where it made nothing) and its seconds."""
+    paths = filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    if work.jobs > 1:
+        environment["OMP_NUM_THREADS"] = str(work.threads)
+    words = [sys.executable, str(ROOT / step.words[0]), *step.words[1:]]
+    begin = time.monotonic()
+    with _log(work, step).open("w", encoding="utf-8") as file:
+        code = subprocess.run(words, stdout=file, stderr=subprocess.STDOUT, env=environment, check=False).returncode
+    return code if code or step.makes.exists() else -1, time.monotonic() - begin
+
+
+def _tell_failure(work: _Run, step: Step, code: int) -> None:
+    log = _log(work, step)
+    said = log.read_text(encoding="utf-8", errors="replace")
+    tail = said.splitlines()[-_TAIL:]
+    print(f"{step.name}: failed (exit code {code}); the end of {log}:", *tail, sep="\n  ", file=sys.stderr, flush=True)
+    if _REFUSED in said:
+        print(
+            f"  {step.makes} was made with other settings or from other data, and may have cost much, so it is left. "
+            "To make it anew here, move it away (of rankings the .store too) and give the same command",
+            file=sys.stderr,
+            flush=True,
+        )

@@ -1,0 +1,1 @@
+"""What a run or a collection records: metrics.csv and Weights & Biases."""
