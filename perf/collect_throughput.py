@@ -76,13 +76,13 @@ def sampler_speed(path: str, count: int, max_tokens: int, block: int) -> tuple[f
     import torch
 
     from tuna.inference.generate import Generator
-    from tuna.models.source import Model
+    from tuna.models.source import ModelConfig
     from tuna.ranking.instructions import read_instructions
     from tuna.ranking.sampler import Sampler
 
     records = read_instructions(None, first=count).records
     checked = records[:8]
-    generator = Generator(Model(path), max_tokens=max_tokens)
+    generator = Generator(ModelConfig(path), max_tokens=max_tokens)
     sampler = Sampler(max_tokens=max_tokens, block=block)
     check_greedy(generator, checked, max_tokens)
     start = time.perf_counter()

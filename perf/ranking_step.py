@@ -125,10 +125,12 @@ def build_scorer(asked: argparse.Namespace) -> Any:
     from tuna.models.loading import load_scorer
     from tuna.models.plain import PlainScorer
     from tuna.models.scorer import ResponseScorer
-    from tuna.models.source import Model
+    from tuna.models.source import ModelConfig
 
     if asked.model:
-        model = Model(path=asked.model, scorer=asked.worker, attention=asked.attention, projection_chunk=asked.chunk)
+        model = ModelConfig(
+            path=asked.model, scorer=asked.worker, attention=asked.attention, projection_chunk=asked.chunk
+        )
         scorer: Any = load_scorer(model)
     else:
         from transformers import AutoModelForCausalLM, LlamaConfig

@@ -182,10 +182,10 @@ def _summary(read: _Read) -> Iterator[str]:
 
 
 def _model(path: str, options: Mapping[str, Any]) -> Any:
-    from tuna.models.source import Model
+    from tuna.models.source import ModelConfig
 
     template = {key: options[key] for key in ("template", "template_args") if options.get(key) is not None}
-    return Model(path=path, **template)
+    return ModelConfig(path=path, **template)
 
 
 @dataclass(frozen=True, slots=True)

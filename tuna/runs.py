@@ -29,7 +29,11 @@ _RUN: dict[str, type] = {
     "resumed": int, "schema_version": int,
 }  # fmt: skip
 # Values that had another name in older versions.
-_FORMER = {("datamodule.targets", "original"): "last"}
+_FORMER = {
+    ("datamodule.targets", "original"): "last",
+    ("model._target_", "tuna.models.source.Model"): "tuna.models.source.ModelConfig",
+    ("trainer._target_", "tuna.training.trainer.Training"): "tuna.training.trainer.TrainerConfig",
+}
 _MENDED = "the file was changed by something else: mend it, or move it away"
 # Keys that say where and how often, never what: a run may be resumed with other values for these.
 FREE = {

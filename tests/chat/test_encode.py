@@ -30,7 +30,7 @@ from tuna.inference.noise import noise_key
 from tuna.inference.score import score_answers
 from tuna.inference.store import Store
 from tuna.models.loading import load_scorer
-from tuna.models.source import Model
+from tuna.models.source import ModelConfig
 
 CONVERSATIONS = 160  # per fixture, some 2.5 answers each: over 5,000 in all
 DRAWN = 24
@@ -101,7 +101,7 @@ def test_drawn_scored_and_trained_log_probabilities_are_equal(
 ) -> None:
     torch.set_num_threads(1)
     fixture, rng = FIXTURES[name], Random(name)
-    node = Model(str(model_folder(name)))
+    node = ModelConfig(str(model_folder(name)))
     talks = [conversation(rng, fixture, system=None if name in CHAT else False) for _ in range(DRAWN)]
     records = [
         record_of(n, talk) if name in CHAT else Record(str(n), talk.messages[-1]["content"])

@@ -271,11 +271,11 @@ def test_what_prepare_refuses(path: str, tmp_path: Path) -> None:
         _made(path, prepare={"accumulate": 3})
     with pytest.raises(ConfigError, match=r"datamodule.held_out: expected less than the 45 lists"):
         _made(path, held_out=45)
-    useless = write(tmp_path / "u.jsonl", [row(0, [("a", 1.0), ("a", 0.0)])])
+    unusable_reason = write(tmp_path / "u.jsonl", [row(0, [("a", 1.0), ("a", 0.0)])])
     with pytest.raises(
         DataError, match=r"nothing to rank \(duplicate response: 1\); next: the same command with stage=sft"
     ):
-        _made(useless, held_out=0)
+        _made(unusable_reason, held_out=0)
 
 
 def test_num_candidates_shortens_the_training_lists_only(path: str) -> None:

@@ -10,7 +10,7 @@ from tuna.inference.logprobs import NOT_THE_TEXTS
 
 
 @pytest.mark.parametrize(
-    ("choice", "useless"),
+    ("choice", "unusable_reason"),
     [
         ({"text": " "}, "empty answer"),
         ({"message": {"content": None}}, "empty answer"),
@@ -19,8 +19,8 @@ from tuna.inference.logprobs import NOT_THE_TEXTS
         ({"text": "fine", "finish_reason": "length"}, None),
     ],
 )
-def test_what_cannot_be_ranked(choice: dict[str, Any], useless: str | None) -> None:
-    assert from_choice(choice).useless == useless
+def test_what_cannot_be_ranked(choice: dict[str, Any], unusable_reason: str | None) -> None:
+    assert from_choice(choice).unusable_reason == unusable_reason
 
 
 def test_reasoning_is_kept_apart_wherever_it_stood() -> None:
@@ -34,7 +34,7 @@ def test_reasoning_is_kept_apart_wherever_it_stood() -> None:
 def test_an_answer_that_is_reasoning_alone_is_empty() -> None:
     for choice in ({"content": None, "reasoning_content": "hm"}, {"content": "<think>hm"}):
         answer = from_choice({"message": choice, "finish_reason": "length"})
-        assert answer.useless == "empty answer: nothing after its reasoning" and answer.reasoning == "hm"
+        assert answer.unusable_reason == "empty answer: nothing after its reasoning" and answer.reasoning == "hm"
 
 
 def test_log_probabilities_of_thought_and_text_together_are_not_the_texts() -> None:

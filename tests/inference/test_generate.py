@@ -10,7 +10,7 @@ from tuna.data.record import Record
 from tuna.errors import ModelError
 from tuna.inference.generate import Draw, Generator
 from tuna.inference.noise import noise_key
-from tuna.models.source import Model
+from tuna.models.source import ModelConfig
 
 QUESTIONS = ["w5 w6", "w7", "w8 w9 w10 w11 w12", "w13 w14 w15"]
 
@@ -19,7 +19,7 @@ QUESTIONS = ["w5 w6", "w7", "w8 w9 w10 w11 w12", "w13 w14 w15"]
 def generator(tmp_path_factory: pytest.TempPathFactory) -> Generator:
     torch.set_num_threads(1)
     folder = write_model(tmp_path_factory.mktemp("m") / "llama")
-    return Generator(Model(str(folder), template="none"), max_tokens=12)
+    return Generator(ModelConfig(str(folder), template="none"), max_tokens=12)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from tuna.inference.answers import Answer
 from tuna.inference.context import Context
 from tuna.inference.cost import Budget, Prices
 from tuna.inference.store import Store
-from tuna.models.source import Model
+from tuna.models.source import ModelConfig
 
 LISTS = (
     [Answer("w5 w6"), Answer("w7"), Answer("w5 w6", finish_reason="stop"), Answer("w5 w6", finish_reason="length")],
@@ -47,7 +47,7 @@ RECORDS = [Record("1", "w9"), Record("2", "w9 w8")]
 
 
 def test_equal_answers_of_a_list_have_one_log_probability(tmp_path: Path, context: Context) -> None:
-    node = Model(path=str(write_model(tmp_path / "model")), template="none")
+    node = ModelConfig(path=str(write_model(tmp_path / "model")), template="none")
     first, second = score.score_answers(node, RECORDS, LISTS, context, row_tokens=64)
     assert [(a.logprob, a.num_tokens) for a in first] == [(0, 3), (1, 2), (0, 3), (2, 2)]  # the cut one has no end
     assert [a.finish_reason for a in first] == [None, None, "stop", "length"]
@@ -55,6 +55,6 @@ def test_equal_answers_of_a_list_have_one_log_probability(tmp_path: Path, contex
 
 
 def test_equal_answers_of_a_list_have_one_reward(tmp_path: Path, context: Context) -> None:
-    node = Model(path=str(other_reward_model(tmp_path / "model")), template="none")
+    node = ModelConfig(path=str(other_reward_model(tmp_path / "model")), template="none")
     first, second = score.reward_answers(node, RECORDS, LISTS, context, row_tokens=64)
     assert [a.reward for a in first] == [0, 1, 0, 2] and [a.reward for a in second] == [None, 3, 3]

@@ -19,7 +19,7 @@ from tuna.models.export import export
 from tuna.models.loading import load_scorer
 from tuna.models.reward_loading import load_reward_scorer
 from tuna.models.sharding import shard
-from tuna.models.source import Model
+from tuna.models.source import ModelConfig
 
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "packed": ({}, {}),
@@ -47,7 +47,7 @@ def run(scorer: nn.Module) -> tuple[Tensor, dict[str, Tensor]]:
 def case(name: str, folder: str, out: Path) -> None:
     """One case on one starting folder; figures and export go to ``out``."""
     options, sharding = CASES[name]
-    model = Model(path=folder, **options)
+    model = ModelConfig(path=folder, **options)
     torch.manual_seed(0)
     load = load_reward_scorer if name == "reward" else load_scorer
     whole = load(model)

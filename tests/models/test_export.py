@@ -16,7 +16,7 @@ from tuna.errors import ModelError
 from tuna.models.export import export
 from tuna.models.folder import stored_dtype, tensor_shapes
 from tuna.models.loading import load_scorer
-from tuna.models.source import Model
+from tuna.models.source import ModelConfig
 
 Make = Callable[..., Path]
 
@@ -26,7 +26,7 @@ def test_names_and_shapes_are_those_of_the_start(name: str, tmp_path: Path) -> N
     start, end = tmp_path / "start", tmp_path / "end"
     build(copy.deepcopy(CONFIGS[name])).save_pretrained(start)
     write_tokenizer(start)
-    model = Model(path=str(start))
+    model = ModelConfig(path=str(start))
     scorer = load_scorer(model)
     with torch.no_grad():
         for parameter in scorer.parameters():
@@ -44,7 +44,7 @@ def test_names_and_shapes_are_those_of_the_start(name: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(("asked", "wanted"), [("auto", "bfloat16"), ("float32", "float32"), ("float16", "float16")])
 def test_dtype(make_llama: Make, tmp_path: Path, asked: str, wanted: str) -> None:
-    model = Model(path=str(make_llama(dtype=torch.bfloat16, tie_word_embeddings=True)))
+    model = ModelConfig(path=str(make_llama(dtype=torch.bfloat16, tie_word_embeddings=True)))
     export(load_scorer(model), tmp_path / "end", resolved=model.resolve(), dtype=asked)
     assert stored_dtype(tmp_path / "end") == wanted
     assert json.loads((tmp_path / "end" / "config.json").read_text())["dtype"] == wanted
@@ -52,7 +52,7 @@ def test_dtype(make_llama: Make, tmp_path: Path, asked: str, wanted: str) -> Non
 
 
 def test_a_type_that_cannot_hold_the_weights(make_llama: Make, tmp_path: Path) -> None:
-    model = Model(str(make_llama()))
+    model = ModelConfig(str(make_llama()))
     scorer = load_scorer(model)
     scorer.model.get_input_embeddings().weight.data[5, 3] = 1e5
     with pytest.raises(
@@ -66,7 +66,7 @@ def test_tokenizer_and_generation_config_are_the_starting_ones(make_llama: Make,
     start, end = make_llama(), tmp_path / "end"
     # such a file exists in the wild, and transformers refuses to save it
     (start / "generation_config.json").write_text('{"temperature": 0.6, "do_sample": false, "eos_token_id": [2, 3]}')
-    model = Model(path=str(start))
+    model = ModelConfig(path=str(start))
     model.tokenizer().pad_token = "</s>"
     export(load_scorer(model), end, resolved=model.resolve())
     assert AutoTokenizer.from_pretrained(end).pad_token == "<pad>"
@@ -92,7 +92,7 @@ def test_ends_of_answers_are_listed_after_the_starting_ones(
     start, end = make_llama(eos_token_id=5), tmp_path / "end"
     values = {"temperature": 0.6, "do_sample": False, "top_p": 0.9} | ({"eos_token_id": listed} if listed else {})
     (start / "generation_config.json").write_text(json.dumps(values))
-    model = Model(path=str(start))
+    model = ModelConfig(path=str(start))
     export(load_scorer(model), end, resolved=model.resolve(), ends=ends)
     assert json.loads((end / "generation_config.json").read_text()) == values | {"eos_token_id": wanted}
     again: Any = AutoModelForCausalLM.from_pretrained(end)
@@ -102,7 +102,7 @@ def test_ends_of_answers_are_listed_after_the_starting_ones(
 def test_ends_that_are_listed_change_nothing(make_llama: Make, tmp_path: Path) -> None:
     start, end = make_llama(), tmp_path / "end"
     (start / "generation_config.json").write_text('{"eos_token_id":   [3, 2]}')
-    model = Model(path=str(start))
+    model = ModelConfig(path=str(start))
     export(load_scorer(model), end, resolved=model.resolve(), ends=(2, 3))
     assert (end / "generation_config.json").read_bytes() == b'{"eos_token_id":   [3, 2]}'
 
@@ -110,7 +110,7 @@ def test_ends_that_are_listed_change_nothing(make_llama: Make, tmp_path: Path) -
 def test_ends_without_a_generation_config_come_after_the_config_s(make_llama: Make, tmp_path: Path) -> None:
     start = make_llama(bos_token_id=1, eos_token_id=2)
     (start / "generation_config.json").unlink()
-    model = Model(path=str(start))
+    model = ModelConfig(path=str(start))
     scorer = load_scorer(model)
     for name, ends in (("none", ()), ("known", (2,)), ("new", (7, 2))):
         export(scorer, tmp_path / name, resolved=model.resolve(), ends=ends)
@@ -122,7 +122,7 @@ def test_ends_without_a_generation_config_come_after_the_config_s(make_llama: Ma
 
 
 def test_generation_stops_at_a_further_end(make_llama: Make, tmp_path: Path) -> None:
-    model = Model(path=str(make_llama(eos_token_id=2)))
+    model = ModelConfig(path=str(make_llama(eos_token_id=2)))
     scorer = load_scorer(model).eval()
     ids = torch.tensor([[5, 6, 7]])
     free: Any = scorer.model.generate(ids, do_sample=False, max_new_tokens=6)
@@ -134,9 +134,9 @@ def test_generation_stops_at_a_further_end(make_llama: Make, tmp_path: Path) -> 
 
 
 def test_a_second_export_replaces_the_first(make_llama: Make, tmp_path: Path) -> None:
-    model = Model(path=str(make_llama()))
+    model = ModelConfig(path=str(make_llama()))
     scorer = load_scorer(model)
     for card in ("one", "two"):
         export(scorer, tmp_path / "end", resolved=model.resolve(), card=card)
     assert (tmp_path / "end" / "README.md").read_text() == "two"
-    assert Model(path=str(tmp_path / "end")).fingerprint == model.fingerprint
+    assert ModelConfig(path=str(tmp_path / "end")).fingerprint == model.fingerprint

@@ -17,20 +17,20 @@ from tuna.errors import ModelError
 from tuna.models.fits import check_weights
 from tuna.models.loading import load_scorer
 from tuna.models.reward_loading import check_reward_weights, load_reward_model
-from tuna.models.source import Model
+from tuna.models.source import ModelConfig
 
 pytestmark = pytest.mark.once  # computes nothing that kernels could round
 
 Make = Callable[..., Path]
 
 
-def change(folder: Path, how: Callable[[dict[str, Tensor]], object], **config: Any) -> Model:
+def change(folder: Path, how: Callable[[dict[str, Tensor]], object], **config: Any) -> ModelConfig:
     state = load_file(folder / "model.safetensors")
     how(state)
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     held = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(held | config))
-    return Model(path=str(folder))
+    return ModelConfig(path=str(folder))
 
 
 def keep(state: dict[str, Tensor]) -> None:
@@ -83,16 +83,16 @@ def test_heads_and_tables_that_are_computed_may_be_left_out(make_llama: Make, na
 def test_sound_folders_of_every_architecture_fit(tmp_path: Path, kind: str) -> None:
     build(CONFIGS[kind]).save_pretrained(tmp_path)
     write_tokenizer(tmp_path)
-    model = Model(path=str(tmp_path))
+    model = ModelConfig(path=str(tmp_path))
     check_weights(model, model.resolve(), AutoModelForCausalLM)
 
 
 def test_a_reward_model_has_to_have_its_head(make_llama: Make) -> None:
     folder = make_llama()
-    model = Model(path=str(folder))
+    model = ModelConfig(path=str(folder))
     check_reward_weights(model, model.resolve())  # a causal one gets a fresh head
     load_reward_model(model, model.resolve()).save_pretrained(folder)
-    model = Model(path=str(folder))
+    model = ModelConfig(path=str(folder))
     check_reward_weights(model, model.resolve())
     model = change(folder, lambda state: state.pop("score.weight"))
     with pytest.raises(ModelError, match=r"lack score\.weight"):
@@ -107,10 +107,10 @@ def test_special_ids_beyond_the_embedding(make_llama: Make, file: str, given: An
     held = json.loads((folder / f"{file}.json").read_text())
     (folder / f"{file}.json").write_text(json.dumps(held | {"eos_token_id": given}))
     with pytest.raises(ModelError, match=rf"{file}\.json: eos_token_id: expected an id below .* 64 rows, got .*, 2$"):
-        Model(path=str(folder)).tokenizer()
+        ModelConfig(path=str(folder)).tokenizer()
 
 
 def test_the_first_llamas_padding_id_is_none(make_llama: Make) -> None:
     folder = make_llama()
     change(folder, keep, pad_token_id=-1)
-    Model(path=str(folder)).tokenizer()
+    ModelConfig(path=str(folder)).tokenizer()

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from tuna.errors import ModelError
 from tuna.models.folder import INDEX, read_config, tensor_shapes, weight_files
-from tuna.models.source import Model
+from tuna.models.source import ModelConfig
 
 pytestmark = pytest.mark.once  # computes nothing that kernels could round
 
@@ -23,7 +23,7 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64
 
 def refused(folder: Path, message: str) -> None:
     with pytest.raises(ModelError, match=message):
-        Model(path=str(folder)).resolve()
+        ModelConfig(path=str(folder)).resolve()
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_two_files_are_one_model(make_llama: Make) -> None:
     shapes = tensor_shapes(folder)
     shard(folder)
     assert tensor_shapes(folder) == shapes
-    Model(path=str(folder)).resolve()
+    ModelConfig(path=str(folder)).resolve()
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_links_as_the_hub_has_them_are_followed(make_llama: Make) -> None:
     for file in list(folder.iterdir()):
         os.replace(file, folder.parent / "blobs" / file.name)
         file.symlink_to(Path("..") / "blobs" / file.name)
-    Model(path=str(folder)).resolve()
+    ModelConfig(path=str(folder)).resolve()
     assert tensor_shapes(folder) == shapes
 
 
@@ -191,4 +191,4 @@ def test_a_damaged_tokenizer(make_llama: Make) -> None:
     held = json.loads((folder / "tokenizer.json").read_text())
     (folder / "tokenizer.json").write_text(json.dumps(held | {"model": {"type": "BPE", "vocab": [1], "merges": 5}}))
     with pytest.raises(ModelError, match=r"transformers cannot read its tokenizer \(.*\); copy its files anew"):
-        Model(path=str(folder)).tokenizer()
+        ModelConfig(path=str(folder)).tokenizer()

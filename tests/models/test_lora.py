@@ -19,7 +19,7 @@ from tuna.models.folder import tensor_shapes
 from tuna.models.loading import load_scorer
 from tuna.models.lora import Lora, parse_lora
 from tuna.models.lora_check import check_lora
-from tuna.models.source import Model
+from tuna.models.source import ModelConfig
 
 Make = Callable[..., Path]
 
@@ -66,7 +66,7 @@ def start_of(kind: str, tied: bool, folder: Path) -> Path:
     return folder
 
 
-def trained(model: Model, steps: int = 3) -> Any:
+def trained(model: ModelConfig, steps: int = 3) -> Any:
     """A scorer with dropout off after a few optimizer steps on one batch; each adapter has had a gradient."""
     torch.manual_seed(1)
     scorer = load_scorer(model).eval()
@@ -91,7 +91,7 @@ def test_what_was_trained_is_exported(kind: str, tied: bool, targets: str, tmp_p
     names = {"q": query, "head": "lm_head", "embed": embedding}
     wanted: Any = targets if targets == "all-linear" else [names[each] for each in targets.split()]
     start = start_of(kind, tied, tmp_path / "start")
-    model = Model(path=str(start), lora={"r": 3, "alpha": 7, "target_modules": wanted})
+    model = ModelConfig(path=str(start), lora={"r": 3, "alpha": 7, "target_modules": wanted})
     scorer = trained(model)
     run = tmp_path / "run" / "model"
     export(scorer, run, resolved=model.resolve())
@@ -113,7 +113,7 @@ def test_what_was_trained_is_exported(kind: str, tied: bool, targets: str, tmp_p
 
 
 def test_an_adapter_tensor_that_nothing_merges_is_an_error(make_llama: Make, tmp_path: Path) -> None:
-    model = Model(path=str(make_llama()), lora=2)
+    model = ModelConfig(path=str(make_llama()), lora=2)
     scorer = load_scorer(model)
     scorer.model.model.norm.register_parameter("lora_scale", torch.nn.Parameter(torch.ones(1)))
     with pytest.raises(ModelError, match=r"adapter tensors that belong to no layer.*: model\.norm\.lora_scale"):
@@ -136,13 +136,13 @@ def test_modules_are_refused_by_name_before_weights_load(
 ) -> None:
     monkeypatch.setattr("tuna.models.loading.load_model", lambda *_, **__: pytest.fail("read the weights"))
     with pytest.raises(ModelError, match=rf"model\.lora\.target_modules: {told}"):
-        load_scorer(Model(path=str(make_llama()), lora={"target_modules": targets}))
+        load_scorer(ModelConfig(path=str(make_llama()), lora={"target_modules": targets}))
 
 
 def test_a_layer_by_its_number_and_a_regular_expression(make_llama: Make) -> None:
     folder = str(make_llama())
     for targets in (["layers.1.self_attn.q_proj"], r"model\.layers\.1\..*q_proj"):
-        scorer = load_scorer(Model(path=folder, lora={"r": 2, "target_modules": targets}))
+        scorer = load_scorer(ModelConfig(path=folder, lora={"r": 2, "target_modules": targets}))
         adapted = {name.partition(".lora_")[0] for name, p in scorer.named_parameters() if p.requires_grad}
         assert adapted == {"model.model.layers.1.self_attn.q_proj"}
 
@@ -152,7 +152,7 @@ def test_adapters_that_cannot_be_merged_are_refused_before_weights_load(tmp_path
     build(CONFIGS["opt"]).save_pretrained(tmp_path)
     write_tokenizer(tmp_path)
     with pytest.raises(ModelError, match=r"OPTForCausalLM with adapters on embed_positions .*name others"):
-        load_scorer(Model(path=str(tmp_path), lora={"target_modules": ["embed_positions"]}))
+        load_scorer(ModelConfig(path=str(tmp_path), lora={"target_modules": ["embed_positions"]}))
 
 
 @pytest.mark.parametrize("kind", CONFIGS)

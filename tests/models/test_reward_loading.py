@@ -22,7 +22,7 @@ from tuna.errors import ModelError
 from tuna.models.export import export
 from tuna.models.reward_loading import HEAD_STD, load_reward_scorer
 from tuna.models.reward_source import PAD, set_pad
-from tuna.models.source import Model
+from tuna.models.source import ModelConfig
 
 Make = Callable[..., Path]
 
@@ -68,7 +68,7 @@ def some_lists() -> list[tuple[list[int], list[list[int]]]]:
 
 
 def score(path: Path, **options: Any) -> torch.Tensor:
-    rewards: torch.Tensor = load_reward_scorer(Model(path=str(path), **options)).eval()(
+    rewards: torch.Tensor = load_reward_scorer(ModelConfig(path=str(path), **options)).eval()(
         packed(some_lists(), [[0, 1], [2, 3, 4]])
     )
     return rewards.detach()
@@ -77,8 +77,8 @@ def score(path: Path, **options: Any) -> torch.Tensor:
 def test_from_a_causal_model_comes_the_backbone_and_a_seeded_head(make_llama: Make) -> None:
     folder = make_llama()
     causal: Any = AutoModelForCausalLM.from_pretrained(folder)
-    one, same = (load_reward_scorer(Model(path=str(folder)), seed=3).model for _ in range(2))
-    other = load_reward_scorer(Model(path=str(folder)), seed=4).model
+    one, same = (load_reward_scorer(ModelConfig(path=str(folder)), seed=3).model for _ in range(2))
+    other = load_reward_scorer(ModelConfig(path=str(folder)), seed=4).model
     for name, weight in causal.model.state_dict().items():
         assert torch.equal(one.model.state_dict()[name], weight)
     assert one.score.weight.shape == (1, 32) and torch.equal(one.score.weight, same.score.weight)
@@ -89,7 +89,7 @@ def test_from_a_causal_model_comes_the_backbone_and_a_seeded_head(make_llama: Ma
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_an_export_scores_in_transformers_as_here(make_llama: Make, tmp_path: Path, dtype: str) -> None:
-    model = Model(path=str(make_llama(dtype=getattr(torch, dtype))))
+    model = ModelConfig(path=str(make_llama(dtype=getattr(torch, dtype))))
     scorer = load_reward_scorer(model)
     with torch.no_grad():
         scorer.model.score.weight.mul_(30)
@@ -113,7 +113,7 @@ def test_a_model_without_a_padding_token_gets_one(make_llama: Make, tmp_path: Pa
     full = json.loads((folder / "tokenizer.json").read_text())
     full["added_tokens"] = [token for token in full["added_tokens"] if token["content"] != "<pad>"]
     (folder / "tokenizer.json").write_text(json.dumps(full))
-    model = Model(path=str(folder))
+    model = ModelConfig(path=str(folder))
     scorer = load_reward_scorer(model)
     tokenizer = model.tokenizer()
     assert set_pad(tokenizer) and tokenizer.pad_token == PAD
@@ -131,7 +131,7 @@ def test_others_reward_models_score_as_they_do_in_transformers(tmp_path: Path) -
     folder = other_reward_model(tmp_path / "other")
     torch.testing.assert_close(score(folder), by_the_class(folder, some_lists()), rtol=0, atol=1e-5)
     with pytest.raises(ModelError, match=r"other: LlamaForSequenceClassification with 3 labels; expected 1"):
-        load_reward_scorer(Model(path=str(other_reward_model(tmp_path / "three" / "other", labels=3))))
+        load_reward_scorer(ModelConfig(path=str(other_reward_model(tmp_path / "three" / "other", labels=3))))
 
 
 def test_weights_that_are_missing_are_never_made_up(tmp_path: Path, make_llama: Make) -> None:
@@ -142,13 +142,13 @@ def test_weights_that_are_missing_are_never_made_up(tmp_path: Path, make_llama: 
     del tensors["score.weight"]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match=r"the weights lack score\.weight"):
-        load_reward_scorer(Model(path=str(folder)))
+        load_reward_scorer(ModelConfig(path=str(folder)))
     causal = make_llama()
     tensors = load_file(causal / "model.safetensors")
     del tensors["model.norm.weight"]
     save_file(tensors, causal / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match=r"the weights lack model\.norm\.weight"):
-        load_reward_scorer(Model(path=str(causal)))
+        load_reward_scorer(ModelConfig(path=str(causal)))
 
 
 @pytest.mark.parametrize("targets", ["all-linear", ["embed_tokens", "q_proj"]])
@@ -159,7 +159,7 @@ def test_lora_trains_adapters_and_head_and_merges(
     from peft import PeftModel
 
     start = make_llama(tie_word_embeddings=tied)
-    model = Model(path=str(start), lora={"r": 2, "target_modules": targets})
+    model = ModelConfig(path=str(start), lora={"r": 2, "target_modules": targets})
     scorer = load_reward_scorer(model, seed=5)
     trained = [name for name, p in scorer.named_parameters() if p.requires_grad]
     assert "model.score.weight" in trained and all("lora_" in n or n == "model.score.weight" for n in trained)
@@ -182,7 +182,7 @@ def test_lora_trains_adapters_and_head_and_merges(
 
 def test_lora_on_the_reward_head_is_refused(make_llama: Make) -> None:
     with pytest.raises(ModelError, match=r"score is the reward head, which is trained in full anyway; leave it out"):
-        load_reward_scorer(Model(path=str(make_llama()), lora={"target_modules": ["q_proj", "score"]}))
+        load_reward_scorer(ModelConfig(path=str(make_llama()), lora={"target_modules": ["q_proj", "score"]}))
 
 
 def test_encoders_are_refused_by_name(tmp_path: Path) -> None:
@@ -195,4 +195,4 @@ def test_encoders_are_refused_by_name(tmp_path: Path) -> None:
     write_tokenizer(tmp_path)
     for scorer in ("packed", "plain"):
         with pytest.raises(ModelError, match="BertForSequenceClassification: not causal"):
-            load_reward_scorer(Model(path=str(tmp_path), scorer=scorer))
+            load_reward_scorer(ModelConfig(path=str(tmp_path), scorer=scorer))

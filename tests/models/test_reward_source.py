@@ -10,7 +10,7 @@ import transformers as hf
 from tests.models.conftest import write_tokenizer
 from tuna.errors import ConfigError, ModelError
 from tuna.models.reward_source import check_reward_model, check_reward_source, refuse_reward_model, set_pad, writer
-from tuna.models.source import Model, Resolved
+from tuna.models.source import ModelConfig, Resolved
 
 
 def resolved(config: hf.PretrainedConfig, *architectures: str, **changes: Any) -> Resolved:
@@ -64,8 +64,8 @@ def test_a_special_token_that_is_named_after_padding_is_taken(tmp_path: Path) ->
 
 def test_a_writer_is_taken_as_it_is(make_llama: Callable[..., Path]) -> None:
     folder = str(make_llama())
-    assert writer(Model(path=folder)).path == folder
+    assert writer(ModelConfig(path=folder)).path == folder
     with pytest.raises(ConfigError, match=r"model\.resize: expected false; only train\.py"):
-        writer(Model(path=folder, resize=True))
+        writer(ModelConfig(path=folder, resize=True))
     with pytest.raises(ModelError, match=r"largest id is 63 .*the embedding has 60 rows"):
-        writer(Model(path=str(make_llama("small", vocab_size=60))))
+        writer(ModelConfig(path=str(make_llama("small", vocab_size=60))))

@@ -16,7 +16,7 @@ from tuna.errors import ConfigError
 from tuna.models.folder import tensor_shapes
 from tuna.models.loading import load_scorer
 from tuna.models.sharding import shard
-from tuna.models.source import Model
+from tuna.models.source import ModelConfig
 
 ROOT = Path(__file__).parents[2]
 
@@ -66,11 +66,11 @@ def check_case(case: str, start: Path, out: Path) -> None:
         return
     assert tensor_shapes(out / case / "model") == tensor_shapes(start)
     # LoRA's B starts at zero, so the merge is the start too
-    assert Model(path=str(out / case / "model")).fingerprint == Model(path=str(start)).fingerprint
+    assert ModelConfig(path=str(out / case / "model")).fingerprint == ModelConfig(path=str(start)).fingerprint
 
 
 def test_other_precisions_are_refused(make_llama: Callable[..., Path]) -> None:
-    scorer = load_scorer(Model(path=str(make_llama())))
+    scorer = load_scorer(ModelConfig(path=str(make_llama())))
     with pytest.raises(ConfigError, match="16-mixed"):
         shard(scorer, None, precision="16-mixed")  # type: ignore[arg-type]
     assert not any(isinstance(p, torch.distributed.tensor.DTensor) for p in scorer.parameters())

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from tuna.errors import ConfigError, ModelError
-from tuna.models.source import Model
+from tuna.models.source import ModelConfig
 
 Make = Callable[..., Path]
 
 
 def test_a_folder(make_llama: Make) -> None:
-    model = Model(path=str(make_llama()))
+    model = ModelConfig(path=str(make_llama()))
     resolved = model.resolve()
     assert (resolved.embedded, resolved.config.model_type, model.max_positions()) == (False, "llama", 128)
     assert model.tokenizer()("w5 w6")["input_ids"] == [5, 6]
@@ -28,16 +28,16 @@ def test_a_run_folder(make_llama: Make, tmp_path: Path) -> None:
     run.mkdir(parents=True)
     (run / "run.json").write_text("{}")
     with pytest.raises(ModelError, match="exported no model yet"):
-        Model(path=str(run)).resolve()
+        ModelConfig(path=str(run)).resolve()
     shutil.copytree(make_llama(), run / "model")
-    assert Model(path=str(run)).resolve().folder == run / "model"
+    assert ModelConfig(path=str(run)).resolve().folder == run / "model"
 
 
 def test_an_embedded_name(make_llama: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     from tuna import assets
 
     monkeypatch.setattr(assets, "path", lambda name: make_llama(name), raising=False)
-    assert Model(path="tiny").resolve().embedded
+    assert ModelConfig(path="tiny").resolve().embedded
 
 
 def test_a_hub_id(make_llama: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,11 +49,11 @@ def test_a_hub_id(make_llama: Make, monkeypatch: pytest.MonkeyPatch) -> None:
         return str(folder)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
-    model = Model(path="owner/name", revision="main")
+    model = ModelConfig(path="owner/name", revision="main")
     model.resolve()
     model.tokenizer()
     assert asked == [("owner/name", "main", False)]  # no weights yet
-    assert model.fingerprint == Model(path=str(folder)).fingerprint
+    assert model.fingerprint == ModelConfig(path=str(folder)).fingerprint
     assert asked[1:] == [("owner/name", "main", True)]
 
 
@@ -63,12 +63,12 @@ def test_a_hub_id_without_a_hub(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
     with pytest.raises(ModelError, match=r"owner/name.*OSError.*spelling"):
-        Model(path="owner/name").resolve()
+        ModelConfig(path="owner/name").resolve()
 
 
 def test_nothing_there() -> None:
     with pytest.raises(ModelError, match=r"no such folder.*tiny_base"):
-        Model(path="tyni").resolve()
+        ModelConfig(path="tyni").resolve()
 
 
 def spoil(folder: Path, fault: str) -> None:
@@ -109,7 +109,7 @@ def test_faults_name_the_folder_and_what_to_do(make_llama: Make, fault: str, mes
     folder = make_llama()
     spoil(folder, fault)
     with pytest.raises(ModelError, match=message) as caught:
-        Model(path=str(folder)).resolve()
+        ModelConfig(path=str(folder)).resolve()
     assert str(folder) in str(caught.value)
 
 
@@ -119,15 +119,15 @@ def test_fingerprint_is_of_content_not_of_place(make_llama: Make, tmp_path: Path
     shutil.copytree(folder, twin)
     config = json.loads((twin / "config.json").read_text())
     (twin / "config.json").write_text(json.dumps({**config, "_name_or_path": "elsewhere", "transformers_version": "0"}))
-    assert Model(path=str(folder)).fingerprint == Model(path=str(twin)).fingerprint
-    assert Model(path=str(folder)).fingerprint != Model(path=str(make_llama("two", seed=1))).fingerprint
+    assert ModelConfig(path=str(folder)).fingerprint == ModelConfig(path=str(twin)).fingerprint
+    assert ModelConfig(path=str(folder)).fingerprint != ModelConfig(path=str(make_llama("two", seed=1))).fingerprint
     (twin / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 0.5}))
-    assert Model(path=str(folder)).fingerprint != Model(path=str(twin)).fingerprint
+    assert ModelConfig(path=str(folder)).fingerprint != ModelConfig(path=str(twin)).fingerprint
 
 
 def test_all_faults_of_the_config_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
-        Model(template="x", scorer="y", projection_chunk=0, lora={"rank": 4, "dropout": 2})  # type: ignore[arg-type]
+        ModelConfig(template="x", scorer="y", projection_chunk=0, lora={"rank": 4, "dropout": 2})  # type: ignore[arg-type]
     keys = [line.split(":")[0] for line in str(caught.value).splitlines()]
     assert keys == [f"model.{key}" for key in ("template", "scorer", "projection_chunk", "lora.rank", "lora.dropout")]
     assert "did you mean r?" in str(caught.value)

@@ -19,7 +19,7 @@ from tuna.models.folder import tensor_shapes
 from tuna.models.loading import grow, load_scorer
 from tuna.models.reward_loading import load_reward_scorer
 from tuna.models.reward_source import set_pad
-from tuna.models.source import Model
+from tuna.models.source import ModelConfig
 
 Make = Callable[..., Path]
 
@@ -40,14 +40,14 @@ def test_a_larger_tokenizer_is_refused(make_llama: Make, load: str) -> None:
         r".*by model\.resize=true$"
     )
     with pytest.raises(ModelError, match=told):
-        Model(path=str(folder)).tokenizer()
+        ModelConfig(path=str(folder)).tokenizer()
     with pytest.raises(ModelError, match=told):
-        (load_scorer if load == "loading.load_scorer" else load_reward_scorer)(Model(path=str(folder)))
+        (load_scorer if load == "loading.load_scorer" else load_reward_scorer)(ModelConfig(path=str(folder)))
 
 
 def test_rows_without_tokens_are_normal(make_llama: Make) -> None:
     for resize in (False, True):
-        scorer = load_scorer(Model(path=str(make_llama(vocab_size=80)), resize=resize))
+        scorer = load_scorer(ModelConfig(path=str(make_llama(vocab_size=80)), resize=resize))
         assert scorer.model.get_input_embeddings().weight.shape[0] == 80
 
 
@@ -76,7 +76,7 @@ def embedding(model: Any) -> str:
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_resized_model_trains_on_its_new_token_and_exports_it(make_llama: Make, tmp_path: Path, tied: bool) -> None:
     folder = add_token(make_llama(tie_word_embeddings=tied))
-    model = Model(path=str(folder), resize=True)
+    model = ModelConfig(path=str(folder), resize=True)
     assert model.tokenizer().get_vocab()["<|turn|>"] == 64 and model.rows == 65
     scorer, again = load_scorer(model).eval(), load_scorer(model).eval()
     batch = packed([([5, 64, 6], [[64, 7], [8]])], [[0]])
@@ -92,7 +92,7 @@ def test_a_resized_model_trains_on_its_new_token_and_exports_it(make_llama: Make
     config = json.loads((tmp_path / "end" / "config.json").read_text())
     assert config["vocab_size"] == 65 and config["tie_word_embeddings"] is tied
     assert (tmp_path / "end" / "tokenizer.json").read_bytes() == (folder / "tokenizer.json").read_bytes()
-    exported = load_scorer(Model(path=str(tmp_path / "end"))).eval()
+    exported = load_scorer(ModelConfig(path=str(tmp_path / "end"))).eval()
     torch.testing.assert_close(exported(batch), scorer(batch), rtol=1e-5, atol=0)
 
 
@@ -105,7 +105,7 @@ def test_the_adapter_of_a_resized_model_brings_its_rows(
     from peft import PeftModel
 
     folder = add_token(make_llama(tie_word_embeddings=tied))
-    model = Model(path=str(folder), resize=True, lora={"r": 2, "target_modules": targets})
+    model = ModelConfig(path=str(folder), resize=True, lora={"r": 2, "target_modules": targets})
     scorer = load_scorer(model).eval()
     with torch.no_grad():
         for name, parameter in scorer.named_parameters():
@@ -133,9 +133,9 @@ def test_a_reward_model_grows_for_the_tokenizer_and_then_for_its_padding(tmp_pat
         (each / "tokenizer_config.json").write_text(json.dumps(settings | {"pad_token": "</s>"}))
     add_token(folder)
     with pytest.raises(ModelError, match="largest id is 64"):
-        load_reward_scorer(Model(path=str(folder)))
+        load_reward_scorer(ModelConfig(path=str(folder)))
     for path, rows in ((folder, 66), (tmp_path / "twin", 65)):
-        model = Model(path=str(path), resize=True)
+        model = ModelConfig(path=str(path), resize=True)
         scorer = load_reward_scorer(model)
         tokenizer = model.tokenizer()
         assert set_pad(tokenizer) and tokenizer.pad_token_id == scorer.model.config.pad_token_id == rows - 1
@@ -143,7 +143,7 @@ def test_a_reward_model_grows_for_the_tokenizer_and_then_for_its_padding(tmp_pat
         assert weight.shape[0] == scorer.model.config.vocab_size == rows
         torch.testing.assert_close(weight[64], weight[:64].mean(0))
         export(scorer, tmp_path / "out" / path.name, resolved=model.resolve(), tokenizer=tokenizer)
-        again = load_reward_scorer(Model(path=str(tmp_path / "out" / path.name)))
+        again = load_reward_scorer(ModelConfig(path=str(tmp_path / "out" / path.name)))
         assert again.model.get_input_embeddings().weight.shape[0] == rows
         batch = packed([([5, 6], [[7], [8, 9]])], [[0]])
         torch.testing.assert_close(again.eval()(batch), scorer.eval()(batch), rtol=1e-5, atol=1e-6)

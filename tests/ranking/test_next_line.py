@@ -9,9 +9,9 @@ import pytest
 
 from tests.config.test_overrides import wrong
 from tuna.config.commands import ROOT
-from tuna.models.source import Model
+from tuna.models.source import ModelConfig
 from tuna.ranking.next_line import next_line
-from tuna.ranking.settings import Places, Settings
+from tuna.ranking.settings import OutputPaths, Settings
 
 pytestmark = pytest.mark.once  # computes nothing that kernels could round
 
@@ -35,14 +35,14 @@ def words(line: str) -> list[str]:
 @pytest.mark.parametrize("output", ["rankings/a.jsonl", "my lists/a,b.jsonl", "it's {x}.jsonl"])
 @pytest.mark.parametrize("path", ["tiny", "runs/a", "my models/a=b", "owner/name"])
 def test_the_command_is_what_train_takes(ranker: str, output: str, path: str) -> None:
-    found = words(next_line(Places(Path(output)), Settings(), ranker, ROWS, Model(path)))
+    found = words(next_line(OutputPaths(Path(output)), Settings(), ranker, ROWS, ModelConfig(path)))
     assert found[0] == ("stage=tuna_p" if ranker == "probabilistic" else "stage=tuna_c")
     assert [word.partition("=")[0] for word in found] == ["stage", "model.path", "datamodule.path"]
 
 
 def test_what_was_typed_of_the_model_is_said_again() -> None:
-    model = Model("m", "v1", trust_remote_code=True, template="chat", template_args={"enable_thinking": False})
-    assert words(next_line(Places(Path("a.jsonl")), Settings(), "contextual", ROWS, model))[1:-1] == [
+    model = ModelConfig("m", "v1", trust_remote_code=True, template="chat", template_args={"enable_thinking": False})
+    assert words(next_line(OutputPaths(Path("a.jsonl")), Settings(), "contextual", ROWS, model))[1:-1] == [
         "model.path=m", "model.revision=v1", "model.trust_remote_code=true", "model.template=chat",
         "model.template_args={enable_thinking: false}",
     ]  # fmt: skip
@@ -50,7 +50,7 @@ def test_what_was_typed_of_the_model_is_said_again() -> None:
 
 def test_lists_without_an_original_response_take_their_best() -> None:
     rows = [*ROWS, {key: value for key, value in ROWS[0].items() if key != "output"}]
-    found = words(next_line(Places(Path("a.jsonl")), Settings(), "contextual", rows, Model("m")))
+    found = words(next_line(OutputPaths(Path("a.jsonl")), Settings(), "contextual", rows, ModelConfig("m")))
     assert found[-1] == "datamodule.original=best"
 
 
@@ -63,16 +63,16 @@ def test_lists_without_an_original_response_take_their_best() -> None:
     ],
 )
 def test_where_no_command_would_run_none_is_printed(path: str | None, rows: list[dict[str, Any]], said: str) -> None:
-    model = None if path is None else Model(path)
-    line = next_line(Places(Path("a.jsonl")), Settings(), "contextual", rows, model)
+    model = None if path is None else ModelConfig(path)
+    line = next_line(OutputPaths(Path("a.jsonl")), Settings(), "contextual", rows, model)
     assert line.startswith(said) and "next:" not in line
 
 
 def test_parts_are_merged_once_all_are_there_and_whole(tmp_path: Path) -> None:
     settings = Settings(output=str(tmp_path / "my lists.jsonl"), shard="2/2")
-    places = [Places.of(Settings(output=settings.output, shard=f"{k}/2"), "") for k in (1, 2)]
+    places = [OutputPaths.of(Settings(output=settings.output, shard=f"{k}/2"), "") for k in (1, 2)]
 
-    def put(place: Places, missing: int) -> None:
+    def put(place: OutputPaths, missing: int) -> None:
         place.output.write_text("")
         place.report.write_text(json.dumps({"missing": missing}))
 

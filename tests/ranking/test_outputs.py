@@ -14,7 +14,7 @@ from tests.inference.make import collect, read_rows, write_answers, write_instru
 from tuna.config.compose import compose
 from tuna.errors import ConfigError, DataError, RunError, TunaError
 from tuna.ranking import outputs, run
-from tuna.ranking.settings import Places
+from tuna.ranking.settings import OutputPaths
 from tuna.ranking.tools import run_tool
 
 pytestmark = pytest.mark.once
@@ -24,7 +24,7 @@ BESIDE = ("out.jsonl", "out.unusable.jsonl", "out.report.json", "out.report.png"
 def refused(source: Path, output: Path, *, dry_run: bool = False) -> str:
     """What is said of an output before a collection begins."""
     with pytest.raises(TunaError) as fault:
-        outputs.check_places(Places(output), str(source), dry_run=dry_run)
+        outputs.check_places(OutputPaths(output), str(source), dry_run=dry_run)
     return str(fault.value)
 
 
@@ -151,7 +151,7 @@ def test_what_cannot_be_written_is_told_before(tmp_path: Path, output: str) -> N
 def test_a_dry_run_leaves_nothing_behind(tmp_path: Path) -> None:
     source = write_instructions(tmp_path / "in.jsonl", 2)
     assert refused(source, source / "out.jsonl", dry_run=True).startswith("output: cannot write to ")
-    outputs.check_places(Places(tmp_path / "new" / "out.jsonl"), str(source), dry_run=True)
+    outputs.check_places(OutputPaths(tmp_path / "new" / "out.jsonl"), str(source), dry_run=True)
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
 
 
@@ -207,7 +207,7 @@ def test_a_merge_replaces_nothing(tmp_path: Path) -> None:
 
 
 def test_a_hash_is_noted_once(tmp_path: Path) -> None:
-    places = Places(tmp_path / "out.jsonl")
+    places = OutputPaths(tmp_path / "out.jsonl")
     places.store.mkdir()
     for sha256 in ("a", "b", "a"):
         outputs.note_written(places, sha256)

@@ -10,7 +10,7 @@ from tuna.errors import ConfigError
 from tuna.inference.answers import Answer
 from tuna.inference.generate import Draw
 from tuna.inference.noise import noise_key
-from tuna.models.source import Model
+from tuna.models.source import ModelConfig
 from tuna.ranking.sampler import Sampler
 
 
@@ -49,15 +49,16 @@ def test_without_the_rule_nothing_is_drawn_again() -> None:
 
 
 def test_identity_and_name() -> None:
-    tiny = Model("tiny")
+    tiny = ModelConfig("tiny")
     identity = Sampler(max_tokens=9).identity(tiny, 3)
     assert identity["model"] == tiny.fingerprint and identity["seed"] == 3 and identity["max_tokens"] == 9
     assert (
-        identity["template"] == "auto" and Sampler().identity(Model("tiny", template="none"), 3)["template"] == "none"
+        identity["template"] == "auto"
+        and Sampler().identity(ModelConfig("tiny", template="none"), 3)["template"] == "none"
     )
     assert "tau" in identity and "tau" not in Sampler(tau=None).identity(tiny, 3)
     named = {"runs/first/model": "model", "org/model": "org/model", "tiny": "tiny", "/a/b/c/": "c"}
-    assert {path: Sampler().name(Model(path)) for path in named} == named
+    assert {path: Sampler().name(ModelConfig(path)) for path in named} == named
 
 
 def test_all_faults_at_once() -> None:

@@ -7,7 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from tuna.errors import ConfigError
-from tuna.ranking.settings import Places, Settings
+from tuna.ranking.settings import OutputPaths, Settings
 
 pytestmark = pytest.mark.once  # computes nothing that kernels could round
 
@@ -36,7 +36,7 @@ def test_missing_keys_take_the_defaults_and_others_are_not_its_own() -> None:
     ],
 )
 def test_places(settings: Settings, output: str) -> None:
-    places = Places.of(settings, "auto")
+    places = OutputPaths.of(settings, "auto")
     assert str(places.output) == output
     stem = output.removesuffix(".jsonl")
     beside = [places.store, places.unusable, places.report, places.figure]

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from tuna.models.source import Model
+from tuna.models.source import ModelConfig
 from tuna.tracking.lineage import artifact_name, data_file, made_model, starting_model
 
 
@@ -13,15 +13,15 @@ def test_the_model_a_run_made_is_the_one_the_next_starts_from(llama: Path, tmp_p
     (run / "model").symlink_to(llama)
     (run / "run.json").write_text(json.dumps({"name": "sweep/3"}))
     made = made_model(run / "model", "sweep/3", {"stage": "sft"}, upload=False)
-    started = starting_model(Model(path=str(run)).resolve(), upload=False)
+    started = starting_model(ModelConfig(path=str(run)).resolve(), upload=False)
     assert (made.name, made.identity) == (started.name, started.identity)
     assert made.name == "model-sweep-3" and made.files is None is started.files
     assert made.write(tmp_path / "a").read_bytes() == started.write(tmp_path / "b").read_bytes()
-    assert starting_model(Model(path=str(run)).resolve(), upload=True).files == run / "model"
+    assert starting_model(ModelConfig(path=str(run)).resolve(), upload=True).files == run / "model"
 
 
 def test_a_model_that_no_run_made_is_never_uploaded(llama: Path) -> None:
-    started = starting_model(Model(path=str(llama)).resolve(), upload=True)
+    started = starting_model(ModelConfig(path=str(llama)).resolve(), upload=True)
     assert started.name == "model-llama" and started.files is None
 
 

@@ -13,7 +13,7 @@ from tests.chat.templates import FIXTURES
 from tests.training.make import overrides
 from tuna.config.compose import compose
 from tuna.data.load import Source, load_source
-from tuna.models.source import Model
+from tuna.models.source import ModelConfig
 from tuna.training.run import run
 
 TALKS = [
@@ -61,12 +61,12 @@ def test_the_prompt_in_use_is_the_one_trained_on(name: str, talks: Path, tmp_pat
     seen: list[list[int]] = []
     generate: Callable[..., Any] = chat.model.generate
 
-    def watched(*args: Any, **more: Any) -> Any:
+    def tracked_by_wandb(*args: Any, **more: Any) -> Any:
         seen.append(more["input_ids"][0].tolist())
         return generate(*args, **more)
 
-    chat.model.generate = watched
-    encoder = Model(str(model)).encoder()
+    chat.model.generate = tracked_by_wandb
+    encoder = ModelConfig(str(model)).encoder()
     for record in load_source(Source(str(talks))).records[:2]:  # transformers takes the third's <|im_end|> for its own
         chat(record.conversation, max_new_tokens=3, do_sample=False)
         assert encoder.prompt(record).tolist() == seen.pop()

@@ -9,7 +9,7 @@ from tuna.config import checks
 from tuna.config.compose import compose
 from tuna.datamodules.contextual import ContextualDataModule
 from tuna.errors import DataError
-from tuna.models.source import Model
+from tuna.models.source import ModelConfig
 from tuna.training.run import run
 
 pytestmark = pytest.mark.once
@@ -37,7 +37,7 @@ def train(tmp_path: Path, stage: str, name: str) -> dict[str, object]:
 @pytest.mark.parametrize("name", RANKED)
 def test_a_ranked_format_becomes_batches(name: str, tmp_path: Path) -> None:
     data = ContextualDataModule(path=str(FORMATS / name), held_out=0, batch_size=2, cache_dir=str(tmp_path))
-    report = data.prepare(Model("tiny").tokenizer(), max_positions=512)
+    report = data.prepare(ModelConfig("tiny").tokenizer(), max_positions=512)
     assert report.train_lists >= 2 and report.pairs > 0
     batch = next(iter(data.train_dataloader()))
     assert len(batch.lengths) >= 2 and bool(batch.targets.any())

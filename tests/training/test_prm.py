@@ -18,7 +18,7 @@ from tuna.data.record import Record
 from tuna.data.tokenize import tokenize
 from tuna.errors import ConfigError, ModelError, TunaError
 from tuna.models.reward_loading import load_reward_scorer
-from tuna.models.source import Model
+from tuna.models.source import ModelConfig
 from tuna.training.progress import Progress
 from tuna.training.run import run
 
@@ -74,7 +74,7 @@ def test_transformers_gives_the_runs_scores(done: Path, lists: Path) -> None:
     groups, _ = tokenize(items, Encoder(tokenizer, "none"), 64, ranked=True)
     assert sum(len(group.responses) for _, group in groups) == len(texts)
     with torch.no_grad():
-        rewards = load_reward_scorer(Model(path=str(done)))(pack([group for _, group in groups], row_tokens=64))
+        rewards = load_reward_scorer(ModelConfig(path=str(done)))(pack([group for _, group in groups], row_tokens=64))
     assert rewards.std() > 0.1
     torch.testing.assert_close(rewards, wanted, rtol=0, atol=1e-5)
 
@@ -95,7 +95,7 @@ def test_stopped_and_resumed_it_is_the_same_model(llama: Path, lists: Path, tmp_
         run(stopped)
     stopped.name, stopped.resume = None, str(tmp_path / "stopped")
     run(stopped)
-    one, other = (Model(path=str(tmp_path / name)).fingerprint for name in ("whole", "stopped"))
+    one, other = (ModelConfig(path=str(tmp_path / name)).fingerprint for name in ("whole", "stopped"))
     assert one == other
 
 

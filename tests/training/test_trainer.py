@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from tuna.errors import ConfigError
-from tuna.training.trainer import Training
+from tuna.training.trainer import TrainerConfig
 
 
 def test_every_wrong_value_is_named_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
-        Training(max_epochs=0, accumulate=-1, clip_norm=0.0, early_stop_patience=3, devices=2)
+        TrainerConfig(max_epochs=0, accumulate=-1, clip_norm=0.0, early_stop_patience=3, devices=2)
     message = str(caught.value)
     for key in ("max_epochs", "accumulate", "clip_norm", "early_stop_patience", "devices"):
         assert f"trainer.{key}" in message
@@ -21,7 +21,7 @@ def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match="expected a CUDA device for gpu, found none; use trainer=cpu"):
-        assert Training(accelerator="gpu").on_gpu
+        assert TrainerConfig(accelerator="gpu").on_gpu
 
 
 @pytest.mark.parametrize(
@@ -36,16 +36,16 @@ def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_what_cannot_be_combined_is_refused(changes: dict[str, Any], key: str) -> None:
     with pytest.raises(ConfigError, match=rf"trainer\.{key}"):
-        Training(**changes)
+        TrainerConfig(**changes)
 
 
 def test_world_size() -> None:
-    assert Training(strategy="fsdp", devices=4, num_nodes=2, accelerator="cpu").world_size == 8
-    assert Training().world_size == 1
+    assert TrainerConfig(strategy="fsdp", devices=4, num_nodes=2, accelerator="cpu").world_size == 8
+    assert TrainerConfig().world_size == 1
 
 
 def test_processes_are_sharded_over_all_devices() -> None:
-    trainer = Training(strategy="fsdp", devices=2, accelerator="cpu").lightning(
+    trainer = TrainerConfig(strategy="fsdp", devices=2, accelerator="cpu").lightning(
         folder=".", steps=3, loggers=[], callbacks=[]
     )
     assert (trainer.strategy._data_parallel_size, trainer.strategy._tensor_parallel_size) == (2, 1)

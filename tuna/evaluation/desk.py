@@ -15,7 +15,7 @@ from tuna.inference.context import Context
 from tuna.inference.cost import Usage
 
 if TYPE_CHECKING:
-    from tuna.models.source import Model
+    from tuna.models.source import ModelConfig
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Desk:
     end so by themselves (cut, refused, reasoning alone).
     """
 
-    model: "Model"
+    model: "ModelConfig"
     generation: Any
     given: GivenAnswers | None
     nodes: Mapping[str, Any]
@@ -68,7 +68,7 @@ class Desk:
         check_other(source, self.generation)
         return self._read(f"{source}: ", self._ask(replace(self.model, path=source), questions, max_tokens))[0]
 
-    def _ask(self, model: "Model", questions: Sequence[Question], max_tokens: int) -> dict[str, Answer]:
+    def _ask(self, model: "ModelConfig", questions: Sequence[Question], max_tokens: int) -> dict[str, Answer]:
         answers = self.generation.answer(model, questions, max_tokens, self.context)
         self.unanswered += answers.count(None)
         return {q.id: answer for q, answer in zip(questions, answers, strict=True) if answer is not None}

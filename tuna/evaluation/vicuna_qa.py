@@ -69,9 +69,9 @@ class VicunaQA(Benchmark):
             self._fingerprint = given.sha256
         else:
             from tuna.models.reward_source import writer
-            from tuna.models.source import Model
+            from tuna.models.source import ModelConfig
 
-            self._fingerprint = writer(Model(self._baseline)).fingerprint
+            self._fingerprint = writer(ModelConfig(self._baseline)).fingerprint
 
     def identity(self) -> dict[str, Any]:
         """What shapes the figures."""

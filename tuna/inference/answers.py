@@ -30,7 +30,7 @@ class Answer:
     tokens: tuple[int, ...] | None = field(default=None, compare=False, repr=False)  # as drawn here; not stored
 
     @property
-    def useless(self) -> str | None:
+    def unusable_reason(self) -> str | None:
         """Why this answer cannot be ranked, or None."""
         if self.refused is not None:
             return self.refused

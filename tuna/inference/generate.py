@@ -21,7 +21,7 @@ from tuna.inference.noise import gumbel
 from tuna.models.device import device_named
 from tuna.models.finite import check_values
 from tuna.models.loading import check_causal_weights, load_model
-from tuna.models.source import Model
+from tuna.models.source import ModelConfig
 
 RESCORED = 16  # answers scored at once
 
@@ -43,7 +43,7 @@ class Generator:
         ModelError: the model cannot be loaded.
     """
 
-    def __init__(self, node: Model, *, max_tokens: int, device: str = "auto", dtype: str = "auto") -> None:
+    def __init__(self, node: ModelConfig, *, max_tokens: int, device: str = "auto", dtype: str = "auto") -> None:
         disable_progress_bar()
         resolved = node.resolve()
         self.device = device_named(device)

@@ -14,7 +14,7 @@ from tuna.inference.progress import Progress
 from tuna.inference.store import key_of
 
 if TYPE_CHECKING:
-    from tuna.models.source import Model
+    from tuna.models.source import ModelConfig
 
 
 @dataclass
@@ -46,7 +46,7 @@ class LocalGeneration:
     def _answers_by(self) -> dict[str, Any]:
         return {"generation": "local", "batch_size": self.batch_size, "dtype": self.dtype}
 
-    def measured(self, model: "Model") -> tuple[str, str, str]:
+    def measured(self, model: "ModelConfig") -> tuple[str, str, str]:
         """Name, source and fingerprint of what is measured."""
         from tuna.evaluation.results import model_name
         from tuna.models.reward_source import writer
@@ -54,7 +54,7 @@ class LocalGeneration:
         resolved = writer(model).resolve()
         return model_name(model.path), resolved.source, resolved.fingerprint
 
-    def counter(self, model: "Model") -> Callable[[str], int]:
+    def counter(self, model: "ModelConfig") -> Callable[[str], int]:
         """Tokens of a text."""
         tokenizer: Any = model.tokenizer()
         return lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -64,7 +64,7 @@ class LocalGeneration:
         return Usage()
 
     def answer(
-        self, model: "Model", questions: Sequence[Question], max_tokens: int, context: Context
+        self, model: "ModelConfig", questions: Sequence[Question], max_tokens: int, context: Context
     ) -> list[Answer | None]:
         """One answer a question as the model wrote it; draws only batches of which the store lacks something."""
         from tuna.data.tokenize import check_shown

@@ -18,7 +18,7 @@ from tuna.ranking.diversity import DiverseSet, rule_problems
 
 if TYPE_CHECKING:
     from tuna.inference.generate import Generator
-    from tuna.models.source import Model
+    from tuna.models.source import ModelConfig
 
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -60,7 +60,7 @@ class BlockSampler:
         rule = {"tau": self.tau, "trials": self.trials, "temperature_step": self.temperature_step}
         return found if self.tau is None else found | rule
 
-    def collect(self, node: "Model", records: Sequence[Record], n: int, context: Context) -> list[list[Answer]]:
+    def collect(self, node: "ModelConfig", records: Sequence[Record], n: int, context: Context) -> list[list[Answer]]:
         """``n`` answers a record; draws only blocks of which the store lacks something."""
         journal = context.store.journal("answers")
         model = {"model": node.fingerprint, **node.shaped_by}

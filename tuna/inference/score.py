@@ -21,7 +21,7 @@ from tuna.models.device import device_named
 from tuna.models.finite import check_values
 from tuna.models.loading import load_scorer
 from tuna.models.reward_loading import load_reward_scorer
-from tuna.models.source import Model
+from tuna.models.source import ModelConfig
 
 BLOCK = 16
 Lists = Sequence[tuple[Record, Sequence[Answer]]]
@@ -29,7 +29,7 @@ Score = Callable[[Lists], list[list[Answer]]]
 
 
 def score_answers(
-    node: Model,
+    node: ModelConfig,
     records: Sequence[Record],
     answers: Sequence[Sequence[Answer]],
     context: Context,
@@ -51,7 +51,7 @@ def score_answers(
 
 
 def reward_answers(
-    node: Model,
+    node: ModelConfig,
     records: Sequence[Record],
     answers: Sequence[Sequence[Answer]],
     context: Context,
@@ -120,7 +120,7 @@ def _text(answer: Answer) -> Response:
 class _Scorer:
     def __init__(
         self,
-        node: Model,
+        node: ModelConfig,
         scorer: nn.Module,
         device: str,
         row_tokens: int,
@@ -140,8 +140,8 @@ class _Scorer:
             kept: dict[bytes, list[int]] = {}  # places of equal answers: one number, which the batch cannot part
             for place, answer in enumerate(given):
                 response = encoded.responses[place]
-                if answer.useless or not encoded.scored[place].any():
-                    scored[index][place] = replace(answer, refused=answer.useless or "empty answer")
+                if answer.unusable_reason or not encoded.scored[place].any():
+                    scored[index][place] = replace(answer, refused=answer.unusable_reason or "empty answer")
                 elif self.positions and len(encoded.prompt) + len(response) > self.positions:
                     scored[index][place] = replace(answer, refused="too long for the scoring model")
                 else:

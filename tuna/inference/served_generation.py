@@ -15,7 +15,7 @@ from tuna.inference.server import Server
 from tuna.inference.store import key_of
 
 if TYPE_CHECKING:
-    from tuna.models.source import Model
+    from tuna.models.source import ModelConfig
 
 
 @dataclass
@@ -49,11 +49,11 @@ class ServedGeneration(Served):
         """What shapes the answer to a prompt."""
         return {"generation": "openai", **super().shaped_by()}
 
-    def measured(self, model: "Model") -> tuple[str, str, str]:
+    def measured(self, model: "ModelConfig") -> tuple[str, str, str]:
         """Name, source and fingerprint of what is measured; a server tells no more than the model's name."""
         return self.model.rstrip("/").rpartition("/")[2], self.model, key_of(**self.shaped_by())
 
-    def counter(self, model: "Model") -> Callable[[str], int]:
+    def counter(self, model: "ModelConfig") -> Callable[[str], int]:
         """Tokens of a text, never too few."""
         if self.tokenizer is None:
             return lambda text: -(-len(text.encode()) // 3)
@@ -76,7 +76,7 @@ class ServedGeneration(Served):
         return key_of(**self.shaped_by(), max_tokens=max_tokens, **asked)
 
     def answer(
-        self, model: "Model", questions: Sequence[Question], max_tokens: int, context: Context
+        self, model: "ModelConfig", questions: Sequence[Question], max_tokens: int, context: Context
     ) -> list[Answer | None]:
         """One answer a question as the server wrote it, None where it refused or the run was stopped.
 

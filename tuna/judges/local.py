@@ -15,7 +15,7 @@ from tuna.judges.asked import AskedJudge
 from tuna.judges.query import Query
 
 if TYPE_CHECKING:
-    from tuna.models.source import Model
+    from tuna.models.source import ModelConfig
 
 
 @dataclass
@@ -57,12 +57,14 @@ class LocalJudge(AskedJudge):
             raise ConfigError("\n".join(wrong))
 
     @cached_property
-    def model(self) -> "Model":
+    def model(self) -> "ModelConfig":
         """The config node of the model, which is no reward model."""
         from tuna.models.reward_source import writer
-        from tuna.models.source import Model
+        from tuna.models.source import ModelConfig
 
-        return writer(Model(str(self.path), self.revision, self.trust_remote_code, self.template, self.template_args))
+        return writer(
+            ModelConfig(str(self.path), self.revision, self.trust_remote_code, self.template, self.template_args)
+        )
 
     def reply_identity(self) -> dict[str, Any]:
         """What shapes one reply, for its key."""

@@ -10,7 +10,7 @@ from tuna.errors import ModelError
 from tuna.models.check import quiet
 from tuna.models.folder import explain, integer_weights, tensor_shapes
 from tuna.models.reward import head_names
-from tuna.models.source import Model, Resolved
+from tuna.models.source import ModelConfig, Resolved
 
 # Heads that a model of another kind has on the same backbone, and tables that are computed.
 HARMLESS = re.compile(
@@ -20,7 +20,7 @@ HARMLESS = re.compile(
 _NEXT = "; give the config.json that was saved with these weights"
 
 
-def check_weights(model: Model, resolved: Resolved, auto: Any, *, fresh_head: bool = False, **given: Any) -> None:
+def check_weights(model: ModelConfig, resolved: Resolved, auto: Any, *, fresh_head: bool = False, **given: Any) -> None:
     """Load the model onto a device that holds nothing, and refuse weights that are not those of the config.
 
     Args:

@@ -15,12 +15,12 @@ from tuna.models.lora_check import check_lora
 from tuna.models.plain import PlainScorer
 from tuna.models.reward_source import refuse_reward_model
 from tuna.models.scorer import IMPLEMENTATIONS, ResponseScorer
-from tuna.models.source import Model, Resolved
+from tuna.models.source import ModelConfig, Resolved
 
 Scorer = ResponseScorer | PlainScorer
 
 
-def load_scorer(model: Model, resolved: Resolved | None = None, *, dtype: torch.dtype = torch.float32) -> Scorer:
+def load_scorer(model: ModelConfig, resolved: Resolved | None = None, *, dtype: torch.dtype = torch.float32) -> Scorer:
     """Read the weights and build the scorer that ``model`` asks for.
 
     Weights are float32 unless told otherwise, whatever the file holds: in bf16 small AdamW steps round to nothing.
@@ -58,13 +58,13 @@ def load_scorer(model: Model, resolved: Resolved | None = None, *, dtype: torch.
     return ResponseScorer(causal, attention=model.attention, projection_chunk=model.projection_chunk)
 
 
-def check_causal_weights(model: Model, resolved: Resolved) -> None:
+def check_causal_weights(model: ModelConfig, resolved: Resolved) -> None:
     """See tuna.models.fits.check_weights; a reward model is refused first."""
     refuse_reward_model(resolved)
     check_weights(model, resolved, AutoModelForCausalLM)
 
 
-def load_model(model: Model, resolved: Resolved, *, dtype: torch.dtype = torch.float32) -> Any:
+def load_model(model: ModelConfig, resolved: Resolved, *, dtype: torch.dtype = torch.float32) -> Any:
     """The Hugging Face causal LM itself, with all its weights read from safetensors; ``model.resize`` adds rows.
 
     Raises:

@@ -17,13 +17,13 @@ from tuna.models.lora_check import check_lora
 from tuna.models.reward import PlainRewardScorer, RewardScorer, head_names
 from tuna.models.reward_source import check_reward_source, has_reward_head, set_pad
 from tuna.models.scorer import IMPLEMENTATIONS
-from tuna.models.source import Model, Resolved
+from tuna.models.source import ModelConfig, Resolved
 
 HEAD_STD = 0.02  # of a fresh head: rewards begin near zero
 
 
 def load_reward_scorer(
-    model: Model, resolved: Resolved | None = None, *, seed: int = 0, dtype: torch.dtype = torch.float32
+    model: ModelConfig, resolved: Resolved | None = None, *, seed: int = 0, dtype: torch.dtype = torch.float32
 ) -> RewardScorer | PlainRewardScorer:
     """Read the weights and build the reward scorer that ``model`` asks for, as ``load_scorer`` does for responses.
 
@@ -65,13 +65,15 @@ def load_reward_scorer(
     return RewardScorer(reward, attention=model.attention)
 
 
-def check_reward_weights(model: Model, resolved: Resolved) -> None:
+def check_reward_weights(model: ModelConfig, resolved: Resolved) -> None:
     """See tuna.models.fits.check_weights; of a causal language model the head may be missing."""
     fresh = not has_reward_head(resolved.config)
     check_weights(model, resolved, AutoModelForSequenceClassification, fresh_head=fresh, num_labels=1)
 
 
-def load_reward_model(model: Model, resolved: Resolved, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> Any:
+def load_reward_model(
+    model: ModelConfig, resolved: Resolved, *, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> Any:
     """The Hugging Face sequence-classification model itself, one label.
 
     Of a causal language model the backbone is read, and the head drawn from ``seed``: weights normal with standard
@@ -110,7 +112,7 @@ def load_reward_model(model: Model, resolved: Resolved, *, seed: int = 0, dtype:
     return reward
 
 
-def _pad(reward: Any, model: Model) -> None:
+def _pad(reward: Any, model: ModelConfig) -> None:
     tokenizer = model.tokenizer()
     set_pad(tokenizer)
     pad = int(tokenizer.pad_token_id)

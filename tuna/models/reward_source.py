@@ -9,7 +9,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from tuna.errors import ConfigError, ModelError
-from tuna.models.source import Model, Resolved
+from tuna.models.source import ModelConfig, Resolved
 
 PAD = "<|pad|>"
 _CLASS = "ForSequenceClassification"
@@ -36,7 +36,7 @@ def refuse_reward_model(resolved: Resolved) -> None:
         )
 
 
-def writer(model: Model) -> Model:
+def writer(model: ModelConfig) -> ModelConfig:
     """The model, if its config says that it can write answers, as it is.
 
     Raises:

@@ -66,7 +66,7 @@ class Resolved:
 
 
 @dataclass
-class Model:
+class ModelConfig:
     """Which model to start from and how to score with it.
 
     path: an embedded name (tiny, tiny_base, tiny_prm_base, tiny_teacher), a run folder, a Hugging Face folder or a

@@ -11,7 +11,7 @@ from tuna.inference.cost import Usage
 
 
 @dataclass
-class Parts:
+class Components:
     """The config's nodes, built. A ranker uses those that it needs."""
 
     teacher: Any = None
@@ -64,17 +64,17 @@ class Ranker(Protocol):
     def needs(self, score_only: bool) -> tuple[str, ...]:
         """The config's nodes that it uses."""
 
-    def embedded(self, parts: Parts) -> bool:
+    def embedded(self, parts: Components) -> bool:
         """Whether only embedded models are asked, which the embedded instructions fit."""
 
-    def identities(self, parts: Parts) -> tuple[dict[str, Any], dict[str, Any]]:
+    def identities(self, parts: Components) -> tuple[dict[str, Any], dict[str, Any]]:
         """Of what answers, and of what ranks."""
 
-    def prices(self, parts: Parts, context: Context) -> Mapping[str, Any]:
+    def prices(self, parts: Components, context: Context) -> Mapping[str, Any]:
         """Journal -> price, for summing up what was used."""
 
-    def estimate(self, records: Sequence[Record], parts: Parts, context: Context) -> Mapping[str, Usage]:
+    def estimate(self, records: Sequence[Record], parts: Components, context: Context) -> Mapping[str, Usage]:
         """What is still to be asked, by who is asked."""
 
-    def collect(self, records: Sequence[Record], parts: Parts, context: Context) -> Collected:
+    def collect(self, records: Sequence[Record], parts: Components, context: Context) -> Collected:
         """The ranked lists."""

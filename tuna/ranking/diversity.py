@@ -72,6 +72,6 @@ class DiverseSet:
 
     def _similarity(self, answer: Answer) -> float:
         """To the most similar one kept; an answer without text is like any."""
-        if answer.useless:
+        if answer.unusable_reason:
             return 1.0 if self.tau is not None else 0.0
         return max((rouge_l(answer.text, other.text) for other in self._kept.values()), default=0.0)

@@ -7,7 +7,7 @@ from typing import Any
 
 from tuna.data.files import read_rows, write_jsonl
 from tuna.errors import DataError
-from tuna.ranking.settings import Places
+from tuna.ranking.settings import OutputPaths
 from tuna.runs import check_writable, read_json
 
 
@@ -20,7 +20,7 @@ def merge(output: str, shards: Sequence[str]) -> int:
     if os.path.lexists(output):
         raise DataError(f"{output}: is there already; give the merged file another name")
     check_writable(Path(output).parent, "OUT.jsonl")
-    reports = [read_json(Places(Path(path)).report) for path in shards]
+    reports = [read_json(OutputPaths(Path(path)).report) for path in shards]
     _check(shards, reports)
     place: dict[str, int] = {}
     for report in reports:

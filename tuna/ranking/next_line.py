@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from tuna.config.commands import Unsayable, command, script, typed_fields
 from tuna.ranking.instructions import Shard
-from tuna.ranking.settings import Places, Settings
+from tuna.ranking.settings import OutputPaths, Settings
 from tuna.runs import read_json
 
 if TYPE_CHECKING:
-    from tuna.models.source import Model
+    from tuna.models.source import ModelConfig
 
 
 def next_line(
-    places: Places, settings: Settings, ranker: str, rows: Sequence[dict[str, Any]], tuned: "Model | None"
+    places: OutputPaths, settings: Settings, ranker: str, rows: Sequence[dict[str, Any]], tuned: "ModelConfig | None"
 ) -> str:
     """What to do with the ranked lists ``rows`` of one collection.
 
@@ -39,11 +39,11 @@ def next_line(
     return f"to go on: {train}, with model.path= of the model to be tuned" if tuned is None else f"next: {train}"
 
 
-def _merge(places: Places, settings: Settings, shard: Shard) -> str:
+def _merge(places: OutputPaths, settings: Settings, shard: Shard) -> str:
     """The command that joins the parts once all are there and whole."""
-    parts = [Places.of(replace(settings, shard=f"{k}/{shard.count}"), _name(places)) for k in _numbers(shard)]
+    parts = [OutputPaths.of(replace(settings, shard=f"{k}/{shard.count}"), _name(places)) for k in _numbers(shard)]
     whole = [part for part in parts if part.output.exists() and read_json(part.report).get("missing") == 0]
-    output = Places.of(replace(settings, shard=None), _name(places)).output
+    output = OutputPaths.of(replace(settings, shard=None), _name(places)).output
     if len(whole) < shard.count:
         return f"shard {settings.shard}: {shard.count - len(whole)} other parts are to be collected before the merge"
     if output.exists():
@@ -55,6 +55,6 @@ def _numbers(shard: Shard) -> range:
     return range(1, shard.count + 1)
 
 
-def _name(places: Places) -> str:
+def _name(places: OutputPaths) -> str:
     """The collection's own name, which its output's has the shard behind."""
     return places.output.name.partition(".shard-")[0]

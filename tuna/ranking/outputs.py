@@ -10,13 +10,13 @@ from typing import Any
 
 from tuna.data.files import sha256_file
 from tuna.errors import ConfigError, RunError
-from tuna.ranking.settings import Places
+from tuna.ranking.settings import OutputPaths
 from tuna.runs import check_writable, read_json, write_json
 
 _WRITTEN = "written.json"  # in the store: the hash of each output that was written, noted before it got its name
 
 
-def check_places(places: Places, source: str | None, *, dry_run: bool = False) -> None:
+def check_places(places: OutputPaths, source: str | None, *, dry_run: bool = False) -> None:
     """Check all places of an output before anything is asked or paid for.
 
     source: what is read. dry_run: leave nothing behind, not even a folder.
@@ -38,18 +38,18 @@ def check_places(places: Places, source: str | None, *, dry_run: bool = False) -
         ) from None
 
 
-def note_written(places: Places, sha256: str) -> None:
+def note_written(places: OutputPaths, sha256: str) -> None:
     """Remember that the output with this hash is the collection's own; a kill may come before its report is there."""
     path = places.store / _WRITTEN
     known = _object(path).get("sha256", [])
     write_json(path, {"sha256": [*known, sha256] if sha256 not in known else known})
 
 
-def _files(places: Places) -> tuple[Path, ...]:
+def _files(places: OutputPaths) -> tuple[Path, ...]:
     return places.output, places.unusable, places.report, places.figure
 
 
-def _refuse_source(places: Places, source: str | None) -> None:
+def _refuse_source(places: OutputPaths, source: str | None) -> None:
     read = None if source is None else Path(source).expanduser()
     if read is None or not read.exists():  # the embedded file, or a hub id
         return
@@ -60,11 +60,11 @@ def _refuse_source(places: Places, source: str | None) -> None:
             beside = read.absolute().with_name(f"{read.absolute().name}-ranked.jsonl")
             raise ConfigError(
                 f"output: {path} lies in the folder input={source}, whose files are all read the next time; "
-                f"{_next(Places(beside))}"
+                f"{_next(OutputPaths(beside))}"
             )
 
 
-def _refuse_foreign(places: Places) -> None:
+def _refuse_foreign(places: OutputPaths) -> None:
     """A store or a report beside an output says that rank.py made it, and their hashes whether it is still the same."""
     report = _object(places.report)
     begun = (places.store / "identity.json").is_file()
@@ -98,7 +98,7 @@ def _object(path: Path) -> dict[str, Any]:
         return {}
 
 
-def _try(places: Places) -> None:
+def _try(places: OutputPaths) -> None:
     """Make the folder, and for a moment a file under the longest name that each will take."""
     places.output.parent.mkdir(parents=True, exist_ok=True)
     for path in _files(places):
@@ -111,7 +111,7 @@ def _try(places: Places) -> None:
         raise RunError(f"output: {places.store} is a file, where a folder has to be made; {_next(places)}")
 
 
-def _next(places: Places) -> str:
+def _next(places: OutputPaths) -> str:
     return f"next: the same command with {shlex.quote(f'output={next(_free(places.output))}')}"
 
 

@@ -21,17 +21,17 @@ from tuna.inference.cost import Budget, Prices, Usage, dollars
 from tuna.inference.server import check_keys
 from tuna.inference.store import Store, key_of
 from tuna.judges.base import unjudged
-from tuna.ranking.collection import Collected, Parts, Ranker
+from tuna.ranking.collection import Collected, Components, Ranker
 from tuna.ranking.instructions import EMBEDDED_FILE, Shard, read_instructions
 from tuna.ranking.next_line import next_line
 from tuna.ranking.outputs import check_places, note_written
 from tuna.ranking.report import describe_lists, draw
-from tuna.ranking.settings import Places, Settings
+from tuna.ranking.settings import OutputPaths, Settings
 from tuna.runs import read_json, versions, write_json
-from tuna.tracking.collection import watched
+from tuna.tracking.collection import tracked_by_wandb
 
 if TYPE_CHECKING:
-    from tuna.models.source import Model
+    from tuna.models.source import ModelConfig
 
 
 @dataclass
@@ -40,15 +40,15 @@ class _Job:
 
     settings: Settings
     ranker: Ranker
-    parts: Parts
+    parts: Components
     prices: Prices
     records: list[Record]
     identity: dict[str, Any]
-    places: Places
+    places: OutputPaths
     name: str
     config: dict[str, Any]
     notes: list[str]
-    tuned: "Model | None"  # whose answers are ranked, or that was typed: None where nobody can know
+    tuned: "ModelConfig | None"  # whose answers are ranked, or that was typed: None where nobody can know
 
 
 def run(cfg: DictConfig) -> dict[str, float]:
@@ -96,7 +96,7 @@ def _fault(job: _Job, context: Context, collected: Collected) -> str | None:
 
 def _watched(cfg: DictConfig, job: _Job) -> AbstractContextManager[Callable[[dict[str, float], bool], None]]:
     """Weights & Biases, where ``logger`` asks for it."""
-    return watched(
+    return tracked_by_wandb(
         build_all(cfg, "logger")["logger"],
         places=job.places,
         name=job.settings.name or job.name,
@@ -115,7 +115,7 @@ def _prepare(cfg: DictConfig) -> _Job:
     if "sampler" in nodes and not nodes["sampler"].needs_model:
         nodes.pop("model", None)  # the server has its own
     _refuse_toys(cfg, settings, nodes)
-    parts = Parts(**nodes, seed=settings.seed, score_only=settings.score_only)
+    parts = Components(**nodes, seed=settings.seed, score_only=settings.score_only)
     if settings.input is None and not ranker.embedded(parts):
         raise ConfigError(
             f"input: missing; only the embedded models ({', '.join(EMBEDDED)}) come with instructions. "
@@ -147,7 +147,7 @@ def _prepare(cfg: DictConfig) -> _Job:
     used_nodes = {*Settings.__dataclass_fields__, "ranker", *nodes}
     config = {str(key): value for key, value in plain.items() if key in used_nodes}
     identity = {"source": source, "ranking": ranking}
-    places = Places.of(settings, name)
+    places = OutputPaths.of(settings, name)
     check_places(places, settings.input, dry_run=settings.dry_run)
     return _Job(
         settings, ranker, parts, prices, records, identity, places, name, config, notes,
@@ -165,13 +165,13 @@ def _refuse_toys(cfg: DictConfig, settings: Settings, nodes: Mapping[str, Any]) 
             raise ConfigError(untyped_model(path, f"input={settings.input}", nodes[node].path, asked))
 
 
-def _tuned(cfg: DictConfig, settings: Settings, parts: Parts) -> "Model | None":
+def _tuned(cfg: DictConfig, settings: Settings, parts: Components) -> "ModelConfig | None":
     """The model that the lists are for: the one that answers, or another that was named; embedded lists have theirs."""
     if parts.model is not None:
-        return cast("Model", parts.model)
+        return cast("ModelConfig", parts.model)
     if untyped(cfg, "model.path") and not (settings.input is None or is_asset(settings.input)):
         return None
-    return cast("Model", build_all(cfg, "model")["model"])
+    return cast("ModelConfig", build_all(cfg, "model")["model"])
 
 
 def _instructions_hash(records: Sequence[Record]) -> str:

@@ -11,7 +11,7 @@ from tuna.inference.cost import Price, Prices, Usage
 from tuna.inference.local import BlockSampler, Device, Dtype
 
 if TYPE_CHECKING:
-    from tuna.models.source import Model
+    from tuna.models.source import ModelConfig
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Sampler(BlockSampler):
         """Whether it uses the config's ``model``."""
         return True
 
-    def name(self, model: "Model") -> str:
+    def name(self, model: "ModelConfig") -> str:
         """What the answers' ``source`` says."""
         path = str(model.path)
         return path if path.count("/") == 1 else path.rstrip("/").rpartition("/")[2]
@@ -54,7 +54,7 @@ class Sampler(BlockSampler):
         """Why a record has no whole set: never so."""
         return ""
 
-    def identity(self, model: "Model", seed: int) -> dict[str, Any]:
+    def identity(self, model: "ModelConfig", seed: int) -> dict[str, Any]:
         """What shapes the answers, for the store's identity."""
         from tuna.models.reward_source import writer
 
@@ -67,6 +67,6 @@ class Sampler(BlockSampler):
             **self.settings(),
         }
 
-    def answer(self, model: "Model", records: Sequence[Record], n: int, context: Context) -> list[list[Answer]]:
+    def answer(self, model: "ModelConfig", records: Sequence[Record], n: int, context: Context) -> list[list[Answer]]:
         """``n`` answers of ``model`` a record."""
         return self.collect(model, records, n, context)

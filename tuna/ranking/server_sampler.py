@@ -21,7 +21,7 @@ from tuna.inference.store import key_of
 from tuna.ranking.diversity import DiverseSet, rule_problems
 
 if TYPE_CHECKING:
-    from tuna.models.source import Model
+    from tuna.models.source import ModelConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +66,11 @@ class ServerSampler(ServedModel):
         """Whether it uses the config's ``model``: the server has its own."""
         return False
 
-    def name(self, model: "Model | None") -> str:
+    def name(self, model: "ModelConfig | None") -> str:
         """What the answers' ``source`` says."""
         return self.model
 
-    def identity(self, model: "Model | None", seed: int) -> dict[str, Any]:
+    def identity(self, model: "ModelConfig | None", seed: int) -> dict[str, Any]:
         """What shapes the answers, for keys and for the store's identity: the model by the server's name for it."""
         rule = {"tau": self.tau, "trials": self.trials, "temperature_step": self.temperature_step}
         seeded = {"send_seed": self.send_seed, "seed": seed}
@@ -92,7 +92,9 @@ class ServerSampler(ServedModel):
         price = self.price_in(context.prices)
         return Usage(len(missing), prompt, answers, price.of(prompt, answers) if price else None)
 
-    def answer(self, model: "Model | None", records: Sequence[Record], n: int, context: Context) -> list[list[Answer]]:
+    def answer(
+        self, model: "ModelConfig | None", records: Sequence[Record], n: int, context: Context
+    ) -> list[list[Answer]]:
         """``n`` answers a record, none where the set is not whole; asks only for what the store lacks."""
         journal = context.store.journal("answers")
         keys = [self.key(record, n, context.seed) for record in records]

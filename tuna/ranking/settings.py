@@ -65,19 +65,19 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class OutputPaths:
     """What lies beside an output ``NAME.jsonl``."""
 
     output: Path
 
     @staticmethod
-    def of(settings: Settings, name: str) -> "Places":
+    def of(settings: Settings, name: str) -> "OutputPaths":
         """The places of a collection that is called ``name`` unless ``output`` says otherwise."""
         output = Path(settings.output) if settings.output else Path(settings.folder) / f"{settings.name or name}.jsonl"
         shard = Shard.parse(settings.shard)
         if shard.count > 1:
             output = output.with_name(f"{output.stem}.shard-{shard.index}-of-{shard.count}.jsonl")
-        return Places(output)
+        return OutputPaths(output)
 
     def _beside(self, ending: str) -> Path:
         return self.output.with_name(self.output.stem + ending)

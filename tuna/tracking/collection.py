@@ -11,15 +11,22 @@ from pathlib import Path
 from typing import Any
 
 from tuna.data.files import sha256_file
-from tuna.ranking.collection import Parts, Ranker
-from tuna.ranking.settings import Places
+from tuna.ranking.collection import Components, Ranker
+from tuna.ranking.settings import OutputPaths
 
 log = logging.getLogger("tuna")
 
 
 @contextmanager
-def watched(
-    loggers: Any, *, places: Places, name: str, config: dict[str, Any], ranker: Ranker, parts: Parts, source: str | None
+def tracked_by_wandb(
+    loggers: Any,
+    *,
+    places: OutputPaths,
+    name: str,
+    config: dict[str, Any],
+    ranker: Ranker,
+    parts: Components,
+    source: str | None,
 ) -> Iterator[Callable[[dict[str, float], bool], None]]:
     """Open it for the collection ``name``; gives what takes the final figures, and whether the lists are complete.
 
@@ -59,19 +66,19 @@ def _quietly(runs: Sequence[Any], act: Callable[[Any], object]) -> None:
             log.warning(f"W&B is not told everything ({type(error).__name__}: {error}); the collection is not harmed")
 
 
-def _use(run: Any, ranker: Ranker, parts: Parts, source: str | None, upload: bool) -> None:
-    from tuna.models.source import Model
+def _use(run: Any, ranker: Ranker, parts: Components, source: str | None, upload: bool) -> None:
+    from tuna.models.source import ModelConfig
     from tuna.tracking.lineage import data_file, starting_model
 
     nodes = [getattr(holder, "model", None) for holder in (parts, parts.teacher, parts.judge)]
     for node in [*nodes, getattr(ranker, "reward_model", None)]:
-        if isinstance(node, Model):
+        if isinstance(node, ModelConfig):
             run.use(starting_model(node.resolve(), upload=upload))
     if source is not None and Path(source).is_file():
         run.use(data_file(source, sha256_file(source), {}, upload=upload))
 
 
-def _lists(places: Places, figures: dict[str, float], upload: bool) -> Any:
+def _lists(places: OutputPaths, figures: dict[str, float], upload: bool) -> Any:
     from tuna.tracking.lineage import data_file
 
     return data_file(str(places.output), sha256_file(places.output), figures, upload=upload)

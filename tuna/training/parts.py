@@ -13,16 +13,16 @@ from tuna.training import distributed
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Components:
     """What the config names, built and checked, before any weights load."""
 
-    model: Any  # tuna.models.source.Model
+    model: Any  # tuna.models.source.ModelConfig
     resolved: Any  # tuna.models.source.Resolved
     tokenizer: Any
     data: Any  # a tuna datamodule, prepared
     module: Any  # tuna.modules.scoring.ScoringModule
     loss: Any
-    training: Any  # tuna.training.trainer.Training
+    training: Any  # tuna.training.trainer.TrainerConfig
     loggers: Any  # tuna.tracking.loggers.Loggers
     config: dict[str, Any]
     template: str
@@ -30,7 +30,7 @@ class Parts:
     total_steps: int
 
 
-def prepare(cfg: DictConfig, built: dict[str, Any]) -> Parts:
+def prepare(cfg: DictConfig, built: dict[str, Any]) -> Components:
     """Find the model and read the data for what was built; all that can be wrong without weights is said here."""
     model, training, data = built["model"], built["trainer"], built["datamodule"]
     folders.check_writable(Path(cfg.runs_dir))
@@ -61,7 +61,7 @@ def prepare(cfg: DictConfig, built: dict[str, Any]) -> Parts:
     steps = min(data.total_steps, training.max_steps or data.total_steps)
     if steps == 0:
         raise ConfigError("datamodule: nothing is left to train on; see datamodule.held_out, first and last")
-    return Parts(
+    return Components(
         model=model,
         resolved=resolved,
         tokenizer=tokenizer,

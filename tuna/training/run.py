@@ -15,7 +15,7 @@ from tuna.config.build import build_all
 from tuna.runs import RunFolder
 from tuna.tracking import labels, recording
 from tuna.training import distributed, runlog, summary
-from tuna.training.parts import Parts, check_processes, check_space, prepare
+from tuna.training.parts import Components, check_processes, check_space, prepare
 from tuna.training.troubles import told
 
 log = logging.getLogger("tuna")
@@ -60,7 +60,7 @@ def _finished(target: RunFolder) -> dict[str, float]:
     return dict(target.read().get("metrics", {}))
 
 
-def _choose(cfg: DictConfig, parts: Parts) -> RunFolder:
+def _choose(cfg: DictConfig, parts: Components) -> RunFolder:
     target = folders.choose(
         runs_dir=Path(cfg.runs_dir),
         name=cfg.name,
@@ -96,7 +96,7 @@ def _launch(cfg: DictConfig, built: dict[str, Any]) -> dict[str, float]:
     return dict(target.read().get("metrics", {}))
 
 
-def _train(cfg: DictConfig, parts: Parts, target: RunFolder) -> dict[str, float]:
+def _train(cfg: DictConfig, parts: Components, target: RunFolder) -> dict[str, float]:
     from tuna.training import checkpoint, fit
 
     if distributed.rank() == 0:
@@ -158,7 +158,7 @@ def _now() -> str:
     return datetime.now().isoformat(timespec="seconds")
 
 
-def _begin(cfg: DictConfig, parts: Parts, target: RunFolder) -> None:
+def _begin(cfg: DictConfig, parts: Components, target: RunFolder) -> None:
     """Write run.json: what this run is, where it comes from, what it is made with."""
     written = target.read()
     target.update(

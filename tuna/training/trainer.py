@@ -10,7 +10,7 @@ Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 NonFiniteMode = Literal["stop", "skip"]
 
 
-class Training:
+class TrainerConfig:
     """What of a run is not data, model or loss; ``lightning(...)`` makes the Lightning Trainer of it.
 
     strategy: "single" is one process, "fsdp" is PyTorch's fully_shard (FSDP2) over devices x num_nodes processes.

@@ -13,7 +13,7 @@ from tuna.inference.context import Context
 from tuna.inference.cost import Budget, Prices
 from tuna.inference.store import Store
 from tuna.judges.base import Case, NoRuling, Ruling
-from tuna.ranking.collection import Parts
+from tuna.ranking.collection import Components
 from tuna.ranking.rankers.contextual import Contextual
 
 
@@ -53,7 +53,7 @@ def context(tmp_path: Path) -> Any:
 
 def test_a_ruling_becomes_a_list(context: Context) -> None:
     ruling = Ruling([2, 0, None, 1], [5.0, 9.0, None, 9.0], own=("Mine.", 1), notes={"orders": [[0]]}, flips=1, pairs=6)
-    parts = Parts(sampler=Samples(["a", "b", "c", "d"]), judge=Rules(ruling))
+    parts = Components(sampler=Samples(["a", "b", "c", "d"]), judge=Rules(ruling))
     found = Contextual().collect([Record("1", "Q", output="r")], parts, context)
     row = found.rows[0]
     assert [(r["text"], r["score"], r["source"], r.get("judge_score"), r.get("sample")) for r in row["responses"]] == [
@@ -66,7 +66,7 @@ def test_a_ruling_becomes_a_list(context: Context) -> None:
 
 
 def test_what_is_set_aside_and_what_was_not_asked(context: Context) -> None:
-    parts = Parts(
+    parts = Components(
         sampler=Samples(["a", " "], ["a", "b"], ["a", "b"]),
         judge=Rules(NoRuling("no rank: [...] found", ["Hm."]), NoRuling("not asked yet", asked=False)),
     )
@@ -80,14 +80,14 @@ def test_what_is_set_aside_and_what_was_not_asked(context: Context) -> None:
 
 @pytest.mark.parametrize(("reason", "unusable", "missing"), [("context length", 1, 0), ("", 0, 1)])
 def test_a_set_that_is_not_whole_goes_to_no_judge(context: Context, reason: str, unusable: int, missing: int) -> None:
-    parts = Parts(sampler=Samples([], reason=reason), judge=Rules())
+    parts = Components(sampler=Samples([], reason=reason), judge=Rules())
     found = Contextual().collect([Record("1", "Q")], parts, context)
     assert (len(found.unusable), found.missing, parts.judge.asked) == (unusable, missing, [])
 
 
 def test_given_answers_need_no_sampler(context: Context) -> None:
     given = (Candidate("x", source="mine"), Candidate("y"))
-    parts = Parts(judge=Rules(Ruling([1, 0], [None, None])), score_only=True)
+    parts = Components(judge=Rules(Ruling([1, 0], [None, None])), score_only=True)
     row = Contextual().collect([Record("1", "Q", responses=given)], parts, context).rows[0]
     assert [(r["text"], r["source"]) for r in row["responses"]] == [("y", "given"), ("x", "mine")]
     assert Contextual().needs(True) == ("judge",) and not Contextual().embedded(parts)

@@ -12,7 +12,7 @@ from tuna.inference.answers import Answer
 from tuna.inference.context import Context
 from tuna.inference.cost import Budget, Prices
 from tuna.inference.store import Store
-from tuna.ranking.collection import Parts
+from tuna.ranking.collection import Components
 from tuna.ranking.rankers.probabilistic import Probabilistic
 
 
@@ -46,7 +46,7 @@ def context(tmp_path: Path) -> Any:
 def test_scores_by_hand_and_the_order(context: Context) -> None:
     # -8 / 4^1.5 = -1, -1 / 1^1.5 = -1 (a tie keeps the order), -54 / 9^1.5 = -2
     told = Told([[Answer("worst", -54.0, 9), Answer("long", -8.0, 4), Answer("short", -1.0, 1)]])
-    found = Probabilistic(n=3, beta=1.5).collect([Record("1", "Q", output="r")], Parts(teacher=told), context)
+    found = Probabilistic(n=3, beta=1.5).collect([Record("1", "Q", output="r")], Components(teacher=told), context)
     assert [(r["text"], r["score"]) for r in found.rows[0]["responses"]] == [("long", -1), ("short", -1), ("worst", -2)]
     assert found.rows[0]["output"] == "r" and found.rows[0]["responses"][0]["source"] == "teacher"
 
@@ -55,7 +55,7 @@ def test_an_answer_that_was_drawn_twice_has_one_score(context: Context) -> None:
     """A batch of another shape gives the same text another last digit."""
     same, whole, cut = Answer("same", -2.000001, 1), Answer("same", -2.0, 1), Answer("same", -3.0, 1, "length")
     told = Told([[same, cut, Answer("best", -1.0, 1), whole]])
-    found = Probabilistic(n=4, beta=1.0).collect([Record("1", "Q")], Parts(teacher=told), context)
+    found = Probabilistic(n=4, beta=1.0).collect([Record("1", "Q")], Components(teacher=told), context)
     assert [(r["logprob"], r["score"]) for r in found.rows[0]["responses"]] == [
         (-1.0, -1), (-2.000001, -2), (-2.0, -2), (-3.0, -3),
     ]  # fmt: skip
@@ -66,7 +66,7 @@ def test_what_is_left_out_set_aside_and_missing(context: Context) -> None:
     told = Told([[good, good, empty, blank], [good, empty, empty, empty], [good], [good]])
     context.aside["key 3"] = "no answer after 7 tries"
     records = [Record(str(k), "Q") for k in range(1, 5)]
-    found = Probabilistic().collect(records, Parts(teacher=told), context)
+    found = Probabilistic().collect(records, Components(teacher=told), context)
     assert [row["id"] for row in found.rows] == ["1"]
     assert [left["reason"] for left in found.rows[0]["dropped"]] == ["empty answer", "no log-probability"]
     assert [(row["id"], row["reason"]) for row in found.unusable] == [
@@ -78,7 +78,7 @@ def test_what_is_left_out_set_aside_and_missing(context: Context) -> None:
 def test_given_answers_keep_their_sources(context: Context) -> None:
     given = (Candidate("x", source="alpaca"), Candidate("y"))
     told = Told([[Answer("x", -2.0, 2), Answer("y", -1.0, 2)]])
-    parts = Parts(teacher=told, score_only=True)
+    parts = Components(teacher=told, score_only=True)
     row = Probabilistic().collect([Record("1", "Q", responses=given)], parts, context).rows[0]
     assert [(r["text"], r["source"]) for r in row["responses"]] == [("y", "teacher"), ("x", "alpaca")]
     source, ranking = Probabilistic().identities(parts)

@@ -15,7 +15,7 @@ from tuna.data.packing import pack
 from tuna.errors import ConfigError, ModelError
 from tuna.inference import score
 from tuna.models.reward_loading import load_reward_scorer
-from tuna.models.source import Model
+from tuna.models.source import ModelConfig
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_given_answers_in_the_order_of_their_rewards(
     rows = given(tmp_path, reward)
     assert f"train.py stage=tuna_c datamodule.path={tmp_path}/out.jsonl, with model.path=" in capsys.readouterr().out
     assert [row["id"] for row in rows] == [f"q{n}" for n in range(40)]
-    scorer = load_reward_scorer(Model(path=str(reward))).eval()
+    scorer = load_reward_scorer(ModelConfig(path=str(reward))).eval()
     for row in rows[:5]:
         answers = row["responses"]
         assert len(answers) == 4 and row["dropped"] == [{"text": " ", "reason": "empty answer"}]

@@ -98,9 +98,9 @@ class HumanStudy(Benchmark):
             self._read.check(given)
             return given.sha256
         from tuna.models.reward_source import writer
-        from tuna.models.source import Model
+        from tuna.models.source import ModelConfig
 
-        return writer(Model(source)).fingerprint
+        return writer(ModelConfig(source)).fingerprint
 
     def identity(self) -> dict[str, Any]:
         """What shapes the pages, or the scores."""

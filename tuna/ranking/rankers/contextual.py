@@ -11,7 +11,7 @@ from tuna.inference.answers import Answer, candidate, given_answers, output_row
 from tuna.inference.context import Context
 from tuna.inference.cost import Usage
 from tuna.judges.base import Case, NoRuling, Ruling
-from tuna.ranking.collection import Collected, Parts
+from tuna.ranking.collection import Collected, Components
 
 
 @dataclass
@@ -35,29 +35,29 @@ class Contextual:
         """The config's nodes that it uses."""
         return ("judge",) if score_only else ("judge", "sampler", "model")
 
-    def embedded(self, parts: Parts) -> bool:
+    def embedded(self, parts: Components) -> bool:
         """Whether only embedded models are asked, which the embedded instructions fit."""
         return parts.model is not None and is_embedded(parts.model.path)
 
-    def identities(self, parts: Parts) -> tuple[dict[str, Any], dict[str, Any]]:
+    def identities(self, parts: Components) -> tuple[dict[str, Any], dict[str, Any]]:
         """Of what answers, and of what ranks."""
         source = {"ranker": "contextual", "score_only": parts.score_only}
         if not parts.score_only:
             source |= {"n": self.n, **parts.sampler.identity(parts.model, parts.seed)}
         return source, parts.judge.identity() | {"seed": parts.seed}
 
-    def prices(self, parts: Parts, context: Context) -> dict[str, Any]:
+    def prices(self, parts: Components, context: Context) -> dict[str, Any]:
         """Journal -> price, for summing up what was used."""
         sampled = {} if parts.score_only else {"answers": parts.sampler.price_in(context.prices)}
         return {**sampled, "verdicts": parts.judge.price_in(context.prices)}
 
-    def estimate(self, records: Sequence[Record], parts: Parts, context: Context) -> dict[str, Usage]:
+    def estimate(self, records: Sequence[Record], parts: Components, context: Context) -> dict[str, Usage]:
         """What is to be asked at most: of what the store has, nothing is."""
         sampled = Usage() if parts.score_only else parts.sampler.estimate(records, self.n, context)
         asked = {"sampler": sampled} if sampled.requests else {}
         return {**asked, "judge": parts.judge.estimate(records, self.n, self.answer_tokens, context)}
 
-    def collect(self, records: Sequence[Record], parts: Parts, context: Context) -> Collected:
+    def collect(self, records: Sequence[Record], parts: Components, context: Context) -> Collected:
         """The ranked lists, best first."""
         collected = Collected()
         if parts.score_only:
@@ -91,13 +91,13 @@ class Contextual:
 def _usable(found: Sequence[Answer]) -> tuple[list[Answer], list[dict[str, Any]]]:
     """The answers that can be judged, and the others with the reason."""
     return (
-        [a for a in found if a.useless is None],
-        [{"text": a.text, "reason": a.useless} for a in found if a.useless is not None],
+        [a for a in found if a.unusable_reason is None],
+        [{"text": a.text, "reason": a.unusable_reason} for a in found if a.unusable_reason is not None],
     )
 
 
 def _row(
-    case: Case, ruling: Ruling, left_out: list[dict[str, Any]], source: str | None, parts: Parts
+    case: Case, ruling: Ruling, left_out: list[dict[str, Any]], source: str | None, parts: Components
 ) -> dict[str, Any]:
     """The record of the output: score is minus the position, the judge's marks beside it.
 

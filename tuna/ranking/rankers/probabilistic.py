@@ -11,7 +11,7 @@ from tuna.errors import ConfigError
 from tuna.inference.answers import Answer, candidate, given_answers, output_row
 from tuna.inference.context import Context
 from tuna.inference.cost import Usage
-from tuna.ranking.collection import Collected, Parts
+from tuna.ranking.collection import Collected, Components
 
 
 @dataclass
@@ -38,26 +38,26 @@ class Probabilistic:
         """The config's nodes that it uses."""
         return ("teacher",)
 
-    def embedded(self, parts: Parts) -> bool:
+    def embedded(self, parts: Components) -> bool:
         """Whether only embedded models are asked, which the embedded instructions fit."""
         return is_embedded(getattr(parts.teacher, "path", None))
 
-    def identities(self, parts: Parts) -> tuple[dict[str, Any], dict[str, Any]]:
+    def identities(self, parts: Components) -> tuple[dict[str, Any], dict[str, Any]]:
         """Of what answers, and of what ranks."""
         source = {"ranker": "probabilistic", "n": self.n, "score_only": parts.score_only, **parts.teacher.identity()}
         if not parts.score_only and parts.teacher.identity()["teacher"] == "local":
             source["seed"] = parts.seed
         return source, {"beta": self.beta}
 
-    def prices(self, parts: Parts, context: Context) -> dict[str, Any]:
+    def prices(self, parts: Components, context: Context) -> dict[str, Any]:
         """Journal -> price, for summing up what was used."""
         return {"answers": parts.teacher.price_in(context.prices)}
 
-    def estimate(self, records: Sequence[Record], parts: Parts, context: Context) -> dict[str, Usage]:
+    def estimate(self, records: Sequence[Record], parts: Components, context: Context) -> dict[str, Usage]:
         """What is still to be asked."""
         return {} if parts.score_only else {"teacher": parts.teacher.estimate(records, self.n, context)}
 
-    def collect(self, records: Sequence[Record], parts: Parts, context: Context) -> Collected:
+    def collect(self, records: Sequence[Record], parts: Components, context: Context) -> Collected:
         """The ranked lists, best first."""
         collected = Collected()
         if parts.score_only:
@@ -73,10 +73,10 @@ class Probabilistic:
                 self._list(record, found, parts, collected)
         return collected
 
-    def _list(self, record: Record, found: Sequence[Answer], parts: Parts, collected: Collected) -> None:
-        usable = [a for a in found if a.useless is None and a.logprob is not None and a.num_tokens]
+    def _list(self, record: Record, found: Sequence[Answer], parts: Components, collected: Collected) -> None:
+        usable = [a for a in found if a.unusable_reason is None and a.logprob is not None and a.num_tokens]
         left_out = [
-            {"text": a.text, "reason": a.useless or a.unscored or "no log-probability"}
+            {"text": a.text, "reason": a.unusable_reason or a.unscored or "no log-probability"}
             for a in found
             if a not in usable
         ]

@@ -13,11 +13,11 @@ from tuna.inference.answers import Answer, candidate, given_answers, output_row
 from tuna.inference.context import Context
 from tuna.inference.cost import Usage
 from tuna.inference.local import Device
-from tuna.ranking.collection import Collected, Parts
+from tuna.ranking.collection import Collected, Components
 from tuna.runs import read_run
 
 if TYPE_CHECKING:
-    from tuna.models.source import Model
+    from tuna.models.source import ModelConfig
 
 _MAKE_ONE = (
     "python train.py stage=prm name=prm, with model.path= and datamodule.path= of your own, then ranker.path=runs/prm"
@@ -63,17 +63,17 @@ class Proxy:
             raise ConfigError("\n".join(wrong))
 
     @cached_property
-    def reward_model(self) -> "Model":
+    def reward_model(self) -> "ModelConfig":
         """The config node of the reward model.
 
         Raises:
             ModelError: there is no such model, or it is none.
         """
         from tuna.models.reward_source import check_reward_model
-        from tuna.models.source import Model
+        from tuna.models.source import ModelConfig
 
         trained = self._trained()
-        node = Model(
+        node = ModelConfig(
             str(self.path), self.revision, self.trust_remote_code, trained.get("template", self.template),
             self.template_args or trained.get("template_args"), scorer=self.scorer,
         )  # fmt: skip
@@ -98,11 +98,11 @@ class Proxy:
         """The config's nodes that it uses."""
         return () if score_only else ("sampler", "model")
 
-    def embedded(self, parts: Parts) -> bool:
+    def embedded(self, parts: Components) -> bool:
         """Whether only embedded models are asked, which the embedded instructions fit."""
         return parts.model is not None and is_embedded(parts.model.path)
 
-    def identities(self, parts: Parts) -> tuple[dict[str, Any], dict[str, Any]]:
+    def identities(self, parts: Components) -> tuple[dict[str, Any], dict[str, Any]]:
         """Of what answers, and of what ranks."""
         source = {"ranker": "proxy", "score_only": parts.score_only}
         if not parts.score_only:
@@ -110,16 +110,16 @@ class Proxy:
         model = self.reward_model
         return source, {"judge": "reward model", "model": model.fingerprint, **model.shaped_by}
 
-    def prices(self, parts: Parts, context: Context) -> dict[str, Any]:
+    def prices(self, parts: Components, context: Context) -> dict[str, Any]:
         """Journal -> price, for summing up what was used."""
         return {} if parts.score_only else {"answers": parts.sampler.price_in(context.prices)}
 
-    def estimate(self, records: Sequence[Record], parts: Parts, context: Context) -> dict[str, Usage]:
+    def estimate(self, records: Sequence[Record], parts: Components, context: Context) -> dict[str, Usage]:
         """What the sampler asks a server for; a reward model asks nobody."""
         sampled = Usage() if parts.score_only else parts.sampler.estimate(records, self.n, context)
         return {"sampler": sampled} if sampled.requests else {}
 
-    def collect(self, records: Sequence[Record], parts: Parts, context: Context) -> Collected:
+    def collect(self, records: Sequence[Record], parts: Components, context: Context) -> Collected:
         """The ranked lists, best first."""
         from tuna.inference.score import reward_answers
 
@@ -144,8 +144,12 @@ class Proxy:
 
     def _list(self, record: Record, found: Sequence[Answer], source: str | None, collected: Collected) -> None:
         """``score`` is minus the position, 0 the best; equal answers, scored once, share one, as equal rewards do."""
-        usable = [answer for answer in found if answer.useless is None]
-        left_out = [{"text": answer.text, "reason": answer.useless} for answer in found if answer.useless is not None]
+        usable = [answer for answer in found if answer.unusable_reason is None]
+        left_out = [
+            {"text": answer.text, "reason": answer.unusable_reason}
+            for answer in found
+            if answer.unusable_reason is not None
+        ]
         if len(usable) < 2:
             collected.set_aside(record, "fewer than two usable answers", left_out)
             return

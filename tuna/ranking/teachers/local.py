@@ -12,7 +12,7 @@ from tuna.inference.cost import Price, Prices, Usage
 from tuna.inference.local import BlockSampler, Device, Dtype
 
 if TYPE_CHECKING:
-    from tuna.models.source import Model
+    from tuna.models.source import ModelConfig
 
 
 @dataclass
@@ -38,12 +38,12 @@ class LocalTeacher(BlockSampler):
     row_tokens: int = 2048
 
     @cached_property
-    def model(self) -> "Model":
+    def model(self) -> "ModelConfig":
         """The config node of the model, which is no reward model."""
         from tuna.models.reward_source import writer
-        from tuna.models.source import Model
+        from tuna.models.source import ModelConfig
 
-        return writer(Model(self.path, self.revision, self.trust_remote_code, self.template, self.template_args))
+        return writer(ModelConfig(self.path, self.revision, self.trust_remote_code, self.template, self.template_args))
 
     @property
     def name(self) -> str:

@@ -66,7 +66,7 @@ class OpenAITeacher(ServedModel):
         def done(request: Request, body: dict[str, Any]) -> Iterable[Request]:
             nonlocal gives_logprobs
             answers = self.read(body)
-            usable = [a for a in answers if a.useless is None]
+            usable = [a for a in answers if a.unusable_reason is None]
             gives_logprobs |= any(a.logprob is not None or a.unscored is not None for a in usable)
             if usable and not gives_logprobs:
                 raise StopRun(self._no_logprobs())
