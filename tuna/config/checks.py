@@ -10,9 +10,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tuna.config import schema, secrets
 from tuna.config.commands import script
-from tuna.config.nearest import nearest
 from tuna.config.scale import EMBEDDED, is_embedded, own_data, untyped
 from tuna.config.types import describe, fits
+from tuna.console import nearest
 from tuna.errors import ConfigError
 
 # The keys of the primary file, which no constructor takes.

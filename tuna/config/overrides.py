@@ -16,8 +16,8 @@ from tuna.config import checks, secrets
 from tuna.config.arguments import CommandLine, values
 from tuna.config.compose import compose
 from tuna.config.groups import OPTIONAL, groups
-from tuna.config.nearest import nearest
 from tuna.config.types import fits
+from tuna.console import nearest
 from tuna.errors import ConfigError
 
 _MOST_COMBINATIONS = 32  # of swept group choices; more are checked when their job starts
