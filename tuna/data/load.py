@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tuna.config.scale import is_asset
+from tuna.console import shortened
 from tuna.data.columns import check_present, format_of, house_row
 from tuna.data.fields import FieldError, check_text
 from tuna.data.files import Row, Rows, read_rows
@@ -80,11 +81,8 @@ def problem_text(problems: Sequence[str], otherwise: str = "") -> str:
 
     otherwise: what can be done beside mending them.
     """
-    lines = list(problems[:SHOWN])
-    if len(problems) > SHOWN:
-        lines.append(f"... and {len(problems) - SHOWN} more")
     count = f"{len(problems)} malformed row{'s' if len(problems) > 1 else ''}"
-    return "\n".join([*lines, f"{count}; next: mend them{otherwise}"])
+    return "\n".join([*shortened(problems, SHOWN), f"{count}; next: mend them{otherwise}"])
 
 
 def load_source(source: Source) -> Loaded:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tuna.console import shortened
 from tuna.data.fields import describe
 from tuna.data.json_text import parse_json
 from tuna.errors import DataError
@@ -59,10 +60,8 @@ def read_sheets(paths: Sequence[str], unblinding: str) -> Sheets:
             else:
                 points[name].append(points_of(places, labels, key["systems"]))
     if wrong:
-        more = [f"... and {len(wrong) - SHOWN} more"] if len(wrong) > SHOWN else []
-        raise DataError(
-            "\n".join([*wrong[:SHOWN], *more, "Next: the annotator opens the page, mends it, exports again"])
-        )
+        next_step = "Next: the annotator opens the page, mends it, exports again"
+        raise DataError("\n".join([*shortened(wrong, SHOWN), next_step]))
     return Sheets(key["systems"], key["questions"], list(points), np.array(list(points.values())).swapaxes(0, 1))
 
 

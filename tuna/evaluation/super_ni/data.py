@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tuna.console import shortened
 from tuna.data.fields import describe
 from tuna.data.json_text import parse_json
 from tuna.errors import ConfigError, DataError
@@ -67,8 +68,7 @@ def read_clone(root: str | None, instances: int) -> Data:
                 )
             seen[instance.id] = task.name
     if wrong:
-        more = f"\n... and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-        raise DataError("\n".join(wrong[:SHOWN]) + more)
+        raise DataError("\n".join(shortened(wrong, SHOWN)))
     return Data(tuple(tasks), digest.hexdigest())
 
 
