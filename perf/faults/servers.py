@@ -441,6 +441,12 @@ def _unsealed(data: bytes) -> bytes:
     return b"".join(b"{" + line.partition(b'", ')[2] + b"\n" for line in data.split(b"\n")[:-1])
 
 
+def _without_fields(data: bytes) -> bytes:
+    """An old version's line before the others, with the first one's key and nothing that a reader looks for."""
+    key = data.partition(b'"key": "')[2].partition(b'"')[0]
+    return b'{"key": "' + key + b'", "x": 1}\n' + data
+
+
 def _flipped(data: bytes) -> bytes:
     middle = len(data) // 2
     return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
@@ -455,7 +461,7 @@ REFUSED_DAMAGE: dict[str, Damage] = {
     "two lines in one": lambda data: data.replace(b"\n", b"", 1),
     "an empty line": lambda data: data.replace(b"\n", b"\n\n", 1),
     "bytes that are no UTF-8": _line(1, lambda line: line[:40] + b"\xff" + line[41:]),
-    "an old line without its fields": lambda data: b'{"key": "' + data[9:41] + b'", "x": 1}\n' + data,
+    "an old line without its fields": _without_fields,
 }  # fmt: skip
 HARMLESS_DAMAGE: dict[str, tuple[Damage, int]] = {  # and how many are asked again
     "a half-written last line": (lambda data: data + b'{"key": "abc', 0),
