@@ -267,7 +267,7 @@ class Budget:
 
 
 _AMOUNT = rb"(\d[\d.]*(?:e-\d+)?)"
-_PLAIN = re.compile(rb'\{"key": "(r\d+)", (?:"reserved": ' + _AMOUNT + rb'|"cost": ' + _AMOUNT + rb")").fullmatch
+_PLAIN = re.compile(rb'"key": "(r\d+)", (?:"reserved": ' + _AMOUNT + rb'|"cost": ' + _AMOUNT + rb")").fullmatch
 
 
 def _ledger_line(body: bytes) -> tuple[bytes, float | None, float | None, int]:

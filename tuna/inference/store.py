@@ -24,8 +24,10 @@ from tuna.secrets import clean, may_hold
 Entry = dict[str, Any]
 T = TypeVar("T")
 _CHUNK = 1 << 20
-_MARK = b'{"crc": "'  # the first field of a line: the CRC-32 of all after it, so no cut in a line hides that it had one
-_BEGIN = b'{"key": "'
+# How a line begins: the CRC-32 of all after it comes first, so that no cut within a line hides that it had one.
+_SEAL = b'{"crc": "%08x", '
+_SEALED = len(_SEAL % 0)
+_KEY = b'"key": "'
 _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
 _decode = json.JSONDecoder().raw_decode
 
@@ -101,7 +103,7 @@ class Journal:
         return self.each(parsed)
 
     def each(self, of: Callable[[bytes], T]) -> Iterator[T]:
-        """What ``of`` makes of each line's object without its last brace, in the order they were written.
+        """What ``of`` makes of each line's fields, as they stand between the braces, in the order they were written.
 
         Raises:
             RunError: ``of`` finds it damaged (ValueError and its like).
@@ -133,15 +135,15 @@ class Journal:
             places[key] = [*before, place] if isinstance(before, list) else [before, place]
 
     def _bodies(self) -> Iterator[tuple[int, int, bytes]]:
-        """Where each line begins, how long it is, and its object without checksum and last brace."""
-        at, sealed = 0, False
+        """Where each line begins, how long it is, and its fields without checksum and braces."""
+        at, old = 0, True
         with self.path.open("rb", buffering=_CHUNK) as file:
             for line in file:  # bytes end at \n alone
                 try:
-                    body = _sound(line, old=not sealed)
+                    body = _sound(line, old)
                 except ValueError:
                     raise self._damaged(at) from None
-                sealed = sealed or line.startswith(_MARK)
+                old = old and line.startswith(b"{" + _KEY)
                 yield at, len(line), body
                 at += len(line)
 
@@ -168,7 +170,7 @@ class Journal:
             RunError: the disk is full; the file is then as it was before.
         """
         rest = _dumped({"key": entry["key"], **entry})[1:] + b"\n"
-        line = _seal(rest) + rest
+        line = _SEAL % crc32(rest) + rest
         try:
             written = os.write(self._file, line)
             if written < len(line):
@@ -247,44 +249,38 @@ def _compare(folder: Path, part: str, old: Mapping[str, Any], new: Mapping[str, 
         raise RunError(f"{folder}: was collected with other settings:\n" + "\n".join(lines) + f"\nNext: {hint}")
 
 
-def _seal(rest: bytes) -> bytes:
-    return _MARK + b'%08x", ' % crc32(rest)
-
-
-def _sound(line: bytes, *, old: bool = True) -> bytes:
-    """The line's object without its checksum and last brace.
+def _sound(line: bytes, old: bool = True) -> bytes:
+    """The line's fields without its checksum and braces.
 
     old: a line without a checksum may stand here; no version writes one after a line that has it.
 
     Raises:
         ValueError: it is not what was written.
     """
-    if not line.endswith(b"}\n"):
-        raise ValueError("no whole object")
-    if old and line.startswith(_BEGIN):
-        return line[:-2]
-    rest = line[len(_MARK) + 11 :]
-    if not line.startswith(_seal(rest)):
-        raise ValueError("another checksum")
-    return b"{" + rest[:-2]
+    rest = line[_SEALED:]
+    if line[:_SEALED] == _SEAL % crc32(rest):
+        return rest[:-2]
+    if old and line.startswith(b"{" + _KEY) and line.endswith(b"}\n"):
+        return line[1:-2]
+    raise ValueError("another checksum, or none")
 
 
 def _key(body: bytes) -> str:
     """The line's key, found without parsing what our own writer wrote."""
-    end = body.find(b'"', len(_BEGIN))
-    key = body[len(_BEGIN) : end]
+    end = body.find(b'"', len(_KEY))
+    key = body[len(_KEY) : end]
     if end < 0 or b"\\" in key:
         return str(parsed(body)["key"])
     return key.decode()
 
 
 def parsed(body: bytes) -> Entry:
-    """The object of a line without its last brace.
+    """The object of a line whose fields these are.
 
     Raises:
         ValueError: it is none, or has no key.
     """
-    text = (body + b"}").decode()
+    text = (b"{" + body + b"}").decode()
     entry, end = _decode(text)
     if end != len(text) or not isinstance(entry, dict) or not isinstance(entry["key"], str):
         raise ValueError("no object with a key")
