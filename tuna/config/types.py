@@ -115,7 +115,7 @@ def describe(expected: Any, *, only_range: bool = False) -> str:
         words = _range_words(limits)
         if only_range:
             return words
-        link = " of " if words[0].isdigit() or words.startswith("at ") else " "
+        link = " from " if " to " in words else " " if words.startswith(("above", "below")) else " of "
         return ("a finite number" if inner[0] is float else describe(inner[0])) + link + words
     kind = type(None) if expected is None else origin or expected
     if kind is tuple and inner and inner[-1] is not ...:
@@ -183,6 +183,6 @@ def _within(value: Any, limits: Mapping[str, Any]) -> bool:
 
 def _range_words(limits: Mapping[str, Any]) -> str:
     if limits.keys() == {"ge", "le"}:
-        return f"{limits['ge']} to {limits['le']}"
-    words = {"ge": "{} or more", "gt": "above {}", "le": "at most {}", "lt": "below {}"}
+        return f"{limits['ge']:.12g} to {limits['le']:.12g}"
+    words = {"ge": "{:.12g} or more", "gt": "above {:.12g}", "le": "at most {:.12g}", "lt": "below {:.12g}"}
     return " and ".join(words[name].format(limit) for name, limit in limits.items())

@@ -7,8 +7,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 from tuna.config.types import checked
-from tuna.losses.base import ScoredLists, Term
-from tuna.losses.lists import Lists, as_lists
+from tuna.losses.base import Lists, ScoredLists, Term, as_lists
 
 
 @checked

@@ -3,8 +3,7 @@
 import torch
 from torch.nn.functional import softplus
 
-from tuna.losses.base import ScoredLists, Term
-from tuna.losses.lists import as_lists, better_pairs
+from tuna.losses.base import ScoredLists, Term, as_lists, better_pairs
 
 
 class Pairwise:

@@ -6,8 +6,7 @@ import torch
 from annotated_types import Ge
 
 from tuna.config.types import checked
-from tuna.losses.base import ScoredLists, Term
-from tuna.losses.lists import as_lists, better_pairs, dense_ranks
+from tuna.losses.base import ScoredLists, Term, as_lists, better_pairs, dense_ranks
 from tuna.losses.mle import cross_entropy
 
 
