@@ -25,7 +25,7 @@ def test_everything_wrong_is_said_at_once() -> None:
         "loss.lamda: no such key; loss is Tuna here, with the keys: lambda, margin; did you mean loss.lambda?"
     )
     assert set(found[2:5]) == {
-        "module.lr: expected a number, got True",
+        "module.lr: expected a finite number above 0 and at most 1000000, got True",
         "trainer.max_epochs: expected a whole number, got 'x'",
         "seed: expected 0 or more, got -1",
     }
@@ -48,7 +48,10 @@ def test_everything_wrong_is_said_at_once() -> None:
         (["loss.lambda=0,1"], "loss.lambda=0,1: several values are a sweep, which needs -m;"),
         (["loss.lambda=${nope}"], "loss.lambda: Interpolation key 'nope' not found"),
         (["module.schedule=step"], "module.schedule: expected cosine or linear or constant, got 'step'"),
-        (["module.betas=[0.9]"], "module.betas: expected a list of 2, each a number, got [0.9]"),
+        (
+            ["module.betas=[0.9]"],
+            "module.betas: expected a list of 2, each a finite number of 0 or more and below 1, got",
+        ),
         (["name=2024"], """name: expected text or null, got 2024; as text: 'name="2024"'"""),
         (["name='a=b'"], "name: expected letters, digits and . _ + - (no = and no spaces), got 'a=b'"),
         (["name=../x"], "name: expected letters"),

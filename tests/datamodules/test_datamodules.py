@@ -238,7 +238,7 @@ def test_every_wrong_value_is_said_at_once() -> None:
     with pytest.raises(ConfigError) as fault:
         ContextualDataModule(**together)
     assert [line.split(":")[0] for line in str(fault.value).splitlines()] == list(together)
-    sources = [
+    sources: Any = [
         {"pth": "x"},
         {"path": "x", "lst": 3},
         {"path": "x", "first": -1, "rank_by": "eq4", "format": "y", "weight": 0},

@@ -63,7 +63,7 @@ class RecordDataModule(DataSettings, LightningDataModule):
         epochs: int = 1,
         seed: int = 0,
     ) -> DataReport:
-        """Read, check and tokenize everything; cheap beside loading weights, and before it.
+        """Read, check and tokenize everything; before weights load, which takes longer.
 
         max_positions: the most tokens the model can place, None when it has no limit.
 

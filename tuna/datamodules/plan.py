@@ -29,7 +29,7 @@ class Share:
 class StepPlan:
     """The order of all steps of a run.
 
-    Epoch e is the permutation of (seed, e), cut into chunks of ``batch_size`` groups, one an optimizer step; the last
+    Epoch e is the permutation of (seed, e), cut into chunks of ``batch_size`` groups, one per optimizer step; the last
     chunk of an epoch may be short and is not dropped.
 
     sources: of each group, which source it is of; nothing where there is one. weights: of each source, how often per
@@ -37,9 +37,8 @@ class StepPlan:
     groups to each epoch, taken in turn from an endless row of permutations of its groups: so no group is seen a second
     time before all others were seen once, and with w = 0.5 the second epoch has the other half.
 
-    Within a step, groups go by length over ``accumulate``
-    micro-steps (like lengths together) and are dealt to the processes back and forth, so that these carry about as many
-    tokens each.
+    Within a step, groups are sorted by length into ``accumulate`` micro-steps and dealt to the processes back and
+    forth, so that these carry about as many tokens each.
 
     >>> plan = StepPlan(lengths=(5, 1, 4, 2, 3), batch_size=4, accumulate=2, epochs=2, seed=0)
     >>> plan.steps_per_epoch, plan.total_steps
@@ -72,7 +71,7 @@ class StepPlan:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps an epoch, a short last one included."""
+        """Optimizer steps per epoch, a short last one included."""
         return ceil(sum(self.per_epoch) / self.batch_size)
 
     @cached_property

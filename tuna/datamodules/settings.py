@@ -1,4 +1,4 @@
-"""What a datamodule is told: its arguments, checked, and what becomes of a record by them. Imports no torch."""
+"""The arguments of the datamodules, and the answer list that each makes of a record. Imports no torch."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,6 @@ from tuna.data.columns import check_columns, format_of
 from tuna.data.importers import check_format
 from tuna.data.lists import AnswerList, ranked_list, shortened, target_list
 from tuna.data.load import Loaded, Source
-from tuna.data.ranking import LARGEST_BETA
 from tuna.data.record import Record
 from tuna.errors import ConfigError
 
@@ -36,7 +35,7 @@ class DataSettings:
         format: an importer's name, or auto.
         columns: for any other layout, ``{instruction: q, responses: outs}``: our words and the file's columns.
         first: rows from the start of the file. last: rows from its end.
-        original: where a record lacks ``output``: error, best (its best candidate), none, or a FILE of Alpaca rows.
+        original: where ``output`` is missing: error, best (its best candidate), none, or a FILE of Alpaca rows.
         bad_rows: error lists all malformed rows and stops; drop counts them.
         batch_size: groups per optimizer step, over all processes and accumulation.
         row_tokens: tokens a packed row holds at most (a longer group makes it longer).
@@ -76,7 +75,7 @@ class DataSettings:
         """Check what hangs on several arguments, and make ``all_sources`` of them."""
         faults = list(_reading_faults("", self.format, self.columns))
         if self.val_split is not None and self.val_path is None:
-            faults.append(f"val_split: expected val_path beside it, got {self.val_split!r} alone")
+            faults.append(f"val_split: expected val_path with it, got {self.val_split!r} alone")
         own = {key: getattr(self, key) for key in ("path", "first", "last")}
         self.all_sources: tuple[Source, ...] = ()
         if self.sources is not None:
@@ -130,7 +129,7 @@ class DataSettings:
 @checked
 @dataclass(kw_only=True, eq=False, repr=False)
 class TargetSettings(DataSettings):
-    """Those of instruction tuning, further.
+    """The arguments of instruction tuning: those of DataSettings, and
 
     Args:
         targets: last, the answer to the last turn (original is its old name); assistant, every assistant turn of a
@@ -147,7 +146,7 @@ class TargetSettings(DataSettings):
 @checked
 @dataclass(kw_only=True, eq=False, repr=False)
 class RankSettings(DataSettings):
-    """Those of ranked lists, further.
+    """The arguments of ranked lists: those of DataSettings, and
 
     Args:
         rank_by: score, or eq3 = logprob / num_tokens ** beta (Eq. 3).
@@ -159,7 +158,7 @@ class RankSettings(DataSettings):
     """
 
     rank_by: Literal["score", "eq3"] = "score"
-    beta: Annotated[float, Interval(ge=0, le=LARGEST_BETA)] = 1.3
+    beta: Annotated[float, Interval(ge=0, le=5)] = 1.3  # LARGEST_BETA
     min_gap: Annotated[float, Ge(0)] = 0.0
     rank_original: Literal["none", "best", "worst"] = "none"
     num_candidates: Annotated[int, Ge(2)] | None = None

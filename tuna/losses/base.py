@@ -27,7 +27,7 @@ class ScoredLists:
 
     @property
     def values(self) -> Tensor:
-        """[R] what orders the responses: v = (1/|r|) * log p(r | i), the mean log-probability a token (Eq. 4)."""
+        """[R] what orders the responses: v = (1/|r|) * log p(r | i), the mean log-probability per token (Eq. 4)."""
         return self.logprobs / self.lengths
 
 
@@ -83,7 +83,7 @@ def total(terms: dict[str, Term], lists: ScoredLists, totals: Totals | None = No
 class Lists:
     """G lists padded to K candidates. Unranked responses (score NaN) are left out."""
 
-    v: Tensor  # [G, K] mean log-probability a token, v_k of Eq. 4, or reward; 0 where absent
+    v: Tensor  # [G, K] mean log-probability per token, v_k of Eq. 4, or reward; 0 where absent
     scores: Tensor  # [G, K]; -inf where absent
     present: Tensor  # [G, K] bool
     weights: Tensor  # [G]

@@ -14,11 +14,11 @@ from tuna.losses.mle import cross_entropy
 class Tuna:
     """L = L_rank + lambda * L_MLE(i, r), Eqs. 4 to 6 of the paper.
 
-    L_rank = sum over pairs j better than k of max(0, v_k - v_j + m * (k - j)), v_k the mean log-probability a token; a
-    sum over pairs, then a mean over groups. The distance k - j counts distinct scores, so that ties give no pair.
+    L_rank = sum over pairs j better than k of max(0, v_k - v_j + m * (k - j)), v_k the mean log-probability per token;
+    a sum over pairs, then a mean over groups. The distance k - j counts distinct scores, so that ties give no pair.
     L_MLE is Eq. 2 on the original response only.
 
-    lambda: weight of the cross-entropy (paper: 1.0). margin: m, in nats a token a rank (paper: 0.1).
+    lambda: weight of the cross-entropy (paper: 1.0). margin: m, in nats per token per rank (paper: 0.1).
 
     Raises:
         ConfigError: lambda or margin is negative or not finite.

@@ -111,7 +111,7 @@ class ScoringModule(pl.LightningModule):
             self.scorer = self._build_scorer(getattr(self, "_device_mesh", None))
 
     def forward(self, batch: PackedBatch) -> ScoredLists:
-        """Score the batch's responses: summed log-probabilities [R] beside what the loss needs to know of them."""
+        """Score the batch's responses: summed log-probabilities [R], with what the loss needs to know of them."""
         assert self.scorer is not None
         return self.scored(
             logprobs=self.scorer(batch),
