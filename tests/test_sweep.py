@@ -29,7 +29,7 @@ def jobs(sweep: Path) -> list[dict[str, Any]]:
 
 
 def test_after_a_failure_and_a_kill_only_what_was_missing_runs(llama: Path, lists: Path, tmp_path: Path) -> None:
-    args = ["-m", *overrides(llama, lists, tmp_path / "runs", name="sweep", loss__margin="0.1,-1,0.2,0.3")]
+    args = ["-m", *overrides(llama, lists, tmp_path / "runs", name="sweep", datamodule__max_length="128,129,127,126")]
     sweep = tmp_path / "runs" / "sweep"
     assert kill_when(args, lambda: (sweep / "2" / "checkpoints" / "step-6").exists())
     assert [job["status"] for job in jobs(sweep)] == ["pending"] * 4  # it was written before the first job ran
@@ -39,8 +39,9 @@ def test_after_a_failure_and_a_kill_only_what_was_missing_runs(llama: Path, list
     process = start(args)
     said, _ = process.communicate(timeout=180)
     assert process.returncode == 1, said
-    assert "1 of 4 jobs are finished already" in said and "job 2 (loss.margin=0.2) did not end; it runs again" in said
-    assert "error: job 1 (loss.margin=-1): loss.margin: expected a finite number >= 0, got -1" in said
+    assert "1 of 4 jobs are finished already" in said
+    assert "job 2 (datamodule.max_length=127) did not end; it runs again" in said
+    assert "error: job 1 (datamodule.max_length=129): datamodule.max_length: expected at most 128" in said
     assert "resumed at step" in said and "3 of 4 jobs are finished" in said
     assert (sweep / "0" / "run.json").read_text() == first and steps_run(sweep / "0") == 12
     assert (
@@ -48,16 +49,16 @@ def test_after_a_failure_and_a_kill_only_what_was_missing_runs(llama: Path, list
     )  # a kill costs checkpoint_every=3 at most
     rows = jobs(sweep)
     assert [(row["swept"], row["status"]) for row in rows] == [
-        (["loss.margin=0.1"], "finished"),
-        (["loss.margin=-1"], "failed"),
-        (["loss.margin=0.2"], "finished"),
-        (["loss.margin=0.3"], "finished"),
+        (["datamodule.max_length=128"], "finished"),
+        (["datamodule.max_length=129"], "failed"),
+        (["datamodule.max_length=127"], "finished"),
+        (["datamodule.max_length=126"], "finished"),
     ]
     for number in (0, 2, 3):
         run = json.loads((sweep / str(number) / "run.json").read_text())
         assert (run["status"], run["name"]) == ("finished", f"sweep/{number}")
         assert rows[number]["metrics"]["val/loss"] == run["metrics"]["val/loss"]
-        assert run["config"]["loss"]["margin"] == float(rows[number]["swept"][0].partition("=")[2])
+        assert run["config"]["datamodule"]["max_length"] == int(rows[number]["swept"][0].partition("=")[2])
 
 
 def test_jobs_that_shard_over_processes_start_no_sweep_of_their_own(llama: Path, lists: Path, tmp_path: Path) -> None:

@@ -4,13 +4,13 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import env_override
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tuna.config.arguments import CommandLine, read_command_line
 from tuna.config.checks import check
-from tuna.config.compose import CONF, install
+from tuna.config.compose import CONF, install, run_composed
 from tuna.config.help import Program, help_text
 from tuna.config.overrides import check_command_line
 from tuna.errors import RunError, TunaError
@@ -49,15 +49,17 @@ def _main(program: Program, config_dir: Path) -> None:
         if line.shows_help:
             print(help_text(program, [config_dir, *line.config_dirs]))
             return
-        if not line.only_hydra:
-            check_command_line(line, config_dir=config_dir, config_name=program.config_name)
-            sys.argv[1:] = line.ordered
-        if line.multirun and line.runs and not line.only_hydra:
+        if line.only_hydra:
+            _run_hydra(program, config_dir)
+            return
+        cfg = check_command_line(line, config_dir=config_dir, config_name=program.config_name)
+        sys.argv[1:] = line.ordered
+        if not line.runs:  # Hydra shows something
+            _run_hydra(program, config_dir)
+        elif line.multirun:
             _run_sweep(program, config_dir, line)
         else:
-            _run_hydra(program, config_dir)
-    except _Stopped as stopped:
-        _fail(stopped.fault, full)
+            run_composed(cfg, lambda cfg: _function(program.run)(cfg), config_dir)
     except (TunaError, HydraException, OmegaConfBaseException) as error:
         _fail(error, full)
     except KeyboardInterrupt:
@@ -69,15 +71,18 @@ def _main(program: Program, config_dir: Path) -> None:
 
 
 def _run_hydra(program: Program, config_dir: Path) -> None:
-    """Hydra composes and calls the job; HYDRA_FULL_ERROR makes it raise faults, not print them and exit itself."""
+    """Hydra composes and calls a sweep's jobs; HYDRA_FULL_ERROR makes it raise faults, not print them and exit."""
 
     def job(cfg: DictConfig) -> Any:
-        with _environment("HYDRA_FULL_ERROR", given):
-            return _job(program.run, cfg)
+        with env_override({"HYDRA_FULL_ERROR": given}):
+            if HydraConfig.get().mode is RunMode.RUN:  # --experimental-rerun
+                check(cfg)
+                return _function(program.run)(cfg)
+            return _sweep_job(program.run, cfg)
 
-    given = os.environ.get("HYDRA_FULL_ERROR")
+    given = os.environ.get("HYDRA_FULL_ERROR", "0")
     compose_and_run = hydra.main(config_path=str(config_dir), config_name=program.config_name, version_base="1.3")(job)
-    with _environment("HYDRA_FULL_ERROR", "1"):
+    with env_override({"HYDRA_FULL_ERROR": "1"}):
         compose_and_run()
 
 
@@ -104,24 +109,13 @@ def _run_sweep(program: Program, config_dir: Path, line: CommandLine) -> None:
         sys.exit(1)
 
 
-def _job(run: str, cfg: DictConfig) -> Any:
-    """One job: of a sweep, or the only one."""
-    install()  # a launcher may have started this job in another process
-    with masked_output():
-        if HydraConfig.get().mode is RunMode.MULTIRUN:
-            return _sweep_job(run, cfg)
-        try:
-            check(cfg)
-            return _function(run)(cfg)
-        except TunaError as error:
-            raise _Stopped(error) from error
-
-
+@masked_output()
 def _sweep_job(run: str, cfg: DictConfig) -> Any:
     """A sweep's job: told in its job.json; its fault is printed here and raised again, and the others run all the same.
 
     Without ``resume=`` it goes on with what its folder holds, as if resume=auto were given.
     """
+    install()  # a launcher may have started this job in another process
     folder = Path(HydraConfig.get().runtime.output_dir)
     job = job_in(folder)
     if job is None:
@@ -148,13 +142,6 @@ def _sweep_job(run: str, cfg: DictConfig) -> Any:
     return metrics
 
 
-class _Stopped(BaseException):
-    """A fault on its way out of Hydra, which would announce an Exception in words of its own."""
-
-    def __init__(self, fault: TunaError) -> None:
-        self.fault = fault
-
-
 def _fail(error: Exception, full: bool) -> NoReturn:
     if full:
         traceback.print_exception(error)
@@ -170,7 +157,7 @@ def _function(path: str) -> Callable[[DictConfig], Any]:
 
 
 def _report(error: BaseException, prefix: str = "") -> None:
-    """Print a fault, one line a problem. Of several processes the first speaks, but for what one alone saw."""
+    """Print a fault, one line per problem. Of several processes the first speaks, but for what one alone saw."""
     rank = int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or "0")
     if rank > 0 and not isinstance(error, RunError):
         return
@@ -181,17 +168,3 @@ def _report(error: BaseException, prefix: str = "") -> None:
 
 def _flag(name: str) -> bool:
     return os.environ.get(name, "0") not in ("", "0")
-
-
-@contextmanager
-def _environment(name: str, value: str | None) -> Iterator[None]:
-    """Set (or with None unset) an environment variable for a while."""
-    before = os.environ.pop(name, None)
-    if value is not None:
-        os.environ[name] = value
-    try:
-        yield
-    finally:
-        os.environ.pop(name, None)
-        if before is not None:
-            os.environ[name] = before

@@ -123,15 +123,14 @@ class _Read:
 
 def _read(path: str, options: Mapping[str, Any]) -> _Read:
     from tuna.config.schema import defaults
-    from tuna.datamodules.settings import Settings
+    from tuna.datamodules.settings import settings_of
 
     stage = options.get("stage", "sft" if "targets" in options else None)
     arguments, model = (defaults(_NO_STAGE), "tiny") if stage is None else _of_stage(str(stage))
-    settings = Settings.of(arguments | {"path": path} | {key: options[key] for key in _OF_DATAMODULE if key in options})
-    (source,) = settings.sources
+    settings = settings_of(arguments | {"path": path} | {key: options[key] for key in _OF_DATAMODULE if key in options})
+    (source,) = settings.all_sources
     loaded = look_at(source) if stage is None else load_source(source)
-    turns = settings.targets == "assistant"
-    read = _Read(loaded, [], Counter(loaded.reasons), str(options.get("model") or model), turns)
+    read = _Read(loaded, [], Counter(loaded.reasons), str(options.get("model") or model), settings.turns)
     for record in loaded.records:
         item = settings.list_of(record, loaded, read.dropped)
         if item is not None:

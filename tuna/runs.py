@@ -27,11 +27,15 @@ _RUN: dict[str, type] = {
     "status": str, "started": str, "name": str, "config": dict, "parents": dict, "metrics": dict, "before": dict,
     "resumed": int, "schema_version": int,
 }  # fmt: skip
-# Values that had another name in older versions.
-_FORMER = {
-    ("datamodule.targets", "original"): "last",
-    ("model._target_", "tuna.models.source.Model"): "tuna.models.source.ModelConfig",
-    ("trainer._target_", "tuna.training.trainer.Training"): "tuna.training.trainer.TrainerConfig",
+# Classes that had another name in older versions: run folders and files of users' own go on naming them so.
+FORMER_CLASSES = {
+    "tuna.models.source.Model": "tuna.models.source.ModelConfig",
+    "tuna.training.trainer.Training": "tuna.training.trainer.TrainerConfig",
+    "tuna.modules." + "sft.SFT": "tuna.modules.ranking.SFT",
+    **{
+        f"tuna.datamodules.{name.lower()}.{name}DataModule": f"tuna.datamodules.ranked.{name}DataModule"
+        for name in ("Contextual", "Probabilistic", "PRM")
+    },
 }
 _MENDED = "the file was changed by something else: mend it, or move it away"
 # Keys that say where and how often, never what: a run may be resumed with other values for these.
@@ -263,7 +267,9 @@ def _differ(key: str, old: Any, new: Any) -> bool:
     old, new = as_written(old), as_written(new)
     if old is None and new is False:  # a switch that is newer than the run
         return False
-    return bool(_FORMER.get((key, old), old) != new if isinstance(old, str) else old != new)
+    if isinstance(old, str):
+        old = "last" if (key, old) == ("datamodule.targets", "original") else FORMER_CLASSES.get(old, old)
+    return bool(old != new)
 
 
 def as_written(value: Any) -> Any:

@@ -3,7 +3,7 @@ import yaml
 
 from tuna.config.arguments import read_command_line, values
 from tuna.config.compose import CONF
-from tuna.config.groups import groups
+from tuna.config.help import groups
 from tuna.config.schema import parameters
 from tuna.errors import ConfigError
 from tuna.secrets import secret_in

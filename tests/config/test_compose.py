@@ -3,14 +3,15 @@
 import inspect
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import pytest
 from omegaconf import OmegaConf
 
+from tuna import assets
 from tuna.config import checks
-from tuna.config.compose import CONF, compose
-from tuna.config.groups import groups
+from tuna.config.compose import ASSETS, CONF, EMBEDDED, compose
+from tuna.config.help import groups
 from tuna.config.schema import parameters
 from tuna.config.types import fits
 
@@ -62,7 +63,7 @@ def example(expected: Any) -> Any:
     candidates = (
         get_args(expected) if get_origin(expected) is Union or isinstance(expected, type(int | str)) else (expected,)
     )
-    for value in (3, 0.5, True, "word", [0.5, 0.5], ["word"], [{"a": 1}], {"a": 1}):
+    for value in (3, 9, 0.5, True, "word", [0.5, 0.5], ["word"], [{"a": 1}], {"a": 1}):
         if any(fits(value, part) for part in candidates if part is not type(None)):
             return value
     return None
@@ -97,6 +98,8 @@ def test_the_schema_is_the_constructors_signature(target: str) -> None:
         default = signature[p.name].default
         assert p.default == (list(default) if isinstance(default, tuple) else default)
         assert fits(p.default, p.expected)
+        if get_origin(signature[p.name].annotation) is Annotated:
+            assert p.expected == signature[p.name].annotation
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -220,3 +223,8 @@ def test_a_stage_sets_values_over_the_file_it_chooses(shop: Path) -> None:
 
 def test_yaml_files_stay_short() -> None:
     assert [str(file) for file in CONF.rglob("*.yaml") if len(file.read_text().splitlines()) > 40] == []
+
+
+def test_the_embedded_names_are_those_of_the_assets() -> None:
+    assert set(EMBEDDED) == set(assets.MODELS)
+    assert assets.path("tiny").parent.parent == ASSETS

@@ -4,9 +4,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
+from tuna.config import checks
 from tuna.config.compose import CONF
 from tuna.config.help import Program
 from tuna.entry import main
@@ -41,10 +44,33 @@ def test_faults_of_the_command_line_and_of_the_run_look_alike(shop: Path, capsys
     assert exit_code(shop, "thing.lamda=5", "seed=x") == 1
     assert capsys.readouterr().err.splitlines() == [
         "error: thing.lamda: no such key; thing is Base here, with the keys: lambda, betas; did you mean thing.lambda?",
-        "       seed: expected a whole number, got 'x'",
+        "       seed: expected a whole number of 0 or more, got 'x'",
     ]
     assert exit_code(shop, "seed=13") == 1
     assert capsys.readouterr() == ("RUN None 1.0 13\n", "error: seed: expected another\n       size: and another\n")
+
+
+def test_one_composition_and_one_check_for_a_run(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def counted(owner: Any, name: str) -> None:
+        original = getattr(owner, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            calls.append(name)
+            return original(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, call)
+
+    counted(ConfigLoaderImpl, "load_configuration")
+    counted(checks, "problems")
+    assert exit_code(shop, "thing.lambda=5") == 0
+    assert calls == ["load_configuration", "problems"]
+
+
+def test_hydras_settings_of_a_run_hold(shop: Path) -> None:
+    assert exit_code(shop, "hydra.run.dir=out/${hydra.job.name}", "hydra.output_subdir=.hydra", "name=a") == 0
+    assert (shop.parent / "out" / "train" / ".hydra" / "config.yaml").read_text().startswith("name: a\n")
 
 
 @pytest.mark.parametrize("variable", ["TUNA_DEBUG", "HYDRA_FULL_ERROR"])
@@ -115,7 +141,8 @@ def test_a_secret_stops_it_before_hydra_and_is_never_shown(
 ) -> None:
     monkeypatch.setenv("TUNA_DEBUG", full)
     monkeypatch.setenv("HIDDEN", "very-hidden")
-    monkeypatch.setattr("tuna.entry._run_hydra", lambda *_: pytest.fail("Hydra was started"))
+    for name in ("_run_hydra", "run_composed"):
+        monkeypatch.setattr(f"tuna.entry.{name}", lambda *_: pytest.fail("Hydra was started"))
     assert exit_code(shop, "thing=data", text) == 1
     out, err = capsys.readouterr()
     assert "=<hidden>: " in err and "very-hidden" not in out + err

@@ -9,8 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tests.config.test_overrides import wrong
 from tuna.config import checks
-from tuna.config.compose import CONF, compose
-from tuna.config.scale import is_asset
+from tuna.config.compose import CONF, compose, is_asset
 
 K13, K24, K39, ALL = 13000, 24000, 39000, None
 JUDGED, TAUGHT, PROXY = ("score", ALL, ALL), ("eq3", ALL, ALL), ("score", ALL, K39)
@@ -140,7 +139,7 @@ def test_the_node_and_swept_values_are_checked(tmp_path: Path) -> None:
     )
     assert set(wrong("-cd", str(tmp_path), "experiment=mine", "-m")) == {
         "loss.lamda: no such key; loss is Tuna here, with the keys: lambda, margin; did you mean loss.lambda?",
-        "module.lr: expected a number, got 'fast'",
+        "module.lr: expected a finite number above 0 and at most 1000000, got 'fast'",
         "experiment.system: expected text, got None",
         "experiment.summary: expected text, got None",
         "experiment.tables: expected a list, each a whole number or text, got 5",

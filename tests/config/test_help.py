@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tuna.config.compose import CONF
-from tuna.config.groups import groups
+from tuna.config.help import groups
 
 ROOT = CONF.parent
 
@@ -38,7 +38,7 @@ def test_help_lists_the_groups_of_its_program_only(name: str) -> None:
 
 
 def test_no_summary_is_missing_or_cut() -> None:
-    from tuna.config.groups import summary
+    from tuna.config.help import summary
 
     for group, choices in groups([CONF]).items():
         for choice, file in choices.items():

@@ -2,8 +2,9 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from omegaconf import OmegaConf
 
-from tuna.config.schema import MISSING, defaults, parameters
+from tuna.config.schema import MISSING, build, defaults, parameters
 from tuna.errors import ConfigError
 
 pytestmark = pytest.mark.usefixtures("shop")
@@ -44,6 +45,12 @@ def test_functions_are_targets_too() -> None:
 def test_names_through_another_module(shop: Path) -> None:
     (shop.parent / "shop" / "front.py").write_text("from .things import Base as Front\n")
     assert "lambda" in parameters("shop.front.Front")
+
+
+def test_a_class_goes_by_its_former_name() -> None:
+    former = "tuna.datamodules." + "probabilistic.ProbabilisticDataModule"  # that imports are renamed does not reach it
+    assert parameters(former)["rank_by"].default == "eq3" and defaults(former)["_target_"] == former
+    assert build(OmegaConf.create({"_target_": former, "beta": 2})).beta == 2
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,7 @@ from tests.data.make import row, tokenizer, write
 from tuna.data.batch import PackedBatch
 from tuna.datamodules.alpaca import AlpacaDataModule
 from tuna.datamodules.base import RecordDataModule
-from tuna.datamodules.contextual import ContextualDataModule
-from tuna.datamodules.probabilistic import ProbabilisticDataModule
+from tuna.datamodules.ranked import ContextualDataModule, ProbabilisticDataModule
 from tuna.errors import ConfigError, DataError
 
 
@@ -228,14 +227,18 @@ def test_every_wrong_value_is_said_at_once() -> None:
         "batch_size": 0,
         "first": 0,
         "bad_rows": "skip",
-        "format": "alpca",
-        "val_split": "test",
+        "num_candidates": 1,
     }
     with pytest.raises(ConfigError) as fault:
         ContextualDataModule(**wrong)
     lines = str(fault.value).splitlines()
     assert {line.split(":")[0] for line in lines} == set(wrong)
-    sources = [
+    assert "num_candidates: expected 2 or more, or null, got 1" in lines
+    together: dict[str, Any] = {"format": "alpca", "val_split": "test"}  # what other keys and the importers decide
+    with pytest.raises(ConfigError) as fault:
+        ContextualDataModule(**together)
+    assert [line.split(":")[0] for line in str(fault.value).splitlines()] == list(together)
+    sources: Any = [
         {"pth": "x"},
         {"path": "x", "lst": 3},
         {"path": "x", "first": -1, "rank_by": "eq4", "format": "y", "weight": 0},
@@ -243,7 +246,7 @@ def test_every_wrong_value_is_said_at_once() -> None:
         {"path": "x", "columns": {"instruction": "q"}, "format": "pairs", "split": 3},
     ]
     with pytest.raises(ConfigError) as fault:
-        ContextualDataModule(sources=sources, path="x")  # type: ignore[arg-type]
+        ContextualDataModule(sources=sources, path="x")
     keys = {line.split(":")[0] for line in str(fault.value).splitlines()}
     assert keys == {
         "sources",
@@ -288,5 +291,3 @@ def test_num_candidates_shortens_the_training_lists_only(path: str) -> None:
     assert ranked(two.val_groups) == [3] * 5
     assert [r.id for r in two.train_records] == [r.id for r in whole.train_records]
     assert two.report.dropped["response beyond num_candidates"] == 40 and two.sha256 != whole.sha256
-    with pytest.raises(ConfigError, match="num_candidates: expected a whole number of 2 or more, or null, got 1"):
-        ContextualDataModule(path=path, num_candidates=1)

@@ -8,8 +8,9 @@ from scipy.stats import kendalltau
 
 from tests.losses import naive
 from tests.losses.make import NAN, random_lists, split
-from tuna.losses.base import RewardLists, ScoredLists
-from tuna.losses.lists import (
+from tuna.losses.base import (
+    RewardLists,
+    ScoredLists,
     as_lists,
     best_of_n,
     extremes,

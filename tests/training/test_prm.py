@@ -115,7 +115,7 @@ def test_a_reward_model_is_a_start_for_the_same_stage_alone(done: Path, lists: P
     [
         ({"loss": "tuna"}, r"loss: expected one of the order alone"),
         ({"evaluate": "true"}, r"evaluate: stage=prm tunes a reward model"),
-        ({"module__lr": -1}, r"module\.lr: expected a finite number > 0"),
+        ({"module__lr": -1}, r"module\.lr: expected above 0"),
     ],
 )
 def test_what_is_refused_before_weights_load(

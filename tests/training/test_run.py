@@ -239,7 +239,7 @@ def test_validation_in_the_middle_is_logged_at_its_step(llama: Path, lists: Path
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"loss__margin": -1}, r"loss\.margin: expected a finite number >= 0, got -1"),
+        ({"loss__margin": -1}, r"loss\.margin: expected 0 or more, got -1"),
         ({"trainer__accumulate": 3}, r"datamodule\.batch_size"),
         ({"datamodule__max_length": 129}, r"datamodule\.max_length: expected at most 128"),
         ({"trainer": "gpu"}, "expected a CUDA device"),
@@ -249,7 +249,7 @@ def test_validation_in_the_middle_is_logged_at_its_step(llama: Path, lists: Path
 def test_faults_before_weights_load(
     llama: Path, lists: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], said: str
 ) -> None:
-    monkeypatch.setattr("tuna.models.loading.load_scorer", lambda *a, **k: pytest.fail("weights were loaded"))
+    monkeypatch.setattr("tuna.modules.scoring.load_scorer", lambda *a, **k: pytest.fail("weights were loaded"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(TunaError, match=said):
         train(llama, lists, tmp_path, **changes)

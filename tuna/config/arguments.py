@@ -13,11 +13,28 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import OverrideParseException
 
-from tuna.config.secrets import ENVIRONMENT, INSTEAD
 from tuna.errors import ConfigError
-from tuna.secrets import is_secret, secret_in
+from tuna.secrets import HIDDEN, is_secret, secret_in
 
-_ENVIRONMENT = re.compile(r"\$\{\s*(oc\.)?env\s*:")
+ENVIRONMENT = (
+    "${oc.env:...} is refused, since what it gives is written to files; name the variable of a key "
+    "(judge.api_key_env=OPENAI_API_KEY), let the shell fill in anything else"
+)
+LITERAL = (
+    "a literal key or password is refused, since configs are printed and written to files; put it into an environment "
+    "variable and name that one: judge.api_key_env=OPENAI_API_KEY"
+)
+# An interpolation that names the environment's resolver, or takes its resolver's name from another key.
+READS_ENVIRONMENT = re.compile(r"\$\{(\s*(oc\.)?env|[\w.\s]*\$\{[^{}]*\}[\w.\s]*)\s*:")
+
+
+def refuse_environment(*_: Any) -> None:
+    """Stands for the resolver ``oc.env``, however it is reached.
+
+    Raises:
+        ConfigError: always.
+    """
+    raise ConfigError(ENVIRONMENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,25 +109,12 @@ def _refuse(argv: Sequence[str]) -> tuple[list[str], list[str]]:
         waits = not value and is_secret(key) and (bool(separator) or text.startswith("--"))
         if name is not None:
             depth = max(0, depth + text.count("{") - text.count("}"))
-            messages.append(_secret_message(name))
-        elif _ENVIRONMENT.search(text):
-            messages.append(_environment_message(key if separator and "$" not in key else ""))
+            messages.append(f"{name}{'=' if name else ''}{HIDDEN}: {LITERAL}")
+        elif READS_ENVIRONMENT.search(text):
+            messages.append(f"{f'{key}=' if separator and '$' not in key else ''}{HIDDEN}: {ENVIRONMENT}")
         else:
             harmless.append(text)
     return list(dict.fromkeys(messages)), harmless
-
-
-def _secret_message(key: str) -> str:
-    named = f"{key}=" if key else ""
-    return (
-        f"{named}<hidden>: a literal key or password is refused, since overrides are printed and written to files; "
-        f"{INSTEAD}"
-    )
-
-
-def _environment_message(key: str) -> str:
-    named = f"{key}=" if key else ""
-    return f"{named}<hidden>: {ENVIRONMENT}"
 
 
 def _malformed(text: str, error: Exception) -> str:

@@ -3,22 +3,25 @@
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from annotated_types import Ge
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tuna.config import schema, secrets
+from tuna.config import schema
+from tuna.config.arguments import ENVIRONMENT, LITERAL, READS_ENVIRONMENT
 from tuna.config.commands import script
-from tuna.config.scale import EMBEDDED, is_embedded, own_data, untyped
-from tuna.config.types import describe, fits
+from tuna.config.compose import EMBEDDED, is_embedded, own_data, untyped
+from tuna.config.types import describe, fits, wrong_value
 from tuna.console import nearest
 from tuna.errors import ConfigError
+from tuna.secrets import HIDDEN, is_variable, learn, secret_in
 
 # The keys of the primary file, which no constructor takes.
 TOP: dict[str, Any] = {
     "name": str | None,
-    "seed": int,
+    "seed": Annotated[int, Ge(0)],
     "resume": str | None,
     "runs_dir": str,
     "scale": Literal["auto", "tiny", "paper"],
@@ -35,19 +38,19 @@ def check(cfg: DictConfig) -> None:
     Raises:
         ConfigError: with everything that is wrong, a line each.
     """
-    if found := secrets.problems(cfg) or problems(cfg):
+    if found := secret_problems(cfg) or problems(cfg):
         raise ConfigError("\n".join(found))
 
 
 def problems(cfg: DictConfig) -> list[str]:
     """All faults: unknown and missing arguments, wrong types, what cannot be resolved, a real model without data."""
-    found = []
-    for key, expected in expectations(cfg).items():
-        found += _value_problems(cfg, key, expected)
+    wrong = {key: text for key, expected in expectations(cfg).items() if (text := _value_problem(cfg, key, expected))}
+    found = list(wrong.values())
     for key, node in targets(cfg):
-        found += _unknown_arguments(key, node)
+        target = str(node["_target_"])
+        found += _unknown(node, key, [*schema.parameters(target)], f"{target} has no such argument")
     found += _experiment_problems(cfg)
-    if not any(line.partition(":")[0] in TOP for line in found):
+    if not wrong.keys() & TOP:
         found += _run_problems(cfg)
     try:
         found += _data_problems(cfg)
@@ -57,9 +60,9 @@ def problems(cfg: DictConfig) -> list[str]:
 
 
 def targets(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, DictConfig]]:
-    """The nodes that name a ``_target_``, with their keys."""
+    """The nodes that name a ``_target_``, with their keys; Hydra's own are left out."""
     for key in map(str, cfg):
-        if OmegaConf.is_interpolation(cfg, key) or OmegaConf.is_missing(cfg, key):
+        if OmegaConf.is_interpolation(cfg, key) or OmegaConf.is_missing(cfg, key) or f"{prefix}{key}" == "hydra":
             continue
         node = cfg[key]
         if isinstance(node, DictConfig):
@@ -80,10 +83,12 @@ def expectations(cfg: DictConfig) -> dict[str, Any]:
     return known
 
 
-def own_values(cfg: DictConfig, target: str, at_least: Mapping[str, int]) -> tuple[dict[str, Any], list[str]]:
+def own_values(
+    cfg: DictConfig, target: str, at_least: Mapping[str, int] | None = None
+) -> tuple[dict[str, Any], list[str]]:
     """The keys of a primary config that the class ``target`` takes, with their values; and what is wrong, a line each.
 
-    at_least: keys that are null or a number not below this.
+    at_least: keys that are null or a number not below this; ranges stand in annotations instead.
     """
     known = schema.parameters(target)
     values: dict[str, Any] = {}
@@ -91,7 +96,7 @@ def own_values(cfg: DictConfig, target: str, at_least: Mapping[str, int]) -> tup
         value = cfg[key]
         values[key] = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
     wrong = [text for key, value in values.items() if (text := wrong_value(key, value, known[key].expected))]
-    for key, low in at_least.items():
+    for key, low in (at_least or {}).items():
         value = values.get(key)
         if fits(value, known[key].expected) and isinstance(value, int | float) and value < low:
             null = ", or null" if fits(None, known[key].expected) else ""
@@ -99,52 +104,30 @@ def own_values(cfg: DictConfig, target: str, at_least: Mapping[str, int]) -> tup
     return values, wrong
 
 
-def wrong_value(key: str, value: Any, expected: Any) -> str | None:
-    """What is wrong with one value, or None."""
-    if fits(value, expected):
-        return None
-    hint = f"; as text: '{key}=\"{value}\"'" if isinstance(value, int | float) and fits(str(value), expected) else ""
-    return f"{key}: expected {describe(expected)}, got {value!r}{hint}"
-
-
-def _value_problems(cfg: DictConfig, key: str, expected: Any) -> list[str]:
+def _value_problem(cfg: DictConfig, key: str, expected: Any) -> str | None:
+    parent, _, last = key.rpartition(".")
     try:
-        if OmegaConf.is_missing(*_parent(cfg, key)):
-            return [f"{key}: missing; give {key}=<{describe(expected)}>"]
+        if OmegaConf.is_missing(OmegaConf.select(cfg, parent) if parent else cfg, last):
+            return f"{key}: missing; give {key}=<{describe(expected)}>"
         value = OmegaConf.select(cfg, key)
         if isinstance(value, DictConfig | ListConfig):
             value = OmegaConf.to_container(value, resolve=True)
     except OmegaConfBaseException as error:
-        return [f"{key}: {str(error).splitlines()[0]}"]
-    message = wrong_value(key, value, expected)
-    return [message] if message else []
+        return f"{key}: {str(error).splitlines()[0]}"
+    return wrong_value(key, value, expected)
 
 
-def _parent(cfg: DictConfig, key: str) -> tuple[Any, str]:
-    parent, _, last = key.rpartition(".")
-    return (OmegaConf.select(cfg, parent) if parent else cfg), last
-
-
-def _unknown_arguments(key: str, node: DictConfig) -> list[str]:
-    target = str(node["_target_"])
-    known = schema.parameters(target)
-    return [
-        f"{key}.{name}: {target} has no such argument{nearest(name, list(known))}"
-        for name in map(str, node)
-        if name not in known and name not in ("_target_", "defaults")
-    ]
+def _unknown(node: DictConfig, key: str, known: list[str], text: str) -> list[str]:
+    names = [name for name in map(str, node) if name not in (*known, "_target_", "defaults")]
+    return [f"{key}.{name}: {text}{nearest(name, known)}" for name in names]
 
 
 def _experiment_problems(cfg: DictConfig) -> list[str]:
     """Keys of an experiment that nobody reads; its own keys say which row of the paper it is."""
-    node = cfg.get("experiment")
+    node, known = cfg.get("experiment"), ", ".join(EXPERIMENT)
     if node is not None and not isinstance(node, DictConfig):
-        return [f"experiment: expected {', '.join(EXPERIMENT)}, got {node!r}"]
-    return [
-        f"experiment.{name}: expected one of {', '.join(EXPERIMENT)}{nearest(name, list(EXPERIMENT))}"
-        for name in map(str, node or ())
-        if name not in EXPERIMENT
-    ]
+        return [f"experiment: expected {known}, got {node!r}"]
+    return _unknown(node or OmegaConf.create({}), "experiment", list(EXPERIMENT), f"expected one of {known}")
 
 
 def _run_problems(cfg: DictConfig) -> list[str]:
@@ -154,8 +137,6 @@ def _run_problems(cfg: DictConfig) -> list[str]:
         found.append(f"name: expected letters, digits and . _ + - (no = and no spaces), got {name!r}")
     if "=" in str(cfg.get("runs_dir", "")):
         found.append(f"runs_dir: expected a path without =, which Hydra cannot read back, got {cfg.runs_dir!r}")
-    if cfg.get("seed", 0) < 0:
-        found.append(f"seed: expected a whole number of 0 or more, got {cfg.seed}")
     return found
 
 
@@ -203,8 +184,46 @@ def _needed(datamodule: DictConfig) -> Iterator[str]:
         if datamodule.get("path") is None:
             yield "datamodule.path"
         return
-    written = OmegaConf.to_container(datamodule, resolve=False)
     for index, source in enumerate(sources):
         if source.get("path") is None:
-            text = str(written["sources"][index].get("path")) if isinstance(written, dict) else ""
-            yield text[2:-1] if re.fullmatch(r"\$\{[\w.]+\}", text) else f"datamodule.sources[{index}].path"
+            name = re.fullmatch(r"\$\{([\w.]+)\}", str(source._get_node("path")._value()) if "path" in source else "")
+            yield name[1] if name else f"datamodule.sources[{index}].path"
+
+
+def secret_problems(cfg: DictConfig) -> list[str]:
+    """Keys that hold a literal secret, or reach for the environment; no value is in the messages.
+
+    A composed config is printed and written to files.
+    """
+    learn(OmegaConf.to_container(cfg, resolve=False))
+    found = (_secret_problem(key, holder, last) for key, holder, last in leaves(cfg))
+    return list(dict.fromkeys(message for message in found if message))
+
+
+def _secret_problem(key: str, holder: Any, last: Any) -> str | None:
+    raw = holder._get_node(last)._value()
+    shown = key if secret_in(key) is None else HIDDEN
+    if isinstance(raw, str) and "${" in raw:
+        if READS_ENVIRONMENT.search(raw):
+            return f"{shown}: {ENVIRONMENT}"
+        try:
+            raw = holder[last]
+        except OmegaConfBaseException:
+            return None  # told by another check
+    if raw is None or isinstance(raw, DictConfig | ListConfig):
+        return None
+    if str(last).endswith("_env") and isinstance(raw, str) and not is_variable(raw):
+        return f"{shown}: expected the name of an environment variable, got {HIDDEN}; never the key itself"
+    return None if secret_in(f"{key}={raw}") is None else f"{shown}={HIDDEN}: {LITERAL}"
+
+
+def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Each value that is no mapping or list: its dotted key, what holds it, and its key there."""
+    keys: Any = node if isinstance(node, DictConfig) else range(len(node))
+    for last in keys:
+        child = node._get_node(last)
+        key = f"{prefix}.{last}" if prefix else str(last)
+        if not isinstance(child, DictConfig | ListConfig) or child._is_none() or child._is_interpolation():
+            yield key, node, last
+        elif not child._is_missing():
+            yield from leaves(child, key)

@@ -48,18 +48,21 @@ def assignment(key: str, value: Any) -> str:
     """
     for quoted in (False, True):
         word = f"{key}={_text(value, quoted)}"
-        if "${" not in word and secret_in(word) is None and _same(_read_back(word), value):
+        if "${" in word or secret_in(word) is not None:
+            continue
+        try:
+            read_back = OverridesParser.create().parse_override(word).value()
+        except HydraException:
+            continue
+        if type(read_back) is type(value) and read_back == value:
             return word
     raise Unsayable(key)
 
 
 def typed_fields(node: Any, prefix: str) -> dict[str, Any]:
     """The arguments of a config node (a dataclass) that are not the constructor's defaults, by dotted key."""
-    return {
-        f"{prefix}.{field.name}": getattr(node, field.name)
-        for field in fields(node)
-        if field.init and getattr(node, field.name) != field.default
-    }
+    typed = [f.name for f in fields(node) if f.init and getattr(node, f.name) != f.default]
+    return {f"{prefix}.{name}": getattr(node, name) for name in typed}
 
 
 def _text(value: Any, quoted: bool) -> str:
@@ -71,14 +74,3 @@ def _text(value: Any, quoted: bool) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_text(inner, quoted) for inner in value) + "]"
     return json.dumps(value)
-
-
-def _read_back(word: str) -> Any:
-    try:
-        return OverridesParser.create().parse_override(word).value()
-    except HydraException:
-        return Unsayable
-
-
-def _same(one: Any, other: Any) -> bool:
-    return type(one) is type(other) and bool(one == other)

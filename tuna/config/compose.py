@@ -1,21 +1,35 @@
-"""Composing a config: Hydra, with the constructor's defaults under every YAML file that names a ``_target_``."""
+"""Composing a config: Hydra, with the constructor's defaults under every YAML file that names a ``_target_``.
 
-from collections.abc import Sequence
+The files use these resolvers. ``${scale:<paper>,<tiny>}``: the paper's value for every real model, the tiny one only
+when the final ``model.path`` is an embedded model's name. ``${asset:<file>}``: the path of an embedded file.
+``${held_out:<file>}``: the same beside embedded training data at the tiny scale, null beside anybody's own.
+``${untyped:<value>}``: a value nobody asked for, which ``untyped`` tells from the same one typed.
+``${sweep_name:<name>,<time>}``: a sweep's.
+"""
+
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra._internal.callbacks import Callbacks
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
+from hydra.core.utils import JobStatus, run_job
 from hydra.plugins.config_source import ConfigResult
-from omegaconf import DictConfig, OmegaConf
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf, read_write
 
+from tuna import assets
 from tuna.config import schema
-from tuna.config.scale import register_resolvers
+from tuna.config.arguments import refuse_environment
 from tuna.errors import ConfigError
 
 CONF = Path(__file__).parents[2] / "conf"
+EMBEDDED = assets.MODELS
+ASSETS = Path(__file__).parents[1] / "assets"
 
 
 class SignatureSource(FileConfigSource):
@@ -50,7 +64,16 @@ def _complete(node: Any) -> Any:
 
 def install() -> None:
     """Make Hydra read files through SignatureSource, and know the resolvers; harmless when done before."""
-    register_resolvers()
+    resolvers: dict[str, Callable[..., Any]] = {
+        "scale": lambda paper, tiny, *, _root_: tiny if is_tiny(_root_) else paper,
+        "asset": lambda name: str(ASSETS / name),
+        "held_out": lambda name, *, _root_: str(ASSETS / name) if is_tiny(_root_) and not own_data(_root_) else None,
+        "untyped": lambda value: value,
+        "sweep_name": lambda name, time: name or f"sweep-{time}",
+        "oc.env": refuse_environment,
+    }
+    for name, resolver in resolvers.items():
+        OmegaConf.register_new_resolver(name, resolver, replace=True)
     Plugins.instance()  # registers Hydra's own sources first
     # Set directly, since register() refuses a second class for a scheme. So a user's -cd folder is read this way too.
     SourcesRegistry.instance().types["file"] = SignatureSource
@@ -65,5 +88,67 @@ def compose(
 ) -> DictConfig:
     """The config that ``python train.py <overrides>`` gets, for tests and notebooks; interpolations stay unresolved."""
     install()
-    with hydra.initialize_config_dir(config_dir=str(config_dir.resolve()), version_base="1.3"):
+    with hydra.initialize_config_dir(config_dir=str(config_dir.resolve()), job_name=config_name, version_base="1.3"):
         return hydra.compose(config_name, overrides=list(overrides), return_hydra_config=with_hydra)
+
+
+def run_composed(cfg: DictConfig, task: Callable[[DictConfig], Any], config_dir: Path) -> None:
+    """Call ``task`` with a composed config as Hydra does (folder, logging, callbacks), without composing once more."""
+    OmegaConf.set_struct(cfg, True)
+    with read_write(cfg):
+        cfg.hydra.mode = RunMode.RUN
+    callbacks = Callbacks(cfg)
+    with hydra.initialize_config_dir(config_dir=str(config_dir.resolve()), version_base="1.3"):
+        context = HydraContext(GlobalHydra.instance().config_loader(), callbacks)
+    callbacks.on_run_start(config=cfg, config_name=cfg.hydra.job.config_name)
+    done = run_job(task, cfg, job_dir_key="hydra.run.dir", job_subdir_key=None, hydra_context=context)
+    callbacks.on_run_end(config=cfg, config_name=cfg.hydra.job.config_name, job_return=done)
+    if done.status is JobStatus.FAILED:
+        raise done._return_value  # return_value would announce it in words of Hydra's own
+
+
+def is_embedded(path: object) -> bool:
+    """Whether ``model.path`` names one of the models that Tuna carries (a folder of that name is ``./tiny``).
+
+    >>> is_embedded("tiny"), is_embedded("./tiny"), is_embedded("runs/tiny")
+    (True, False, False)
+    """
+    return path in EMBEDDED
+
+
+def is_tiny(cfg: DictConfig) -> bool:
+    """Whether the tiny values hold: ``scale`` says so, or is "auto" and the model is embedded.
+
+    >>> is_tiny(OmegaConf.create({"scale": "auto", "model": {"path": "tiny"}}))
+    True
+    """
+    asked = OmegaConf.select(cfg, "scale") or "auto"
+    return bool(asked == "tiny" or (asked == "auto" and is_embedded(OmegaConf.select(cfg, "model.path"))))
+
+
+def is_asset(path: object) -> bool:
+    """Whether a path lies among the package's own small files."""
+    try:
+        return isinstance(path, str) and Path(path).expanduser().resolve().is_relative_to(ASSETS.resolve())
+    except (OSError, RuntimeError, ValueError):  # too long, ~ of nobody, a NUL in it: who reads it says so
+        return False
+
+
+def own_data(cfg: DictConfig) -> list[str]:
+    """The files that are trained on and are none of the package's own."""
+    sources = OmegaConf.select(cfg, "datamodule.sources")
+    paths = [source.get("path") for source in sources] if sources else [OmegaConf.select(cfg, "datamodule.path")]
+    return [str(path) for path in paths if path is not None and not is_asset(path)]
+
+
+def untyped(cfg: DictConfig, key: str) -> bool:
+    """Whether ``key`` still has the value of our YAML files, and neither a command line nor a user's file names one.
+
+    >>> cfg = OmegaConf.create({"model": {"path": "${untyped:tiny}", "template": "auto"}})
+    >>> untyped(cfg, "model.path"), untyped(cfg, "model.template")
+    (True, False)
+    """
+    parent, _, last = key.rpartition(".")
+    node = OmegaConf.select(cfg, parent)
+    written = OmegaConf.to_container(node, resolve=False) if isinstance(node, DictConfig) else {}
+    return isinstance(written, dict) and str(written.get(last)).startswith("${untyped:")

@@ -4,7 +4,6 @@ import itertools
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -12,19 +11,22 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tuna.config import checks, secrets
+from tuna.config import checks
 from tuna.config.arguments import CommandLine, values
 from tuna.config.compose import compose
-from tuna.config.groups import OPTIONAL, groups
-from tuna.config.types import fits
+from tuna.config.help import OPTIONAL, groups
+from tuna.config.types import fits, wrong_value
 from tuna.console import nearest
 from tuna.errors import ConfigError
 
 _MOST_COMBINATIONS = 32  # of swept group choices; more are checked when their job starts
+_ERRORS = (HydraException, OmegaConfBaseException, ConfigError)
 
 
-def check_command_line(line: CommandLine, *, config_dir: Path, config_name: str) -> None:
+def check_command_line(line: CommandLine, *, config_dir: Path, config_name: str) -> DictConfig:
     """Check the overrides against the groups, the keys and the types.
+
+    Returns: the composed config, with Hydra's own node; of a sweep, that of the first values.
 
     Raises:
         ConfigError: with all that is wrong, a line each.
@@ -32,25 +34,25 @@ def check_command_line(line: CommandLine, *, config_dir: Path, config_name: str)
     checker = _Checker(line, config_dir, line.config_name or config_name)
     if found := list(dict.fromkeys([*line.wrong, *checker.problems()])):
         raise ConfigError("\n".join(found))
+    return checker.configs[0]
 
 
 class _Checker:
     def __init__(self, line: CommandLine, config_dir: Path, config_name: str) -> None:
-        self.line = line
-        self.config_dir = config_dir
-        self.config_name = config_name
+        self.line, self.config_dir, self.config_name = line, config_dir, config_name
         self.groups = groups([config_dir, *line.config_dirs], config_name)
-        self.search = [f"hydra.searchpath=[{','.join(f'file://{d.resolve()}' for d in line.config_dirs)}]"]
-        self.search = self.search if line.config_dirs else []
+        self.configs: list[DictConfig] = []  # of each combination of choices
 
     def problems(self) -> list[str]:
-        choosing = [o for o in self.line.overrides if o.key_or_group in self.groups]
-        setting = [o for o in self.line.overrides if o.key_or_group not in self.groups and not o.is_hydra_override()]
-        hydra_own = [o for o in self.line.overrides if o.is_hydra_override() and not o.is_sweep_override()]
+        own = [o for o in self.line.overrides if not o.is_hydra_override()]
+        choosing = [o for o in own if o.key_or_group in self.groups]
+        setting = [o for o in own if o.key_or_group not in self.groups]
         found = [m for o in self.line.overrides if (m := self._sweep_problem(o))]
         found += [m for o in choosing for m in self._choice_problems(o)]
         options = [texts for o in choosing if (texts := self._texts(o))]
-        always = [*self.search, *(str(o.input_line) for o in hydra_own)]
+        folders = ",".join(f"file://{folder.resolve()}" for folder in self.line.config_dirs)
+        always = [f"hydra.searchpath=[{folders}]"] if folders else []
+        always += [str(o.input_line) for o in self.line.overrides if o not in own and not o.is_sweep_override()]
         for choice in itertools.islice(itertools.product(*options), _MOST_COMBINATIONS):
             found += self._combination([*always, *choice], setting)
         return found
@@ -93,30 +95,23 @@ class _Checker:
         try:
             cfg = self._compose([*chosen, *itertools.chain.from_iterable(map(_first, setting))])
             sound = not _swept_by_file(cfg)
-        except _FAULTS:
+        except _ERRORS:
             sound = False
         if not sound:  # once more in two steps, to say what is wrong with each
             try:
                 base = self._compose(chosen)
-            except _FAULTS as error:
-                return [_words(error)]
-            found = self._sweep_file_problems(base)
-            setting = [*_swept_by_file(base), *setting]
-            del base["hydra"]
-            good: list[str] = []
-            for override in setting:
-                if message := self._key_problem(override, base):
-                    found.append(message)
-                else:
-                    good += _first(override)
-            try:
-                cfg = self._compose([*chosen, *good])
-            except _FAULTS as error:
-                return [*found, _words(error)]
-        if leaks := secrets.problems(cfg):
+                found = self._sweep_file_problems(base)
+                setting = [*_swept_by_file(base), *setting]
+                wrong = [self._key_problem(o, base) for o in setting]
+                found += [message for message in wrong if message]
+                good = [o for o, message in zip(setting, wrong, strict=True) if not message]
+                cfg = self._compose([*chosen, *itertools.chain.from_iterable(map(_first, good))])
+            except _ERRORS as error:
+                return [*found, _text(error)]
+        if leaks := checks.secret_problems(cfg):
             return leaks  # other messages might show them
+        self.configs.append(cfg)
         found += self._search_problems(cfg)
-        del cfg["hydra"]
         if self.line.runs:
             found += checks.problems(cfg)
             found += _swept_value_problems(setting, cfg)
@@ -132,12 +127,11 @@ class _Checker:
         swept = OmegaConf.select(cfg, "hydra.sweeper.params")
         if swept and self.line.runs and not self.line.multirun:
             return [f"this config sweeps over {', '.join(map(str, swept))}; run it with -m"]
-        several = [
-            str(o.input_line) for o in self.line.overrides if o.is_sweep_override() and not o.is_hydra_override()
-        ]
-        groups = [text for text in several if text.partition("=")[0] == "experiment"]
-        if swept and groups:  # Hydra would take its values from no experiment
-            return [f"{groups[0]}: one of these sweeps over {', '.join(map(str, swept))} itself; run it alone"]
+        several = [o for o in self.line.overrides if o.is_sweep_override() and o.key_or_group == "experiment"]
+        if swept and several:  # Hydra would take its values from no experiment
+            return [
+                f"{several[0].input_line}: one of these sweeps over {', '.join(map(str, swept))} itself; run it alone"
+            ]
         return []
 
     def _search_problems(self, cfg: DictConfig) -> list[str]:
@@ -151,8 +145,10 @@ class _Checker:
         key = override.key_or_group
         if override.is_add() or override.is_force_add() or _exists(base, key):
             return None
-        allowed = _leaves(base) if "." in key else [*_leaves(base), *base, *self.groups]
-        return f"{key}: no such key{_what_is_there(base, override)}{nearest(key, [str(name) for name in allowed])}"
+        names = (name for name, _, last in checks.leaves(base) if last != "_target_" and not name.startswith("hydra."))
+        known = list(dict.fromkeys(re.sub(r"\.\d+(\..*)?$", "", name) for name in names))  # a list is one key
+        allowed = known if "." in key else [*known, *map(str, base), *self.groups]
+        return f"{key}: no such key{_what_is_there(base, override)}{nearest(key, allowed)}"
 
 
 def _swept_by_file(cfg: DictConfig) -> list[Override]:
@@ -166,10 +162,9 @@ def _swept_by_file(cfg: DictConfig) -> list[Override]:
 _EXTRAS = {
     "joblib": "joblib", "submitit_slurm": "submitit", "submitit_local": "submitit", "ray": "ray", "optuna": "optuna",
 }  # fmt: skip
-_FAULTS = (HydraException, OmegaConfBaseException, ConfigError)
 
 
-def _words(error: Exception) -> str:
+def _text(error: Exception) -> str:
     """The first paragraph of a library's message, on one line."""
     if isinstance(error, ConfigError):
         return str(error)
@@ -197,20 +192,17 @@ def _swept_value_problems(setting: Sequence[Override], cfg: DictConfig) -> list[
         for override in setting
         if override.is_sweep_override() and override.key_or_group in expected
         for value in values(override)[1:]
-        if (message := checks.wrong_value(override.key_or_group, value, expected[override.key_or_group]))
+        if (message := wrong_value(override.key_or_group, value, expected[override.key_or_group]))
     ]
 
 
 def _exists(cfg: DictConfig, key: str) -> bool:
-    node: Any = cfg
-    for part in key.replace("[", ".").replace("]", "").split("."):
-        if OmegaConf.is_list(node) and part.isdigit() and int(part) < len(node):
-            node = node._get_node(int(part))
-        elif isinstance(node, DictConfig) and part in [str(key) for key in node]:
-            node = node._get_node(part)
-        else:
-            return False
-    return True
+    """Whether there is such a key, whatever its value."""
+    parent, _, last = key.replace("[", ".").replace("]", "").rpartition(".")
+    node = OmegaConf.select(cfg, parent) if parent else cfg
+    if OmegaConf.is_list(node):
+        return last.isdigit() and int(last) < len(node)
+    return isinstance(node, DictConfig) and last in map(str, node)
 
 
 def _what_is_there(cfg: DictConfig, override: Override) -> str:
@@ -224,15 +216,3 @@ def _what_is_there(cfg: DictConfig, override: Override) -> str:
         return ""
     keys = ", ".join(str(key) for key in node if key != "_target_") or "none"
     return f"; {parent} is {str(node['_target_']).rpartition('.')[2]} here, with the keys: {keys}"
-
-
-def _leaves(cfg: DictConfig, prefix: str = "") -> list[str]:
-    """All dotted keys."""
-    found: list[str] = []
-    for key in map(str, cfg):
-        node = cfg._get_node(key)
-        if isinstance(node, DictConfig) and not node._is_none() and not node._is_interpolation():
-            found += _leaves(node, f"{prefix}{key}.")
-        elif key != "_target_":
-            found.append(f"{prefix}{key}")
-    return found

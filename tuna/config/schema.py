@@ -1,20 +1,25 @@
-"""What a ``_target_`` accepts, read from its source without importing it (importing torch takes seconds).
+"""What a ``_target_`` accepts, read from its source without importing it (torch takes seconds); and building it.
 
 A config key is a constructor's argument, less a trailing underscore (``lambda_`` is ``lambda`` in the config). Where a
 constructor has keyword-only arguments, those are the config's, and what stands before the ``*`` is given by the code.
 """
 
 import ast
+import importlib
 import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
+
 from tuna.config.types import read_annotation
 from tuna.errors import ConfigError
+from tuna.runs import FORMER_CLASSES
 
 MISSING = "???"  # OmegaConf's mark of a value that the user has to give
+Definition = ast.ClassDef | ast.FunctionDef
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +39,58 @@ def parameters(target: str) -> dict[str, Parameter]:
     Raises:
         ConfigError: if the module, the class or a literal default cannot be found.
     """
-    module_name, _, name = target.rpartition(".")
+    module_name, _, name = FORMER_CLASSES.get(target, target).rpartition(".")
     module = _load(module_name) if module_name else None
     found = module and module.find(name)
-    if not found:
+    if not found or not isinstance(found[1], Definition):
         raise ConfigError(f"_target_: {target} does not exist (looked for `{name}` in {module_name or 'no module'})")
-    module, definition = found
-    return {p.key: p for p in module.parameters_of(definition)}
+    return {p.key: p for p in found[0].parameters_of(found[1])}
 
 
 def defaults(target: str) -> dict[str, Any]:
     """The config node of ``target``: ``_target_`` and the default of each argument, ``???`` where it has none."""
     return {"_target_": target} | {key: p.default for key, p in parameters(target).items()}
+
+
+def build(node: DictConfig) -> Any:
+    """Call the class that ``node._target_`` names with the node's other keys.
+
+    Raises:
+        ConfigError: the class cannot be imported, or the constructor refuses a value.
+
+    >>> build(OmegaConf.create({"_target_": "tuna.losses.tuna.Tuna", "lambda": 5})).lambda_
+    5.0
+    """
+    arguments = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(arguments, dict)
+    target = str(arguments.pop("_target_"))
+    known = parameters(target)
+    if unknown := [str(key) for key in arguments if key not in known]:
+        raise ConfigError(f"{target} takes no argument {', '.join(unknown)}; it takes {', '.join(known)}")
+    module, _, name = FORMER_CLASSES.get(target, target).rpartition(".")
+    try:
+        cls = getattr(importlib.import_module(module), name)
+    except ImportError as error:
+        raise ConfigError(f"_target_: expected an importable class, got {target!r} ({error})") from error
+    return cls(**{known[str(key)].name: value for key, value in arguments.items()})
+
+
+def build_all(cfg: DictConfig, *keys: str) -> dict[str, Any]:
+    """Build the nodes of ``cfg`` under ``keys``.
+
+    Raises:
+        ConfigError: what every constructor refuses, in one message. A constructor does not know which node of the
+            config it stands in: it names the argument, and the node's key is put in front here.
+    """
+    built, wrong = {}, []
+    for key in keys:
+        try:
+            built[key] = build(cfg[key])
+        except ConfigError as error:
+            wrong += [f"{key}.{line}" for line in str(error).splitlines()]
+    if wrong:
+        raise ConfigError("\n".join(wrong))
+    return built
 
 
 @cache
@@ -63,43 +108,35 @@ class _Module:
     """The syntax tree of one file, and the names at its top level."""
 
     def __init__(self, name: str, file: Path) -> None:
-        self.name = name
         self.file = file
-        self.is_package = file.name == "__init__.py"
         self.imports: dict[str, tuple[str, str]] = {}  # local name -> (module, name there)
-        self.assigned: dict[str, ast.expr] = {}
-        self.defined: dict[str, ast.ClassDef | ast.FunctionDef] = {}
+        self.names: dict[str, Definition | ast.expr] = {}  # what is defined or assigned here
+        package = name.split(".") if file.name == "__init__.py" else name.split(".")[:-1]
         for node in ast.parse(file.read_text(encoding="utf-8")).body:
-            self._enter(node)
+            if isinstance(node, ast.ImportFrom):
+                above = package[: len(package) - node.level + 1] if node.level else []
+                source = ".".join([*above, *([node.module] if node.module else [])])
+                self.imports |= {alias.asname or alias.name: (source, alias.name) for alias in node.names}
+            elif isinstance(node, Definition):
+                self.names[node.name] = node
+            elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                self.names[node.targets[0].id] = node.value
+            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
+                self.names[node.target.id] = node.value
 
-    def _enter(self, node: ast.stmt) -> None:
-        if isinstance(node, ast.ImportFrom):
-            package = self.name.split(".")[: None if self.is_package else -1]
-            package = package[: len(package) - node.level + 1] if node.level else []
-            source = ".".join([*package, *([node.module] if node.module else [])])
-            self.imports |= {alias.asname or alias.name: (source, alias.name) for alias in node.names}
-        elif isinstance(node, ast.ClassDef | ast.FunctionDef):
-            self.defined[node.name] = node
-        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            self.assigned[node.targets[0].id] = node.value
-        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
-            self.assigned[node.target.id] = node.value
-
-    def find(self, name: str) -> "tuple[_Module, ast.ClassDef | ast.FunctionDef] | None":
-        """Where ``name`` is defined, through imports."""
-        if name in self.defined:
-            return self, self.defined[name]
+    def find(self, name: str) -> "tuple[_Module, Definition | ast.expr] | None":
+        """Where ``name`` is defined or assigned, through imports."""
+        if name in self.names:
+            return self, self.names[name]
         other = _load(self.imports[name][0]) if name in self.imports else None
         return other.find(self.imports[name][1]) if other else None
 
     def value_of(self, name: str) -> ast.expr | None:
-        """What ``name`` was assigned at the top level, through imports."""
-        if name in self.assigned:
-            return self.assigned[name]
-        other = _load(self.imports[name][0]) if name in self.imports else None
-        return other.value_of(self.imports[name][1]) if other else None
+        """What ``name`` was assigned, through imports."""
+        found = self.find(name)
+        return found[1] if found and isinstance(found[1], ast.expr) else None
 
-    def parameters_of(self, node: ast.ClassDef | ast.FunctionDef) -> list[Parameter]:
+    def parameters_of(self, node: Definition) -> list[Parameter]:
         """Config arguments of a function, of a class with ``__init__``, of a dataclass, or else of its first base."""
         if isinstance(node, ast.FunctionDef):
             return self._signature(node, skip=0)
@@ -109,21 +146,18 @@ class _Module:
         inherited: list[Parameter] = []
         for base in node.bases:
             found = self.find(base.id) if isinstance(base, ast.Name) else None
-            if found and (inherited := found[0].parameters_of(found[1])):
+            if found and isinstance(found[1], Definition) and (inherited := found[0].parameters_of(found[1])):
                 break
         own = self._fields(node) if any("dataclass" in ast.unparse(d) for d in node.decorator_list) else []
         return list(({p.key: p for p in inherited} | {p.key: p for p in own}).values())
 
     def _signature(self, function: ast.FunctionDef, skip: int) -> list[Parameter]:
         arguments = function.args
+        names, given = [*arguments.posonlyargs, *arguments.args][skip:], [*arguments.defaults]
+        values = [*[None] * (len(names) - len(given)), *given]
         if arguments.kwonlyargs:
-            pairs = list(zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True))
-        else:
-            plain = [*arguments.posonlyargs, *arguments.args][skip:]
-            pairs = list(
-                zip(plain, [*[None] * (len(plain) - len(arguments.defaults)), *arguments.defaults], strict=True)
-            )
-        found = [self._parameter(a.arg, a.annotation, default) for a, default in pairs]
+            names, values = arguments.kwonlyargs, arguments.kw_defaults
+        found = [self._parameter(a.arg, a.annotation, value) for a, value in zip(names, values, strict=True)]
         return [p for p in found if not (p.default == MISSING and p.expected is Any)]  # the code gives objects
 
     def _fields(self, node: ast.ClassDef) -> list[Parameter]:
@@ -131,16 +165,14 @@ class _Module:
         for field in node.body:
             if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
                 continue
-            options = _field_options(field.value)
-            if (
-                "ClassVar" in ast.unparse(field.annotation)
-                or ast.unparse(options.get("init", ast.Constant(1))) == "False"
-            ):
+            options = {}  # the arguments of field(...)
+            if isinstance(field.value, ast.Call) and ast.unparse(field.value.func).endswith("field"):
+                options = {keyword.arg: keyword.value for keyword in field.value.keywords}
+            if "ClassVar" in ast.unparse(field.annotation) or ast.unparse(options.get("init", field.target)) == "False":
                 continue
             default = options.get("default", None if options else field.value)
-            if "default_factory" in options:
-                default = ast.parse(f"{ast.unparse(options['default_factory'])}", mode="eval").body
-                default = {"list": ast.List([]), "tuple": ast.List([]), "dict": ast.Dict([], [])}[ast.unparse(default)]
+            if "default_factory" in options:  # list() and its like
+                default = ast.Dict([], []) if ast.unparse(options["default_factory"]) == "dict" else ast.List([])
             found.append(self._parameter(field.target.id, field.annotation, default))
         return found
 
@@ -157,10 +189,3 @@ class _Module:
             where = f"{self.file}:{getattr(node, 'lineno', 0)}"
             raise ConfigError(f"{where}: the default of `{name}` must be a literal, got {ast.unparse(node)}") from None
         return list(value) if isinstance(value, tuple) else value
-
-
-def _field_options(node: ast.expr | None) -> dict[str, ast.expr]:
-    """The arguments of a dataclass's ``field(...)``, or nothing."""
-    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("field"):
-        return {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg}
-    return {}

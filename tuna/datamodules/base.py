@@ -15,20 +15,19 @@ from tuna.data.baselines import baselines
 from tuna.data.batch import Group, PackedBatch
 from tuna.data.cache import TokenCache, default_folder, locked, tokenizer_hash
 from tuna.data.encode import Encoder
-from tuna.data.lists import AnswerList, shortened
+from tuna.data.lists import AnswerList
 from tuna.data.load import Loaded, load_sources, problem_text
 from tuna.data.ranking import count_pairs
 from tuna.data.record import Record
 from tuna.data.report import DataReport
 from tuna.data.split import by_keys, split, split_key
 from tuna.data.tokenize import tokenize
-from tuna.datamodules.batches import HeldOutBatches, TrainBatches
-from tuna.datamodules.plan import StepPlan
-from tuna.datamodules.settings import Settings
+from tuna.datamodules.plan import HeldOutBatches, StepPlan, TrainBatches
+from tuna.datamodules.settings import DataSettings
 from tuna.errors import ConfigError, DataError
 
 
-class RecordDataModule(LightningDataModule):
+class RecordDataModule(DataSettings, LightningDataModule):
     """Reads records, makes groups and deals them out. Call ``prepare`` before anything else.
 
     start_step: the optimizer step that train_dataloader begins with; set it to resume.
@@ -42,12 +41,13 @@ class RecordDataModule(LightningDataModule):
     train_records: list[Record]
     val_records: list[Record]
     train_groups: list[Group]
-    train_sources: list[int]  # of each train group, which of settings.sources it is of
+    train_sources: list[int]  # of each train group, which of all_sources it is of
     val_groups: list[Group]
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__()
-        self.settings = settings
+    def __post_init__(self) -> None:
+        """Check the arguments, and become Lightning's."""
+        LightningDataModule.__init__(self)
+        super().__post_init__()
         self.start_step = 0
         self._plan: StepPlan | None = None
         self._rank = 0
@@ -63,35 +63,35 @@ class RecordDataModule(LightningDataModule):
         epochs: int = 1,
         seed: int = 0,
     ) -> DataReport:
-        """Read, check and tokenize everything; cheap beside loading weights, and before it.
+        """Read, check and tokenize everything; before weights load, which takes longer.
 
         max_positions: the most tokens the model can place, None when it has no limit.
 
         Raises: ConfigError, DataError, ModelError (the tokenizer).
         """
-        settings = self.settings
-        if not settings.sources:
+        if not self.all_sources:
             raise ConfigError("datamodule.path: expected a data file, got nothing; next: datamodule.path=FILE")
-        if max_positions is not None and settings.max_length > max_positions:
+        if max_positions is not None and self.max_length > max_positions:
             raise ConfigError(
                 f"datamodule.max_length: expected at most {max_positions} (the model's positions), "
-                f"got {settings.max_length}"
+                f"got {self.max_length}"
             )
-        StepPlan((), settings.batch_size, accumulate, world_size)  # its check, before the reading
+        StepPlan((), self.batch_size, accumulate, world_size)  # its check, before the reading
         self.report = DataReport()
         train, held_out = self._read()
         self._tokenize(tokenizer, train, held_out)
+        paths = ", ".join(source.path for source in self.all_sources)
+        reasons = ", ".join(f"{reason}: {n}" for reason, n in sorted(self.report.dropped.items())) or "all are held out"
         if not self.train_groups:
-            raise DataError(f"{_paths(settings)}: no list is left to train on ({_reasons(self.report)})")
-        if settings.ranked and not any(count_pairs(group.scores) for group in self.train_groups):
+            raise DataError(f"{paths}: no list is left to train on ({reasons})")
+        if self.ranked and not any(count_pairs(group.scores) for group in self.train_groups):
             raise DataError(
-                f"{_paths(settings)}: no list has two answers with different scores, so there is nothing to rank "
-                f"({_reasons(self.report)}); next: the same command with stage=sft, which needs no ranking"
+                f"{paths}: no list has two answers with different scores, so there is nothing to rank "
+                f"({reasons}); next: the same command with stage=sft, which needs no ranking"
             )
         lengths = [group.num_tokens for group in self.train_groups]
-        weights = [source.weight for source in settings.sources]
         self._plan = StepPlan(
-            lengths, settings.batch_size, accumulate, world_size, epochs, seed, self.train_sources, weights
+            lengths, self.batch_size, accumulate, world_size, epochs, seed, self.train_sources, self._weights()
         )
         self._rank = rank
         self.steps_per_epoch, self.total_steps = self._plan.steps_per_epoch, self._plan.total_steps
@@ -101,9 +101,7 @@ class RecordDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[PackedBatch]:
         """This process's micro-batches of optimizer steps ``start_step`` to the last, all epochs in one pass."""
         plan = self._ready()
-        return self._loader(
-            TrainBatches(self.train_groups, plan, self._rank, self.settings.row_tokens, self.start_step)
-        )
+        return self._loader(TrainBatches(self.train_groups, plan, self._rank, self.row_tokens, self.start_step))
 
     def val_dataloader(self) -> DataLoader[PackedBatch] | list[Any]:
         """This process's share of the held-out groups; an empty list when nothing is held out."""
@@ -127,8 +125,8 @@ class RecordDataModule(LightningDataModule):
 
     def _held_out(self) -> HeldOutBatches:
         plan = self._ready()
-        groups = self.settings.batch_size // (plan.accumulate * plan.world_size)
-        return HeldOutBatches(self.val_groups, groups, plan.world_size, self._rank, self.settings.row_tokens)
+        groups = self.batch_size // (plan.accumulate * plan.world_size)
+        return HeldOutBatches(self.val_groups, groups, plan.world_size, self._rank, self.row_tokens)
 
     def _ready(self) -> StepPlan:
         if self._plan is None:
@@ -137,30 +135,23 @@ class RecordDataModule(LightningDataModule):
 
     def _loader(self, dataset: TrainBatches | HeldOutBatches) -> DataLoader[PackedBatch]:
         # batch_size=None: an item is a batch already.
-        return DataLoader(dataset, batch_size=None, shuffle=False, num_workers=self.settings.num_workers)
+        return DataLoader(dataset, batch_size=None, shuffle=False, num_workers=self.num_workers)
 
     def _lists(self, loaded: Loaded) -> list[AnswerList]:
-        found = (self.settings.list_of(record, loaded, self.report.dropped) for record in loaded.records)
+        found = (self.list_of(record, loaded, self.report.dropped) for record in loaded.records)
         return [item for item in found if item is not None]
 
     def _read(self) -> tuple[list[AnswerList], list[AnswerList]]:
-        settings, report = self.settings, self.report
-        apart = [] if settings.val_path is None else [settings.validation()]
-        loaded = load_sources([*settings.sources, *apart], settings.bad_rows)
+        report = self.report
+        apart = [] if self.val_path is None else [self.validation()]
+        loaded = load_sources([*self.all_sources, *apart], self.bad_rows)
         for part in loaded:
             report.rows += part.rows
             report.dropped.update(part.reasons)
             report.notes += part.notes
-            report.sources.append(
-                {
-                    "path": part.source.path,
-                    "format": part.format,
-                    "rows": part.rows,
-                    "rank_by": part.source.rank_by,
-                    "sha256": part.sha256,
-                }
-            )
-        made = [self._lists(part) for part in loaded[: len(settings.sources)]]
+            source = {"path": part.source.path, "format": part.format, "rows": part.rows}
+            report.sources.append(source | {"rank_by": part.source.rank_by, "sha256": part.sha256})
+        made = [self._lists(part) for part in loaded[: len(self.all_sources)]]
         lists = [item for part in made for item in part]
         origins = [n for n, part in enumerate(made) for _ in part]
         keys = [split_key(item.record) for item in lists]
@@ -170,31 +161,26 @@ class RecordDataModule(LightningDataModule):
             if parts.held_out:
                 report.dropped["list that val_path holds too"] += len(parts.held_out)
         else:
-            parts = split(keys, settings.held_out)
+            parts = split(keys, self.held_out)
             held_out = [lists[i] for i in parts.held_out]
             if lists and not parts.train:
                 raise ConfigError(
-                    f"datamodule.held_out: expected less than the {len(lists)} lists there are, got {settings.held_out}"
+                    f"datamodule.held_out: expected less than the {len(lists)} lists there are, got {self.held_out}"
                 )
-        train = [lists[i] for i in parts.train]
         self.train_sources = [origins[i] for i in parts.train]  # until tokenizing drops some
-        if settings.num_candidates is not None:  # the held-out lists stay whole, so that runs can be compared
-            ranks = settings.rank_original != "none"
-            train = [shortened(item, settings.num_candidates, report.dropped, beside=ranks) for item in train]
-        return train, held_out
+        return self.trained([lists[i] for i in parts.train], report.dropped), held_out
 
     def _tokenize(self, tokenizer: Any, train: list[AnswerList], held_out: list[AnswerList]) -> None:
-        settings, report = self.settings, self.report
+        report = self.report
         begin = time.perf_counter()
         path = self._cache_path(tokenizer)
         lists = [*train, *held_out]
-        ranked, turns = settings.ranked, settings.targets == "assistant"
         with locked(path):
             cache = TokenCache(path)
-            encoder = Encoder(tokenizer, settings.template, settings.template_args, cache)
-            groups, counts = tokenize(lists, encoder, settings.max_length, ranked=ranked, turns=turns)
+            encoder = Encoder(tokenizer, self.template, self.template_args, cache)
+            groups, counts = tokenize(lists, encoder, self.max_length, ranked=self.ranked, turns=self.turns)
             cache.save()
-        if counts.problems and settings.bad_rows != "drop":
+        if counts.problems and self.bad_rows != "drop":
             raise DataError(problem_text(counts.problems, ", or datamodule.bad_rows=drop"))
         self.ends = encoder.ends
         report.notes += counts.told()
@@ -210,7 +196,7 @@ class RecordDataModule(LightningDataModule):
         self.val_records = [lists[index].record for index, _ in groups if index >= border]
 
     def _cache_path(self, tokenizer: Any) -> Path:
-        folder = default_folder() if self.settings.cache_dir is None else Path(self.settings.cache_dir).expanduser()
+        folder = default_folder() if self.cache_dir is None else Path(self.cache_dir).expanduser()
         data = hashlib.sha256("".join(source["sha256"] for source in self.report.sources).encode()).hexdigest()
         return folder / f"{data[:16]}-{tokenizer_hash(tokenizer)[:16]}.npz"
 
@@ -226,15 +212,15 @@ class RecordDataModule(LightningDataModule):
         report.all_tied = sum(count_pairs(group.scores) == 0 for group in ranked)
         report.pairs = sum(count_pairs(group.scores) for group in self.train_groups)
         report.baselines = self.baselines()
-        for n, (source, asked) in enumerate(zip(report.sources, self.settings.sources, strict=False)):
-            per_epoch = self._ready().per_epoch[n]
-            source |= {"lists": self.train_sources.count(n), "weight": asked.weight, "lists_per_epoch": per_epoch}
-        report.sha256 = self.sha256 = _hash(self.train_groups, self.val_groups, self._mix())
+        weights = self._weights()
+        for n, (per_epoch, weight) in enumerate(zip(self._ready().per_epoch, weights, strict=True)):
+            report.sources[n] |= {"lists": self.train_sources.count(n), "weight": weight, "lists_per_epoch": per_epoch}
+        # Where all weights are 1 the order hangs on no source.
+        mix = [] if set(weights) == {1.0} else [value for n in self.train_sources for value in (n, weights[n])]
+        report.sha256 = self.sha256 = _hash(self.train_groups, self.val_groups, mix)
 
-    def _mix(self) -> list[float]:
-        """Source and weight of each train group; nothing where all have weight 1, and the order hangs on no source."""
-        weights = [source.weight for source in self.settings.sources]
-        return [] if set(weights) == {1.0} else [value for n in self.train_sources for value in (n, weights[n])]
+    def _weights(self) -> list[float]:
+        return [source.weight for source in self.all_sources]
 
 
 def _hash(train: Sequence[Group], held_out: Sequence[Group], mix: Sequence[float]) -> str:
@@ -250,11 +236,3 @@ def _hash(train: Sequence[Group], held_out: Sequence[Group], mix: Sequence[float
             if not all(mask.all() for mask in group.masks):
                 digest.update(np.concatenate(group.masks).tobytes())
     return digest.hexdigest()
-
-
-def _paths(settings: Settings) -> str:
-    return ", ".join(source.path for source in settings.sources)
-
-
-def _reasons(report: DataReport) -> str:
-    return ", ".join(f"{reason}: {count}" for reason, count in sorted(report.dropped.items())) or "all are held out"

@@ -1,4 +1,7 @@
-"""Which groups make which micro-batch: a pure function of (seed, step, world size, accumulation), never of state."""
+"""Which groups make which micro-batch, and these batches: a pure function of (seed, step, world size, accumulation).
+
+Nothing hangs on state, so that worker processes and restarts change nothing.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +10,10 @@ from math import ceil, floor
 
 import numpy as np
 import numpy.typing as npt
+from torch.utils.data import Dataset
 
+from tuna.data.batch import Group, PackedBatch, Totals
+from tuna.data.packing import count_totals, filler, pack
 from tuna.errors import ConfigError
 
 
@@ -23,7 +29,7 @@ class Share:
 class StepPlan:
     """The order of all steps of a run.
 
-    Epoch e is the permutation of (seed, e), cut into chunks of ``batch_size`` groups, one an optimizer step; the last
+    Epoch e is the permutation of (seed, e), cut into chunks of ``batch_size`` groups, one per optimizer step; the last
     chunk of an epoch may be short and is not dropped.
 
     sources: of each group, which source it is of; nothing where there is one. weights: of each source, how often per
@@ -31,9 +37,8 @@ class StepPlan:
     groups to each epoch, taken in turn from an endless row of permutations of its groups: so no group is seen a second
     time before all others were seen once, and with w = 0.5 the second epoch has the other half.
 
-    Within a step, groups go by length over ``accumulate``
-    micro-steps (like lengths together) and are dealt to the processes back and forth, so that these carry about as many
-    tokens each.
+    Within a step, groups are sorted by length into ``accumulate`` micro-steps and dealt to the processes back and
+    forth, so that these carry about as many tokens each.
 
     >>> plan = StepPlan(lengths=(5, 1, 4, 2, 3), batch_size=4, accumulate=2, epochs=2, seed=0)
     >>> plan.steps_per_epoch, plan.total_steps
@@ -66,7 +71,7 @@ class StepPlan:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps an epoch, a short last one included."""
+        """Optimizer steps per epoch, a short last one included."""
         return ceil(sum(self.per_epoch) / self.batch_size)
 
     @cached_property
@@ -132,3 +137,51 @@ def deal(groups: list[int], micro_steps: int, world_size: int) -> list[list[Shar
                 hands[world_size - 1 - place if back else place].append(group)
         out.append([Share(tuple(hand), number - len(hand)) for hand in hands])
     return out
+
+
+class TrainBatches(Dataset[PackedBatch]):
+    """One process's micro-batches; item i is micro-step ``i % accumulate`` of optimizer step ``i // accumulate``."""
+
+    def __init__(
+        self, groups: Sequence[Group], plan: StepPlan, rank: int, row_tokens: int, start_step: int = 0
+    ) -> None:
+        self.groups, self.plan, self.rank, self.row_tokens = groups, plan, rank, row_tokens
+        self.start = start_step * plan.accumulate
+        self._filler = filler(min(groups, key=lambda group: group.num_tokens))
+
+    def __len__(self) -> int:
+        return max(0, self.plan.total_steps * self.plan.accumulate - self.start)
+
+    def __getitem__(self, item: int) -> PackedBatch:
+        if not 0 <= item < len(self):
+            raise IndexError(item)
+        step, micro = divmod(self.start + item, self.plan.accumulate)
+        totals = count_totals([self.groups[i] for i in self.plan.step_groups(step)])
+        return _batch(self.groups, self.plan.share(step, micro, self.rank), self._filler, totals, self.row_tokens)
+
+
+class HeldOutBatches(Dataset[PackedBatch]):
+    """One process's held-out batches: shares are disjoint, equally many on every process, filled with weight 0.
+
+    Every batch has the totals of the whole held-out set, so losses add up to its mean over all batches and processes.
+    """
+
+    def __init__(self, groups: Sequence[Group], batch_groups: int, world_size: int, rank: int, row_tokens: int) -> None:
+        self.groups, self.row_tokens = groups, row_tokens
+        order = sorted(range(len(groups)), key=lambda i: (-groups[i].num_tokens, i))
+        block = batch_groups * world_size
+        self.shares = [deal(order[at : at + block], 1, world_size)[0][rank] for at in range(0, len(order), block)]
+        self.totals = count_totals(groups)
+        self._filler = filler(groups[order[-1]])
+
+    def __len__(self) -> int:
+        return len(self.shares)
+
+    def __getitem__(self, item: int) -> PackedBatch:
+        return _batch(self.groups, self.shares[item], self._filler, self.totals, self.row_tokens)
+
+
+def _batch(groups: Sequence[Group], share: Share, fill: Group, totals: Totals, row_tokens: int) -> PackedBatch:
+    chosen = [groups[i] for i in share.groups] + [fill] * share.fill
+    weights = [1.0] * len(share.groups) + [0.0] * share.fill
+    return pack(chosen, row_tokens=row_tokens, totals=totals, weights=weights)

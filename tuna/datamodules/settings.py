@@ -1,204 +1,205 @@
-"""The constructor arguments that the datamodules share, checked once. No defaults here: the constructors hold them."""
+"""The arguments of the datamodules, and the answer list that each makes of a record. Imports no torch."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
+from annotated_types import Ge, Gt, Interval, MinLen
+
+from tuna.config.types import checked, wrong_value
+from tuna.console import nearest
 from tuna.data.columns import check_columns, format_of
 from tuna.data.importers import check_format
-from tuna.data.lists import AnswerList, ranked_list, target_list
+from tuna.data.lists import AnswerList, ranked_list, shortened, target_list
 from tuna.data.load import Loaded, Source
-from tuna.data.ranking import beta_problem
 from tuna.data.record import Record
-from tuna.data.templates import TEMPLATES
 from tuna.errors import ConfigError
 
-RULES = ("score", "eq3")
-SourceDict = Mapping[str, Any]
 _SHARED = ("rank_by", "format", "original", "split", "subset", "columns")  # a source takes these from its datamodule
+_OWN = ("path", "first", "last", "weight")
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """See the datamodules for what each key means. rank_by None: nothing is ranked."""
+@checked
+@dataclass(kw_only=True, eq=False, repr=False)
+class DataSettings:
+    """The arguments that all datamodules have.
 
-    path: str | None
-    split: str | None
-    subset: str | None
-    sources: tuple[Source, ...]
-    val_path: str | None
-    val_split: str | None
-    format: str
-    columns: Mapping[str, Any] | None
-    rank_by: str | None
-    beta: float
-    min_gap: float
-    original: str
-    rank_original: str
-    num_candidates: int | None
-    targets: str
-    bad_rows: str
-    first: int | None
-    last: int | None
-    held_out: float
-    batch_size: int
-    row_tokens: int
-    max_length: int
-    template: str
-    template_args: dict[str, Any] | None
-    num_workers: int
-    cache_dir: str | None
+    Args:
+        path: a data file, folder or hub id; short for one source.
+        split: of a data set with several; null is train, or the only one. subset: a hub data set's configuration.
+        sources: several, each ``{path, rank_by, first, last, weight, split, ...}``; what is not given is taken
+            from here. weight: how often per epoch each of its lists is seen (0.5: half of them, in turn).
+        val_path: held-out lists of their own; else ``held_out`` lists (count or share), by a hash of the question.
+        val_split: of ``val_path``, where that has several.
+        format: an importer's name, or auto.
+        columns: for any other layout, ``{instruction: q, responses: outs}``: our words and the file's columns.
+        first: rows from the start of the file. last: rows from its end.
+        original: where ``output`` is missing: error, best (its best candidate), none, or a FILE of Alpaca rows.
+        bad_rows: error lists all malformed rows and stops; drop counts them.
+        batch_size: groups per optimizer step, over all processes and accumulation.
+        row_tokens: tokens a packed row holds at most (a longer group makes it longer).
+        max_length: tokens of prompt plus response at most.
+        template: auto (the chat template where there is one, else alpaca), alpaca, chat or none.
+        template_args: variables of the chat template, such as {enable_thinking: false}.
+        num_workers: processes that pack batches ahead; the batches do not depend on it.
+        cache_dir: where token ids are kept; $TUNA_CACHE, else ~/.cache/tuna/tokens.
 
-    @classmethod
-    def of(cls, arguments: Mapping[str, Any]) -> "Settings":
-        """Check a constructor's ``locals()``.
+    Raises: ConfigError with one line for each wrong value.
+    """
 
-        Raises: ConfigError with one line a fault.
-        """
-        names = [f.name for f in fields(cls)]
-        values: dict[str, Any] = {"rank_by": None, "beta": 1.0, "min_gap": 0.0, "rank_original": "none", "targets": ""}
-        values["num_candidates"] = values["template_args"] = None
-        values |= {name: arguments[name] for name in names if name in arguments}
-        if values["targets"] == "original":  # the name that "last" had before conversations
-            values["targets"] = "last"
-        faults = _faults(values) + _reading_faults(values, "")
-        given = values.pop("sources")
-        sources: list[Source] = []
-        if given is not None:
-            for n, source in enumerate(given):
-                sources += _source(source, f"sources[{n}]", values, faults)
-            if any(values[key] is not None for key in ("path", "first", "last")):
+    path: str | None = None
+    split: str | None = None
+    subset: str | None = None
+    sources: Sequence[dict[str, Any]] | None = None
+    val_path: str | None = None
+    val_split: str | None = None
+    format: str = "auto"
+    columns: dict[str, Any] | None = None
+    first: Annotated[int, Ge(1)] | None = None
+    last: Annotated[int, Ge(1)] | None = None
+    original: Annotated[str, MinLen(1)] = "error"
+    bad_rows: Literal["error", "drop"] = "error"
+    held_out: Annotated[int, Ge(0)] | Annotated[float, Interval(ge=0, le=1)] = 0.02
+    batch_size: Annotated[int, Ge(1)] = 128
+    row_tokens: Annotated[int, Ge(8)] = 1024
+    max_length: Annotated[int, Ge(8)] = 512
+    template: Literal["auto", "alpaca", "chat", "none"] = "auto"
+    template_args: dict[str, Any] | None = None
+    num_workers: Annotated[int, Ge(0)] = 0
+    cache_dir: str | None = None
+
+    ranked: ClassVar[bool] = False  # whether lists are ranked, or responses are targets only
+
+    def __post_init__(self) -> None:
+        """Check what hangs on several arguments, and make ``all_sources`` of them."""
+        faults = list(_reading_faults("", self.format, self.columns))
+        if self.val_split is not None and self.val_path is None:
+            faults.append(f"val_split: expected val_path with it, got {self.val_split!r} alone")
+        own = {key: getattr(self, key) for key in ("path", "first", "last")}
+        self.all_sources: tuple[Source, ...] = ()
+        if self.sources is not None:
+            self.all_sources = tuple(s for n, given in enumerate(self.sources) for s in self._source(n, given, faults))
+            if any(value is not None for value in own.values()):
                 faults.append("sources: expected no path, first or last beside it, got both; put them into the sources")
-        elif values["path"] is not None:
-            keys = ("path", "first", "last", *_SHARED)
-            sources = [Source(**{key: values[key] for key in keys})]
+        elif self.path is not None:
+            self.all_sources = (Source(**own, **self._shared()),)
         if faults:
             raise ConfigError("\n".join(faults))
-        return cls(**values, sources=tuple(sources))
 
     @property
-    def ranked(self) -> bool:
-        """Whether there is a ranking at all, or targets only (SFT)."""
-        return any(source.rank_by is not None for source in self.sources)
+    def turns(self) -> bool:
+        """Whether every assistant turn of a conversation is a target."""
+        return getattr(self, "targets", None) == "assistant"
 
     def list_of(self, record: Record, loaded: Loaded, dropped: Counter[str]) -> AnswerList | None:
-        """The answers of one record of a source, by the source's rule; None where nothing useful is left."""
-        rank_by = loaded.source.rank_by
-        if rank_by is None:
-            return target_list(record, dropped, self.targets == "all", loaded.original_best)
+        """The answers of one record of a source; None where nothing useful is left, counted in ``dropped``."""
+        raise NotImplementedError
+
+    def trained(self, lists: Sequence[AnswerList], dropped: Counter[str]) -> list[AnswerList]:
+        """What is trained on of the lists that are not held out."""
+        return list(lists)
+
+    def validation(self) -> Source:
+        """The source behind ``val_path``: the same rules, no range, a split of its own."""
+        own = {"split": self.val_split, "subset": self.subset if self.val_path == self.path else None}
+        return Source(self.val_path or "", **self._shared() | own, key="datamodule.val_path")
+
+    def _shared(self) -> dict[str, Any]:
+        return {key: getattr(self, key, None) for key in _SHARED}
+
+    def _source(self, number: int, given: Any, faults: list[str]) -> Iterator[Source]:
+        key, known = f"sources[{number}]", (*_OWN, *_SHARED)
+        if not isinstance(given, Mapping) or not isinstance(given.get("path"), str):
+            faults.append(f"{key}: expected an object with {', '.join(known)} (path is a must), got {given!r}")
+            return
+        expected = {f.name: f.type for f in fields(RankSettings)} | {"weight": Annotated[float, Gt(0)]}
+        values = self._shared()
+        for name, value in given.items():
+            if name not in known:
+                faults.append(f"{key}.{name}: expected one of {', '.join(known)}{nearest(str(name), known)}")
+            elif value is not None and (fault := wrong_value(f"{key}.{name}", value, expected[name])):
+                faults.append(fault)
+            elif value is not None and (name != "rank_by" or self.ranked):  # where nothing is ranked there is no rule
+                values[name] = value
+        faults += _reading_faults(f"{key}.", values["format"], values["columns"])
+        yield Source(**values, key=f"datamodule.{key}.path")
+
+
+@checked
+@dataclass(kw_only=True, eq=False, repr=False)
+class TargetSettings(DataSettings):
+    """The arguments of instruction tuning: those of DataSettings, and
+
+    Args:
+        targets: last, the answer to the last turn (original is its old name); assistant, every assistant turn of a
+            conversation; or all: the last answer, and the candidates as further targets (Alpaca-Mul).
+    """
+
+    targets: Literal["last", "assistant", "all", "original"] = "last"
+
+    def list_of(self, record: Record, loaded: Loaded, dropped: Counter[str]) -> AnswerList | None:
+        """The record's targets."""
+        return target_list(record, dropped, self.targets == "all", loaded.original_best)
+
+
+@checked
+@dataclass(kw_only=True, eq=False, repr=False)
+class RankSettings(DataSettings):
+    """The arguments of ranked lists: those of DataSettings, and
+
+    Args:
+        rank_by: score, or eq3 = logprob / num_tokens ** beta (Eq. 3).
+        beta: length exponent of Eq. 3; the paper's value is 1.3.
+        min_gap: scores closer than this are ties.
+        rank_original: none, or the original response as one more candidate, best or worst of its list.
+        num_candidates: train on this many of a list's candidates (the paper's N), chosen by a hash of question and
+            answer, those of 2 among those of 3; held-out lists stay whole. null takes all.
+    """
+
+    rank_by: Literal["score", "eq3"] = "score"
+    beta: Annotated[float, Interval(ge=0, le=5)] = 1.3  # LARGEST_BETA
+    min_gap: Annotated[float, Ge(0)] = 0.0
+    rank_original: Literal["none", "best", "worst"] = "none"
+    num_candidates: Annotated[int, Ge(2)] | None = None
+
+    ranked: ClassVar[bool] = True
+
+    def list_of(self, record: Record, loaded: Loaded, dropped: Counter[str]) -> AnswerList | None:
+        """The record's candidates, ordered by the rule of their source, and its original response."""
+        if loaded.source.rank_by is None:  # a preview has found no rule in the file
+            return target_list(record, dropped, False, loaded.original_best)
         return ranked_list(
             record,
             dropped,
-            rank_by=rank_by,
+            rank_by=loaded.source.rank_by,
             beta=self.beta,
             min_gap=self.min_gap,
             rank_original=self.rank_original,
             original_best=loaded.original_best,
         )
 
-    def validation(self) -> Source:
-        """The source behind ``val_path``: the same rules, no range, a split of its own."""
-        return Source(
-            self.val_path or "",
-            self.rank_by,
-            format=self.format,
-            original=self.original,
-            split=self.val_split,
-            subset=self.subset if self.val_path == self.path else None,
-            columns=self.columns,
-            key="datamodule.val_path",
-        )
+    def trained(self, lists: Sequence[AnswerList], dropped: Counter[str]) -> list[AnswerList]:
+        """The lists with ``num_candidates`` candidates; held-out ones stay whole, so that runs can be compared."""
+        if self.num_candidates is None:
+            return list(lists)
+        ranks = self.rank_original != "none"
+        return [shortened(item, self.num_candidates, dropped, beside=ranks) for item in lists]
 
 
-def _source(given: Any, key: str, values: Mapping[str, Any], faults: list[str]) -> list[Source]:
-    known = [f.name for f in fields(Source) if f.name != "key"]
-    if not isinstance(given, Mapping) or not isinstance(given.get("path"), str):
-        faults.append(f"{key}: expected an object with {', '.join(known)} (path is a must), got {given!r}")
-        return []
-    for name in given:
-        if name not in known:
-            near = get_close_matches(str(name), known, n=1)
-            faults.append(
-                f"{key}.{name}: expected one of {', '.join(known)}" + (f"; nearest: {near[0]}" if near else "")
-            )
-    source = {name: values[name] for name in _SHARED}
-    # A source of a datamodule that ranks nothing has no rule, whatever it says.
-    source |= {
-        k: v for k, v in given.items() if k in known and v is not None and not (k == "rank_by" and _unranked(values))
-    }
-    faults += _range_faults(source, key + ".") + _reading_faults(source, key + ".")
-    if source["rank_by"] not in (None, *RULES):
-        faults.append(f"{key}.rank_by: expected one of {', '.join(RULES)}, got {source['rank_by']!r}")
-    weight = source.get("weight", 1.0)
-    if not _is_number(weight) or weight <= 0:
-        faults.append(f"{key}.weight: expected a number above 0 (times per epoch), got {weight!r}")
-    return [Source(**source, key=f"datamodule.{key}.path")]
+def settings_of(node: Mapping[str, Any]) -> DataSettings:
+    """The settings in a datamodule's config node; keys that they do not have are left out."""
+    cls = RankSettings if "rank_by" in node else TargetSettings
+    names = [f.name for f in fields(cls)]
+    return cls(**{name: node[name] for name in names if name in node})
 
 
-def _reading_faults(values: Mapping[str, Any], prefix: str) -> list[str]:
+def _reading_faults(prefix: str, format: str, columns: Any) -> Iterator[str]:
     """How the file is read: its format, or the columns that stand for one."""
-    faults = []
     try:
-        check_format(values["format"], f"{prefix}format")
-        check_columns(values["columns"], f"{prefix}columns")
+        check_format(format, f"{prefix}format")
+        check_columns(columns, f"{prefix}columns")
+        if columns is not None and format not in ("auto", format_of(columns)):
+            yield f"{prefix}format: expected none beside columns, which say it all, got {format!r}"
     except ConfigError as error:
-        faults.append(str(error))
-    else:
-        if values["columns"] is not None and values["format"] not in ("auto", format_of(values["columns"])):
-            faults.append(f"{prefix}format: expected none beside columns, which say it all, got {values['format']!r}")
-    for key in ("split", "subset"):
-        if not isinstance(values[key], str | None):
-            faults.append(f"{prefix}{key}: expected a name, got {values[key]!r}")
-    return faults
-
-
-def _unranked(values: Mapping[str, Any]) -> bool:
-    return values["rank_by"] is None
-
-
-def _faults(values: Mapping[str, Any]) -> list[str]:
-    faults = _range_faults(values, "")
-    choices = {
-        "rank_by": (None, *RULES),
-        "rank_original": ("none", "best", "worst"),
-        "targets": ("", "last", "assistant", "all"),
-        "bad_rows": ("error", "drop"),
-        "template": TEMPLATES,
-    }
-    for key, allowed in choices.items():
-        if values[key] not in allowed:
-            faults.append(f"{key}: expected one of {', '.join(str(a) for a in allowed if a)}, got {values[key]!r}")
-    for key, low in {"batch_size": 1, "row_tokens": 8, "max_length": 8, "num_workers": 0}.items():
-        value = values[key]
-        if isinstance(value, bool) or not isinstance(value, int) or value < low:
-            faults.append(f"{key}: expected a whole number of {low} or more, got {value!r}")
-    wanted = values["num_candidates"]
-    if wanted is not None and (isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 2):
-        faults.append(f"num_candidates: expected a whole number of 2 or more, or null, got {wanted!r}")
-    if not _is_number(values["min_gap"]) or values["min_gap"] < 0:
-        faults.append(f"min_gap: expected a number of 0 or more, got {values['min_gap']!r}")
-    if problem := beta_problem(values["beta"]):
-        faults.append(problem)
-    held = values["held_out"]
-    if not _is_number(held) or held < 0 or (held > 1 and held % 1):
-        faults.append(f"held_out: expected a count (0, 1, 2, ...) or a share between 0 and 1, got {held!r}")
-    if not isinstance(values["original"], str) or not values["original"]:
-        faults.append(f"original: expected error, best, none or a file, got {values['original']!r}")
-    if values["val_split"] is not None and values["val_path"] is None:
-        faults.append(f"val_split: expected val_path beside it, got {values['val_split']!r} alone")
-    return faults
-
-
-def _range_faults(values: Mapping[str, Any], prefix: str) -> list[str]:
-    faults = []
-    for key in ("first", "last"):
-        value = values.get(key)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            faults.append(f"{prefix}{key}: expected a whole number of 1 or more, got {value!r}")
-    return faults
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
+        yield str(error)

@@ -1,6 +1,8 @@
-"""What every loss takes and gives. Losses know no model, trainer or config; of the data, only the counts of a step."""
+"""What every loss takes and gives, and ranked lists as padded tensors with the metrics that are read off them.
 
-import math
+Losses know no model, trainer or config; of the data, only the counts of a step.
+"""
+
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -8,7 +10,6 @@ import torch
 from torch import Tensor
 
 from tuna.data.batch import Totals
-from tuna.errors import ConfigError
 
 Denominator = Literal["groups", "targets", "candidate_tokens"]
 
@@ -26,7 +27,7 @@ class ScoredLists:
 
     @property
     def values(self) -> Tensor:
-        """[R] what orders the responses: v = (1/|r|) * log p(r | i), the mean log-probability a token (Eq. 4)."""
+        """[R] what orders the responses: v = (1/|r|) * log p(r | i), the mean log-probability per token (Eq. 4)."""
         return self.logprobs / self.lengths
 
 
@@ -78,12 +79,132 @@ def total(terms: dict[str, Term], lists: ScoredLists, totals: Totals | None = No
     return torch.stack(parts).sum()
 
 
-def checked(key: str, value: float) -> float:
-    """``value`` if it is a finite number that is not negative.
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """G lists padded to K candidates. Unranked responses (score NaN) are left out."""
 
-    Raises:
-        ConfigError: it is not; names ``key``.
+    v: Tensor  # [G, K] mean log-probability per token, v_k of Eq. 4, or reward; 0 where absent
+    scores: Tensor  # [G, K]; -inf where absent
+    present: Tensor  # [G, K] bool
+    weights: Tensor  # [G]
+
+
+def as_lists(lists: ScoredLists, values: Tensor | None = None) -> Lists:
+    """Gather the ranked responses of each group into padded rows, in the order they came.
+
+    v is ``lists.values`` (Eq. 4), or ``values`` [R] in its place.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise ConfigError(f"{key}: expected a finite number >= 0, got {value!r}")
-    return float(value)
+    groups = lists.weights.shape[0]
+    ranked = ~torch.isnan(lists.scores)
+    owner = lists.groups[ranked]
+    counts = torch.bincount(owner, minlength=groups)
+    width = int(counts.max()) if owner.numel() else 1
+    starts = torch.cumsum(counts, 0) - counts
+    column = torch.arange(owner.numel(), device=owner.device) - starts[owner]
+    chosen = (lists.values if values is None else values)[ranked]
+    v = chosen.new_zeros(groups, width).index_put((owner, column), chosen)
+    scores = torch.full_like(v, -torch.inf, requires_grad=False)
+    scores = scores.index_put((owner, column), lists.scores[ranked].to(scores.dtype))
+    present = torch.zeros(groups, width, dtype=torch.bool, device=v.device)
+    present = present.index_put((owner, column), torch.ones_like(owner, dtype=torch.bool))
+    return Lists(v=v, scores=scores.detach(), present=present, weights=lists.weights)
+
+
+def dense_ranks(lists: Lists) -> Tensor:
+    """[G, K] rank of each candidate, 0 the best, equal scores sharing one: the number of distinct higher scores.
+
+    >>> scores = torch.tensor([[3.0, 2.0, 2.0, 1.0]])
+    >>> dense_ranks(Lists(torch.zeros(1, 4), scores, torch.ones(1, 4, dtype=torch.bool), torch.ones(1))).tolist()
+    [[0, 1, 1, 2]]
+    """
+    scores, width = lists.scores, lists.scores.shape[1]
+    equal = scores[:, :, None] == scores[:, None, :]
+    earlier = torch.ones(width, width, dtype=torch.bool, device=scores.device).tril(-1)
+    first = lists.present & ~(equal & earlier).any(2)  # the first candidate with its score
+    higher = scores[:, None, :] > scores[:, :, None]
+    return (higher & first[:, None, :]).sum(2)
+
+
+def better_pairs(lists: Lists) -> Tensor:
+    """[G, K, K] bool: candidate j (dim 1) has a strictly higher score than candidate k (dim 2), both present."""
+    present = lists.present[:, :, None] & lists.present[:, None, :]
+    return (lists.scores[:, :, None] > lists.scores[:, None, :]) & present
+
+
+def pair_accuracy(lists: Lists) -> Tensor:
+    """[G] share of pairs with different scores that v orders right, equal v one half; NaN for a list without pairs.
+
+    >>> v, scores = torch.tensor([[-1.0, -2.0, -2.0]]), torch.tensor([[2.0, 1.0, 0.0]])
+    >>> round(pair_accuracy(Lists(v, scores, torch.ones(1, 3, dtype=torch.bool), torch.ones(1))).item(), 4)
+    0.8333
+    """
+    pairs = better_pairs(lists)
+    gap = lists.v[:, :, None] - lists.v[:, None, :]
+    right = (gap > 0).float() + 0.5 * (gap == 0).float()
+    return (right * pairs).sum((1, 2)) / pairs.sum((1, 2))
+
+
+def violations(lists: Lists, margin: float) -> Tensor:
+    """[G] share of pairs with v_j - v_k below margin * (rank distance); NaN for a list without pairs."""
+    pairs, ranks = better_pairs(lists), dense_ranks(lists)
+    distance = ranks[:, None, :] - ranks[:, :, None]
+    short = lists.v[:, :, None] - lists.v[:, None, :] < margin * distance
+    return (short & pairs).sum((1, 2)) / pairs.sum((1, 2))
+
+
+def extremes(lists: Lists) -> tuple[Tensor, Tensor]:
+    """Mean v of the best-scored and of the worst-scored candidates, [G] each; NaN for a list without pairs."""
+    best = lists.present & (lists.scores == lists.scores.amax(1, keepdim=True))
+    lowest = lists.scores.masked_fill(~lists.present, torch.inf).amin(1, keepdim=True)
+    worst = lists.present & (lists.scores == lowest)
+    none = ~better_pairs(lists).any(2).any(1)
+    means = [((lists.v * chosen).sum(1) / chosen.sum(1)).masked_fill(none, torch.nan) for chosen in (best, worst)]
+    return means[0], means[1]
+
+
+def kendall_tau(lists: Lists) -> Tensor:
+    """[G] Kendall's tau-b of v and scores, ties of either counted; NaN where one of them has no two different values.
+
+    tau_b = (concordant - discordant) / sqrt(pairs with different v * pairs with different scores).
+
+    >>> v, scores = torch.tensor([[3.0, 1.0, 2.0]]), torch.tensor([[2.0, 1.0, 0.0]])
+    >>> round(kendall_tau(Lists(v, scores, torch.ones(1, 3, dtype=torch.bool), torch.ones(1))).item(), 4)
+    0.3333
+    """
+    pairs = better_pairs(lists)
+    gap = lists.v[:, :, None] - lists.v[:, None, :]
+    both = lists.present[:, :, None] & lists.present[:, None, :]
+    in_v, in_scores = (both & (gap > 0)).sum((1, 2)), pairs.sum((1, 2))
+    return (gap.sign() * pairs).sum((1, 2)) / (in_v * in_scores).sqrt()
+
+
+def best_of_n(lists: Lists) -> Tensor:
+    """[G] how likely the candidate with the highest v has the best score; NaN for a list without pairs.
+
+    Where several share the highest v, one of them is taken at random.
+
+    >>> v, scores = torch.tensor([[2.0, 2.0, 0.0]]), torch.tensor([[1.0, 0.0, 0.0]])
+    >>> best_of_n(Lists(v, scores, torch.ones(1, 3, dtype=torch.bool), torch.ones(1))).item()
+    0.5
+    """
+    highest = lists.v.masked_fill(~lists.present, -torch.inf)
+    taken = lists.present & (highest == highest.amax(1, keepdim=True))
+    best = lists.present & (lists.scores == lists.scores.amax(1, keepdim=True))
+    share = (taken & best).sum(1) / taken.sum(1)
+    return share.masked_fill(~better_pairs(lists).any(2).any(1), torch.nan)
+
+
+def right_by_length(lists: Lists, lengths: Lists) -> Tensor:
+    """[G, 4] pairs that v orders right, and pairs, where the better response is longer, then where it is shorter.
+
+    lengths: the same lists with the lengths as their v. Equal v is one half right; pairs of equal length count nowhere.
+    """
+    pairs = better_pairs(lists)
+    gap = lists.v[:, :, None] - lists.v[:, None, :]
+    right = (gap > 0).double() + 0.5 * (gap == 0).double()
+    longer = lengths.v[:, :, None] - lengths.v[:, None, :]
+    counts = []
+    for kind in (longer > 0, longer < 0):
+        chosen = pairs & kind
+        counts += [(right * chosen).sum((1, 2)), chosen.sum((1, 2)).double()]
+    return torch.stack(counts, 1)

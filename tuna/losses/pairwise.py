@@ -3,8 +3,7 @@
 import torch
 from torch.nn.functional import softplus
 
-from tuna.losses.base import ScoredLists, Term
-from tuna.losses.lists import as_lists, better_pairs
+from tuna.losses.base import ScoredLists, Term, as_lists, better_pairs
 
 
 class Pairwise:
@@ -12,7 +11,7 @@ class Pairwise:
 
     InstructGPT's form (Ouyang et al., arXiv 2203.02155, Eq. 1): the pairs of a list share one forward pass, and each
     list counts once, however many pairs it has. Equal scores give no pair; an all-tied list adds 0. v is a response's
-    reward (stage prm), or its mean log-probability a token where a language model is tuned.
+    reward (stage prm), or its mean log-probability per token where a language model is tuned.
 
     At equal v every pair costs log 2:
 

@@ -2,8 +2,7 @@
 
 import torch
 
-from tuna.losses.base import ScoredLists, Term
-from tuna.losses.lists import as_lists, better_pairs
+from tuna.losses.base import ScoredLists, Term, as_lists, better_pairs
 
 
 class PlackettLuce:

@@ -1,20 +1,24 @@
 """The paper's loss: a margin loss over all pairs of a ranked list plus cross-entropy on the original response."""
 
-import torch
+from typing import Annotated
 
-from tuna.losses.base import ScoredLists, Term, checked
-from tuna.losses.lists import as_lists, better_pairs, dense_ranks
+import torch
+from annotated_types import Ge
+
+from tuna.config.types import checked
+from tuna.losses.base import ScoredLists, Term, as_lists, better_pairs, dense_ranks
 from tuna.losses.mle import cross_entropy
 
 
+@checked
 class Tuna:
     """L = L_rank + lambda * L_MLE(i, r), Eqs. 4 to 6 of the paper.
 
-    L_rank = sum over pairs j better than k of max(0, v_k - v_j + m * (k - j)), v_k the mean log-probability a token; a
-    sum over pairs, then a mean over groups. The distance k - j counts distinct scores, so that ties give no pair.
+    L_rank = sum over pairs j better than k of max(0, v_k - v_j + m * (k - j)), v_k the mean log-probability per token;
+    a sum over pairs, then a mean over groups. The distance k - j counts distinct scores, so that ties give no pair.
     L_MLE is Eq. 2 on the original response only.
 
-    lambda: weight of the cross-entropy (paper: 1.0). margin: m, in nats a token a rank (paper: 0.1).
+    lambda: weight of the cross-entropy (paper: 1.0). margin: m, in nats per token per rank (paper: 0.1).
 
     Raises:
         ConfigError: lambda or margin is negative or not finite.
@@ -28,9 +32,8 @@ class Tuna:
     1.0
     """
 
-    def __init__(self, *, lambda_: float = 1.0, margin: float = 0.1) -> None:
-        self.lambda_ = checked("loss.lambda", lambda_)
-        self.margin = checked("loss.margin", margin)
+    def __init__(self, *, lambda_: Annotated[float, Ge(0)] = 1.0, margin: Annotated[float, Ge(0)] = 0.1) -> None:
+        self.lambda_, self.margin = float(lambda_), float(margin)
 
     def __call__(self, lists: ScoredLists) -> dict[str, Term]:
         """The terms "rank" and "ce"."""

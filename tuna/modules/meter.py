@@ -1,5 +1,10 @@
-"""Adds up what is logged: sums and counts, over micro-batches and processes, so that means are never means of means."""
+"""What a step's micro-batches gave, over all processes: figures for the log, and whether the step is sound.
 
+Figures are sums and counts, so that means are never means of means.
+"""
+
+import math
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -14,14 +19,13 @@ T = TypeVar("T")
 
 
 class Meter:
-    """Named sums and counts; where an interval is wanted, one value or row a list.
+    """Named sums and counts; where an interval is wanted, a value or a row of values per list.
 
-    last_lists, last_rows: those values and rows over all processes, by name, as of the last ``reduce``.
+    last_lists: those values and rows over all processes, by name, as of the last ``reduce``.
     """
 
     def __init__(self) -> None:
-        self.last_lists: dict[str, list[float]] = {}
-        self.last_rows: dict[str, list[list[float]]] = {}
+        self.last_lists: dict[str, list[Any]] = {}
         self.reset()
 
     def reset(self) -> None:
@@ -29,22 +33,19 @@ class Meter:
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, float] = {}
         self.tokens = {"real": 0, "padded": 0, "response": 0}
-        self.per_list: dict[str, list[float]] = {}
-        self.rows: dict[str, list[list[float]]] = {}
+        self.per_list: dict[str, list[Any]] = {}
         self.mark()
 
     def mark(self) -> None:
         """Remember what there is, for ``rollback``."""
         lists = {name: len(values) for name, values in self.per_list.items()}
-        rows = {name: len(values) for name, values in self.rows.items()}
-        self._marked = (dict(self.sums), dict(self.counts), lists, rows)
+        self._marked = (dict(self.sums), dict(self.counts), lists)
 
     def rollback(self) -> None:
         """Forget what came after the last ``mark``, but for the tokens, which were computed."""
-        sums, counts, lists, rows = self._marked
+        sums, counts, lists = self._marked
         self.sums, self.counts = dict(sums), dict(counts)
         self.per_list = {name: self.per_list[name][:size] for name, size in lists.items()}
-        self.rows = {name: self.rows[name][:size] for name, size in rows.items()}
 
     def add(self, name: str, values: Tensor, weights: Tensor) -> None:
         """Add a weighted sum of per-list values; NaN values (nothing to measure in that list) are left out."""
@@ -52,13 +53,11 @@ class Meter:
         self._add(name, values[keep].double().sum(), float(keep.sum()))
 
     def keep(self, name: str, values: Tensor, weights: Tensor) -> None:
-        """``add``, and keep each list's value."""
-        self.add(name, values, weights)
-        self.per_list.setdefault(name, []).extend(values[~torch.isnan(values) & (weights > 0)].tolist())
-
-    def keep_rows(self, name: str, rows: Tensor, weights: Tensor) -> None:
-        """Keep one row [G, n] a list, of lists with weight."""
-        self.rows.setdefault(name, []).extend(rows[weights > 0].tolist())
+        """``add`` values [G], and keep each; of rows [G, n], which have no mean, keep each row."""
+        if values.dim() == 1:
+            self.add(name, values, weights)
+        chosen = ~torch.isnan(values.view(len(values), -1)).any(1) & (weights > 0)
+        self.per_list.setdefault(name, []).extend(values[chosen].tolist())
 
     def add_terms(self, terms: dict[str, Term], lists: ScoredLists) -> None:
         """Add the parts of a loss, each over what it is divided by."""
@@ -84,12 +83,11 @@ class Meter:
         names = sorted(self.sums)
         if not names:
             return {}
-        flat = [float(self.sums[name]) for name in names] + [self.counts[name] for name in names]
-        flat = all_sum(flat)
+        flat = all_sum([float(self.sums[name]) for name in names] + [self.counts[name] for name in names])
         means = {name: s / c for name, s, c in zip(names, flat, flat[len(names) :], strict=False) if c > 0}
         parts = {name: means[f"loss_{name}"] for name in weights if f"loss_{name}" in means}
         result = {"loss": sum(weights[name] * value for name, value in parts.items())}
-        self.last_lists, self.last_rows = all_lists(self.per_list), all_lists(self.rows)
+        self.last_lists = all_lists(self.per_list)
         self.reset()
         return result | means
 
@@ -99,25 +97,79 @@ class Meter:
         return {name: int(value) for name, value in zip(self.tokens, values, strict=True)}
 
 
-def _device() -> str:
-    return "cuda" if dist.get_backend() == "nccl" else "cpu"
-
-
 def all_sum(values: list[float]) -> list[float]:
     """Element-wise sum over processes; the values themselves where there is one process."""
-    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1) or not values:
+    if not _several() or not values:
         return values
-    tensor = torch.tensor(values, dtype=torch.float64, device=_device())
+    tensor = torch.tensor(values, dtype=torch.float64, device="cuda" if dist.get_backend() == "nccl" else "cpu")
     dist.all_reduce(tensor)
     return [float(value) for value in tensor.tolist()]
 
 
 def all_lists(values: dict[str, list[T]]) -> dict[str, list[T]]:
     """The lists of all processes by name, one after the other."""
-    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+    if not _several():
         return values
     gathered: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(gathered, values)
-    return {
-        name: [value for part in gathered for value in part.get(name, [])] for name in dict.fromkeys(chain(*gathered))
-    }
+    names = dict.fromkeys(chain(*gathered))
+    return {name: [value for part in gathered for value in part.get(name, [])] for name in names}
+
+
+def _several() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A loss or a gradient norm that is not finite, the same on every process.
+
+    groups: (micro-step, group of its batch) of this process's groups whose log-probabilities are not finite.
+
+    >>> str(Fault(0.5, math.inf, ())), str(Fault(math.nan, math.nan, ()))
+    ('the gradient norm is inf', 'the loss is nan')
+    """
+
+    loss: float
+    grad_norm: float
+    groups: tuple[tuple[int, int], ...]
+
+    def __str__(self) -> str:
+        return f"the gradient norm is {self.grad_norm}" if math.isfinite(self.loss) else f"the loss is {self.loss}"
+
+
+@dataclass(slots=True)
+class Watch:
+    """What a step's micro-batches gave, kept on the device and unread until the step is complete."""
+
+    losses: list[Tensor] = field(default_factory=list)  # scalars
+    lists: list[tuple[Tensor, Tensor]] = field(default_factory=list)  # log-probabilities [R], groups [R]
+
+    def add(self, lists: ScoredLists, loss: Tensor | None = None) -> None:
+        """Note a micro-batch."""
+        self.lists.append((lists.logprobs.detach(), lists.groups))
+        if loss is not None:
+            self.losses.append(loss.detach())
+
+    def fault(self, grad_norm: Tensor) -> tuple[float, Fault | None]:
+        """The norm as a number, and what is wrong with the step; then start anew. Every process has to call it."""
+        loss = torch.stack(self.losses).sum() if self.losses else torch.zeros_like(grad_norm)
+        norm, local = torch.stack([grad_norm.double(), loss.double()]).tolist()
+        total = all_sum([local])[0]
+        sound = math.isfinite(norm) and math.isfinite(total)
+        found = None if sound else Fault(total, norm, self.groups())
+        self.clear()
+        return norm, found
+
+    def groups(self) -> tuple[tuple[int, int], ...]:
+        """See Fault.groups."""
+        return tuple(
+            (micro, group)
+            for micro, (logprobs, groups) in enumerate(self.lists)
+            for group in groups[~logprobs.isfinite()].unique().tolist()
+        )
+
+    def clear(self) -> None:
+        """Forget the step."""
+        self.losses.clear()
+        self.lists.clear()

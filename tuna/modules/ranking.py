@@ -1,11 +1,21 @@
-"""Tuning on ranked lists: the scorer under a ranking loss."""
+"""Tuning a language model: on target responses (SFT), or on ranked lists."""
+
+from dataclasses import dataclass
 
 import torch
 
-from tuna.losses.base import ScoredLists
-from tuna.losses.lists import as_lists, extremes, pair_accuracy, violations
+from tuna.config.types import checked
+from tuna.losses.base import ScoredLists, as_lists, extremes, pair_accuracy, violations
 from tuna.modules.meter import Meter
-from tuna.modules.scoring import ScoringModule
+from tuna.modules.scoring import Rate, ScoringModule
+
+
+@checked
+@dataclass(kw_only=True, eq=False, repr=False)
+class SFT(ScoringModule):
+    """Supervised fine-tuning on the target responses (stages sft and alpaca_mul). Arguments: see ScoringModule."""
+
+    lr: Rate = 2e-5
 
 
 class Ranking(ScoringModule):

@@ -1,23 +1,27 @@
-"""What SFT and ranking share: a scorer, a loss, an optimizer and its schedule. Nothing else lives there."""
+"""What all modules share: a scorer, a loss, an optimizer and its schedule."""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 import lightning.pytorch as pl
 import torch
+from annotated_types import Ge, Gt, Le, Lt
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
+from tuna.config.types import checked
 from tuna.data.batch import PackedBatch
-from tuna.errors import ConfigError
 from tuna.losses.base import Loss, ScoredLists, total
-from tuna.modules.meter import Meter
-from tuna.modules.watch import Fault, Watch
+from tuna.models.loading import check_causal_weights, load_scorer
+from tuna.models.reward_source import refuse_reward_model
+from tuna.modules.meter import Fault, Meter, Watch
 from tuna.stats import Interval, bootstrap_interval
 
-Schedule = Literal["cosine", "linear", "constant"]
+Rate = Annotated[float, Gt(0), Le(1_000_000)]
+Ratio = Annotated[float, Ge(0), Le(1)]
+Beta = Annotated[float, Ge(0), Lt(1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +40,13 @@ class Faults(Protocol):
 
     def step(self, module: Any, fault: Fault) -> None:
         """Raise, or return to have the step left out."""
-        ...
 
     def held_out(self, module: Any, loss: float, groups: Sequence[tuple[int, int]]) -> None:
         """Raise."""
-        ...
 
 
+@checked
+@dataclass(kw_only=True, eq=False, repr=False)
 class ScoringModule(pl.LightningModule):
     """Tunes the model inside a response scorer by AdamW on a loss over scored lists.
 
@@ -53,24 +57,21 @@ class ScoringModule(pl.LightningModule):
         ConfigError: a value is out of its range.
     """
 
-    answers = True  # whether what is tuned writes answers
-    scored: type[ScoredLists] = ScoredLists  # what forward gives
+    lr: Rate = 1e-5
+    weight_decay: Annotated[float, Ge(0)] = 0.0
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
+    eps: Annotated[float, Gt(0)] = 1e-8
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup_steps: Annotated[int, Ge(0)] = 2
+    min_lr_ratio: Ratio = 0.0
 
-    def __init__(
-        self,
-        *,
-        lr: float = 1e-5,
-        weight_decay: float = 0.0,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        schedule: Schedule = "cosine",
-        warmup_steps: int = 2,
-        min_lr_ratio: float = 0.0,
-    ) -> None:
+    answers: ClassVar[bool] = True  # whether what is tuned writes answers
+    scored: ClassVar[type[ScoredLists]] = ScoredLists  # what forward gives
+
+    def __post_init__(self) -> None:
+        """Become Lightning's."""
         super().__init__()
-        _check(lr, weight_decay, tuple(betas), eps, schedule, warmup_steps, min_lr_ratio)
-        self.lr, self.weight_decay, self.betas, self.eps = lr, weight_decay, (betas[0], betas[1]), eps
-        self.schedule, self.warmup_steps, self.min_lr_ratio = schedule, warmup_steps, min_lr_ratio
+        self.betas = (self.betas[0], self.betas[1])
         self.scorer: nn.Module | None = None
         self.plan = Plan(total_steps=1)
         self.train_meter, self.val_meter = Meter(), Meter()
@@ -79,33 +80,19 @@ class ScoringModule(pl.LightningModule):
         self.grad_norm = float("nan")
 
     def check_start(self, resolved: Any, loss: Loss) -> None:
-        """Refuse, before weights load, a starting model or a loss that the module cannot use.
-
-        Raises:
-            ModelError: it is a reward model.
-        """
-        from tuna.models.reward_source import refuse_reward_model
-
+        """Refuse (ModelError, ConfigError), before weights load, a start or a loss that the module cannot use."""
         refuse_reward_model(resolved)
 
     def check_weights(self, model: Any, resolved: Any) -> None:
-        """Refuse weights that are not those of the config. model, resolved: of tuna.models.source.
-
-        Raises:
-            ModelError: with their names.
-        """
-        from tuna.models.loading import check_causal_weights
-
+        """Refuse weights that are not those of the config (ModelError). model, resolved: of tuna.models.source."""
         check_causal_weights(model, resolved)
 
     def start_lines(self, resolved: Any, seed: int) -> list[str]:
-        """What is to be said of the starting model before training."""
+        """What the run prints about the starting model."""
         return []
 
     def load_scorer(self, model: Any, resolved: Any) -> nn.Module:
         """The scorer with the starting weights, unsharded. model, resolved: of tuna.models.source."""
-        from tuna.models.loading import load_scorer
-
         return load_scorer(model, resolved)
 
     def export_tokenizer(self, model: Any) -> Any:
@@ -115,10 +102,7 @@ class ScoringModule(pl.LightningModule):
     def connect(
         self, *, loss: Loss, build_scorer: Callable[[Any], nn.Module], plan: Plan, faults: "Faults | None" = None
     ) -> None:
-        """Give the module what its config does not hold. ``build_scorer(mesh)`` loads, and shards over a mesh.
-
-        faults: is told of losses and gradients that are not finite; without it nobody asks.
-        """
+        """Give the module what its config does not hold. ``build_scorer(mesh)`` loads, and shards over a mesh."""
         self.loss, self._build_scorer, self.plan, self.faults = loss, build_scorer, plan, faults
 
     def configure_model(self) -> None:
@@ -127,7 +111,7 @@ class ScoringModule(pl.LightningModule):
             self.scorer = self._build_scorer(getattr(self, "_device_mesh", None))
 
     def forward(self, batch: PackedBatch) -> ScoredLists:
-        """Score the batch's responses: summed log-probabilities [R] beside what the loss needs to know of them."""
+        """Score the batch's responses: summed log-probabilities [R], with what the loss needs to know of them."""
         assert self.scorer is not None
         return self.scored(
             logprobs=self.scorer(batch),
@@ -185,10 +169,12 @@ class ScoringModule(pl.LightningModule):
 
     def intervals(self) -> dict[str, Interval]:
         """95% bootstrap intervals of the last held-out figures, by name."""
-        # Sorted: any number of processes, one interval.
-        return {
-            name: bootstrap_interval(sorted(values)) for name, values in self.val_meter.last_lists.items() if values
-        }
+        found = {name: self.interval(name, values) for name, values in self.val_meter.last_lists.items()}
+        return {name: interval for name, interval in found.items() if interval.lists}
+
+    def interval(self, name: str, values: list[Any]) -> Interval:
+        """That of one figure, from what the meter kept of each list."""
+        return bootstrap_interval(sorted(values))  # sorted: any number of processes, one interval
 
     def loss_weights(self) -> dict[str, float]:
         """What the logged parts stand for in the logged loss."""
@@ -245,31 +231,3 @@ class ScoringModule(pl.LightningModule):
                 self.train_meter.rollback()
             for parameter in parameters:
                 parameter.grad = None
-
-
-def _check(
-    lr: float,
-    weight_decay: float,
-    betas: tuple[float, ...],
-    eps: float,
-    schedule: str,
-    warmup_steps: int,
-    min_lr_ratio: float,
-) -> None:
-    wrong = []
-    if not (isinstance(lr, int | float) and 0 < lr <= 1e6):
-        wrong.append(f"module.lr: expected a finite number > 0, 1e6 at most, got {lr!r}")
-    if not (math.isfinite(weight_decay) and weight_decay >= 0):
-        wrong.append(f"module.weight_decay: expected a number >= 0, got {weight_decay!r}")
-    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-        wrong.append(f"module.betas: expected two numbers in [0, 1), got {list(betas)!r}")
-    if not eps > 0:
-        wrong.append(f"module.eps: expected a number > 0, got {eps!r}")
-    if schedule not in ("cosine", "linear", "constant"):
-        wrong.append(f"module.schedule: expected cosine, linear or constant, got {schedule!r}")
-    if warmup_steps < 0:
-        wrong.append(f"module.warmup_steps: expected a whole number >= 0, got {warmup_steps!r}")
-    if not 0 <= min_lr_ratio <= 1:
-        wrong.append(f"module.min_lr_ratio: expected a number in [0, 1], got {min_lr_ratio!r}")
-    if wrong:
-        raise ConfigError("\n".join(wrong))

@@ -31,7 +31,7 @@ tags: [tuna, ranking, {"instruction-tuning" if parts.module.answers else "reward
 - starting model: `{_model_name(parts.resolved)}`, fingerprint `{parts.resolved.fingerprint}`
 - data: {report["train_lists"]} lists to train on, {report["held_out_lists"]} held out, sha256 `{parts.data.sha256}`
 - prompt template: `{shorten(parts.template)}`
-- {parts.total_steps} optimizer steps of {parts.data.settings.batch_size} groups{_skipped(target)}
+- {parts.total_steps} optimizer steps of {parts.data.batch_size} groups{_skipped(target)}
 - peak learning rate {parts.module.lr:g}, seed {cfg.seed}
 
 ## Held-out figures

@@ -71,7 +71,7 @@ def prepare(cfg: DictConfig, built: dict[str, Any]) -> Components:
         training=training,
         loggers=built["logger"],
         config={str(key): value for key, value in config.items()},
-        template=_template(data.settings.template, tokenizer),
+        template=_template(data.template, tokenizer),
         num_parameters=_count(resolved.weights_folder),
         total_steps=steps,
     )

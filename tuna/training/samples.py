@@ -45,7 +45,7 @@ def generate(parts: Any, target: RunFolder, count: int) -> None:
     """Have both models answer the first ``count`` held-out instructions that fit, greedily, and write samples.jsonl."""
     from tuna.data.encode import Encoder
 
-    settings = parts.data.settings
+    settings = parts.data
     encoder = Encoder(parts.tokenizer, settings.template, settings.template_args)
     room = (parts.resolved.max_positions or 10**9) - MAX_NEW_TOKENS
     records: list[dict[str, str]] = []

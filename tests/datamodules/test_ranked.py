@@ -1,4 +1,4 @@
-"""tuna.datamodules.prm: candidates alone, lists with a pair alone, and the ids that reward models read."""
+"""tuna.datamodules.ranked: candidates alone, lists with a pair alone, and the ids that reward models read."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from tests.models.conftest import write_tokenizer
-from tuna.datamodules.prm import PRMDataModule
+from tuna.datamodules.ranked import PRMDataModule
 from tuna.errors import DataError
 
 
