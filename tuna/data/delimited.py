@@ -5,8 +5,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from tuna.data.fields import Cell
-from tuna.data.json_text import parse_json
+from tuna.data.fields import Cell, parse_json
 from tuna.errors import DataError
 
 Parsed = tuple[int, dict[str, Any] | None, str]  # line number, values by column, or what is wrong with the row

@@ -12,7 +12,7 @@ from shlex import quote
 from typing import Any
 
 from tuna.data.delimited import read_delimited
-from tuna.data.json_text import parse_json
+from tuna.data.fields import parse_json
 from tuna.data.splits import beside, pick, split_of
 from tuna.errors import DataError
 from tuna.files import replacing

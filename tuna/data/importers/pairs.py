@@ -1,26 +1,24 @@
-"""Chosen/rejected pairs as lists of two.
-
-Answers are texts, transcripts (Anthropic's HH-RLHF), messages, or message lists that may hold the prompt
-(ultrafeedback_binarized, Skywork, Tulu, TRL). Where the row has scores of the two they are kept, else 1 and 0.
-"""
+"""A chosen answer and a rejected one, or several of each."""
 
 from dataclasses import replace
 
-from tuna.data.fields import FieldError, check_text, number, plain
-from tuna.data.importers.alpaca import read_history
-from tuna.data.importers.base import Importer, Notes, RawRow
+from tuna.data.fields import FieldError, check_text, number, optional_count, plain
+from tuna.data.importers.base import Notes, RawRow, importer
+from tuna.data.importers.tuna import read_history
 from tuna.data.importers.turns import (
     Answer,
+    answered,
     first_key,
     made,
     no_other,
     question,
     read_answer,
     read_prompt,
+    read_texts,
     same_history,
 )
 from tuna.data.messages import read_messages
-from tuna.data.record import Message, Record
+from tuna.data.record import Candidate, Message, Record
 
 _CHOSEN, _REJECTED = ("chosen", "chosen_response"), ("rejected", "rejected_response")
 _PROMPTS = ("prompt", "instruction", "question", "conversations")
@@ -29,11 +27,21 @@ _SCORES = (
     ("chosen_rating", "rejected_rating"), ("chosen_reward", "rejected_reward"), ("chosen-rating", "rejected-rating"),
     ("chosen_avg_rating", "rejected_avg_rating"), ("reward_chosen", "reward_rejected"),
 )  # fmt: skip
-_USED = {*_CHOSEN, *_REJECTED, *_PROMPTS, "input", "history", "messages", *(key for pair in _SCORES for key in pair)}
 
 
-def read(row: RawRow, where: str, index: int, notes: Notes) -> Record:
-    """Read one row; the chosen one is the original unless told otherwise.
+@importer(
+    {"|".join(_CHOSEN): "text|message|messages", "|".join(_REJECTED): "text|message|messages"},
+    optional={
+        "prompt": "text|messages|message", "instruction": "text|messages", "question": "text|messages",
+        "conversations": "messages", "input": "text|messages", "messages": "messages", "history": "list",
+        **{key: "number|text" for pair in _SCORES for key in pair},
+    },
+)  # fmt: skip
+def pairs(row: RawRow, notes: Notes) -> Record:
+    """Chosen/rejected pairs as lists of two; the chosen one is the original unless told otherwise.
+
+    Answers are texts, transcripts (Anthropic's HH-RLHF), messages, or message lists that may hold the prompt
+    (ultrafeedback_binarized, Skywork, Tulu, TRL). Where the row has scores of the two they are kept, else 1 and 0.
 
     Raises: FieldError where the two have other turns before them, or the row's scores prefer the rejected one.
     """
@@ -51,24 +59,21 @@ def read(row: RawRow, where: str, index: int, notes: Notes) -> Record:
     turns = question(prompt, history, key)
     if row.get("messages") is not None and key != "messages":
         turns = _with_messages(row, turns, answers[names[0]])
-    scores = _scores(row, notes)
-    both = [answer.candidate(score) for answer, score in zip(answers.values(), scores, strict=True)]
-    record = made(row, where, index, turns, both, _USED, notes)
+    both = zip(answers.values(), _scores(row, notes), strict=True)
+    record = made(turns, [answer.candidate(score) for answer, score in both], notes)
     if key == "input" or not row.get("input"):
         return record
     beside = check_text(row["input"], "input")
-    if record.messages or history:
-        if beside in record.instruction:
-            return record
+    if history and beside not in record.instruction:
         raise FieldError("input", "a part of the last user turn, or nothing beside a conversation", beside)
-    return replace(record, input=beside)
+    return record if history or record.messages else replace(record, input=beside)
 
 
 def _prompt(row: RawRow) -> tuple[str, tuple[Message, ...]]:
     """The prompt's key and turns; no turns where it stands only before the answers."""
     inside = any(isinstance(row.get(key), list | tuple) and len(row[key]) > 1 for key in _CHOSEN)
     key = first_key(row, (*_PROMPTS, "input") if inside else (*_PROMPTS, "input", "messages"))
-    if key is None:
+    if not key:
         return "prompt", ()
     no_other(row, key, _PROMPTS)
     before, prompt = read_history(row.get("history")), read_prompt(row[key], key)
@@ -93,7 +98,7 @@ def _with_messages(row: RawRow, turns: tuple[Message, ...], chosen: Answer) -> t
 
 
 def _scores(row: RawRow, notes: Notes) -> tuple[float, float]:
-    pair = next((p for p in _SCORES if any(row.get(key) is not None for key in p)), None)
+    pair = next((p for p in _SCORES if first_key(row, p)), None)
     if pair is None:
         return 1.0, 0.0
     if any(isinstance(plain(row.get(key)), str) for key in pair):
@@ -107,18 +112,22 @@ def _scores(row: RawRow, notes: Notes) -> tuple[float, float]:
     return chosen, rejected
 
 
-IMPORTER = Importer(
-    "pairs",
-    {
-        "chosen|chosen_response": "text|message|messages",
-        "rejected|rejected_response": "text|message|messages",
+@importer(
+    {"prompt": "text|messages", "chosen": "texts", "rejected": "texts"},
+    kept={
+        "num_correct": "number", "num_incorrect": "number", "total_completions": "number", "models": "texts",
+        "subset": "text", "additional_metadata": "any",
     },
-    read,
-    {
-        "id": "text|number", "prompt": "text|messages|message", "instruction": "text|messages",
-        "question": "text|messages",
-        "conversations": "messages", "input": "text|messages", "messages": "messages", "history": "list",
-        **{key: "number|text" for pair in _SCORES for key in pair},
-    },
-    original="best",
 )  # fmt: skip
+def reward_bench(row: RawRow, notes: Notes) -> Record:
+    """RewardBench 2 (allenai): a list of right answers (score 1) and a list of wrong ones (score 0).
+
+    Numbers of answers that contradict the lists are counted.
+    """
+    candidates = []
+    for key, counted, score in (("chosen", "num_correct", 1.0), ("rejected", "num_incorrect", 0.0)):
+        texts = read_texts(row, key)
+        candidates += [Candidate(text, score) for text in texts]
+        if optional_count(row, counted) not in (None, len(texts)):
+            notes[f"rows whose {counted} is not the number of {key} answers"] += 1
+    return answered(row, "prompt", candidates, notes)

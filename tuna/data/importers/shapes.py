@@ -5,7 +5,7 @@ for a key ("chosen|chosen_response"), are parted by ``|``; ``answers[].rank`` is
 list ``answers``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tuna.data.fields import Cell, plain
@@ -13,6 +13,7 @@ from tuna.data.fields import Cell, plain
 Shape = str | tuple[str, frozenset[Any]]  # a plain kind; ("list", shapes); ("object", (key, shape) pairs)
 
 _PLAIN = {type(None): "null", bool: "flag", int: "number", float: "number", str: "text"}
+_NOTHING = ("null", "absent")
 _DEPTH = 6  # arena: row, conversation, message, content, part, text
 _WORDS = {
     "text": "text", "number": "a number", "flag": "true or false", "texts": "a list of texts", "list": "a list",
@@ -49,23 +50,36 @@ def fits(shape: Shape, kinds: str) -> bool:
 
 def _fits(shape: Shape, kind: str) -> bool:
     if kind == "any":
-        return shape != "null"
+        return shape not in _NOTHING
     if isinstance(shape, str):
         return shape == kind or (shape == "cell" and kind in ("text", "number", "flag"))
     name, inner = shape
     if name == "object":
         return kind == "object" or (kind == "message" and not {"role", "from"}.isdisjoint(key for key, _ in inner))
-    if kind == "list":
-        return True
     if kind == "messages":
         return bool(inner) and all(_fits(s, "message") for s in inner)
     element = {"texts": "text", "numbers": "number", "objects": "object"}.get(kind)
-    return element is not None and all(s == "null" or _fits(s, element) for s in inner)
+    return kind == "list" or (element is not None and all(s == "null" or _fits(s, element) for s in inner))
+
+
+def words(keys: Iterable[str]) -> set[str]:
+    """The keys one by one, the alternatives apart."""
+    return {name for names in keys for name in names.split("|")}
+
+
+def outer(name: str) -> str:
+    """The key of the row itself, of ``answers[].rank`` ``answers``."""
+    return name.partition("[].")[0]
 
 
 def known(row: Shape, keys: Mapping[str, str]) -> int:
     """How many of the row's keys a format knows, by name and kind."""
     return sum(_holds(row, name, kinds) for names, kinds in keys.items() for name in names.split("|"))
+
+
+def there(row: Shape, names: str) -> bool:
+    """Whether a row has one of these keys, of whatever kind."""
+    return any(fits(_get(row, outer(name)), "any") for name in names.split("|"))
 
 
 def missing(row: Shape, required: Mapping[str, str]) -> dict[str, str]:
@@ -77,56 +91,34 @@ def missing(row: Shape, required: Mapping[str, str]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for names, kinds in required.items():
-        options = names.split("|")
+        first, *others = options = names.split("|")
         if any(_holds(row, name, kinds) for name in options):
             continue
-        there = next((name for name in options if _get(row, name.partition("[].")[0]) != "null"), None)
-        outer = options[0].partition("[].")[0]
-        if there is None:
-            shown = [outer, *options[1:]]
-            found.setdefault(outer, "has no " + _either([f"`{name}`" for name in shown]))
-        elif "[]." in there and fits(_get(row, outer), "objects") and not _inside(row, there):
-            found.setdefault(outer, f"has no `{there}`")
+        has = next((name for name in options if there(row, name)), None)
+        if has is None:
+            said = "has no " + _either([f"`{name}`" for name in (outer(first), *others)])
+        elif has != outer(has) and fits(_get(row, outer(has)), "objects") and not _holds(row, has, "any"):
+            said = f"has no `{has}`"
         else:
-            wanted = _either([_WORDS[kind] for kind in kinds.split("|")])
-            found.setdefault(outer, f"has `{there}` that is not {wanted}")
+            said = f"has `{has}` that is not " + _either([_WORDS[kind] for kind in kinds.split("|")])
+        found.setdefault(outer(first), said)
     return found
 
 
-def there(row: Shape, names: str) -> bool:
-    """Whether a row has one of these keys, of whatever kind."""
-    return any(_get(row, name.partition("[].")[0]) != "null" for name in names.split("|"))
-
-
-def _either(words: Sequence[str]) -> str:
-    return words[0] + (f" (or {', '.join(words[1:])})" if len(words) > 1 else "")
+def _either(options: Sequence[str]) -> str:
+    return options[0] + (f" (or {', '.join(options[1:])})" if len(options) > 1 else "")
 
 
 def _get(row: Shape, key: str) -> Shape:
     if isinstance(row, str) or row[0] != "object":
-        return "null"
-    return next((shape for name, shape in row[1] if name == key), "null")
-
-
-def _has(row: Shape, key: str) -> bool:
-    return not isinstance(row, str) and any(name == key for name, _ in row[1])
+        return "absent"
+    return next((shape for name, shape in row[1] if name == key), "absent")
 
 
 def _holds(row: Shape, name: str, kinds: str) -> bool:
-    outer, nested, inner = name.partition("[].")
+    """Whether the row has the key with a value of these kinds; of a list's objects each must have it."""
+    key, nested, inner = name.partition("[].")
+    found = _get(row, key)
     if not nested:
-        return _has(row, outer) and fits(_get(row, outer), kinds)
-    found = _get(row, outer)
-    return (
-        not isinstance(found, str)
-        and bool(found[1])
-        and fits(found, "objects")
-        and all(fits(_get(s, inner), kinds) for s in found[1])
-    )
-
-
-def _inside(row: Shape, name: str) -> bool:
-    """Whether every object of the list has the key, of whatever kind."""
-    outer, _, inner = name.partition("[].")
-    found = _get(row, outer)
-    return not isinstance(found, str) and bool(found[1]) and all(_get(s, inner) != "null" for s in found[1])
+        return fits(found, kinds)
+    return fits(found, "objects") and bool(found[1]) and all(fits(_get(s, inner), kinds) for s in found[1])
