@@ -10,10 +10,11 @@ import pytest
 from tests.data.make import write
 from tests.data.test_importers import ALL
 from tuna.data.fields import FieldError
-from tuna.data.files import Row, read_rows
+from tuna.data.files import read_rows
 from tuna.data.importers import choose, importers, recognize, records
 from tuna.data.importers.shapes import fits, shape_of
 from tuna.data.load import Source, load_source
+from tuna.data.rows import Row
 from tuna.errors import DataError
 
 FORMATS = Path(__file__).parent / "formats"

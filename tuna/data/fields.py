@@ -59,11 +59,11 @@ class FieldError(Exception):
 
 
 class RowError(FieldError):
-    """A row is wrong as a whole: ``field: expected ..., got ...``, or what it looks like."""
+    """A row is wrong as a whole: the reason, and what came instead."""
 
-    def __init__(self, problem: str) -> None:
-        Exception.__init__(self, problem)
-        self.reason = problem.partition(", got")[0]
+    def __init__(self, reason: str, got: str = "") -> None:
+        Exception.__init__(self, reason + got)
+        self.reason = reason
 
 
 class Cell(str):

@@ -9,10 +9,10 @@ from typing import Any
 
 from tuna.config.nearest import nearest
 from tuna.data.fields import FieldError, RowError
-from tuna.data.files import Row
 from tuna.data.importers.base import Imported, Importer, Notes
 from tuna.data.importers.shapes import Shape, known, missing, outer, shape_of, there, words
 from tuna.data.record import Record
+from tuna.data.rows import Row
 from tuna.errors import ConfigError, DataError
 
 __all__ = ["Imported", "Importer", "check_format", "choose", "importers", "recognize", "records"]
@@ -128,8 +128,8 @@ def records(
 
 
 def _read(importer: Importer, row: Row, index: int, notes: Notes, auto: bool) -> Record:
-    if row.problem:
-        raise RowError(row.problem)
+    if row.fault is not None:
+        raise row.fault
     if not isinstance(row.value, dict):
         raise FieldError("line", "a JSON object", row.value)
     found, problem = recognize(row.value) if auto else (importer, "")
@@ -137,8 +137,8 @@ def _read(importer: Importer, row: Row, index: int, notes: Notes, auto: bool) ->
         shape = shape_of(row.value)
         if known(shape, found.keys) > known(shape, importer.keys):
             raise RowError(
-                f"line: expected a row of format {importer.name}, as the file begins, got one of {found.name}; "
-                f"where all rows are meant so: datamodule.format={importer.name}"
+                f"line: expected a row of format {importer.name}, as the file begins",
+                f", got one of {found.name}; where all rows are meant so: datamodule.format={importer.name}",
             )
     record = importer.read(row.value, row.where, index, notes)
     if problem:
