@@ -74,11 +74,11 @@ def test_a_file_is_read_by_its_columns(tmp_path: Path) -> None:
     assert loaded.format == "tuna"
     assert [(c.text, c.score) for c in loaded.records[0].responses] == [("3", 2.0), ("4", 1.0)]
     assert loaded.problems == [
-        f"{path}:2: score: expected 2 values, one a response, got a list of 1",
+        f"{path}:2: score: expected 2 values, one per response, got a list of 1",
         f"{path}:3: responses: expected a list of objects with text and score, got '3'",
         f"{path}:4: instruction: expected a string, got nothing",
     ]
-    assert loaded.reasons["bad row: score: expected 2 values, one a response"] == 1
+    assert loaded.reasons["bad row: score: expected 2 values, one per response"] == 1
     pairs = write(tmp_path / "b.jsonl", [{"q": "Add.", "yes": "3", "no": "4"}])
     columns = {"instruction": "q", "chosen": "yes", "rejected": "no"}
     loaded = load_source(Source(pairs, columns=columns))
@@ -103,7 +103,7 @@ def test_a_column_that_no_row_has(tmp_path: Path) -> None:
     [
         ({}, "columns: expected a mapping such as {instruction: q, responses: outs}, got {}"),
         (["q"], "columns: expected a mapping such as"),
-        ({"instruction": "q", "response": "r"}, "nearest: responses"),
+        ({"instruction": "q", "response": "r"}, "did you mean responses"),
         ({"instruction": 3}, "columns.instruction: expected the name of a column, got 3"),
         ({"instruction": ["q"]}, "columns.instruction: expected the name of a column, got ['q']"),
         ({"instruction": "q", "responses": []}, "columns.responses: expected the name of a column or a list of names"),
