@@ -97,8 +97,7 @@ def _read_file(path: str, place: Path) -> Rows:
 
 def _read_folder(path: str, place: Path, split: str | None, key: str) -> Rows:
     if (place / "state.json").is_file() or (place / "dataset_dict.json").is_file():
-        found = _from_datasets(lambda datasets: datasets.load_from_disk(str(place)), f"{path}: datasets cannot read it")
-        return _dataset_rows(path, found, split, key)
+        return _from_datasets(path, lambda d: d.load_from_disk(str(place)), "datasets cannot read it", split, key)
     files = sorted(p for p in place.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
     if not files:
         raise DataError(f"{path}: expected a folder with {', '.join(SUFFIXES)} files, got none; next: ls {quote(path)}")
@@ -128,23 +127,19 @@ def _read_hub(path: str, split: str | None, subset: str | None, key: str) -> Row
             names = re.findall(r"'([^']+)'", listed[1])
             raise _no_such(path, "configuration", names, subset, "default", key_beside(key, "subset")) from None
 
-    found = _from_datasets(load, f"{path}: no file here, and the hub gave no data set")
-    return _dataset_rows(path, found, split, key)
+    return _from_datasets(path, load, "no file here, and the hub gave no data set", split, key)
 
 
-def _from_datasets(load: Callable[[Any], Any], fault: str) -> Any:
+def _from_datasets(path: str, load: Callable[[Any], Any], fault: str, split: str | None, key: str) -> Rows:
     import datasets
 
     try:
-        return load(datasets)
+        found = load(datasets)
     except DataError:
         raise
     except Exception as error:  # whatever the library, the file systems or the network raise: the user hears one line
         text = str(error).partition("\n")[0] or type(error).__name__
-        raise DataError(f"{fault} ({text}); next: ls {quote(fault.partition(':')[0])}") from None
-
-
-def _dataset_rows(path: str, found: Any, split: str | None, key: str) -> Rows:
+        raise DataError(f"{path}: {fault} ({text}); next: ls {quote(path)}") from None
     note = ""
     if isinstance(found, Mapping):
         chosen = pick(path, list(found), split, key)

@@ -10,7 +10,7 @@ from typing import Any
 from tuna.config.nearest import nearest
 from tuna.data.fields import FieldError, RowError
 from tuna.data.importers.base import Imported, Importer, Notes
-from tuna.data.importers.shapes import Shape, known, missing, outer, shape_of, there, words
+from tuna.data.importers.shapes import known, missing, outer, shape_of, there, words
 from tuna.data.record import Record
 from tuna.data.rows import Row
 from tuna.errors import ConfigError, DataError
@@ -47,12 +47,13 @@ def recognize(row: Any) -> tuple[Importer | None, str]:
     >>> recognize({"prompt": "Add.", "completion": "3"})
     (None, 'looks like kto but has no `label`')
     """
-    name, problem = _recognized(shape_of(row))
+    name, problem = _recognized(frozenset(shape_of(row).items()))
     return (importers()[name] if name else None), problem
 
 
 @lru_cache(maxsize=4096)
-def _recognized(row: Shape) -> tuple[str, str]:
+def _recognized(shape: frozenset[tuple[str, frozenset[frozenset[str]]]]) -> tuple[str, str]:
+    row = dict(shape)
     whole: list[tuple[int, int, Importer]] = []
     near: list[tuple[int, str]] = []
     for importer in importers().values():

@@ -72,7 +72,7 @@ def _history(row: RawRow, candidates: list[Candidate], notes: Notes) -> tuple[Me
     """What stands before the answers in chosen and rejected, which must be of the list, and in its order."""
     pair = {key: read_answer(row[key], key) for key in _PAIR if row.get(key) is not None}
     scores = {c.text.strip(): c.score or 0.0 for c in candidates}
-    found = [scores[answer.text.strip()] for answer in pair.values() if answer.text.strip() in scores]
+    found = [scores[text] for text in (a.candidate.text.strip() for a in pair.values()) if text in scores]
     if len(found) < len(pair):
         notes["rows whose chosen or rejected answer is not in the list, which alone was read"] += 1
     elif len(found) == 2 and found[0] < found[1]:
@@ -160,7 +160,11 @@ def nemo(row: RawRow, notes: Notes) -> Record:
         f"{k}.completion": read_answer(value.get("completion"), f"{k}.completion") for k, value in ranked.items()
     }
     candidates = [
-        answer.candidate(-number(value.get("rank"), f"{field}.rank"), extra=rest(value, {"completion", "rank"}))
+        replace(
+            answer.candidate,
+            score=-number(value.get("rank"), f"{field}.rank"),
+            extra=rest(value, {"completion", "rank"}),
+        )
         for answer, (field, value) in zip(answers.values(), ranked.items(), strict=True)
     ]
     return answered(row, "context", candidates, notes, same_history(answers))
@@ -194,4 +198,4 @@ def kto(row: RawRow, notes: Notes) -> Record:
     """Unpaired answers (TRL's KTO): one row per answer, score 1 where ``label`` is true, else 0."""
     label = zero_or_one(row, "label", "true or false")
     answer = read_answer(row.get("completion"), "completion")
-    return answered(row, "prompt", [answer.candidate(float(label))], notes, answer.history)
+    return answered(row, "prompt", [replace(answer.candidate, score=float(label))], notes, answer.history)

@@ -1,4 +1,4 @@
-"""Tuna's own record (see tuna.data.record), Alpaca's rows, and the files of the paper's authors."""
+"""Tuna's own record (see tuna.data.record), Alpaca's rows, the files of the paper's authors, and bare questions."""
 
 import re
 from typing import Any
@@ -16,13 +16,14 @@ from tuna.data.fields import (
     text,
 )
 from tuna.data.importers.base import Notes, RawRow, importer, spoken
-from tuna.data.importers.turns import first_key, read_beside, read_objects, read_texts
+from tuna.data.importers.turns import answered, first_key, read_beside, read_objects, read_texts
 from tuna.data.messages import asked, read_messages
 from tuna.data.record import Candidate, Message, Record
 from tuna.data.templates import parse_alpaca
 
 _CANDIDATE = {"text", "score", "logprob", "num_tokens", "source", "finish_reason", "reasoning"}
 _JOIN = "set datamodule.original=FILE, Alpaca's alpaca_data.json, joined by id (or best, none)"
+_ANSWERS = ("output", "response", "completion", "answer", "answers", "responses", "completions", "generations")
 
 
 @importer(
@@ -191,3 +192,16 @@ def _rank(row: RawRow, size: int) -> list[int]:
     given = tried[0]
     shown = ", ".join(map(str, given)) if isinstance(given, list) else given
     raise FieldError(key, f"different numbers from 0 to {size}, best first", shown)
+
+
+@importer({"prompt": "text|messages|message"}, original="error")
+def prompts(row: RawRow, notes: Notes) -> Record:
+    """Questions without answers, a text or chat messages; rank.py collects answers to them.
+
+    Raises: FieldError for a column of answers, which would not be read.
+    """
+    key = first_key(row, _ANSWERS)
+    if key:
+        hint = f"next: datamodule.columns={{instruction: prompt, output: {key}}} for one answer, responses: for a list"
+        raise FieldError(key, "no answers beside prompt in this format", row[key], hint)
+    return answered(row, "prompt", (), notes)

@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import zip_longest
-from typing import Any
+from typing import Any, NamedTuple
 
 from tuna.data.fields import FieldError, check_text, items, number, plain
 from tuna.data.importers.base import Imported, Notes, RawRow
@@ -41,31 +41,30 @@ def read_transcript(text: str) -> tuple[Message, ...] | None:
     return tuple(found if found[0]["content"] else found[1:])
 
 
-def read_prompt(value: Any, field: str) -> tuple[Message, ...]:
-    """The turns of a question: chat messages, or a text, which may be a transcript."""
+def _turns(value: Any, field: str) -> tuple[Message, ...] | None:
+    """The turns of chat messages, of one or of a transcript; None for any other text."""
     if isinstance(value, Mapping):
         return (read_message(value, field),)
     if isinstance(value, list | tuple):
         return read_messages(value, field)
-    if not isinstance(value, str):
+    return read_transcript(check_text(value, field))
+
+
+def read_prompt(value: Any, field: str) -> tuple[Message, ...]:
+    """The turns of a question: chat messages, or a text, which may be a transcript."""
+    if not isinstance(value, Mapping | list | tuple | str):
         raise FieldError(field, "a string or a list of chat messages", value)
-    said = check_text(value, field)
-    turns = read_transcript(said) or ({"role": "user", "content": said},)
+    turns = _turns(value, field) or ({"role": "user", "content": value},)
     # A transcript's empty last turn asks for the answer.
-    return turns if turns[-1]["content"] or len(turns) == 1 else turns[:-1]
+    asks = isinstance(value, str) and not turns[-1]["content"] and len(turns) > 1
+    return turns[:-1] if asks else turns
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer as it stands in a row: the turns before it, where they are given with it, and its text."""
+class Answer(NamedTuple):
+    """An answer as it stands in a row: the turns before it, where they are given with it, and the answer."""
 
     history: tuple[Message, ...]
-    text: str
-    reasoning: str | None = None
-
-    def candidate(self, score: float, source: str | None = None, extra: Mapping[str, Any] | None = None) -> Candidate:
-        """The answer with its score."""
-        return Candidate(self.text, score, source=source, reasoning=self.reasoning, extra=extra or {})
+    candidate: Candidate
 
 
 def read_answer(value: Any, field: str) -> Answer:
@@ -74,23 +73,17 @@ def read_answer(value: Any, field: str) -> Answer:
     Raises: FieldError for what does not end with the assistant's turn, and for an answer that calls functions, which
         no text can hold.
     """
-    if isinstance(value, list | tuple):
-        turns, last = read_messages(value, field), f"{field}[{len(value) - 1}]"
-    elif isinstance(value, Mapping):
-        turns, last = (read_message(value, field),), field
-    else:
-        said = check_text(value, field)
-        found = read_transcript(said)
-        if found is None:
-            return Answer((), said)
-        turns, last = found, field
+    turns = _turns(value, field)
+    if turns is None:
+        return Answer((), Candidate(value))
     if not turns or turns[-1]["role"] != "assistant":
-        got = shown(turns[-1]) if turns else []
-        raise FieldError(field, "chat messages that end with the assistant's", got)
-    if turns[-1].get("tool_calls"):
-        raise FieldError(f"{last}.tool_calls", "an answer of text", turns[-1]["tool_calls"])
-    thought = next((turns[-1][key] for key in _THOUGHTS if isinstance(turns[-1].get(key), str)), None)
-    return Answer(turns[:-1], turns[-1]["content"], thought)
+        raise FieldError(field, "chat messages that end with the assistant's", shown(turns[-1]) if turns else [])
+    last = turns[-1]
+    if last.get("tool_calls"):
+        place = f"{field}[{len(turns) - 1}]" if isinstance(value, list | tuple) else field
+        raise FieldError(f"{place}.tool_calls", "an answer of text", last["tool_calls"])
+    thought = next((last[key] for key in _THOUGHTS if isinstance(last.get(key), str)), None)
+    return Answer(turns[:-1], Candidate(last["content"], reasoning=thought))
 
 
 def shown(message: Message) -> str:
