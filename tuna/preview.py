@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from tuna.data.fields import FieldError
@@ -189,16 +190,15 @@ def _record_lines(item: AnswerList, encoder: "Encoder", turns: bool) -> Iterator
     yield "  prompt"
     yield from _quoted(text)
     yield from _ids(prompt.tolist(), "not scored", tokenizer)
-    for k, answer in enumerate(item.answers if found else ()):
+    answers = () if found is None else zip(item.answers, found.responses, found.scored, strict=True)
+    for k, (answer, ids, scored) in enumerate(answers, start=1):
         score = "" if answer.score != answer.score else f", score {answer.score:g}"
         target = ", target" if answer.target else ""
         cut = "" if answer.complete else ", cut at a limit: no ending"
-        yield f"  answer {k + 1}{score}{target}{cut}"
+        yield f"  answer {k}{score}{target}{cut}"
         yield from _quoted(answer.text if answer.reasoning is None else f"({answer.reasoning}) {answer.text}")
-        for kind, run in groupby(
-            zip(found.responses[k].tolist(), found.scored[k].tolist(), strict=True), lambda t: t[1]
-        ):
-            yield from _ids([token for token, _ in run], "scored" if kind else "not scored", tokenizer)
+        for kind, run in groupby(zip(scored.tolist(), ids.tolist(), strict=True), key=itemgetter(0)):
+            yield from _ids([token for _, token in run], "scored" if kind else "not scored", tokenizer)
 
 
 def _quoted(text: str) -> Iterator[str]:

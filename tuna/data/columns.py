@@ -81,7 +81,7 @@ def check_present(columns: Columns, rows: Iterable[Any], path: str, key: str = "
     )
 
 
-def house_row(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
+def mapped_row(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
     """One row in our words, for the importer ``format_of(columns)``; columns that are not named stay out.
 
     ``responses`` is a list of texts, or of objects (an answer's text is then under ``text``), or several columns, of
@@ -91,7 +91,7 @@ def house_row(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
     Raises: FieldError for lists of different lengths, and for what is no conversation.
 
     >>> columns = {"instruction": "q", "responses": "outs", "score": "marks"}
-    >>> house_row({"q": "Add.", "outs": ["3", "4"], "marks": [2, 1]}, columns)
+    >>> mapped_row({"q": "Add.", "outs": ["3", "4"], "marks": [2, 1]}, columns)
     {'instruction': 'Add.', 'responses': [{'text': '3', 'score': 2}, {'text': '4', 'score': 1}]}
     """
     found = {word: _get(row, columns[word]) for word in (*_QUESTION, "chosen", "rejected") if word in columns}

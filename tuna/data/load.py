@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tuna.config.scale import is_asset
-from tuna.data.columns import check_present, format_of, house_row
+from tuna.data.columns import check_present, format_of, mapped_row
 from tuna.data.fields import FieldError, check_text
 from tuna.data.files import Rows, key_beside, read_rows
 from tuna.data.importers import Imported, Importer, choose, records
@@ -218,7 +218,7 @@ def _mapped(row: Row, columns: Mapping[str, Any]) -> Row:
     if not isinstance(row.value, dict):
         return row
     try:
-        return Row(row.where, house_row(row.value, columns))
+        return Row(row.where, mapped_row(row.value, columns))
     except FieldError as error:
         return Row(row.where, None, error)
 

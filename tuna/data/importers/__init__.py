@@ -96,7 +96,8 @@ def choose(name: str, rows: Iterable[Any], path: str) -> Importer:
         return formats[0]
     looks = next((problem for _, problem in found if problem), "")
     got = f"fields {', '.join(map(str, objects[0]))}" if objects else "no JSON object"
-    all_known = ", ".join(importers()) if looks else "; ".join(f"{i.name} ({i.fields})" for i in importers().values())
+    fields = {i.name: ", ".join(i.required).replace("|", " or ") for i in importers().values()}
+    all_known = ", ".join(fields) if looks else "; ".join(f"{name} ({keys})" for name, keys in fields.items())
     raise DataError(
         f"{path}: expected a known format, got {got}{', which ' + looks if looks else ''}. Known: {all_known} "
         "(docs/data.md); next: mend the file, name its format by datamodule.format, or its columns by "

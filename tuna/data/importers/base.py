@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -52,11 +53,6 @@ class Importer:
     def _read(self) -> frozenset[str]:
         return frozenset(map(outer, words([*_EVERYWHERE, *self.optional, *self.required])))
 
-    @property
-    def fields(self) -> str:
-        """The required keys, for a message."""
-        return ", ".join(names.replace("|", " or ") for names in self.required)
-
     def read(self, row: RawRow, where: str, index: int, notes: Notes | None = None) -> Record:
         """Read one row; its ``input``, ``system`` and ``tools`` columns become part of the question in every format.
 
@@ -99,18 +95,16 @@ def _with_input(record: Record, given: str) -> Record:
 
 
 def _with_tools(record: Record, given: Any) -> Record:
-    fault = FieldError("tools", "a list of functions, or JSON of one", given)
+    tools = given
     if isinstance(given, str):  # JSON in a text, as LLaMA-Factory has it
-        try:
-            given = parse_json(given or "[]")
-        except ValueError:
-            raise fault from None
-    if not given:
+        with suppress(ValueError):
+            tools = parse_json(given or "[]")
+    if not tools:
         return record
-    if not isinstance(given, list) or not all(isinstance(tool, Mapping) for tool in given):
-        raise fault
+    if not isinstance(tools, list) or not all(isinstance(tool, Mapping) for tool in tools):
+        raise FieldError("tools", "a list of functions, or JSON of one", given)
     _not_finished(record, "tools")
-    return replace(spoken(record), tools=tuple(given))
+    return replace(spoken(record), tools=tuple(tools))
 
 
 def _with_system(record: Record, row: RawRow) -> Record:
