@@ -12,7 +12,7 @@ from tests.data.make import row, tokenizer, write
 from tuna.data.encode import Encoder
 from tuna.data.lists import Answer, AnswerList
 from tuna.data.record import Record
-from tuna.preview import main, preview, read_options, token_view
+from tuna.preview import encoded, main, preview, read_options
 
 TIED = [("one", 2.0), ("two", 1.0), ("three", 1.0), (" ", 0.0)]
 
@@ -72,19 +72,20 @@ def test_questions_alone_are_shown_without_answers(tmp_path: Path) -> None:
 def test_the_ids_are_those_of_training() -> None:
     tok = tokenizer(bos=True)
     item = AnswerList(Record("0", "Do."), (Answer("good"), Answer("bad", complete=False)))
-    view = token_view(item, Encoder(tok, "none"))
+    found = encoded(item, Encoder(tok, "none"))
+    prompt, answers = found.prompt.tolist(), [response.tolist() for response in found.responses]
     ids = {text: tok(text, add_special_tokens=False)["input_ids"] for text in ("Do.", "Do.good", "Do.bad")}
-    assert view.prompt == "Do." and view.prompt_ids == [1, *ids["Do."]]
-    assert [view.prompt_ids + answer for answer in view.answer_ids] == [[1, *ids["Do.good"], 2], [1, *ids["Do.bad"]]]
-    assert all(map(all, view.scored))
+    assert prompt == [1, *ids["Do."]]
+    assert [prompt + answer for answer in answers] == [[1, *ids["Do.good"], 2], [1, *ids["Do.bad"]]]
+    assert all(map(all, found.scored))
 
 
 def test_every_turn_is_a_run_of_its_own() -> None:
     turns = [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Hello."}]
     asked = (*turns, {"role": "user", "content": "Name a tree."})
     item = AnswerList(Record("0", "Name a tree.", messages=asked), (Answer("An oak.", target=True),))
-    masks = token_view(item, Encoder(tokenizer(chat=True)), turns=True).scored[0]
-    assert [kind for kind, _ in groupby(masks)] == [True, False, True]
+    masks = encoded(item, Encoder(tokenizer(chat=True)), turns=True).scored[0]
+    assert [bool(kind) for kind, _ in groupby(masks)] == [True, False, True]
 
 
 def test_long_texts_and_ids_are_cut_in_their_middle(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ import statistics
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
 
 from tuna.data.fields import FieldError
 from tuna.data.lists import AnswerList
@@ -18,6 +18,11 @@ from tuna.data.load import Loaded, load_source, look_at, problem_text
 from tuna.data.ranking import count_pairs
 from tuna.errors import ConfigError, DataError, TunaError
 from tuna.secrets import masked_output
+
+if TYPE_CHECKING:  # they bring numpy, or more
+    from tuna.data.encode import Encoder
+    from tuna.data.encoded import Encoded
+    from tuna.datamodules.settings import Settings
 
 USAGE = """\
 python -m tuna.data FILE [key=value ...]: what a data file is taken for, without reading a model's weights.
@@ -92,36 +97,28 @@ def preview(path: str, options: Mapping[str, Any]) -> Iterator[str]:
 
     Raises: TunaError for a file, a stage or a model that cannot be read; after the lines, DataError for malformed rows.
     """
-    read = _read(path, options)
-    yield from _summary(read)
-    shown = read.shown[: options.get("show", 3)]
+    loaded, settings, stage_model = _load(path, options)
+    dropped = Counter(loaded.reasons)
+    made = [settings.list_of(record, loaded, dropped) for record in loaded.records]
+    lists = [item for item in made if item is not None]
+    yield from _summary(loaded, lists, dropped)
+    shown = (lists or [AnswerList(record, ()) for record in loaded.records])[: options.get("show", 3)]
     if shown:
-        encoder = _model(read.model, options).encoder()
-        yield f"as {read.model} reads them, template {encoder.name} (model=FOLDER_OR_HUB_ID shows another's way):"
+        from tuna.models.source import ModelConfig
+
+        model = str(options.get("model") or stage_model)
+        template = {key: options[key] for key in ("template", "template_args") if options.get(key) is not None}
+        encoder = ModelConfig(path=model, **template).encoder()
+        yield f"as {model} reads them, template {encoder.name} (model=FOLDER_OR_HUB_ID shows another's way):"
         for item in shown:
-            yield from _record_lines(item, encoder, read.turns)
+            yield from _record_lines(item, encoder, settings.turns)
         yield from (f"note: {text}" for text in sorted(encoder.notes))
-    if read.loaded.problems:
-        raise DataError(problem_text(read.loaded.problems, ", or datamodule.bad_rows=drop"))
+    if loaded.problems:
+        raise DataError(problem_text(loaded.problems, ", or datamodule.bad_rows=drop"))
 
 
-@dataclass(slots=True)
-class _Read:
-    """A file that was read: its records, the lists that they become, what was dropped on the way."""
-
-    loaded: Loaded
-    lists: list[AnswerList]
-    dropped: Counter[str]
-    model: str
-    turns: bool = False  # every assistant turn is a target
-
-    @property
-    def shown(self) -> Sequence[AnswerList]:
-        """The lists; of a file of questions alone, these without answers."""
-        return self.lists or [AnswerList(record, ()) for record in self.loaded.records]
-
-
-def _read(path: str, options: Mapping[str, Any]) -> _Read:
+def _load(path: str, options: Mapping[str, Any]) -> tuple[Loaded, "Settings", str]:
+    """The file, read as the stage's datamodule does, that datamodule's settings, and the stage's model."""
     from tuna.config.schema import defaults
     from tuna.datamodules.settings import settings_of
 
@@ -129,13 +126,7 @@ def _read(path: str, options: Mapping[str, Any]) -> _Read:
     arguments, model = (defaults(_NO_STAGE), "tiny") if stage is None else _of_stage(str(stage))
     settings = settings_of(arguments | {"path": path} | {key: options[key] for key in _OF_DATAMODULE if key in options})
     (source,) = settings.all_sources
-    loaded = look_at(source) if stage is None else load_source(source)
-    read = _Read(loaded, [], Counter(loaded.reasons), str(options.get("model") or model), settings.turns)
-    for record in loaded.records:
-        item = settings.list_of(record, loaded, read.dropped)
-        if item is not None:
-            read.lists.append(item)
-    return read
+    return look_at(source) if stage is None else load_source(source), settings, model
 
 
 def _of_stage(stage: str) -> tuple[dict[str, Any], str]:
@@ -156,86 +147,58 @@ def _of_stage(stage: str) -> tuple[dict[str, Any], str]:
     return {str(key): value for key, value in arguments.items()} | own, str(cfg.model.path)
 
 
-def _summary(read: _Read) -> Iterator[str]:
-    loaded, lists = read.loaded, read.lists
+def _summary(loaded: Loaded, lists: Sequence[AnswerList], dropped: Mapping[str, int]) -> Iterator[str]:
     by = f", rank_by {loaded.source.rank_by}" if loaded.source.rank_by else ""
     yield f"{loaded.source.path}: format {loaded.format}{by}, {loaded.rows} rows"
-    scores = [[a.score for a in item.answers if a.score == a.score] for item in lists]
     if loaded.source.rank_by:
+        scores = [[a.score for a in item.answers if a.score == a.score] for item in lists]
         sizes = [len(s) for s in scores] or [0]
-        pairs = sum(count_pairs(s) for s in scores)
-        ties = sum(len(s) * (len(s) - 1) // 2 for s in scores) - pairs
-        tied = sum(not count_pairs(s) for s in scores)
+        pairs = [count_pairs(s) for s in scores]
+        ties = sum(size * (size - 1) // 2 for size in sizes) - sum(pairs)
         yield (
             f"{len(lists)} lists, {sum(sizes)} candidates ({min(sizes)} to {max(sizes)}, median "
-            f"{statistics.median(sizes):g}); {pairs} pairs, {ties} tied pairs, {tied} lists without a pair"
+            f"{statistics.median(sizes):g}); {sum(pairs)} pairs, {ties} tied pairs, "
+            f"{pairs.count(0)} lists without a pair"
         )
-    targets = sum(a.target for item in lists for a in item.answers)
-    yield f"targets of the cross-entropy: {targets}"
+    yield f"targets of the cross-entropy: {sum(a.target for item in lists for a in item.answers)}"
     if loaded.records and not lists:
         yield "no answers that could be trained on; python rank.py model.path=MODEL input=FILE collects some"
-    if read.dropped:
-        yield "dropped: " + ", ".join(f"{reason}: {n}" for reason, n in sorted(read.dropped.items()))
-    for note in loaded.notes:
-        yield f"note: {note}"
+    if dropped:
+        yield "dropped: " + ", ".join(f"{reason}: {n}" for reason, n in sorted(dropped.items()))
+    yield from (f"note: {note}" for note in loaded.notes)
 
 
-def _model(path: str, options: Mapping[str, Any]) -> Any:
-    from tuna.models.source import ModelConfig
-
-    template = {key: options[key] for key in ("template", "template_args") if options.get(key) is not None}
-    return ModelConfig(path=path, **template)
-
-
-@dataclass(frozen=True, slots=True)
-class TokenView:
-    """One list as a model reads it.
-
-    prompt: its text. ids: those of the prompt, then of each answer, to the end of the conversation. scored: of each
-    answer's ids, which the model itself writes in use.
-    """
-
-    prompt: str
-    prompt_ids: list[int]
-    answer_ids: list[list[int]]
-    scored: list[list[bool]]
-
-
-def token_view(item: AnswerList, encoder: Any, turns: bool = False) -> TokenView:
-    """The ids that training makes of ``item``, before any is cut off. turns: every assistant turn is a target.
+def encoded(item: AnswerList, encoder: "Encoder", turns: bool = False) -> "Encoded":
+    """The ids that training makes of answers, before any are cut off. turns: each assistant turn is a target.
 
     Raises: FieldError where the template cannot show the record.
     """
-    record, answers = item.record, item.answers
-    text = encoder.text(record)
-    if not answers:
-        return TokenView(text, encoder.prompt(record).tolist(), [], [])
-    found = encoder.encode_turns(record, answers[0]) if turns else encoder.encode(encoder.write(record, answers))
-    return TokenView(
-        text, found.prompt.tolist(), [ids.tolist() for ids in found.responses], [m.tolist() for m in found.scored]
-    )
+    if turns:
+        return encoder.encode_turns(item.record, item.answers[0])
+    return encoder.encode(encoder.write(item.record, item.answers))
 
 
-def _record_lines(item: AnswerList, encoder: Any, turns: bool) -> Iterator[str]:
+def _record_lines(item: AnswerList, encoder: "Encoder", turns: bool) -> Iterator[str]:
+    record, tokenizer = item.record, encoder.tokenizer
     try:
-        view = token_view(item, encoder, turns)
+        text = encoder.text(record)
+        found = encoded(item, encoder, turns) if item.answers else None
+        prompt = encoder.prompt(record) if found is None else found.prompt
     except FieldError as error:
-        raise DataError(f"{item.record.where}: {error}") from None
-    yield f"\n{item.record.where} id {item.record.id}"
+        raise DataError(f"{record.where}: {error}") from None
+    yield f"\n{record.where} id {record.id}"
     yield "  prompt"
-    yield from _quoted(view.prompt)
-    yield from _run(view.prompt_ids, "not scored", encoder.tokenizer)
-    for number, (answer, ids, scored) in enumerate(zip(item.answers, view.answer_ids, view.scored, strict=True), 1):
+    yield from _quoted(text)
+    yield from _ids(prompt.tolist(), "not scored", tokenizer)
+    answers = () if found is None else zip(item.answers, found.responses, found.scored, strict=True)
+    for k, (answer, ids, scored) in enumerate(answers, start=1):
         score = "" if answer.score != answer.score else f", score {answer.score:g}"
         target = ", target" if answer.target else ""
         cut = "" if answer.complete else ", cut at a limit: no ending"
-        yield f"  answer {number}{score}{target}{cut}"
+        yield f"  answer {k}{score}{target}{cut}"
         yield from _quoted(answer.text if answer.reasoning is None else f"({answer.reasoning}) {answer.text}")
-        at = 0
-        for kind, run in groupby(scored):
-            end = at + len(list(run))
-            yield from _run(ids[at:end], "scored" if kind else "not scored", encoder.tokenizer)
-            at = end
+        for kind, run in groupby(zip(scored.tolist(), ids.tolist(), strict=True), key=itemgetter(0)):
+            yield from _ids([token for _, token in run], "scored" if kind else "not scored", tokenizer)
 
 
 def _quoted(text: str) -> Iterator[str]:
@@ -245,10 +208,9 @@ def _quoted(text: str) -> Iterator[str]:
     return (f"    | {line}" for line in text.split("\n"))
 
 
-def _run(ids: Sequence[int], kind: str, tokenizer: Any) -> Iterator[str]:
-    """So many ids in a row, and what they stand for; of many both ends."""
+def _ids(ids: Sequence[int], kind: str, tokenizer: Any) -> Iterator[str]:
+    """The number of ids, the ids, and what they stand for; of many both ends."""
     parts = [ids] if len(ids) <= 2 * _SHOWN_IDS else [ids[:_SHOWN_IDS], ids[-_SHOWN_IDS:]]
-    count = f"{len(ids)} id{'s' * (len(ids) != 1)} {kind}:"
-    yield f"    {count} " + " ... ".join(" ".join(map(str, part)) for part in parts)
-    pieces = [" ".join(repr(tokenizer.decode([i])) for i in part) for part in parts]
-    yield "    " + " " * len(count) + " " + " ... ".join(pieces)
+    count = f"    {len(ids)} id{'s' * (len(ids) != 1)} {kind}: "
+    yield count + " ... ".join(" ".join(map(str, part)) for part in parts)
+    yield " " * len(count) + " ... ".join(" ".join(repr(tokenizer.decode([i])) for i in part) for part in parts)

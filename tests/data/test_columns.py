@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.data.make import write
-from tuna.data.columns import check_columns, house_row
+from tuna.data.columns import check_columns, mapped_row
 from tuna.data.load import Source, load_source, load_sources
 from tuna.errors import ConfigError, DataError
 
@@ -14,7 +14,7 @@ from tuna.errors import ConfigError, DataError
 def test_texts_with_lists_beside_them() -> None:
     columns = {"id": "n", "instruction": "ask.what", "responses": "outs", "score": "marks", "logprob": "lp"}
     row = {"n": 3, "ask": {"what": "Add."}, "outs": ["3", "4"], "marks": [2, 1], "lp": [-1.0, -2.0], "more": 1}
-    assert house_row(row, columns) == {
+    assert mapped_row(row, columns) == {
         "id": 3,
         "instruction": "Add.",
         "responses": [{"text": "3", "score": 2, "logprob": -1.0}, {"text": "4", "score": 1, "logprob": -2.0}],
@@ -25,7 +25,7 @@ def test_objects_hold_their_own_or_lists_stand_beside_them() -> None:
     columns = {"instruction": "q", "responses": "outs", "text": "said", "score": "judge.mark", "reasoning": "thoughts"}
     outs = [{"said": "3", "judge": {"mark": 9}, "finish_reason": "length", "text": "no"}, {"said": "4"}]
     row = {"q": "Add.", "outs": outs, "thoughts": ["1 + 2", None]}
-    assert house_row(row, columns)["responses"] == [
+    assert mapped_row(row, columns)["responses"] == [
         {"text": "3", "score": 9, "finish_reason": "length", "reasoning": "1 + 2"},
         {"text": "4", "reasoning": None},
     ]
@@ -34,25 +34,25 @@ def test_objects_hold_their_own_or_lists_stand_beside_them() -> None:
 def test_one_column_a_response() -> None:
     columns = {"instruction": "q", "responses": ["a", "b", "c"], "score": ["sa", "sb", "sc"]}
     row = {"q": "Add.", "a": "3", "b": None, "c": "4", "sa": 1, "sb": 7, "sc": 0}
-    assert house_row(row, columns)["responses"] == [{"text": "3", "score": 1}, {"text": "4", "score": 0}]
+    assert mapped_row(row, columns)["responses"] == [{"text": "3", "score": 1}, {"text": "4", "score": 0}]
 
 
 def test_conversations_and_system_prompts() -> None:
     columns = {"messages": "turns", "system": "rules", "tools": "tools"}
     turns = [{"from": "human", "value": "Add."}, {"from": "gpt", "value": "3"}]
-    assert house_row({"turns": turns, "rules": "Be brief.", "tools": None}, columns) == {
+    assert mapped_row({"turns": turns, "rules": "Be brief.", "tools": None}, columns) == {
         "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Add."}],
         "output": "3",
     }
     short = {"instruction": "q", "input": "x", "system": "rules"}
-    assert house_row({"q": "Add.", "x": "1 2", "rules": "Be brief."}, short)["messages"][1]["content"] == "Add.\n1 2"
-    assert house_row({"q": "Add.", "x": "1 2", "rules": ""}, short) == {"instruction": "Add.", "input": "1 2"}
+    assert mapped_row({"q": "Add.", "x": "1 2", "rules": "Be brief."}, short)["messages"][1]["content"] == "Add.\n1 2"
+    assert mapped_row({"q": "Add.", "x": "1 2", "rules": ""}, short) == {"instruction": "Add.", "input": "1 2"}
 
 
 def test_pairs() -> None:
     columns = {"messages": "turns", "chosen": "yes", "rejected": "no", "score": ["s_yes", "s_no"]}
     turns = [{"role": "user", "content": "Add."}]
-    assert house_row({"turns": turns, "yes": "3", "no": "4", "s_yes": 8, "s_no": 8}, columns) == {
+    assert mapped_row({"turns": turns, "yes": "3", "no": "4", "s_yes": 8, "s_no": 8}, columns) == {
         "prompt": turns,
         "chosen": "3",
         "rejected": "4",
@@ -74,11 +74,11 @@ def test_a_file_is_read_by_its_columns(tmp_path: Path) -> None:
     assert loaded.format == "tuna"
     assert [(c.text, c.score) for c in loaded.records[0].responses] == [("3", 2.0), ("4", 1.0)]
     assert loaded.problems == [
-        f"{path}:2: score: expected 2 values, one a response, got a list of 1",
+        f"{path}:2: score: expected 2 values, one per response, got a list of 1",
         f"{path}:3: responses: expected a list of objects with text and score, got '3'",
         f"{path}:4: instruction: expected a string, got nothing",
     ]
-    assert loaded.reasons["bad row: score: expected 2 values, one a response"] == 1
+    assert loaded.reasons["bad row: score: expected 2 values, one per response"] == 1
     pairs = write(tmp_path / "b.jsonl", [{"q": "Add.", "yes": "3", "no": "4"}])
     columns = {"instruction": "q", "chosen": "yes", "rejected": "no"}
     loaded = load_source(Source(pairs, columns=columns))
@@ -103,7 +103,7 @@ def test_a_column_that_no_row_has(tmp_path: Path) -> None:
     [
         ({}, "columns: expected a mapping such as {instruction: q, responses: outs}, got {}"),
         (["q"], "columns: expected a mapping such as"),
-        ({"instruction": "q", "response": "r"}, "nearest: responses"),
+        ({"instruction": "q", "response": "r"}, "did you mean responses"),
         ({"instruction": 3}, "columns.instruction: expected the name of a column, got 3"),
         ({"instruction": ["q"]}, "columns.instruction: expected the name of a column, got ['q']"),
         ({"instruction": "q", "responses": []}, "columns.responses: expected the name of a column or a list of names"),

@@ -52,7 +52,7 @@ def test_every_row_is_recognized_by_its_importer_alone() -> None:
 
 
 def test_unknown_formats() -> None:
-    with pytest.raises(ConfigError, match="got 'alpca'; nearest: alpaca"):
+    with pytest.raises(ConfigError, match="got 'alpca'; did you mean alpaca"):
         choose("alpca", [ALPACA], "f")
     with pytest.raises(
         DataError, match=r"f: expected a known format, got fields question, answer\. Known: alpaca \(ins"
@@ -195,10 +195,10 @@ NAN = float("nan")
         ("alpaca", {"output": 3}, "output: expected a string, got 3"),
         ("davinci", {"orig": "x"}, "orig: expected an object with instruction, input, output, got 'x'"),
         ("davinci", {"orig": {"output": "3"}}, "orig.instruction: expected a string, got nothing"),
-        ("davinci", {"length": [1]}, "length: expected 4 values, one a text, got a list of 1"),
+        ("davinci", {"length": [1]}, "length: expected 4 numbers, one for each of text, got a list of 1"),
         ("davinci", {"logprob": [0, 0, 0, NAN]}, r"logprob\[3\]: expected a finite number, got NaN"),
         ("gpt4_ranking", {"rank": [9], "rank_str": "", "gpt_eval": ""}, "rank: expected different numbers from 0 to 4"),
-        ("formatted", {"score": [1]}, "score: expected 2 numbers, one an output, got a list of 1"),
+        ("formatted", {"score": [1]}, "score: expected 2 numbers, one for each of output, got a list of 1"),
         ("pairs", {"rejected": None}, "rejected: expected a string, got nothing"),
         ("pairs", {"prompt": None}, "prompt: expected a string or a list of chat messages, got nothing"),
         (

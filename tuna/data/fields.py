@@ -1,14 +1,49 @@
-"""Reading typed fields from rows, with faults that say ``field: expected ... got ...``."""
+"""Reading what others wrote: JSON, and typed fields of rows, with faults that say ``field: expected ... got ...``."""
 
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from tuna.data.json_text import parse_json
 from tuna.errors import writable
 
 LARGEST = 3e38  # scores become float32
 MOST = 2**53  # of what is counted: each number up to it is a float of its own
+DEPTH = 100  # lists and objects in one another; the deepest data there are have some ten
+
+
+def parse_json(text: str | bytes) -> Any:
+    """``json.loads`` without its other ends: numbers of thousands of digits, nesting that no later step could follow.
+
+    Bytes are UTF-8.
+
+    Raises:
+        ValueError: with what is wrong; a json.JSONDecodeError, which knows the line, where it is no JSON at all.
+
+    >>> parse_json("[" * 101 + "]" * 101)
+    Traceback (most recent call last):
+        ...
+    ValueError: lists or objects nested more than 100 deep
+    """
+    text = text.decode("utf-8-sig") if isinstance(text, bytes) else text
+    deep = ValueError(f"lists or objects nested more than {DEPTH} deep")
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise deep from None
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        raise ValueError("a whole number of more than 4300 digits") from None
+    if text.count("[") + text.count("{") > DEPTH and _deeper(value, DEPTH):
+        raise deep
+    return value
+
+
+def _deeper(value: Any, depth: int) -> bool:
+    """Whether lists and objects are nested more than ``depth`` deep."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return inner is not None and (depth == 0 or any(_deeper(each, depth - 1) for each in inner))
 
 
 class FieldError(Exception):
@@ -24,11 +59,11 @@ class FieldError(Exception):
 
 
 class RowError(FieldError):
-    """A row is wrong as a whole: ``field: expected ..., got ...``, or what it looks like."""
+    """A row is wrong as a whole: the reason, and what came instead."""
 
-    def __init__(self, problem: str) -> None:
-        Exception.__init__(self, problem)
-        self.reason = problem.partition(", got")[0]
+    def __init__(self, reason: str, got: str = "") -> None:
+        Exception.__init__(self, reason + got)
+        self.reason = reason
 
 
 class Cell(str):
@@ -83,6 +118,11 @@ def text(row: Mapping[str, Any], key: str, *, default: str | None = None, path: 
     return check_text(value, path + key)
 
 
+def optional_text(row: Mapping[str, Any], key: str, path: str = "") -> str | None:
+    """A string, or None when the key is absent or null."""
+    return None if row.get(key) is None else check_text(row[key], path + key)
+
+
 def check_text(value: Any, field: str) -> str:
     """``value`` as a string that can be written as UTF-8."""
     if not isinstance(value, str):
@@ -125,16 +165,16 @@ def items(row: Mapping[str, Any], key: str, of: str) -> list[Any]:
     return list(value)
 
 
-def identity(row: Mapping[str, Any], index: int) -> str:
+def identity(row: Mapping[str, Any], index: int | str, key: str = "id", path: str = "") -> str:
     """The row's ``id`` (string or whole number), else its place in the file, counted from 0."""
-    value = row.get("id")
+    value = row.get(key)
     if value is None:
         return str(index)
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise FieldError("id", "a string or a whole number", value)
+        raise FieldError(path + key, "a string or a whole number", value)
     return str(value)
 
 
-def rest(row: Mapping[str, Any], used: frozenset[str]) -> dict[str, Any]:
+def rest(row: Mapping[str, Any], used: Collection[str]) -> dict[str, Any]:
     """What else the row carries: kept and ignored."""
     return {key: value for key, value in row.items() if key not in used}

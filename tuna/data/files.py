@@ -1,33 +1,26 @@
-"""Rows from JSONL, JSON, CSV, TSV, Parquet, folders of them and hub data sets; atomic JSONL writing; content hashes."""
+"""Rows from files, folders of them and hub data sets, of one split; atomic JSONL writing; content hashes."""
 
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import partial
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from tuna.data.delimited import read_delimited
-from tuna.data.json_text import parse_json
-from tuna.data.splits import beside, pick, split_of
+from tuna.data.fields import describe
+from tuna.data.rows import Row, numbered, parse_rows
 from tuna.errors import DataError
 from tuna.files import replacing
 from tuna.secrets import dumps
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row as it stands in the file. ``problem`` is set when it could not be read at all."""
-
-    where: str  # "file:line" in JSONL, CSV and TSV, "file:row" (from 1) elsewhere
-    value: Any
-    problem: str = ""
+_SHARD = re.compile(r"[-_.]\d+-of-\d+$")
+_NUMBER = re.compile(r"[-_.]?\d+$")
+_FIRST_WORDS = {"train", "training", "test", "testing", "validation", "valid", "val", "dev", "eval", "evaluation"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +30,6 @@ class Rows:
     note: which split this is, where the path has others.
     """
 
-    path: str
     rows: list[Row]
     sha256: str
     note: str = ""
@@ -54,14 +46,18 @@ def read_rows(path: str, split: str | None = None, subset: str | None = None, *,
 
     Raises: DataError when there is no such path or split, nothing in it, or the file as a whole cannot be read.
     """
-    place, local = _place(path, key)
+    try:
+        place = Path(path).expanduser()
+        local = place.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # no permission, too long; ~ of nobody; a NUL in it
+        raise DataError(f"{key}={path!r}: cannot be looked at ({error}); give another path") from None
     if subset is not None and local:
-        raise DataError(f"{beside(key, 'subset')}: expected a hub data set owner/name beside it, got {path}")
+        raise DataError(f"{key_beside(key, 'subset')}: expected a hub data set owner/name beside it, got {path}")
     if place.is_dir():
         found = _read_folder(path, place, split, key)
     elif place.is_file():
         if split is not None and split not in (place.stem, split_of(place.stem)):
-            raise DataError(f"{path}: one file has no splits; next: leave {beside(key, 'split')}={split} away")
+            raise DataError(f"{path}: one file has no splits; next: leave {key_beside(key, 'split')}={split} away")
         found = _read_file(path, place)
     elif is_hub_id(path):
         found = _read_hub(path, split, subset, key)
@@ -70,15 +66,6 @@ def read_rows(path: str, split: str | None = None, subset: str | None = None, *,
     if not found.rows:
         raise DataError(f"{path}: expected one row or more, got an empty {'folder' if place.is_dir() else 'file'}")
     return found
-
-
-def _place(path: str, key: str) -> tuple[Path, bool]:
-    """The path, and whether anything is there."""
-    try:
-        place = Path(path).expanduser()
-        return place, place.exists()
-    except (OSError, RuntimeError, ValueError) as error:  # no permission, too long; ~ of nobody; a NUL in it
-        raise DataError(f"{key}={path!r}: cannot be looked at ({error}); give another path") from None
 
 
 def is_hub_id(path: str) -> bool:
@@ -105,92 +92,12 @@ def _read_file(path: str, place: Path) -> Rows:
         data = place.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-    if is_pointer(data):
-        raise DataError(f"{path}: expected the data, got a Git-LFS pointer to it; next: git lfs pull, where it lies")
-    if data[:2] == b"\x1f\x8b":
-        raise DataError(f"{path}: expected JSONL, JSON, CSV, TSV or Parquet, got gzip; next: gunzip {path}")
-    reader = _reader(place.suffix.lower(), data)
-    return Rows(
-        path, reader(path, data) if data.removeprefix(b"\xef\xbb\xbf").strip() else [], hashlib.sha256(data).hexdigest()
-    )
-
-
-def _reader(suffix: str, data: bytes) -> Callable[[str, bytes], list[Row]]:
-    """By content before name: a JSON list called .jsonl, or JSON lines called .json, are read as what they are."""
-    if data[:4] == b"PAR1" or suffix == ".parquet":
-        return _parquet
-    head = data[:64].removeprefix(b"\xef\xbb\xbf").lstrip()
-    if head.startswith(b"["):
-        return _json
-    if suffix in (".csv", ".tsv") and not head.startswith(b"{"):
-        return partial(_delimited, tabs=suffix == ".tsv")
-    return _jsonl
-
-
-def is_pointer(head: bytes) -> bool:
-    """Whether a file that begins so is what Git leaves in place of a large file until ``git lfs pull``."""
-    return head.startswith(b"version https://git-lfs.github.com/spec/")
-
-
-def _decode(path: str, data: bytes) -> str:
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{path}:{line}: expected UTF-8 text (JSONL, JSON, CSV, TSV) or Parquet, got other bytes"
-        ) from None
-
-
-def _jsonl(path: str, data: bytes) -> list[Row]:
-    rows = []
-    # Only \n ends a line: str.splitlines would also split at U+2028 inside a string.
-    for number, line in enumerate(_decode(path, data).split("\n"), start=1):
-        if not line.strip():
-            continue
-        where = f"{path}:{number}"
-        try:
-            rows.append(Row(where, parse_json(line)))
-        except ValueError as error:
-            rows.append(Row(where, None, f"line: expected JSON, got {_excerpt(line)} ({error})"))
-    return rows
-
-
-def _excerpt(line: str) -> str:
-    return repr(line if len(line) <= 40 else line[:30] + "...")
-
-
-def _json(path: str, data: bytes) -> list[Row]:
-    text = _decode(path, data)
-    try:
-        values = parse_json(text)
-    except ValueError as error:
-        line = getattr(error, "lineno", 1)
-        raise DataError(f"{path}:{line}: expected a JSON list of objects, got broken JSON ({error})") from None
-    return [Row(f"{path}:{number}", value) for number, value in enumerate(values, start=1)]
-
-
-def _delimited(path: str, data: bytes, *, tabs: bool) -> list[Row]:
-    parsed = read_delimited(path, _decode(path, data), tabs=tabs)
-    return [Row(f"{path}:{line}", value, problem) for line, value, problem in parsed]
-
-
-def _parquet(path: str, data: bytes) -> list[Row]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        values = pq.read_table(pa.BufferReader(data)).to_pylist()
-    except Exception as error:  # Arrow's own, and OSError, UnicodeDecodeError, OverflowError of damaged pages
-        told = str(error).partition("\n")[0] or type(error).__name__
-        raise DataError(f"{path}: expected a Parquet file, got one that cannot be read ({told})") from None
-    return [Row(f"{path}:{number}", value) for number, value in enumerate(values, start=1)]
+    return Rows(parse_rows(path, data), hashlib.sha256(data).hexdigest())
 
 
 def _read_folder(path: str, place: Path, split: str | None, key: str) -> Rows:
     if (place / "state.json").is_file() or (place / "dataset_dict.json").is_file():
-        found = _from_datasets(lambda datasets: datasets.load_from_disk(str(place)), f"{path}: datasets cannot read it")
-        return _dataset_rows(path, found, split, key)
+        return _from_datasets(path, lambda d: d.load_from_disk(str(place)), "datasets cannot read it", split, key)
     files = sorted(p for p in place.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
     if not files:
         raise DataError(f"{path}: expected a folder with {', '.join(SUFFIXES)} files, got none; next: ls {quote(path)}")
@@ -201,7 +108,7 @@ def _read_folder(path: str, place: Path, split: str | None, key: str) -> Rows:
         files = [p for p in files if chosen in (split_of(p.stem), p.stem)]
     parts = [_read_file(str(p), p) for p in files]
     digest = hashlib.sha256("".join(part.sha256 for part in parts).encode()).hexdigest()
-    return Rows(path, [row for part in parts for row in part.rows], digest, _split_note(path, chosen, names))
+    return Rows([row for part in parts for row in part.rows], digest, _split_note(path, chosen, names))
 
 
 def _split_note(path: str, chosen: str, names: Iterable[str]) -> str:
@@ -213,58 +120,91 @@ def _read_hub(path: str, split: str | None, subset: str | None, key: str) -> Row
     def load(datasets: Any) -> Any:
         try:
             return datasets.load_dataset(path, subset)
-        except ValueError as error:
-            _check_subset(path, subset, str(error), key)
-            raise
+        except ValueError as error:  # where the configuration is missing or unknown, it lists those that there are
+            listed = re.search(r"onfig.*?\[(.+?)\]", str(error), re.DOTALL)
+            if listed is None:
+                raise
+            names = re.findall(r"'([^']+)'", listed[1])
+            raise _no_such(path, "configuration", names, subset, "default", key_beside(key, "subset")) from None
 
-    found = _from_datasets(load, f"{path}: no file here, and the hub gave no data set")
-    return _dataset_rows(path, found, split, key)
-
-
-def _check_subset(path: str, subset: str | None, message: str, key: str) -> None:
-    """Raises: DataError where ``datasets`` says that the configuration is missing or unknown, and which there are."""
-    listed = re.search(r"onfig.*?\[(.+?)\]", message, re.DOTALL)
-    if listed:
-        names = re.findall(r"'([^']+)'", listed[1])
-        got = "nothing" if subset is None else repr(subset)
-        near = get_close_matches(subset or "default", names, n=1, cutoff=0) or names
-        raise DataError(
-            f"{path}: expected the name of a configuration, one of {', '.join(names)}, got {got}; "
-            f"next: {beside(key, 'subset')}={near[0]}"
-        ) from None
+    return _from_datasets(path, load, "no file here, and the hub gave no data set", split, key)
 
 
-def _from_datasets(load: Callable[[Any], Any], fault: str) -> Any:
+def _from_datasets(path: str, load: Callable[[Any], Any], fault: str, split: str | None, key: str) -> Rows:
     import datasets
 
     try:
-        return load(datasets)
+        found = load(datasets)
     except DataError:
         raise
     except Exception as error:  # whatever the library, the file systems or the network raise: the user hears one line
         text = str(error).partition("\n")[0] or type(error).__name__
-        raise DataError(f"{fault} ({text}); next: ls {quote(fault.partition(':')[0])}") from None
-
-
-def _dataset_rows(path: str, found: Any, split: str | None, key: str) -> Rows:
+        raise DataError(f"{path}: {fault} ({text}); next: ls {quote(path)}") from None
     note = ""
     if isinstance(found, Mapping):
-        names = list(map(str, found))
-        chosen = pick(path, names, split, key)
-        found, note = found[chosen], _split_note(path, chosen, names)
+        chosen = pick(path, list(found), split, key)
+        found, note = found[chosen], _split_note(path, chosen, found)
     elif split is not None:
-        raise DataError(f"{path}: one data set has no splits; next: leave {beside(key, 'split')}={split} away")
+        raise DataError(f"{path}: one data set has no splits; next: leave {key_beside(key, 'split')}={split} away")
     values = list(found)
     digest = hashlib.sha256()
     for value in values:
         digest.update(json.dumps(value, sort_keys=True, default=str).encode())
-    return Rows(path, [Row(f"{path}:{n}", v) for n, v in enumerate(values, start=1)], digest.hexdigest(), note)
+    return Rows(numbered(path, values), digest.hexdigest(), note)
+
+
+def key_beside(key: str, name: str) -> str:
+    """The config key ``name`` that belongs to the one that names a path.
+
+    >>> [key_beside(key, "split") for key in ("datamodule.sources[1].path", "datamodule.val_path", "input")]
+    ['datamodule.sources[1].split', 'datamodule.val_split', 'input_split']
+    """
+    return key.removesuffix("path") + name if key.endswith("path") else f"{key}_{name}"
+
+
+def split_of(stem: str) -> str:
+    """The split that a file's name tells, without its ending; "" where it tells none.
+
+    >>> split_of("train_prefs-00000-of-00002"), split_of("test"), split_of("val-3"), split_of("helpful_2")
+    ('train_prefs', 'test', 'val', '')
+    """
+    bare = _SHARD.sub("", stem)
+    if bare != stem:
+        return bare
+    bare = _NUMBER.sub("", stem)
+    return bare if re.split(r"[-_.]", bare)[0].lower() in _FIRST_WORDS else ""
+
+
+def pick(path: str, names: Collection[str], wanted: str | None, key: str) -> str:
+    """The split ``wanted``; where that is None "train", or the only one. key: the config key that names ``path``.
+
+    Raises: DataError that lists the splits and gives the key to set.
+
+    >>> pick("a/b", ["train_sft", "train_prefs"], None, "datamodule.path")
+    Traceback (most recent call last):
+    tuna.errors.DataError: a/b: expected the name of a split, one of train_prefs, train_sft, got nothing;
+    next: datamodule.split=train_prefs
+    """
+    if wanted is None and (len(names) == 1 or "train" in names):
+        return "train" if "train" in names else next(iter(names))
+    if wanted is not None and wanted in names:
+        return wanted
+    raise _no_such(path, "split", names, wanted, "train_prefs", key_beside(key, "split"))
+
+
+def _no_such(path: str, what: str, names: Iterable[str], wanted: str | None, usual: str, key: str) -> DataError:
+    choices = sorted(names)
+    near = get_close_matches(wanted or usual, choices, n=1, cutoff=0) or [*choices, ""]
+    return DataError(
+        f"{path}: expected the name of a {what}, one of {', '.join(choices)}, got {describe(wanted)}; "
+        f"next: {key}={near[0]}"
+    )
 
 
 def write_jsonl(
     path: str | Path, rows: Iterable[Mapping[str, Any]], *, ready: Callable[[str], object] | None = None
 ) -> None:
-    """Write one JSON object a line, UTF-8, without secrets, so that the file is there whole or not at all.
+    """Write one JSON object per line, UTF-8, without secrets, so that the file is there whole or not at all.
 
     ready: told of the whole file's SHA-256 before it gets its name.
 

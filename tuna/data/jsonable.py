@@ -3,7 +3,7 @@
 import base64
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import date, time, timedelta
 from decimal import Decimal
@@ -13,8 +13,15 @@ from uuid import UUID
 from tuna.data.fields import FieldError
 from tuna.data.record import Record
 
-_HELD = "text, a number, a date or time, bytes, or a list or object of these, which JSON can be made to hold"
 Changed = Counter[tuple[str, str]]  # (column, what was done) -> values
+
+_RULES: tuple[tuple[Any, str, Callable[[Any], Any]], ...] = (
+    (float, "numbers that are not finite are null", lambda value: None),
+    ((date, time), "dates and times are ISO text", lambda value: value.isoformat()),
+    (timedelta, "durations are seconds", timedelta.total_seconds),
+    (Decimal, "decimals are text", str),
+    ((bytes, bytearray), "bytes are base64", lambda value: base64.b64encode(value).decode()),
+)
 
 
 def jsonable(record: Record, changed: Changed) -> Record:
@@ -24,32 +31,28 @@ def jsonable(record: Record, changed: Changed) -> Record:
 
     Raises: FieldError for a value that JSON cannot be made to hold.
     """
+
+    def column(name: str, value: Any) -> Any:
+        done: Counter[str] = Counter()
+        found = _value(value, name, done)
+        changed.update({(name, what): count for what, count in done.items()})
+        return found
+
     return replace(
         record,
-        messages=tuple(_column("messages", list(record.messages), changed)),
-        tools=tuple(_column("tools", list(record.tools), changed)),
-        extra={key: _column(key, value, changed) for key, value in record.extra.items()},
+        messages=tuple(column("messages", record.messages)),
+        tools=tuple(column("tools", record.tools)),
+        extra={key: column(key, value) for key, value in record.extra.items()},
     )
 
 
 def notes_of(changed: Changed) -> list[str]:
-    """What was changed, a line a column and rule.
+    """What was changed, one line per column and rule.
 
     >>> notes_of(Changed({("when", "dates and times are ISO text"): 3}))
     ["column 'when': dates and times are ISO text: 3"]
     """
     return [f"column {column!r}: {what}: {count:,}" for (column, what), count in changed.items()]
-
-
-def _column(name: str, value: Any, changed: Changed) -> Any:
-    done: Counter[str] = Counter()
-    try:
-        found = _value(value, name, done)
-    except RecursionError:
-        raise FieldError(name, "at most some hundred lists or objects in each other", value) from None
-    for what, count in done.items():
-        changed[name, what] += count
-    return found
 
 
 def _value(value: Any, field: str, done: Counter[str]) -> Any:
@@ -61,30 +64,20 @@ def _value(value: Any, field: str, done: Counter[str]) -> Any:
     >>> sorted(done)
     ['dates and times are ISO text', 'decimals are text', 'numbers that are not finite are null']
     """
-    if value is None or isinstance(value, str | int):
+    if value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else _done(done, "numbers that are not finite are null", None)
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return [_value(inner, field, done) for inner in value]
     if isinstance(value, Mapping):
         found = {str(key): _value(inner, f"{field}.{key}", done) for key, inner in value.items()}
         if len(found) < len(value):
             raise FieldError(field, "keys that differ as text", value)
         return found
-    if isinstance(value, list | tuple):
-        return [_value(inner, field, done) for inner in value]
-    if isinstance(value, date | time):
-        return _done(done, "dates and times are ISO text", value.isoformat())
-    if isinstance(value, timedelta):
-        return _done(done, "durations are seconds", value.total_seconds())
-    if isinstance(value, Decimal):
-        return _done(done, "decimals are text", str(value))
-    if isinstance(value, bytes | bytearray):
-        return _done(done, "bytes are base64", base64.b64encode(value).decode())
-    if isinstance(value, UUID):
-        return str(value)
-    raise FieldError(field, _HELD, value)
-
-
-def _done(done: Counter[str], what: str, value: Any) -> Any:
-    done[what] += 1
-    return value
+    for kinds, what, change in _RULES:
+        if isinstance(value, kinds):
+            done[what] += 1
+            return change(value)
+    expected = "text, a number, a date or time, bytes, or a list or object of these, which JSON can be made to hold"
+    raise FieldError(field, expected, value)

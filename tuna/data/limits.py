@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from types import FrameType
 
 _TICK = 0.25
-_PAGE = resource.getpagesize()
 
 
 @contextmanager
@@ -33,11 +32,12 @@ def bounded(*, seconds: float, size: int) -> Iterator[None]:
             raise TimeoutError(f"it goes on for more than {seconds:g} s")
 
     taken, limit = _taken(), resource.getrlimit(resource.RLIMIT_AS)
+    allowed = [each for each in (taken + size, *limit) if each != resource.RLIM_INFINITY]
     handler = signal.signal(signal.SIGALRM, look)
     signal.setitimer(signal.ITIMER_REAL, _TICK, _TICK)
     try:
         if taken:
-            _allow(taken + size, limit)
+            resource.setrlimit(resource.RLIMIT_AS, (min(allowed), limit[1]))
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -45,17 +45,10 @@ def bounded(*, seconds: float, size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, limit)
 
 
-def _allow(size: int, limit: tuple[int, int]) -> None:
-    """Lower the limit of the address space to ``size``, unless it is lower already."""
-    lower = [each for each in (size, *limit) if each != resource.RLIM_INFINITY]
-    if lower:
-        resource.setrlimit(resource.RLIMIT_AS, (min(lower), limit[1]))
-
-
 def _taken() -> int:
     """Bytes of this process's address space, 0 where that is not told."""
     try:
         with open("/proc/self/statm", "rb", buffering=0) as file:
-            return int(file.read(32).split()[0]) * _PAGE
+            return int(file.read(32).split()[0]) * resource.getpagesize()
     except OSError:
         return 0

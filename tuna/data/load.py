@@ -2,20 +2,20 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tuna.config.scale import is_asset
 from tuna.console import shortened
-from tuna.data.columns import check_present, format_of, house_row
+from tuna.data.columns import check_present, format_of, mapped_row
 from tuna.data.fields import FieldError, check_text
-from tuna.data.files import Row, Rows, read_rows
+from tuna.data.files import Rows, key_beside, read_rows
 from tuna.data.importers import Imported, Importer, choose, records
 from tuna.data.jsonable import Changed, jsonable, notes_of
 from tuna.data.ranking import COLLECT, check_rankable
 from tuna.data.record import Record
-from tuna.data.splits import beside
+from tuna.data.rows import Row
 from tuna.errors import DataError
 
 SHOWN = 20
@@ -26,9 +26,9 @@ _JOIN = "datamodule.original=FILE (Alpaca rows, joined by id)"
 class Source:
     """One path with its rule and range. rank_by: "score", "eq3", or None where nothing is ranked (SFT).
 
-    first / last: so many rows from the start / the end of the file. original: error, best, none or FILE (Alpaca rows).
-    split, subset: of a data set that has several. columns: see tuna.data.columns. weight: how often per epoch each list
-    is trained on. key: the config key that names the path, for messages.
+    first, last: the number of rows taken from the start, from the end of the file. original: error, best, none or FILE
+    (Alpaca rows). split, subset: of a data set that has several. columns: see tuna.data.columns. weight: how often per
+    epoch each list is trained on. key: the config key that names the path, for messages.
     """
 
     path: str
@@ -77,7 +77,7 @@ def load_sources(sources: Sequence[Source], bad_rows: str | None = None) -> list
 
 
 def problem_text(problems: Sequence[str], otherwise: str = "") -> str:
-    """All faults of the rows, one a line, the list cut at 20 with the number of the others.
+    """All faults of the rows, one per line, the list cut at 20 with the number of the others.
 
     otherwise: what can be done beside mending them.
     """
@@ -87,7 +87,7 @@ def problem_text(problems: Sequence[str], otherwise: str = "") -> str:
 
 def load_source(source: Source) -> Loaded:
     """Read one source. Malformed rows go to ``problems``, the rest to ``records``."""
-    return _trainable(source, *_import(source))
+    return _trainable(*_import(source))
 
 
 def look_at(source: Source) -> Loaded:
@@ -96,32 +96,29 @@ def look_at(source: Source) -> Loaded:
     Its rule is what the responses carry, scores or log-probabilities; None where no row has two responses.
     """
     loaded, importer, imported = _import(source)
-    loaded.source = replace(source, rank_by=_rule([found for _, found in imported if isinstance(found, Record)]))
-    _trainable(loaded.source, loaded, importer, imported, needs_output=source.original != "error")
+    lists = [found for _, found in imported if isinstance(found, Record) and len(found.responses) > 1]
+    candidates = [c for record in lists for c in record.responses]
+    eq3 = all(c.score is None for c in candidates) and any(c.logprob is not None for c in candidates)
+    loaded.source = replace(source, rank_by=None if not candidates else "eq3" if eq3 else "score")
+    _trainable(loaded, importer, imported, needs_output=source.original != "error")
     missing = sum(record.output is None for record in loaded.records)
     if missing and not loaded.original_best:
         loaded.notes.append(f"output, the original response: {missing} of {len(loaded.records)} rows have none")
     return loaded
 
 
-def _rule(records: Sequence[Record]) -> str | None:
-    candidates = [c for record in records if len(record.responses) > 1 for c in record.responses]
-    if not candidates:
-        return None
-    eq3 = all(c.score is None for c in candidates) and any(c.logprob is not None for c in candidates)
-    return "eq3" if eq3 else "score"
-
-
-def _trainable(
-    source: Source, loaded: Loaded, importer: Importer, imported: list[Imported], needs_output: bool = True
-) -> Loaded:
+def _trainable(loaded: Loaded, importer: Importer, imported: list[Imported], needs_output: bool = True) -> Loaded:
+    source = loaded.source
     rule = importer.original if source.original == "error" else source.original
-    originals = None if rule in ("error", "best", "none") else _Originals(rule)
     loaded.original_best = rule == "best"
+    originals: dict[str, Record] | None = None
+    if rule not in ("error", "best", "none"):
+        file = Source(rule, None, format="alpaca", key="datamodule.original")
+        originals = {record.id: record for record in load_sources([file])[0].records}
 
     def check(record: Record) -> Record:
         if record.output is None and originals is not None:
-            record = originals.fill(record)
+            record = replace(record, output=_original(record, originals, rule))
         if record.output is None and needs_output and not _may_lack_output(record, rule, source.rank_by):
             raise FieldError("output", "the original response (a string)", None, _hint(importer, record, source))
         if source.rank_by is not None:
@@ -138,6 +135,19 @@ def _trainable(
     if best and loaded.original_best and source.rank_by is None:
         loaded.notes.append(f"{source.path}: lists without output whose best response is the target: {best}")
     return loaded
+
+
+def _original(record: Record, originals: Mapping[str, Record], path: str) -> str | None:
+    """The output of the row that has the record's id: its ``id``, else its place in the file from 0.
+
+    Raises: FieldError when there is no such row, or it is another instruction (the wrong file, or shifted ids).
+    """
+    found = originals.get(record.id)
+    if found is None:
+        raise FieldError("id", f"the id of a row of {path}", record.id)
+    if " ".join(found.instruction.split()) not in " ".join(record.instruction.split()):
+        raise FieldError("id", f"the same instruction as row {found.id} of {path}", record.instruction)
+    return found.output
 
 
 def _single(found: Record | FieldError) -> bool:
@@ -188,11 +198,12 @@ def load_questions(source: Source) -> Loaded:
 def _import(source: Source) -> tuple[Loaded, Importer, list[Imported]]:
     read = read_rows(source.path, source.split, source.subset, key=source.key)
     loaded = Loaded(source, sha256=read.sha256, notes=[read.note] if read.note else [])
-    rows = list(_cut(read, source, loaded))
+    rows = _cut(read, loaded)
+    name = source.format
     if source.columns is not None:
-        check_present(source.columns, (row.value for _, row in rows), source.path, beside(source.key, "columns"))
+        check_present(source.columns, [row.value for _, row in rows], source.path, key_beside(source.key, "columns"))
         rows = [(index, _mapped(row, source.columns)) for index, row in rows]
-    name = format_of(source.columns) if source.columns is not None and source.format == "auto" else source.format
+        name = format_of(source.columns) if name == "auto" else name
     importer = choose(name, (row.value for _, row in rows), source.path)
     loaded.rows, loaded.format = len(rows), importer.name
     notes: Counter[str] = Counter()
@@ -202,15 +213,15 @@ def _import(source: Source) -> tuple[Loaded, Importer, list[Imported]]:
 
 
 def _mapped(row: Row, columns: Mapping[str, Any]) -> Row:
-    if row.problem or not isinstance(row.value, dict):
+    if not isinstance(row.value, dict):
         return row
     try:
-        return Row(row.where, house_row(row.value, columns))
+        return Row(row.where, mapped_row(row.value, columns))
     except FieldError as error:
-        return Row(row.where, None, str(error))
+        return Row(row.where, None, error)
 
 
-def _keep(loaded: Loaded, imported: list[Imported], check: Callable[[Record], Record]) -> Loaded:
+def _keep(loaded: Loaded, imported: list[Imported], check: Callable[[Record], Record]) -> None:
     for where, found in imported:
         try:
             if isinstance(found, FieldError):
@@ -219,52 +230,19 @@ def _keep(loaded: Loaded, imported: list[Imported], check: Callable[[Record], Re
         except FieldError as error:
             loaded.problems.append(f"{where}: {error}")
             loaded.reasons["bad row: " + re.sub(r"\[-?\d+\]", "[]", error.reason)] += 1
-    return loaded
 
 
-def _cut(read: Rows, source: Source, loaded: Loaded) -> Iterator[tuple[int, Row]]:
+def _cut(read: Rows, loaded: Loaded) -> list[tuple[int, Row]]:
     """The rows of the range, each with its place in the whole file (which is an Alpaca row's id)."""
+    path, first, last = loaded.source.path, loaded.source.first, loaded.source.last
     size = len(read.rows)
-    begin, end = 0, size
-    for key, wanted in (("first", source.first), ("last", source.last)):
-        if wanted is None:
-            continue
-        if wanted > size:
-            if not is_asset(source.path):
-                raise DataError(f"{source.path}: {key}: expected at most {size} (the file's rows), got {wanted}")
-            loaded.notes.append(f"{source.path}: {key}={wanted} cut to the {size} embedded rows")
-        if key == "first":
-            end = min(wanted, size)
-        else:
-            begin = max(0, size - wanted)
-    if begin >= end:
-        raise DataError(
-            f"{source.path}: first={source.first} and last={source.last} of {size} rows have none in common"
-        )
-    return ((index, read.rows[index]) for index in range(begin, end))
-
-
-class _Originals:
-    """Alpaca rows by id (their ``id``, else their place in the file from 0), to fill in missing outputs."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.records = {
-            r.id: r for r in load_sources([Source(path, None, format="alpaca", key="datamodule.original")])[0].records
-        }
-
-    def fill(self, record: Record) -> Record:
-        """The record with the output of the row that has its id.
-
-        Raises: FieldError when there is no such row, or it is another instruction (the wrong file, or shifted ids).
-        """
-        found = self.records.get(record.id)
-        if found is None:
-            raise FieldError("id", f"the id of a row of {self.path}", record.id)
-        if _words(found.instruction) not in _words(record.instruction):
-            raise FieldError("id", f"the same instruction as row {found.id} of {self.path}", record.instruction)
-        return replace(record, output=found.output)
-
-
-def _words(text: str) -> str:
-    return " ".join(text.split())
+    for key, wanted in (("first", first), ("last", last)):
+        if wanted is not None and wanted > size:
+            if not is_asset(path):
+                raise DataError(f"{path}: {key}: expected at most {size} (the file's rows), got {wanted}")
+            loaded.notes.append(f"{path}: {key}={wanted} cut to the {size} embedded rows")
+    begin = 0 if last is None else max(0, size - last)
+    rows = list(enumerate(read.rows))[begin:first]
+    if not rows:
+        raise DataError(f"{path}: first={first} and last={last} of {size} rows have none in common")
+    return rows

@@ -1,6 +1,6 @@
-"""The record: one instruction, its original response and its candidates. The words of the whole house.
+"""The record: one instruction, its original response and its candidates.
 
-On disk it is one JSON object a line (see docs/data.md)::
+On disk it is one JSON object per line (see docs/data.md)::
 
     {"id": "...", "instruction": "...", "input": "", "output": "<original response r>",
      "responses": [{"text": "...", "score": 0.83, "logprob": -41.2, "num_tokens": 57, "source": "alpaca-7b"}, ...]}

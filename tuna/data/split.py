@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from tuna.data.record import Record
@@ -15,13 +16,13 @@ def split_key(record: Record) -> bytes:
     >>> split_key(Record("a", "Add.", "1 2")) == split_key(Record("b", "Add. ", "1 2"))
     True
     """
-    if record.messages:
-        return hashlib.sha256(json.dumps(record.question, sort_keys=True).encode()).digest()[:16]
     asked = (record.instruction, record.input)
     if record.template == "none" and not record.input:
         asked = parse_alpaca(record.instruction) or asked
     # Spaces at the ends make no other question, and files differ in them.
     text = "\x1f".join(part.strip() for part in asked)
+    if record.messages:
+        text = json.dumps(record.question, sort_keys=True)
     return hashlib.sha256(text.encode()).digest()[:16]
 
 
@@ -44,23 +45,17 @@ def split(keys: Sequence[bytes], held_out: int | float) -> Split:
     """
     if 0 < held_out < 1:
         limit = int(held_out * 2**64)
-        chosen = {key for key in keys if int.from_bytes(key[:8]) < limit}
-    else:
-        chosen, count = set(), 0
-        times: dict[bytes, int] = {}
-        for key in keys:
-            times[key] = times.get(key, 0) + 1
-        for key in sorted(times):
-            if count >= held_out:
-                break
-            chosen.add(key)
-            count += times[key]
+        return by_keys(keys, {key for key in keys if int.from_bytes(key[:8]) < limit})
+    chosen, count = set(), 0
+    for key, times in sorted(Counter(keys).items()):
+        if count >= held_out:
+            break
+        chosen.add(key)
+        count += times
     return by_keys(keys, chosen)
 
 
-def by_keys(keys: Sequence[bytes], chosen: Iterable[bytes]) -> Split:
+def by_keys(keys: Sequence[bytes], chosen: Collection[bytes]) -> Split:
     """Hold out exactly the questions in ``chosen``."""
-    wanted = set(chosen)
-    return Split(
-        [i for i, key in enumerate(keys) if key not in wanted], [i for i, key in enumerate(keys) if key in wanted]
-    )
+    held = [key in chosen for key in keys]
+    return Split([i for i, out in enumerate(held) if not out], [i for i, out in enumerate(held) if out])

@@ -1,18 +1,18 @@
-"""Importers: one module a format, found by listing this folder. Add a file with ``IMPORTER`` and it is known."""
+"""Importers: every ``@importer`` function in a file of this folder is a format, found by listing the folder."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
 from functools import cache, lru_cache
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
 
+from tuna.config.nearest import nearest
 from tuna.data.fields import FieldError, RowError
-from tuna.data.files import Row
 from tuna.data.importers.base import Imported, Importer, Notes
-from tuna.data.importers.shapes import Shape, known, missing, shape_of, there
+from tuna.data.importers.shapes import known, missing, outer, shape_of, there, words
 from tuna.data.record import Record
+from tuna.data.rows import Row
 from tuna.errors import ConfigError, DataError
 
 __all__ = ["Imported", "Importer", "check_format", "choose", "importers", "recognize", "records"]
@@ -26,20 +26,15 @@ def importers() -> dict[str, Importer]:
     True
     """
     modules = [import_module(f"{__name__}.{info.name}") for info in iter_modules(__path__)]
-    found = [module.IMPORTER for module in modules if hasattr(module, "IMPORTER")]
-    return {importer.name: importer for importer in found}
+    found = {i.name: i for module in modules for i in vars(module).values() if isinstance(i, Importer)}
+    return dict(sorted(found.items()))
 
 
 def check_format(name: str, key: str = "format") -> None:
     """Raises: ConfigError when no importer has this name."""
-    names = ["auto", *sorted(importers())]
+    names = ["auto", *importers()]
     if name not in names:
-        near = get_close_matches(name, names, n=1)
-        raise ConfigError(f"{key}: expected one of {', '.join(names)}, got {name!r}" + _nearest(near))
-
-
-def _nearest(near: list[str]) -> str:
-    return f"; nearest: {near[0]}" if near else ""
+        raise ConfigError(f"{key}: expected one of {', '.join(names)}, got {name!r}{nearest(name, names)}")
 
 
 def recognize(row: Any) -> tuple[Importer | None, str]:
@@ -52,12 +47,13 @@ def recognize(row: Any) -> tuple[Importer | None, str]:
     >>> recognize({"prompt": "Add.", "completion": "3"})
     (None, 'looks like kto but has no `label`')
     """
-    name, problem = _recognized(shape_of(row))
+    name, problem = _recognized(frozenset(shape_of(row).items()))
     return (importers()[name] if name else None), problem
 
 
 @lru_cache(maxsize=4096)
-def _recognized(row: Shape) -> tuple[str, str]:
+def _recognized(shape: frozenset[tuple[str, frozenset[frozenset[str]]]]) -> tuple[str, str]:
+    row = dict(shape)
     whole: list[tuple[int, int, Importer]] = []
     near: list[tuple[int, str]] = []
     for importer in importers().values():
@@ -67,14 +63,14 @@ def _recognized(row: Shape) -> tuple[str, str]:
             whole.append((knows, len(importer.required), importer))
         elif len(lacks) == 1 and (len(importer.required) > 1 or knows > 1):
             # A required key whose value is of another kind was meant as this format's all the same.
-            meant = sum(there(row, names) for names in importer.required if names.partition("[].")[0] in lacks)
+            meant = sum(there(row, names) for names in importer.required if outer(names) in lacks)
             near.append((knows + meant, f"looks like {importer.name} but {next(iter(lacks.values()))}"))
     most, _, best = max(whole, key=lambda found: found[:2], default=(0, 0, None))
     like, problem = max(near, key=lambda found: found[0], default=(0, ""))
     if best is None or like > most:
         return "", problem
     for _, _, other in whole:
-        if any(there(row, name) for name in _names(other.required) - _names(best.keys)):
+        if any(there(row, name) for name in words(other.required) - words(best.keys)):
             return "", f"looks like {best.name} and like {other.name}, so its format has to be named"
     return best.name, ""
 
@@ -90,33 +86,23 @@ def choose(name: str, rows: Iterable[Any], path: str) -> Importer:
     check_format(name)
     if name != "auto":
         return importers()[name]
-    first, looks = None, ""
-    formats: dict[str, Importer] = {}
-    for row in rows:
-        if isinstance(row, dict):
-            found, problem = recognize(row)
-            if found is not None:
-                formats[found.name] = found
-            first, looks = row if first is None else first, looks or problem
+    objects = [row for row in rows if isinstance(row, dict)]
+    found = [recognize(row) for row in objects]
+    formats = list({importer.name: importer for importer, _ in found if importer is not None}.values())
+    for wide in formats:
+        if all(words(other.required) <= words(wide.keys) for other in formats):
+            return wide
     if formats:
-        wide = [f for f in formats.values() if all(_covers(f, other) for other in formats.values())]
-        return (wide or list(formats.values()))[0]
-    got = "no JSON object" if first is None else f"fields {', '.join(map(str, first))}"
-    all_known = ", ".join(importers()) if looks else "; ".join(f"{i.name} ({i.fields})" for i in importers().values())
+        return formats[0]
+    looks = next((problem for _, problem in found if problem), "")
+    got = f"fields {', '.join(map(str, objects[0]))}" if objects else "no JSON object"
+    fields = {i.name: ", ".join(i.required).replace("|", " or ") for i in importers().values()}
+    all_known = ", ".join(fields) if looks else "; ".join(f"{name} ({keys})" for name, keys in fields.items())
     raise DataError(
         f"{path}: expected a known format, got {got}{', which ' + looks if looks else ''}. Known: {all_known} "
         "(docs/data.md); next: mend the file, name its format by datamodule.format, or its columns by "
         "datamodule.columns={instruction: q, responses: outs, text: t, score: s}"
     )
-
-
-def _covers(one: Importer, other: Importer) -> bool:
-    """Whether a format has a word for all that another requires."""
-    return _names(other.required) <= _names(one.keys)
-
-
-def _names(keys: Iterable[str]) -> set[str]:
-    return {name for names in keys for name in names.split("|")}
 
 
 def records(
@@ -138,33 +124,27 @@ def records(
         notes.update(counted)
         if importer.join is None:
             yield row.where, record
-        else:
-            good.append(record)
+        good.append(record)
     if importer.join is not None:
         yield from importer.join(good, notes)
 
 
 def _read(importer: Importer, row: Row, index: int, notes: Notes, auto: bool) -> Record:
-    if row.problem:
-        raise RowError(row.problem)
+    if row.fault is not None:
+        raise row.fault
     if not isinstance(row.value, dict):
         raise FieldError("line", "a JSON object", row.value)
     found, problem = recognize(row.value) if auto else (importer, "")
-    if found is not None and _knows_more(found, importer, row.value):
-        hint = f"; where all rows are meant so: datamodule.format={importer.name}"
-        raise RowError(
-            f"line: expected a row of format {importer.name}, as the file begins, got one of {found.name}{hint}"
-        )
+    if found is not None and found is not importer:
+        shape = shape_of(row.value)
+        if known(shape, found.keys) > known(shape, importer.keys):
+            raise RowError(
+                f"line: expected a row of format {importer.name}, as the file begins",
+                f", got one of {found.name}; where all rows are meant so: datamodule.format={importer.name}",
+            )
     record = importer.read(row.value, row.where, index, notes)
     if problem:
         raise RowError(f"line: {problem}")
     if not record.messages and not record.instruction.strip() and not record.input.strip():
         raise FieldError("instruction", "some text", record.instruction)
     return record
-
-
-def _knows_more(one: Importer, other: Importer, row: Any) -> bool:
-    if one is other:
-        return False
-    shape = shape_of(row)
-    return known(shape, one.keys) > known(shape, other.keys)

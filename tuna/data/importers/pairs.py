@@ -1,26 +1,25 @@
-"""Chosen/rejected pairs as lists of two.
+"""Two answers to a question and what says which is the better one; or several right ones and several wrong ones."""
 
-Answers are texts, transcripts (Anthropic's HH-RLHF), messages, or message lists that may hold the prompt
-(ultrafeedback_binarized, Skywork, Tulu, TRL). Where the row has scores of the two they are kept, else 1 and 0.
-"""
-
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from tuna.data.fields import FieldError, check_text, number, plain
-from tuna.data.importers.alpaca import read_history
-from tuna.data.importers.base import Importer, Notes, RawRow
+from tuna.data.fields import FieldError, check_text, identity, number, optional_count, optional_text, plain, text
+from tuna.data.importers.base import Imported, Notes, RawRow, importer
+from tuna.data.importers.tuna import read_history
 from tuna.data.importers.turns import (
-    Answer,
+    answered,
     first_key,
     made,
     no_other,
     question,
     read_answer,
     read_prompt,
+    read_texts,
     same_history,
+    zero_or_one,
 )
 from tuna.data.messages import read_messages
-from tuna.data.record import Message, Record
+from tuna.data.record import Candidate, Message, Record
 
 _CHOSEN, _REJECTED = ("chosen", "chosen_response"), ("rejected", "rejected_response")
 _PROMPTS = ("prompt", "instruction", "question", "conversations")
@@ -29,11 +28,28 @@ _SCORES = (
     ("chosen_rating", "rejected_rating"), ("chosen_reward", "rejected_reward"), ("chosen-rating", "rejected-rating"),
     ("chosen_avg_rating", "rejected_avg_rating"), ("reward_chosen", "reward_rejected"),
 )  # fmt: skip
-_USED = {*_CHOSEN, *_REJECTED, *_PROMPTS, "input", "history", "messages", *(key for pair in _SCORES for key in pair)}
+_WINNERS = {
+    "model_a": (1.0, 0.0),
+    "model_b": (0.0, 1.0),
+    "tie": (0.0, 0.0),
+    "both_bad": (0.0, 0.0),
+    "tie (bothbad)": (0.0, 0.0),
+}
 
 
-def read(row: RawRow, where: str, index: int, notes: Notes) -> Record:
-    """Read one row; the chosen one is the original unless told otherwise.
+@importer(
+    {"|".join(_CHOSEN): "text|message|messages", "|".join(_REJECTED): "text|message|messages"},
+    optional={
+        "prompt": "text|messages|message", "instruction": "text|messages", "question": "text|messages",
+        "conversations": "messages", "input": "text|messages", "messages": "messages", "history": "list",
+        **{key: "number|text" for pair in _SCORES for key in pair},
+    },
+)  # fmt: skip
+def pairs(row: RawRow, notes: Notes) -> Record:
+    """Chosen/rejected pairs as lists of two; the chosen one is the original unless told otherwise.
+
+    Answers are texts, transcripts (Anthropic's HH-RLHF), messages, or message lists that may hold the prompt
+    (ultrafeedback_binarized, Skywork, Tulu, TRL). Where the row has scores of the two they are kept, else 1 and 0.
 
     Raises: FieldError where the two have other turns before them, or the row's scores prefer the rejected one.
     """
@@ -50,25 +66,22 @@ def read(row: RawRow, where: str, index: int, notes: Notes) -> Record:
         raise FieldError("history", "nothing beside answers that hold the turns before them", row["history"])
     turns = question(prompt, history, key)
     if row.get("messages") is not None and key != "messages":
-        turns = _with_messages(row, turns, answers[names[0]])
-    scores = _scores(row, notes)
-    both = [answer.candidate(score) for answer, score in zip(answers.values(), scores, strict=True)]
-    record = made(row, where, index, turns, both, _USED, notes)
+        turns = _with_messages(row, turns, answers[names[0]].candidate)
+    both = zip(answers.values(), _scores(row, notes), strict=True)
+    record = made(turns, [replace(a.candidate, score=score) for a, score in both], notes)
     if key == "input" or not row.get("input"):
         return record
     beside = check_text(row["input"], "input")
-    if record.messages or history:
-        if beside in record.instruction:
-            return record
+    if history and beside not in record.instruction:
         raise FieldError("input", "a part of the last user turn, or nothing beside a conversation", beside)
-    return replace(record, input=beside)
+    return record if history or record.messages else replace(record, input=beside)
 
 
 def _prompt(row: RawRow) -> tuple[str, tuple[Message, ...]]:
     """The prompt's key and turns; no turns where it stands only before the answers."""
     inside = any(isinstance(row.get(key), list | tuple) and len(row[key]) > 1 for key in _CHOSEN)
     key = first_key(row, (*_PROMPTS, "input") if inside else (*_PROMPTS, "input", "messages"))
-    if key is None:
+    if not key:
         return "prompt", ()
     no_other(row, key, _PROMPTS)
     before, prompt = read_history(row.get("history")), read_prompt(row[key], key)
@@ -79,7 +92,7 @@ def _prompt(row: RawRow) -> tuple[str, tuple[Message, ...]]:
     return key, (*before, *prompt)
 
 
-def _with_messages(row: RawRow, turns: tuple[Message, ...], chosen: Answer) -> tuple[Message, ...]:
+def _with_messages(row: RawRow, turns: tuple[Message, ...], chosen: Candidate) -> tuple[Message, ...]:
     """The question, to which ``messages`` beside a pair may add the turns before it; they may hold the chosen answer.
 
     Raises: FieldError where they end otherwise.
@@ -93,7 +106,7 @@ def _with_messages(row: RawRow, turns: tuple[Message, ...], chosen: Answer) -> t
 
 
 def _scores(row: RawRow, notes: Notes) -> tuple[float, float]:
-    pair = next((p for p in _SCORES if any(row.get(key) is not None for key in p)), None)
+    pair = next((p for p in _SCORES if first_key(row, p)), None)
     if pair is None:
         return 1.0, 0.0
     if any(isinstance(plain(row.get(key)), str) for key in pair):
@@ -107,18 +120,115 @@ def _scores(row: RawRow, notes: Notes) -> tuple[float, float]:
     return chosen, rejected
 
 
-IMPORTER = Importer(
-    "pairs",
-    {
-        "chosen|chosen_response": "text|message|messages",
-        "rejected|rejected_response": "text|message|messages",
+@importer(
+    {"prompt": "text|messages", "chosen": "texts", "rejected": "texts"},
+    kept={
+        "num_correct": "number", "num_incorrect": "number", "total_completions": "number", "models": "texts",
+        "subset": "text", "additional_metadata": "any",
     },
-    read,
-    {
-        "id": "text|number", "prompt": "text|messages|message", "instruction": "text|messages",
-        "question": "text|messages",
-        "conversations": "messages", "input": "text|messages", "messages": "messages", "history": "list",
-        **{key: "number|text" for pair in _SCORES for key in pair},
-    },
-    original="best",
 )  # fmt: skip
+def reward_bench(row: RawRow, notes: Notes) -> Record:
+    """RewardBench 2 (allenai): a list of right answers (score 1) and a list of wrong ones (score 0).
+
+    Numbers of answers that contradict the lists are counted.
+    """
+    candidates = []
+    for key, counted, score in (("chosen", "num_correct", 1.0), ("rejected", "num_incorrect", 0.0)):
+        texts = read_texts(row, key)
+        candidates += [Candidate(answer, score) for answer in texts]
+        if optional_count(row, counted) not in (None, len(texts)):
+            notes[f"rows whose {counted} is not the number of {key} answers"] += 1
+    return answered(row, "prompt", candidates, notes)
+
+
+@importer(
+    {"winner": "text", "conversation_a": "messages", "conversation_b": "messages"},
+    optional={"model_a": "text", "model_b": "text"},
+)
+def arena(row: RawRow, notes: Notes) -> Record:
+    """Chatbot Arena (lmarena-ai): two conversations and the winner; a tie, and both bad, are equal scores.
+
+    Raises: FieldError for a battle of several turns in which the models' earlier answers differ: no common question.
+    """
+    winner = text(row, "winner")
+    if winner not in _WINNERS:
+        raise FieldError("winner", "model_a, model_b, tie or both_bad", winner)
+    answers = {key: read_answer(row.get(key), key) for key in ("conversation_a", "conversation_b")}
+    turns = question((), same_history(answers), "conversation_a")
+    notes["battles that were a tie"] += winner == "tie"
+    notes["battles in which both were bad, taken as ties"] += "bad" in winner
+    names = [optional_text(row, key) for key in ("model_a", "model_b")]
+    both = zip(answers.values(), _WINNERS[winner], names, strict=True)
+    return made(turns, [replace(a.candidate, score=score, source=name) for a, score, name in both], notes)
+
+
+@importer(
+    {"context": "messages|text", "response1": "text", "response2": "text", "overall_preference": "number"},
+    kept={"individual_preference": "objects", "domain": "text", "language": "text"},
+)
+def helpsteer3(row: RawRow, notes: Notes) -> Record:
+    """HelpSteer3 (nvidia): a preference from -3, the first is much better, to 3; 0 is a tie.
+
+    The scores are minus half of it and half of it, so that they differ by the strength of the preference.
+    """
+    preference = number(row.get("overall_preference"), "overall_preference")
+    if not -3 <= preference <= 3:
+        raise FieldError("overall_preference", "a number from -3 to 3", preference)
+    notes["rows whose overall_preference is 0, a tie"] += preference == 0
+    scores = {"response1": 0.0 - preference / 2, "response2": preference / 2}
+    return answered(row, "context", [Candidate(text(row, key), score) for key, score in scores.items()], notes)
+
+
+@importer(
+    {"prompt": "text", "response_0": "text", "response_1": "text", "better_response_id": "number"},
+    optional={"safer_response_id": "number", "is_response_0_safe": "flag", "is_response_1_safe": "flag"},
+)
+def safe_rlhf(row: RawRow, notes: Notes) -> Record:
+    """PKU-SafeRLHF: the better response has score 1, the other 0; which is safe, and the safer one, stands in extra."""
+    better = zero_or_one(row, "better_response_id")
+    safer = None if row.get("safer_response_id") is None else zero_or_one(row, "safer_response_id")
+    notes["rows whose better response is not the safer one; the better one decides"] += safer not in (None, better)
+    both = []
+    for k in (0, 1):
+        flags = {"safe": plain(row.get(f"is_response_{k}_safe")), "safer": None if safer is None else k == safer}
+        extra = {key: value for key, value in flags.items() if value is not None}
+        both.append(Candidate(text(row, f"response_{k}"), float(k == better), extra=extra))
+    return answered(row, "prompt", both, notes)
+
+
+def _join_posts(records: Sequence[Record], notes: Notes) -> Iterator[Imported]:
+    """One list per post; a comment that stands in several rows is taken once."""
+    posts: dict[str, Record] = {}
+    for record in records:
+        there = posts.setdefault(record.id, record)
+        if there.question != record.question:
+            fault = FieldError("history", "one text per post_id", record.instruction, f"{there.where} has another")
+            yield record.where, fault
+            continue
+        new = [c for c in record.responses if c not in there.responses]
+        posts[record.id] = replace(there, responses=(*there.responses, *new))
+    for record in posts.values():
+        yield record.where, record
+
+
+@importer(
+    {
+        "post_id": "text|number", "history": "text", "human_ref_A": "text", "human_ref_B": "text",
+        "score_A": "number", "score_B": "number",
+    },
+    optional={"labels": "number|flag", "score_ratio": "number"},
+    join=_join_posts,
+)  # fmt: skip
+def shp(row: RawRow, notes: Notes) -> Record:
+    """Stanford's SHP: two comments on a post with their votes, many rows per post, joined into lists by ``post_id``.
+
+    Raises: FieldError where ``labels`` (1: A is better) contradicts the votes.
+    """
+    a, b = (number(row.get(key), key) for key in ("score_A", "score_B"))
+    label = plain(row.get("labels"))
+    if label is not None and (label not in (0, 1) or (a - b) * (1 if label else -1) < 0):
+        raise FieldError("labels", "1 where score_A is higher, else 0", label, f"the scores are {a:g} and {b:g}")
+    both = [Candidate(text(row, "human_ref_A"), a), Candidate(text(row, "human_ref_B"), b)]
+    if row.get("post_id") is None:
+        raise FieldError("post_id", "a string or a whole number", None)
+    return replace(answered(row, "history", both, notes), id=identity(row, 0, "post_id"))

@@ -5,15 +5,17 @@ for a key ("chosen|chosen_response"), are parted by ``|``; ``answers[].rank`` is
 list ``answers``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tuna.data.fields import Cell, plain
 
-Shape = str | tuple[str, frozenset[Any]]  # a plain kind; ("list", shapes); ("object", (key, shape) pairs)
+Shape = Mapping[
+    str, frozenset[frozenset[str]]
+]  # key -> the kinds of its value; of answers[].rank of each of its values
 
-_PLAIN = {type(None): "null", bool: "flag", int: "number", float: "number", str: "text"}
-_DEPTH = 6  # arena: row, conversation, message, content, part, text
+_PLAIN = {bool: "flag", int: "number", float: "number"}
+_LISTED = ("text", "number", "object")  # in a list of these some may be null
 _WORDS = {
     "text": "text", "number": "a number", "flag": "true or false", "texts": "a list of texts", "list": "a list",
     "numbers": "a list of numbers", "messages": "chat messages", "message": "a chat message", "object": "an object",
@@ -21,51 +23,67 @@ _WORDS = {
 }  # fmt: skip
 
 
-def shape_of(value: Any, depth: int = _DEPTH) -> Shape:
-    """The shape of a row or a value, hashable, the same for rows that differ in their texts and numbers only.
+def kinds_of(value: Any) -> frozenset[str]:
+    """All kinds that a value is of. A table's cell that holds a number is text or number, as it is wanted.
 
-    A table's cell that holds a number is "cell": text or number, as it is wanted.
+    >>> sorted(kinds_of(["a", None])), sorted(kinds_of(3)), sorted(kinds_of({"role": "user", "content": "Hi."}))
+    (['any', 'list', 'texts'], ['any', 'number'], ['any', 'message', 'object'])
     """
-    plainly = _PLAIN.get(type(value))
-    if plainly is not None:
-        return plainly
+    if value is None:
+        return frozenset({"null"})
+    found = {"any", _PLAIN.get(type(value), "any")}
     if isinstance(value, str):
-        return "cell" if isinstance(value, Cell) and not isinstance(plain(value), str) else "text"
-    if isinstance(value, dict) and depth:
-        return "object", frozenset([(key, shape_of(v, depth - 1)) for key, v in value.items()])
-    if isinstance(value, list | tuple) and depth:
-        return "list", frozenset([shape_of(v, depth - 1) for v in value])
-    return "any"
+        found |= {"text", "number", "flag"} if isinstance(value, Cell) and plain(value) is not value else {"text"}
+    elif isinstance(value, dict):
+        found |= {"object", *(["message"] if "role" in value or "from" in value else [])}
+    elif isinstance(value, list | tuple):
+        inner = [kinds_of(v) for v in value]
+        found |= {"list", *(f"{kind}s" for kind in _LISTED if all({kind, "null"} & kinds for kinds in inner))}
+        if inner and all("message" in kinds for kinds in inner):
+            found.add("messages")
+    return frozenset(found)
 
 
-def fits(shape: Shape, kinds: str) -> bool:
-    """Whether a shape is of one of the kinds.
+def shape_of(row: Any) -> Shape:
+    """The shape of a row, the same for rows that differ in their texts and numbers only.
 
-    >>> fits(shape_of(["a", None]), "text|texts"), fits(shape_of([{"role": "user", "content": "Hi."}]), "messages")
-    (True, True)
+    >>> {key: sorted(*kinds) for key, kinds in shape_of({"id": 3, "answers": [{"rank": 1}, {"rank": 2}]}).items()}
+    {'id': ['any', 'number'], 'answers': ['any', 'list', 'objects'], 'answers[].rank': ['any', 'number']}
     """
-    return any(_fits(shape, kind) for kind in kinds.split("|"))
+    found = {}
+    for key, value in row.items() if isinstance(row, dict) else ():
+        kinds = kinds_of(value)
+        found[key] = frozenset({kinds})
+        if "objects" in kinds:
+            for inner in dict.fromkeys(name for each in value for name in each or ()):
+                found[f"{key}[].{inner}"] = frozenset(kinds_of((each or {}).get(inner)) for each in value)
+    return found
 
 
-def _fits(shape: Shape, kind: str) -> bool:
-    if kind == "any":
-        return shape != "null"
-    if isinstance(shape, str):
-        return shape == kind or (shape == "cell" and kind in ("text", "number", "flag"))
-    name, inner = shape
-    if name == "object":
-        return kind == "object" or (kind == "message" and not {"role", "from"}.isdisjoint(key for key, _ in inner))
-    if kind == "list":
-        return True
-    if kind == "messages":
-        return bool(inner) and all(_fits(s, "message") for s in inner)
-    element = {"texts": "text", "numbers": "number", "objects": "object"}.get(kind)
-    return element is not None and all(s == "null" or _fits(s, element) for s in inner)
+def holds(row: Shape, name: str, kinds: str) -> bool:
+    """Whether the row has the key with a value of one of these kinds; of a list's objects each must have it."""
+    wanted, found = set(kinds.split("|")), row.get(name, frozenset())
+    return bool(found) and all(wanted & each for each in found)
+
+
+def words(keys: Iterable[str]) -> set[str]:
+    """The keys one by one, the alternatives apart."""
+    return {name for names in keys for name in names.split("|")}
+
+
+def outer(name: str) -> str:
+    """The key of the row itself, of ``answers[].rank`` ``answers``."""
+    return name.partition("[].")[0]
 
 
 def known(row: Shape, keys: Mapping[str, str]) -> int:
     """How many of the row's keys a format knows, by name and kind."""
-    return sum(_holds(row, name, kinds) for names, kinds in keys.items() for name in names.split("|"))
+    return sum(holds(row, name, kinds) for names, kinds in keys.items() for name in names.split("|"))
+
+
+def there(row: Shape, names: str) -> bool:
+    """Whether a row has one of these keys, of whatever kind."""
+    return any(holds(row, outer(name), "any") for name in names.split("|"))
 
 
 def missing(row: Shape, required: Mapping[str, str]) -> dict[str, str]:
@@ -77,56 +95,19 @@ def missing(row: Shape, required: Mapping[str, str]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for names, kinds in required.items():
-        options = names.split("|")
-        if any(_holds(row, name, kinds) for name in options):
+        first, *others = options = names.split("|")
+        if any(holds(row, name, kinds) for name in options):
             continue
-        there = next((name for name in options if _get(row, name.partition("[].")[0]) != "null"), None)
-        outer = options[0].partition("[].")[0]
-        if there is None:
-            shown = [outer, *options[1:]]
-            found.setdefault(outer, "has no " + _either([f"`{name}`" for name in shown]))
-        elif "[]." in there and fits(_get(row, outer), "objects") and not _inside(row, there):
-            found.setdefault(outer, f"has no `{there}`")
+        has = next((name for name in options if there(row, name)), None)
+        if has is None:
+            said = "has no " + _either([f"`{name}`" for name in (outer(first), *others)])
+        elif has != outer(has) and holds(row, outer(has), "objects") and not holds(row, has, "any"):
+            said = f"has no `{has}`"
         else:
-            wanted = _either([_WORDS[kind] for kind in kinds.split("|")])
-            found.setdefault(outer, f"has `{there}` that is not {wanted}")
+            said = f"has `{has}` that is not " + _either([_WORDS[kind] for kind in kinds.split("|")])
+        found.setdefault(outer(first), said)
     return found
 
 
-def there(row: Shape, names: str) -> bool:
-    """Whether a row has one of these keys, of whatever kind."""
-    return any(_get(row, name.partition("[].")[0]) != "null" for name in names.split("|"))
-
-
-def _either(words: Sequence[str]) -> str:
-    return words[0] + (f" (or {', '.join(words[1:])})" if len(words) > 1 else "")
-
-
-def _get(row: Shape, key: str) -> Shape:
-    if isinstance(row, str) or row[0] != "object":
-        return "null"
-    return next((shape for name, shape in row[1] if name == key), "null")
-
-
-def _has(row: Shape, key: str) -> bool:
-    return not isinstance(row, str) and any(name == key for name, _ in row[1])
-
-
-def _holds(row: Shape, name: str, kinds: str) -> bool:
-    outer, nested, inner = name.partition("[].")
-    if not nested:
-        return _has(row, outer) and fits(_get(row, outer), kinds)
-    found = _get(row, outer)
-    return (
-        not isinstance(found, str)
-        and bool(found[1])
-        and fits(found, "objects")
-        and all(fits(_get(s, inner), kinds) for s in found[1])
-    )
-
-
-def _inside(row: Shape, name: str) -> bool:
-    """Whether every object of the list has the key, of whatever kind."""
-    outer, _, inner = name.partition("[].")
-    found = _get(row, outer)
-    return not isinstance(found, str) and bool(found[1]) and all(_get(s, inner) != "null" for s in found[1])
+def _either(options: Sequence[str]) -> str:
+    return options[0] + (f" (or {', '.join(options[1:])})" if len(options) > 1 else "")

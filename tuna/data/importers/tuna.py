@@ -1,27 +1,47 @@
-"""The house's own record (see tuna.data.record): a question, its original response and its candidates."""
+"""Tuna's own record (see tuna.data.record), Alpaca's rows, the files of the paper's authors, and bare questions."""
 
+import re
 from typing import Any
 
-from tuna.data.fields import FieldError, describe, identity, items, optional_count, optional_number, rest, text
-from tuna.data.importers.base import Importer, Notes, RawRow
+from tuna.data.fields import (
+    FieldError,
+    check_text,
+    describe,
+    identity,
+    number,
+    optional_count,
+    optional_number,
+    optional_text,
+    rest,
+    text,
+)
+from tuna.data.importers.base import Notes, RawRow, importer, spoken
+from tuna.data.importers.turns import answered, first_key, read_beside, read_objects, read_texts
 from tuna.data.messages import asked, read_messages
-from tuna.data.record import Candidate, Record
+from tuna.data.record import Candidate, Message, Record
+from tuna.data.templates import parse_alpaca
 
-_CANDIDATE = frozenset({"text", "score", "logprob", "num_tokens", "source", "finish_reason", "reasoning"})
-_RECORD = frozenset({"id", "instruction", "input", "messages", "output", "responses", "template"})
+_CANDIDATE = {"text", "score", "logprob", "num_tokens", "source", "finish_reason", "reasoning"}
+_JOIN = "set datamodule.original=FILE, Alpaca's alpaca_data.json, joined by id (or best, none)"
+_ANSWERS = ("output", "response", "completion", "answer", "answers", "responses", "completions", "generations")
 
 
-def read(row: RawRow, where: str, index: int, notes: Notes) -> Record:
+@importer(
+    {"instruction|messages": "text|messages", "responses": "objects"},
+    optional={"input": "text", "output": "text", "template": "text", "responses[].text": "text"},
+    kept={"answers": "texts", "dropped": "texts", "prompt": "text"},
+    original="error",
+)
+def tuna(row: RawRow, notes: Notes) -> Record:
     """Read one record. ``responses`` may be absent; a ranking needs two, which its datamodule checks."""
-    responses = () if row.get("responses") is None else items(row, "responses", "objects with text and score")
+    given = row if row.get("responses") is not None else {"responses": ()}
+    responses = read_objects(given, "responses", "text and score")
     return Record(
-        id=identity(row, index),
+        "",
         **_question(row),
-        output=None if row.get("output") is None else text(row, "output"),
-        responses=tuple(_candidate(value, f"responses[{k}]") for k, value in enumerate(responses)),
-        template=None if row.get("template") is None else text(row, "template"),
-        where=where,
-        extra=rest(row, _RECORD),
+        output=optional_text(row, "output"),
+        responses=tuple(_candidate(value, field + ".") for field, value in responses.items()),
+        template=optional_text(row, "template"),
     )
 
 
@@ -40,28 +60,148 @@ def _question(row: RawRow) -> dict[str, Any]:
     return parts
 
 
-def _candidate(value: Any, field: str) -> Candidate:
-    if not isinstance(value, dict):
-        raise FieldError(field, "an object with text and score", value)
-    path = field + "."
+def _candidate(value: RawRow, path: str) -> Candidate:
     return Candidate(
         text=text(value, "text", path=path),
         score=optional_number(value, "score", path),
         logprob=optional_number(value, "logprob", path),
         num_tokens=optional_count(value, "num_tokens", path),
-        source=None if value.get("source") is None else text(value, "source", path=path),
-        finish_reason=None if value.get("finish_reason") is None else text(value, "finish_reason", path=path),
+        source=optional_text(value, "source", path),
+        finish_reason=optional_text(value, "finish_reason", path),
         extra=rest(value, _CANDIDATE),
-        reasoning=None if value.get("reasoning") is None else text(value, "reasoning", path=path),
+        reasoning=optional_text(value, "reasoning", path),
     )
 
 
-IMPORTER = Importer(
-    "tuna",
-    {"instruction|messages": "text|messages", "responses": "objects"},
-    read,
-    {
-        "id": "text|number", "input": "text", "output": "text", "template": "text", "answers": "texts",
-        "dropped": "texts", "prompt": "text", "responses[].text": "text",
-    },
-)  # fmt: skip
+# answers: what the checker of the embedded instructions looks for.
+@importer(
+    {"instruction": "text"},
+    optional={"input": "text", "output": "text", "history": "list"},
+    kept={"answers": "texts", "prompt": "text"},
+    original="error",
+)
+def alpaca(row: RawRow, notes: Notes) -> Record:
+    """Alpaca's rows, without responses; LLaMA-Factory's ``history`` of earlier turns comes before the question."""
+    before = read_history(row.get("history"))
+    record = _alpaca(row)
+    return spoken(record, *before) if before else record
+
+
+def _alpaca(row: RawRow, path: str = "") -> Record:
+    return Record(
+        identity(row, "", path=path),
+        text(row, "instruction", path=path),
+        text(row, "input", default="", path=path),
+        optional_text(row, "output", path),
+    )
+
+
+def read_history(value: Any) -> tuple[Message, ...]:
+    """Earlier turns, of a list of pairs [question, answer]."""
+    if not isinstance(value or [], list | tuple):
+        raise FieldError("history", "a list of questions and their answers", value)
+    turns: list[Message] = []
+    for k, said in enumerate(value or ()):
+        if not isinstance(said, list | tuple) or len(said) != 2:
+            raise FieldError(f"history[{k}]", "a question and its answer", said)
+        for role, content in zip(("user", "assistant"), said, strict=True):
+            turns.append({"role": role, "content": check_text(content, f"history[{k}]")})
+    return tuple(turns)
+
+
+@importer(
+    {"orig": "object", "text": "texts", "length": "numbers", "logprob": "list"},
+    kept={"avg_token_prob": "list"},
+    original="error",
+)
+def davinci(row: RawRow, notes: Notes) -> Record:
+    """The authors' file of text-davinci-003's answers; ``orig`` is the Alpaca row.
+
+    Of each answer ``logprob`` is the summed log-probability (or a list of its tokens') and ``length`` its tokens: what
+    Eq. 3 needs, so the file is ranked by ``rank_by=eq3`` and carries no score of its own.
+    """
+    orig = row.get("orig")
+    if not isinstance(orig, dict):
+        raise FieldError("orig", "an object with instruction, input, output", orig)
+    record = _alpaca(orig, "orig.")
+    texts = read_texts(row, "text")
+    lengths, logprobs = (read_beside(row, key, "text", len(texts)) for key in ("length", "logprob"))
+    candidates = []
+    for k, (said, length, logprob) in enumerate(zip(texts, lengths, logprobs, strict=True)):
+        parts = logprob if isinstance(logprob, list) else [logprob]
+        logprob = sum(number(part, f"logprob[{k}]") for part in parts)
+        tokens = optional_count({f"length[{k}]": length}, f"length[{k}]")
+        candidates.append(Candidate(said, None, logprob, tokens, source="text-davinci-003"))
+    return Record(record.id, record.instruction, record.input, record.output, tuple(candidates))
+
+
+@importer({"instruction": "text", "output": "texts", "score": "numbers"}, original="error", hint=_JOIN)
+def formatted(row: RawRow, notes: Notes) -> Record:
+    """The authors' files formatted for training; the prompt is finished, and taken as it is (``template`` none)."""
+    texts = read_texts(row, "output")
+    scores = read_beside(row, "score", "output", len(texts))
+    scored = enumerate(zip(texts, scores, strict=True))
+    candidates = tuple(Candidate(said, number(score, f"score[{k}]")) for k, (said, score) in scored)
+    return Record("", text(row, "instruction"), responses=candidates, template="none")
+
+
+@importer(
+    {"instruct": "text", "generation": "texts", "rank|ranks|rank_str|gpt_eval": "numbers|text"},
+    optional={"prompt": "text", "output": "text"},
+    kept={"response_4": "text"},
+    original="error",
+    hint=_JOIN,
+)
+def gpt4_ranking(row: RawRow, notes: Notes) -> Record:
+    """The authors' file of GPT-4's rankings; ``instruct`` is a finished Alpaca prompt.
+
+    ``generation`` holds the four answers 0..3; ``rank`` (or ``ranks``) lists indices, best first, where 4 is the
+    judge's own reference (``response_4``), which is no sample of the tuned model and so no candidate here. ``rank`` was
+    made from every integer after "rank:", prose included; when it is no list of different indices, the bracketed list
+    in ``rank_str`` or ``gpt_eval`` is read. An answer's score is minus its place in the rank; answers that the judge
+    left out (duplicates) are dropped and counted.
+    """
+    texts = read_texts(row, "generation")
+    order = [k for k in _rank(row, len(texts)) if k < len(texts)]
+    prompt = text(row, "instruct")
+    parsed = parse_alpaca(prompt)
+    instruction, given = parsed or (prompt, "")
+    return Record(
+        "",
+        instruction,
+        given,
+        output=optional_text(row, "output"),
+        responses=tuple(Candidate(texts[k], -float(place)) for place, k in enumerate(order)),
+        template="none" if parsed is None and "### Response" in prompt else None,
+        extra={"dropped": [texts[k] for k in range(len(texts)) if k not in order]},
+    )
+
+
+def _rank(row: RawRow, size: int) -> list[int]:
+    key = first_key(row, ("rank", "ranks")) or "rank"
+    tried: list[Any] = [row.get(key)]
+    for said in (row.get("rank_str"), row.get("gpt_eval")):
+        # A judge that explains itself says "rank:" more than once; its verdict is the last.
+        last = said.lower().rpartition("rank:")[2] if isinstance(said, str) else ""
+        found = re.search(r"\[([\d,\s]+)\]", last)
+        tried.append([int(n) for n in re.findall(r"\d+", found[1])] if found else None)
+    for rank in tried:
+        indices = isinstance(rank, list) and all(type(k) is int and 0 <= k <= size for k in rank)
+        if indices and rank and len(set(rank)) == len(rank):
+            return list(rank)
+    given = tried[0]
+    shown = ", ".join(map(str, given)) if isinstance(given, list) else given
+    raise FieldError(key, f"different numbers from 0 to {size}, best first", shown)
+
+
+@importer({"prompt": "text|messages|message"}, original="error")
+def prompts(row: RawRow, notes: Notes) -> Record:
+    """Questions without answers, a text or chat messages; rank.py collects answers to them.
+
+    Raises: FieldError for a column of answers, which would not be read.
+    """
+    key = first_key(row, _ANSWERS)
+    if key:
+        hint = f"next: datamodule.columns={{instruction: prompt, output: {key}}} for one answer, responses: for a list"
+        raise FieldError(key, "no answers beside prompt in this format", row[key], hint)
+    return answered(row, "prompt", (), notes)

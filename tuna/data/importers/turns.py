@@ -1,34 +1,99 @@
 """What importers share: questions and answers in all the forms that people write them, brought into one."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from itertools import zip_longest
+from typing import Any, NamedTuple
 
-from tuna.data.fields import FieldError, check_text, identity, rest
+from tuna.data.fields import FieldError, check_text, items, number, plain
 from tuna.data.importers.base import Imported, Notes, RawRow
-from tuna.data.importers.transcripts import read_transcript, runs_on
 from tuna.data.messages import asked, read_message, read_messages
 from tuna.data.record import Candidate, Message, Record
 
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+_HUMAN = re.compile(r"(?:^|\n\n)[ \t]*(Human|Assistant):")
+_EXTRA = re.compile(r"\s*<extra_id_\d>[ \t]*(System|User|Assistant)?[ \t]*\n?")
+_ROLES = {"Human": "user", "User": "user", "Assistant": "assistant", "System": "system"}
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer as it stands in a row: the turns before it, where they are given with it, and its text."""
+def read_transcript(text: str) -> tuple[Message, ...] | None:
+    r"""The turns of a text that begins with ``Human:`` and ``\n\nAssistant:``, or has ``<extra_id_1>`` marks.
+
+    Texts are stripped. None for any other text.
+
+    >>> [m["content"] for m in read_transcript("\n\nHuman: Hi.\n\nAssistant: Hello.\n\nHuman: Bye.\n\nAssistant:")]
+    ['Hi.', 'Hello.', 'Bye.', '']
+    >>> [m["role"] for m in read_transcript("Hi.\n<extra_id_1>Assistant\nHello.\n<extra_id_1>User\nBye.")]
+    ['user', 'assistant', 'user']
+    """
+    begun = text.strip()
+    if _EXTRA.search(text):
+        parts = _EXTRA.split(text)[1:] if _EXTRA.match(text) else ["User", *_EXTRA.split(text)]
+    elif begun.startswith("Human:") and re.search(r"\n\n[ \t]*Assistant:", begun):
+        parts = _HUMAN.split(begun)[1:]
+    else:
+        return None
+    found: list[Message] = []
+    for name, said in zip(parts[::2], parts[1::2], strict=True):
+        other = "assistant" if found and found[-1]["role"] == "user" else "user"  # a mark without a name
+        found.append({"role": _ROLES[name] if name else other, "content": (said or "").strip()})
+    return tuple(found if found[0]["content"] else found[1:])
+
+
+def _turns(value: Any, field: str) -> tuple[Message, ...] | None:
+    """The turns of chat messages, of one or of a transcript; None for any other text."""
+    if isinstance(value, Mapping):
+        return (read_message(value, field),)
+    if isinstance(value, list | tuple):
+        return read_messages(value, field)
+    return read_transcript(check_text(value, field))
+
+
+def read_prompt(value: Any, field: str) -> tuple[Message, ...]:
+    """The turns of a question: chat messages, or a text, which may be a transcript."""
+    if not isinstance(value, Mapping | list | tuple | str):
+        raise FieldError(field, "a string or a list of chat messages", value)
+    turns = _turns(value, field) or ({"role": "user", "content": value},)
+    # A transcript's empty last turn asks for the answer.
+    asks = isinstance(value, str) and not turns[-1]["content"] and len(turns) > 1
+    return turns[:-1] if asks else turns
+
+
+class Answer(NamedTuple):
+    """An answer as it stands in a row: the turns before it, where they are given with it, and the answer."""
 
     history: tuple[Message, ...]
-    text: str
-    reasoning: str | None = None
-
-    def candidate(self, score: float, source: str | None = None, extra: Mapping[str, Any] | None = None) -> Candidate:
-        """The answer with its score."""
-        return Candidate(self.text, score, source=source, reasoning=self.reasoning, extra=extra or {})
+    candidate: Candidate
 
 
-def first_key(row: RawRow, names: Sequence[str]) -> str | None:
-    """The first of the names that the row has a value under."""
-    return next((name for name in names if row.get(name) is not None), None)
+def read_answer(value: Any, field: str) -> Answer:
+    """An answer: a text, a transcript that ends with it, a message of the assistant's, or messages that end with one.
+
+    Raises: FieldError for what does not end with the assistant's turn, and for an answer that calls functions, which
+        no text can hold.
+    """
+    turns = _turns(value, field)
+    if turns is None:
+        return Answer((), Candidate(value))
+    if not turns or turns[-1]["role"] != "assistant":
+        raise FieldError(field, "chat messages that end with the assistant's", shown(turns[-1]) if turns else [])
+    last = turns[-1]
+    if last.get("tool_calls"):
+        place = f"{field}[{len(turns) - 1}]" if isinstance(value, list | tuple) else field
+        raise FieldError(f"{place}.tool_calls", "an answer of text", last["tool_calls"])
+    thought = next((last[key] for key in _THOUGHTS if isinstance(last.get(key), str)), None)
+    return Answer(turns[:-1], Candidate(last["content"], reasoning=thought))
+
+
+def shown(message: Message) -> str:
+    """A turn in a message."""
+    return f"{message['role']}: {message['content']}"
+
+
+def first_key(row: RawRow, names: Sequence[str]) -> str:
+    """The first of the names that the row has a value under; "" where it has none."""
+    return next((name for name in names if row.get(name) is not None), "")
 
 
 def no_other(row: RawRow, key: str, names: Iterable[str]) -> None:
@@ -38,51 +103,42 @@ def no_other(row: RawRow, key: str, names: Iterable[str]) -> None:
             raise FieldError(other, f"nothing beside {key}, or the same again", row[other])
 
 
-def read_prompt(value: Any, field: str) -> tuple[Message, ...]:
-    """The turns of a question: chat messages, or a text, which may be a transcript."""
-    if isinstance(value, Mapping):
-        return (read_message(value, field),)
-    if isinstance(value, list | tuple):
-        return read_messages(value, field)
-    if not isinstance(value, str):
-        raise FieldError(field, "a string or a list of chat messages", value)
-    said = check_text(value, field)
-    turns = read_transcript(said) or ({"role": "user", "content": said},)
-    # A transcript's empty last turn asks for the answer.
-    return turns if turns[-1]["content"] or len(turns) == 1 else turns[:-1]
+def read_texts(row: RawRow, key: str, holes: bool = False) -> list[Any]:
+    """A list of texts; with ``holes`` some of them may be null."""
+    return [
+        None if holes and said is None else check_text(said, f"{key}[{k}]")
+        for k, said in enumerate(items(row, key, "strings"))
+    ]
 
 
-def read_answer(value: Any, field: str) -> Answer:
-    """An answer: a text, a transcript that ends with it, a message of the assistant's, or messages that end with one.
-
-    Raises: FieldError for what does not end with the assistant's turn, and for an answer that calls functions, which
-        no text can hold.
-    """
-    if isinstance(value, Mapping):
-        return _last([read_message(value, field)], [field], field)
-    if isinstance(value, list | tuple):
-        return _last(read_messages(value, field), [f"{field}[{k}]" for k in range(len(value))], field)
-    said = check_text(value, field)
-    turns = read_transcript(said)
-    return Answer((), said) if turns is None else _last(turns, [field] * len(turns), field)
-
-
-def _last(turns: Sequence[Message], names: Sequence[str], field: str) -> Answer:
-    if not turns or turns[-1]["role"] != "assistant":
-        last = _shown(turns[-1]) if turns else list(turns)
-        raise FieldError(field, "chat messages that end with the assistant's", last)
-    if turns[-1].get("tool_calls"):
-        raise FieldError(f"{names[-1]}.tool_calls", "an answer of text", turns[-1]["tool_calls"])
-    thought = next((turns[-1][key] for key in _THOUGHTS if isinstance(turns[-1].get(key), str)), None)
-    return Answer(tuple(turns[:-1]), turns[-1]["content"], thought)
-
-
-def read_texts(row: RawRow, key: str) -> list[str | None]:
-    """A list of texts, some of them null."""
+def read_beside(row: RawRow, key: str, texts: str, size: int) -> list[Any]:
+    """A list of numbers, not yet read: as many as there are under the key ``texts``."""
     value = row.get(key)
-    if not isinstance(value, list | tuple):
-        raise FieldError(key, "a list of strings", value)
-    return [None if said is None else check_text(said, f"{key}[{k}]") for k, said in enumerate(value)]
+    if not isinstance(value, list | tuple) or len(value) != size:
+        raise FieldError(key, f"{size} numbers, one for each of {texts}", value)
+    return list(value)
+
+
+def read_objects(row: RawRow, key: str, holds: str) -> dict[str, RawRow]:
+    """The objects of a list by their fields, ``key[0]`` and so on; holds: what is in them, for a message."""
+    found = {f"{key}[{k}]": value for k, value in enumerate(items(row, key, f"objects with {holds}"))}
+    for name, value in found.items():
+        if not isinstance(value, dict):
+            raise FieldError(name, f"an object with {holds}", value)
+    return found
+
+
+def read_score(value: Any, field: str) -> float | None:
+    """A score; None where it is null or a text, "N/A"."""
+    return None if value is None or isinstance(plain(value), str) else number(value, field)
+
+
+def zero_or_one(row: RawRow, key: str, expected: str = "0 or 1") -> int:
+    """0 or 1, which may be written as false or true. expected: the two, for a message."""
+    value = plain(row.get(key))
+    if value not in (0, 1):
+        raise FieldError(key, expected, value)
+    return int(value)
 
 
 def same_history(answers: Mapping[str, Answer]) -> tuple[Message, ...]:
@@ -90,22 +146,14 @@ def same_history(answers: Mapping[str, Answer]) -> tuple[Message, ...]:
 
     Raises: FieldError that names the first turn that differs.
     """
-    (name, one), *others = answers.items()
-    for key, other in others:
-        for k in range(max(len(one.history), len(other.history))):
-            mine, its = (turns[k] if k < len(turns) else None for turns in (one.history, other.history))
+    first = next(iter(answers), "")
+    for key, other in answers.items():
+        for k, (mine, its) in enumerate(zip_longest(answers[first].history, other.history)):
             if mine != its:
-                raise FieldError(
-                    f"{key}[{k}]",
-                    f"the same turns before the answer as in {name}",
-                    None if its is None else _shown(its),
-                    f"there stands {'the answer' if mine is None else repr(_shown(mine))}",
-                )
-    return one.history
-
-
-def _shown(message: Message) -> str:
-    return f"{message['role']}: {message['content']}"
+                there = "the answer" if mine is None else repr(shown(mine))
+                expected = f"the same turns before the answer as in {first}"
+                raise FieldError(f"{key}[{k}]", expected, its and shown(its), f"there stands {there}")
+    return answers[first].history if first else ()
 
 
 def question(prompt: tuple[Message, ...], history: tuple[Message, ...], field: str) -> tuple[Message, ...]:
@@ -116,13 +164,11 @@ def question(prompt: tuple[Message, ...], history: tuple[Message, ...], field: s
 
     Raises: FieldError where the two contradict each other, where there is neither, and where the answer's turn is open.
     """
-    whole = prompt or history
-    if prompt and history:
-        whole = _together(prompt, history, field)
+    whole = _together(prompt, history, field) if prompt and history else prompt or history
     if not whole:
         raise FieldError(field, "a string or a list of chat messages", None)
     if whole[-1]["role"] not in ("user", "tool"):
-        raise FieldError(field, "a conversation that ends with the user's turn", _shown(whole[-1]))
+        raise FieldError(field, "a conversation that ends with the user's turn", shown(whole[-1]))
     return whole
 
 
@@ -136,32 +182,30 @@ def _together(prompt: tuple[Message, ...], history: tuple[Message, ...], field: 
     said = [m["content"].strip() for m in history if m["role"] == "user"]
     if len(prompt) == 1 and prompt[0]["role"] == "user" and prompt[0]["content"].strip() in said:
         return history
-    raise FieldError(field, "the turns before the answers", _shown(prompt[-1]), f"there stands {_shown(history[-1])!r}")
+    raise FieldError(field, "the turns before the answers", shown(prompt[-1]), f"there stands {shown(history[-1])!r}")
 
 
-def made(
-    row: RawRow,
-    where: str,
-    index: int,
-    turns: Sequence[Message],
-    candidates: Iterable[Candidate],
-    used: Iterable[str],
-    notes: Notes,
+def answered(
+    row: RawRow, key: str, candidates: Iterable[Candidate], notes: Notes, history: tuple[Message, ...] = ()
 ) -> Record:
-    """The record of a question and its answers; the row's other keys are kept.
+    """The record of the question under ``key`` and its answers. history: what stands before all of these."""
+    return made(question(read_prompt(row.get(key), key), history, key), candidates, notes)
+
+
+def made(turns: Sequence[Message], candidates: Iterable[Candidate], notes: Notes) -> Record:
+    """The record of a question and its answers.
 
     Where every answer begins with the question's own words, these are taken off and counted.
     """
     answers = tuple(candidates)
     parts = asked(turns)
-    apart = _without(str(parts["instruction"]), [c.text for c in answers])
+    apart = _without(parts["instruction"], [c.text for c in answers])
     if apart:
         notes["lists whose answers repeated the prompt, which was taken off"] += 1
         answers = tuple(replace(c, text=text) for c, text in zip(answers, apart, strict=True))
-    if any(runs_on(c.text) for c in answers):
+    if any(re.search(r"\n\n[ \t]*Human:", c.text) for c in answers):  # a turn that the model made up
         notes["lists with an answer that goes on into another 'Human:' turn"] += 1
-    extra = rest(row, frozenset({"id", *used}))
-    return Record(id=identity(row, index), **parts, responses=answers, where=where, extra=extra)
+    return Record("", **parts, responses=answers)
 
 
 def _without(prompt: str, texts: Sequence[str]) -> list[str]:

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from tests.data.make import write
-from tuna.data.delimited import read_delimited
 from tuna.data.fields import Cell, plain
-from tuna.data.files import Row, read_rows
+from tuna.data.files import read_rows
 from tuna.data.load import Source, load_source
+from tuna.data.rows import Row, read_delimited
 from tuna.errors import DataError
 
 
@@ -37,7 +37,7 @@ def test_what_stands_between_cells(tmp_path: Path, name: str, mark: str) -> None
 
 def test_lists_are_read_by_column_and_text_stays_text() -> None:
     text = 'q,r,n\n"[1, 2]","[""a"", ""b""]",7\nSort it.,"[""c""]",\nAdd.,"{""x"": 1}",true\n'
-    values = [row for _, row, _ in read_delimited("a.csv", text, tabs=False)]
+    values = [row.value for row in read_delimited("a.csv", text, tabs=False)]
     assert values == [
         {"q": "[1, 2]", "r": ["a", "b"], "n": "7"},
         {"q": "Sort it.", "r": ["c"], "n": None},
@@ -83,11 +83,9 @@ def test_a_broken_row_is_a_problem_of_its_line(tmp_path: Path, line: str, proble
 
 def test_a_broken_list_in_a_column_of_lists_is_no_text() -> None:
     text = 'q\n"[""a""]"\n"[""b""]"\n[oops\n'
-    assert read_delimited("a.csv", text, tabs=False)[2] == (
-        4,
-        None,
-        "q: expected JSON, as in most cells of this column, got '[oops'",
-    )
+    row = read_delimited("a.csv", text, tabs=False)[2]
+    assert (row.where, row.value) == ("a.csv:4", None)
+    assert row.problem == "q: expected JSON, as in most cells of this column, got '[oops'"
 
 
 def test_headers(tmp_path: Path) -> None:
