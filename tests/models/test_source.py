@@ -18,7 +18,7 @@ Make = Callable[..., Path]
 def test_a_folder(make_llama: Make) -> None:
     model = ModelConfig(path=str(make_llama()))
     resolved = model.resolve()
-    assert (resolved.embedded, resolved.config.model_type, model.max_positions()) == (False, "llama", 128)
+    assert (resolved.config.model_type, model.max_positions()) == ("llama", 128)
     assert model.tokenizer()("w5 w6")["input_ids"] == [5, 6]
     assert resolved is model.resolve()
 
@@ -37,7 +37,7 @@ def test_an_embedded_name(make_llama: Make, monkeypatch: pytest.MonkeyPatch) -> 
     from tuna import assets
 
     monkeypatch.setattr(assets, "path", lambda name: make_llama(name), raising=False)
-    assert ModelConfig(path="tiny").resolve().embedded
+    assert ModelConfig(path="tiny").resolve().folder == make_llama("tiny")
 
 
 def test_a_hub_id(make_llama: Make, monkeypatch: pytest.MonkeyPatch) -> None:

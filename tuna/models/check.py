@@ -7,15 +7,13 @@ fewer heads, and windows and positions shrunk below the length of a group and of
 import copy
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PretrainedConfig
 from transformers.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
 
@@ -23,9 +21,8 @@ from tuna.data.batch import Group, IntArray, PackedBatch
 from tuna.data.packing import pack
 from tuna.errors import ModelError
 from tuna.models.masks import layer_rules
-from tuna.models.plain import PlainScorer
-from tuna.models.reward import PlainRewardScorer, RewardScorer
-from tuna.models.scorer import ResponseScorer
+from tuna.models.plain import PlainRewardScorer, PlainScorer
+from tuna.models.scorer import ResponseScorer, RewardScorer
 
 TOLERANCE = 1e-4  # relative difference of a summed log-probability
 WINDOW, POSITIONS, VOCABULARY = 7, 140, 96
@@ -40,12 +37,12 @@ class Ways:
     """What is compared: the class that builds the copy, how its rows are scored packed and plain, and which number."""
 
     auto: Any
-    packed: Callable[..., nn.Module]
-    plain: Callable[[nn.Module], nn.Module]
+    packed: type[ResponseScorer]
+    plain: type[PlainScorer]
     number: str
 
 
-LOGPROBS = Ways(AutoModelForCausalLM, partial(ResponseScorer, projection_chunk=16), PlainScorer, "log-probabilities")
+LOGPROBS = Ways(AutoModelForCausalLM, ResponseScorer, PlainScorer, "log-probabilities")
 REWARDS = Ways(AutoModelForSequenceClassification, RewardScorer, PlainRewardScorer, "rewards")
 
 
@@ -71,7 +68,8 @@ def check_packing(
         layer_rules(model.config.get_text_config())
         batch = _batch(model.config.get_text_config().vocab_size)
         try:
-            scorer = ways.packed(model, attention="auto" if attention == "flex" else attention)
+            attention = "auto" if attention == "flex" else attention
+            scorer = ways.packed(model, attention=attention, projection_chunk=16)
             with torch.no_grad():
                 got = scorer(batch)
         except ModelError:

@@ -16,12 +16,10 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from tuna.errors import ModelError
 from tuna.files import write_text
-from tuna.models.finite import not_finite
 from tuna.models.folder import stored_dtype, tensor_shapes
-from tuna.models.lora import ADAPTER
-from tuna.models.merging import adapter_state, embedding_names, merge, rebuilt, with_shared_names
+from tuna.models.lora import ADAPTER, adapter_state, embedding_names, merge, rebuilt, with_shared_names
 from tuna.models.source import Resolved
-from tuna.models.vocabulary import rows_of
+from tuna.models.weights import not_finite
 
 # What a tokenizer may consist of; copied byte for byte, so that nothing a run does to its tokenizer leaks out.
 TOKENIZER = (
@@ -70,15 +68,9 @@ def export(
         if adapter is not None:
             plain, merged = merge(model, state)
             whole = [n for n, p in model.named_parameters() if p.requires_grad and ".lora_" not in n]
-            grown = rows_of(model.config) != rows_of(resolved.config)
-            _write_adapter(
-                folder.parent / "adapter",
-                state,
-                adapter,
-                resolved,
-                whole,
-                embedding_names(model, state) if grown else [],
-            )
+            old, new = (each.get_text_config().vocab_size for each in (resolved.config, model.config))
+            grown = embedding_names(model, state) if old != new else []
+            _write_adapter(folder.parent / "adapter", state, adapter, resolved, whole, grown)
             state = plain
         name = stored_dtype(resolved.weights_folder) if dtype == "auto" else dtype
         partial = _fresh(folder)

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
+from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig, PreTrainedTokenizerBase
 
 from tuna.data.fields import describe
 from tuna.data.files import is_pointer
@@ -122,6 +122,21 @@ def check_tokenizer(folder: Path) -> None:
             f"{folder}: no tokenizer (none of {', '.join(TOKENIZER_FILES)}); save the one the model was trained with "
             f"there: AutoTokenizer.from_pretrained(...).save_pretrained('{folder}')"
         )
+
+
+def check_special_ids(folder: Path, tokenizer: PreTrainedTokenizerBase, rows: int) -> None:
+    """Raises ModelError where config.json or generation_config.json names a token beyond the embedding's ``rows``."""
+    for path in (folder / "config.json", folder / "generation_config.json"):
+        held = read_object(path) if path.is_file() else {}
+        for key in ("bos_token_id", "eos_token_id", "pad_token_id"):
+            given = held.get(key)
+            for each in given if isinstance(given, list) else [given]:
+                unset = each is None or (each == -1 and key == "pad_token_id")  # as the first Llamas have it
+                if not unset and (type(each) is not int or not 0 <= each < rows):
+                    raise ModelError(
+                        f"{path}: {key}: expected an id below the embedding's {rows} rows, got {each!r:.40}; set the "
+                        f"tokenizer's, {getattr(tokenizer, key)}"
+                    )
 
 
 def weight_files(folder: Path) -> list[Path]:

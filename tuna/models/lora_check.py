@@ -16,8 +16,7 @@ from transformers.pytorch_utils import Conv1D
 
 from tuna.errors import ModelError
 from tuna.models.check import LOGPROBS, REWARDS, TOLERANCE, Ways, quiet, small_copy
-from tuna.models.lora import Lora, add_lora
-from tuna.models.merging import merge, rebuilt, with_shared_names
+from tuna.models.lora import Lora, add_lora, merge, rebuilt, with_shared_names
 from tuna.models.reward import head_names
 
 KEY = "model.lora.target_modules"

@@ -1,7 +1,7 @@
 """The config node ``model``: which model, and how it is scored. Files are looked at here; weights are not read."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,9 +10,16 @@ from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBas
 
 from tuna import assets
 from tuna.errors import ConfigError, ModelError
-from tuna.models.folder import SMALL_FILES, check_tokenizer, explain, fingerprint, read_config, tensor_shapes
+from tuna.models.folder import (
+    SMALL_FILES,
+    check_special_ids,
+    check_tokenizer,
+    explain,
+    fingerprint,
+    read_config,
+    tensor_shapes,
+)
 from tuna.models.lora import parse_lora
-from tuna.models.vocabulary import check_special_ids, rows_needed
 
 if TYPE_CHECKING:
     from tuna.data.encode import Encoder
@@ -31,16 +38,16 @@ CHOICES = {
 class Resolved:
     """A model that was found and whose files are all there; its weights have not been read.
 
-    source: folder or hub id. folder: where config and tokenizer lie (a hub id's snapshot). embedded: whether it is one
-    of the project's own tiny models. revision: of a hub id.
+    source: folder or hub id. folder: where config and tokenizer lie (a hub id's snapshot). revision: of a hub id.
+    checked: as what its weights were compared with the config already; see tuna.models.weights.
     """
 
     source: str
     folder: Path
-    embedded: bool
     config: PretrainedConfig
     revision: str | None = None
     on_hub: bool = False
+    checked: set[bool] = field(default_factory=set, compare=False)
 
     @cached_property
     def weights_folder(self) -> Path:
@@ -126,32 +133,27 @@ class ModelConfig:
 
     @cached_property
     def _resolved(self) -> Resolved:
+        folder, on_hub = Path(self.path).expanduser(), False
         if self.path in EMBEDDED:
-            return self._local(_embedded(self.path), embedded=True)
-        folder = Path(self.path).expanduser()
-        if folder.is_dir():
-            return self._local(_inside_run(folder), embedded=False)
-        if HUB_ID.fullmatch(self.path):
-            return self._hub()
-        if folder.exists():
+            folder = _embedded(self.path)
+        elif folder.is_dir():
+            folder = _inside_run(folder)
+        elif HUB_ID.fullmatch(self.path):
+            patterns = (*SMALL_FILES, "*.py") if self.trust_remote_code else SMALL_FILES
+            folder, on_hub = _snapshot(self.path, self.revision, patterns), True
+        elif folder.exists():
             raise ModelError(f"model.path={self.path}: a file; give the folder that holds it")
-        raise ModelError(
-            f"model.path={self.path}: no such folder, and neither an embedded model ({', '.join(EMBEDDED)}) nor a hub "
-            "id (owner/name)"
-        )
-
-    def _local(self, folder: Path, embedded: bool) -> Resolved:
+        else:
+            raise ModelError(
+                f"model.path={self.path}: no such folder, and neither an embedded model ({', '.join(EMBEDDED)}) nor a "
+                "hub id (owner/name)"
+            )
         config = read_config(folder, self.trust_remote_code)
         check_tokenizer(folder)
+        if on_hub:
+            return Resolved(self.path, folder, config, self.revision, on_hub)
         tensor_shapes(folder)
-        return Resolved(str(folder), folder, embedded, config)
-
-    def _hub(self) -> Resolved:
-        patterns = (*SMALL_FILES, "*.py") if self.trust_remote_code else SMALL_FILES
-        folder = _snapshot(self.path, self.revision, patterns)
-        config = read_config(folder, self.trust_remote_code)
-        check_tokenizer(folder)
-        return Resolved(self.path, folder, False, config, revision=self.revision, on_hub=True)
+        return Resolved(str(folder), folder, config)
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The model's tokenizer, as its folder has it: no token is added and no pad id is set.
@@ -170,8 +172,7 @@ class ModelConfig:
                 "the model comes from"
             ) from error
         assert isinstance(tokenizer, PreTrainedTokenizerBase)
-        rows = rows_needed(tokenizer, self.resolve().config, self.resolve().source, resize=self.resize)
-        check_special_ids(folder, tokenizer, rows)
+        check_special_ids(folder, tokenizer, self._rows_for(tokenizer))
         return tokenizer
 
     def encoder(self) -> "Encoder":
@@ -193,8 +194,21 @@ class ModelConfig:
     @cached_property
     def rows(self) -> int:
         """Rows that the embedding must have for the tokenizer, at least the config's; raises as ``tokenizer`` does."""
-        found = self.resolve()
-        return rows_needed(self.tokenizer(), found.config, found.source, resize=self.resize)
+        return self._rows_for(self.tokenizer())
+
+    def _rows_for(self, tokenizer: PreTrainedTokenizerBase) -> int:
+        source, rows = self.resolve().source, int(self.resolve().config.get_text_config().vocab_size)
+        if not tokenizer.vocab_size:
+            raise ModelError(f"{source}: its tokenizer has no tokens but special ones; copy its files anew")
+        token, largest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
+        if largest < rows:
+            return rows
+        if not self.resize:
+            raise ModelError(
+                f"{source}: the tokenizer's largest id is {largest} ({token!r}), but the embedding has {rows} rows; "
+                "give the tokenizer that the model was trained with, or let train.py add rows by model.resize=true"
+            )
+        return largest + 1
 
     def max_positions(self) -> int | None:
         """Longest sequence the model has positions for; None where nothing limits it."""
