@@ -18,7 +18,7 @@ from tuna.models.export import export
 from tuna.models.folder import tensor_shapes
 from tuna.models.loading import load_scorer
 from tuna.models.lora import Lora, parse_lora
-from tuna.models.lora_check import check_lora
+from tuna.models.check import check_lora
 from tuna.models.source import ModelConfig
 
 Make = Callable[..., Path]

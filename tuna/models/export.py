@@ -112,16 +112,11 @@ def _write_weights(
         fresh._weight_conversions = conversions
     fresh.save_pretrained(partial)
     if conversions is None:
-        shapes = {name: tuple(tensor.shape) for name, tensor in fresh.state_dict().items()}
-        _verify(partial, shapes, set(fresh.all_tied_weights_keys))
-
-
-def _verify(partial: Path, wanted: dict[str, tuple[int, ...]], tied: set[str]) -> None:
-    written = tensor_shapes(partial)
-    wanted = {name: shape for name, shape in wanted.items() if name not in tied}
-    if written != wanted:
-        odd = sorted(set(written.items()) ^ set(wanted.items()))[:4]
-        raise ModelError(f"export: the tensors written to {partial} are not the model's: {odd}")
+        tied, written = set(fresh.all_tied_weights_keys), tensor_shapes(partial)
+        wanted = {name: tuple(tensor.shape) for name, tensor in fresh.state_dict().items() if name not in tied}
+        if written != wanted:
+            odd = sorted(set(written.items()) ^ set(wanted.items()))[:4]
+            raise ModelError(f"export: the tensors written to {partial} are not the model's: {odd}")
 
 
 def _write_tokenizer(partial: Path, start: Path, tokenizer: PreTrainedTokenizerBase | None) -> None:
@@ -160,10 +155,7 @@ def _listed(ids: int | list[int] | None) -> list[int]:
 def _write_adapter(
     folder: Path, state: dict[str, Tensor], config: Any, resolved: Resolved, whole: Sequence[str], grown: Sequence[str]
 ) -> None:
-    """The adapter as peft writes it: adapter_config.json and adapter_model.safetensors.
-
-    whole: names of the tensors trained in full. grown: of those with more rows than the starting model's, if any.
-    """
+    """The adapter as peft writes it, with tensors trained in full (``whole``) and with new rows (``grown``)."""
     from safetensors.torch import save_file
 
     partial = _fresh(folder)

@@ -16,13 +16,8 @@ from tuna.data.json_text import parse_json
 from tuna.errors import ModelError
 
 TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer.model",
-    "vocab.json",
-    "vocab.txt",
-    "spiece.model",
-    "tokenizer_config.json",
-)
+    "tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tokenizer_config.json"
+)  # fmt: skip
 SMALL_FILES = ("*.json", "*.model", "*.txt", "*.jinja", "*.md")  # everything but the weights
 PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
 WEIGHTS, INDEX, ADAPTER = "model.safetensors", "model.safetensors.index.json", "adapter_config.json"
@@ -36,18 +31,9 @@ SAMPLES, SAMPLE_BYTES = 64, 65536
 # Keys of config.json that say where a model lies or who wrote it, not what it is.
 NOT_IDENTITY = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "_commit_hash", "use_cache")
 
-CONVERT = (
-    "convert it once: python -c \"from transformers import AutoModelForCausalLM as M; m = M.from_pretrained('{0}'); "
-    "m.save_pretrained('{0}-safetensors')\", copy the tokenizer's files there, and give that folder"
-)
-
 
 def read_config(folder: Path, trust_remote_code: bool = False) -> PretrainedConfig:
-    """The model's config.
-
-    Raises:
-        ModelError: config.json is missing or no JSON, or its ``model_type`` is unknown to transformers.
-    """
+    """The model's config; raises ModelError where transformers would fail on it, or take something else instead."""
     path = folder / "config.json"
     if (folder / ADAPTER).is_file():  # transformers would take the weights from wherever that names a base model
         raise ModelError(
@@ -83,11 +69,7 @@ def read_config(folder: Path, trust_remote_code: bool = False) -> PretrainedConf
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object that one of a model's small files holds.
-
-    Raises:
-        ModelError: it cannot be read, or holds something else.
-    """
+    """The JSON object that one of a model's small files holds; raises ModelError where it holds something else."""
     try:
         data = path.read_bytes()
         refuse_pointer(path, data)
@@ -140,12 +122,7 @@ def check_special_ids(folder: Path, tokenizer: PreTrainedTokenizerBase, rows: in
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The folder's safetensors files, in name order.
-
-    Raises:
-        ModelError: there are none, only pickled weights, a file is empty or one that the index names is missing or
-            lies elsewhere.
-    """
+    """The folder's safetensors files, in name order; raises ModelError where one is missing or there are none."""
     index = folder / INDEX
     named = _named(index) if index.is_file() else [WEIGHTS]
     if index.is_file() and WEIGHTS not in named and (folder / WEIGHTS).exists():
@@ -161,8 +138,9 @@ def weight_files(folder: Path) -> list[Path]:
     pickles = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
     if pickles:
         raise ModelError(
-            f"{folder}: weights only as {pickles[0]}, a pickle, which can run code when it is read; "
-            + CONVERT.format(folder)
+            f"{folder}: weights only as {pickles[0]}, a pickle, which can run code when it is read; convert it once: "
+            f"python -c \"from transformers import AutoModelForCausalLM as M; m = M.from_pretrained('{folder}'); "
+            f"m.save_pretrained('{folder}-safetensors')\", copy the tokenizer's files there, and give that folder"
         )
     raise ModelError(f"{folder}: no weights ({WEIGHTS}, or {INDEX} with its files); {_near(folder)}")
 
@@ -206,32 +184,20 @@ def fingerprint(folder: Path) -> str:
 
 def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     """Name -> shape of every tensor stored in the folder's safetensors files, from their headers alone."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    for name, (_, shape) in _entries(folder).items():
-        shapes[name] = shape
-    return shapes
-
-
-def integer_weights(folder: Path) -> list[str]:
-    """Names of stored weights that are whole numbers, as a quantizer leaves them."""
-    return [
-        n
-        for n, (dtype, _) in _entries(folder).items()
-        if dtype[0] in "IUB" and dtype != "BF16" and n.endswith("weight")
-    ]
+    return {name: shape for name, (_, shape) in stored_tensors(folder).items()}
 
 
 def stored_dtype(folder: Path) -> str:
     """The dtype of the folder's floating-point weights as torch names it: that of the most elements."""
     names = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
     counts: dict[str, int] = {}
-    for dtype, shape in _entries(folder).values():
+    for dtype, shape in stored_tensors(folder).values():
         if dtype in names:
             counts[dtype] = counts.get(dtype, 0) + prod(shape)
     return names[max(counts, key=lambda key: counts[key])] if counts else "float32"
 
 
-def _entries(folder: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+def stored_tensors(folder: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Name -> dtype and shape, of headers that safetensors itself finds sound and that fit the size of their files."""
     entries: dict[str, tuple[str, tuple[int, ...]]] = {}
     where: dict[str, str] = {}

@@ -8,9 +8,8 @@ import torch
 from transformers import AutoModelForSequenceClassification, PretrainedConfig
 
 from tuna.errors import ModelError
-from tuna.models.check import LOGPROBS, REWARDS, Ways, check_packing, quiet, small_copy
+from tuna.models.check import LOGPROBS, REWARDS, Ways, check_lora, check_packing, quiet, small_copy
 from tuna.models.lora import add_lora, parse_lora
-from tuna.models.lora_check import check_lora
 from tuna.models.plain import PlainRewardScorer, PlainScorer
 from tuna.models.reward import check_reward_source, head_names, refuse_reward_model, set_pad
 from tuna.models.scorer import IMPLEMENTATIONS, ResponseScorer, RewardScorer

@@ -16,7 +16,7 @@ from tuna.errors import ConfigError, ModelError
 from tuna.models.source import ModelConfig, Resolved
 
 PAD = "<|pad|>"
-_CLASS = "ForSequenceClassification"
+_CLASS, _CAUSAL = "ForSequenceClassification", ("ForCausalLM", "LMHeadModel")
 
 
 def has_reward_head(config: PretrainedConfig) -> bool:
@@ -38,16 +38,14 @@ def head_names(reward: Any) -> list[str]:
 def refuse_reward_model(resolved: Resolved) -> None:
     """Raises ModelError for a model that has a reward head where one is needed that writes answers."""
     if has_reward_head(resolved.config):
-        named = (resolved.config.architectures or [""])[0]
         raise ModelError(
-            f"{resolved.source}: a reward model ({named}), which writes no answers; "
-            "give a causal language model. A reward model is for stage=prm, and for "
-            f"python rank.py ranker=proxy ranker.path={resolved.source}"
+            f"{resolved.source}: a reward model ({resolved.architecture}), which writes no answers; give a causal "
+            f"language model. It is for stage=prm, and for python rank.py ranker=proxy ranker.path={resolved.source}"
         )
 
 
 def writer(model: ModelConfig) -> ModelConfig:
-    """The model, if its config says that it can write answers, as it is.
+    """The model as it is, if it can write answers.
 
     Raises:
         ConfigError: ``model.resize`` is set, which only training does.
@@ -61,17 +59,12 @@ def writer(model: ModelConfig) -> ModelConfig:
 
 
 def check_reward_model(resolved: Resolved) -> None:
-    """Check, from the config alone, that this is a reward model already.
-
-    Raises:
-        ModelError: it has no reward head, or one that ``check_reward_source`` refuses.
-    """
+    """Raises ModelError where the config is not that of a reward model, or ``check_reward_source`` refuses it."""
     if not has_reward_head(resolved.config):
-        named = (resolved.config.architectures or [resolved.config.model_type])[0]
         raise ModelError(
-            f"{resolved.source}: {named}, which has no reward head; expected a sequence-classification model with one "
-            f"label. Next: python train.py stage=prm {quote(f'model.path={resolved.source}')} datamodule.path=FILE, "
-            "then its run"
+            f"{resolved.source}: {resolved.architecture}, which has no reward head; expected a sequence-classification "
+            f"model with one label. Next: python train.py stage=prm {quote(f'model.path={resolved.source}')} "
+            "datamodule.path=FILE, then its run"
         )
     check_reward_source(resolved)
 
@@ -83,37 +76,28 @@ def check_reward_source(resolved: Resolved) -> None:
         ModelError: its architecture has no causal language model or no sequence-classification class, or it is a
             classifier with several labels, or has a head of another kind.
     """
-    config = resolved.config
-    kind = str(config.model_type)
-    named = config.architectures or [kind]
+    config, is_reward = resolved.config, has_reward_head(resolved.config)
+    kind, who = str(config.model_type), f"{resolved.source}: {resolved.architecture}"
     remote = getattr(config, "auto_map", None) or {}
+    causal = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind, "...ForCausalLM")
+    causal = causal if isinstance(causal, str) else causal[0]
     for mapping, auto, what in (
         (MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, "AutoModelForCausalLM", "causal language model"),
         (MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES, f"AutoModel{_CLASS}", "sequence-classification class"),
     ):
         if kind not in mapping and auto not in remote:
             raise ModelError(
-                f"{resolved.source}: {named[0]} (model_type {kind}) has no {what} in transformers, so it cannot be a "
-                "reward model here; take a causal architecture that has one, such as Llama, Qwen, Mistral or GPT-2"
+                f"{who} (model_type {kind}) has no {what} in transformers, so it cannot be a reward model here; take a "
+                "causal architecture that has one, such as Llama, Qwen, Mistral or GPT-2"
             )
-    labels = config.num_labels
-    if has_reward_head(config) and labels != 1:
-        raise ModelError(f"{resolved.source}: {named[0]} with {labels} labels; expected 1, the reward")
-    if not has_reward_head(config) and not any(_writes(name, kind) for name in named):
+    if is_reward and config.num_labels != 1:
+        raise ModelError(f"{who} with {config.num_labels} labels; expected 1, the reward")
+    writes = (name in (kind, causal) or name.endswith(_CAUSAL) for name in config.architectures or [kind])
+    if not is_reward and not any(writes):
         raise ModelError(
-            f"{resolved.source}: {named[0]}; expected a causal language model ({_causal(kind)}) or a "
-            f"sequence-classification model ({MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.get(kind, _CLASS)})"
+            f"{who}; expected a causal language model ({causal}) or a sequence-classification model "
+            f"({MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.get(kind, _CLASS)})"
         )
-
-
-def _causal(kind: str) -> str:
-    found = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind, "...ForCausalLM")
-    return found if isinstance(found, str) else found[0]
-
-
-def _writes(name: str, kind: str) -> bool:
-    """Whether an architecture's name is one of a causal language model, or of a config that names none."""
-    return name in (kind, _causal(kind)) or name.endswith(("ForCausalLM", "LMHeadModel"))
 
 
 def set_pad(tokenizer: PreTrainedTokenizerBase) -> bool:

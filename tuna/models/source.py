@@ -62,14 +62,16 @@ class Resolved:
         return fingerprint(self.weights_folder)
 
     @property
+    def architecture(self) -> str:
+        """The name of the model's class, or of its type where the config names none."""
+        return str((self.config.architectures or [self.config.model_type])[0])
+
+    @property
     def max_positions(self) -> int | None:
         """Longest sequence the model has positions for; None where nothing limits it."""
         text = self.config.get_text_config()
-        for name in ("max_position_embeddings", "n_positions", "max_seq_len"):
-            value = getattr(text, name, None)
-            if isinstance(value, int) and value > 0:
-                return value
-        return None
+        values = (getattr(text, name, None) for name in ("max_position_embeddings", "n_positions", "max_seq_len"))
+        return next((value for value in values if isinstance(value, int) and value > 0), None)
 
 
 @dataclass
@@ -124,18 +126,16 @@ class ModelConfig:
             raise ConfigError("\n".join(wrong))
 
     def resolve(self) -> Resolved:
-        """Find the model and check that its config, tokenizer and weights are there, without reading weights.
-
-        Raises:
-            ModelError: nothing is there, or something is missing or unfit, with what to do next.
-        """
+        """Find the model and check its files without reading weights; raises ModelError where something is unfit."""
         return self._resolved
 
     @cached_property
     def _resolved(self) -> Resolved:
         folder, on_hub = Path(self.path).expanduser(), False
         if self.path in EMBEDDED:
-            folder = _embedded(self.path)
+            folder = Path(assets.path(self.path))
+            if not folder.is_dir():
+                raise ModelError(f"model.path={self.path}: the embedded model is not in this installation ({folder})")
         elif folder.is_dir():
             folder = _inside_run(folder)
         elif HUB_ID.fullmatch(self.path):
@@ -159,7 +159,7 @@ class ModelConfig:
         """The model's tokenizer, as its folder has it: no token is added and no pad id is set.
 
         Raises:
-            ModelError: the tokenizer's files cannot be read, or it has an id that the embedding has no row for.
+            ModelError: its files cannot be read, or it has an id that the embedding has no row for.
         """
         folder = self.resolve().folder
         try:
@@ -176,12 +176,7 @@ class ModelConfig:
         return tokenizer
 
     def encoder(self) -> "Encoder":
-        """Questions and answers as this model sees them.
-
-        Raises:
-            ModelError: the tokenizer cannot be read, or has no end-of-sequence token.
-            ConfigError: the template does not serve.
-        """
+        """Questions and answers as this model sees them; raises as ``tokenizer`` and Encoder do."""
         from tuna.data.encode import Encoder
 
         return Encoder(self.tokenizer(), self.template, self.template_args)
@@ -218,13 +213,6 @@ class ModelConfig:
     def fingerprint(self) -> str:
         """Hash of config and weights, never of the path."""
         return self.resolve().fingerprint
-
-
-def _embedded(name: str) -> Path:
-    folder = Path(assets.path(name))
-    if not folder.is_dir():
-        raise ModelError(f"model.path={name}: the embedded model is not in this installation ({folder} is missing)")
-    return folder
 
 
 def _inside_run(folder: Path) -> Path:

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from tuna.errors import ModelError
 from tuna.models.check import quiet
-from tuna.models.folder import explain, integer_weights, tensor_shapes
+from tuna.models.folder import explain, stored_tensors
 from tuna.models.reward import has_reward_head, head_names, refuse_reward_model
 from tuna.models.source import ModelConfig, Resolved
 
@@ -44,12 +44,12 @@ def _check_weights(model: ModelConfig, resolved: Resolved, reward: bool) -> None
     if reward in resolved.checked:
         return
     folder = resolved.weights_folder
-    layers, stored = resolved.config.get_text_config().num_hidden_layers, len(tensor_shapes(folder))
-    if layers > stored:  # to build it would take minutes
-        raise ModelError(f"{folder}: config.json has {layers} layers, the weights are {stored} tensors{_NEXT}")
+    layers, stored = resolved.config.get_text_config().num_hidden_layers, stored_tensors(folder)
+    if layers > len(stored):  # to build it would take minutes
+        raise ModelError(f"{folder}: config.json has {layers} layers, the weights are {len(stored)} tensors{_NEXT}")
     if getattr(resolved.config, "quantization_config", None) is not None:
         return  # the weights' names and shapes are the quantizer's
-    if whole := integer_weights(folder):
+    if whole := [n for n, (dtype, _) in stored.items() if re.match("I|U|BOOL", dtype) and n.endswith("weight")]:
         raise ModelError(
             f"{folder}: {whole[0]} holds whole numbers, as of a quantized model, but config.json has no "
             f"quantization_config{_NEXT}"
