@@ -127,9 +127,12 @@ def test_fingerprint_is_of_content_not_of_place(make_llama: Make, tmp_path: Path
 
 def test_all_faults_of_the_config_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
-        ModelConfig(template="x", scorer="y", projection_chunk=0, lora={"rank": 4, "dropout": 2})  # type: ignore[arg-type]
+        ModelConfig(path="", template="x", scorer="y", projection_chunk=0)  # type: ignore[arg-type]
     keys = [line.split(":")[0] for line in str(caught.value).splitlines()]
-    assert keys == [f"model.{key}" for key in ("template", "scorer", "projection_chunk", "lora.rank", "lora.dropout")]
+    assert keys == ["path", "template", "scorer", "projection_chunk"]
+    with pytest.raises(ConfigError) as caught:
+        ModelConfig(lora={"rank": 4, "dropout": 2})
+    assert [line.split(":")[0] for line in str(caught.value).splitlines()] == ["lora.rank", "lora.dropout"]
     assert "did you mean r?" in str(caught.value)
 
 

@@ -152,7 +152,7 @@ def _keep_layers(text: Any) -> None:
     count = text.num_hidden_layers
     types = getattr(text, "layer_types", None) or ["full_attention"] * count
     first = [types.index(kind) for kind in dict.fromkeys(types)]
-    kept = sorted(set(first) | {layer for layer in range(min(count, 2)) if len(first) < 2})
+    kept = sorted(first) if len(first) > 1 else list(range(min(count, 2)))
     for key, value in list(vars(text).items()):
         if isinstance(value, list) and len(value) == count and count > 1:
             setattr(text, key, [value[layer] for layer in kept])

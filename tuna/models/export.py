@@ -17,7 +17,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 from tuna.errors import ModelError
 from tuna.files import write_text
 from tuna.models.folder import stored_dtype, tensor_shapes
-from tuna.models.lora import ADAPTER, adapter_state, embedding_names, merge, rebuilt, with_shared_names
+from tuna.models.lora import ADAPTER, embedding_names, merge, rebuilt, with_shared_names
 from tuna.models.source import Resolved
 from tuna.models.weights import not_finite
 
@@ -47,7 +47,7 @@ def export(
 
     Args:
         scorer: holds the model as ``.model``, a causal LM or a reward model.
-        folder: where to.
+        folder: where the model goes.
         resolved: the starting model, whose config, generation config and tokenizer files are taken over.
         tokenizer: written in place of the starting folder's tokenizer files, where given.
         dtype: of floating-point weights; "auto" is that of the starting folder.
@@ -75,7 +75,10 @@ def export(
         name = stored_dtype(resolved.weights_folder) if dtype == "auto" else dtype
         partial = _fresh(folder)
         _write_weights(partial, state, model, getattr(torch, name), merged)
-        _write_tokenizer(partial, resolved.folder, tokenizer)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(partial)
+        else:
+            _copy(resolved.folder, partial, *TOKENIZER)
         if model.can_generate():
             _write_generation(partial, resolved, ends)
         if card is not None:
@@ -119,25 +122,16 @@ def _write_weights(
             raise ModelError(f"export: the tensors written to {partial} are not the model's: {odd}")
 
 
-def _write_tokenizer(partial: Path, start: Path, tokenizer: PreTrainedTokenizerBase | None) -> None:
-    if tokenizer is not None:
-        tokenizer.save_pretrained(partial)
-        return
-    for name in TOKENIZER:
-        if (start / name).is_file():
-            shutil.copyfile(start / name, partial / name)
-
-
 def _write_generation(partial: Path, resolved: Resolved, ends: Sequence[int]) -> None:
     """The starting folder's generation_config.json, to the byte where it lists all of ``ends`` or there is none to add.
 
     Where there is no such file, transformers takes its values from the config, and so does the new one.
     """
-    start, target = resolved.folder / "generation_config.json", partial / "generation_config.json"
+    target = partial / "generation_config.json"
     target.unlink(missing_ok=True)  # save_pretrained's, which lists no end at all
-    if start.is_file():
-        shutil.copyfile(start, target)
-        values = json.loads(start.read_text(encoding="utf-8"))
+    _copy(resolved.folder, partial, target.name)
+    if target.is_file():
+        values = json.loads(target.read_text(encoding="utf-8"))
     else:
         values = GenerationConfig.from_model_config(resolved.config).to_diff_dict()
     listed = _listed(values.get("eos_token_id"))
@@ -163,15 +157,24 @@ def _write_adapter(
     config.base_model_name_or_path, config.inference_mode = resolved.source, True
     config.modules_to_save = sorted({name.rpartition(".")[0] for name in whole}) or None
     config.save_pretrained(str(partial))
-    tensors = {name: tensor.clone().contiguous() for name, tensor in adapter_state(state, [*whole, *grown]).items()}
+    tensors = {
+        "base_model.model." + name.removesuffix(f".{ADAPTER}").replace(f".{ADAPTER}.", "."): tensor.clone().contiguous()
+        for name, tensor in state.items()
+        if ".lora_" in name or name in (*whole, *grown)
+    }
     save_file(tensors, str(partial / "adapter_model.safetensors"), metadata={"format": "pt"})
     _put(partial, folder)
 
 
+def _copy(start: Path, partial: Path, *names: str) -> None:
+    for name in names:
+        if (start / name).is_file():
+            shutil.copyfile(start / name, partial / name)
+
+
 def _fresh(folder: Path) -> Path:
     partial = folder.with_name(folder.name + ".tmp")
-    if partial.exists():
-        shutil.rmtree(partial)
+    shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     return partial
 
@@ -188,9 +191,7 @@ def _put(partial: Path, folder: Path) -> None:
         os.close(descriptor)
     old = folder.with_name(folder.name + ".old")
     if folder.exists():
-        if old.exists():
-            shutil.rmtree(old)
+        shutil.rmtree(old, ignore_errors=True)
         folder.rename(old)
     partial.rename(folder)
-    if old.exists():
-        shutil.rmtree(old)
+    shutil.rmtree(old, ignore_errors=True)

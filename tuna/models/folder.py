@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections import Counter
 from math import prod
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -72,7 +73,7 @@ def read_object(path: Path) -> dict[str, Any]:
     """The JSON object that one of a model's small files holds; raises ModelError where it holds something else."""
     try:
         data = path.read_bytes()
-        refuse_pointer(path, data)
+        _refuse_pointer(path, data)
         found = parse_json(data)
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: expected a JSON object, got what cannot be read ({error}); copy it anew") from error
@@ -81,7 +82,7 @@ def read_object(path: Path) -> dict[str, Any]:
     return found
 
 
-def refuse_pointer(path: Path, head: bytes) -> None:
+def _refuse_pointer(path: Path, head: bytes) -> None:
     """Raises ModelError where a file that begins with ``head`` only stands for the one in Git LFS."""
     if is_pointer(head):
         raise ModelError(
@@ -94,7 +95,7 @@ def check_tokenizer(folder: Path) -> None:
     for path in sorted(path for pattern in SMALL_FILES for path in folder.glob(pattern) if path.is_file()):
         with path.open("rb") as file:
             head = file.read(64)
-        refuse_pointer(path, head)
+        _refuse_pointer(path, head)
         if not head and path.suffix not in (".md", ".txt"):
             raise ModelError(f"{path}: expected a file of a model or tokenizer, got an empty one; copy it anew")
         if path.name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
@@ -190,11 +191,11 @@ def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
 def stored_dtype(folder: Path) -> str:
     """The dtype of the folder's floating-point weights as torch names it: that of the most elements."""
     names = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
-    counts: dict[str, int] = {}
+    counts = Counter[str]()
     for dtype, shape in stored_tensors(folder).values():
         if dtype in names:
-            counts[dtype] = counts.get(dtype, 0) + prod(shape)
-    return names[max(counts, key=lambda key: counts[key])] if counts else "float32"
+            counts[dtype] += prod(shape)
+    return names[counts.most_common(1)[0][0]] if counts else "float32"
 
 
 def stored_tensors(folder: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -203,7 +204,7 @@ def stored_tensors(folder: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
     where: dict[str, str] = {}
     for file in weight_files(folder):
         with file.open("rb") as stream:
-            refuse_pointer(file, stream.read(64))
+            _refuse_pointer(file, stream.read(64))
         try:
             with safe_open(file, framework="pt") as held:
                 slices = {name: held.get_slice(name) for name in held.keys()}  # noqa: SIM118 - it is no mapping

@@ -32,7 +32,7 @@ def load_scorer(model: ModelConfig, resolved: Resolved | None = None, *, dtype: 
         dtype: of the weights in memory.
 
     Returns:
-        ResponseScorer or PlainScorer, in train mode, on the CPU; ``.model`` is the Hugging Face causal LM.
+        The scorer, in train mode, on the CPU; ``.model`` is the Hugging Face causal LM.
 
     Raises:
         ModelError: the architecture cannot score packed rows or take these adapters, the embedding lacks rows for the
@@ -48,15 +48,8 @@ def load_reward_scorer(
 ) -> RewardScorer | PlainRewardScorer:
     """Read the weights and build the reward scorer that ``model`` asks for, as ``load_scorer`` does for responses.
 
-    Args:
-        model: the config node.
-        resolved: what ``model.resolve()`` gave; resolved now when left out.
-        seed: of a fresh head.
-        dtype: of the weights in memory.
-
-    Returns:
-        RewardScorer or PlainRewardScorer, in train mode, on the CPU; ``.model`` is the sequence-classification model,
-        whose padding id is set and not the end-of-sequence id.
+    ``seed`` is that of a fresh head. ``.model`` of the result is the sequence-classification model, whose padding id is
+    set and not the end-of-sequence id.
 
     Raises:
         ModelError: no reward model can be made of it, or not in packed rows, or the weights cannot be read.

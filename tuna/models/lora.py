@@ -4,32 +4,35 @@ Hu et al., LoRA (arXiv 2106.09685): W' = W + (alpha / r) B A, with A [r, in] and
 """
 
 import copy
-import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Ge, Gt, Interval, MinLen
 from torch import Tensor
 
+from tuna.config.types import checked
+from tuna.console import nearest
 from tuna.errors import ConfigError, ModelError
 
 ADAPTER = "default"  # peft's name of the one adapter
 
 
+@checked
 @dataclass(frozen=True, slots=True)
 class Lora:
     """What ``model.lora`` says. ``model.lora=8`` is short for ``{r: 8}``, ``true`` for all defaults.
 
-    r: rank, >= 1. alpha: > 0, the update is scaled by alpha / r (null: 2 r). dropout: in [0, 1).
-    target_modules: "all-linear" (every linear layer but the output projection), or names of linear layers and
-    embeddings, whole or from a dot on ([q_proj, v_proj]); a string otherwise is a regular expression of whole names.
+    r: rank. alpha: the update is scaled by alpha / r (null: 2 r). target_modules: "all-linear" (every linear layer but
+    the output projection), or names of linear layers and embeddings, whole or from a dot on ([q_proj, v_proj]); a
+    string otherwise is a regular expression of whole names.
     """
 
-    r: int = 8
-    alpha: float | None = None
-    dropout: float = 0.0
-    target_modules: str | tuple[str, ...] = "all-linear"
+    r: Annotated[int, Ge(1)] = 8
+    alpha: Annotated[float, Gt(0)] | None = None
+    dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    target_modules: Annotated[str, MinLen(1)] | Annotated[tuple[str, ...], MinLen(1)] = "all-linear"
 
     @property
     def scaling(self) -> float:
@@ -37,7 +40,7 @@ class Lora:
         return (2.0 * self.r if self.alpha is None else self.alpha) / self.r
 
 
-def parse_lora(value: Any) -> Lora | None:
+def parse_lora(value: Mapping[str, Any] | int | None) -> Lora | None:
     """The config value as a Lora, None where LoRA is off.
 
     Raises:
@@ -48,39 +51,22 @@ def parse_lora(value: Any) -> Lora | None:
     """
     if value is None or value is False:
         return None
-    if value is True:
-        return Lora()
     if isinstance(value, int):
-        value = {"r": value}
-    if isinstance(value, Lora):
-        value = asdict(value)
-    if not isinstance(value, Mapping):
-        raise ConfigError(f"model.lora: expected null, true, a rank, or keys {', '.join(_KEYS)}, got {value!r}")
-    wrong = [f"model.lora.{key}: unknown key{_nearest(str(key))}" for key in value if key not in _KEYS]
-    given = {key: item for key, item in value.items() if key in _KEYS}
-    rank, alpha, dropout = given.get("r", 8), given.get("alpha"), given.get("dropout", 0.0)
-    if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
-        wrong.append(f"model.lora.r: expected a whole number >= 1, got {rank!r}")
-    if alpha is not None and not (isinstance(alpha, int | float) and alpha > 0):
-        wrong.append(f"model.lora.alpha: expected a number > 0 or null, got {alpha!r}")
-    if not (isinstance(dropout, int | float) and 0 <= dropout < 1):
-        wrong.append(f"model.lora.dropout: expected a number in [0, 1), got {dropout!r}")
-    modules = given.get("target_modules", "all-linear")
-    if isinstance(modules, Sequence) and not isinstance(modules, str) and modules:
-        given["target_modules"] = tuple(str(name) for name in modules)
-    elif not isinstance(modules, str) or not modules:
-        wrong.append(f"model.lora.target_modules: expected all-linear or a list of module names, got {modules!r}")
+        value = {} if value is True else {"r": value}
+    keys = [field.name for field in fields(Lora)]
+    wrong = [
+        f"lora.{key}: expected one of {', '.join(keys)}, got {key!r}{nearest('r' if key == 'rank' else str(key), keys)}"
+        for key in value
+        if key not in keys
+    ]
+    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items() if k in keys}
+    try:
+        lora = Lora(**given)
+    except ConfigError as error:
+        wrong += [f"lora.{line}" for line in str(error).splitlines()]
     if wrong:
         raise ConfigError("\n".join(wrong))
-    return Lora(**given)
-
-
-_KEYS = ("r", "alpha", "dropout", "target_modules")
-
-
-def _nearest(key: str) -> str:
-    near = difflib.get_close_matches({"rank": "r"}.get(key, key), _KEYS, n=1, cutoff=0.5)
-    return f", did you mean {near[0]}? (allowed: {', '.join(_KEYS)})" if near else f" (allowed: {', '.join(_KEYS)})"
+    return lora
 
 
 def add_lora(model: Any, lora: Lora, *, trained: Sequence[str] = ()) -> None:
@@ -117,21 +103,15 @@ def with_shared_names(model: Any, state: Mapping[str, Tensor]) -> dict[str, Tens
         names.setdefault(id(parameter), []).append(name)
     whole = dict(state)
     for group in names.values():
-        known = next((name for name in group if name in state), None)
-        if known is not None:
+        if known := next((name for name in group if name in state), None):
             whole |= dict.fromkeys(group, state[known])
     return whole
 
 
 def merge(model: Any, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], frozenset[str]]:
-    """A state dict with adapters -> that of the plain model, W + alpha / r * B A, under the plain names.
+    """A state dict with adapters and all shared names -> that of the plain model, W + alpha / r * B A, plain names.
 
-    Args:
-        model: where ``state`` comes from; it says which layers have an adapter, and of which kind.
-        state: whole, and with all shared names.
-
-    Returns:
-        The plain state dict in which merged tensors are float32, and the names of the merged ones.
+    ``model`` says which layers have an adapter, and of which kind. Merged tensors are float32; their names come second.
 
     Raises:
         ModelError: an adapter's tensor would be left over, or a layer's kind of adapter cannot be merged here.
@@ -163,15 +143,6 @@ def merge(model: Any, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], f
     return plain, frozenset(merged)
 
 
-def adapter_state(state: Mapping[str, Tensor], whole: Sequence[str] = ()) -> dict[str, Tensor]:
-    """Only the adapters' tensors and those in ``whole``, under the names of peft's adapter_model.safetensors."""
-    return {
-        "base_model.model." + name.removesuffix(f".{ADAPTER}").replace(f".{ADAPTER}.", "."): tensor
-        for name, tensor in state.items()
-        if ".lora_" in name or name in whole
-    }
-
-
 def embedding_names(model: Any, state: Mapping[str, Tensor]) -> list[str]:
     """Names of the embedding's and the head's own tensors, without their adapters'."""
     ends = [module for module in (model.get_input_embeddings(), model.get_output_embeddings()) if module is not None]
@@ -192,11 +163,10 @@ def rebuilt(
     Weights that were tied and of which one was merged differ, so the fresh model's config ties none.
 
     Args:
-        model: the model, with or without adapters.
-        state: plain, with all shared names.
-        dtype: of floating-point weights.
+        model: with or without adapters.
+        state: plain, with all shared names; its floating-point weights become ``dtype``.
         merged: what ``merge`` says.
-        device: where buffers lie that no state dict has; "meta" is enough to save it.
+        device: where buffers lie that no state dict has; "meta" is enough to save the model.
 
     Raises:
         ModelError: a weight of the class has no value, one of ``state`` has no place, or weights stay tied that differ.

@@ -98,16 +98,13 @@ def _additive(batch: PackedBatch, rule: Rule | None, dtype: torch.dtype) -> Tens
 
 
 def build_masks(batch: PackedBatch, config: Any, implementation: str, dtype: torch.dtype) -> Mask | dict[str, Mask]:
-    """The mask(s) of a batch as the model's backbone takes them.
+    """The mask(s) of a batch as the model's backbone takes them: one, or by type where layers are of several types.
 
     Args:
         batch: B rows of S tokens.
         config: the (text) config of the model; its ``layer_types``, ``sliding_window``, ``attention_chunk_size``.
         implementation: "sdpa", "eager", "flex_attention" or "tuna_blocks".
         dtype: what the attention computes in (the float masks must have it).
-
-    Returns:
-        One mask where all layers are of one type, else a dict of masks by layer type.
 
     Raises:
         ModelError: a layer type that takes no mask.

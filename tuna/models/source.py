@@ -4,12 +4,14 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from annotated_types import Ge, MinLen
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
 from tuna import assets
-from tuna.errors import ConfigError, ModelError
+from tuna.config.types import checked
+from tuna.errors import ModelError
 from tuna.models.folder import (
     SMALL_FILES,
     check_special_ids,
@@ -26,12 +28,6 @@ if TYPE_CHECKING:
 
 EMBEDDED = assets.MODELS
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-CHOICES = {
-    "template": ("auto", "alpaca", "chat", "none"),
-    "attention": ("auto", "sdpa", "eager", "flex"),
-    "scorer": ("packed", "plain"),
-    "export_dtype": ("auto", "float32", "bfloat16", "float16"),
-}
 
 
 @dataclass(frozen=True)
@@ -39,7 +35,7 @@ class Resolved:
     """A model that was found and whose files are all there; its weights have not been read.
 
     source: folder or hub id. folder: where config and tokenizer lie (a hub id's snapshot). revision: of a hub id.
-    checked: as what its weights were compared with the config already; see tuna.models.weights.
+    checked: whether its weights were compared with the config as a causal model's (False), as a reward model's (True).
     """
 
     source: str
@@ -74,6 +70,7 @@ class Resolved:
         return next((value for value in values if isinstance(value, int) and value > 0), None)
 
 
+@checked
 @dataclass
 class ModelConfig:
     """Which model to start from and how to score with it.
@@ -95,7 +92,7 @@ class ModelConfig:
         ConfigError: a value is out of its range.
     """
 
-    path: str = "tiny"
+    path: Annotated[str, MinLen(1)] = "tiny"
     revision: str | None = None
     trust_remote_code: bool = False
     template: Literal["auto", "alpaca", "chat", "none"] = "auto"
@@ -105,25 +102,11 @@ class ModelConfig:
     scorer: Literal["packed", "plain"] = "packed"
     gradient_checkpointing: bool = False
     export_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    projection_chunk: int = 512
+    projection_chunk: Annotated[int, Ge(1)] = 512
     resize: bool = False
 
     def __post_init__(self) -> None:
-        wrong = []
-        for key, allowed in CHOICES.items():
-            if getattr(self, key) not in allowed:
-                wrong.append(f"model.{key}: expected one of {', '.join(allowed)}, got {getattr(self, key)!r}")
-        chunk = self.projection_chunk
-        if isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1:
-            wrong.append(f"model.projection_chunk: expected a whole number >= 1, got {chunk!r}")
-        if not isinstance(self.path, str) or not self.path:
-            wrong.append(f"model.path: expected a folder, a hub id or one of {', '.join(EMBEDDED)}, got {self.path!r}")
-        try:
-            parse_lora(self.lora)
-        except ConfigError as error:
-            wrong.append(str(error))
-        if wrong:
-            raise ConfigError("\n".join(wrong))
+        parse_lora(self.lora)
 
     def resolve(self) -> Resolved:
         """Find the model and check its files without reading weights; raises ModelError where something is unfit."""

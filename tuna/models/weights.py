@@ -25,11 +25,7 @@ _NEXT = "; give the config.json that was saved with these weights"
 
 
 def check_causal_weights(model: ModelConfig, resolved: Resolved) -> None:
-    """Refuse, without reading weights, a reward model, and weights that are not those of the config.
-
-    Raises:
-        ModelError: as ``read`` does; of a hub id the weights are downloaded.
-    """
+    """Refuse, by a ModelError and without reading weights, a reward model, and weights that are not the config's."""
     refuse_reward_model(resolved)
     _check_weights(model, resolved, reward=False)
 
@@ -64,8 +60,8 @@ def read(
     """The Hugging Face model with the folder's weights, and the names of those that the folder need not have.
 
     Args:
-        model: the config node.
-        resolved: what it resolves to.
+        model: the config node, which resolves to ``resolved``.
+        resolved: where the weights are.
         reward: build a sequence-classification model with one label, whose head may be missing where the folder holds a
             causal language model; else that language model.
         meta: read names and shapes alone.
@@ -90,11 +86,8 @@ def read(
                 **given,
             )
     except Exception as error:
-        failed, hint = (
-            ("build a model of its config.json", _NEXT)
-            if meta
-            else (f"load it as a {'reward' if reward else 'causal language'} model", "")
-        )
+        failed = "build a model of its config.json" if meta else f"load it with {auto.__name__}"
+        hint = _NEXT if meta else ""
         raise ModelError(f"{resolved.source}: transformers cannot {failed} ({explain(error)}){hint}") from error
     fresh = head_names(built) if reward and not has_reward_head(resolved.config) else []
     _refuse_misfit(resolved.source, info, fresh)
@@ -146,11 +139,7 @@ def not_finite(named: Iterable[tuple[str, Tensor]]) -> list[str]:
 
 
 def check_values(values: Sequence[float], source: str, what: str) -> None:
-    """Refuse numbers that a model computed and that are none.
-
-    Raises:
-        ModelError: says of which model, and what they are.
-    """
+    """Raises ModelError where ``what`` the model of ``source`` computed is NaN or infinity."""
     bad = [value for value in values if value - value != 0]  # NaN and infinity alone
     if bad:
         raise ModelError(
