@@ -63,7 +63,7 @@ def parse_lora(value: Mapping[str, Any] | int | None) -> Lora | None:
     try:
         lora = Lora(**given)
     except ConfigError as error:
-        wrong += [f"lora.{line}" for line in str(error).splitlines()]
+        wrong += [f"lora.{line}" for line in str(error).split("\n")]
     if wrong:
         raise ConfigError("\n".join(wrong))
     return lora
