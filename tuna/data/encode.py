@@ -5,7 +5,7 @@ log-probability as drawn, as scored and as trained on.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -181,12 +181,8 @@ class Encoder:
             if said and self.literals.mark(said) not in shown:
                 self.notes["answers whose reasoning the template leaves out"] += 1
 
-    def prepare(self, written: Iterable[Written]) -> None:
-        """Tokenize all of it in batches."""
-        self.tokens.prepare(text for each in written for text in each.texts)
-
     def encode(self, written: Written) -> Group:
-        """Text to ids: prompt + response is the whole conversation as transformers gives it, unshortened.
+        """Text to ids: prompt + response is the whole conversation as transformers gives it, of any length.
 
         The prompt that the model is given in use need not be a beginning of the whole conversation (white space at the
         answer's start can join its last token; a template can open a thought); a response begins where they part.

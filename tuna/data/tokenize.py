@@ -61,16 +61,14 @@ def tokenize(
             written.append((index, encoder.write(item.record, item.answers)))
         except FieldError as error:
             counts.refuse(item, error)
-    encoder.prepare(each for _, each in written)
+    encoder.tokens.prepare(text for _, each in written for text in each.texts)
     groups = []
     for index, each in written:
         try:
-            group = _group(lists[index], each, encoder, max_length, ranked, turns, counts)
+            if (group := _group(lists[index], each, encoder, max_length, ranked, turns, counts)) is not None:
+                groups.append((index, group))
         except FieldError as error:
             counts.refuse(lists[index], error)
-            continue
-        if group is not None:
-            groups.append((index, group))
     counts.new_texts = encoder.tokens.new_texts - before
     counts.notes += encoder.notes
     encoder.notes.clear()
