@@ -115,7 +115,7 @@ def test_columns_and_splits(tmp_path: Path) -> None:
         (["a.jsonl", "tuna"], "error: tuna: expected key=value"),
         (["a.jsonl", "stage=tuna_d"], "error: stage=tuna_d: expected one of alpaca_mul, "),
         (["a.jsonl", "model=nowhere"], "error: model.path=nowhere: no such folder"),
-        (["a.jsonl", "template=chatt"], "error: model.template: expected one of auto, alpaca, chat, none"),
+        (["a.jsonl", "template=chatt"], "error: template: expected auto or alpaca or chat or none"),
         (
             ["b.jsonl"],
             "error: b.jsonl:2: responses: expected two responses or more, got a list of 1\n       1 malformed",

@@ -10,14 +10,13 @@ import pytest
 
 from tests.data.make import tokenizer
 from tuna.data.cache import TokenCache, default_folder, key_of, locked, tokenizer_hash
-from tuna.data.literal import Literals
-from tuna.data.tokens import Tokens
+from tuna.data.tokens import Literals, Tokens
 
 
 def _filled(path: Path) -> TokenCache:
     cache = TokenCache(path)
     for n in range(50):
-        cache.put(key_of(f"text {n}"), np.arange(n, dtype=np.int32))
+        cache[key_of(f"text {n}")] = np.arange(n, dtype=np.int32)
     cache.save()
     return cache
 
@@ -26,9 +25,9 @@ def test_entries_come_back(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "a.npz"
     _filled(path)
     again = TokenCache(path)
-    assert len(again) == 50 and not again.changed
-    assert again.get(key_of("text 7")).tolist() == list(range(7))
-    assert again.get(key_of("text 0")).tolist() == []
+    assert len(again) == 50
+    assert again[key_of("text 7")].tolist() == list(range(7))
+    assert again[key_of("text 0")].tolist() == []
     assert [p.name for p in path.parent.iterdir()] == ["a.npz"]
 
 
@@ -44,12 +43,12 @@ def test_damaged_files_are_rebuilt(tmp_path: Path, caplog: pytest.LogCaptureFixt
         path.write_bytes(content)
         cache = TokenCache(path)  # some bits of a zip archive mean nothing: then all of it is right
         assert len(cache) in (0, 50)
-        assert all(cache.get(key_of(f"text {n}")).tolist() == list(range(n)) for n in range(len(cache)))
+        assert all(cache[key_of(f"text {n}")].tolist() == list(range(n)) for n in range(len(cache)))
     path.write_bytes(whole[: len(whole) // 2])
     cache = TokenCache(path)
     ids = Tokens(tokenizer(), Literals([]), cache).ids("one two")
     cache.save()
-    assert TokenCache(path).get(key_of("one two")).tolist() == ids.tolist()
+    assert TokenCache(path)[key_of("one two")].tolist() == ids.tolist()
     assert "is damaged" in caplog.text
 
 

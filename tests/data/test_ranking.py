@@ -5,15 +5,17 @@ import math
 import numpy as np
 import pytest
 
+from tuna.data.batch import Group
 from tuna.data.fields import FieldError
 from tuna.data.ranking import (
     LARGEST_BETA,
     LARGEST_LENGTH,
-    beside,
+    baselines,
     check_rankable,
     count_pairs,
     eq3,
     pair_accuracy,
+    score_for_original,
     tie,
 )
 from tuna.data.record import Candidate, Record
@@ -55,8 +57,8 @@ def test_scores_one_float32_apart_stay_as_the_loss_sees_them() -> None:
 
 
 def test_beside_large_scores_is_still_another_float32() -> None:
-    assert np.float32(beside([1e9], "best")) > np.float32(1e9)
-    assert np.float32(beside([1e9], "worst")) < np.float32(1e9)
+    assert np.float32(score_for_original([1e9], "best")) > np.float32(1e9)
+    assert np.float32(score_for_original([1e9], "worst")) < np.float32(1e9)
 
 
 def _naive(values: list[float], scores: list[float]) -> float:
@@ -131,3 +133,21 @@ def test_an_absurd_beta_is_refused_wherever_it_is_given(beta: float) -> None:
 def test_at_the_largest_beta_scores_still_differ() -> None:
     low, high = (eq3(logprob, LARGEST_LENGTH, LARGEST_BETA) for logprob in (-3.0, -2.0))
     assert tie([low, high], 0.0)[0] < tie([low, high], 0.0)[1] < 0
+
+
+def _group(sizes: list[int], scores: list[float]) -> Group:
+    responses = tuple(np.ones(size, np.int32) for size in sizes)
+    return Group("0", np.ones(1, np.int32), responses, tuple(scores), (False,) * len(sizes))
+
+
+def test_length_by_hand_and_chance_near_a_half() -> None:
+    # The longer is better in both pairs of the first, one of three right in the second; the third is all tied.
+    groups = [_group([3, 2, 9], [2, 1, float("nan")]), _group([1, 2, 2], [3, 2, 1]), _group([1, 2], [0, 0])]
+    found = baselines(groups)
+    assert found["length"].mean == (1 + (0 + 0 + 0.5) / 3) / 2
+    assert found["length"].lists == 2
+    many = [_group([1, 1], [1, 0]) for _ in range(600)]
+    chance = baselines(many)["random"]
+    assert abs(chance.mean - 0.5) < 0.01
+    # One pair a list: the mean of 600 fair coins has a standard deviation of 0.5 / sqrt(600) = 0.0204.
+    assert abs(chance.high - chance.low - 2 * 1.96 * 0.0204) < 0.02

@@ -5,8 +5,7 @@ import pytest
 from tests.data.make import tokenizer
 from tuna.data.fields import FieldError
 from tuna.data.record import Record
-from tuna.data.shortening import kept
-from tuna.data.templates import TextPrompt, alpaca, none, parse_alpaca, template_named
+from tuna.data.templates import TextPrompt, alpaca, kept, none, parse_alpaca, size, template_named
 from tuna.errors import ConfigError
 
 WITH_INPUT = """Below is an instruction that describes a task, paired with an input that provides further context. \
@@ -69,3 +68,17 @@ def test_names() -> None:
         template_named("chat", plain)
     with pytest.raises(ConfigError, match="expected one of auto, alpaca, chat, none, got 'vicuna'"):
         template_named("alpaca", plain)(Record("0", "Add.", template="vicuna"))
+
+
+def test_kept_takes_from_the_input_first() -> None:
+    record = Record("0", "abc", "def")
+    assert size(record) == 6
+    assert [kept(record, n).user_turn for n in (6, 4, 3, 1, 0)] == ["abc\ndef", "abc\nd", "abc", "a", ""]
+
+
+def test_kept_drops_the_oldest_exchange_first_and_never_the_system_prompt() -> None:
+    record = Record("0", "Two?", messages=TURNS)
+    assert size(record) == 12
+    assert kept(record, 12) == record
+    for characters, last in ((11, "Two?"), (4, "Two?"), (2, "Tw")):
+        assert kept(record, characters).messages == (TURNS[0], {"role": "user", "content": last})

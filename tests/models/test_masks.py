@@ -1,4 +1,4 @@
-"""The masks against a loop over pairs of tokens, and FlexAttention's against SDPA's."""
+"""The masks against a loop over pairs of tokens, FlexAttention's and attention in blocks against SDPA's."""
 
 import pytest
 import torch
@@ -8,6 +8,7 @@ from tests.models.architectures import CONFIGS, VOCAB, build
 from tests.models.packing import packed, random_lists
 from tuna.data.batch import PackedBatch
 from tuna.errors import ModelError
+from tuna.models import masks
 from tuna.models.masks import build_masks, layer_rules
 from tuna.models.scorer import ResponseScorer
 
@@ -62,3 +63,37 @@ def test_flex_attention_forward_equals_sdpa(monkeypatch: pytest.MonkeyPatch) -> 
         got = ResponseScorer(model, attention="flex")(batch)
     assert model.config._attn_implementation == "flex_attention"
     torch.testing.assert_close(got, wanted, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("short", [0, 40, 10_000])
+@pytest.mark.parametrize("name", ["llama", "gemma3", "mistral", "gpt2"])
+def test_equals_the_whole_mask(name: str, short: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(masks, "SHORT", short)
+    scorer = ResponseScorer(build(CONFIGS[name]))
+    batch = packed(random_lists(3, VOCAB, groups=5), [[0, 1], [2, 3, 4]], extra=3)
+    got = scorer(batch)
+    assert scorer.model.config._attn_implementation == masks.BLOCKS
+    monkeypatch.setattr(masks, "attach_blocks", lambda mask, batch: None)
+    torch.testing.assert_close(got, scorer(batch), rtol=1e-5, atol=0)
+
+
+def test_blocks_cover_what_may_be_seen_and_little_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(masks, "SHORT", 0)
+    lists = [([1] * 4, [[2] * 3, [3] * 5]), ([1], [[2]])]
+    mask = build_masks(packed(lists, [[0, 1]]), CONFIGS["llama"], masks.BLOCKS, torch.float32)
+    found = mask.tuna_blocks  # type: ignore[union-attr]
+    assert [(size, prompt, tuple(part.shape[-2:])) for size, prompt, part in found] == [
+        (4, None, (4, 4)), (3, 0, (3, 7)), (5, 0, (5, 9)), (1, None, (1, 1)), (1, 3, (1, 2)),
+    ]  # fmt: skip
+    assert isinstance(mask, torch.Tensor)
+    assert sum(int((part == 0).sum()) for _, _, part in found) == int((mask == 0).sum())
+
+
+def test_generation_with_padding_is_that_of_sdpa() -> None:
+    """The scorer leaves the model switched to blocks; generate brings ordinary masks."""
+    model = build(CONFIGS["mistral"])
+    ids, mask = torch.randint(3, VOCAB, (2, 6)), torch.tensor([[0, 0, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1]])
+    wanted = model.generate(ids, attention_mask=mask, max_new_tokens=8, do_sample=False)
+    ResponseScorer(model)(packed(random_lists(0, VOCAB, groups=1), [[0]]))
+    assert model.config._attn_implementation == masks.BLOCKS
+    assert torch.equal(model.generate(ids, attention_mask=mask, max_new_tokens=8, do_sample=False), wanted)

@@ -18,7 +18,7 @@ Make = Callable[..., Path]
 def test_a_folder(make_llama: Make) -> None:
     model = ModelConfig(path=str(make_llama()))
     resolved = model.resolve()
-    assert (resolved.embedded, resolved.config.model_type, model.max_positions()) == (False, "llama", 128)
+    assert (resolved.config.model_type, model.max_positions()) == ("llama", 128)
     assert model.tokenizer()("w5 w6")["input_ids"] == [5, 6]
     assert resolved is model.resolve()
 
@@ -37,7 +37,7 @@ def test_an_embedded_name(make_llama: Make, monkeypatch: pytest.MonkeyPatch) -> 
     from tuna import assets
 
     monkeypatch.setattr(assets, "path", lambda name: make_llama(name), raising=False)
-    assert ModelConfig(path="tiny").resolve().embedded
+    assert ModelConfig(path="tiny").resolve().folder == make_llama("tiny")
 
 
 def test_a_hub_id(make_llama: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,9 +127,12 @@ def test_fingerprint_is_of_content_not_of_place(make_llama: Make, tmp_path: Path
 
 def test_all_faults_of_the_config_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
-        ModelConfig(template="x", scorer="y", projection_chunk=0, lora={"rank": 4, "dropout": 2})  # type: ignore[arg-type]
+        ModelConfig(path="", template="x", scorer="y", projection_chunk=0)  # type: ignore[arg-type]
     keys = [line.split(":")[0] for line in str(caught.value).splitlines()]
-    assert keys == [f"model.{key}" for key in ("template", "scorer", "projection_chunk", "lora.rank", "lora.dropout")]
+    assert keys == ["path", "template", "scorer", "projection_chunk"]
+    with pytest.raises(ConfigError) as caught:
+        ModelConfig(lora={"rank": 4, "dropout": 2})
+    assert [line.split(":")[0] for line in str(caught.value).splitlines()] == ["lora.rank", "lora.dropout"]
     assert "did you mean r?" in str(caught.value)
 
 

@@ -324,7 +324,7 @@ def kept() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         cache = TokenCache(Path(folder) / "a.npz")
         for n in range(4):
-            cache.put(key_of(f"{n}"), np.arange(n, dtype=np.int32))
+            cache[key_of(f"{n}")] = np.arange(n, dtype=np.int32)
         cache.save()
         return (Path(folder) / "a.npz").read_bytes()
 
@@ -334,7 +334,7 @@ def check_caches(drawn: bytes, folder: Path) -> str:
     (folder / "a.npz").write_bytes(drawn)
     cache = TokenCache(folder / "a.npz")
     assert len(cache) in (0, 4)
-    assert all(cache.get(key_of(f"{n}")).tolist() == list(range(n)) for n in range(len(cache)))
+    assert all(cache[key_of(f"{n}")].tolist() == list(range(n)) for n in range(len(cache)))
     return "read" if len(cache) else "told"
 
 

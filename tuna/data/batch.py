@@ -1,6 +1,6 @@
 """What flows from data to models: tokenized groups, and packed batches of them. Shapes stand beside each field."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ BoolArray = npt.NDArray[np.bool_]
 class Group:
     """One instruction, tokenized: a prompt and its K >= 1 responses, which share it.
 
-    scores: one a response, higher is better, NaN = takes no part in the ranking. targets: whether the response is a
+    scores: one per response, higher is better, NaN = takes no part in the ranking. targets: whether the response is a
     cross-entropy target (the original response; every response for Alpaca-Mul). A response may be both. For a ranking
     run with an original that is not itself a candidate, the original is one more response with score NaN and target
     True. scored: which tokens of a response the model itself writes, and so is scored on; the rest is the template's (a
@@ -86,9 +86,6 @@ class PackedBatch:
 
     def to(self, device: str) -> "PackedBatch":
         """The same batch with its tensors on ``device``."""
-        from dataclasses import fields, replace
-
-        moved: dict[str, Any] = {
-            f.name: v.to(device) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)
-        }
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved: dict[str, Any] = {name: v.to(device) for name, v in values.items() if isinstance(v, Tensor)}
         return replace(self, **moved)

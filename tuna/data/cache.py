@@ -1,4 +1,4 @@
-"""Token ids of texts, kept between runs: one .npz a (data, tokenizer), without pickle, replaced whole or not at all.
+"""Token ids of texts, kept between runs: one .npz per (data, tokenizer), without pickle, replaced whole or not at all.
 
 Entries are addressed by the text itself, so ranges, the held-out part, beta, max_length and other scores find the same
 entries, and another template only adds its prompts.
@@ -8,7 +8,6 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -23,7 +22,6 @@ from tuna.data.batch import IntArray
 from tuna.errors import RunError
 
 log = logging.getLogger(__name__)
-Ids = IntArray
 
 
 def default_folder() -> Path:
@@ -49,69 +47,43 @@ def key_of(text: str) -> bytes:
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
-class TokenCache:
-    """ids by key, in memory, with a file behind it. A damaged, missing or unwritable file is no fault: it is rebuilt.
+class TokenCache(dict[bytes, IntArray]):
+    """ids by key, in memory, with a file behind it. A damaged, missing or unwritable file is no error: it is rebuilt.
 
     >>> cache = TokenCache(None)
-    >>> cache.put(key_of("a"), np.array([7], np.int32))
-    >>> cache.get(key_of("a"))
-    array([7], dtype=int32)
+    >>> cache[key_of("a")] = np.array([7], np.int32)
     """
 
     def __init__(self, path: Path | None) -> None:
+        super().__init__()
         self.path = path
-        self.changed = False
-        self._ids: dict[bytes, Ids] = {}
         if path is not None and path.is_file():
             try:
-                self._ids = _load(path)
+                self.update(_load(path))
             except Exception as error:  # damage can reach every part of zip's, zlib's and NumPy's readers
                 log.warning("token cache %s is damaged or of another version (%.200s): tokenizing again", path, error)
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def __contains__(self, key: bytes) -> bool:
-        return key in self._ids
-
-    def get(self, key: bytes) -> Ids:
-        """The ids of a text that is known."""
-        return self._ids[key]
-
-    def put(self, key: bytes, ids: Ids) -> None:
-        """Remember the ids of a text."""
-        self._ids[key] = ids
-        self.changed = True
+        self._saved = len(self)
 
     def save(self) -> None:
         """Write the file when something is new. A folder that cannot be written costs a warning."""
-        if self.path is None or not self.changed:
+        if self.path is None or len(self) == self._saved:
             return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            _save(self.path, self._ids)
+            _save(self.path, self)
         except OSError as error:
             log.warning(
                 "token cache %s cannot be written (%s): the next run tokenizes again", self.path, error.strerror
             )
-        self.changed = False
+        self._saved = len(self)
 
 
-def _load(path: Path) -> dict[bytes, Ids]:
+def _load(path: Path) -> dict[bytes, IntArray]:
     with np.load(path, allow_pickle=False) as file:
-        keys: npt.NDArray[np.uint8] = file["keys"]
-        ends: npt.NDArray[np.int64] = file["ends"]
-        ids: Ids = file["ids"]
-        digest = file["digest"].tobytes()
-    if digest != _digest(keys, ends, ids):
-        raise ValueError("its hash is another")
-    sizes = np.diff(ends, prepend=0)
-    fits = keys.shape == (len(ends), 16) and ids.dtype == np.int32 and ids.ndim == 1 and (sizes >= 0).all()
-    if not fits or (len(ends) and ends[-1] != len(ids)):
-        raise ValueError("its parts do not fit together")
-    raw = keys.tobytes()
-    starts = [0, *ends.tolist()]
-    return {raw[16 * i : 16 * i + 16]: ids[starts[i] : starts[i + 1]] for i in range(len(ends))}
+        keys, ends, ids = file["keys"], file["ends"].tolist(), file["ids"]
+        if file["digest"].tobytes() != _digest(keys, file["ends"], ids):  # covers shapes and types too
+            raise ValueError("its hash is another")
+    return {key.tobytes(): ids[start:end] for key, start, end in zip(keys, [0, *ends[:-1]], ends, strict=True)}
 
 
 def _digest(*parts: npt.NDArray[Any]) -> bytes:
@@ -122,27 +94,19 @@ def _digest(*parts: npt.NDArray[Any]) -> bytes:
     return found.digest()
 
 
-def _save(path: Path, entries: dict[bytes, Ids]) -> None:
+def _save(path: Path, entries: dict[bytes, IntArray]) -> None:
     keys = np.frombuffer(b"".join(entries), np.uint8).reshape(-1, 16)
     ends = np.cumsum([len(ids) for ids in entries.values()], dtype=np.int64)
-    ids = np.concatenate(list(entries.values())).astype(np.int32) if entries else np.zeros(0, np.int32)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            np.savez(file, keys=keys, ends=ends, ids=ids, digest=np.frombuffer(_digest(keys, ends, ids), np.uint8))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    ids = np.concatenate(list(entries.values())).astype(np.int32)
+    with files.whole(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, keys=keys, ends=ends, ids=ids, digest=np.frombuffer(_digest(keys, ends, ids), np.uint8))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @contextmanager
-def locked(path: Path | None) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """One process at a time for this cache file, so that the others find it filled; where locks fail, all go on."""
-    if path is None:
-        yield
-        return
     with ExitStack() as stack:
         with suppress(RunError):  # a cache that cannot be written to is done without
             stack.enter_context(files.locked(path.with_suffix(".lock"), busy=""))

@@ -66,12 +66,7 @@ class ChatTemplate:
         """
         try:
             with bounded(seconds=SECONDS, size=BYTES):
-                text = str(
-                    self.tokenizer.apply_chat_template(
-                        messages, tools=list(tools) or None, chat_template=self.source(tools), tokenize=False,
-                        add_generation_prompt=prompt, **self.variables,
-                    )
-                )  # fmt: skip
+                text = str(self._apply(messages, tools, tokenize=False, add_generation_prompt=prompt))
             if len(text) > LONGEST and len(text) > 10 * len(str([messages, tools])):
                 raise ValueError(f"a text of {len(text)} characters")
         except Exception as error:  # Jinja raises what the template's author raises
@@ -84,17 +79,19 @@ class ChatTemplate:
         return text
 
     def words_around(self) -> str:
-        """What the template writes around the turns of a plain conversation: its own words alone."""
+        """What the template writes around the turns of a plain conversation: its own text alone."""
         turn = {"role": "user", "content": _SENTINEL}
         return self.render([turn, {"role": "assistant", "content": _SENTINEL}, turn]).replace(_SENTINEL, "\0")
 
     def reference(self, record: Record, text: str, reasoning: str | None) -> list[int]:
         """transformers' own ids of the conversation with an answer."""
-        found = self.tokenizer.apply_chat_template(
-            [*record.conversation, _answer(text, reasoning)], tools=list(record.tools) or None,
-            chat_template=self.source(record.tools), tokenize=True, return_dict=True, **self.variables,
-        )  # fmt: skip
-        return [int(i) for i in found["input_ids"]]
+        messages = [*record.conversation, _answer(text, reasoning)]
+        return [int(i) for i in self._apply(messages, record.tools, tokenize=True, return_dict=True)["input_ids"]]
+
+    def _apply(self, messages: list[dict[str, Any]], tools: Any, **how: bool) -> Any:
+        return self.tokenizer.apply_chat_template(
+            messages, tools=list(tools) or None, chat_template=self.source(tools), **how, **self.variables
+        )
 
     def _closing(self, messages: list[dict[str, Any]], tools: Any = ()) -> str:
         """What the template writes after an answer."""
@@ -125,14 +122,14 @@ class ChatTemplate:
         """
         roles = tuple((str(m["role"]), bool(m.get("tool_calls"))) for m in record.messages)
         if roles not in self._shows:
-            words = [f"tuna{k}turn" for k in range(len(roles))]
-            tried = [{**m, "content": word} for m, word in zip(record.messages, words, strict=True)]
+            tried = [{**message, "content": f"tuna{k}turn"} for k, message in enumerate(record.messages)]
             whole = self.render([*tried, _answer("?", None)], record.tools) if tried else ""
-            lost = [k for k, word in enumerate(words) if word not in whole and not roles[k][1]]
             self._shows[roles] = None
-            if lost:
-                who, field = roles[lost[0]][0], f"messages[{lost[0]}]"
-                self._shows[roles] = FieldError(field, f"a conversation whose {who} turn the chat template shows", who)
+            for k, (who, calls) in enumerate(roles):
+                if f"tuna{k}turn" not in whole and not calls:
+                    expected = f"a conversation whose {who} turn the chat template shows"
+                    self._shows[roles] = FieldError(f"messages[{k}]", expected, who)
+                    break
         if (fault := self._shows[roles]) is not None:
             raise fault
 

@@ -4,27 +4,45 @@ One class makes every prompt (training, scoring, rewards, sampling, benchmarks),
 log-probability as drawn, as scored and as trained on.
 """
 
-import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from tuna.data.batch import IntArray
+from tuna.data.batch import Group, IntArray
 from tuna.data.cache import TokenCache
 from tuna.data.chat import ChatPrompt
-from tuna.data.encoded import Encoded, Ending, Written
 from tuna.data.fields import FieldError
 from tuna.data.lists import Answer
-from tuna.data.literal import Literals
 from tuna.data.record import Message, Record
-from tuna.data.shortening import kept, size
-from tuna.data.templates import Prompt, template_named
-from tuna.data.tokens import Tokens
+from tuna.data.templates import Prompt, kept, meant_by, size, template_named
+from tuna.data.tokens import Literals, Tokens, any_of
 from tuna.errors import ConfigError, ModelError
 
 _THOUGHT = {"<think>", "</think>"}  # an answer has these itself
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A question with its answers as text: each whole text is ``head`` and its own rest.
+
+    The head ends where a special token begins, since no token reaches over that; it is tokenized once.
+    """
+
+    record: Record
+    answers: tuple[Answer, ...]
+    bos: bool
+    head: str
+    prompt: str
+    rests: tuple[str, ...]
+    endings: tuple[str | None, ...]  # what the template writes after the answer; None: the answer was cut
+
+    @property
+    def texts(self) -> list[str]:
+        """All that is to be tokenized."""
+        return [*([self.head] if self.head else []), self.prompt, *self.rests]
 
 
 class Encoder:
@@ -58,42 +76,29 @@ class Encoder:
             )
         self.tokenizer = tokenizer
         self.eos = int(tokenizer.eos_token_id)
-        self.name = (
-            ("chat" if getattr(tokenizer, "chat_template", None) else "alpaca") if template == "auto" else template
-        )
+        self.name = meant_by(template, tokenizer)
         self.template = template_named(self.name, tokenizer, template_args)
         probe = self.template(Record("", "?"))
         self.chat = probe.template if isinstance(probe, ChatPrompt) else None
-        markers = self._markers()
-        self._opening = frozenset(tokenizer.convert_tokens_to_ids(token) for token in markers)
-        special = {str(t) for t in tokenizer.added_tokens_decoder.values() if t.special} | markers
-        self.literals = Literals(special - _THOUGHT)
-        self.identity = self._identity()
-        self.tokens = Tokens(tokenizer, self.literals, cache)
         added = {str(token): token for token in tokenizer.added_tokens_decoder.values()}
-        self._special = _any_of(special)
-        self._cuts = _any_of(token for token in special if not added[token].lstrip)  # no token reaches over these
-        self._endings: dict[str, Ending] = {}
-        self.ends = frozenset({self.eos, self._turn_end()})
+        # What the chat template writes around turns; not all of these tokens are called special (DeepSeek's).
+        around = "" if self.chat is None else self.chat.words_around()
+        markers = {token for token in added if token.strip() and token in around} - _THOUGHT
+        self._opening = frozenset(tokenizer.convert_tokens_to_ids(token) for token in markers)
+        special = {token for token, each in added.items() if each.special} | markers
+        self.literals = Literals(special - _THOUGHT)
+        # What decides how a record is written, for keys.
+        self.identity: list[Any] = [self.name]
+        if self.chat is not None:
+            self.identity += [self.chat.source(), sorted(self.chat.variables.items())]
+        self.tokens = Tokens(tokenizer, self.literals, cache)
+        self._special = any_of(special)
+        self._cuts = any_of(token for token in special if not added[token].lstrip)  # no token reaches over these
+        self._endings: dict[str, tuple[int, bool]] = {}
+        end = None if self.chat is None else self._special.search(self.chat.closing)
+        self.ends = frozenset({self.eos, self.eos if end is None else int(tokenizer.convert_tokens_to_ids(end[0]))})
         self.notes: Counter[str] = Counter()
         self._checked: set[object] = set()
-
-    def _identity(self) -> list[Any]:
-        """What decides how a record is written, for keys."""
-        chat = self.chat
-        return [self.name] if chat is None else [self.name, chat.source(), sorted(chat.variables.items())]
-
-    def _markers(self) -> set[str]:
-        """The added tokens that the chat template writes around turns; not all are called special (DeepSeek's)."""
-        if self.chat is None:
-            return set()
-        words = self.chat.words_around()
-        added = {str(t) for t in self.tokenizer.added_tokens_decoder.values() if str(t).strip()}
-        return {token for token in added - _THOUGHT if token in words}
-
-    def _turn_end(self) -> int:
-        found = None if self.chat is None else self._special.search(self.chat.closing)
-        return self.eos if found is None else int(self.tokenizer.convert_tokens_to_ids(found[0]))
 
     # --- prompts
 
@@ -126,7 +131,7 @@ class Encoder:
         return np.concatenate([np.asarray(start, np.int32), ids])
 
     def kept(self, record: Record, characters: int) -> Record:
-        """The record with so many characters of its question; see tuna.data.shortening.kept."""
+        """The record with so many characters of its question; see tuna.data.templates.kept."""
         return kept(record, characters, finished=self._finished(record))
 
     def shortened(self, record: Record, limit: int) -> int:
@@ -176,12 +181,8 @@ class Encoder:
             if said and self.literals.mark(said) not in shown:
                 self.notes["answers whose reasoning the template leaves out"] += 1
 
-    def prepare(self, written: Iterable[Written]) -> None:
-        """Tokenize all of it in batches."""
-        self.tokens.prepare(text for each in written for text in each.texts)
-
-    def encode(self, written: Written) -> Encoded:
-        """Text to ids.
+    def encode(self, written: Written) -> Group:
+        """Text to ids: prompt + response is the whole conversation as transformers gives it, of any length.
 
         The prompt that the model is given in use need not be a beginning of the whole conversation (white space at the
         answer's start can join its last token; a template can open a thought); a response begins where they part.
@@ -193,19 +194,22 @@ class Encoder:
         begin = self._begun(np.concatenate([head, prompt]), written.bos)[: -len(prompt) or None]
         wholes, scored, starts = [], [], []
         for rest, closing in zip(written.rests, written.endings, strict=True):
-            ids, ending = self.tokens.ids(rest), self._ending(closing)
-            if ending.add_eos:
+            ids, (after, add_eos) = self.tokens.ids(rest), self._ending(closing)
+            if add_eos:
                 ids = np.concatenate([ids, np.asarray([self.eos], np.int32)])
             start = self._parting(written.record, prompt, ids)
             place = np.arange(len(ids))
             wholes.append(ids)
-            scored.append((place >= start) & (place < len(ids) - ending.after))
+            scored.append((place >= start) & (place < len(ids) - after))
             starts.append(start)
         self._check(written, begin, wholes)
         shared = min(starts, default=len(prompt))
-        return Encoded(
+        return Group(
+            written.record.id,
             np.concatenate([begin, prompt[:shared]]),
             tuple(ids[shared:] for ids in wholes),
+            tuple(answer.score for answer in written.answers),
+            tuple(answer.target for answer in written.answers),
             tuple(mask[shared:] for mask in scored),
         )
 
@@ -225,14 +229,14 @@ class Encoder:
             ] += 1
         return common
 
-    def _ending(self, closing: str | None) -> Ending:
-        """What follows the answer; ``closing`` None: it was cut."""
+    def _ending(self, closing: str | None) -> tuple[int, bool]:
+        """Tokens that follow the one that ends the turn, and whether that one is missing; None: the answer was cut."""
         if closing is None:
-            return Ending(0, add_eos=False)
+            return 0, False
         if closing not in self._endings:
             found = self._special.search(closing)
             after = 0 if found is None else len(self.tokens.fresh(closing[found.start() :])) - 1
-            self._endings[closing] = Ending(after, add_eos=found is None)
+            self._endings[closing] = after, found is None
         return self._endings[closing]
 
     def _check(self, written: Written, begin: IntArray, wholes: Sequence[IntArray]) -> None:
@@ -252,7 +256,7 @@ class Encoder:
                 return  # the record's own template is another
             self._checked.add(shape)
             wanted = prompt.template.reference(prompt.record, self.literals.mark(answer.text), answer.reasoning)
-            ours = [*begin.tolist(), *ids.tolist()][: -1 if self._ending(closing).add_eos else None]
+            ours = [*begin.tolist(), *ids.tolist()][: -1 if self._ending(closing)[1] else None]
             if ours != wanted:
                 at = next((k for k, pair in enumerate(zip(ours, wanted, strict=False)) if pair[0] != pair[1]), -1)
                 raise ConfigError(
@@ -262,7 +266,7 @@ class Encoder:
                     "model.template=none"
                 )
 
-    def encode_turns(self, record: Record, answer: Answer) -> Encoded:
+    def encode_turns(self, record: Record, answer: Answer) -> Group:
         """A conversation with all of its assistant turns scored, each from where the model would begin it in use.
 
         Raises: FieldError where the template writes a turn otherwise once later ones follow.
@@ -275,7 +279,7 @@ class Encoder:
                 start, end = self._turn(record, k, whole)
                 scored[start:end] = True
         first = int(scored.argmax())
-        return Encoded(whole[:first], (whole[first:],), (scored[first:],))
+        return replace(encoded, prompt=whole[:first], responses=(whole[first:],), scored=(scored[first:],))
 
     def _turn(self, record: Record, k: int, whole: IntArray) -> tuple[int, int]:
         """Where assistant turn k begins and ends in the whole conversation, in tokens, its ending included.
@@ -302,11 +306,6 @@ def _common(one: IntArray, other: IntArray) -> int:
     size = min(len(one), len(other))
     differ = np.flatnonzero(one[:size] != other[:size])
     return int(differ[0]) if len(differ) else size
-
-
-def _any_of(tokens: Iterable[str]) -> re.Pattern[str]:
-    """Finds any of the texts, the longest that fits."""
-    return re.compile("|".join(map(re.escape, sorted(tokens, key=lambda token: (-len(token), token)))) or "(?!)")
 
 
 def _shape(messages: Sequence[Mapping[str, Any]], answer: Answer, tools: bool) -> object:

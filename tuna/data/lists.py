@@ -1,4 +1,4 @@
-"""Records to lists of answers, ready to be tokenized: scores, ties, the original's place; useless ones counted."""
+"""Records to lists of answers, ready to be tokenized: scores, ties, the original's place; unusable ones counted."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from tuna.data.ranking import beside, scores_of, tie
+from tuna.data.ranking import score_for_original, scores_of, tie
 from tuna.data.record import Record
 
 
@@ -64,7 +64,7 @@ def ranked_list(
     tied = tie([a.score for a in answers], min_gap)
     answers = [replace(a, score=s) for a, s in zip(answers, tied, strict=True)]
     if original is not None:
-        score = math.nan if rank_original == "none" else beside(tied, rank_original)
+        score = math.nan if rank_original == "none" else score_for_original(tied, rank_original)
         answers = merge([*answers, replace(original, score=score)])
     elif best_is_target:
         best = max(range(len(answers)), key=lambda k: answers[k].score)
@@ -81,8 +81,10 @@ def shortened(item: AnswerList, count: int, dropped: Counter[str], *, beside: bo
     """
     record, answers = item.record, list(item.answers)
 
+    asked = [json.dumps(record.question, sort_keys=True)] if record.messages else record.question
+
     def lot(k: int) -> tuple[bytes, int]:
-        return hashlib.sha256("\0".join((*_asked(record), answers[k].text)).encode()).digest(), k
+        return hashlib.sha256("\0".join((*asked, answers[k].text)).encode()).digest(), k
 
     ranked = [k for k, a in enumerate(answers) if a.score == a.score and not (beside and a.target)]
     beyond = set(sorted(ranked, key=lot)[count:])
@@ -91,10 +93,6 @@ def shortened(item: AnswerList, count: int, dropped: Counter[str], *, beside: bo
         replace(a, score=math.nan) if k in beyond else a for k, a in enumerate(answers) if k not in beyond or a.target
     ]
     return AnswerList(record, tuple(kept))
-
-
-def _asked(record: Record) -> list[str]:
-    return record.question if not record.messages else [json.dumps(record.question, sort_keys=True)]
 
 
 def target_list(record: Record, dropped: Counter[str], every: bool, original_best: bool = False) -> AnswerList | None:

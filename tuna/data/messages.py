@@ -77,10 +77,9 @@ def transcript(messages: Sequence[Message]) -> str:
     >>> transcript([{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Hello."}])
     'User: Hi.\\n\\nAssistant: Hello.'
     """
-    return "\n\n".join(f"{m['role'].capitalize()}: {_said(m)}" for m in messages)
-
-
-def _said(message: Message) -> str:
-    """The content, and the functions that the turn calls, as JSON."""
-    calls = [json.dumps(call.get("function") or call, ensure_ascii=False) for call in message.get("tool_calls") or ()]
-    return "\n".join(filter(None, (str(message["content"]), *calls)))
+    told = []
+    for message in messages:
+        calls = (call.get("function") or call for call in message.get("tool_calls") or ())
+        texts = [str(message["content"]), *(json.dumps(call, ensure_ascii=False) for call in calls)]
+        told.append(f"{message['role'].capitalize()}: " + "\n".join(filter(None, texts)))
+    return "\n\n".join(told)

@@ -1,4 +1,4 @@
-"""Packing: several groups into one row, prompt once, the responses after it (see docs/architecture.md, the scorer)."""
+"""Packing: several groups into one row, prompt once, the responses after it (see docs/scorer.md)."""
 
 from collections.abc import Sequence
 from heapq import heapify, heapreplace
@@ -26,18 +26,17 @@ def assign_rows(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     capacity = max(row_tokens, max(lengths))
     best = _first_fit(order, lengths, capacity)
-    best_cost = _cost(best, lengths)
-    fewest = len(best)
+    fewest, width = len(best), _width(best, lengths)
     for count in range(fewest, min(len(order), 2 * fewest + 2) + 1):
         rows = _spread(order, lengths, count)
-        cost = _cost(rows, lengths)
-        if cost < best_cost and max(sum(lengths[i] for i in row) for row in rows) <= capacity:
-            best, best_cost = rows, cost
+        longest = _width(rows, lengths)
+        if longest <= capacity and count * longest < len(best) * width:
+            best, width = rows, longest
     return best
 
 
-def _cost(rows: list[list[int]], lengths: Sequence[int]) -> int:
-    return len(rows) * max(sum(lengths[i] for i in row) for row in rows)
+def _width(rows: list[list[int]], lengths: Sequence[int]) -> int:
+    return max(sum(lengths[i] for i in row) for row in rows)
 
 
 def _first_fit(order: list[int], lengths: Sequence[int], capacity: int) -> list[list[int]]:
@@ -46,11 +45,11 @@ def _first_fit(order: list[int], lengths: Sequence[int], capacity: int) -> list[
     for i in order:
         row = next((r for r, left in enumerate(room) if left >= lengths[i]), None)
         if row is None:
-            rows.append([i])
-            room.append(capacity - lengths[i])
-        else:
-            rows[row].append(i)
-            room[row] -= lengths[i]
+            row = len(rows)
+            rows.append([])
+            room.append(capacity)
+        rows[row].append(i)
+        room[row] -= lengths[i]
     return rows
 
 
@@ -72,18 +71,13 @@ def count_totals(groups: Sequence[Group]) -> Totals:
         groups=float(len(groups)),
         targets=float(sum(sum(group.targets) for group in groups)),
         candidate_tokens=float(
-            sum(
-                length
-                for group in groups
-                for length, score in zip(group.lengths, group.scores, strict=True)
-                if score == score
-            )
+            sum(n for group in groups for n, s in zip(group.lengths, group.scores, strict=True) if s == s)
         ),
     )
 
 
 def filler(group: Group) -> Group:
-    """A group of the same shape with one token a part: cheap, valid, to be given weight 0."""
+    """A group of the same shape with one token per part: cheap, valid, to be given weight 0."""
     responses = tuple(response[:1] for response in group.responses)
     return Group(f"{group.id}#filler", group.prompt[:1], responses, group.scores, group.targets)
 
@@ -108,7 +102,7 @@ def pack(
     weight = [1.0] * len(groups) if weights is None else [float(w) for w in weights]
     lengths = [group.num_tokens for group in groups]
     rows = assign_rows(lengths, row_tokens)
-    width = max(sum(lengths[i] for i in row) for row in rows)
+    width = _width(rows, lengths)
     start = np.zeros(len(groups), np.int64)
     for r, row in enumerate(rows):
         start[row] = r * width + np.cumsum([0, *(lengths[i] for i in row[:-1])])
@@ -120,13 +114,13 @@ def pack(
     longest = max(len(g.prompt) + max(map(len, g.responses)) for g in groups)
     if totals is None:
         totals = count_totals([g for g, w in zip(groups, weight, strict=True) if w > 0])
-    shape = (len(rows), width)
+    made = {name: torch.from_numpy(values.reshape(len(rows), width)) for name, values in flat.items()}
     return PackedBatch(
-        input_ids=torch.from_numpy(flat["input"].reshape(shape)),
-        position_ids=torch.from_numpy(flat["position"].reshape(shape)),
-        group_ids=torch.from_numpy(flat["group"].reshape(shape).astype(np.int32)),
-        response_ids=torch.from_numpy(flat["response"].reshape(shape).astype(np.int32)),
-        scored=torch.from_numpy(flat["scored"].reshape(shape).astype(bool)),
+        input_ids=made["input"],
+        position_ids=made["position"],
+        group_ids=made["group"].int(),
+        response_ids=made["response"].int(),
+        scored=made["scored"].bool(),
         predict_at=torch.from_numpy(predict),
         target_ids=torch.from_numpy(target),
         target_response=torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes)),

@@ -1,15 +1,20 @@
-"""Scores, ties and ranks: what orders a list, and how well numbers keep that order. Pure functions."""
+"""Scores and ties: what orders a list, and how well numbers, length or chance keep that order. Pure functions."""
 
 import math
 from collections.abc import Sequence
 from decimal import Decimal
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from tuna.data.fields import FieldError
-from tuna.data.record import Candidate, Record
+from tuna.data.record import Record
+from tuna.stats import Interval, bootstrap_interval
+
+if TYPE_CHECKING:  # it needs torch, which reading files does not
+    from tuna.data.batch import Group
 
 COLLECT = "python rank.py model.path=MODEL input=FILE collects and ranks some"
 FloatArray = npt.NDArray[np.float64]
@@ -50,29 +55,22 @@ def check_rankable(record: Record, rank_by: str) -> None:
         hint = "" if given else f"{COLLECT}; stage=sft needs output alone"
         raise FieldError("responses", "two responses or more", list(record.responses), hint)
     for k, candidate in enumerate(record.responses):
+        field = f"responses[{k}]"
         if rank_by == "score":
-            _check_score(candidate, f"responses[{k}].score")
-        else:
-            _check_eq3(candidate, f"responses[{k}]")
-
-
-def _check_score(candidate: Candidate, field: str) -> None:
-    if candidate.score is None:
-        hint = "these have log-probabilities: set rank_by=eq3" if candidate.logprob is not None else ""
-        raise FieldError(field, "a finite number", None, hint)
-
-
-def _check_eq3(candidate: Candidate, field: str) -> None:
-    hint = "next: rank.py ranker=probabilistic score_only=true, or datamodule.rank_by=score"
-    if candidate.logprob is None:
-        raise FieldError(f"{field}.logprob", "a finite number (rank_by=eq3)", None, hint)
-    if not candidate.num_tokens or candidate.num_tokens > LARGEST_LENGTH:
-        expected = f"a whole number from 1 to {LARGEST_LENGTH} (rank_by=eq3)"
-        raise FieldError(f"{field}.num_tokens", expected, candidate.num_tokens, hint)
+            if candidate.score is None:
+                hint = "these have log-probabilities: set rank_by=eq3" if candidate.logprob is not None else ""
+                raise FieldError(f"{field}.score", "a finite number", None, hint)
+            continue
+        hint = "next: rank.py ranker=probabilistic score_only=true, or datamodule.rank_by=score"
+        if candidate.logprob is None:
+            raise FieldError(f"{field}.logprob", "a finite number (rank_by=eq3)", None, hint)
+        if not candidate.num_tokens or candidate.num_tokens > LARGEST_LENGTH:
+            expected = f"a whole number from 1 to {LARGEST_LENGTH} (rank_by=eq3)"
+            raise FieldError(f"{field}.num_tokens", expected, candidate.num_tokens, hint)
 
 
 def scores_of(record: Record, rank_by: str, beta: float) -> list[float]:
-    """One score a candidate, higher is better. Call check_rankable first."""
+    """One score per candidate, higher is better. Call check_rankable first."""
     if rank_by == "score":
         return [float(c.score) for c in record.responses if c.score is not None]
     return [eq3(c.logprob or 0.0, c.num_tokens or 1, beta) for c in record.responses]
@@ -98,10 +96,10 @@ def tie(scores: Sequence[float], min_gap: float) -> list[float]:
     return out
 
 
-def beside(scores: Sequence[float], place: str) -> float:
+def score_for_original(scores: Sequence[float], place: str) -> float:
     """A score for the original response as one more candidate: "best" is the maximum + 1, "worst" the minimum - 1.
 
-    >>> beside([0.5, 2.0], "best"), beside([0.5, 2.0], "worst")
+    >>> score_for_original([0.5, 2.0], "best"), score_for_original([0.5, 2.0], "worst")
     (3.0, -0.5)
     """
     end = max(scores) if place == "best" else min(scores)
@@ -122,7 +120,7 @@ def count_pairs(scores: Sequence[float]) -> int:
 def pair_accuracy(values: Sequence[npt.ArrayLike], scores: Sequence[npt.ArrayLike]) -> FloatArray:
     """For each list the share of pairs with different scores that ``values`` order right, equal values one half.
 
-    values, scores: one array [K] a list; NaN scores take no part. Returns [lists]; NaN for a list without such a pair.
+    values, scores: one array [K] per list; NaN scores take no part. Returns [lists]; NaN where a list has no such pair.
 
     >>> pair_accuracy([[0.3, 0.2, 0.1], [1, 1]], [[3, 1, 2], [2, 1]]).round(3).tolist()
     [0.667, 0.5]
@@ -135,3 +133,21 @@ def pair_accuracy(values: Sequence[npt.ArrayLike], scores: Sequence[npt.ArrayLik
             right = np.sign(v[:, None] - v[None, :])[better]
             out[n] = float((right + 1).mean() / 2)
     return out
+
+
+def baselines(groups: Sequence["Group"], seed: int = 0) -> dict[str, Interval]:
+    """Intervals of pair_accuracy over ``groups`` by name: "length" (in tokens, longer is better) and "random".
+
+    "random" is the mean over many draws (chance itself is 0.5) and the range in which 95% of them fall: how far chance
+    alone strays on this many lists.
+    """
+    scores = [np.array(group.scores) for group in groups]
+    lengths = [np.array([len(r) for r in group.responses], float) for group in groups]
+    generator = np.random.default_rng(seed)
+    length = bootstrap_interval(pair_accuracy(lengths, scores), seed)
+    draws = [
+        float(np.nanmean(pair_accuracy([generator.random(len(values)) for values in scores], scores)))
+        for _ in range(200 if length.lists else 0)
+    ]
+    low, mean, high = (np.quantile(draws, 0.025), np.mean(draws), np.quantile(draws, 0.975)) if draws else (np.nan,) * 3
+    return {"length": length, "random": Interval(float(mean), float(low), float(high), length.lists)}

@@ -1,12 +1,13 @@
-"""Prompt templates: the tokenizer's chat template, Alpaca's two, none. How a question, and its answer, are written."""
+"""Prompt templates: the tokenizer's chat template, Alpaca's two, none; and what goes of a question that is too long."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
 
-from tuna.data.chat import ChatTemplate
+from tuna.data.chat import ChatPrompt, ChatTemplate
 from tuna.data.fields import FieldError
-from tuna.data.record import Record
+from tuna.data.record import Message, Record
 from tuna.errors import ConfigError
 
 TEMPLATES = ("auto", "alpaca", "chat", "none")
@@ -22,32 +23,12 @@ _WITHOUT_INPUT = (
 )
 _INPUT = "\n\n### Input:\n"
 _RESPONSE = "\n\n### Response:"
-
-
-class Prompt(Protocol):
-    """A question as the model reads it before it answers."""
-
-    @property
-    def bos(self) -> bool:
-        """Whether the tokenizer's own beginning-of-sequence token goes in front: a chat template writes its own."""
-        ...
-
-    @property
-    def text(self) -> str:
-        """The whole prompt."""
-        ...
-
-    def answered(self, text: str, reasoning: str | None = None) -> tuple[str, str]:
-        """The whole conversation up to the answer's last character, and what the template writes after it."""
-        ...
-
-
-Template = Callable[[Record], Prompt]
+_KEPT_END = 200  # characters of a finished prompt's end, where what asks for the answer stands
 
 
 @dataclass(frozen=True, slots=True)
 class TextPrompt:
-    """A prompt that the answer follows without a word between."""
+    """A prompt that the answer follows without a word between; bos: the tokenizer's own start token goes in front."""
 
     text: str
     bos: bool = True
@@ -55,6 +36,10 @@ class TextPrompt:
     def answered(self, text: str, reasoning: str | None = None) -> tuple[str, str]:
         """Prompt and answer as one text; the end-of-sequence token follows as an id."""
         return self.text + text, ""
+
+
+Prompt = TextPrompt | ChatPrompt
+Template = Callable[[Record], Prompt]
 
 
 def template_named(name: str, tokenizer: Any, template_args: Mapping[str, Any] | None = None) -> Template:
@@ -65,25 +50,23 @@ def template_named(name: str, tokenizer: Any, template_args: Mapping[str, Any] |
 
     Raises: ConfigError for an unknown name, or "chat" without a chat template.
     """
-    rendered: dict[str, Template] = {"alpaca": alpaca, "none": none}
-    has_chat = bool(getattr(tokenizer, "chat_template", None))
-    if name == "auto":
-        name = "chat" if has_chat else "alpaca"
+    name = meant_by(name, tokenizer)
     if template_args and name != "chat":
         raise ConfigError(
             f"model.template_args: expected nothing (template={name} has no variables), got {', '.join(template_args)}"
         )
 
+    @cache
     def find(wanted: str) -> Template:
-        if wanted == "chat" and "chat" not in rendered:
-            if not has_chat:
-                raise ConfigError(
-                    "datamodule.template: expected alpaca or none (the tokenizer has no chat template), got 'chat'"
-                )
-            rendered["chat"] = ChatTemplate(tokenizer, template_args or {})
-        if wanted not in rendered:
+        if wanted == "chat" == meant_by("auto", tokenizer):
+            return ChatTemplate(tokenizer, template_args or {})
+        if wanted == "chat":
+            raise ConfigError(
+                "datamodule.template: expected alpaca or none (the tokenizer has no chat template), got 'chat'"
+            )
+        if wanted not in ("alpaca", "none"):
             raise ConfigError(f"datamodule.template: expected one of {', '.join(TEMPLATES)}, got {wanted!r}")
-        return rendered[wanted]
+        return alpaca if wanted == "alpaca" else none
 
     default = find(name)
 
@@ -92,6 +75,11 @@ def template_named(name: str, tokenizer: Any, template_args: Mapping[str, Any] |
         return default(record) if own in (None, "auto", name) else find(str(own))(record)
 
     return render
+
+
+def meant_by(name: str, tokenizer: Any) -> str:
+    """The template that a name stands for: "auto" is "chat" where the tokenizer has a chat template, else "alpaca"."""
+    return ("chat" if getattr(tokenizer, "chat_template", None) else "alpaca") if name == "auto" else name
 
 
 def alpaca(record: Record) -> TextPrompt:
@@ -140,3 +128,56 @@ def parse_alpaca(prompt: str) -> tuple[str, str] | None:
     if prompt.startswith(_WITHOUT_INPUT):
         return prompt[len(_WITHOUT_INPUT) : -len(_RESPONSE)], ""
     return None
+
+
+def size(record: Record) -> int:
+    """Characters that ``kept`` can cut: all that the question says, a system prompt aside.
+
+    >>> size(Record("0", "Add.", "1 2"))
+    7
+    """
+    if record.messages:
+        return sum(len(_content(m)) for m in record.messages if m["role"] != "system")
+    return len(record.instruction) + len(record.input)
+
+
+def kept(record: Record, characters: int, *, finished: bool = False) -> Record:
+    """The question with at most so many of its characters, for a prompt that is too long.
+
+    The input goes first, from its end, then the instruction. Of a conversation the oldest exchanges go first, whole,
+    then the last one is cut from its end; a system prompt stays. In a ``finished`` prompt (template none) Alpaca's
+    words stay, and of any other the end, since what asks for the answer stands there.
+
+    >>> kept(Record("0", "do it", "now"), 6).user_turn
+    'do it\\nn'
+    """
+    if record.messages:
+        return _kept_turns(record, characters)
+    if finished and not record.input:
+        whole = record.instruction
+        if (parsed := parse_alpaca(whole)) is not None:
+            return replace(record, instruction=alpaca(kept(Record(record.id, *parsed), characters)).text)
+        end = len(whole) - min(_KEPT_END, len(whole) // 2)
+        return replace(record, instruction=whole[: max(0, min(end, characters))] + whole[end:])
+    given = record.input[: max(0, characters - len(record.instruction))]
+    return replace(record, instruction=record.instruction[:characters], input=given)
+
+
+def _kept_turns(record: Record, characters: int) -> Record:
+    system = [m for m in record.messages if m["role"] == "system"]
+    turns = [m for m in record.messages if m["role"] != "system"]
+    while sum(map(len, map(_content, turns))) > characters:
+        later = next((k for k, m in enumerate(turns) if k and m["role"] == "user"), None)
+        if later is None:
+            break
+        turns = turns[later:]
+    left, cut = characters, []
+    for message in turns:
+        content = _content(message)[: max(0, left)]
+        left -= len(content)
+        cut.append({**message, "content": content})
+    return replace(record, messages=(*system, *cut))
+
+
+def _content(message: Message) -> str:
+    return str(message.get("content") or "")

@@ -1,19 +1,113 @@
-"""Texts to ids, in batches over all cores, through the cache."""
+"""Texts to ids, in batches over all cores, through the cache; what looks like a special token in the data stays text.
 
+Text in the data such as "</s>" or "<|im_end|>" ends no turn and opens no role: before a template is rendered, each such
+place is replaced by a mark. A rendered text with marks is tokenized by a copy of the tokenizer that knows its special
+tokens by secret names alone: the template's own are written so, the marks become again the text that they stand for,
+and all else acts as always. transformers has ``sanitize_control_tokens`` since 5.23, which cuts the text at these
+places (other ids than the text has elsewhere), and also spells out the <think> that an answer really has, since any
+token that a template mentions counts there.
+"""
+
+import json
 import logging
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+from tokenizers import Tokenizer
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from tuna.data.batch import IntArray
 from tuna.data.cache import TokenCache, key_of
-from tuna.data.literal import Literals
+from tuna.data.record import Record
 
 log = logging.getLogger(__name__)
 CHUNK = 4096  # texts per call: long enough for all cores, short enough to show progress
+# Noncharacters, which no text for interchange may hold (Unicode, 23.7): around marks, and around secret names.
+_OPEN, _CLOSE, _SECRET_OPEN, _SECRET_CLOSE = "\ufdd0\ufdd1\ufdd2\ufdd3"
+_MARK = re.compile(f"{_OPEN}(\\d+){_CLOSE}")
+_RESERVED = str.maketrans(dict.fromkeys("\ufdd0\ufdd1\ufdd2\ufdd3", "\ufffd"))
+
+
+def any_of(tokens: Iterable[str]) -> re.Pattern[str]:
+    """Finds any of the texts, the longest that fits."""
+    return re.compile("|".join(map(re.escape, sorted(tokens, key=lambda token: (-len(token), token)))) or "(?!)")
+
+
+def _secret(number: int) -> str:
+    return f"{_SECRET_OPEN}{number}{_SECRET_CLOSE}"
+
+
+class Literals:
+    """What looks like one of ``special`` in the data, as marks and back.
+
+    >>> literals = Literals(["</s>"])
+    >>> literals.within(literals.mark("a</s>b")), literals.plain(literals.mark("a</s>b"))
+    (True, 'a</s>b')
+    """
+
+    def __init__(self, special: Iterable[str]) -> None:
+        self.special = sorted({token for token in special if token.strip()})
+        self._find = any_of(self.special)
+        self._number = {token: k for k, token in enumerate(self.special)}
+
+    def mark(self, text: str) -> str:
+        """The text with marks."""
+        return self._find.sub(lambda found: f"{_OPEN}{self._number[found[0]]}{_CLOSE}", text.translate(_RESERVED))
+
+    def record(self, record: Record) -> Record:
+        """The record with marks in everything that a template shows."""
+        if not record.messages and not record.tools:
+            return replace(record, instruction=self.mark(record.instruction), input=self.mark(record.input))
+        return replace(
+            record,
+            messages=tuple({**self._inside(m), "role": m["role"]} for m in record.messages),
+            tools=tuple(self._inside(tool) for tool in record.tools),
+        )
+
+    def _inside(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.mark(value)
+        if isinstance(value, Mapping):
+            return {key: self._inside(item) for key, item in value.items()}
+        return [self._inside(item) for item in value] if isinstance(value, list | tuple) else value
+
+    def within(self, text: str) -> bool:
+        """Whether the text has marks."""
+        return _OPEN in text
+
+    def count(self, text: str) -> int:
+        """How many special tokens the text has, marks aside."""
+        return len(self._find.findall(text))
+
+    def plain(self, text: str) -> str:
+        """The text with what the marks stand for."""
+        return _MARK.sub(lambda found: self.special[int(found[1])], text)
+
+    def secret(self, text: str) -> str:
+        """The text as a ``renamed`` tokenizer takes it: special tokens by their secret names, marks as text."""
+        return self.plain(self._find.sub(lambda found: _secret(self._number[found[0]]), text))
+
+    def renamed(self, backend: Tokenizer) -> Tokenizer:
+        """A copy of the tokenizer that knows the special tokens by their secret names alone."""
+        spec = json.loads(backend.to_str())
+        names = {token: _secret(k) for token, k in self._number.items()}
+        for token in spec["added_tokens"]:
+            token["content"] = names.get(token["content"], token["content"])
+        model = spec["model"]
+        if isinstance(model["vocab"], dict):
+            model["vocab"] = {names.get(piece, piece): number for piece, number in model["vocab"].items()}
+        else:
+            model["vocab"] = [[names.get(piece, piece), score] for piece, score in model["vocab"]]
+        if model.get("unk_token"):
+            model["unk_token"] = names.get(model["unk_token"], model["unk_token"])
+        copy: Tokenizer = Tokenizer.from_str(json.dumps(spec))
+        copy.no_truncation()
+        copy.no_padding()
+        return copy
 
 
 class Tokens:
@@ -27,33 +121,20 @@ class Tokens:
         self.tokenizer = tokenizer
         self.literals = literals
         self.cache = cache if cache is not None else TokenCache(None)
-        self.start = self._start()
+        bare, whole = self._call(["a"])[0], self._call(["a"], special=True)[0]
+        places = range(len(whole) - len(bare) + 1)
+        self.start = next((whole[:at] for at in places if whole[at : at + len(bare)] == bare), [])
         self.new_texts = 0
         self.unspelled = 0
 
-    def _start(self) -> list[int]:
-        bare, whole = self._call(["a"], False)[0], self._call(["a"], True)[0]
-        for at in range(len(whole) - len(bare) + 1):
-            if whole[at : at + len(bare)] == bare:
-                return whole[:at]
-        return []
-
     def _call(self, texts: list[str], special: bool = False) -> list[list[int]]:
-        found = self.tokenizer(
-            texts,
-            add_special_tokens=special,
-            return_attention_mask=False,
-            padding=False,
-            truncation=False,
-            verbose=False,
-        )
-        return [list(ids) for ids in found["input_ids"]]
+        off = dict.fromkeys(("return_attention_mask", "padding", "truncation", "verbose"), False)
+        return [list(ids) for ids in self.tokenizer(texts, add_special_tokens=special, **off)["input_ids"]]
 
     def prepare(self, texts: Iterable[str]) -> None:
         """Tokenize the texts that the cache lacks."""
-        missing = {
-            key: text for text in texts if (key := key_of(text)) not in self.cache and not self.literals.within(text)
-        }
+        fresh = ((key_of(text), text) for text in texts if not self.literals.within(text))
+        missing = {key: text for key, text in fresh if key not in self.cache}
         self.new_texts += len(missing)
         # Texts of like length in one batch keep the cores evenly busy.
         todo = sorted(missing.items(), key=lambda item: len(item[1]))
@@ -63,7 +144,7 @@ class Tokens:
         for at in range(0, len(todo), CHUNK):
             part = todo[at : at + CHUNK]
             for (key, _), ids in zip(part, self._call([text for _, text in part]), strict=True):
-                self.cache.put(key, np.asarray(ids, np.int32))
+                self.cache[key] = np.asarray(ids, np.int32)
             bar.update(len(part))
         bar.close()
 
@@ -74,7 +155,7 @@ class Tokens:
         key = key_of(text)
         if key not in self.cache:
             self.prepare([text])
-        return self.cache.get(key)
+        return self.cache[key]
 
     def fresh(self, text: str) -> IntArray:
         """The ids of one text, not remembered."""

@@ -1,31 +1,34 @@
-"""Whether an architecture scores packed rows exactly: a small random copy is run both ways at load.
+"""What an architecture can do, shown at load on a small random copy: score packed rows exactly, and merge LoRA exactly.
 
 No list of model names decides. The copy has the model's own config with two layers (one of each layer type at least),
-fewer heads, and windows and positions shrunk below the length of a group and of a row.
+fewer heads, and windows and positions shrunk below the length of a group and of a row. It is run packed and plain; and
+it gets random adapters, is merged as the export does it, and must still compute the same.
 """
 
 import copy
 import logging
 import math
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PretrainedConfig
+from transformers.pytorch_utils import Conv1D
 from transformers.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
 
 from tuna.data.batch import Group, IntArray, PackedBatch
 from tuna.data.packing import pack
 from tuna.errors import ModelError
+from tuna.models.lora import Lora, add_lora, merge, rebuilt, with_shared_names
 from tuna.models.masks import layer_rules
-from tuna.models.plain import PlainScorer
-from tuna.models.reward import PlainRewardScorer, RewardScorer
-from tuna.models.scorer import ResponseScorer
+from tuna.models.plain import PlainRewardScorer, PlainScorer
+from tuna.models.reward import head_names
+from tuna.models.scorer import ResponseScorer, RewardScorer
 
 TOLERANCE = 1e-4  # relative difference of a summed log-probability
 WINDOW, POSITIONS, VOCABULARY = 7, 140, 96
@@ -33,6 +36,8 @@ WINDOW, POSITIONS, VOCABULARY = 7, 140, 96
 # the first group is long enough for the CPU's attention in blocks, the others are not.
 SHAPES = ((60, (75, 64)), (1, (16, 5, 2)), (6, (1, 8)))
 ROW = 230  # tokens: the first two groups
+TARGETS = "model.lora.target_modules"
+ADAPTABLE = (nn.Linear, Conv1D, nn.Embedding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +45,12 @@ class Ways:
     """What is compared: the class that builds the copy, how its rows are scored packed and plain, and which number."""
 
     auto: Any
-    packed: Callable[..., nn.Module]
-    plain: Callable[[nn.Module], nn.Module]
+    packed: type[ResponseScorer]
+    plain: type[PlainScorer]
     number: str
 
 
-LOGPROBS = Ways(AutoModelForCausalLM, partial(ResponseScorer, projection_chunk=16), PlainScorer, "log-probabilities")
+LOGPROBS = Ways(AutoModelForCausalLM, ResponseScorer, PlainScorer, "log-probabilities")
 REWARDS = Ways(AutoModelForSequenceClassification, RewardScorer, PlainRewardScorer, "rewards")
 
 
@@ -63,7 +68,6 @@ def check_packing(
     Raises:
         ModelError: the two ways differ by more than 1e-4 (relative), or the model takes no custom mask at all.
     """
-    name = (config.architectures or [config.model_type])[0]
     with torch.random.fork_rng(devices=[]), quiet():
         torch.manual_seed(0)
         model = small_copy(config, ways.auto, trust_remote_code)
@@ -71,7 +75,8 @@ def check_packing(
         layer_rules(model.config.get_text_config())
         batch = _batch(model.config.get_text_config().vocab_size)
         try:
-            scorer = ways.packed(model, attention="auto" if attention == "flex" else attention)
+            attention = "auto" if attention == "flex" else attention
+            scorer = ways.packed(model, attention=attention, projection_chunk=16)
             with torch.no_grad():
                 got = scorer(batch)
         except ModelError:
@@ -107,8 +112,6 @@ def quiet() -> Iterator[None]:
 
 def small_copy(config: PretrainedConfig, auto: Any, trust_remote_code: bool) -> Any:
     """The first of ever less shrunken copies that can be built and runs the plain way."""
-    name = (config.architectures or [config.model_type])[0]
-    fault: Exception | None = None
     for shrink_heads in (True, False):
         try:
             small = _shrunk(config, shrink_heads)
@@ -118,9 +121,10 @@ def small_copy(config: PretrainedConfig, auto: Any, trust_remote_code: bool) -> 
             with torch.no_grad():
                 model(input_ids=torch.zeros(1, 4, dtype=torch.long), use_cache=False)
         except Exception as error:
-            fault = error
-            continue
-        return model
+            fault = str(error)
+        else:
+            return model
+    name = (config.architectures or [config.model_type])[0]
     raise _refused(name, f"no small copy of its config runs, so exactness cannot be shown ({fault})")
 
 
@@ -148,7 +152,7 @@ def _keep_layers(text: Any) -> None:
     count = text.num_hidden_layers
     types = getattr(text, "layer_types", None) or ["full_attention"] * count
     first = [types.index(kind) for kind in dict.fromkeys(types)]
-    kept = sorted(set(first) | {layer for layer in range(min(count, 2)) if len(first) < 2})
+    kept = sorted(first) if len(first) > 1 else list(range(min(count, 2)))
     for key, value in list(vars(text).items()):
         if isinstance(value, list) and len(value) == count and count > 1:
             setattr(text, key, [value[layer] for layer in kept])
@@ -202,3 +206,81 @@ def _batch(vocabulary: int) -> PackedBatch:
         for number, (prompt, lengths) in enumerate(SHAPES)
     ]
     return pack(groups, row_tokens=ROW)
+
+
+def check_lora(config: PretrainedConfig, lora: Lora, *, trust_remote_code: bool = False, ways: Ways = LOGPROBS) -> None:
+    """Refuse target modules that are not there or take no adapter, and adapters that cannot be merged.
+
+    Arguments are as for ``check_packing``.
+
+    Raises:
+        ModelError: with the names of the modules there are, or with what goes wrong when adapters are merged.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    with torch.random.fork_rng(devices=[]), quiet():
+        with torch.device("meta"):
+            model = ways.auto.from_config(config, trust_remote_code=trust_remote_code)
+        trained = head_names(model) if ways is REWARDS else []
+        _check_names(model, lora, trained)
+        add_lora(model, lora, trained=trained)
+        targets = [name for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
+        # The copy has fewer layers, so the number of a layer stands for any.
+        numbered = (re.sub(r"\\\.\d+\\\.", lambda _: r"\.\d+\.", re.escape(name), count=1) for name in targets)
+        pattern = "|".join(dict.fromkeys(numbered))
+        torch.manual_seed(0)
+        try:
+            small = small_copy(config, ways.auto, trust_remote_code)
+        except ModelError:  # nothing to prove it on; the packed scorer refuses such a config itself
+            return
+        if any(re.fullmatch(pattern, name) for name, _ in small.named_modules()):
+            add_lora(small, replace(lora, dropout=0.0, target_modules=pattern), trained=trained)
+            _prove(small, targets)
+
+
+def _check_names(model: Any, lora: Lora, trained: Sequence[str]) -> None:
+    """Each name of a list must be that of a module, and all that are meant must be linear layers or embeddings."""
+    modules = {name: module for name, module in model.named_modules() if name}
+    wanted = lora.target_modules
+    if wanted == "all-linear":
+        return
+    found = (
+        {wanted: [name for name in modules if re.fullmatch(wanted, name)]}
+        if isinstance(wanted, str)
+        else {name: [each for each in modules if f".{each}".endswith(f".{name}")] for name in wanted}
+    )
+    for name, meant in found.items():
+        unfit = [each for each in meant if not isinstance(modules[each], ADAPTABLE)]
+        whole = [each for each in meant if any(parameter.startswith(f"{each}.") for parameter in trained)]
+        if whole:
+            raise ModelError(f"{TARGETS}: {whole[0]} is the reward head, which is trained in full anyway; leave it out")
+        if meant and not unfit:
+            continue
+        why = f"{unfit[0]}, a {type(modules[unfit[0]]).__name__}, which takes no adapter" if unfit else "no module"
+        there = sorted({each.rpartition(".")[2] for each, module in modules.items() if isinstance(module, ADAPTABLE)})
+        raise ModelError(
+            f"{TARGETS}: {name!r} is {why}; expected all-linear or a list of those that {type(model).__name__} has: "
+            f"{', '.join(there)}"
+        )
+
+
+def _prove(small: Any, targets: Sequence[str]) -> None:
+    """Random adapters, the copy with them against the one they are merged into."""
+    named = ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in targets))
+    who, next_ = f"{TARGETS}: {type(small).__name__} with adapters on {named}", "name others, such as [q_proj, v_proj]"
+    ids = torch.arange(3, 12)[None]
+    try:
+        with torch.no_grad():
+            for name, parameter in small.named_parameters():
+                if ".lora_" in name:
+                    parameter.normal_(0.0, 0.3)
+            wanted = small.eval()(input_ids=ids, use_cache=False).logits
+            state, merged = merge(small, with_shared_names(small, small.state_dict()))
+            fresh = rebuilt(small, state, torch.float32, merged=merged, device="cpu").eval()
+            got = fresh(input_ids=ids, use_cache=False).logits
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        raise ModelError(f"{who} cannot be trained and merged ({why}); {next_}") from error
+    difference = float((got - wanted).abs().max() / wanted.abs().max())
+    if not difference <= 10 * TOLERANCE:  # NaN is refused too
+        raise ModelError(f"{who} and with them merged differ by {difference:.1e}; {next_}")

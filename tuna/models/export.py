@@ -16,12 +16,10 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from tuna.errors import ModelError
 from tuna.files import write_text
-from tuna.models.finite import not_finite
 from tuna.models.folder import stored_dtype, tensor_shapes
-from tuna.models.lora import ADAPTER
-from tuna.models.merging import adapter_state, embedding_names, merge, rebuilt, with_shared_names
+from tuna.models.lora import ADAPTER, embedding_names, merge, rebuilt, with_shared_names
 from tuna.models.source import Resolved
-from tuna.models.vocabulary import rows_of
+from tuna.models.weights import not_finite
 
 # What a tokenizer may consist of; copied byte for byte, so that nothing a run does to its tokenizer leaks out.
 TOKENIZER = (
@@ -49,7 +47,7 @@ def export(
 
     Args:
         scorer: holds the model as ``.model``, a causal LM or a reward model.
-        folder: where to.
+        folder: where the model goes.
         resolved: the starting model, whose config, generation config and tokenizer files are taken over.
         tokenizer: written in place of the starting folder's tokenizer files, where given.
         dtype: of floating-point weights; "auto" is that of the starting folder.
@@ -70,20 +68,17 @@ def export(
         if adapter is not None:
             plain, merged = merge(model, state)
             whole = [n for n, p in model.named_parameters() if p.requires_grad and ".lora_" not in n]
-            grown = rows_of(model.config) != rows_of(resolved.config)
-            _write_adapter(
-                folder.parent / "adapter",
-                state,
-                adapter,
-                resolved,
-                whole,
-                embedding_names(model, state) if grown else [],
-            )
+            old, new = (each.get_text_config().vocab_size for each in (resolved.config, model.config))
+            grown = embedding_names(model, state) if old != new else []
+            _write_adapter(folder.parent / "adapter", state, adapter, resolved, whole, grown)
             state = plain
         name = stored_dtype(resolved.weights_folder) if dtype == "auto" else dtype
         partial = _fresh(folder)
         _write_weights(partial, state, model, getattr(torch, name), merged)
-        _write_tokenizer(partial, resolved.folder, tokenizer)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(partial)
+        else:
+            _copy(resolved.folder, partial, *TOKENIZER)
         if model.can_generate():
             _write_generation(partial, resolved, ends)
         if card is not None:
@@ -120,25 +115,11 @@ def _write_weights(
         fresh._weight_conversions = conversions
     fresh.save_pretrained(partial)
     if conversions is None:
-        shapes = {name: tuple(tensor.shape) for name, tensor in fresh.state_dict().items()}
-        _verify(partial, shapes, set(fresh.all_tied_weights_keys))
-
-
-def _verify(partial: Path, wanted: dict[str, tuple[int, ...]], tied: set[str]) -> None:
-    written = tensor_shapes(partial)
-    wanted = {name: shape for name, shape in wanted.items() if name not in tied}
-    if written != wanted:
-        odd = sorted(set(written.items()) ^ set(wanted.items()))[:4]
-        raise ModelError(f"export: the tensors written to {partial} are not the model's: {odd}")
-
-
-def _write_tokenizer(partial: Path, start: Path, tokenizer: PreTrainedTokenizerBase | None) -> None:
-    if tokenizer is not None:
-        tokenizer.save_pretrained(partial)
-        return
-    for name in TOKENIZER:
-        if (start / name).is_file():
-            shutil.copyfile(start / name, partial / name)
+        tied, written = set(fresh.all_tied_weights_keys), tensor_shapes(partial)
+        wanted = {name: tuple(tensor.shape) for name, tensor in fresh.state_dict().items() if name not in tied}
+        if written != wanted:
+            odd = sorted(set(written.items()) ^ set(wanted.items()))[:4]
+            raise ModelError(f"export: the tensors written to {partial} are not the model's: {odd}")
 
 
 def _write_generation(partial: Path, resolved: Resolved, ends: Sequence[int]) -> None:
@@ -146,11 +127,11 @@ def _write_generation(partial: Path, resolved: Resolved, ends: Sequence[int]) ->
 
     Where there is no such file, transformers takes its values from the config, and so does the new one.
     """
-    start, target = resolved.folder / "generation_config.json", partial / "generation_config.json"
+    target = partial / "generation_config.json"
     target.unlink(missing_ok=True)  # save_pretrained's, which lists no end at all
-    if start.is_file():
-        shutil.copyfile(start, target)
-        values = json.loads(start.read_text(encoding="utf-8"))
+    _copy(resolved.folder, partial, target.name)
+    if target.is_file():
+        values = json.loads(target.read_text(encoding="utf-8"))
     else:
         values = GenerationConfig.from_model_config(resolved.config).to_diff_dict()
     listed = _listed(values.get("eos_token_id"))
@@ -168,10 +149,7 @@ def _listed(ids: int | list[int] | None) -> list[int]:
 def _write_adapter(
     folder: Path, state: dict[str, Tensor], config: Any, resolved: Resolved, whole: Sequence[str], grown: Sequence[str]
 ) -> None:
-    """The adapter as peft writes it: adapter_config.json and adapter_model.safetensors.
-
-    whole: names of the tensors trained in full. grown: of those with more rows than the starting model's, if any.
-    """
+    """The adapter as peft writes it, with tensors trained in full (``whole``) and with new rows (``grown``)."""
     from safetensors.torch import save_file
 
     partial = _fresh(folder)
@@ -179,15 +157,24 @@ def _write_adapter(
     config.base_model_name_or_path, config.inference_mode = resolved.source, True
     config.modules_to_save = sorted({name.rpartition(".")[0] for name in whole}) or None
     config.save_pretrained(str(partial))
-    tensors = {name: tensor.clone().contiguous() for name, tensor in adapter_state(state, [*whole, *grown]).items()}
+    tensors = {
+        "base_model.model." + name.removesuffix(f".{ADAPTER}").replace(f".{ADAPTER}.", "."): tensor.clone().contiguous()
+        for name, tensor in state.items()
+        if ".lora_" in name or name in (*whole, *grown)
+    }
     save_file(tensors, str(partial / "adapter_model.safetensors"), metadata={"format": "pt"})
     _put(partial, folder)
 
 
+def _copy(start: Path, partial: Path, *names: str) -> None:
+    for name in names:
+        if (start / name).is_file():
+            shutil.copyfile(start / name, partial / name)
+
+
 def _fresh(folder: Path) -> Path:
     partial = folder.with_name(folder.name + ".tmp")
-    if partial.exists():
-        shutil.rmtree(partial)
+    shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     return partial
 
@@ -204,9 +191,7 @@ def _put(partial: Path, folder: Path) -> None:
         os.close(descriptor)
     old = folder.with_name(folder.name + ".old")
     if folder.exists():
-        if old.exists():
-            shutil.rmtree(old)
+        shutil.rmtree(old, ignore_errors=True)
         folder.rename(old)
     partial.rename(folder)
-    if old.exists():
-        shutil.rmtree(old)
+    shutil.rmtree(old, ignore_errors=True)

@@ -3,12 +3,13 @@
 import hashlib
 import json
 import re
+from collections import Counter
 from math import prod
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
+from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig, PreTrainedTokenizerBase
 
 from tuna.data.fields import describe
 from tuna.data.files import is_pointer
@@ -16,13 +17,8 @@ from tuna.data.json_text import parse_json
 from tuna.errors import ModelError
 
 TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer.model",
-    "vocab.json",
-    "vocab.txt",
-    "spiece.model",
-    "tokenizer_config.json",
-)
+    "tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tokenizer_config.json"
+)  # fmt: skip
 SMALL_FILES = ("*.json", "*.model", "*.txt", "*.jinja", "*.md")  # everything but the weights
 PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
 WEIGHTS, INDEX, ADAPTER = "model.safetensors", "model.safetensors.index.json", "adapter_config.json"
@@ -36,18 +32,9 @@ SAMPLES, SAMPLE_BYTES = 64, 65536
 # Keys of config.json that say where a model lies or who wrote it, not what it is.
 NOT_IDENTITY = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "_commit_hash", "use_cache")
 
-CONVERT = (
-    "convert it once: python -c \"from transformers import AutoModelForCausalLM as M; m = M.from_pretrained('{0}'); "
-    "m.save_pretrained('{0}-safetensors')\", copy the tokenizer's files there, and give that folder"
-)
-
 
 def read_config(folder: Path, trust_remote_code: bool = False) -> PretrainedConfig:
-    """The model's config.
-
-    Raises:
-        ModelError: config.json is missing or no JSON, or its ``model_type`` is unknown to transformers.
-    """
+    """The model's config; raises ModelError where transformers would fail on it, or take something else instead."""
     path = folder / "config.json"
     if (folder / ADAPTER).is_file():  # transformers would take the weights from wherever that names a base model
         raise ModelError(
@@ -83,14 +70,10 @@ def read_config(folder: Path, trust_remote_code: bool = False) -> PretrainedConf
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object that one of a model's small files holds.
-
-    Raises:
-        ModelError: it cannot be read, or holds something else.
-    """
+    """The JSON object that one of a model's small files holds; raises ModelError where it holds something else."""
     try:
         data = path.read_bytes()
-        refuse_pointer(path, data)
+        _refuse_pointer(path, data)
         found = parse_json(data)
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: expected a JSON object, got what cannot be read ({error}); copy it anew") from error
@@ -99,7 +82,7 @@ def read_object(path: Path) -> dict[str, Any]:
     return found
 
 
-def refuse_pointer(path: Path, head: bytes) -> None:
+def _refuse_pointer(path: Path, head: bytes) -> None:
     """Raises ModelError where a file that begins with ``head`` only stands for the one in Git LFS."""
     if is_pointer(head):
         raise ModelError(
@@ -112,7 +95,7 @@ def check_tokenizer(folder: Path) -> None:
     for path in sorted(path for pattern in SMALL_FILES for path in folder.glob(pattern) if path.is_file()):
         with path.open("rb") as file:
             head = file.read(64)
-        refuse_pointer(path, head)
+        _refuse_pointer(path, head)
         if not head and path.suffix not in (".md", ".txt"):
             raise ModelError(f"{path}: expected a file of a model or tokenizer, got an empty one; copy it anew")
         if path.name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
@@ -124,13 +107,23 @@ def check_tokenizer(folder: Path) -> None:
         )
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The folder's safetensors files, in name order.
+def check_special_ids(folder: Path, tokenizer: PreTrainedTokenizerBase, rows: int) -> None:
+    """Raises ModelError where config.json or generation_config.json names a token beyond the embedding's ``rows``."""
+    for path in (folder / "config.json", folder / "generation_config.json"):
+        held = read_object(path) if path.is_file() else {}
+        for key in ("bos_token_id", "eos_token_id", "pad_token_id"):
+            given = held.get(key)
+            for each in given if isinstance(given, list) else [given]:
+                unset = each is None or (each == -1 and key == "pad_token_id")  # as the first Llamas have it
+                if not unset and (type(each) is not int or not 0 <= each < rows):
+                    raise ModelError(
+                        f"{path}: {key}: expected an id below the embedding's {rows} rows, got {each!r:.40}; set the "
+                        f"tokenizer's, {getattr(tokenizer, key)}"
+                    )
 
-    Raises:
-        ModelError: there are none, only pickled weights, a file is empty or one that the index names is missing or
-            lies elsewhere.
-    """
+
+def weight_files(folder: Path) -> list[Path]:
+    """The folder's safetensors files, in name order; raises ModelError where one is missing or there are none."""
     index = folder / INDEX
     named = _named(index) if index.is_file() else [WEIGHTS]
     if index.is_file() and WEIGHTS not in named and (folder / WEIGHTS).exists():
@@ -146,8 +139,9 @@ def weight_files(folder: Path) -> list[Path]:
     pickles = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
     if pickles:
         raise ModelError(
-            f"{folder}: weights only as {pickles[0]}, a pickle, which can run code when it is read; "
-            + CONVERT.format(folder)
+            f"{folder}: weights only as {pickles[0]}, a pickle, which can run code when it is read; convert it once: "
+            f"python -c \"from transformers import AutoModelForCausalLM as M; m = M.from_pretrained('{folder}'); "
+            f"m.save_pretrained('{folder}-safetensors')\", copy the tokenizer's files there, and give that folder"
         )
     raise ModelError(f"{folder}: no weights ({WEIGHTS}, or {INDEX} with its files); {_near(folder)}")
 
@@ -191,38 +185,26 @@ def fingerprint(folder: Path) -> str:
 
 def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     """Name -> shape of every tensor stored in the folder's safetensors files, from their headers alone."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    for name, (_, shape) in _entries(folder).items():
-        shapes[name] = shape
-    return shapes
-
-
-def integer_weights(folder: Path) -> list[str]:
-    """Names of stored weights that are whole numbers, as a quantizer leaves them."""
-    return [
-        n
-        for n, (dtype, _) in _entries(folder).items()
-        if dtype[0] in "IUB" and dtype != "BF16" and n.endswith("weight")
-    ]
+    return {name: shape for name, (_, shape) in stored_tensors(folder).items()}
 
 
 def stored_dtype(folder: Path) -> str:
     """The dtype of the folder's floating-point weights as torch names it: that of the most elements."""
     names = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
-    counts: dict[str, int] = {}
-    for dtype, shape in _entries(folder).values():
+    counts = Counter[str]()
+    for dtype, shape in stored_tensors(folder).values():
         if dtype in names:
-            counts[dtype] = counts.get(dtype, 0) + prod(shape)
-    return names[max(counts, key=lambda key: counts[key])] if counts else "float32"
+            counts[dtype] += prod(shape)
+    return names[counts.most_common(1)[0][0]] if counts else "float32"
 
 
-def _entries(folder: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+def stored_tensors(folder: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Name -> dtype and shape, of headers that safetensors itself finds sound and that fit the size of their files."""
     entries: dict[str, tuple[str, tuple[int, ...]]] = {}
     where: dict[str, str] = {}
     for file in weight_files(folder):
         with file.open("rb") as stream:
-            refuse_pointer(file, stream.read(64))
+            _refuse_pointer(file, stream.read(64))
         try:
             with safe_open(file, framework="pt") as held:
                 slices = {name: held.get_slice(name) for name in held.keys()}  # noqa: SIM118 - it is no mapping

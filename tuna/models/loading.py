@@ -1,23 +1,23 @@
-"""From a resolved model to a scorer with float32 weights."""
+"""From a resolved model to a scorer with float32 weights: of log-probabilities, or of rewards."""
 
+import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForSequenceClassification, PretrainedConfig
 
 from tuna.errors import ModelError
-from tuna.models.check import check_packing, quiet
-from tuna.models.finite import check_finite
-from tuna.models.fits import check_weights, refuse_misfit
-from tuna.models.folder import explain
+from tuna.models.check import LOGPROBS, REWARDS, Ways, check_lora, check_packing, quiet, small_copy
 from tuna.models.lora import add_lora, parse_lora
-from tuna.models.lora_check import check_lora
-from tuna.models.plain import PlainScorer
-from tuna.models.reward_source import refuse_reward_model
-from tuna.models.scorer import IMPLEMENTATIONS, ResponseScorer
+from tuna.models.plain import PlainRewardScorer, PlainScorer
+from tuna.models.reward import check_reward_source, head_names, refuse_reward_model, set_pad
+from tuna.models.scorer import IMPLEMENTATIONS, ResponseScorer, RewardScorer
 from tuna.models.source import ModelConfig, Resolved
+from tuna.models.weights import check_causal_weights, check_reward_weights, read
 
 Scorer = ResponseScorer | PlainScorer
+HEAD_STD = 0.02  # of a fresh head: rewards begin near zero
 
 
 def load_scorer(model: ModelConfig, resolved: Resolved | None = None, *, dtype: torch.dtype = torch.float32) -> Scorer:
@@ -32,65 +32,114 @@ def load_scorer(model: ModelConfig, resolved: Resolved | None = None, *, dtype: 
         dtype: of the weights in memory.
 
     Returns:
-        ResponseScorer or PlainScorer, in train mode, on the CPU; ``.model`` is the Hugging Face causal LM.
+        The scorer, in train mode, on the CPU; ``.model`` is the Hugging Face causal LM.
 
     Raises:
         ModelError: the architecture cannot score packed rows or take these adapters, the embedding lacks rows for the
             tokenizer, or the weights cannot be read.
     """
-    resolved = model.resolve() if resolved is None else resolved
-    check_causal_weights(model, resolved)
+    found = model.resolve() if resolved is None else resolved
+    check_causal_weights(model, found)
+    return _scorer(model, found.config, LOGPROBS, lambda: load_model(model, found, dtype=dtype))
+
+
+def load_reward_scorer(
+    model: ModelConfig, resolved: Resolved | None = None, *, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> RewardScorer | PlainRewardScorer:
+    """Read the weights and build the reward scorer that ``model`` asks for, as ``load_scorer`` does for responses.
+
+    ``seed`` is that of a fresh head. ``.model`` of the result is the sequence-classification model, whose padding id is
+    set and not the end-of-sequence id.
+
+    Raises:
+        ModelError: no reward model can be made of it, or not in packed rows, or the weights cannot be read.
+    """
+    found = model.resolve() if resolved is None else resolved
+    check_reward_source(found)
+    check_reward_weights(model, found)
+    small = copy.deepcopy(found.config)
+    small.num_labels = 1
+    small.get_text_config().pad_token_id = 0
+    _check_causal(small, model.trust_remote_code)
+    scorer = _scorer(model, small, REWARDS, lambda: load_reward_model(model, found, seed=seed, dtype=dtype))
+    assert isinstance(scorer, RewardScorer | PlainRewardScorer)
+    return scorer
+
+
+def _scorer(model: ModelConfig, config: PretrainedConfig, ways: Ways, load: Callable[[], Any]) -> Scorer:
+    """Prove on small copies of ``config`` what ``model`` asks for, then ``load`` the weights and wrap them."""
     if model.scorer == "packed":
-        check_packing(resolved.config, attention=model.attention, trust_remote_code=model.trust_remote_code)
+        check_packing(config, attention=model.attention, trust_remote_code=model.trust_remote_code, ways=ways)
     lora = parse_lora(model.lora)
     if lora is not None:
-        check_lora(resolved.config, lora, trust_remote_code=model.trust_remote_code)
-    causal = load_model(model, resolved, dtype=dtype)
+        check_lora(config, lora, trust_remote_code=model.trust_remote_code, ways=ways)
+    loaded = load()
     if lora is not None:
-        add_lora(causal, lora)
+        add_lora(loaded, lora, trained=head_names(loaded) if ways is REWARDS else ())
     if model.gradient_checkpointing:
-        causal.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    causal.train()
+        loaded.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    loaded.train()
     if model.scorer == "plain":
         if model.attention != "auto":
-            causal.set_attn_implementation(IMPLEMENTATIONS[model.attention])
-        return PlainScorer(causal)
-    return ResponseScorer(causal, attention=model.attention, projection_chunk=model.projection_chunk)
-
-
-def check_causal_weights(model: ModelConfig, resolved: Resolved) -> None:
-    """See tuna.models.fits.check_weights; a reward model is refused first."""
-    refuse_reward_model(resolved)
-    check_weights(model, resolved, AutoModelForCausalLM)
+            loaded.set_attn_implementation(IMPLEMENTATIONS[model.attention])
+        return ways.plain(loaded)
+    return ways.packed(loaded, attention=model.attention, projection_chunk=model.projection_chunk)
 
 
 def load_model(model: ModelConfig, resolved: Resolved, *, dtype: torch.dtype = torch.float32) -> Any:
     """The Hugging Face causal LM itself, with all its weights read from safetensors; ``model.resize`` adds rows.
 
     Raises:
-        ModelError: the embedding lacks rows for the tokenizer, a weight is missing, has another shape than the config
-            says or is no number, the class has no causal LM, or it is a reward model.
+        ModelError: the embedding lacks rows for the tokenizer, it is a reward model, or as ``weights.read`` does.
     """
     refuse_reward_model(resolved)
     rows = model.rows
-    folder = resolved.weights_folder
-    auto: Any = AutoModelForCausalLM  # typed as if it gave no loading info
-    try:
-        causal, info = auto.from_pretrained(
-            folder,
-            dtype=dtype,
-            use_safetensors=True,
-            trust_remote_code=model.trust_remote_code,
-            output_loading_info=True,
-        )
-    except Exception as error:
-        raise ModelError(
-            f"{resolved.source}: transformers cannot load it as a causal language model ({explain(error)})"
-        ) from error
-    refuse_misfit(resolved.source, info)
-    check_finite(causal, resolved.source)
+    causal, _ = read(model, resolved, reward=False, dtype=dtype)
     grow(causal, rows)
     return causal
+
+
+def load_reward_model(
+    model: ModelConfig, resolved: Resolved, *, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> Any:
+    """The Hugging Face sequence-classification model itself, one label.
+
+    Of a causal language model the backbone is read, and the head drawn from ``seed``: weights normal with standard
+    deviation 0.02, biases zero. A padding token that the vocabulary lacks gets an embedding, the mean of the others.
+
+    Raises:
+        ModelError: the embedding lacks rows for the tokenizer, or as ``weights.read`` does.
+    """
+    rows = model.rows
+    reward, fresh = read(model, resolved, reward=True, dtype=dtype)
+    generator = torch.Generator().manual_seed(seed)
+    for name in sorted(fresh):
+        parameter = reward.get_parameter(name).data
+        drawn = torch.randn(parameter.shape, generator=generator) * HEAD_STD
+        parameter.copy_(drawn if parameter.dim() > 1 else torch.zeros_like(drawn))
+    tokenizer = model.tokenizer()
+    set_pad(tokenizer)
+    pad = int(tokenizer.pad_token_id)
+    grow(reward, rows)
+    grow(reward, pad + 1)
+    reward.config.pad_token_id = reward.config.get_text_config().pad_token_id = pad
+    return reward
+
+
+def _check_causal(config: PretrainedConfig, trust_remote_code: bool) -> None:
+    """Refuse encoders, whose reward is read at another token and whose tokens see what comes after them."""
+    with torch.random.fork_rng(devices=[]), quiet():
+        torch.manual_seed(0)
+        model = small_copy(config, AutoModelForSequenceClassification, trust_remote_code)
+        ids = torch.tensor([[3, 5, 7, 9], [3, 5, 7, 8]])
+        with torch.no_grad():
+            first = model.base_model(input_ids=ids).last_hidden_state[:, 0]
+            rewards = model(input_ids=ids).logits[:, 0]
+    if not torch.allclose(first[0], first[1]) or torch.allclose(rewards[0], rewards[1]):
+        raise ModelError(
+            f"{type(model).__name__}: not causal, or its head does not read the last token, so it cannot be a reward "
+            "model here; take a causal architecture, such as Llama, Qwen, Mistral or GPT-2"
+        )
 
 
 def grow(model: Any, rows: int) -> None:
@@ -109,3 +158,14 @@ def grow(model: Any, rows: int) -> None:
             for weight in (getattr(module, "weight", None), getattr(module, "bias", None)):
                 if weight is not None:
                     weight[old:] = weight[:old].mean(0)
+
+
+def device_named(name: str) -> torch.device:
+    """The device of a config's ``device`` key: auto is CUDA where there is one, else the CPU.
+
+    >>> device_named("cpu")
+    device(type='cpu')
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)

@@ -1,6 +1,6 @@
-"""The plain way to score responses: K x groups rows, prompt repeated, right-padded to the longest, full logits.
+"""The plain way to score responses: one row per response, prompt repeated, right-padded to the longest, full logits.
 
-It is the reference that the response scorer must equal, what benchmarks compare with, and the way out for models whose
+It is the reference that the packed scorers must equal, what benchmarks compare with, and the way out for models whose
 attention takes no custom mask (``model.scorer=plain``).
 """
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from tuna.data.batch import PackedBatch
+from tuna.models.scorer import find_backbone, logits_of
 
 
 def unpack(batch: PackedBatch) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
@@ -29,36 +30,45 @@ def unpack(batch: PackedBatch) -> tuple[list[Tensor], list[Tensor], list[Tensor]
     return prompts, responses, scored
 
 
-class PlainScorer(nn.Module):
-    """Summed log-probability of each response, one padded row a response.
+def _rows(prompts: list[Tensor], responses: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Right-padded input ids [R, S], their attention mask [R, S] and the rows' lengths [R]."""
+    rows = [torch.cat(pair) for pair in zip(prompts, responses, strict=True)]
+    input_ids = pad_sequence(rows, batch_first=True)
+    length = torch.tensor([len(row) for row in rows], device=input_ids.device)
+    column = torch.arange(input_ids.shape[1], device=input_ids.device)
+    return input_ids, (column < length[:, None]).long(), length
 
-    Args:
-        model: a Hugging Face causal language model; kept as ``model``.
-    """
+
+class PlainScorer(nn.Module):
+    """Summed log-probability of each response under ``model``, a Hugging Face causal language model."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model: Any = model
 
     def forward(self, batch: PackedBatch) -> Tensor:
-        """Score a batch.
-
-        Args:
-            batch: G groups with R responses in all.
-
-        Returns:
-            [R] float32, natural log, differentiable: sum over its scored t of log p(response_t | prompt, response_<t).
-        """
+        """[R] float32, natural log, differentiable: sum over scored t of log p(response_t | prompt, response_<t)."""
         prompts, responses, masks = unpack(batch)
-        rows = [torch.cat(pair) for pair in zip(prompts, responses, strict=True)]
-        input_ids = pad_sequence(rows, batch_first=True)
-        length = torch.tensor([len(row) for row in rows], device=input_ids.device)
+        input_ids, attention_mask, _ = _rows(prompts, responses)
         unscored = [torch.zeros_like(prompt, dtype=torch.bool) for prompt in prompts]
         scored = pad_sequence([torch.cat(pair) for pair in zip(unscored, masks, strict=True)], batch_first=True)
-        column = torch.arange(input_ids.shape[1], device=input_ids.device)
-        attention_mask = (column < length[:, None]).long()
         output = self.model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
         logprobs = output.logits[:, :-1].float().log_softmax(-1)
         token = logprobs.gather(-1, input_ids[:, 1:, None]).squeeze(-1)
         total: Tensor = token.masked_fill(~scored[:, 1:], 0.0).sum(-1)
         return total
+
+
+class PlainRewardScorer(PlainScorer):
+    """Reward of each response; ``model`` is as for RewardScorer."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model)
+        self._backbone = (find_backbone(model),)  # a tuple, as in ResponseScorer
+
+    def forward(self, batch: PackedBatch) -> Tensor:
+        """[R] float32, differentiable: the head's value at each response's last token."""
+        input_ids, attention_mask, length = _rows(*unpack(batch)[:2])
+        output = self._backbone[0](input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+        states = output.last_hidden_state[torch.arange(len(length), device=length.device), length - 1]
+        return logits_of(self.model, self._backbone[0], states[:, None], type(output))[:, 0].float()

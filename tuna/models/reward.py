@@ -1,73 +1,32 @@
-"""The reward scorer: one number a response, read at its last token; the same packed rows as the response scorer.
+"""Reward models: what one can start from, said from the config alone; its head, and its padding token.
 
-The model is Hugging Face's sequence-classification class of a causal architecture with one label. Where a response ends
-is what the batch says; the padding id, at which that class looks, plays no part.
+They are Hugging Face's sequence-classification class of a causal architecture with one label.
 """
 
+from shlex import quote
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+)
 
-from tuna.data.batch import PackedBatch
-from tuna.models.plain import PlainScorer, unpack
-from tuna.models.scorer import ResponseScorer, find_backbone, forward_replaced
+from tuna.errors import ConfigError, ModelError
+from tuna.models.source import ModelConfig, Resolved
+
+PAD = "<|pad|>"
+_CLASS, _CAUSAL = "ForSequenceClassification", ("ForCausalLM", "LMHeadModel")
 
 
-class RewardScorer(ResponseScorer):
-    """Reward of each response of a packed batch; backbone and head in one forward.
+def has_reward_head(config: PretrainedConfig) -> bool:
+    """Whether the folder of this config holds a sequence-classification model.
 
-    Args:
-        model: a sequence-classification model with one label and a padding id; kept as ``model``.
-        attention: as for ResponseScorer.
+    >>> from transformers import LlamaConfig
+    >>> has_reward_head(LlamaConfig(architectures=["LlamaForSequenceClassification"]))
+    True
     """
-
-    def __init__(self, model: nn.Module, *, attention: str = "auto") -> None:
-        super().__init__(model, attention=attention)
-
-    def forward(self, batch: PackedBatch) -> Tensor:
-        """Score a batch.
-
-        Args:
-            batch: G groups with R responses in all.
-
-        Returns:
-            [R] float32, differentiable: the head's value at each response's last token.
-        """
-        hidden, output_type = self.hidden(batch)
-        states = hidden.flatten(0, 1).index_select(0, last_tokens(batch))
-        return _head(self.model, self._backbone[0], states, output_type)
-
-
-class PlainRewardScorer(PlainScorer):
-    """The same the plain way: one row a response, prompt repeated, right-padded to the longest.
-
-    Args:
-        model: as for RewardScorer.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__(model)
-        self._backbone = (find_backbone(model),)
-
-    def forward(self, batch: PackedBatch) -> Tensor:
-        """Score a batch.
-
-        Args:
-            batch: G groups with R responses in all.
-
-        Returns:
-            [R] float32, differentiable.
-        """
-        prompts, responses, _ = unpack(batch)
-        rows = [torch.cat(pair) for pair in zip(prompts, responses, strict=True)]
-        input_ids = pad_sequence(rows, batch_first=True)
-        length = torch.tensor([len(row) for row in rows], device=input_ids.device)
-        attention_mask = (torch.arange(input_ids.shape[1], device=input_ids.device) < length[:, None]).long()
-        output = self._backbone[0](input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
-        states = output.last_hidden_state[torch.arange(len(rows), device=length.device), length - 1]
-        return _head(self.model, self._backbone[0], states, type(output))
+    return any(name.endswith(_CLASS) for name in config.architectures or [])
 
 
 def head_names(reward: Any) -> list[str]:
@@ -76,31 +35,83 @@ def head_names(reward: Any) -> list[str]:
     return [name for name, parameter in reward.named_parameters() if id(parameter) not in inside]
 
 
-def last_tokens(batch: PackedBatch) -> Tensor:
-    """[R] int64 flat position (row * S + column) of each response's last token, by the batch's group and response ids.
+def refuse_reward_model(resolved: Resolved) -> None:
+    """Raises ModelError for a model that has a reward head where one is needed that writes answers."""
+    if has_reward_head(resolved.config):
+        raise ModelError(
+            f"{resolved.source}: a reward model ({resolved.architecture}), which writes no answers; give a causal "
+            f"language model. It is for stage=prm, and for python rank.py ranker=proxy ranker.path={resolved.source}"
+        )
 
-    >>> import numpy as np
-    >>> from tuna.data.batch import Group
-    >>> from tuna.data.packing import pack
-    >>> two = (np.array([5, 6], np.int32), np.array([7], np.int32))
-    >>> last_tokens(pack([Group("a", np.array([1, 2, 3], np.int32), two, (1.0, 0.0), (False, False))], row_tokens=8))
-    tensor([4, 5])
+
+def writer(model: ModelConfig) -> ModelConfig:
+    """The model as it is, if it can write answers.
+
+    Raises:
+        ConfigError: ``model.resize`` is set, which only training does.
+        ModelError: it has a reward head, or an embedding that lacks rows for its tokenizer.
     """
-    response = batch.response_ids.flatten().long()
-    counts = torch.bincount(batch.response_group, minlength=batch.weights.shape[0])
-    first = counts.cumsum(0) - counts  # index of each group's first response
-    own = ((batch.group_ids.flatten() >= 0) & (response > 0)).nonzero().squeeze(1)
-    index = first[batch.group_ids.flatten().long()[own]] + response[own] - 1
-    return torch.zeros_like(batch.lengths).scatter_reduce(0, index, own, "amax")
+    if model.resize:
+        raise ConfigError("model.resize: expected false; only train.py adds rows to an embedding; give its run")
+    refuse_reward_model(model.resolve())
+    _ = model.rows
+    return model
 
 
-def _head(model: Any, backbone: nn.Module, states: Tensor, output_type: type) -> Tensor:
-    """[R, H] -> [R] float32, by the model's own forward on a backbone output that we hand it, each row one token."""
-    ids = torch.zeros(states.shape[0], 1, dtype=torch.long, device=states.device)
+def check_reward_model(resolved: Resolved) -> None:
+    """Raises ModelError where the config is not that of a reward model, or ``check_reward_source`` refuses it."""
+    if not has_reward_head(resolved.config):
+        raise ModelError(
+            f"{resolved.source}: {resolved.architecture}, which has no reward head; expected a sequence-classification "
+            f"model with one label. Next: python train.py stage=prm {quote(f'model.path={resolved.source}')} "
+            "datamodule.path=FILE, then its run"
+        )
+    check_reward_source(resolved)
 
-    def handed(*_: Any, **__: Any) -> Any:
-        return output_type(last_hidden_state=states[:, None])
 
-    with forward_replaced(backbone, handed):
-        logits: Tensor = model(input_ids=ids, use_cache=False).logits
-    return logits[:, 0].float()
+def check_reward_source(resolved: Resolved) -> None:
+    """Check, from the config alone, that a reward model can be made of this model, or that it is one.
+
+    Raises:
+        ModelError: its architecture has no causal language model or no sequence-classification class, or it is a
+            classifier with several labels, or has a head of another kind.
+    """
+    config, is_reward = resolved.config, has_reward_head(resolved.config)
+    kind, who = str(config.model_type), f"{resolved.source}: {resolved.architecture}"
+    remote = getattr(config, "auto_map", None) or {}
+    causal = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind, "...ForCausalLM")
+    causal = causal if isinstance(causal, str) else causal[0]
+    for mapping, auto, what in (
+        (MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, "AutoModelForCausalLM", "causal language model"),
+        (MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES, f"AutoModel{_CLASS}", "sequence-classification class"),
+    ):
+        if kind not in mapping and auto not in remote:
+            raise ModelError(
+                f"{who} (model_type {kind}) has no {what} in transformers, so it cannot be a reward model here; take a "
+                "causal architecture that has one, such as Llama, Qwen, Mistral or GPT-2"
+            )
+    if is_reward and config.num_labels != 1:
+        raise ModelError(f"{who} with {config.num_labels} labels; expected 1, the reward")
+    writes = (name in (kind, causal) or name.endswith(_CAUSAL) for name in config.architectures or [kind])
+    if not is_reward and not any(writes):
+        raise ModelError(
+            f"{who}; expected a causal language model ({causal}) or a sequence-classification model "
+            f"({MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.get(kind, _CLASS)})"
+        )
+
+
+def set_pad(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Give the tokenizer a padding token that is not its end-of-sequence token; whether that changed it.
+
+    Its own where it has such a one, else a special token of its vocabulary that is named after padding, else a new one.
+    The sequence-classification class reads the reward at the rightmost token that is not padding.
+    """
+    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id != tokenizer.eos_token_id:
+        return False
+    special = (token for _, token in sorted(tokenizer.added_tokens_decoder.items()) if token.special)
+    named = [str(token) for token in special if "pad" in str(token).lower() and str(token) != tokenizer.eos_token]
+    if named:
+        tokenizer.pad_token = named[0]
+    else:
+        tokenizer.add_special_tokens({"pad_token": PAD})
+    return True

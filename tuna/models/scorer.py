@@ -1,6 +1,7 @@
-"""The response scorer: prompt once, several groups a row, projection at response positions only. Exact.
+"""The scorers: each prompt once, several groups per row, projection at response positions only. Exact.
 
-See docs/scorer.md. ``PlainScorer`` computes the same numbers the plain way.
+ResponseScorer gives log-probabilities, RewardScorer the rewards of a sequence-classification model with one label. See
+docs/scorer.md; tuna.models.plain computes the same numbers the plain way.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,12 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from tuna.data.batch import PackedBatch
 from tuna.errors import ModelError
-from tuna.models.blocks import NAME
-from tuna.models.masks import Mask, build_masks
-from tuna.models.projection import target_logprobs
+from tuna.models.masks import BLOCKS, Mask, build_masks
 
 ROW_FIELDS = ("input_ids", "position_ids", "group_ids", "response_ids")
 IMPLEMENTATIONS = {"sdpa": "sdpa", "eager": "eager", "flex": "flex_attention"}
@@ -62,6 +62,73 @@ def find_backbone(model: Any) -> nn.Module:
     raise ModelError(f"{type(model).__name__}: no backbone found under its head; use model.scorer=plain")
 
 
+def logits_of(model: Any, backbone: nn.Module, states: Tensor, output_type: type) -> Tensor:
+    """The model's own forward on a backbone output [B, S, H] that we hand it, an ``output_type``.
+
+    So biases, soft-capping and logit scales are what the model's class does, whatever they are.
+    """
+    ids = torch.zeros(states.shape[:2], dtype=torch.long, device=states.device)
+
+    def handed(*_: Any, **__: Any) -> Any:
+        return output_type(last_hidden_state=states)
+
+    with forward_replaced(backbone, handed):
+        logits: Tensor = model(input_ids=ids, use_cache=False).logits
+    return logits
+
+
+class _TargetLogprobs(torch.autograd.Function):
+    """log softmax(logits)[target] a row, in float32; the backward pass makes one vocabulary-sized tensor, not three."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
+        values = logits.float()
+        normalizer = values.logsumexp(-1)
+        ctx.save_for_backward(logits, normalizer, targets)
+        return values.gather(-1, targets[:, None]).squeeze(-1) - normalizer
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        logits, normalizer, targets = ctx.saved_tensors
+        # d log p(target) / d logits = onehot(target) - softmax(logits)
+        result = torch.sub(logits, normalizer[:, None]).exp_().mul_(-grad[:, None])
+        result.scatter_add_(-1, targets[:, None], grad[:, None].to(result.dtype))
+        return result.to(logits.dtype), None
+
+
+def target_logprobs(head: Callable[[Tensor], Tensor], hidden: Tensor, targets: Tensor, chunk: int) -> Tensor:
+    """Log-probability of each target token, projecting ``chunk`` hidden states at a time.
+
+    With gradients on, each chunk's logits are dropped after use and recomputed in the backward pass, so memory holds
+    one chunk x vocabulary whatever T is.
+
+    Args:
+        head: the model's projection, [n, H] -> logits [n, V].
+        hidden: [T, H] hidden states, each of which predicts one target.
+        targets: [T] int64.
+        chunk: how many targets are projected at a time, at least 1.
+
+    Returns:
+        [T] float32.
+
+    >>> weight = torch.eye(3)
+    >>> target_logprobs(lambda h: h @ weight.T, torch.zeros(2, 3), torch.tensor([0, 2]), chunk=1)
+    tensor([-1.0986, -1.0986])
+    """
+
+    def part(states: Tensor, wanted: Tensor) -> Tensor:
+        logprobs: Tensor = _TargetLogprobs.apply(head(states), wanted)  # type: ignore[no-untyped-call]
+        return logprobs
+
+    pieces = []
+    for states, wanted in zip(torch.split(hidden, chunk), torch.split(targets, chunk), strict=True):
+        if torch.is_grad_enabled():
+            pieces.append(checkpoint(part, states, wanted, use_reentrant=False, preserve_rng_state=False))
+        else:
+            pieces.append(part(states, wanted))
+    return torch.cat(pieces)
+
+
 class ResponseScorer(nn.Module):
     """Summed log-probability of each response of a packed batch; backbone and projection in one forward.
 
@@ -80,37 +147,27 @@ class ResponseScorer(nn.Module):
         self._backbone = (find_backbone(model),)
 
     def forward(self, batch: PackedBatch) -> Tensor:
-        """Score a batch.
-
-        Args:
-            batch: G groups with R responses in all, T response tokens.
-
-        Returns:
-            [R] float32, natural log, differentiable: sum over t of log p(response_t | prompt, response_<t).
-        """
+        """[R] float32, natural log, differentiable: sum over scored t of log p(response_t | prompt, response_<t)."""
         hidden, output_type = self.hidden(batch)
         hidden = hidden.flatten(0, 1).index_select(0, batch.predict_at)
 
         def head(states: Tensor) -> Tensor:
-            return self._logits(states, output_type)
+            return logits_of(self.model, self._backbone[0], states[None], output_type)[0]
 
         token = target_logprobs(head, hidden, batch.target_ids, self.projection_chunk)
         total = torch.zeros(batch.lengths.shape, dtype=token.dtype, device=token.device)
         return total.index_add(0, batch.target_response, token)
 
     def hidden(self, batch: PackedBatch) -> tuple[Tensor, type]:
-        """[B, S, H] hidden states of a batch, with the type of the backbone's output; whatever at padding."""
+        """[B, S, H] hidden states, undefined at padding, with the type of the backbone's output."""
         if batch.input_ids.device.type == "cpu" and not isinstance(self, FSDPModule):
             return self._hidden_by_row(batch)
         return self._hidden(batch)
 
     def _hidden(self, batch: PackedBatch) -> tuple[Tensor, type]:
-        """[B, S, H] from the backbone, with the type of its output."""
+        mask = self._masks(batch)
         output = self._backbone[0](
-            input_ids=batch.input_ids,
-            attention_mask=self._masks(batch),
-            position_ids=batch.position_ids,
-            use_cache=False,
+            input_ids=batch.input_ids, attention_mask=mask, position_ids=batch.position_ids, use_cache=False
         )
         return output.last_hidden_state, type(output)
 
@@ -128,20 +185,6 @@ class ResponseScorer(nn.Module):
             hidden, output_type = self._hidden(replace(batch, **part))
             rows.append(functional.pad(hidden, (0, 0, 0, size - hidden.shape[1])))
         return torch.cat(rows), output_type
-
-    def _logits(self, states: Tensor, output_type: type) -> Tensor:
-        """[n, H] -> [n, V], by the model's own forward on a backbone output that we hand it.
-
-        So biases, soft-capping and logit scales are what the model's class does, whatever they are.
-        """
-        ids = torch.zeros(1, states.shape[0], dtype=torch.long, device=states.device)
-
-        def backbone(*_: Any, **__: Any) -> Any:
-            return output_type(last_hidden_state=states[None])
-
-        with forward_replaced(self._backbone[0], backbone):
-            logits: Tensor = self.model(input_ids=ids, use_cache=False).logits
-        return logits[0]
 
     def _masks(self, batch: PackedBatch) -> Mask | dict[str, Mask]:
         device = batch.input_ids.device.type
@@ -162,7 +205,7 @@ class ResponseScorer(nn.Module):
         else:
             wanted = "sdpa" if self.model._supports_sdpa else "eager"
         if wanted == "sdpa" and device == "cpu":
-            wanted = NAME
+            wanted = BLOCKS
         if self.model.config.get_text_config()._attn_implementation != wanted:
             self.model.set_attn_implementation(wanted)
         return wanted
@@ -172,3 +215,35 @@ class ResponseScorer(nn.Module):
         config = self.model.config.get_text_config()
         dropout = any(getattr(config, key, 0.0) for key in ("attention_dropout", "attn_pdrop", "attn_dropout"))
         return bool(self.model._supports_flex_attn) and not dropout
+
+
+class RewardScorer(ResponseScorer):
+    """Reward of each response of a packed batch, read at the response's last token.
+
+    ``model`` is a sequence-classification model with one label and a padding id. Where a response ends is what the
+    batch says; the padding id, at which that class looks, plays no part.
+    """
+
+    def forward(self, batch: PackedBatch) -> Tensor:
+        """[R] float32, differentiable: the head's value at each response's last token."""
+        hidden, output_type = self.hidden(batch)
+        states = hidden.flatten(0, 1).index_select(0, last_tokens(batch))
+        return logits_of(self.model, self._backbone[0], states[:, None], output_type)[:, 0].float()
+
+
+def last_tokens(batch: PackedBatch) -> Tensor:
+    """[R] int64 flat position (row * S + column) of each response's last token, by the batch's group and response ids.
+
+    >>> import numpy as np
+    >>> from tuna.data.batch import Group
+    >>> from tuna.data.packing import pack
+    >>> two = (np.array([5, 6], np.int32), np.array([7], np.int32))
+    >>> last_tokens(pack([Group("a", np.array([1, 2, 3], np.int32), two, (1.0, 0.0), (False, False))], row_tokens=8))
+    tensor([4, 5])
+    """
+    response = batch.response_ids.flatten().long()
+    counts = torch.bincount(batch.response_group, minlength=batch.weights.shape[0])
+    first = counts.cumsum(0) - counts  # index of each group's first response
+    own = ((batch.group_ids.flatten() >= 0) & (response > 0)).nonzero().squeeze(1)
+    index = first[batch.group_ids.flatten().long()[own]] + response[own] - 1
+    return torch.zeros_like(batch.lengths).scatter_reduce(0, index, own, "amax")

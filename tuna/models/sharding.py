@@ -19,13 +19,10 @@ def shard(
     """Shard ``scorer`` in place over ``mesh``; each process then holds about 1/n of every parameter.
 
     Args:
-        scorer: ResponseScorer or PlainScorer with the same weights on every process.
+        scorer: with the same weights on every process.
         mesh: one-dimensional.
-        precision: "32-true", or "bf16-mixed" to compute in bfloat16.
+        precision: "32-true", or "bf16-mixed" to compute in bfloat16; any other is a ConfigError.
         checkpoint_activations: recompute each layer's activations in the backward pass.
-
-    Raises:
-        ConfigError: another precision.
     """
     if precision not in COMPUTE:
         raise ConfigError(f"precision: expected {' or '.join(COMPUTE)} when sharded, got {precision!r}")
@@ -40,11 +37,7 @@ def shard(
 
 
 def decoder_layers(model: Any) -> list[nn.Module]:
-    """The model's repeated layers: the outermost module list that is as long as the config says.
-
-    Raises:
-        ConfigError: there is none.
-    """
+    """The model's repeated layers: the outermost module list that is as long as the config says."""
     count = model.config.get_text_config().num_hidden_layers
     for module in model.modules():
         if isinstance(module, nn.ModuleList) and len(module) == count:

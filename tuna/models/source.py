@@ -1,46 +1,49 @@
 """The config node ``model``: which model, and how it is scored. Files are looked at here; weights are not read."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from annotated_types import Ge, MinLen
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
 from tuna import assets
-from tuna.errors import ConfigError, ModelError
-from tuna.models.folder import SMALL_FILES, check_tokenizer, explain, fingerprint, read_config, tensor_shapes
+from tuna.config.types import checked
+from tuna.errors import ModelError
+from tuna.models.folder import (
+    SMALL_FILES,
+    check_special_ids,
+    check_tokenizer,
+    explain,
+    fingerprint,
+    read_config,
+    tensor_shapes,
+)
 from tuna.models.lora import parse_lora
-from tuna.models.vocabulary import check_special_ids, rows_needed
 
 if TYPE_CHECKING:
     from tuna.data.encode import Encoder
 
 EMBEDDED = assets.MODELS
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-CHOICES = {
-    "template": ("auto", "alpaca", "chat", "none"),
-    "attention": ("auto", "sdpa", "eager", "flex"),
-    "scorer": ("packed", "plain"),
-    "export_dtype": ("auto", "float32", "bfloat16", "float16"),
-}
 
 
 @dataclass(frozen=True)
 class Resolved:
     """A model that was found and whose files are all there; its weights have not been read.
 
-    source: folder or hub id. folder: where config and tokenizer lie (a hub id's snapshot). embedded: whether it is one
-    of the project's own tiny models. revision: of a hub id.
+    source: folder or hub id. folder: where config and tokenizer lie (a hub id's snapshot). revision: of a hub id.
+    checked: whether its weights were compared with the config as a causal model's (False), as a reward model's (True).
     """
 
     source: str
     folder: Path
-    embedded: bool
     config: PretrainedConfig
     revision: str | None = None
     on_hub: bool = False
+    checked: set[bool] = field(default_factory=set, compare=False)
 
     @cached_property
     def weights_folder(self) -> Path:
@@ -55,16 +58,19 @@ class Resolved:
         return fingerprint(self.weights_folder)
 
     @property
+    def architecture(self) -> str:
+        """The name of the model's class, or of its type where the config names none."""
+        return str((self.config.architectures or [self.config.model_type])[0])
+
+    @property
     def max_positions(self) -> int | None:
         """Longest sequence the model has positions for; None where nothing limits it."""
         text = self.config.get_text_config()
-        for name in ("max_position_embeddings", "n_positions", "max_seq_len"):
-            value = getattr(text, name, None)
-            if isinstance(value, int) and value > 0:
-                return value
-        return None
+        values = (getattr(text, name, None) for name in ("max_position_embeddings", "n_positions", "max_seq_len"))
+        return next((value for value in values if isinstance(value, int) and value > 0), None)
 
 
+@checked
 @dataclass
 class ModelConfig:
     """Which model to start from and how to score with it.
@@ -86,7 +92,7 @@ class ModelConfig:
         ConfigError: a value is out of its range.
     """
 
-    path: str = "tiny"
+    path: Annotated[str, MinLen(1)] = "tiny"
     revision: str | None = None
     trust_remote_code: bool = False
     template: Literal["auto", "alpaca", "chat", "none"] = "auto"
@@ -96,68 +102,47 @@ class ModelConfig:
     scorer: Literal["packed", "plain"] = "packed"
     gradient_checkpointing: bool = False
     export_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    projection_chunk: int = 512
+    projection_chunk: Annotated[int, Ge(1)] = 512
     resize: bool = False
 
     def __post_init__(self) -> None:
-        wrong = []
-        for key, allowed in CHOICES.items():
-            if getattr(self, key) not in allowed:
-                wrong.append(f"model.{key}: expected one of {', '.join(allowed)}, got {getattr(self, key)!r}")
-        chunk = self.projection_chunk
-        if isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1:
-            wrong.append(f"model.projection_chunk: expected a whole number >= 1, got {chunk!r}")
-        if not isinstance(self.path, str) or not self.path:
-            wrong.append(f"model.path: expected a folder, a hub id or one of {', '.join(EMBEDDED)}, got {self.path!r}")
-        try:
-            parse_lora(self.lora)
-        except ConfigError as error:
-            wrong.append(str(error))
-        if wrong:
-            raise ConfigError("\n".join(wrong))
+        parse_lora(self.lora)
 
     def resolve(self) -> Resolved:
-        """Find the model and check that its config, tokenizer and weights are there, without reading weights.
-
-        Raises:
-            ModelError: nothing is there, or something is missing or unfit, with what to do next.
-        """
+        """Find the model and check its files without reading weights; raises ModelError where something is unfit."""
         return self._resolved
 
     @cached_property
     def _resolved(self) -> Resolved:
+        folder, on_hub = Path(self.path).expanduser(), False
         if self.path in EMBEDDED:
-            return self._local(_embedded(self.path), embedded=True)
-        folder = Path(self.path).expanduser()
-        if folder.is_dir():
-            return self._local(_inside_run(folder), embedded=False)
-        if HUB_ID.fullmatch(self.path):
-            return self._hub()
-        if folder.exists():
+            folder = Path(assets.path(self.path))
+            if not folder.is_dir():
+                raise ModelError(f"model.path={self.path}: the embedded model is not in this installation ({folder})")
+        elif folder.is_dir():
+            folder = _inside_run(folder)
+        elif HUB_ID.fullmatch(self.path):
+            patterns = (*SMALL_FILES, "*.py") if self.trust_remote_code else SMALL_FILES
+            folder, on_hub = _snapshot(self.path, self.revision, patterns), True
+        elif folder.exists():
             raise ModelError(f"model.path={self.path}: a file; give the folder that holds it")
-        raise ModelError(
-            f"model.path={self.path}: no such folder, and neither an embedded model ({', '.join(EMBEDDED)}) nor a hub "
-            "id (owner/name)"
-        )
-
-    def _local(self, folder: Path, embedded: bool) -> Resolved:
+        else:
+            raise ModelError(
+                f"model.path={self.path}: no such folder, and neither an embedded model ({', '.join(EMBEDDED)}) nor a "
+                "hub id (owner/name)"
+            )
         config = read_config(folder, self.trust_remote_code)
         check_tokenizer(folder)
+        if on_hub:
+            return Resolved(self.path, folder, config, self.revision, on_hub)
         tensor_shapes(folder)
-        return Resolved(str(folder), folder, embedded, config)
-
-    def _hub(self) -> Resolved:
-        patterns = (*SMALL_FILES, "*.py") if self.trust_remote_code else SMALL_FILES
-        folder = _snapshot(self.path, self.revision, patterns)
-        config = read_config(folder, self.trust_remote_code)
-        check_tokenizer(folder)
-        return Resolved(self.path, folder, False, config, revision=self.revision, on_hub=True)
+        return Resolved(str(folder), folder, config)
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The model's tokenizer, as its folder has it: no token is added and no pad id is set.
 
         Raises:
-            ModelError: the tokenizer's files cannot be read, or it has an id that the embedding has no row for.
+            ModelError: its files cannot be read, or it has an id that the embedding has no row for.
         """
         folder = self.resolve().folder
         try:
@@ -170,17 +155,11 @@ class ModelConfig:
                 "the model comes from"
             ) from error
         assert isinstance(tokenizer, PreTrainedTokenizerBase)
-        rows = rows_needed(tokenizer, self.resolve().config, self.resolve().source, resize=self.resize)
-        check_special_ids(folder, tokenizer, rows)
+        check_special_ids(folder, tokenizer, self._rows_for(tokenizer))
         return tokenizer
 
     def encoder(self) -> "Encoder":
-        """Questions and answers as this model sees them.
-
-        Raises:
-            ModelError: the tokenizer cannot be read, or has no end-of-sequence token.
-            ConfigError: the template does not serve.
-        """
+        """Questions and answers as this model sees them; raises as ``tokenizer`` and Encoder do."""
         from tuna.data.encode import Encoder
 
         return Encoder(self.tokenizer(), self.template, self.template_args)
@@ -193,8 +172,21 @@ class ModelConfig:
     @cached_property
     def rows(self) -> int:
         """Rows that the embedding must have for the tokenizer, at least the config's; raises as ``tokenizer`` does."""
-        found = self.resolve()
-        return rows_needed(self.tokenizer(), found.config, found.source, resize=self.resize)
+        return self._rows_for(self.tokenizer())
+
+    def _rows_for(self, tokenizer: PreTrainedTokenizerBase) -> int:
+        source, rows = self.resolve().source, int(self.resolve().config.get_text_config().vocab_size)
+        if not tokenizer.vocab_size:
+            raise ModelError(f"{source}: its tokenizer has no tokens but special ones; copy its files anew")
+        token, largest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
+        if largest < rows:
+            return rows
+        if not self.resize:
+            raise ModelError(
+                f"{source}: the tokenizer's largest id is {largest} ({token!r}), but the embedding has {rows} rows; "
+                "give the tokenizer that the model was trained with, or let train.py add rows by model.resize=true"
+            )
+        return largest + 1
 
     def max_positions(self) -> int | None:
         """Longest sequence the model has positions for; None where nothing limits it."""
@@ -204,13 +196,6 @@ class ModelConfig:
     def fingerprint(self) -> str:
         """Hash of config and weights, never of the path."""
         return self.resolve().fingerprint
-
-
-def _embedded(name: str) -> Path:
-    folder = Path(assets.path(name))
-    if not folder.is_dir():
-        raise ModelError(f"model.path={name}: the embedded model is not in this installation ({folder} is missing)")
-    return folder
 
 
 def _inside_run(folder: Path) -> Path:

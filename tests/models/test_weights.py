@@ -9,15 +9,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM
 
 from tests.models.architectures import CONFIGS, build
 from tests.models.conftest import write_tokenizer
 from tuna.errors import ModelError
-from tuna.models.fits import check_weights
-from tuna.models.loading import load_scorer
-from tuna.models.reward_loading import check_reward_weights, load_reward_model
+from tuna.models.loading import load_reward_model, load_scorer
 from tuna.models.source import ModelConfig
+from tuna.models.weights import check_causal_weights, check_reward_weights
 
 pytestmark = pytest.mark.once  # computes nothing that kernels could round
 
@@ -76,7 +74,7 @@ def test_weights_of_another_config(
 )
 def test_heads_and_tables_that_are_computed_may_be_left_out(make_llama: Make, name: str) -> None:
     model = change(make_llama(), lambda state: state.update({name: torch.zeros(1)}))
-    check_weights(model, model.resolve(), AutoModelForCausalLM)
+    check_causal_weights(model, model.resolve())
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
@@ -84,7 +82,7 @@ def test_sound_folders_of_every_architecture_fit(tmp_path: Path, kind: str) -> N
     build(CONFIGS[kind]).save_pretrained(tmp_path)
     write_tokenizer(tmp_path)
     model = ModelConfig(path=str(tmp_path))
-    check_weights(model, model.resolve(), AutoModelForCausalLM)
+    check_causal_weights(model, model.resolve())
 
 
 def test_a_reward_model_has_to_have_its_head(make_llama: Make) -> None:

@@ -16,9 +16,8 @@ from tests.models.packing import packed
 from tuna.errors import ModelError
 from tuna.models.export import export
 from tuna.models.folder import tensor_shapes
-from tuna.models.loading import grow, load_scorer
-from tuna.models.reward_loading import load_reward_scorer
-from tuna.models.reward_source import set_pad
+from tuna.models.loading import grow, load_reward_scorer, load_scorer
+from tuna.models.reward import set_pad
 from tuna.models.source import ModelConfig
 
 Make = Callable[..., Path]

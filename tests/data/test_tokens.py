@@ -1,9 +1,8 @@
 """What looks like a special token, as marks and back, and as ids."""
 
 from tests.data.make import tokenizer
-from tuna.data.literal import Literals
 from tuna.data.record import Record
-from tuna.data.tokens import Tokens
+from tuna.data.tokens import Literals, Tokens
 
 SPECIAL = ["<s>", "</s>", "<pad>"]
 
