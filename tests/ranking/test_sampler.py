@@ -8,8 +8,7 @@ import pytest
 from tuna.data.record import Record
 from tuna.errors import ConfigError
 from tuna.inference.answers import Answer
-from tuna.inference.generate import Draw
-from tuna.inference.noise import noise_key
+from tuna.inference.generate import Draw, noise_key
 from tuna.models.source import ModelConfig
 from tuna.ranking.sampler import Sampler
 

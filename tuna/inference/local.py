@@ -96,8 +96,7 @@ class BlockSampler:
 
     def draw(self, generator: "Generator", records: Sequence[Record], n: int, seed: int) -> list[list[Answer]]:
         """``n`` answers a record of one block: rounds of draws until no set misses any."""
-        from tuna.inference.generate import Draw
-        from tuna.inference.noise import noise_key
+        from tuna.inference.generate import Draw, noise_key
 
         prompts = [generator.prompt(record) for record in records]
         sets = [DiverseSet(n, self.tau, self.trials) for _ in records]

@@ -14,8 +14,7 @@ from tuna.data.load import Source, load_source
 from tuna.data.ranking import eq3
 from tuna.data.record import Record
 from tuna.errors import ConfigError, RunError
-from tuna.inference.answers import from_choice
-from tuna.inference.logprobs import NO_NUMBER, NOT_THE_TEXTS
+from tuna.inference.answers import NO_NUMBER, NOT_THE_TEXTS, from_choice
 from tuna.inference.store import key_of
 from tuna.ranking.teachers.openai import OpenAITeacher
 
