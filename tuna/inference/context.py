@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
+from tuna.console import Progress
 from tuna.errors import RunError, TunaError
 from tuna.inference.batch import BatchEngine
 from tuna.inference.cost import Budget, BudgetReached, Price, Prices, Usage, dollars, usage_cost, usage_of
 from tuna.inference.engine import Done, Engine, Request
-from tuna.inference.progress import Progress
 from tuna.inference.server import Server, StopRun, TryAgain, told
 from tuna.inference.store import Store
 
