@@ -13,9 +13,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from urllib.parse import urljoin, urlsplit
 
+from annotated_types import Ge, Gt
+
+from tuna.config.types import checked
 from tuna.errors import ConfigError, RunError
 from tuna.inference.cost import read_usage
 from tuna.secrets import HIDDEN, is_variable, mask_words, refresh
@@ -88,6 +91,7 @@ class TryAgain(Exception):
         self.billed = billed
 
 
+@checked
 @dataclass
 class Connection:
     """How to reach a server and how hard to press it.
@@ -104,29 +108,19 @@ class Connection:
 
     base_url: str | None = None
     api_key_env: str = "OPENAI_API_KEY"
-    concurrency: int = 16
-    timeout: float = 120.0
-    retries: int = 6
-    max_wait: float = 300.0
+    concurrency: Annotated[int, Ge(1)] = 16
+    timeout: Annotated[float, Gt(0)] = 120.0
+    retries: Annotated[int, Ge(0)] = 6
+    max_wait: Annotated[float, Ge(0)] = 300.0
     batch: bool = False
-    poll_seconds: float = 30.0
+    poll_seconds: Annotated[float, Gt(0)] = 30.0
     mixed_models: bool = False
 
     node: ClassVar[str] = "server"  # the config's name for it
 
-    def check(self) -> list[str]:
-        """All that is wrong, a line each."""
+    def problems(self) -> list[str]:
+        """What is wrong with the address and the key's name, a line each."""
         found = []
-        if self.concurrency < 1:
-            found.append(f"concurrency: expected 1 or more, got {self.concurrency}")
-        if not self.timeout > 0:
-            found.append(f"timeout: expected seconds above 0, got {self.timeout}")
-        if self.retries < 0:
-            found.append(f"retries: expected 0 or more, got {self.retries}")
-        if not self.poll_seconds > 0:
-            found.append(f"poll_seconds: expected seconds above 0, got {self.poll_seconds}")
-        if not self.max_wait >= 0:
-            found.append(f"max_wait: expected seconds of 0 or more, got {self.max_wait}")
         if self.base_url is not None and (problem := address_problem(self.base_url)):
             found.append(f"base_url: {problem}")
         if not is_variable(self.api_key_env) or _KEYLIKE.search(self.api_key_env):

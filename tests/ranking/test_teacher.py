@@ -16,7 +16,7 @@ from tuna.data.record import Record
 from tuna.errors import ConfigError, RunError
 from tuna.inference.answers import NO_NUMBER, NOT_THE_TEXTS, from_choice
 from tuna.inference.store import key_of
-from tuna.ranking.teachers.openai import OpenAITeacher
+from tuna.ranking.teacher import OpenAITeacher
 
 pytestmark = pytest.mark.once
 
@@ -187,10 +187,11 @@ def test_identical_prompts_are_paid_for_once(tmp_path: Path) -> None:
 
 def test_wrong_settings_are_said_at_once(tmp_path: Path) -> None:
     source = write_instructions(tmp_path / "in.jsonl", 1)
-    wrong = {"teacher__timeout": 0, "teacher__concurrency": 0, "teacher__price": "[1]", "teacher__base_url": "host"}
-    with pytest.raises(ConfigError) as fault:
-        collect(tmp_path, source, "ranker=probabilistic", "teacher=openai", **wrong)
-    assert all(f"teacher.{key}" in str(fault.value) for key in ("timeout", "concurrency", "price", "base_url"))
+    wrong = {"teacher__timeout": 0, "teacher__concurrency": 0, "teacher__price": "[1]"}
+    for given in (wrong, {"teacher__base_url": "host"}):
+        with pytest.raises(ConfigError) as fault:
+            collect(tmp_path, source, "ranker=probabilistic", "teacher=openai", **given)
+        assert all(key.replace("__", ".") in str(fault.value) for key in given)
 
 
 def test_a_missing_key_is_named_before_anything_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
