@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.inference.http_server import OK, LoopbackServer, chaos
-from tests.inference.make import collect, read_rows, write_instructions
+from tests.inference.make import collect, read_rows, write_answers, write_instructions
 from tuna.data.load import Source, load_source
 from tuna.data.ranking import eq3
 from tuna.data.record import Record
@@ -176,6 +176,14 @@ def test_dry_run_sends_nothing_and_leaves_nothing(tmp_path: Path, capsys: pytest
         assert figures["cost"] == pytest.approx((3 * 1000 * 2 + 400_000 * 8) / 1e6, rel=0.01)
     assert "people comparing every pair of answers instead: $1,500.00" in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl"]
+
+
+def test_a_server_is_not_to_score_given_answers(tmp_path: Path) -> None:
+    source = write_answers(tmp_path / "in.jsonl")
+    with LoopbackServer() as server:
+        with pytest.raises(ConfigError, match=r"^score_only: .*teacher=local teacher\.path="):
+            ask(tmp_path, source, server, score_only="true")
+        assert not server.asked and [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
 
 
 def test_identical_prompts_are_paid_for_once(tmp_path: Path) -> None:
