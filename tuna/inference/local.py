@@ -54,7 +54,7 @@ class Local:
         """
         if lacking := [ask for ask in asks if ask.key not in stored.journal]:
             from tuna.data.tokenize import check_shown
-            from tuna.inference.generate import Generator
+            from tuna.inference.generate import Generator, longest_first
 
             check_shown(self.model.encoder(), [ask.record for ask in lacking])
             generator = Generator(self.model, max_tokens=asks[0].max_tokens, device=self.device, dtype=self.dtype)
@@ -74,7 +74,7 @@ class Local:
 
             order: Sequence[int] = range(len(asks))
             if self.by_length:
-                order = sorted(order, key=lambda i: (-len(prompt(i)), i))
+                order = longest_first([prompt(i) for i in order])
             store_in_blocks(stored.journal, [ask.key for ask in asks], order, self.block, stored.unit, make)
         return [stored.whole(ask) if ask.key in stored.journal else [] for ask in asks]
 
