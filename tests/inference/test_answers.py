@@ -30,6 +30,8 @@ from tuna.inference.served import ServedModel
 from tuna.inference.server import TryAgain
 from tuna.inference.store import Journal
 
+pytestmark = pytest.mark.once  # computes nothing that kernels could round
+
 
 @pytest.mark.parametrize(
     ("choice", "unusable_reason"),
@@ -178,8 +180,6 @@ def test_none_and_why(given: Any, text: str, thought: bool, why: str | None) -> 
 def test_a_floor_within_the_thought_does_not_count() -> None:
     assert text_logprobs(chat(("hm", -9999.0), ("elm", -1.0), END), "elm", thought=True) == ([-1.0, -0.5], None)
 
-
-pytestmark = pytest.mark.once
 
 NUMBERS = st.none() | st.booleans() | st.integers() | st.floats()
 JSON = st.recursive(

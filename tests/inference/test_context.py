@@ -10,8 +10,8 @@ import pytest
 from tests.inference.http_server import LoopbackServer
 from tuna.console import Progress
 from tuna.errors import RunError
-from tuna.inference.context import Context, Replies, used
-from tuna.inference.cost import Budget, Price, Prices
+from tuna.inference.context import Context, Replies
+from tuna.inference.cost import Budget, Price, Prices, Usage, usage_of
 from tuna.inference.engine import Request
 from tuna.inference.server import Connection, Server, StopRun, TryAgain
 from tuna.inference.store import Store
@@ -94,13 +94,12 @@ def test_real_usage_is_summed_over_all_lines() -> None:
         {"usage": {"prompt_tokens": 50, "completion_tokens": 0}},
         {"usage": ["x"]}, {"usage": {"prompt_tokens": "7", "completion_tokens": -7}},
     ]  # fmt: skip
-    found = used(lines, Price(2, 20))
+    found = sum((usage_of(line, Price(2, 20)) for line in lines), Usage())
     assert (found.requests, found.prompt_tokens, found.completion_tokens) == (5, 150, 10)
     assert found.cost == pytest.approx((150 * 2 + 10 * 20) / 1e6)
-    assert used(lines, None).cost is None
+    assert usage_of(lines[0]).cost is None
 
 
-pytestmark = pytest.mark.once
 REQUEST = Request("k", 0, {}, 10, 10)
 USAGE = {"prompt_tokens": 1_000_000, "completion_tokens": 0}
 

@@ -13,7 +13,7 @@ from tuna.data.record import Record
 from tuna.inference.answers import Answer, stored_answer, stored_answers
 from tuna.inference.context import Context
 from tuna.inference.cost import Price, Prices, Usage
-from tuna.inference.store import Journal
+from tuna.inference.store import Journal, key_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,9 @@ class Ask:
 
     def heat(self, trial: int) -> float | None:
         """The temperature of a trial, 0 the first."""
-        return None if self.temperature is None else self.temperature + trial * self.step
+        if self.temperature is None or not trial:
+            return self.temperature
+        return round(self.temperature + trial * self.step, 6)
 
 
 class Round(NamedTuple):
@@ -76,6 +78,17 @@ class Backend(Protocol):
         """The answers to each ask, none where it has not got them all; asks only for what the store lacks."""
 
 
+class Question(Protocol):
+    """What a benchmark asks; (task, id) names it."""
+
+    @property
+    def id(self) -> str: ...  # noqa: D102
+    @property
+    def record(self) -> Record: ...  # noqa: D102
+    @property
+    def task(self) -> str: ...  # noqa: D102
+
+
 class StoredTexts:
     """One text per ask, as the model wrote it. unit: what the progress line counts."""
 
@@ -92,7 +105,7 @@ class StoredTexts:
 
     def begin(self, ask: Ask) -> Draws:
         """The ask's set, to be drawn here."""
-        return _First()
+        return Plain(ask.n)
 
     def line(self, answers: Sequence[Answer], drawn: Round | None = None) -> dict[str, Any]:
         """What is stored of the answers to a request, or of a whole set."""
@@ -163,20 +176,24 @@ def _by_place(line: Mapping[str, Any]) -> dict[tuple[int, int], Answer]:
     return {(trial, int(place)): answer for place, answer in zip(places, answers, strict=True)}
 
 
-class _First:
-    """One answer, whatever it is."""
+class Plain:
+    """``n`` answers, whatever they are."""
 
-    def __init__(self) -> None:
-        self._answers: list[Answer] = []
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self._answers: dict[int, Answer] = {}
 
     def missing(self) -> list[tuple[int, int]]:
-        return [] if self._answers else [(0, 0)]
+        """The places without an answer; there is one trial, 0."""
+        return [(place, 0) for place in range(self.n) if place not in self._answers]
 
     def offer(self, drawn: Mapping[int, Answer]) -> None:
-        self._answers.extend(drawn.values())
+        """Take answers, by place."""
+        self._answers |= drawn
 
     def finish(self) -> list[Answer]:
-        return self._answers
+        """The answers, by place."""
+        return [answer for _, answer in sorted(self._answers.items())]
 
 
 def store_in_blocks(
@@ -201,3 +218,19 @@ def store_in_blocks(
                 journal.append({"key": keys[i], **line})
         progress.update(len(block))
     progress.close()
+
+
+def question_key(base: Mapping[str, Any], question: Question, prompt: object) -> str:
+    """The key of a benchmark's question. base: what else shapes its answer."""
+    return key_of(**base, task=question.task, id=question.id, prompt=prompt)
+
+
+def one_each(backend: Backend, asks: Sequence[Ask], context: Context) -> list[Answer | None]:
+    """One text per ask of a benchmark, None where there is none."""
+    found = backend.ask(asks, StoredTexts(context.store.journal("answers")), context)
+    return [answers[0] if answers else None for answers in found]
+
+
+def counter(tokenizer: Any) -> Callable[[str], int]:
+    """Counts the tokens of a text."""
+    return lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])

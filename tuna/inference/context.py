@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
@@ -12,11 +12,12 @@ from tuna.console import Progress
 from tuna.errors import RunError, TunaError
 from tuna.inference.batch import BatchEngine
 from tuna.inference.cost import Budget, BudgetReached, Price, Prices, Usage, dollars, usage_cost, usage_of
-from tuna.inference.engine import Done, Engine, Request
+from tuna.inference.engine import Engine, Request
 from tuna.inference.server import Server, StopRun, TryAgain, told
-from tuna.inference.store import Store
+from tuna.inference.store import Entry, Journal, Store
 
 _MOST = 50_000  # characters of an unusable reply that are kept
+Done = Callable[[Request, dict[str, Any]], Iterable[Request]]
 _DATE = re.compile(r"-\d{4}-?\d{2}-?\d{2}$")
 
 
@@ -149,25 +150,25 @@ class Context:
             (self.failed if passing else self.aside)[request.key] = reason
 
         replies = Replies(self.store, server, price, done, self.note)
-        first, rest = _peek(requests)
-        if first is None:
+        rest = iter(requests)
+        if (first := next(rest, None)) is None:
             return
         if self.budget.max_cost is not None and price is None:
             raise RunError(
                 f"max_cost: the price of {server.model!r} is not known, so the budget could not be kept; "
-                "next: add it to conf/prices/listed.yaml, or give price=[dollars a million input tokens, output tokens]"
+                "next: add it to conf/prices/listed.yaml, or give price=[input, output], dollars per million tokens"
             )
         shared: dict[str, Any] = {
-            "price": price, "done": replies.take, "given_up": replies.given_up, "aside": aside, "progress": progress,
+            "server": server, "budget": self.budget, "price": price, "done": replies.take,
+            "given_up": replies.given_up, "aside": aside, "progress": progress,
         }  # fmt: skip
         engine: Engine | BatchEngine
         if server.connection.batch:
-            journal = self.store.journal("batches")
-            engine = BatchEngine(server, self.budget, journal, **shared)
+            engine = BatchEngine(journal=self.store.journal("batches"), **shared)
         else:
-            engine = Engine(server, self.budget, seed=self.seed, **shared)
+            engine = Engine(seed=self.seed, **shared)
         try:
-            asyncio.run(engine.run(rest))
+            asyncio.run(engine.run(chain([first], rest)))
         except (StopRun, BudgetReached) as stopped:
             self.stopped = stopped
         finally:
@@ -180,16 +181,12 @@ class Context:
         """
         total = Usage()
         for name, price in prices.items():
-            if self._there(name):
-                total = total + used((line for line in self.store.journal(name) if "usage" in line), price)
-        if self._there("unusable"):
-            for line in self.store.journal("unusable"):
-                total = total + replace(usage_of(line, None), cost=line.get("cost") or 0.0)
-        return total
+            total = sum((usage_of(line, price) for line in self._lines(name) if "usage" in line), total)
+        return sum((replace(usage_of(line), cost=line.get("cost") or 0.0) for line in self._lines("unusable")), total)
 
     def check_ledger(self, prices: Mapping[str, Price | None]) -> None:
         """Where the ledger holds fewer requests than were answered (it was deleted or cut), count what those used."""
-        lines = sum(len(self.store.journal(name)) for name in (*prices, "unusable") if self._there(name))
+        lines = sum(map(len, map(self._lines, (*prices, "unusable"))))
         if lines <= self.budget.requests:
             return
         proven = self.used(prices)
@@ -206,17 +203,6 @@ class Context:
             "usage; what failed or got no answer cost an amount that is unknown"
         )
 
-    def _there(self, journal: str) -> bool:
-        return (self.store.folder / f"{journal}.jsonl").exists()
-
-
-def _peek(requests: Iterable[Request]) -> tuple[Request | None, Iterator[Request]]:
-    """The first request, and an iterator over all of them."""
-    rest = iter(requests)
-    first = next(rest, None)
-    return first, chain([first] if first else [], rest)
-
-
-def used(journal: Iterable[Mapping[str, Any]], price: Price | None) -> Usage:
-    """The real usage that the lines of a journal carry, over all runs into this store."""
-    return sum((usage_of(line, price) for line in journal), Usage())
+    def _lines(self, name: str) -> Journal | tuple[Entry, ...]:
+        """A journal's lines, none (and no file made) where it is not there."""
+        return self.store.journal(name) if (self.store.folder / f"{name}.jsonl").exists() else ()

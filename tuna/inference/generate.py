@@ -96,22 +96,20 @@ class Generator:
         check_causal_weights(node, resolved)
         kind: Any = torch.float32 if dtype == "auto" and place.type == "cpu" else getattr(torch, dtype, dtype)
         model = load_model(node, resolved, dtype=kind).to(place).eval()
-        self._use(model, node.encoder(), max_tokens)
-        self.source, self.positions = resolved.source, resolved.max_positions
+        self._use(model, node.encoder(), max_tokens, resolved.source, resolved.max_positions)
 
     @classmethod
     def over(cls, model: PreTrainedModel, encoder: Encoder, *, max_tokens: int) -> "Generator":
         """A generator over a model that is loaded, as it is."""
         made = cls.__new__(cls)
-        made._use(model, encoder, max_tokens)
+        made._use(model, encoder, max_tokens, str(model.config.name_or_path), None)
         return made
 
-    def _use(self, model: Any, encoder: Encoder, max_tokens: int) -> None:
+    def _use(self, model: Any, encoder: Encoder, max_tokens: int, source: str, positions: int | None) -> None:
         self.model, self.encoder, self.max_tokens = model, encoder, max_tokens
         self.tokenizer: Any = encoder.tokenizer
         self.device: torch.device = model.device
-        self.source = str(model.config.name_or_path)
-        self.positions: int | None = None
+        self.source, self.positions = source, positions
         given = model.generation_config.eos_token_id
         self.ends = {*encoder.ends, *([given] if isinstance(given, int) else given or [])}
 

@@ -1,17 +1,17 @@
 """A model on this machine that is asked: blocks of asks share batches, each block is stored whole or not at all."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge
 
 from tuna.config.types import checked
 from tuna.errors import ModelError
 from tuna.inference.answers import Answer, apart
-from tuna.inference.backend import Ask, StoredTexts, store_in_blocks
+from tuna.inference.backend import Ask, Question, StoredTexts, counter, one_each, question_key, store_in_blocks
 from tuna.inference.context import Context
 from tuna.inference.cost import Price, Prices, Usage
 
@@ -24,7 +24,19 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Template = Literal["auto", "alpaca", "chat", "none"]
 
 
-class Local:
+class Free:
+    """What costs no money."""
+
+    def price_in(self, prices: Prices) -> Price | None:
+        """Nothing."""
+        return Price(0.0, 0.0)
+
+    def estimate(self, *asked: object) -> Usage:
+        """No requests."""
+        return Usage()
+
+
+class Local(Free):
     """A Hugging Face causal LM. block: asks that share batches. by_length: the longest prompts first, so that a lack of
     memory shows at once; else in the order given.
     """
@@ -38,13 +50,7 @@ class Local:
         """What shapes an answer, beside the ask."""
         return {"model": self.model.fingerprint, **self.model.shaped_by}
 
-    def price_in(self, prices: Prices) -> Price | None:
-        """A local model costs no money."""
-        return Price(0.0, 0.0)
-
-    def remaining(self, asks: Iterable[Ask], stored: StoredTexts, context: Context) -> Usage:
-        """No requests."""
-        return Usage()
+    remaining = Free.estimate
 
     def ask(self, asks: Sequence[Ask], stored: StoredTexts, context: Context) -> list[list[Answer]]:
         """The answers to each ask; a prompt that does not fit and may not be cut is set aside.
@@ -93,7 +99,7 @@ def draw(
         ]
         drawn: dict[int, dict[int, Answer]] = defaultdict(dict)
         for (i, place, trial), answer in zip(wanted, generator.draw(prompts, draws), strict=True):
-            hot = round(asks[i].heat(trial) or 0.0, 6) if trial else None
+            hot = asks[i].heat(trial) if trial else None
             drawn[i][place] = answer if stored.raw else replace(apart(answer), temperature=hot)
         for i, answers in drawn.items():
             sets[i].offer(answers)
@@ -103,7 +109,7 @@ def draw(
 
 @checked
 @dataclass
-class LocalModel:
+class LocalModel(Free):
     """A local model that a config node names by itself: a teacher or a judge."""
 
     path: str | None = None
@@ -129,3 +135,50 @@ class LocalModel:
     def backend(self) -> Local:
         """What is asked."""
         return Local(self.model, block=self.block, device=self.device, dtype=self.dtype)
+
+
+@checked
+@dataclass
+class LocalGeneration(Free):
+    """How ``cfg.model`` answers on this machine.
+
+    batch_size: questions answered at once. device: auto is CUDA where there is one. dtype: auto is float32 on the CPU,
+    else as stored. reasoning: strip takes off what an answer holds before its last </think>, keep leaves it.
+
+    Raises:
+        ConfigError: a value out of range.
+    """
+
+    batch_size: Annotated[int, Ge(1)] = 64
+    device: Device = "auto"
+    dtype: Dtype = "auto"
+    reasoning: Literal["strip", "keep"] = "strip"
+
+    kind: ClassVar[str] = "local"
+
+    def identity(self) -> dict[str, Any]:
+        """What may change a figure: a different batch size or type rounds differently."""
+        return {**self._shaped_by(), **({"reasoning": "keep"} if self.reasoning == "keep" else {})}
+
+    def _shaped_by(self) -> dict[str, Any]:
+        return {"generation": "local", "batch_size": self.batch_size, "dtype": self.dtype}
+
+    def measured(self, model: "ModelConfig") -> tuple[str, str, str]:
+        """Path, source and fingerprint of what is measured."""
+        from tuna.models.reward_source import writer
+
+        resolved = writer(model).resolve()
+        return model.path, resolved.source, resolved.fingerprint
+
+    def counter(self, model: "ModelConfig") -> Callable[[str], int]:
+        """Tokens of a text."""
+        return counter(model.tokenizer())
+
+    def answer(
+        self, model: "ModelConfig", questions: Sequence[Question], max_tokens: int, context: Context
+    ) -> list[Answer | None]:
+        """One answer per question as the model wrote it; draws only batches of which the store lacks something."""
+        backend = Local(model, block=self.batch_size, device=self.device, dtype=self.dtype, by_length=True)
+        base = {**backend.shaped_by(), **self._shaped_by(), "max_tokens": max_tokens}
+        asks = [Ask(question_key(base, q, q.record.question), q.record, max_tokens) for q in questions]
+        return one_each(backend, asks, context)

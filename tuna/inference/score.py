@@ -1,12 +1,11 @@
 """Given answers scored by a local model in packed rows: log-probabilities (``score_only``), and a PRM's rewards."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
-from torch import nn
 from transformers.utils.logging import disable_progress_bar
 
 from tuna.data.batch import Group
@@ -17,7 +16,7 @@ from tuna.data.tokenize import check_shown
 from tuna.inference.answers import Answer, stored_answers
 from tuna.inference.backend import store_in_blocks
 from tuna.inference.context import Context
-from tuna.inference.store import Journal, key_of
+from tuna.inference.store import key_of
 from tuna.models.device import device_named
 from tuna.models.finite import check_values
 from tuna.models.loading import load_scorer
@@ -36,67 +35,23 @@ def score_answers(
     *,
     row_tokens: int,
     device: str = "auto",
+    rewards: bool = False,
 ) -> list[list[Answer]]:
     """Each answer with ``logprob`` and ``num_tokens``: end-of-sequence counted where the answer was complete.
 
-    An answer that does not fit the model's positions is refused ("too long").
+    rewards: ``node`` is a reward model, and each answer has its ``reward`` instead, in the journal "rewards". An answer
+    that does not fit the model's positions is refused ("too long").
     """
-
-    def put(answer: Answer, value: float, tokens: int) -> Answer:
-        return replace(answer, logprob=value, num_tokens=tokens)
-
-    journal = context.store.journal("answers")
-    return _scored(
-        journal, "scored", node, records, answers, lambda: _Scorer(node, load_scorer(node), device, row_tokens, put)
-    )
-
-
-def reward_answers(
-    node: ModelConfig,
-    records: Sequence[Record],
-    answers: Sequence[Sequence[Answer]],
-    context: Context,
-    *,
-    row_tokens: int,
-    device: str = "auto",
-) -> list[list[Answer]]:
-    """Each answer with the ``reward`` that the reward model ``node`` gives it, in the store's journal "rewards".
-
-    An answer that does not fit the model's positions is refused ("too long").
-    """
-
-    def put(answer: Answer, value: float, tokens: int) -> Answer:
-        return replace(answer, reward=value)
-
-    journal = context.store.journal("rewards")
-    return _scored(
-        journal,
-        "reward",
-        node,
-        records,
-        answers,
-        lambda: _Scorer(node, load_reward_scorer(node), device, row_tokens, put),
-    )
-
-
-def _scored(
-    journal: Journal,
-    what: str,
-    node: ModelConfig,
-    records: Sequence[Record],
-    answers: Sequence[Sequence[Answer]],
-    load: Callable[[], "_Scorer"],
-) -> list[list[Answer]]:
-    """What the journal lacks is computed in blocks that share batches; the model is loaded for the first one."""
     check_shown(node.encoder(), records, [[_text(answer) for answer in given] for given in answers])
-    base = {what: node.fingerprint, **node.shaped_by}
+    journal = context.store.journal("rewards" if rewards else "answers")
+    base = {"reward" if rewards else "scored": node.fingerprint, **node.shaped_by}
     keys = [
         key_of(
             **base, prompt=r.question, answers=[_key(a) for a in given], **({"own": r.template} if r.template else {})
         )
         for r, given in zip(records, answers, strict=True)
     ]
-    scorer = cache(load)
+    scorer = cache(lambda: _Scorer(node, device, row_tokens, rewards))  # loaded for the first block
 
     def make(block: Sequence[int]) -> Iterable[Mapping[str, Any]]:
         for scored in scorer()([(records[i], answers[i]) for i in block]):
@@ -104,6 +59,9 @@ def _scored(
 
     store_in_blocks(journal, keys, range(len(keys)), BLOCK, "scored lists", make)
     return [journal.read(key, stored_answers)[0] for key in keys]
+
+
+reward_answers = partial(score_answers, rewards=True)
 
 
 def _key(answer: Answer) -> list[str | None]:
@@ -115,18 +73,11 @@ def _text(answer: Answer) -> Response:
 
 
 class _Scorer:
-    def __init__(
-        self,
-        node: ModelConfig,
-        scorer: nn.Module,
-        device: str,
-        row_tokens: int,
-        put: Callable[[Answer, float, int], Answer],
-    ) -> None:
+    def __init__(self, node: ModelConfig, device: str, row_tokens: int, rewards: bool) -> None:
         disable_progress_bar()
         self.device = device_named(device)
-        self.scorer = scorer.eval().to(self.device)
-        self.encoder, self.row_tokens, self.put = node.encoder(), row_tokens, put
+        self.scorer = (load_reward_scorer if rewards else load_scorer)(node).eval().to(self.device)
+        self.encoder, self.row_tokens, self.rewards = node.encoder(), row_tokens, rewards
         self.source, self.positions = node.resolve().source, node.max_positions()
 
     @torch.inference_mode()
@@ -156,6 +107,7 @@ class _Scorer:
             for (index, places), group in zip(where, groups, strict=True):
                 for equal, length in zip(places, group.lengths, strict=True):
                     value = round(next(flat), 6)
+                    found = {"reward": value} if self.rewards else {"logprob": value, "num_tokens": length}
                     for place in equal:
-                        scored[index][place] = self.put(scored[index][place], value, length)
+                        scored[index][place] = replace(scored[index][place], **found)
         return scored

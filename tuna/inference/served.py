@@ -1,9 +1,9 @@
 """A model behind an OpenAI-compatible server that is asked: what it is sent, and what its replies are."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge
 
@@ -14,16 +14,18 @@ from tuna.data.record import Record
 from tuna.data.templates import alpaca, none
 from tuna.errors import ConfigError, DataError
 from tuna.inference.answers import Answer, from_choice, read_choice, read_choices
-from tuna.inference.backend import Ask, Round, StoredTexts
+from tuna.inference.backend import Ask, Question, Round, StoredTexts, counter, one_each, question_key
 from tuna.inference.context import Context
-from tuna.inference.cost import Price, Prices, Usage, about_tokens, at_most_tokens
+from tuna.inference.cost import Pair, Price, Prices, Usage, about_tokens, at_most_tokens
 from tuna.inference.engine import Request
 from tuna.inference.server import Connection, Server, StopRun, TryAgain
 from tuna.inference.store import key_of
 
+if TYPE_CHECKING:
+    from tuna.models.source import ModelConfig
+
 Endpoint = Literal["chat", "completions"]
 Rendered = Literal["alpaca", "none"]
-Dollars = Annotated[float, Ge(0)]
 
 
 @checked
@@ -43,7 +45,7 @@ class Served(Connection):
     temperature: Annotated[float, Ge(0)] | None = 1.0
     token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     extra_body: dict[str, Any] | None = None
-    price: tuple[Dollars, Dollars] | None = None
+    price: Pair | None = None
     endpoint: Endpoint = field(default="chat", init=False)
     template: Rendered = field(default="alpaca", init=False)
     tokens_expected: int = field(default=100, init=False)  # in an answer, for the estimate
@@ -127,7 +129,7 @@ class Served(Connection):
                 if not gives_logprobs:
                     raise StopRun(self._no_logprobs())
             if drawn.trial and not stored.raw:
-                answers = [replace(answer, temperature=_heat(ask, drawn)) for answer in answers]
+                answers = [replace(answer, temperature=ask.heat(drawn.trial)) for answer in answers]
             told = {"usage": body.get("usage"), "model": body.get("model")}
             stored.journal.append({"key": ask.key, "part": request.part, **stored.line(answers, drawn), **told})
             if rest := drawn.places[len(answers) :]:
@@ -159,7 +161,7 @@ class Served(Connection):
         return [self._request(ask, Round(drawn.trial, places), stored) for places in cut]
 
     def _request(self, ask: Ask, drawn: Round, stored: StoredTexts) -> Request:
-        payload = self.payload(ask.record, ask.max_tokens, _heat(ask, drawn), len(drawn.places))
+        payload = self.payload(ask.record, ask.max_tokens, ask.heat(drawn.trial), len(drawn.places))
         part = drawn.trial * stored.part_size + drawn.places[0]
         if ask.logprobs:
             # top_logprobs: the alternatives are of no use here, but llama-cpp-python gives no logprobs without it
@@ -175,11 +177,6 @@ class Served(Connection):
             "Eq. 3 needs. Next: another model, teacher.endpoint=completions, llama-cpp-python with --logits_all true, "
             "or have a local model score given answers (ranker=probabilistic score_only=true)"
         )
-
-
-def _heat(ask: Ask, drawn: Round) -> float | None:
-    heat = ask.heat(drawn.trial)
-    return round(heat, 6) if heat is not None and drawn.trial else heat
 
 
 @checked
@@ -199,3 +196,62 @@ class ServedModel(Served):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.tokens_expected = self.answer_tokens
+
+
+@checked
+@dataclass
+class ServedGeneration(ServedModel):
+    """Asks a server, at temperature 0: vLLM on several GPUs, or anybody's API.
+
+    tokenizer: a folder whose tokenizer counts tokens where a benchmark limits its prompts; null counts a token for
+    three bytes, which is more than there are. reasoning: strip takes off what an answer holds before its last </think>,
+    keep leaves it.
+
+    Raises:
+        ConfigError: all values out of range.
+    """
+
+    temperature: Annotated[float, Ge(0)] | None = 0.0
+    tokenizer: str | None = None
+    reasoning: Literal["strip", "keep"] = "strip"
+
+    kind: ClassVar[str] = "server"
+    node: ClassVar[str] = "generation"
+
+    def identity(self) -> dict[str, Any]:
+        """What shapes the figures: a tokenizer that counts decides on prompts."""
+        kept = {"reasoning": "keep"} if self.reasoning == "keep" else {}
+        return {**self.shaped_by(), "tokenizer": self.tokenizer, **kept}
+
+    def shaped_by(self) -> dict[str, Any]:
+        """What shapes the answer to a prompt."""
+        return {"generation": "openai", **super().shaped_by()}
+
+    def measured(self, model: "ModelConfig") -> tuple[str, str, str]:
+        """Name, source and fingerprint of what is measured; a server tells no more than the model's name."""
+        return self.model.rstrip("/").rpartition("/")[2], self.model, key_of(**self.shaped_by())
+
+    def counter(self, model: "ModelConfig") -> Callable[[str], int]:
+        """Tokens of a text, never too few."""
+        if self.tokenizer is None:
+            return lambda text: -(-len(text.encode()) // 3)
+        from transformers import AutoTokenizer
+
+        return counter(AutoTokenizer.from_pretrained(self.tokenizer))
+
+    def _asks(self, questions: Sequence[Question], max_tokens: int) -> list[Ask]:
+        base = {**self.shaped_by(), "max_tokens": max_tokens}
+        return [
+            Ask(question_key(base, q, self.prompt(q.record)), q.record, max_tokens, self.temperature) for q in questions
+        ]
+
+    def estimate(self, questions: Sequence[Question], max_tokens: int, context: Context) -> Usage:
+        """What is still to be asked, roughly."""
+        stored = StoredTexts(context.store.journal("answers"))
+        return self.remaining(self._asks(questions, max_tokens), stored, context)
+
+    def answer(
+        self, model: "ModelConfig", questions: Sequence[Question], max_tokens: int, context: Context
+    ) -> list[Answer | None]:
+        """One answer per question as the server wrote it, None where it refused or the run was stopped."""
+        return one_each(self, self._asks(questions, max_tokens), context)

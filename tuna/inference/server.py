@@ -79,7 +79,11 @@ class StopRun(RunError):
 
 
 class SetAside(Exception):
-    """This row gets no answer, and asking again is no use."""
+    """This row gets no answer, and asking again is no use. fault: the server refused the request itself."""
+
+    def __init__(self, reason: str, *, fault: bool = False) -> None:
+        super().__init__(reason)
+        self.fault = fault
 
 
 class TryAgain(Exception):
@@ -130,7 +134,7 @@ class Connection:
         return found
 
     def api_key(self) -> str:
-        """The key.
+        """The key, "none" where a server of one's own needs none.
 
         Raises:
             ConfigError: the variable is empty, and the server is OpenAI's own (others often need no key); or it holds
@@ -181,7 +185,7 @@ class Server:
     async def __aenter__(self) -> "Server":
         from openai import AsyncOpenAI
 
-        for name in ("httpx", "httpx2", "openai"):  # a line a request
+        for name in ("httpx", "httpx2", "openai"):  # a line per request
             logging.getLogger(name).setLevel(logging.WARNING)
         try:
             self.client = AsyncOpenAI(
@@ -201,8 +205,7 @@ class Server:
         Raises:
             TryAgain, SetAside, StopRun: see there.
         """
-        body = dict(payload)
-        body |= body.pop("extra_body", None) or {}
+        body = body_of(payload)
         # Untyped: the client's own create() takes a third of the time to look at what we have made ourselves.
         # A redirect is not followed: each hop would be a request that nobody counts.
         value: Any = await self.guarded(
@@ -225,7 +228,7 @@ class Server:
         try:
             async with asyncio.timeout(self.connection.timeout):
                 return await action()
-        except TimeoutError:
+        except (TimeoutError, openai.APITimeoutError):
             raise TryAgain(f"no answer within timeout={self.connection.timeout:g} s", billed=True) from None
         except UnicodeEncodeError:
             raise SetAside("the request holds half a character (a lone surrogate), which cannot be sent") from None
@@ -233,8 +236,6 @@ class Server:
             raise TryAgain("the answer is no JSON", billed=True) from None
         except openai.APIStatusError as error:
             raise self._meaning(error) from None
-        except openai.APITimeoutError:
-            raise TryAgain(f"no answer within timeout={self.connection.timeout:g} s", billed=True) from None
         except openai.APIConnectionError as error:
             refused = "connect" in type(error.__cause__).__name__.lower()
             raise TryAgain(told(f"connection failed: {error.__cause__ or error}"), billed=not refused) from None
@@ -267,7 +268,12 @@ class Server:
             return TryAgain(f"{status}: {said}", wait=retry_after(headers))
         if _FILTER.search(code + " " + said):
             return SetAside(f"content filter: {said}")
-        return SetAside(f"refused by the server ({status}): {said}")
+        return SetAside(f"refused by the server ({status}): {said}", fault=True)
+
+
+def body_of(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """What is sent: the payload, with the fields of its ``extra_body`` beside the others."""
+    return {key: value for key, value in payload.items() if key != "extra_body"} | (payload.get("extra_body") or {})
 
 
 def told(given: object, most: int = 300) -> str:
@@ -290,9 +296,7 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
             return max(0.0, float(value) / 1000)
     except ValueError:
         pass
-    value = headers.get("retry-after")
-    if value is None:
-        return None
+    value = headers.get("retry-after", "")
     try:
         return max(0.0, float(value))
     except ValueError:

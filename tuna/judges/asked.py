@@ -12,7 +12,7 @@ from tuna.data.record import Record
 from tuna.errors import ConfigError
 from tuna.inference.backend import Ask, Round, StoredTexts
 from tuna.inference.context import Context
-from tuna.inference.cost import Price, Prices, Usage, about_tokens
+from tuna.inference.cost import Usage, about_tokens
 from tuna.inference.local import LocalModel
 from tuna.inference.served import Served
 from tuna.judges import pairwise
@@ -107,10 +107,6 @@ class LocalJudge(LocalModel, AskedJudge):
     def reply_identity(self) -> dict[str, Any]:
         """What shapes one reply, for its key."""
         return {"judge": "local", **self.backend.shaped_by(), "max_tokens": self.max_tokens}
-
-    def price_in(self, prices: Prices) -> Price | None:
-        """Nothing."""
-        return self.backend.price_in(prices)
 
     def expected(self, prompt_tokens: int, requests: int, context: Context) -> Usage:
         """No requests."""

@@ -9,10 +9,10 @@ from annotated_types import Ge, Gt, Interval
 from tuna.config.types import checked
 from tuna.data.record import Record
 from tuna.inference.answers import Answer
-from tuna.inference.backend import Ask, Backend, StoredSets
+from tuna.inference.backend import Ask, Backend, Plain, StoredSets
 from tuna.inference.context import Context
-from tuna.inference.cost import Price, Prices, Usage
-from tuna.inference.local import Device, Dtype, Local
+from tuna.inference.cost import Usage
+from tuna.inference.local import Device, Dtype, Free, Local
 from tuna.inference.served import Endpoint, ServedModel
 from tuna.inference.store import key_of
 from tuna.ranking.diversity import DiverseSet
@@ -37,7 +37,8 @@ class Drawing:
 
     def stored(self, context: Context) -> StoredSets:
         """What the store has of the sets of answers."""
-        return StoredSets(context.store.journal("answers"), lambda n: DiverseSet(n, self.tau, self.trials))
+        rule = Plain if self.tau is None else lambda n: DiverseSet(n, self.tau, self.trials)
+        return StoredSets(context.store.journal("answers"), rule)
 
     def asks(self, keys: Sequence[str], records: Sequence[Record], n: int, **more: Any) -> list[Ask]:
         """What a model is asked: ``n`` answers to each record."""
@@ -45,20 +46,12 @@ class Drawing:
         return [Ask(key, record, *fixed, **more) for key, record in zip(keys, records, strict=True)]
 
 
-class LocalDrawing(Drawing):
+class LocalDrawing(Free, Drawing):
     """The same of a model on this machine."""
 
     def settings(self) -> dict[str, Any]:
         """What shapes an answer, beside the model, the seed and the instruction."""
         return {"temperature": self.temperature, "max_tokens": self.max_tokens, **self.rule()}
-
-    def price_in(self, prices: Prices) -> Price | None:
-        """A local model costs no money."""
-        return Price(0.0, 0.0)
-
-    def estimate(self, records: Sequence[Record], n: int, context: Context) -> Usage:
-        """No requests."""
-        return Usage()
 
     def draw(self, backend: Backend, records: Sequence[Record], n: int, context: Context) -> list[list[Answer]]:
         """``n`` answers per record; draws only blocks of which the store lacks something."""
