@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 from tuna.console import Progress
 from tuna.inference.answers import Answer
-from tuna.inference.cost import Budget, Price
+from tuna.inference.context import Context
+from tuna.inference.cost import Budget, Price, Prices
 from tuna.inference.engine import Engine, Request
 from tuna.inference.server import Connection, Server
-from tuna.inference.store import Journal
+from tuna.inference.store import Journal, Store
 from tuna.ranking.rouge import rouge_l
 
 if TYPE_CHECKING:
@@ -59,8 +60,8 @@ def _ask(url: str, concurrency: int, count: int, folder: Path) -> tuple[float, f
 
     def engine(many: int) -> Engine:
         return Engine(
-            Server(Connection(url, concurrency=concurrency), "chat", "m"), Budget(ledger, max_cost=1000.0),
-            price=Price(1, 2), done=done, aside=lambda *_: None,
+            server=Server(Connection(url, concurrency=concurrency), "chat", "m"),
+            budget=Budget(ledger, max_cost=1000.0), price=Price(1, 2), done=done, aside=lambda *_: None,
             progress=Progress("answers", many, stream=io.StringIO()),
         )  # fmt: skip
 
@@ -76,6 +77,7 @@ def sampler_speed(path: str, count: int, max_tokens: int, block: int) -> tuple[f
     import torch
 
     from tuna.inference.generate import Generator
+    from tuna.inference.local import draw
     from tuna.models.source import ModelConfig
     from tuna.ranking.instructions import read_instructions
     from tuna.ranking.sampler import Sampler
@@ -86,7 +88,12 @@ def sampler_speed(path: str, count: int, max_tokens: int, block: int) -> tuple[f
     sampler = Sampler(max_tokens=max_tokens, block=block)
     check_greedy(generator, checked, max_tokens)
     start = time.perf_counter()
-    sets = [s for at in range(0, count, block) for s in sampler.draw(generator, records[at : at + block], 4, 0)]
+    sets = []
+    with tempfile.TemporaryDirectory() as folder, Store(Path(folder)) as store:
+        stored = sampler.stored(Context(store, Budget(store.journal("requests")), Prices()))
+        for part in (records[at : at + block] for at in range(0, count, block)):
+            asks = sampler.asks([record.id for record in part], part, 4, seed=0)
+            sets += draw(generator, asks, [generator.prompt(record) for record in part], stored)
     fast = sum(map(len, sets)) / (time.perf_counter() - start)
     check_sets(sets, sampler.tau or 1.0)
     start, made = time.perf_counter(), 0

@@ -13,7 +13,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, 
 
 from tuna import assets
 from tuna.assets.checker import is_checkable, mark
-from tuna.assets.elementary import greedy_answers, held_out_records, prompt_of, train_records
+from tuna.assets.elementary import held_out_records, prompt_of, train_records
+from tuna.data.encode import Encoder
+from tuna.inference.generate import greedy_answers
 
 LISTS = ("contextual", "contextual_held_out", "probabilistic", "probabilistic_held_out")
 
@@ -41,7 +43,7 @@ def test_models_load_small_with_a_tokenizer(name: str) -> None:
     assert model.generation_config.eos_token_id == tokenizer.eos_token_id
     prompt = prompt_of({"instruction": "Say the first word.", "input": "fox, hen"}, tokenizer)
     assert tokenizer(prompt)["input_ids"] == tokenizer(prompt, add_special_tokens=False)["input_ids"]
-    (answer,) = greedy_answers(model, tokenizer, [prompt], max_new_tokens=8)
+    (answer,) = greedy_answers(model, Encoder(tokenizer), [tokenizer(prompt)["input_ids"]], max_tokens=8)
     assert isinstance(answer, str)
 
 

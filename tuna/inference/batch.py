@@ -6,14 +6,14 @@ a batch again even when the kill came between submitting it and writing down its
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from tuna.console import Progress
-from tuna.inference.address import shown
-from tuna.inference.cost import Budget, BudgetReached, Price, usage_cost, usage_of
-from tuna.inference.engine import Aside, Done, GivenUp, Request
-from tuna.inference.server import Server, SetAside, StopRun, TryAgain, told
+from tuna.inference.cost import BudgetReached, usage_of
+from tuna.inference.engine import Request, Sender
+from tuna.inference.server import SetAside, StopRun, TryAgain, body_of, shown, told
 from tuna.inference.store import Journal, key_of
 
 MOST_REQUESTS = 50_000  # of one batch, as OpenAI has it
@@ -27,33 +27,11 @@ def custom_id(request: Request) -> str:
     return f"{request.key}-{request.part}"
 
 
-class BatchEngine:
-    """Submits requests in batches until all are answered or set aside. Arguments as those of Engine.
+@dataclass(kw_only=True)
+class BatchEngine(Sender):
+    """Submits requests in batches until all are answered or set aside. journal: of their tickets, ids and ends."""
 
-    journal: of the batches: their tickets, ids and ends.
-    """
-
-    def __init__(
-        self,
-        server: Server,
-        budget: Budget,
-        journal: Journal,
-        *,
-        price: Price | None,
-        done: Done,
-        aside: Aside,
-        progress: Progress,
-        given_up: GivenUp,
-    ) -> None:
-        self.server = server
-        self.budget = budget
-        self.journal = journal
-        self.price = price
-        self.done = done
-        self.aside = aside
-        self.progress = progress
-        self.given_up = given_up
-        self._tries: dict[str, int] = {}
+    journal: Journal
 
     async def run(self, requests: Iterable[Request]) -> None:
         """Take up what an earlier run submitted, then submit the rest.
@@ -61,6 +39,7 @@ class BatchEngine:
         Raises:
             StopRun: the batch or the server failed. BudgetReached: the next request does not fit.
         """
+        self._tries: Counter[str] = Counter()
         pending = {custom_id(request): request for request in requests}
         async with self.server:
             for name in self._open():
@@ -84,36 +63,30 @@ class BatchEngine:
             listed = await self._call(lambda: self.server.client.batches.list(limit=100))
             found = next((self._of(b, "id") for b in self._of(listed, "data") if _named(b) == name), None)
         if found is None:
-            for ticket in tickets.values():
-                self.budget.settle(ticket, 0.0)
-            self.journal.append({"key": name, "over": "never submitted"})
+            self._over(name, "never submitted", tickets)
             return
         await self._wait(name, found, tickets, pending)
 
     async def _submit(self, pending: dict[str, Request]) -> None:
         """One batch of as much as fits, to its end."""
+        endpoint: Any = f"/v1{self.server.path}"
         lines: list[bytes] = []
         tickets: dict[str, str] = {}
         for name, request in pending.items():
-            line = json.dumps(
-                {"custom_id": name, "method": "POST", "url": f"/v1{self.server.path}", "body": _body(request)}
-            )
+            asked = {"custom_id": name, "method": "POST", "url": endpoint, "body": body_of(request.payload)}
+            line = json.dumps(asked).encode("utf-8", "replace") + b"\n"
             worst = request.worst(self.price)
             if len(lines) == MOST_REQUESTS or sum(map(len, lines)) > MOST_BYTES or not self._fits(worst, bool(lines)):
                 break
-            lines.append(line.encode("utf-8", "replace") + b"\n")
+            lines.append(line)
             tickets[name] = self.budget.reserve(worst)
         batch = f"b{len(self.journal)}-{key_of(ids=list(tickets))[:16]}"
         self.journal.append({"key": batch, "tickets": tickets})
         client = self.server.client
-        endpoint: Any = f"/v1{self.server.path}"
         file = await self._call(lambda: client.files.create(file=("batch.jsonl", b"".join(lines)), purpose="batch"))
         made = await self._call(
             lambda: client.batches.create(
-                input_file_id=self._of(file, "id"),
-                endpoint=endpoint,
-                completion_window="24h",
-                metadata={"tuna": batch},
+                input_file_id=self._of(file, "id"), endpoint=endpoint, completion_window="24h", metadata={"tuna": batch}
             )
         )
         identity = self._of(made, "id")
@@ -137,9 +110,7 @@ class BatchEngine:
                 break
             await asyncio.sleep(self.server.connection.poll_seconds)
         if status == "failed":
-            for ticket in tickets.values():
-                self.budget.settle(ticket, 0.0)
-            self.journal.append({"key": name, "over": "failed"})
+            self._over(name, "failed", tickets)
             errors = getattr(getattr(found, "errors", None), "data", None) or []
             said = "; ".join(told(getattr(error, "message", error)) for error in errors)
             raise StopRun(f"batch {identity} failed: {said or 'no reason given'}; nothing was answered or paid for")
@@ -148,10 +119,15 @@ class BatchEngine:
                 content = await self._call(lambda file=file: self.server.client.files.content(file))  # type: ignore[misc]
                 for line in content.content.split(b"\n"):
                     self._read(_result(line), tickets, pending)
-        for left, ticket in tickets.items():  # expired: neither answered nor paid for
-            self.budget.settle(ticket, 0.0)
+        for left in tickets:  # expired: neither answered nor paid for
             self._again(left, pending, f"the batch is {status}, without a result for it")
-        self.journal.append({"key": name, "over": status})
+        self._over(name, status, tickets)
+
+    def _over(self, name: str, how: str, tickets: Mapping[str, str]) -> None:
+        """A batch has ended; the requests that are left in ``tickets`` cost nothing."""
+        for ticket in tickets.values():
+            self.budget.settle(ticket, 0.0)
+        self.journal.append({"key": name, "over": how})
 
     def _read(self, line: dict[str, Any], tickets: dict[str, str], pending: dict[str, Request]) -> None:
         """Hand over one result; what follows from it waits for the next batch."""
@@ -160,9 +136,8 @@ class BatchEngine:
         body, status = response.get("body"), response.get("status_code")
         ticket, request = tickets.pop(name, None), pending.get(name)
         answer: dict[str, Any] | None = body if status == 200 and isinstance(body, dict) else None
-        cost = usage_cost(self.price, answer.get("usage")) if self.price and answer is not None else 0.0
         if ticket is not None:
-            self.budget.settle(ticket, cost)
+            self.budget.settle(ticket, 0.0 if answer is None else self.cost_of(answer))
         if request is None:  # stored before the kill
             return
         if answer is None:
@@ -178,16 +153,16 @@ class BatchEngine:
         except SetAside as error:
             self._give_up(name, pending, str(error))
 
-    def _failed(self, name: str, pending: dict[str, Request], status: Any, said: str) -> None:
+    def _failed(self, name: str, pending: dict[str, Request], status: Any, reason: str) -> None:
         if status in (401, 403, 404):
-            raise StopRun(f"the batch's requests are refused ({status}: {said}); check key and model")
+            raise StopRun(f"the batch's requests are refused ({status}: {reason}); check key and model")
         if isinstance(status, int) and status not in (408, 409, 429) and status < 500:
-            self._give_up(name, pending, f"refused by the server ({status}): {said}")
+            self._give_up(name, pending, f"refused by the server ({status}): {reason}")
         else:
-            self._again(name, pending, f"{status}: {said}")
+            self._again(name, pending, f"{status}: {reason}")
 
     def _again(self, name: str, pending: dict[str, Request], reason: str) -> None:
-        self._tries[name] = self._tries.get(name, 0) + 1
+        self._tries[name] += 1
         if name not in pending:
             return
         if (why := self.given_up(pending[name])) is not None:
@@ -226,11 +201,6 @@ class BatchEngine:
             except SetAside as error:
                 raise StopRun(f"the Batch API refuses: {error}") from None
         raise AssertionError("unreachable")
-
-
-def _body(request: Request) -> dict[str, Any]:
-    body = dict(request.payload)
-    return body | (body.pop("extra_body", None) or {})
 
 
 def _named(batch: Any) -> object:

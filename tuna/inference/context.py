@@ -1,20 +1,104 @@
 """What every part of one collection shares: the store, the budget, the prices, and the rows that got nothing."""
 
 import asyncio
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
 from tuna.console import Progress
-from tuna.errors import RunError
+from tuna.errors import RunError, TunaError
 from tuna.inference.batch import BatchEngine
-from tuna.inference.cost import Budget, BudgetReached, Price, Prices, Usage, dollars, usage_of
-from tuna.inference.engine import Done, Engine, Request
-from tuna.inference.replies import Replies
-from tuna.inference.server import Server, StopRun
-from tuna.inference.store import Store
+from tuna.inference.cost import Budget, BudgetReached, Price, Prices, Usage, dollars, usage_cost, usage_of
+from tuna.inference.engine import Engine, Request
+from tuna.inference.server import Server, StopRun, TryAgain, told
+from tuna.inference.store import Entry, Journal, Store
+
+_MOST = 50_000  # characters of an unusable reply that are kept
+Done = Callable[[Request, dict[str, Any]], Iterable[Request]]
+_DATE = re.compile(r"-\d{4}-?\d{2}-?\d{2}$")
+
+
+class Replies:
+    """Stands between an engine and ``done``, which reads a reply and stores what it says.
+
+    A reply that ``done`` cannot use goes to the journal "unusable" as it came. One request may bring ``retries`` + 1 of
+    them in all runs together; then it is given up. The journal "models" keeps which model a server says that it is.
+    """
+
+    def __init__(
+        self, store: Store, server: Server, price: Price | None, done: Done, note: Callable[[str], object]
+    ) -> None:
+        self.server, self.price, self.done, self.note = server, price, done, note
+        self._unusable, self._models = store.journal("unusable"), store.journal("models")
+        self._known = self._models.read(server.model, lambda line: str(line["model"]))
+        for name in self._known:
+            self._tell(name)
+
+    def take(self, request: Request, body: dict[str, Any]) -> Iterable[Request]:
+        """Hand a reply over; gives what follows from it.
+
+        Raises:
+            TryAgain, SetAside: it cannot be used. StopRun: nor will others be, or another model wrote it.
+        """
+        try:
+            if body.get("error"):  # some servers report faults with status 200, and bill them
+                raise TryAgain(f"the server reports {told(body['error'])}", billed=True)
+            self._check_model(body.get("model"))
+            return self.done(request, body)
+        except Exception as error:
+            if isinstance(error, StopRun) or not isinstance(error, TunaError):  # others: the disk is full
+                self._keep(request, body, str(error) or type(error).__name__)
+            raise
+
+    def given_up(self, request: Request) -> str | None:
+        """Why a request is not sent any more, or None."""
+        found = self._unusable.read(request.key, lambda line: (line["part"], str(line["reason"])))
+        reasons = [reason for part, reason in found if part == request.part]
+        if len(reasons) <= self.server.connection.retries:
+            return None
+        return f"{len(reasons)} replies could not be used (kept in the store's unusable.jsonl); the last: {reasons[-1]}"
+
+    def _keep(self, request: Request, body: dict[str, Any], reason: str) -> None:
+        cost = usage_cost(self.price, body.get("usage"))
+        self._unusable.append(
+            {"key": request.key, "part": request.part, "reason": reason, "usage": body.get("usage"), "cost": cost,
+             "body": told(body, _MOST)}
+        )  # fmt: skip
+
+    def _check_model(self, given: object) -> None:
+        if not isinstance(given, str) or not given.strip():
+            return
+        name = told(given)
+        if any(_same(name, other) for other in self._known):
+            return
+        connection, asked = self.server.connection, self.server.model
+        if self._known and not connection.mixed_models:
+            raise StopRun(
+                f"{connection.node}: for model={asked} the server answered as {self._known[0]!r} and now answers as "
+                f"{name!r}; answers of two models are not put into one file. Next: ask for one of them by its own name "
+                f"with another output=..., or {connection.node}.mixed_models=true where these are names of one model"
+            )
+        self._models.append({"key": asked, "model": name})
+        self._known.append(name)
+        self._tell(name)
+
+    def _tell(self, name: str) -> None:
+        if name != self.server.model:
+            self.note(f"{self.server.connection.node}: asked for model {self.server.model!r}, answered as {name!r}")
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two names are of one model: equal, or one is the other's without its date.
+
+    >>> _same("gpt-4o", "gpt-4o-2024-08-06"), _same("gpt-4o", "gpt-4o-mini")
+    (True, False)
+    >>> _same("gpt-4o-2024-05-13", "gpt-4o-2024-08-06")
+    False
+    """
+    return one == other or _DATE.sub("", one) == other or one == _DATE.sub("", other)
 
 
 @dataclass
@@ -66,25 +150,25 @@ class Context:
             (self.failed if passing else self.aside)[request.key] = reason
 
         replies = Replies(self.store, server, price, done, self.note)
-        first, rest = _peek(requests)
-        if first is None:
+        rest = iter(requests)
+        if (first := next(rest, None)) is None:
             return
         if self.budget.max_cost is not None and price is None:
             raise RunError(
                 f"max_cost: the price of {server.model!r} is not known, so the budget could not be kept; "
-                "next: add it to conf/prices/listed.yaml, or give price=[dollars a million input tokens, output tokens]"
+                "next: add it to conf/prices/listed.yaml, or give price=[input, output], dollars per million tokens"
             )
         shared: dict[str, Any] = {
-            "price": price, "done": replies.take, "given_up": replies.given_up, "aside": aside, "progress": progress,
+            "server": server, "budget": self.budget, "price": price, "done": replies.take,
+            "given_up": replies.given_up, "aside": aside, "progress": progress,
         }  # fmt: skip
         engine: Engine | BatchEngine
         if server.connection.batch:
-            journal = self.store.journal("batches")
-            engine = BatchEngine(server, self.budget, journal, **shared)
+            engine = BatchEngine(journal=self.store.journal("batches"), **shared)
         else:
-            engine = Engine(server, self.budget, seed=self.seed, **shared)
+            engine = Engine(seed=self.seed, **shared)
         try:
-            asyncio.run(engine.run(rest))
+            asyncio.run(engine.run(chain([first], rest)))
         except (StopRun, BudgetReached) as stopped:
             self.stopped = stopped
         finally:
@@ -97,16 +181,12 @@ class Context:
         """
         total = Usage()
         for name, price in prices.items():
-            if self._there(name):
-                total = total + used((line for line in self.store.journal(name) if "usage" in line), price)
-        if self._there("unusable"):
-            for line in self.store.journal("unusable"):
-                total = total + replace(usage_of(line, None), cost=line.get("cost") or 0.0)
-        return total
+            total = sum((usage_of(line, price) for line in self._lines(name) if "usage" in line), total)
+        return sum((replace(usage_of(line), cost=line.get("cost") or 0.0) for line in self._lines("unusable")), total)
 
     def check_ledger(self, prices: Mapping[str, Price | None]) -> None:
         """Where the ledger holds fewer requests than were answered (it was deleted or cut), count what those used."""
-        lines = sum(len(self.store.journal(name)) for name in (*prices, "unusable") if self._there(name))
+        lines = sum(map(len, map(self._lines, (*prices, "unusable"))))
         if lines <= self.budget.requests:
             return
         proven = self.used(prices)
@@ -123,17 +203,6 @@ class Context:
             "usage; what failed or got no answer cost an amount that is unknown"
         )
 
-    def _there(self, journal: str) -> bool:
-        return (self.store.folder / f"{journal}.jsonl").exists()
-
-
-def _peek(requests: Iterable[Request]) -> tuple[Request | None, Iterator[Request]]:
-    """The first request, and an iterator over all of them."""
-    rest = iter(requests)
-    first = next(rest, None)
-    return first, chain([first] if first else [], rest)
-
-
-def used(journal: Iterable[Mapping[str, Any]], price: Price | None) -> Usage:
-    """The real usage that the lines of a journal carry, over all runs into this store."""
-    return sum((usage_of(line, price) for line in journal), Usage())
+    def _lines(self, name: str) -> Journal | tuple[Entry, ...]:
+        """A journal's lines, none (and no file made) where it is not there."""
+        return self.store.journal(name) if (self.store.folder / f"{name}.jsonl").exists() else ()

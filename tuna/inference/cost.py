@@ -8,9 +8,12 @@ stays counted at its worst case, so the budget holds over restarts too.
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
 
+from annotated_types import Ge
+
+from tuna.config.types import wrong_value
 from tuna.errors import ConfigError
 from tuna.inference.store import Journal, parsed
 
@@ -39,11 +42,14 @@ class Price:
         return Price(self.input / 2, self.output / 2)
 
 
+Pair = tuple[Annotated[float, Ge(0)], Annotated[float, Ge(0)]]  # of a config: [input, output]
+
+
 @dataclass
 class Prices:
     """The price table.
 
-    table: dollars per million tokens, [input, output], by model. human_comparison: dollars a pairwise comparison by a
+    table: dollars per million tokens, [input, output], by model. human_comparison: dollars per pairwise comparison by a
     person, the paper's Appendix B. A dated model ("gpt-4o-2024-08-06") has the price of its undated name.
 
     >>> Prices({"gpt-4o": [2.5, 10.0]}).find("gpt-4o-2024-08-06")
@@ -53,14 +59,12 @@ class Prices:
         ConfigError: a price that is no pair of numbers of 0 or more.
     """
 
-    table: dict[str, list[float]] | None = None
+    table: Mapping[str, Sequence[float]] | None = None
     human_comparison: float = 0.25
 
     def __post_init__(self) -> None:
-        wrong = [
-            f"table.{model}: {problem}" for model, pair in (self.table or {}).items() if (problem := pair_problem(pair))
-        ]
-        if wrong:
+        found = [wrong_value(f"table.{model}", pair, Pair) for model, pair in (self.table or {}).items()]
+        if wrong := [problem for problem in found if problem]:
             raise ConfigError("\n".join(wrong))
 
     @staticmethod
@@ -70,9 +74,8 @@ class Prices:
         Raises:
             ConfigError: unknown keys, wrong values.
         """
-        unknown = [key for key in node if key not in ("table", "human_comparison")]
-        if unknown:
-            raise ConfigError(f"prices: expected table and human_comparison, got {', '.join(map(str, unknown))}")
+        if unknown := [str(key) for key in node if key not in ("table", "human_comparison")]:
+            raise ConfigError(f"prices: expected table and human_comparison, got {', '.join(unknown)}")
         table = {str(model): list(pair) for model, pair in (node.get("table") or {}).items()}
         return Prices(table, float(node.get("human_comparison") or 0.0))
 
@@ -89,16 +92,6 @@ class Prices:
         1500.0
         """
         return lists * answers * (answers - 1) / 2 * self.human_comparison
-
-
-def pair_problem(pair: object) -> str | None:
-    """What is wrong with a price, or None."""
-    good = (
-        isinstance(pair, Sequence)
-        and len(pair) == 2
-        and all(isinstance(p, int | float) and not isinstance(p, bool) and 0 <= p < math.inf for p in pair)
-    )
-    return None if good else f"expected [dollars a million input tokens, output tokens], got {pair!r}"
 
 
 def about_tokens(text: str) -> int:
@@ -149,12 +142,7 @@ class Usage:
 
     def to_dict(self) -> dict[str, float | None]:
         """For the report."""
-        return {
-            "requests": self.requests,
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.completion_tokens,
-            "cost": self.cost,
-        }
+        return asdict(self)
 
 
 def dollars(amount: float | None) -> str:
@@ -175,7 +163,7 @@ class BudgetReached(Exception):
 class Budget:
     """What was spent, over all processes that wrote into this ledger, and whether one more request fits.
 
-    ledger: two lines a request under its own key: what was reserved before it was sent, and what it came to.
+    ledger: two lines per request under its own key: what was reserved before it was sent, and what it came to.
 
     Raises:
         ConfigError: limits that are no amounts.
@@ -186,39 +174,22 @@ class Budget:
         for key, value in (("max_cost", max_cost), ("max_requests", max_requests)):
             if value is not None and not 0 <= value < math.inf:
                 raise ConfigError(f"{key}: expected 0 or more, or null, got {value}")
-        self.max_cost = max_cost
-        self.max_requests = max_requests
+        self.max_cost, self.max_requests = max_cost, max_requests
+        self.spent, self.requests = 0.0, 0
         self._ledger = ledger
-        self.spent = 0.0
-        self.requests = 0
-        self._next = 0
+        self._held: dict[str, float] = {}  # in flight
         self._open: dict[str, float] = {}  # in flight when an earlier process died, counted at their worst case
-        self._read(ledger)
-        self.spent += sum(self._open.values())
-        self._held: dict[str, float] = {}
-
-    def _read(self, ledger: Journal) -> None:
-        last, still_open = b"r0", dict[bytes, float]()
+        last = -1
         for key, reserved, cost, requests in ledger.each(_ledger_line):
             if reserved is not None:
-                still_open[key] = reserved
+                self._open[key] = reserved
                 self.requests += requests
-                last = key
+                last = int(key[1:])
             if cost is not None:
                 self.spent += cost
-                still_open.pop(key, None)
-        self._open = {key.decode(): worst for key, worst in still_open.items()}
-        self._next = max(self.requests, int(last[1:]) + 1) if self.requests else 0
-
-    @property
-    def lost(self) -> int:
-        """Requests that were in flight when an earlier process died."""
-        return len(self._open)
-
-    @property
-    def in_flight(self) -> int:
-        """Requests sent whose cost is not known yet."""
-        return len(self._held)
+                self._open.pop(key, None)
+        self._next = max(self.requests, last + 1)
+        self.spent += sum(self._open.values())
 
     def fits(self, worst: float) -> bool:
         """Whether a request of this worst case can be sent now.
@@ -226,16 +197,15 @@ class Budget:
         Raises:
             BudgetReached: it cannot, and nothing is in flight that could turn out cheaper.
         """
-        reasons = []
         if self.max_requests is not None and self.requests + 1 > self.max_requests:
             raise BudgetReached(f"max_requests={self.max_requests} reached ({self.requests} sent)")
-        if self.max_cost is not None and self.spent + sum(self._held.values()) + worst > self.max_cost:
-            reasons.append(
-                f"max_cost={self.max_cost} reached ({dollars(self.spent)} spent, the next needs up to {dollars(worst)})"
-            )
-        if reasons and not self._held:
-            raise BudgetReached(reasons[0])
-        return not reasons
+        if self.max_cost is None or self.spent + sum(self._held.values()) + worst <= self.max_cost:
+            return True
+        if self._held:
+            return False
+        raise BudgetReached(
+            f"max_cost={self.max_cost} reached ({dollars(self.spent)} spent, the next needs up to {dollars(worst)})"
+        )
 
     def reserve(self, worst: float) -> str:
         """Count a request as sent, at its worst case; gives the ticket to settle it with. Ask ``fits`` first."""
@@ -270,7 +240,7 @@ _AMOUNT = rb"(\d[\d.]*(?:e-\d+)?)"
 _PLAIN = re.compile(rb'"key": "(r\d+)", (?:"reserved": ' + _AMOUNT + rb'|"cost": ' + _AMOUNT + rb")").fullmatch
 
 
-def _ledger_line(body: bytes) -> tuple[bytes, float | None, float | None, int]:
+def _ledger_line(body: bytes) -> tuple[str, float | None, float | None, int]:
     """Ticket, dollars that were reserved, dollars that it came to, and how many requests it stands for.
 
     Raises:
@@ -278,13 +248,13 @@ def _ledger_line(body: bytes) -> tuple[bytes, float | None, float | None, int]:
     """
     if found := _PLAIN(body):  # as ``Budget`` writes it: a third of the time
         key, worst, cost = found.groups()
-        return key, float(worst) if worst else None, float(cost) if cost else None, 1
+        return key.decode(), float(worst) if worst else None, float(cost) if cost else None, 1
     line = parsed(body)
     amounts = line.get("reserved"), line.get("cost"), line.get("requests", 1)
     if any(a is not None and (type(a) not in (int, float) or not 0 <= a < math.inf) for a in amounts):
         raise ValueError("no amounts")
     int(line["key"][1:])
-    return line["key"].encode(), amounts[0], amounts[1], int(amounts[2])
+    return line["key"], amounts[0], amounts[1], int(amounts[2])
 
 
 def read_usage(given: object) -> tuple[int, int] | None:
@@ -314,7 +284,7 @@ def usage_cost(price: Price | None, usage: object) -> float | None:
     return None if price is None or tokens is None else price.of(*tokens)
 
 
-def usage_of(line: Mapping[str, Any], price: Price | None) -> Usage:
+def usage_of(line: Mapping[str, Any], price: Price | None = None) -> Usage:
     """What one reply used, as far as its ``usage`` says it."""
     tokens = read_usage(line.get("usage")) or (0, 0)
     return Usage(1, *tokens, price.of(*tokens) if price else None)

@@ -15,7 +15,6 @@ from tuna.console import Progress
 from tuna.inference.cost import Budget, BudgetReached, Price, usage_cost, usage_of
 from tuna.inference.server import Server, SetAside, StopRun, TryAgain
 
-_FIRST_WAIT = 0.5
 _FAULTS_IN_A_ROW = 5
 
 
@@ -35,47 +34,34 @@ class Request:
         return price.of(self.prompt_tokens, self.answer_tokens) if price else 0.0
 
 
-Done = Callable[[Request, dict[str, Any]], Iterable[Request]]
-Aside = Callable[[Request, str, bool], None]
-GivenUp = Callable[[Request], str | None]
-
-
-class Engine:
-    """Sends requests until all are answered or set aside.
+@dataclass(kw_only=True)
+class Sender:
+    """What both ways of sending are given: this module's Engine, and tuna.inference.batch's.
 
     done: takes a reply and stores it; gives requests that follow from it; raises TryAgain when the reply is unusable,
     SetAside when it is a refusal. aside: told of a row that gets no answer, why, and whether that is a fault that may
     pass. given_up: why a request is not to be sent, or None.
     """
 
-    def __init__(
-        self,
-        server: Server,
-        budget: Budget,
-        *,
-        price: Price | None,
-        done: Done,
-        aside: Aside,
-        progress: Progress,
-        given_up: GivenUp = lambda request: None,
-        seed: int = 0,
-        first_wait: float = _FIRST_WAIT,
-    ) -> None:
-        self.server = server
-        self.budget = budget
-        self.price = price
-        self.done = done
-        self.aside = aside
-        self.progress = progress
-        self.given_up = given_up
-        self.sent = 0
-        self._random = random.Random(seed)  # for the jitter of waits only
-        self._first_wait = first_wait
-        self._stop: Exception | None = None
-        self._not_before = 0.0
-        self._faults = 0
-        self._answered = 0
-        self._all_taken = False
+    server: Server
+    budget: Budget
+    price: Price | None
+    done: Callable[[Request, dict[str, Any]], Iterable[Request]]
+    aside: Callable[[Request, str, bool], None]
+    progress: Progress
+    given_up: Callable[[Request], str | None] = lambda request: None
+
+    def cost_of(self, body: Mapping[str, Any]) -> float | None:
+        """Dollars for a reply, None where its usage does not say them."""
+        return usage_cost(self.price, body.get("usage")) if self.price else 0.0
+
+
+@dataclass(kw_only=True)
+class Engine(Sender):
+    """Sends requests until all are answered or set aside. seed: of the jitter of waits; first_wait: in seconds."""
+
+    seed: int = 0
+    first_wait: float = 0.5
 
     async def run(self, requests: Iterable[Request]) -> None:
         """Send all ``requests`` and what follows from them.
@@ -86,7 +72,11 @@ class Engine:
         """
         self._source = iter(requests)
         self._waiting: deque[Request] = deque()
-        self._active = 0
+        self._active = self._answered = self._faults = 0  # faults: rows in a row
+        self._all_taken = False
+        self._stop: Exception | None = None
+        self._not_before = 0.0
+        self._random = random.Random(self.seed)
         self._changed = asyncio.Event()
         async with self.server:
             try:
@@ -115,6 +105,8 @@ class Engine:
             self._active += 1
             try:
                 self._waiting.extend(await self._answer(request))
+            except (StopRun, BudgetReached) as error:
+                self._stop = self._stop or error
             finally:
                 self._active -= 1
                 self._wake()
@@ -140,10 +132,7 @@ class Engine:
                 if attempt < retries:
                     await self._pause(error, attempt)
             except SetAside as error:
-                self._set_aside(request, str(error), fault="refused by the server" in str(error))
-                return ()
-            except (StopRun, BudgetReached) as error:
-                self._stop = self._stop or error
+                self._set_aside(request, str(error), fault=error.fault)
                 return ()
         told = why or f"no answer after {retries + 1} tries; the last: {reason}"
         self._set_aside(request, told, fault=True, passing=why is None)
@@ -152,7 +141,6 @@ class Engine:
     async def _once(self, request: Request) -> Iterable[Request]:
         """Send, hand over, settle."""
         ticket = self.budget.reserve(request.worst(self.price))
-        self.sent += 1
         cost: float | None = None  # not known: its worst case
         try:
             try:
@@ -160,7 +148,7 @@ class Engine:
             except (TryAgain, SetAside, StopRun) as error:
                 cost = None if isinstance(error, TryAgain) and error.billed else 0.0
                 raise
-            cost = usage_cost(self.price, body.get("usage")) if self.price else 0.0
+            cost = self.cost_of(body)
             self.progress.update(usage=usage_of(body, self.price))
             return self.done(request, body)
         finally:
@@ -168,35 +156,32 @@ class Engine:
             self._wake()
 
     async def _ready(self, request: Request) -> bool:
-        """Wait until the server lets us and the budget has room; False when the run is to stop."""
-        loop = asyncio.get_running_loop()
+        """Wait until the server lets us and the budget has room; False when the run is to stop.
+
+        Raises:
+            BudgetReached: there will be none.
+        """
         while self._stop is None:
-            if (wait := self._not_before - loop.time()) > 0:
+            if (wait := self._not_before - asyncio.get_running_loop().time()) > 0:
                 await self._sleep(wait)
-                continue
-            try:
-                if self.budget.fits(request.worst(self.price)):
-                    return True
-            except BudgetReached as error:
-                self._stop = self._stop or error
-                return False
-            await self._changed.wait()
+            elif self.budget.fits(request.worst(self.price)):
+                return True
+            else:
+                await self._changed.wait()
         return False
 
     async def _pause(self, error: TryAgain, attempt: int) -> None:
         """Wait as long as the server asks, all workers together; else with growing, jittered waits, this one alone."""
         most = self.server.connection.max_wait
-        if error.wait is not None:
-            if error.wait > most:
-                self._stop = self._stop or StopRun(
-                    f"the server asks to wait {error.wait:.0f} s, more than max_wait={most:g} ({error}); what was "
-                    "answered is kept. Next: run the same command later, or raise max_wait"
-                )
-                return
-            loop = asyncio.get_running_loop()
-            self._not_before = max(self._not_before, loop.time() + error.wait)
-            return
-        await self._sleep(min(most, self._first_wait * 2**attempt) * self._random.uniform(0.5, 1.0))
+        if error.wait is None:
+            await self._sleep(min(most, self.first_wait * 2**attempt) * self._random.uniform(0.5, 1.0))
+        elif error.wait <= most:
+            self._not_before = max(self._not_before, asyncio.get_running_loop().time() + error.wait)
+        else:
+            raise StopRun(
+                f"the server asks to wait {error.wait:.0f} s, more than max_wait={most:g} ({error}); what was "
+                "answered is kept. Next: run the same command later, or raise max_wait"
+            )
 
     async def _sleep(self, seconds: float) -> None:
         """Sleep, but not on when the run is to stop."""
@@ -205,14 +190,18 @@ class Engine:
             await asyncio.sleep(min(left, 1.0))
 
     def _set_aside(self, request: Request, reason: str, *, fault: bool = False, passing: bool = False) -> None:
-        """One row gets no answer; where faults follow each other and there is more to ask, the run stops."""
+        """One row gets no answer.
+
+        Raises:
+            StopRun: faults follow each other, and there is more to ask.
+        """
         self.aside(request, reason, passing)
         self.progress.update(aside=1)
         self._faults = self._faults + 1 if fault else 0
         if self._all_taken and not self._waiting:
             return
         if self._faults >= _FAULTS_IN_A_ROW or (fault and not self._answered and self._faults >= 2):
-            self._stop = self._stop or StopRun(
+            raise StopRun(
                 f"{self.server.connection.base_url or 'the server'}: {self._faults} rows in a row got no answer; "
                 f"the last: {reason}. What was answered is kept. Next: mend the server or the settings, "
                 "and run the same command"

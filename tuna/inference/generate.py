@@ -1,6 +1,7 @@
 """Batched sampling from a Hugging Face causal LM: prompts once, noise by key, log-probabilities of what was drawn."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
@@ -9,19 +10,64 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
+from tuna.assets.elementary import ElementaryResult, marked, record_of
 from tuna.data.batch import BoolArray, IntArray
+from tuna.data.encode import Encoder
 from tuna.data.lists import Answer as Text
 from tuna.data.record import Record, was_cut
 from tuna.data.tokenize import shorten
 from tuna.errors import ModelError
 from tuna.inference.answers import Answer
-from tuna.inference.noise import gumbel
 from tuna.models.device import device_named
 from tuna.models.finite import check_values
 from tuna.models.loading import check_causal_weights, load_model
 from tuna.models.source import ModelConfig
+
+_LOW = 0xFFFFFFFF
+_GOLDEN = 0x9E3779B1
+
+
+def noise_key(*parts: object) -> tuple[int, int]:
+    """Two 32-bit words from what names a sample.
+
+    >>> noise_key(0, "q1", 2, 0) == noise_key(0, "q1", 2, 0), noise_key(0, "q1", 2, 0) == noise_key(0, "q1", 20, 0)
+    (True, False)
+    """
+    digest = hashlib.sha256(repr(parts).encode()).digest()
+    return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little")
+
+
+def _mix(x: Tensor) -> Tensor:
+    """MurmurHash3's finalizer on 32-bit words held in int64."""
+    x = ((x ^ (x >> 16)) * 0x85EBCA6B) & _LOW
+    x = ((x ^ (x >> 13)) * 0xC2B2AE35) & _LOW
+    return x ^ (x >> 16)
+
+
+def gumbel(
+    keys: Sequence[tuple[int, int]] | Tensor, step: int, size: int, device: torch.device | str = "cpu"
+) -> Tensor:
+    """Standard Gumbel noise.
+
+    Args:
+        keys: a key a row, [R, 2].
+        step: which token of the sample.
+        size: V.
+        device: where the numbers are made; they are the same everywhere, but for the last bits of a logarithm.
+
+    Returns:
+        [R, V] float64.
+    """
+    key = torch.as_tensor(keys, dtype=torch.int64, device=device)
+    column = torch.arange(size, dtype=torch.int64, device=device)
+    row = _mix((key[:, :1] + step * _GOLDEN) & _LOW)
+    bits = _mix((_mix(column ^ row) + key[:, 1:]) & _LOW)
+    uniform = (bits.double() + 0.5) / (_LOW + 1)
+    return -torch.log(-torch.log(uniform))
+
 
 RESCORED = 16  # answers scored at once
 
@@ -46,20 +92,26 @@ class Generator:
     def __init__(self, node: ModelConfig, *, max_tokens: int, device: str = "auto", dtype: str = "auto") -> None:
         disable_progress_bar()
         resolved = node.resolve()
-        self.device = device_named(device)
+        place = device_named(device)
         check_causal_weights(node, resolved)
-        kind: Any = torch.float32 if dtype == "auto" and self.device.type == "cpu" else dtype
-        self.model = load_model(
-            node, resolved, dtype=kind if isinstance(kind, torch.dtype) else getattr(torch, kind, kind)
-        )
-        self.model.to(self.device).eval()
-        tokenizer: Any = node.tokenizer()
-        self.tokenizer = tokenizer
-        self.encoder = node.encoder()
-        self.max_tokens = max_tokens
-        self.source, self.positions = resolved.source, resolved.max_positions
-        given = self.model.generation_config.eos_token_id
-        self.ends = {*self.encoder.ends, *([given] if isinstance(given, int) else given or [])}
+        kind: Any = torch.float32 if dtype == "auto" and place.type == "cpu" else getattr(torch, dtype, dtype)
+        model = load_model(node, resolved, dtype=kind).to(place).eval()
+        self._use(model, node.encoder(), max_tokens, resolved.source, resolved.max_positions)
+
+    @classmethod
+    def over(cls, model: PreTrainedModel, encoder: Encoder, *, max_tokens: int) -> "Generator":
+        """A generator over a model that is loaded, as it is."""
+        made = cls.__new__(cls)
+        made._use(model, encoder, max_tokens, str(model.config.name_or_path), None)
+        return made
+
+    def _use(self, model: Any, encoder: Encoder, max_tokens: int, source: str, positions: int | None) -> None:
+        self.model, self.encoder, self.max_tokens = model, encoder, max_tokens
+        self.tokenizer: Any = encoder.tokenizer
+        self.device: torch.device = model.device
+        self.source, self.positions = source, positions
+        given = model.generation_config.eos_token_id
+        self.ends = {*encoder.ends, *([given] if isinstance(given, int) else given or [])}
 
     def prompt(self, record: Record, *, cut: bool = True) -> list[int]:
         """A record's prompt as ids, shortened as in training where answers of ``max_tokens`` would not fit.
@@ -195,6 +247,52 @@ class Generator:
         found: list[float] = token.masked_fill(~scored[:, 1:], 0.0).sum(-1).tolist()
         check_values(found, self.source, "log-probabilities")
         return found
+
+
+def longest_first(prompts: Sequence[Sequence[int]]) -> list[int]:
+    """The order in which prompts are answered in batches: a lack of memory shows at once."""
+    return sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
+
+
+def greedy_answers(
+    model: PreTrainedModel,
+    encoder: Encoder,
+    prompts: Sequence[Sequence[int]],
+    *,
+    batch_size: int = 64,
+    max_tokens: int = 48,
+) -> list[str]:
+    """Greedy continuations of prompts of ids, as text; the model's mode is as before when it returns."""
+    generator = Generator.over(model, encoder, max_tokens=max_tokens)
+    order, texts = longest_first(prompts), [""] * len(prompts)
+    training = model.training
+    model.train(False)
+    for batch in (order[at : at + batch_size] for at in range(0, len(order), batch_size)):
+        draws = [Draw(place, (0, 0), 0.0) for place in range(len(batch))]
+        for i, answer in zip(batch, generator.draw([prompts[i] for i in batch], draws), strict=True):
+            texts[i] = answer.text
+    model.train(training)
+    return texts
+
+
+def measure_elementary(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    records: Sequence[Mapping[str, Any]],
+    *,
+    template: str = "chat",
+) -> ElementaryResult:
+    """Answers elementary questions greedily and marks the answers, as ``evaluate.py benchmark=elementary`` does.
+
+    records: questions with ``check`` and ``answers``, such as ``tuna.assets.elementary.held_out_records()``. template:
+    of tuna.data.templates.
+
+    Raises:
+        ConfigError: an unknown template.
+    """
+    encoder = Encoder(tokenizer, template)
+    prompts = [encoder.prompt(record_of(record)).tolist() for record in records]
+    return marked(records, greedy_answers(model, encoder, prompts))
 
 
 def _pick(logits: Tensor, temperature: Tensor, keys: Tensor, step: int) -> Tensor:

@@ -1,22 +1,22 @@
 """Given answers scored by a local model in packed rows: log-probabilities (``score_only``), and a PRM's rewards."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
 import torch
-from torch import nn
 from transformers.utils.logging import disable_progress_bar
 
-from tuna.console import Progress
 from tuna.data.batch import Group
 from tuna.data.lists import Answer as Response
 from tuna.data.packing import pack
 from tuna.data.record import Record, was_cut
 from tuna.data.tokenize import check_shown
 from tuna.inference.answers import Answer, stored_answers
+from tuna.inference.backend import store_in_blocks
 from tuna.inference.context import Context
-from tuna.inference.store import Journal, key_of
+from tuna.inference.store import key_of
 from tuna.models.device import device_named
 from tuna.models.finite import check_values
 from tuna.models.loading import load_scorer
@@ -25,7 +25,6 @@ from tuna.models.source import ModelConfig
 
 BLOCK = 16
 Lists = Sequence[tuple[Record, Sequence[Answer]]]
-Score = Callable[[Lists], list[list[Answer]]]
 
 
 def score_answers(
@@ -36,77 +35,33 @@ def score_answers(
     *,
     row_tokens: int,
     device: str = "auto",
+    rewards: bool = False,
 ) -> list[list[Answer]]:
     """Each answer with ``logprob`` and ``num_tokens``: end-of-sequence counted where the answer was complete.
 
-    An answer that does not fit the model's positions is refused ("too long").
+    rewards: ``node`` is a reward model, and each answer has its ``reward`` instead, in the journal "rewards". An answer
+    that does not fit the model's positions is refused ("too long").
     """
-
-    def load() -> Score:
-        return _Scorer(node, load_scorer(node), device, row_tokens, _with_logprob)
-
     check_shown(node.encoder(), records, [[_text(answer) for answer in given] for given in answers])
-    journal, base = context.store.journal("answers"), {"scored": node.fingerprint, **node.shaped_by}
-    return _in_blocks(journal, base, records, answers, load)
-
-
-def reward_answers(
-    node: ModelConfig,
-    records: Sequence[Record],
-    answers: Sequence[Sequence[Answer]],
-    context: Context,
-    *,
-    row_tokens: int,
-    device: str = "auto",
-) -> list[list[Answer]]:
-    """Each answer with the ``reward`` that the reward model ``node`` gives it, in the store's journal "rewards".
-
-    An answer that does not fit the model's positions is refused ("too long").
-    """
-
-    def load() -> Score:
-        return _Scorer(node, load_reward_scorer(node), device, row_tokens, _with_reward)
-
-    check_shown(node.encoder(), records, [[_text(answer) for answer in given] for given in answers])
-    journal, base = context.store.journal("rewards"), {"reward": node.fingerprint, **node.shaped_by}
-    return _in_blocks(journal, base, records, answers, load)
-
-
-def _with_logprob(answer: Answer, value: float, tokens: int) -> Answer:
-    return replace(answer, logprob=value, num_tokens=tokens)
-
-
-def _with_reward(answer: Answer, value: float, tokens: int) -> Answer:
-    return replace(answer, reward=value)
-
-
-def _in_blocks(
-    journal: Journal,
-    base: dict[str, Any],
-    records: Sequence[Record],
-    answers: Sequence[Sequence[Answer]],
-    load: Callable[[], Score],
-) -> list[list[Answer]]:
-    """Blocks cut from the input order share batches; one that lacks a list is scored again whole, with equal values."""
+    journal = context.store.journal("rewards" if rewards else "answers")
+    base = {"reward" if rewards else "scored": node.fingerprint, **node.shaped_by}
     keys = [
         key_of(
             **base, prompt=r.question, answers=[_key(a) for a in given], **({"own": r.template} if r.template else {})
         )
         for r, given in zip(records, answers, strict=True)
     ]
-    blocks = [range(at, min(at + BLOCK, len(keys))) for at in range(0, len(keys), BLOCK)]
-    missing = [block for block in blocks if any(keys[i] not in journal for i in block)]
-    if missing:
-        disable_progress_bar()
-        progress = Progress("scored lists", len(keys), len(keys) - sum(map(len, missing)))
-        score = load()
-        for block in missing:
-            for i, scored in zip(block, score([(records[i], answers[i]) for i in block]), strict=True):
-                if keys[i] not in journal:
-                    journal.append({"key": keys[i], "choices": [answer.to_dict() for answer in scored]})
-            progress.update(len(block))
-        progress.close()
+    scorer = cache(lambda: _Scorer(node, device, row_tokens, rewards))  # loaded for the first block
+
+    def make(block: Sequence[int]) -> Iterable[Mapping[str, Any]]:
+        for scored in scorer()([(records[i], answers[i]) for i in block]):
+            yield {"choices": [answer.to_dict() for answer in scored]}
+
+    store_in_blocks(journal, keys, range(len(keys)), BLOCK, "scored lists", make)
     return [journal.read(key, stored_answers)[0] for key in keys]
+
+
+reward_answers = partial(score_answers, rewards=True)
 
 
 def _key(answer: Answer) -> list[str | None]:
@@ -118,17 +73,11 @@ def _text(answer: Answer) -> Response:
 
 
 class _Scorer:
-    def __init__(
-        self,
-        node: ModelConfig,
-        scorer: nn.Module,
-        device: str,
-        row_tokens: int,
-        put: Callable[[Answer, float, int], Answer],
-    ) -> None:
+    def __init__(self, node: ModelConfig, device: str, row_tokens: int, rewards: bool) -> None:
+        disable_progress_bar()
         self.device = device_named(device)
-        self.scorer = scorer.eval().to(self.device)
-        self.encoder, self.row_tokens, self.put = node.encoder(), row_tokens, put
+        self.scorer = (load_reward_scorer if rewards else load_scorer)(node).eval().to(self.device)
+        self.encoder, self.row_tokens, self.rewards = node.encoder(), row_tokens, rewards
         self.source, self.positions = node.resolve().source, node.max_positions()
 
     @torch.inference_mode()
@@ -158,6 +107,7 @@ class _Scorer:
             for (index, places), group in zip(where, groups, strict=True):
                 for equal, length in zip(places, group.lengths, strict=True):
                     value = round(next(flat), 6)
+                    found = {"reward": value} if self.rewards else {"logprob": value, "num_tokens": length}
                     for place in equal:
-                        scored[index][place] = self.put(scored[index][place], value, length)
+                        scored[index][place] = replace(scored[index][place], **found)
         return scored

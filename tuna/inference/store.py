@@ -80,11 +80,10 @@ class Journal:
 
     def get(self, key: str) -> list[Entry]:
         """All lines of a key, in the order they were written."""
-        found = self._index.get(key, [])
-        return [self._entry(place) for place in ([found] if isinstance(found, int) else found)]
+        return self.read(key, dict)
 
     def read(self, key: str, of: Callable[[Entry], T]) -> list[T]:
-        """What ``of`` takes from each line of a key.
+        """What ``of`` takes from each line of a key, in the order they were written.
 
         Raises:
             RunError: a line lacks what ``of`` looks for.
@@ -147,7 +146,7 @@ class Journal:
                 yield at, len(line), body
                 at += len(line)
 
-    def _entry(self, place: int, of: Callable[[Entry], Any] = dict) -> Any:
+    def _entry(self, place: int, of: Callable[[Entry], T]) -> T:
         at, length = place >> 32, place & 0xFFFFFFFF
         try:
             return of(parsed(_sound(os.pread(self._file, length, at))))
@@ -228,25 +227,25 @@ class Store:
             RunError: with the differences.
         """
         path = self.folder / "identity.json"
-        shape: dict[str, type] = {"source": dict, "ranking": dict}
         if path.exists():
-            written = read_json(path, shape, needs=("source", "ranking"))
-            _compare(self.folder, "source", written["source"], source, "choose another output=... (or name=...)")
+            written = read_json(path, {"source": dict, "ranking": dict}, needs=("source", "ranking"))
+            self._compare("source", written["source"], source, "choose another output=... (or name=...)")
             if not rerank:
                 hint = "choose another output=..., or rerank=true to keep the answers and rank them anew"
-                _compare(self.folder, "ranking", written["ranking"], ranking, hint)
+                self._compare("ranking", written["ranking"], ranking, hint)
         write_json(path, {"source": dict(source), "ranking": dict(ranking)})
 
-
-def _compare(folder: Path, part: str, old: Mapping[str, Any], new: Mapping[str, Any], hint: str) -> None:
-    old, new = json.loads(json.dumps(old)), json.loads(json.dumps(new))
-    lines = [
-        f"  {part}.{key}: it has {old.get(key)!r}, now {new.get(key)!r}"
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key)
-    ]
-    if lines:
-        raise RunError(f"{folder}: was collected with other settings:\n" + "\n".join(lines) + f"\nNext: {hint}")
+    def _compare(self, part: str, old: Mapping[str, Any], new: Mapping[str, Any], hint: str) -> None:
+        new = json.loads(json.dumps(new))
+        lines = [
+            f"  {part}.{key}: it has {old.get(key)!r}, now {new.get(key)!r}"
+            for key in sorted(old.keys() | new.keys())
+            if old.get(key) != new.get(key)
+        ]
+        if lines:
+            raise RunError(
+                f"{self.folder}: was collected with other settings:\n" + "\n".join(lines) + f"\nNext: {hint}"
+            )
 
 
 def _sound(line: bytes, old: bool = True) -> bytes:

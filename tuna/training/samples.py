@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,16 +60,16 @@ def generate(parts: Any, target: RunFolder, count: int) -> None:
             prompts.append(prompt)
     if prompts:
         before, after = (
-            _answers(folder, parts, prompts, encoder.ends) for folder in (parts.resolved.weights_folder, target.model)
+            _answers(folder, parts, prompts, encoder) for folder in (parts.resolved.weights_folder, target.model)
         )
         write(target, records, before, after)
 
 
-def _answers(folder: Path, parts: Any, prompts: list[list[int]], ends: Iterable[int]) -> list[str]:
+def _answers(folder: Path, parts: Any, prompts: list[list[int]], encoder: Any) -> list[str]:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
-    from tuna.assets.elementary import greedy_answers
+    from tuna.inference.generate import greedy_answers
     from tuna.models.loading import grow
 
     trust = parts.model.trust_remote_code
@@ -77,6 +77,5 @@ def _answers(folder: Path, parts: Any, prompts: list[list[int]], ends: Iterable[
     dtype = torch.bfloat16 if on_gpu else torch.float32
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=trust)
     grow(model, parts.model.rows)
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust)
     model = model.eval().to("cuda" if on_gpu else "cpu")
-    return greedy_answers(model, tokenizer, prompts, batch_size=8, max_new_tokens=MAX_NEW_TOKENS, ends=ends)
+    return greedy_answers(model, encoder, prompts, batch_size=8, max_tokens=MAX_NEW_TOKENS)

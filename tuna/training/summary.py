@@ -39,7 +39,8 @@ def measure_tasks(parts: Any, target: RunFolder) -> tuple[Any, Any]:
     """Greedy accuracy on the held-out embedded tasks: the starting model's, then the exported folder's."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from tuna.assets.elementary import evaluate, held_out_records
+    from tuna.assets.elementary import held_out_records
+    from tuna.inference.generate import measure_elementary
     from tuna.models.loading import grow
 
     records = held_out_records()
@@ -50,7 +51,7 @@ def measure_tasks(parts: Any, target: RunFolder) -> tuple[Any, Any]:
         grow(model, parts.model.rows)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust)
         template = "chat" if getattr(tokenizer, "chat_template", None) else parts.template
-        results.append(evaluate(model.eval(), tokenizer, records, template=template))
+        results.append(measure_elementary(model.eval(), tokenizer, records, template=template))
     samples.write(target, records, results[0].answers, results[1].answers)
     return results[0], results[1]
 

@@ -18,6 +18,7 @@ from tuna.ranking.rankers.probabilistic import Probabilistic
 
 class Told:
     name = "teacher"
+    scores = True
 
     def __init__(self, answers: list[list[Answer]]) -> None:
         self.answers = answers

@@ -1,4 +1,4 @@
-"""The elementary benchmark: marks what the model says, whatever the batch."""
+"""The elementary tasks as a run measures them: what the model says is marked, whatever the batch."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from tuna import assets
-from tuna.assets.elementary import evaluate, greedy_answers, held_out_records, prompt_of
+from tuna.assets.elementary import held_out_records, record_of
+from tuna.data.encode import Encoder
 from tuna.errors import ConfigError
+from tuna.inference.generate import greedy_answers, measure_elementary
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +20,7 @@ def pair() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
 
 def test_tiny_reaches_its_figure(pair: tuple[PreTrainedModel, PreTrainedTokenizerBase]) -> None:
-    result = evaluate(*pair, held_out_records())
+    result = measure_elementary(*pair, held_out_records())
     assert 0.4 <= result.accuracy <= 0.7
     assert result.num_checkable + result.num_open_ended == len(held_out_records()) == len(result.answers)
     assert sum(total for _, total in result.by_task.values()) == result.num_checkable
@@ -27,22 +29,23 @@ def test_tiny_reaches_its_figure(pair: tuple[PreTrainedModel, PreTrainedTokenize
 
 def test_batching_and_padding_change_nothing(pair: tuple[PreTrainedModel, PreTrainedTokenizerBase]) -> None:
     records = held_out_records()[:12]
-    prompts = [prompt_of(record, pair[1]) for record in records]
+    encoder = Encoder(pair[1], "chat")
+    prompts = [encoder.prompt(record_of(record)).tolist() for record in records]
     pair[0].train()
-    together = greedy_answers(*pair, prompts, batch_size=12)
+    together = greedy_answers(pair[0], encoder, prompts, batch_size=12)
     assert pair[0].training
     pair[0].eval()
-    assert together == greedy_answers(*pair, prompts, batch_size=1)
-    assert together[::-1] == greedy_answers(*pair, prompts[::-1], batch_size=5)
+    assert together == greedy_answers(pair[0], encoder, prompts, batch_size=1)
+    assert together[::-1] == greedy_answers(pair[0], encoder, prompts[::-1], batch_size=5)
 
 
 def test_bfloat16_and_template_none(pair: tuple[PreTrainedModel, PreTrainedTokenizerBase]) -> None:
     records = held_out_records()[:8]
-    assert evaluate(pair[0], pair[1], records, template="none").num_checkable <= 8
+    assert measure_elementary(pair[0], pair[1], records, template="none").num_checkable <= 8
     with pytest.raises(ConfigError, match="template"):
-        evaluate(pair[0], pair[1], records, template="alpacca")
+        measure_elementary(pair[0], pair[1], records, template="alpacca")
 
 
-def test_nothing_to_evaluate(pair: tuple[PreTrainedModel, PreTrainedTokenizerBase]) -> None:
-    result = evaluate(*pair, [])
+def test_nothing_to_measure_elementary(pair: tuple[PreTrainedModel, PreTrainedTokenizerBase]) -> None:
+    result = measure_elementary(*pair, [])
     assert (result.accuracy, result.open_ended, result.num_checkable) == (0.0, 0.0, 0)

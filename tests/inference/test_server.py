@@ -5,8 +5,7 @@ import asyncio
 import pytest
 
 from tuna.errors import ConfigError
-from tuna.inference.address import address_problem, shown
-from tuna.inference.server import Connection, Server, StopRun, check_keys
+from tuna.inference.server import Connection, Server, StopRun, address_problem, check_keys, shown
 
 pytestmark = pytest.mark.once
 
@@ -39,7 +38,7 @@ def test_addresses(url: str) -> None:
 )  # fmt: skip
 def test_nonsense_is_told(url: str, words: str) -> None:
     assert words in (address_problem(url) or "")
-    assert [line for line in Connection(base_url=url).check() if words in line]
+    assert [line for line in Connection(base_url=url).problems() if words in line]
 
 
 def test_no_password_is_shown() -> None:
