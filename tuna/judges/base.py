@@ -26,8 +26,8 @@ class Ruling:
     asking disagreed about so many of so many pairs.
     """
 
-    levels: Sequence[int | None]
-    marks: Sequence[float | None]
+    levels: Sequence[float | None]
+    marks: Sequence[float | None] = ()
     own: tuple[str, int] | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
     flips: int = 0
