@@ -13,13 +13,14 @@ from tuna.config.scale import ASSETS
 from tuna.data.baselines import baselines
 from tuna.data.lists import AnswerList, ranked_list
 from tuna.data.load import Source, load_sources
-from tuna.data.ranking import beta_problem, bootstrap_interval, count_pairs, pair_accuracy
+from tuna.data.ranking import beta_problem, count_pairs, pair_accuracy
 from tuna.errors import ConfigError, DataError
 from tuna.evaluation.base import Benchmark, Result, spread
 from tuna.evaluation.desk import Desk, check_likelihoods
 from tuna.evaluation.given import GivenAnswers
 from tuna.evaluation.likelihood import Scored, check_left, response_values
 from tuna.judges.prompt import shown
+from tuna.stats import bootstrap_interval
 
 EMBEDDED_FILE = ASSETS / "rankings" / "contextual_held_out.jsonl"
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from tuna.console import Progress
 from tuna.data.batch import Group
 from tuna.data.lists import AnswerList
 from tuna.data.load import problem_text
@@ -13,7 +14,6 @@ from tuna.data.packing import pack
 from tuna.data.tokenize import tokenize
 from tuna.errors import DataError
 from tuna.evaluation.desk import Desk, check_likelihoods
-from tuna.inference.progress import Progress
 from tuna.inference.store import key_of
 from tuna.models.finite import check_values
 

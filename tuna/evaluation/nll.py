@@ -10,13 +10,13 @@ import numpy as np
 from tuna.config.scale import ASSETS
 from tuna.data.lists import target_list
 from tuna.data.load import Source, load_sources
-from tuna.data.ranking import bootstrap_interval
 from tuna.errors import ConfigError
 from tuna.evaluation.base import Benchmark, Result, spread
 from tuna.evaluation.desk import Desk, check_likelihoods
 from tuna.evaluation.given import GivenAnswers
 from tuna.evaluation.likelihood import check_left, response_values
 from tuna.judges.prompt import shown
+from tuna.stats import bootstrap_interval
 
 EMBEDDED_FILE = ASSETS / "instructions" / "held_out.jsonl"
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tuna.data.ranking import bootstrap_interval
+from tuna.stats import bootstrap_interval
 
 Points = npt.NDArray[np.float64]
 

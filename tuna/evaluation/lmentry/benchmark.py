@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from tuna.console import Progress
 from tuna.data.record import Record
 from tuna.errors import ConfigError
 from tuna.evaluation.base import Benchmark, Question, Result, spread
@@ -20,7 +21,6 @@ from tuna.evaluation.lmentry.figures import Tally, figures, part_rows, task_rows
 from tuna.evaluation.lmentry.scorers import Scorers
 from tuna.evaluation.lmentry.tasks import CORE, SCORER
 from tuna.inference.cost import Usage
-from tuna.inference.progress import Progress
 
 FIGURES = 1  # the version of how figures are made
 

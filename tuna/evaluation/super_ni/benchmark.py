@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, ClassVar
 
-from tuna.data.ranking import bootstrap_interval
 from tuna.data.record import Record
 from tuna.errors import ConfigError
 from tuna.evaluation.base import Benchmark, Question, Result, spread
@@ -16,6 +15,7 @@ from tuna.evaluation.super_ni.data import Instance, read_clone
 from tuna.evaluation.super_ni.metric import METRICS, Metric, group_rows, percent, rounded
 from tuna.evaluation.super_ni.prompt import Count, make_prompt
 from tuna.inference.cost import Usage
+from tuna.stats import bootstrap_interval
 
 SCORING = 1  # the version of how figures are made
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tuna.console import Progress
 from tuna.errors import ConfigError, ModelError
-from tuna.inference.progress import Progress
 
 
 class BertScore:
