@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from tuna.inference.answers import Answer
-from tuna.ranking.rouge import rouge_l
+from tuna.judges.checker import rouge_l
 
 
 def rule_problems(tau: float | None, trials: int, temperature_step: float) -> list[str]:
