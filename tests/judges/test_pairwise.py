@@ -15,7 +15,7 @@ from tuna.judges.checker import Checker
 from tuna.judges.local import LocalJudge
 from tuna.judges.openai import OpenAIJudge
 from tuna.judges.pairwise import parse_mark, queries_of
-from tuna.judges.verdict import VerdictError
+from tuna.judges.replies import VerdictError
 
 pytestmark = pytest.mark.once  # computes nothing that kernels could round
 

@@ -2,16 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
+from annotated_types import Interval
+
+from tuna.config.types import checked
 from tuna.data.record import Record
-from tuna.errors import ConfigError
 from tuna.inference.context import Context
 from tuna.inference.cost import Usage
 from tuna.judges.base import Case, NoRuling, Ruling
 from tuna.ranking.collection import Components, Ranker
 
 
+@checked
 @dataclass
 class Contextual(Ranker):
     """Samples from cfg.model by cfg.sampler, then asks cfg.judge. score_only=true judges given answers instead.
@@ -22,14 +25,10 @@ class Contextual(Ranker):
         ConfigError: values out of range.
     """
 
-    n: int = 4
+    n: Annotated[int, Interval(ge=2, le=25)] = 4
     answer_tokens: int = 80
 
     kind: ClassVar[str] = "contextual"
-
-    def __post_init__(self) -> None:
-        if not 2 <= self.n <= 25:
-            raise ConfigError(f"n: expected 2 to 25, got {self.n}")
 
     def needs(self, score_only: bool) -> tuple[str, ...]:
         """The config's nodes that it uses."""

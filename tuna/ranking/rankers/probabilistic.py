@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from annotated_types import Ge
 
 from tuna.config.scale import is_embedded
+from tuna.config.types import checked
 from tuna.data.ranking import beta_problem, eq3
 from tuna.data.record import Record, was_cut
 from tuna.errors import ConfigError
@@ -15,6 +18,7 @@ from tuna.judges.base import Case, Ruling
 from tuna.ranking.collection import Components, Ranker
 
 
+@checked
 @dataclass
 class Probabilistic(Ranker):
     """Asks cfg.teacher for answers, or has it score given ones.
@@ -25,17 +29,14 @@ class Probabilistic(Ranker):
         ConfigError: values out of range.
     """
 
-    n: int = 4
+    n: Annotated[int, Ge(2)] = 4
     beta: float = 1.3
 
     kind: ClassVar[str] = "probabilistic"
 
     def __post_init__(self) -> None:
-        wrong = [] if self.n >= 2 else [f"n: expected 2 or more, got {self.n}"]
         if problem := beta_problem(self.beta):
-            wrong.append(problem)
-        if wrong:
-            raise ConfigError("\n".join(wrong))
+            raise ConfigError(problem)
 
     def needs(self, score_only: bool) -> tuple[str, ...]:
         """The config's nodes that it uses."""

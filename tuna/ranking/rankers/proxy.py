@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
+from annotated_types import Ge
+
+from tuna.config.types import checked
 from tuna.data.record import Record
 from tuna.errors import ConfigError, ModelError
 from tuna.inference.answers import Answer
@@ -24,6 +27,7 @@ _MAKE_ONE = (
 Template = Literal["auto", "alpaca", "chat", "none"]
 
 
+@checked
 @dataclass
 class Proxy(Ranker):
     """Samples from cfg.model by cfg.sampler, or takes given answers (score_only=true), and orders them by reward.
@@ -43,25 +47,18 @@ class Proxy(Ranker):
     template: Template = "auto"
     template_args: dict[str, Any] | None = None
     scorer: Literal["packed", "plain"] = "packed"
-    n: int = 4
-    row_tokens: int = 2048
+    n: Annotated[int, Ge(2)] = 4
+    row_tokens: Annotated[int, Ge(8)] = 2048
     device: Device = "auto"
 
     kind: ClassVar[str] = "proxy"
 
     def __post_init__(self) -> None:
-        wrong = []
         if self.path is None:
-            wrong.append(
+            raise ConfigError(
                 "path: missing; give ranker.path=<a run of stage prm, or a reward model's folder or hub id>. "
                 f"Next, where there is none yet: {_MAKE_ONE}"
             )
-        if self.n < 2:
-            wrong.append(f"n: expected 2 or more, got {self.n}")
-        if self.row_tokens < 8:
-            wrong.append(f"row_tokens: expected 8 or more, got {self.row_tokens}")
-        if wrong:
-            raise ConfigError("\n".join(wrong))
 
     @cached_property
     def reward_model(self) -> "ModelConfig":
