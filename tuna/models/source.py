@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
 from tuna import assets
-from tuna.errors import ConfigError, ModelError
+from tuna.errors import ConfigError, ModelError, NoModelError
 from tuna.models.folder import SMALL_FILES, check_tokenizer, explain, fingerprint, read_config, tensor_shapes
 from tuna.models.lora import parse_lora
 from tuna.models.vocabulary import check_special_ids, rows_needed
@@ -134,10 +134,10 @@ class ModelConfig:
         if HUB_ID.fullmatch(self.path):
             return self._hub()
         if folder.exists():
-            raise ModelError(f"model.path={self.path}: a file; give the folder that holds it")
-        raise ModelError(
-            f"model.path={self.path}: no such folder, and neither an embedded model ({', '.join(EMBEDDED)}) nor a hub "
-            "id (owner/name)"
+            raise NoModelError(self.path, "a file; give the folder that holds it")
+        names = ", ".join(EMBEDDED)
+        raise NoModelError(
+            self.path, f"no such folder, and neither an embedded model ({names}) nor a hub id (owner/name)"
         )
 
     def _local(self, folder: Path, embedded: bool) -> Resolved:
@@ -209,7 +209,7 @@ class ModelConfig:
 def _embedded(name: str) -> Path:
     folder = Path(assets.path(name))
     if not folder.is_dir():
-        raise ModelError(f"model.path={name}: the embedded model is not in this installation ({folder} is missing)")
+        raise NoModelError(name, f"the embedded model is not in this installation ({folder} is missing)")
     return folder
 
 
@@ -232,7 +232,8 @@ def _snapshot(hub_id: str, revision: str | None, patterns: tuple[str, ...]) -> P
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=list(patterns)))
     except Exception as error:
         at = f" at revision {revision}" if revision else ""
-        raise ModelError(
-            f"model.path={hub_id}: no such folder here, and the hub gave no model of that name{at} "
-            f"({type(error).__name__}); check the spelling, the network, and `hf auth login` for a gated model"
+        raise NoModelError(
+            hub_id,
+            f"no such folder here, and the hub gave no model of that name{at} ({type(error).__name__}); check the "
+            "spelling, the network, and `hf auth login` for a gated model",
         ) from error
