@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from tests.inference.make import write_instructions, write_rows
 from tuna.errors import ConfigError, DataError
 from tuna.ranking.outputs import OutputPaths
-from tuna.ranking.settings import EMBEDDED_FIRST, Settings, Shard, read_instructions
+from tuna.ranking.settings import EMBEDDED_FIRST, Settings, Shard
 
 pytestmark = pytest.mark.once  # computes nothing that kernels could round
 
@@ -46,21 +46,21 @@ def test_places(settings: Settings, output: str) -> None:
 
 
 def test_the_embedded_ones() -> None:
-    records = read_instructions(None).records
+    records = Settings().instructions().records
     assert len(records) == EMBEDDED_FIRST and len({record.id for record in records}) == EMBEDDED_FIRST
-    assert len(read_instructions(None, first=3).records) == 3 and len(read_instructions(None, last=5).records) == 5
+    assert len(Settings(first=3).instructions().records) == 3 and len(Settings(last=5).instructions().records) == 5
 
 
 def test_ranges_keep_the_ids_of_the_whole_file(tmp_path: Path) -> None:
     path = str(write_instructions(tmp_path / "in.jsonl", 10))
-    assert [r.id for r in read_instructions(path, first=3).records] == ["0", "1", "2"]
-    assert [r.id for r in read_instructions(path, last=3).records] == ["7", "8", "9"]
+    assert [r.id for r in Settings(input=path, first=3).instructions().records] == ["0", "1", "2"]
+    assert [r.id for r in Settings(input=path, last=3).instructions().records] == ["7", "8", "9"]
     with pytest.raises(DataError, match=r"first: expected at most 10 \(the file's rows\), got 11"):
-        read_instructions(path, first=11)
+        Settings(input=path, first=11).instructions()
 
 
 def test_the_original_response_may_be_missing(tmp_path: Path) -> None:
-    record = read_instructions(str(write_rows(tmp_path / "in.jsonl", [{"instruction": "Q"}]))).records[0]
+    record = Settings(input=str(write_rows(tmp_path / "in.jsonl", [{"instruction": "Q"}]))).instructions().records[0]
     assert record.output is None and record.instruction == "Q"
 
 
@@ -70,7 +70,7 @@ def test_all_faults_are_told_with_their_lines(tmp_path: Path) -> None:
         '{"instruction": "Q", "id": "a"}\n{"instruction": " "}\nnot json\n{"instruction": "R", "id": "a"}\n'
     )
     with pytest.raises(DataError) as fault:
-        read_instructions(str(path))
+        Settings(input=str(path)).instructions()
     said = str(fault.value)
     assert all(f"{path}:{line}" in said for line in (2, 3, 4)) and f"{path}:1 has it too" in said
     assert "bad_rows" not in said  # training's way out, not rank.py's
@@ -80,12 +80,12 @@ def test_splits_and_columns(tmp_path: Path) -> None:
     for name in ("train_a", "test_a"):
         write_rows(tmp_path / f"{name}.jsonl", [{"q": name, "outs": ["x", "y"]}])
     columns = {"instruction": "q", "responses": "outs"}
-    record = read_instructions(str(tmp_path), split="test_a", columns=columns).records[0]
+    record = Settings(input=str(tmp_path), input_split="test_a", input_columns=columns).instructions().records[0]
     assert (record.instruction, [c.text for c in record.responses]) == ("test_a", ["x", "y"])
     with pytest.raises(DataError, match="next: input_split="):
-        read_instructions(str(tmp_path), columns=columns)
+        Settings(input=str(tmp_path), input_columns=columns).instructions()
     with pytest.raises(DataError, match=r"input_columns.responses: no row has a column 'out'; the file has q, outs"):
-        read_instructions(str(tmp_path), split="test_a", columns=columns | {"responses": "out"})
+        Settings(input=str(tmp_path), input_split="test_a", input_columns=columns | {"responses": "out"}).instructions()
 
 
 def test_shards_part_the_rows() -> None:

@@ -23,7 +23,7 @@ from tuna.judges.base import unjudged
 from tuna.ranking.collection import Collected, Components, Ranker
 from tuna.ranking.outputs import OutputPaths, check_places, next_line, note_written
 from tuna.ranking.report import describe_lists, draw
-from tuna.ranking.settings import EMBEDDED_FILE, Settings, read_instructions
+from tuna.ranking.settings import EMBEDDED_FILE, Settings
 from tuna.runs import read_json, versions, write_json
 from tuna.tracking.collection import tracked_by_wandb
 
@@ -94,10 +94,7 @@ def _prepare(cfg: DictConfig) -> _Job:
         )
     if settings.score_only and settings.input is None:
         raise ConfigError("score_only: needs input=FILE with answers (responses) to rank")
-    everything = read_instructions(
-        settings.input, first=settings.first, last=settings.last, split=settings.input_split,
-        subset=settings.input_subset, columns=settings.input_columns,
-    )  # fmt: skip
+    everything = settings.instructions()
     records = settings.part.take(everything.records)
     if not records:
         raise ConfigError(f"shard: {settings.shard} of {len(everything.records)} instructions is empty")

@@ -1,6 +1,5 @@
 """The keys of conf/rank.yaml itself, and the instructions that they name."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
@@ -104,26 +103,21 @@ class Settings:
         """Which of the instructions it collects for."""
         return Shard.parse(self.shard)
 
+    def instructions(self) -> Loaded:
+        """The records of ``input``, before they are cut into shards, each with an id of its own; what is to be noted.
 
-def read_instructions(
-    path: str | None,
-    *,
-    first: int | None = None,
-    last: int | None = None,
-    split: str | None = None,
-    subset: str | None = None,
-    columns: Mapping[str, Any] | None = None,
-) -> Loaded:
-    """The records of ``path`` (null: the embedded instructions), each with an id of its own, and what is to be noted.
+        Unlike for training, the original response may be missing.
 
-    Unlike for training, the original response may be missing. split, subset, columns: as the datamodules have them.
-
-    Raises:
-        DataError: every malformed row, an id that comes twice, a range that the file does not have.
-    """
-    if path is None:
-        path, first = str(EMBEDDED_FILE), EMBEDDED_FIRST if first is None and last is None else first
-    found = load_questions(Source(path, None, first, last, split=split, subset=subset, columns=columns, key="input"))
-    if found.problems:
-        raise DataError(problem_text(found.problems))
-    return found
+        Raises:
+            DataError: every malformed row, an id that comes twice, a range that the file does not have.
+        """
+        path, first = self.input, self.first
+        if path is None:
+            path, first = str(EMBEDDED_FILE), EMBEDDED_FIRST if first is None and self.last is None else first
+        split, subset, columns = self.input_split, self.input_subset, self.input_columns
+        found = load_questions(
+            Source(path, None, first, self.last, split=split, subset=subset, columns=columns, key="input")
+        )
+        if found.problems:
+            raise DataError(problem_text(found.problems))
+        return found

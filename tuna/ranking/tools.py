@@ -147,22 +147,23 @@ def merge(output: str, shards: Sequence[str]) -> int:
     if os.path.lexists(output):
         raise DataError(f"{output}: is there already; give the merged file another name")
     check_writable(Path(output).parent, "OUT.jsonl")
-    place = _places(shards, [read_json(OutputPaths(Path(path)).report) for path in shards])
-    rows: dict[str, Any] = {}
-    owner: dict[str, str] = {}
+    places = _places(shards, [read_json(OutputPaths(Path(path)).report) for path in shards])
+    rows: dict[int, Any] = {}
     for path in shards:
         for row in read_rows(path).rows:
             key = str(row.value.get("id")) if isinstance(row.value, dict) else None
-            if key is None or key not in place:
+            if key is None or key not in places:
                 raise DataError(f"{row.where}: expected a list of this collection, got id {key!r}")
-            _own(owner, key, path, row.where)
-            rows[key] = row.value
-    write_jsonl(output, (rows[key] for key in sorted(rows, key=lambda key: place[key])))
+            place, owner = places[key]
+            if owner != path or place in rows:
+                raise DataError(f"{row.where}: id {key!r} stands in {owner} too; shards must not overlap")
+            rows[place] = row.value
+    write_jsonl(output, (rows[place] for place in sorted(rows)))
     return len(rows)
 
 
-def _places(shards: Sequence[str], reports: Sequence[dict[str, Any]]) -> dict[str, int]:
-    """The place of each instruction in the input, from the reports of shards that fit together."""
+def _places(shards: Sequence[str], reports: Sequence[dict[str, Any]]) -> dict[str, tuple[int, str]]:
+    """Each instruction's place in the input and the shard that has it, from the reports of shards that fit together."""
     for path, report in zip(shards, reports, strict=True):
         if "ids" not in report.get("shard", {}):
             raise DataError(f"{path}: expected the output of a run with shard=i/n, its .report.json beside it")
@@ -176,17 +177,10 @@ def _places(shards: Sequence[str], reports: Sequence[dict[str, Any]]) -> dict[st
     have = sorted(report["shard"]["index"] for report in reports)
     if have != list(range(1, count + 1)):
         raise DataError(f"expected shards 1 to {count} of {count}, each once, got {', '.join(map(str, have))}")
-    place: dict[str, int] = {}
-    owner: dict[str, str] = {}
+    found: dict[str, tuple[int, str]] = {}
     for path, report in zip(shards, reports, strict=True):
         for k, key in enumerate(report["shard"]["ids"]):
-            _own(owner, key, path, path)
-            place[key] = report["shard"]["index"] - 1 + k * count
-    return place
-
-
-def _own(owner: dict[str, str], key: str, path: str, where: str) -> None:
-    """Note which shard an instruction is of; raises DataError where it is of another, too."""
-    if key in owner:
-        raise DataError(f"{where}: id {key!r} stands in {owner[key]} too; shards must not overlap")
-    owner[key] = path
+            if key in found:
+                raise DataError(f"{path}: id {key!r} stands in {found[key][1]} too; shards must not overlap")
+            found[key] = report["shard"]["index"] - 1 + k * count, path
+    return found

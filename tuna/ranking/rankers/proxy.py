@@ -10,7 +10,7 @@ from annotated_types import Ge
 
 from tuna.config.types import checked
 from tuna.data.record import Record
-from tuna.errors import ConfigError, ModelError
+from tuna.errors import ConfigError, NoModelError
 from tuna.inference.answers import Answer
 from tuna.inference.context import Context
 from tuna.inference.local import Device
@@ -70,27 +70,21 @@ class Proxy(Ranker):
         from tuna.models.reward_source import check_reward_model
         from tuna.models.source import ModelConfig
 
-        trained = self._trained()
+        # Rewards mean something only for prompts as the run wrote them, whatever the tokenizer's template.
+        run = read_run(Path(str(self.path)).expanduser()) if self.template == "auto" else {}
+        found = run.get("config", {}).get("datamodule")
+        trained = found if isinstance(found, dict) else {}
         node = ModelConfig(
             str(self.path), self.revision, self.trust_remote_code, trained.get("template", self.template),
             self.template_args or trained.get("template_args"), scorer=self.scorer,
         )  # fmt: skip
         try:
-            found = node.resolve()
-        except ModelError as error:
-            raise ModelError(
-                f"{str(error).replace('model.path=', 'ranker.path=', 1)}; next, where there is none yet: {_MAKE_ONE}"
-            ) from None
-        check_reward_model(found)
+            resolved = node.resolve()
+        except NoModelError as error:
+            fault = f"{error.fault}; next, where there is none yet: {_MAKE_ONE}"
+            raise NoModelError(error.path, fault, key="ranker.path") from None
+        check_reward_model(resolved)
         return node
-
-    def _trained(self) -> dict[str, Any]:
-        """How the run wrote its prompts: rewards mean something only for those, whatever the tokenizer's template."""
-        if self.template != "auto":
-            return {}
-        run = read_run(Path(str(self.path)).expanduser())
-        found = run.get("config", {}).get("datamodule")
-        return found if isinstance(found, dict) else {}
 
     def _order(self, parts: Components) -> dict[str, Any]:
         model = self.reward_model
@@ -101,19 +95,13 @@ class Proxy(Ranker):
 
         found = super()._answers(records, parts, context)
         there = [(record, answers) for record, answers in zip(records, found, strict=True) if answers]
-        rewarded = reward_answers(
-            self.reward_model, [record for record, _ in there], [answers for _, answers in there], context,
-            row_tokens=self.row_tokens, device=self.device,
-        )  # fmt: skip
-        rest = iter(rewarded)
-        return [next(rest) if answers else [] for answers in found]
+        lists = [record for record, _ in there], [answers for _, answers in there]
+        rewarded = iter(
+            reward_answers(self.reward_model, *lists, context, row_tokens=self.row_tokens, device=self.device)
+        )
+        return [next(rewarded) if answers else [] for answers in found]
 
     def _rank(self, cases: Sequence[Case], parts: Components, context: Context) -> Sequence[Ruling]:
         """Equal rewards share a position, as equal answers do, which are scored once."""
-        return [Ruling(dense_levels([-reward(answer) for answer in case.answers])) for case in cases]
-
-
-def reward(answer: Answer) -> float:
-    """The reward of an answer that has one."""
-    assert answer.reward is not None
-    return answer.reward
+        rewards = [[answer.reward for answer in case.answers if answer.reward is not None] for case in cases]
+        return [Ruling(dense_levels([-reward for reward in of_case])) for of_case in rewards]
