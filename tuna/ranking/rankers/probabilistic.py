@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from annotated_types import Ge
+from annotated_types import Ge, Interval
 
 from tuna.config.scale import is_embedded
 from tuna.config.types import checked
-from tuna.data.ranking import beta_problem, eq3
+from tuna.data.ranking import eq3
 from tuna.data.record import Record, was_cut
 from tuna.errors import ConfigError
 from tuna.inference.answers import Answer
@@ -30,13 +30,9 @@ class Probabilistic(Ranker):
     """
 
     n: Annotated[int, Ge(2)] = 4
-    beta: float = 1.3
+    beta: Annotated[float, Interval(ge=0, le=5)] = 1.3  # up to LARGEST_BETA
 
     kind: ClassVar[str] = "probabilistic"
-
-    def __post_init__(self) -> None:
-        if problem := beta_problem(self.beta):
-            raise ConfigError(problem)
 
     def needs(self, score_only: bool) -> tuple[str, ...]:
         """The config's nodes that it uses."""
@@ -55,6 +51,11 @@ class Probabilistic(Ranker):
         return {} if parts.score_only else {"teacher": parts.teacher.estimate(records, self.n, context)}
 
     def _source(self, parts: Components) -> dict[str, Any]:
+        if parts.score_only and not parts.teacher.scores:
+            raise ConfigError(
+                "score_only: a server gives no log-probabilities of given answers; next: teacher=local "
+                "teacher.path=<a folder or a hub id>"
+            )
         teacher = parts.teacher.identity()
         drawn = not parts.score_only and teacher["teacher"] == "local"
         return {"n": self.n, **teacher, **({"seed": parts.seed} if drawn else {})}
