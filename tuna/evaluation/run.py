@@ -17,7 +17,7 @@ from tuna.errors import ConfigError, RunError
 from tuna.evaluation.base import Benchmark, Result
 from tuna.evaluation.desk import Desk
 from tuna.evaluation.given import GivenAnswers, read_answers
-from tuna.evaluation.results import SCHEMA_VERSION, lines_of, run_of
+from tuna.evaluation.results import SCHEMA_VERSION, lines_of, model_name, run_of
 from tuna.evaluation.settings import Settings
 from tuna.inference.context import Context
 from tuna.inference.cost import Budget, Prices, Usage, dollars
@@ -160,6 +160,8 @@ def _identities(
         model, generation = built["model"], built["generation"]
         kind = generation.kind
         name, source, fingerprint = generation.measured(model)
+        if kind == "local":  # then it is the model's path
+            name = model_name(name)
         shaped_by["generation"] = {**model.shaped_by, **generation.identity()}
         run = run_of(model.path) if kind == "local" else None
     measured = {
