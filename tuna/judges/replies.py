@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from itertools import groupby
 
-from tuna.inference.thought import outside_thought
+from tuna.inference.answers import outside_thought
 
 _CLOSING = {'"': '"', "'": "'", "\u201c": "\u201d", "\u2018": "\u2019", "\u201e": "\u201c", "\u00ab": "\u00bb"}
 _SIGN = re.compile(r"`+|[\"'\u201c\u201d\u201e\u2018\u2019\u00ab\u00bb]")

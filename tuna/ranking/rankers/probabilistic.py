@@ -64,10 +64,11 @@ class Probabilistic(Ranker):
         return {"beta": self.beta}
 
     def _answers(self, records: Sequence[Record], parts: Components, context: Context) -> Sequence[Sequence[Answer]]:
-        teacher, given = parts.teacher, [given_answers(record) for record in records] if parts.score_only else []
-        found: Sequence[Sequence[Answer]] = (
-            teacher.score(records, given, context) if parts.score_only else teacher.answer(records, self.n, context)
-        )
+        found: Sequence[Sequence[Answer]]
+        if parts.score_only:
+            found = parts.teacher.score(records, super()._answers(records, parts, context), context)
+        else:
+            found = parts.teacher.answer(records, self.n, context)
         return found
 
     def _lacks(self, record: Record, parts: Components, context: Context) -> str:
