@@ -4,7 +4,6 @@ import sys
 
 from tuna.config.help import Program
 from tuna.entry import main
-from tuna.ranking.tools import TOOLS, run_tool
 
 RANK = Program(
     run="tuna.ranking.run:run",
@@ -29,7 +28,9 @@ RANK = Program(
 )
 
 if __name__ == "__main__":
-    if sys.argv[1:2] and sys.argv[1] in TOOLS:
+    if sys.argv[1:2] in (["compare"], ["merge"]):
+        from tuna.ranking.tools import run_tool
+
         run_tool(sys.argv[1:])
     else:
         main(RANK)

@@ -17,14 +17,15 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuna.ranking.rouge import rouge_l
+
 from tuna.console import Progress
 from tuna.inference.answers import Answer
 from tuna.inference.context import Context
 from tuna.inference.cost import Budget, Price, Prices
 from tuna.inference.engine import Engine, Request
 from tuna.inference.server import Connection, Server
-from tuna.inference.store import Journal, Store
-from tuna.ranking.rouge import rouge_l
+from tuna.inference.store import Journal
 
 if TYPE_CHECKING:
     from tuna.data.record import Record
@@ -79,10 +80,10 @@ def sampler_speed(path: str, count: int, max_tokens: int, block: int) -> tuple[f
     from tuna.inference.generate import Generator
     from tuna.inference.local import draw
     from tuna.models.source import ModelConfig
-    from tuna.ranking.instructions import read_instructions
     from tuna.ranking.sampler import Sampler
+    from tuna.ranking.settings import Settings
 
-    records = read_instructions(None, first=count).records
+    records = Settings(first=count).instructions().records
     checked = records[:8]
     generator = Generator(ModelConfig(path), max_tokens=max_tokens)
     sampler = Sampler(max_tokens=max_tokens, block=block)

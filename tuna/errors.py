@@ -32,5 +32,13 @@ class ModelError(TunaError):
     """A model folder, tokenizer or architecture cannot be used."""
 
 
+class NoModelError(ModelError):
+    """A path names no model. key: the config key that holds the path; fault: what is wrong with it, what to do next."""
+
+    def __init__(self, path: str, fault: str, key: str = "model.path") -> None:
+        super().__init__(f"{key}={path}: {fault}")
+        self.path, self.fault = path, fault
+
+
 class RunError(TunaError):
     """The place a run writes to, or the run it should resume, is wrong."""

@@ -10,7 +10,7 @@ import pytest
 from tests.inference.http_server import OK, LoopbackServer
 from tests.inference.make import collect, collect_nothing, read_rows, write_answers
 from tuna.errors import RunError
-from tuna.judges.prompted import orders_of
+from tuna.judges.lists import orders_of
 
 pytestmark = pytest.mark.once
 

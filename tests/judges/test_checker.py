@@ -1,5 +1,9 @@
-"""The offline judge: the checker's marks, ROUGE-L where there is nothing to check, ties."""
+"""The offline judge: the checker's marks, else ROUGE-L, equal to the rouge-score package's; ties."""
 
+import json
+import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +13,7 @@ from tuna.data.record import Record
 from tuna.errors import ConfigError
 from tuna.inference.answers import Answer
 from tuna.judges.base import Case, Pair, Ruling
-from tuna.judges.checker import Checker
+from tuna.judges.checker import Checker, rouge_l
 
 
 def test_marks_of_the_checker_and_ties(tmp_path: Path) -> None:
@@ -59,3 +63,31 @@ def test_questions_without_anything_to_go_by_are_refused_at_once(tmp_path: Path,
     with pytest.raises(ConfigError, match=r"cannot judge 2 of 2 questions \(.*in\.jsonl:1, .*judge=openai"):
         collect(tmp_path, source, "model=tiny")
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+# In a process of its own: the package brings absl's logging, which holds on to pytest's stderr.
+PACKAGE = """
+import json, sys
+from rouge_score.rouge_scorer import RougeScorer
+
+scorer = RougeScorer(["rougeL"])
+print(json.dumps([scorer.score(a, b)["rougeL"].fmeasure for a, b in json.load(sys.stdin)]))
+"""
+
+
+def test_equals_the_package_on_random_texts() -> None:
+    rng = random.Random(0)
+    pairs = [
+        [" ".join(rng.choice("A b, c-d 12 x. y z") for _ in range(rng.randint(1, 120))) for _ in range(2)]
+        for _ in range(300)
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", PACKAGE], input=json.dumps(pairs), capture_output=True, text=True, check=True
+    )
+    for (a, b), expected in zip(pairs, json.loads(done.stdout), strict=True):
+        assert abs(rouge_l(a, b) - (1.0 if a == b else expected)) < 1e-12
+
+
+def test_edges() -> None:
+    assert rouge_l("", "") == 1 and rouge_l("!", "?") == 0 and rouge_l("a", "") == 0
+    assert rouge_l("你好吗", "你好") == 0.8

@@ -10,12 +10,11 @@ from tuna.data.record import Record
 from tuna.inference.context import Context
 from tuna.inference.cost import Budget, Prices
 from tuna.inference.store import Store
+from tuna.judges.asked import LocalJudge, OpenAIJudge
 from tuna.judges.base import Comparison, Pair
 from tuna.judges.checker import Checker
-from tuna.judges.local import LocalJudge
-from tuna.judges.openai import OpenAIJudge
 from tuna.judges.pairwise import parse_mark, queries_of
-from tuna.judges.verdict import VerdictError
+from tuna.judges.replies import VerdictError
 
 pytestmark = pytest.mark.once  # computes nothing that kernels could round
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tuna.judges.verdict import Verdict, VerdictError, parse_verdict
+from tuna.judges.replies import VerdictError
+from tuna.judges.verdict import Verdict, parse_verdict
 
 pytestmark = pytest.mark.once  # computes nothing that kernels could round
 

@@ -4,8 +4,8 @@ import random
 from itertools import combinations
 
 from tuna.inference.answers import Answer
+from tuna.judges.checker import rouge_l
 from tuna.ranking.diversity import DiverseSet
-from tuna.ranking.rouge import rouge_l
 
 
 def test_a_passing_set_is_final_after_one_round() -> None:

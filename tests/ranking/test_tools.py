@@ -1,14 +1,16 @@
-"""compare and merge as they are typed: usage, exit codes, files."""
+"""Agreement between two files; shards put together are the whole, in order; both as they are typed."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 
-from tests.inference.make import write_rows
-from tuna.ranking.tools import run_tool
+from tests.inference.make import collect, write_answers, write_rows
+from tuna.errors import DataError
+from tuna.ranking.tools import compare, merge, run_tool
 
-pytestmark = pytest.mark.once  # computes nothing that kernels could round
+pytestmark = pytest.mark.once
 
 
 def ranked(key: str, **scores: float) -> dict[str, object]:
@@ -40,3 +42,58 @@ def test_faults_are_one_message(
         run_tool(words)
     said = capsys.readouterr().err
     assert stopped.value.code == 1 and said.startswith("error: ") and told in said and "Traceback" not in said
+
+
+def test_by_hand(tmp_path: Path) -> None:
+    one = write_rows(tmp_path / "a", [ranked("1", a=2, b=1, c=0), ranked("2", a=1, b=0), ranked("3", a=1, b=0)])
+    two = write_rows(tmp_path / "b", [ranked("1", b=2, a=1, c=0), ranked("2", a=5, b=-5), ranked("4", a=1, b=0)])
+    found = compare(str(one), str(two))
+    assert (found.lists, found.only_first, found.only_second) == (2, 1, 1)
+    assert found.spearman.mean == pytest.approx((0.5 + 1) / 2) and found.pairs.mean == pytest.approx((2 / 3 + 1) / 2)
+
+
+def test_ties_and_answers_in_one_alone(tmp_path: Path) -> None:
+    one = write_rows(tmp_path / "a", [ranked("1", a=1, b=1), ranked("2", a=1, b=0, c=5)])
+    two = write_rows(tmp_path / "b", [ranked("1", a=1, b=0), ranked("2", a=1, b=0, d=5)])
+    found = compare(str(one), str(two))
+    assert found.lists == 2 and found.spearman.lists == 1 and not math.isnan(found.spearman.mean)
+    assert found.pairs.mean == 0.75  # a tie orders a pair half right
+
+
+def test_what_cannot_be_compared(tmp_path: Path) -> None:
+    one = write_rows(tmp_path / "a", [ranked("1", a=1, b=0)])
+    with pytest.raises(DataError, match="no list with two answers in common"):
+        compare(str(one), str(write_rows(tmp_path / "b", [ranked("2", a=1, b=0)])))
+    with pytest.raises(DataError, match="c:1: expected a ranked list"):
+        compare(str(one), str(write_rows(tmp_path / "c", [{"instruction": "x"}])))
+
+
+def parts(folder: Path, count: int) -> list[str]:
+    source = write_answers(folder / "in.jsonl", 7)
+    for index in range(1, count + 1):
+        collect(folder, source, score_only="true", shard=f"{index}/{count}")
+    return [str(folder / f"out.shard-{index}-of-{count}.jsonl") for index in range(1, count + 1)]
+
+
+def test_shards_merge_to_the_whole(tmp_path: Path) -> None:
+    shards = parts(tmp_path, 3)
+    collect(tmp_path, tmp_path / "in.jsonl", score_only="true")
+    assert merge(str(tmp_path / "merged.jsonl"), [shards[2], shards[0], shards[1]]) == 7
+    assert (tmp_path / "merged.jsonl").read_bytes() == (tmp_path / "out.jsonl").read_bytes()
+    with pytest.raises(DataError, match="is there already"):
+        merge(str(tmp_path / "merged.jsonl"), shards)
+
+
+def test_what_does_not_fit_together(tmp_path: Path) -> None:
+    shards = parts(tmp_path, 2)
+    out = str(tmp_path / "merged.jsonl")
+    with pytest.raises(DataError, match="expected shards 1 to 2 of 2, each once, got 1"):
+        merge(out, shards[:1])
+    with pytest.raises(DataError, match="got 1, 1"):
+        merge(out, [shards[0], shards[0]])
+    with pytest.raises(DataError, match="shard=i/n"):
+        merge(out, [shards[0], str(tmp_path / "in.jsonl")])
+    Path(shards[1]).write_text(Path(shards[0]).read_text())
+    with pytest.raises(DataError, match="must not overlap"):
+        merge(out, shards)
+    assert not Path(out).exists()

@@ -1,8 +1,9 @@
 """What a judge gives: positions of the candidates of a list, the better of two; and why not, where there is nothing."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal
 
 from tuna.data.record import Record
 from tuna.inference.answers import Answer
@@ -20,14 +21,14 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """levels: a position a candidate, 0 the best, equal ones tied, None left out. marks: the judge's, where given.
+    """levels: a position per candidate, lower is better, equal ones tied, None left out. marks: the judge's, if given.
 
-    own: the judge's own answer and its position. notes: what the output records of it. flips of pairs: two orders of
-    asking disagreed about so many of so many pairs.
+    own: the judge's own answer and its position. notes: what the output records of it. flips of pairs: in how many of
+    how many pairs two orders of asking disagreed.
     """
 
-    levels: Sequence[int | None]
-    marks: Sequence[float | None]
+    levels: Sequence[float | None]
+    marks: Sequence[float | None] = ()
     own: tuple[str, int] | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
     flips: int = 0
@@ -81,41 +82,50 @@ class Comparison:
         return None not in self.verdicts and self.verdicts[0] != self.verdicts[1]
 
 
-class Judge(Protocol):
-    """Ranks cases, compares pairs. What can be set is its constructor's.
+class Judge(ABC):
+    """Ranks cases, compares pairs. What can be set is its constructor's. One that costs nothing needs three methods.
 
-    asks_again: whether the next run asks anew where there was no readable verdict. A judge that cannot judge every
-    question has ``can_judge(record)``, too.
+    asks_again: whether the next run asks anew where there was no readable verdict.
     """
 
-    asks_again: ClassVar[bool]
+    asks_again: ClassVar[bool] = False
 
+    @abstractmethod
     def identity(self) -> dict[str, Any]:
         """What shapes its rulings."""
 
+    @abstractmethod
+    def judge(self, cases: Sequence[Case], context: Context) -> list[Ruling | NoRuling]:
+        """A ruling per case."""
+
+    @abstractmethod
+    def compare(self, pairs: Sequence[Pair], context: Context) -> list[Comparison]:
+        """A comparison per pair."""
+
+    def can_judge(self, record: Record) -> bool:
+        """Whether there is something to judge the answers by."""
+        return True
+
     def price_in(self, prices: Prices) -> Price | None:
-        """Dollars a million tokens, None where they are not known."""
+        """Dollars per million tokens, None where they are not known."""
+        return Price(0.0, 0.0)
 
     def estimate(self, records: Sequence[Record], n: int, answer_tokens: int, context: Context) -> Usage:
         """What judging ``n`` answers of about ``answer_tokens`` tokens each will use."""
+        return Usage()
 
     def estimate_pairs(self, pairs: Sequence[Pair], context: Context) -> Usage:
         """What comparing them will use."""
-
-    def judge(self, cases: Sequence[Case], context: Context) -> list[Ruling | NoRuling]:
-        """A ruling a case."""
-
-    def compare(self, pairs: Sequence[Pair], context: Context) -> list[Comparison]:
-        """A comparison a pair."""
+        return Usage()
 
 
 def unjudged(judge: Any, records: Sequence[Record]) -> str:
-    """Which of the records the judge cannot judge, in words; empty where it can judge all, as one that reads can."""
+    """Which of the records the judge cannot judge, in words; empty where it can judge all, or there is no judge."""
     can: Callable[[Record], bool] = getattr(judge, "can_judge", lambda record: True)
-    left = [record for record in records if not can(record)]
+    left = [record.where or record.id for record in records if not can(record)]
     if not left:
         return ""
-    shown = ", ".join(record.where or record.id for record in left[:3]) + (", ..." if len(left) > 3 else "")
+    shown = ", ".join(left[:3]) + (", ..." if len(left) > 3 else "")
     return (
         f"judge={judge.identity()['judge']} cannot judge {len(left):,} of {len(records):,} questions ({shown}): they "
         "carry neither check and answers nor an original response (output) to compare with"

@@ -10,12 +10,10 @@ from typing import Any
 from tuna.data.record import Record
 from tuna.inference.context import Context
 from tuna.inference.store import key_of
-from tuna.inference.thought import outside_thought
 from tuna.judges.base import Comparison, Pair
-from tuna.judges.prompt import request
+from tuna.judges.lists import request
 from tuna.judges.query import Query, said
-from tuna.judges.quoted import outside_quotes
-from tuna.judges.verdict import VerdictError
+from tuna.judges.replies import VerdictError, outside_quotes, shortened, spoken
 
 VERSION = 1  # part of a verdict's key; raise it when a word of the prompt changes
 _SIGNS = {"A": 1, "B": -1, "C": 0}
@@ -62,26 +60,24 @@ def parse_mark(text: str, finished: bool = True) -> int:
     >>> parse_mark("[[A]] or [[B]]")
     Traceback (most recent call last):
     ...
-    tuna.judges.verdict.VerdictError: more than one verdict on its line: [[A]] or [[B]]
+    tuna.judges.replies.VerdictError: more than one verdict on its line: [[A]] or [[B]]
 
     Raises:
         VerdictError: no mark, another one, several, a quoted one alone, or a reply that was cut by its token limit.
     """
-    if not finished:
-        raise VerdictError("the reply was cut by its token limit")
-    text = outside_thought(text).translate(_ESCAPED)
+    text = spoken(text, finished).translate(_ESCAPED)
     lines = _marked(text)
     if not lines:
         raise VerdictError("no [[A]], [[B]] or [[C]] found")
     last = _marks(lines[-1])
-    shown = lines[-1] if len(lines[-1]) <= 60 else lines[-1][:57] + "..."
+    shown = shortened(lines[-1])
     if not last <= _SIGNS.keys():
         raise VerdictError(f"expected [[A]], [[B]] or [[C]], got {shown}")
     if len(last) > 1:
         raise VerdictError(f"more than one verdict on its line: {shown}")
     rivals = [line for line in lines if (_marks(line) & _SIGNS.keys()) - last]
     if any(len(_marks(line)) == 1 for line in rivals) or (rivals and not _ALONE.fullmatch(lines[-1])):
-        raise VerdictError(f"verdicts that differ: {rivals[-1][:60]} and {shown}")
+        raise VerdictError(f"verdicts that differ: {shortened(rivals[-1])} and {shown}")
     if not any(_marks(line) == last for line in _marked(outside_quotes(text, lambda quote: "[[" in quote))):
         raise VerdictError(f"no [[A]], [[B]] or [[C]] found but in a quote: {shown}")
     return _SIGNS[last.pop()]
@@ -115,13 +111,11 @@ def comparison(queries: Sequence[Query[int]], context: Context) -> Comparison:
     """What the stored replies to both prompts of a pair come to; a pair without prompts is of equal answers, a tie."""
     if not queries:
         return Comparison((0, 0))
-    verdicts: list[int | None] = []
-    reasons, raw = [], []
-    for query in queries:
-        found = said(query, context)
-        verdicts.append(found.verdict)
-        if found.verdict is None:
-            reason = context.why(query.key) or (found.reasons[-1] if found.reasons else "not asked yet")
-            reasons.append(reason)
-            raw += found.raw
-    return Comparison((verdicts[0], verdicts[1]), "; ".join(dict.fromkeys(reasons)), tuple(raw))
+    found = [said(query, context) for query in queries]
+    reasons = [
+        context.why(query.key) or (each.reasons or ["not asked yet"])[-1]
+        for query, each in zip(queries, found, strict=True)
+        if each.verdict is None
+    ]
+    raw = [text for each in found if each.verdict is None for text in each.raw]
+    return Comparison((found[0].verdict, found[1].verdict), "; ".join(dict.fromkeys(reasons)), tuple(raw))

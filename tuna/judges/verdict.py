@@ -12,8 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from tuna.inference.thought import outside_thought
-from tuna.judges.quoted import outside_quotes
+from tuna.judges.replies import VerdictError, outside_quotes, shortened, spoken
 
 MAX_MARK = 15.0
 
@@ -32,21 +31,20 @@ _ANCHOR = re.compile(
 _NUMBER = r"(?:\#*\s*response\s*)?\#?\s*(\d{1,3})"
 _ITEM = re.compile(rf"\s*{_NUMBER}\s*", re.IGNORECASE)
 _BRACKETS = re.compile(r"\[([^\[\]]*+)(.?)", re.DOTALL)
-_CHAIN = re.compile(rf"{_NUMBER}(?:\s*[,>]\s*{_NUMBER})+", re.IGNORECASE)
-_DOTS = re.compile(r"[ .]*+")
+_CHAIN = re.compile(rf"{_NUMBER}(?:\s*[,>]\s*{_NUMBER})+[ .]*+", re.IGNORECASE)
 _SCORE = re.compile(
     r"^[ #>\-\u2022\d.)]*?response\s+(\d{1,3})\s*(?:[:=\u2013-]|\bscores?\b:?|\btotal\b:?)\s*(.+)$",
     re.IGNORECASE | re.MULTILINE,
+)
+_MARK = re.compile(
+    r"\[?\s*(?:(?:sum|total|score|overall(?: score)?)?\s*[:=]?\s*)?"
+    r"(\d+(?:\.\d+)?(?:\s*\+\s*\d+(?:\.\d+)?)*)\s*(?:/\s*15)?\s*(?:points?)?\s*\]?\.?"
 )
 _REFERENCE_END = re.compile(
     r"^[^\S\n]*+#*+[^\S\n]*+"
     r"(?:(?:third|fourth|last|duplicates?|ratings?|scores?|rank(?:ing)?|step\s*\d)\b|response\s+\d+\s*:)",
     re.IGNORECASE | re.MULTILINE,
 )
-
-
-class VerdictError(Exception):
-    """Why a reply is no verdict that can be trusted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,23 +73,23 @@ def parse_verdict(text: str, candidates: int, *, finished: bool = True) -> Verdi
     >>> parse_verdict("rank: [1, 1, 0]", 4)
     Traceback (most recent call last):
     ...
-    tuna.judges.verdict.VerdictError: rank names a response twice: [1, 1, 0]
+    tuna.judges.replies.VerdictError: rank names a response twice: [1, 1, 0]
 
     Raises:
         VerdictError: no rank, one that is malformed, cut or only quoted, two that differ, unknown or repeated numbers,
             nothing but the reference, or an order that most of the marks contradict.
     """
-    if not finished:
-        raise VerdictError("the reply was cut by its token limit")
-    text = outside_thought(text)
+    text = spoken(text, finished)
     plain = _plain(text)
     own = _plain(outside_quotes(text, _counts))
     ranked = _rank(plain, own, candidates)
-    shown = _short(str(ranked))
+    shown = shortened(str(ranked))
     if len(set(ranked)) < len(ranked):
         raise VerdictError(f"rank names a response twice: {shown}")
     if unknown := [k for k in ranked if k > candidates]:
-        raise VerdictError(f"rank names unknown responses {_short(str(unknown))} (known: 0 to {candidates}): {shown}")
+        raise VerdictError(
+            f"rank names unknown responses {shortened(str(unknown))} (known: 0 to {candidates}): {shown}"
+        )
     order = tuple(k for k in ranked if k != candidates)
     if not order:
         raise VerdictError(f"rank names no candidate, only the judge's own response: {shown}")
@@ -110,7 +108,7 @@ def parse_verdict(text: str, candidates: int, *, finished: bool = True) -> Verdi
 def _counts(quote: str) -> bool:
     """Whether a quote holds what would be read: a rank or a mark."""
     plain = _plain(quote)
-    return any(pattern.search(plain) for pattern in (_ANCHOR, _SCORE))
+    return bool(_ANCHOR.search(plain) or _SCORE.search(plain))
 
 
 def _plain(text: str) -> str:
@@ -120,27 +118,19 @@ def _plain(text: str) -> str:
 
 
 def _rank(plain: str, own: str, candidates: int) -> list[int]:
-    """The judge's rank, among its own words; what it quotes has to agree.
-
-    Raises:
-        VerdictError: no rank, several that order the candidates differently, or a quoted one alone.
-    """
+    """The judge's rank, among its own words; what it quotes has to agree."""
     ranks = _ranks(plain)
     if not ranks:
         raise VerdictError("no rank: [...] found")
     if len({tuple(k for k in ranked if k != candidates) for ranked in ranks}) > 1:
-        raise VerdictError(f"ranks that differ: {', '.join(map(_short, map(str, reversed(ranks[:5]))))}")
+        raise VerdictError(f"ranks that differ: {', '.join(map(shortened, map(str, reversed(ranks[:5]))))}")
     if not (ranks := _ranks(own)):
         raise VerdictError("no rank: [...] found but in a quote")
     return max(ranks, key=len)
 
 
 def _ranks(plain: str) -> list[list[int]]:
-    """The numbers of all ranks, the last first. A format example with letters is none; a broken last one is a fault.
-
-    Raises:
-        VerdictError: a rank after which no sound one comes is broken.
-    """
+    """The numbers of all ranks, the last first. A format example with letters is none; a broken last one is a fault."""
     ranks: list[list[int]] = []
     for anchor in reversed(list(_ANCHOR.finditer(plain))):
         try:
@@ -155,23 +145,19 @@ def _ranks(plain: str) -> list[list[int]]:
 
 
 def _bracketed(plain: str, start: int) -> list[int] | None:
-    """The numbers in the brackets at ``start``; None for a placeholder such as [i, j, k].
-
-    Raises:
-        VerdictError: brackets that hold something else, or are never closed.
-    """
+    """The numbers in the brackets at ``start``; None for a placeholder such as [i, j, k]."""
     match = _BRACKETS.match(plain, start)
     assert match is not None
     inside, sign = match.groups()
     if not sign:
-        raise VerdictError(f"rank is not closed: [{_short(inside)}")
+        raise VerdictError(f"rank is not closed: [{shortened(inside)}")
     if not re.search(r"\d", inside):
         if inside.strip():
             return None
         raise VerdictError("rank is empty: []")
     matches = [_ITEM.fullmatch(part) for part in re.split(r"[,>;]", inside)]
     if sign == "[" or not all(matches):
-        raise VerdictError(f"rank holds more than numbers: [{_short(inside + sign)}")
+        raise VerdictError(f"rank holds more than numbers: [{shortened(inside + sign)}")
     return [int(match.group(1)) for match in matches if match]
 
 
@@ -180,18 +166,12 @@ def _bare(plain: str, start: int) -> list[int] | None:
     match = _CHAIN.match(plain, start)
     if match is None:
         return None
-    dots = _DOTS.match(plain, match.end())
-    after = plain[dots.end() : dots.end() + 1] if dots else ""
+    after = plain[match.end() : match.end() + 1]
     if after in ("", "\n"):
         return [int(number) for number in re.findall(r"\d+", match.group())]
     if after in ",>=&/":
-        raise VerdictError(f"rank holds more than numbers: {_short(plain[start : start + 200])}")
+        raise VerdictError(f"rank holds more than numbers: {shortened(plain[start : start + 200])}")
     return None
-
-
-def _short(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _marks(plain: str, candidates: int) -> dict[int, float]:
@@ -204,22 +184,10 @@ def _marks(plain: str, candidates: int) -> dict[int, float]:
     return found
 
 
-_MARK = re.compile(
-    r"(?:\[?\s*(?:sum|total|score|overall(?: score)?)?\s*[:=]?\s*)?"
-    r"(\d+(?:\.\d+)?)\s*(?:/\s*15)?\s*(?:points?)?\s*\]?\.?"
-)
-
-
 def _mark(said: str) -> float | None:
-    said = said.strip().lower()
-    if re.fullmatch(r"\[?\s*\d+(?:\.\d+)?(?:\s*\+\s*\d+(?:\.\d+)?)+\s*(?:\]|=.*)?", said) and "=" not in said:
-        value = float(sum(map(Decimal, re.findall(r"\d+(?:\.\d+)?", said))))  # 3.2 + 5.9 + 5.9 is 15, no more
-    else:
-        match = _MARK.fullmatch(said.rpartition("=")[2].strip())
-        if match is None:
-            return None
-        value = float(match.group(1))
-    return value if 0 <= value <= MAX_MARK else None
+    match = _MARK.fullmatch(said.strip().lower().rpartition("=")[2].strip())
+    value = float(sum(map(Decimal, re.split(r"\s*\+\s*", match.group(1))))) if match else -1.0
+    return value if 0 <= value <= MAX_MARK else None  # by Decimal, 3.2 + 5.9 + 5.9 is 15, no more
 
 
 def _against(ranked: Sequence[int], marks: Mapping[int, float]) -> int:
@@ -232,11 +200,8 @@ def _against(ranked: Sequence[int], marks: Mapping[int, float]) -> int:
 def _reference(text: str, candidates: int) -> str | None:
     """What the judge wrote under its own "Response N" heading, None where no such block stands by itself."""
     blank = r"[^\S\n]"
-    heading = re.compile(
-        rf"^(?:{blank}|\*)*+#++(?:{blank}|\*)*+Response {candidates}(?:{blank}|\*)*+:\**{blank}*",
-        re.IGNORECASE | re.MULTILINE,
-    )
-    start = heading.search(text)
+    heading = rf"(?im)^(?:{blank}|\*)*+#++(?:{blank}|\*)*+Response {candidates}(?:{blank}|\*)*+:\**{blank}*"
+    start = re.search(heading, text)
     if start is None:
         return None
     rest = text[start.end() :]

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBas
 
 from tuna import assets
 from tuna.config.types import checked
-from tuna.errors import ModelError
+from tuna.errors import ModelError, NoModelError
 from tuna.models.folder import (
     SMALL_FILES,
     check_special_ids,
@@ -118,18 +118,18 @@ class ModelConfig:
         if self.path in EMBEDDED:
             folder = Path(assets.path(self.path))
             if not folder.is_dir():
-                raise ModelError(f"model.path={self.path}: the embedded model is not in this installation ({folder})")
+                raise NoModelError(self.path, f"the embedded model is not in this installation ({folder} is missing)")
         elif folder.is_dir():
             folder = _inside_run(folder)
         elif HUB_ID.fullmatch(self.path):
             patterns = (*SMALL_FILES, "*.py") if self.trust_remote_code else SMALL_FILES
             folder, on_hub = _snapshot(self.path, self.revision, patterns), True
         elif folder.exists():
-            raise ModelError(f"model.path={self.path}: a file; give the folder that holds it")
+            raise NoModelError(self.path, "a file; give the folder that holds it")
         else:
-            raise ModelError(
-                f"model.path={self.path}: no such folder, and neither an embedded model ({', '.join(EMBEDDED)}) nor a "
-                "hub id (owner/name)"
+            names = ", ".join(EMBEDDED)
+            raise NoModelError(
+                self.path, f"no such folder, and neither an embedded model ({names}) nor a hub id (owner/name)"
             )
         config = read_config(folder, self.trust_remote_code)
         check_tokenizer(folder)
@@ -217,7 +217,8 @@ def _snapshot(hub_id: str, revision: str | None, patterns: tuple[str, ...]) -> P
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=list(patterns)))
     except Exception as error:
         at = f" at revision {revision}" if revision else ""
-        raise ModelError(
-            f"model.path={hub_id}: no such folder here, and the hub gave no model of that name{at} "
-            f"({type(error).__name__}); check the spelling, the network, and `hf auth login` for a gated model"
+        raise NoModelError(
+            hub_id,
+            f"no such folder here, and the hub gave no model of that name{at} ({type(error).__name__}); check the "
+            "spelling, the network, and `hf auth login` for a gated model",
         ) from error

@@ -9,23 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from tuna.inference.answers import Answer
-from tuna.ranking.rouge import rouge_l
-
-
-def rule_problems(tau: float | None, trials: int, temperature_step: float) -> list[str]:
-    """What is wrong with the rule's settings, a line each.
-
-    >>> rule_problems(1.5, -1, 0.1)
-    ['tau: expected a number above 0 and up to 1, or null, got 1.5', 'trials: expected 0 or more, got -1']
-    """
-    wrong = []
-    if tau is not None and not 0 < tau <= 1:
-        wrong.append(f"tau: expected a number above 0 and up to 1, or null, got {tau}")
-    if trials < 0:
-        wrong.append(f"trials: expected 0 or more, got {trials}")
-    if not temperature_step >= 0:
-        wrong.append(f"temperature_step: expected 0 or more, got {temperature_step}")
-    return wrong
+from tuna.judges.checker import rouge_l
 
 
 class DiverseSet:

@@ -1,19 +1,52 @@
-"""Whether a collection may write where it is told to: what is there has to be its own, and the rest needs room."""
+"""Where a collection writes, whether it may, and the last line: the command that goes on with what was written."""
 
 import os
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tuna.config.commands import Unsayable, command, script, typed_fields
 from tuna.data.files import sha256_file
 from tuna.errors import ConfigError, RunError
-from tuna.ranking.settings import OutputPaths
+from tuna.ranking.settings import Settings
 from tuna.runs import check_writable, read_json, write_json
 
+if TYPE_CHECKING:
+    from tuna.models.source import ModelConfig
+
 _WRITTEN = "written.json"  # in the store: the hash of each output that was written, noted before it got its name
+
+
+class OutputPaths:
+    """What lies beside an output ``NAME.jsonl``.
+
+    store: answers, verdicts, ledger, lock. unusable: instructions that got no list. report, figure: counts and figures.
+    """
+
+    def __init__(self, output: Path) -> None:
+        self.output = output
+        self.store, self.unusable, self.report, self.figure = (
+            output.with_name(output.stem + ending)
+            for ending in (".store", ".unusable.jsonl", ".report.json", ".report.png")
+        )
+
+    @staticmethod
+    def of(settings: Settings, name: str) -> "OutputPaths":
+        """The places of a collection that is called ``name`` unless ``output`` says otherwise."""
+        output = Path(settings.output) if settings.output else Path(settings.folder) / f"{settings.name or name}.jsonl"
+        shard = settings.part
+        if shard.count > 1:
+            output = output.with_name(f"{output.stem}.shard-{shard.index}-of-{shard.count}.jsonl")
+        return OutputPaths(output)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All but the store."""
+        return self.output, self.unusable, self.report, self.figure
 
 
 def check_places(places: OutputPaths, source: str | None, *, dry_run: bool = False) -> None:
@@ -40,20 +73,23 @@ def check_places(places: OutputPaths, source: str | None, *, dry_run: bool = Fal
 
 def note_written(places: OutputPaths, sha256: str) -> None:
     """Remember that the output with this hash is the collection's own; a kill may come before its report is there."""
-    path = places.store / _WRITTEN
-    known = _object(path).get("sha256", [])
-    write_json(path, {"sha256": [*known, sha256] if sha256 not in known else known})
+    known = readable(places.store / _WRITTEN).get("sha256", [])
+    write_json(places.store / _WRITTEN, {"sha256": [*known, sha256] if sha256 not in known else known})
 
 
-def _files(places: OutputPaths) -> tuple[Path, ...]:
-    return places.output, places.unusable, places.report, places.figure
+def readable(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty where there is none that can be read."""
+    try:
+        return read_json(path)
+    except RunError:
+        return {}
 
 
 def _refuse_source(places: OutputPaths, source: str | None) -> None:
     read = None if source is None else Path(source).expanduser()
     if read is None or not read.exists():  # the embedded file, or a hub id
         return
-    for path in _files(places):
+    for path in places.files:
         if path.exists() and path.samefile(read):
             raise ConfigError(f"output: {path} is input={source} itself, which would be replaced; {_next(places)}")
         if read.is_dir() and path.parent.exists() and path.parent.samefile(read):
@@ -66,15 +102,15 @@ def _refuse_source(places: OutputPaths, source: str | None) -> None:
 
 def _refuse_foreign(places: OutputPaths) -> None:
     """A store or a report beside an output says that rank.py made it, and their hashes whether it is still the same."""
-    report = _object(places.report)
-    begun = (places.store / "identity.json").is_file()
-    if places.store.is_dir() and any(places.store.iterdir()) and not (begun or _is_store(places.store)):
-        raise ConfigError(f"output: {places.store} is there and rank.py did not make it; {_next(places)}")
-    mine = begun or isinstance(report.get("output_sha256"), str)
-    for path in _files(places):
-        if os.path.lexists(path) and not path.is_dir() and not mine:
-            raise ConfigError(f"output: {path} is there and rank.py did not make it; {_next(places)}")
-    known = _object(places.store / _WRITTEN).get("sha256")
+    report, store = readable(places.report), places.store
+    begun = (store / "identity.json").is_file()
+    made = begun or (store / ".lock").exists() or any(store.glob("*.jsonl"))  # or a run that did not come far
+    foreign = [store] if store.is_dir() and any(store.iterdir()) and not made else []
+    if not begun and not isinstance(report.get("output_sha256"), str):
+        foreign += [path for path in places.files if os.path.lexists(path) and not path.is_dir()]
+    if foreign:
+        raise ConfigError(f"output: {foreign[0]} is there and rank.py did not make it; {_next(places)}")
+    known = readable(store / _WRITTEN).get("sha256")
     if begun and known is None:  # the store of an older version, which a kill may have left without a report
         return
     if places.output.is_file() and sha256_file(places.output) not in [report.get("output_sha256"), *(known or [])]:
@@ -85,23 +121,10 @@ def _refuse_foreign(places: OutputPaths) -> None:
         )
 
 
-def _is_store(folder: Path) -> bool:
-    """Whether a run was at work there, though it did not come far."""
-    return (folder / ".lock").exists() or any(folder.glob("*.jsonl"))
-
-
-def _object(path: Path) -> dict[str, Any]:
-    """The object in a file; empty where there is none that can be read."""
-    try:
-        return read_json(path)
-    except (RunError, OSError, TypeError, ValueError):
-        return {}
-
-
 def _try(places: OutputPaths) -> None:
     """Make the folder, and for a moment a file under the longest name that each will take."""
     places.output.parent.mkdir(parents=True, exist_ok=True)
-    for path in _files(places):
+    for path in places.files:
         if path.is_dir():
             raise RunError(f"output: {path} is a folder, where a file has to be written; {_next(places)}")
         trial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -122,3 +145,41 @@ def _free(output: Path) -> Iterator[Path]:
         path = output.with_name(f"{stem}-{number}.jsonl")
         if not any(other.name.startswith(f"{path.stem}.") for other in output.parent.glob("*")):
             yield path
+
+
+def next_line(
+    places: OutputPaths, settings: Settings, ranker: str, rows: Sequence[dict[str, Any]], tuned: "ModelConfig | None"
+) -> str:
+    """What to do with the ranked lists ``rows`` of one collection.
+
+    tuned: the model that they are for; None where a server or a file gave the answers and nobody has named it.
+    """
+    if settings.part.count > 1:
+        return _merge_line(places, settings)
+    if not any(len({answer["score"] for answer in row["responses"]}) > 1 for row in rows):
+        return "all answers of each list are tied, so there is nothing to train on; another judge or model may differ"
+    values: dict[str, Any] = {"stage": "tuna_p" if ranker == "probabilistic" else "tuna_c"}
+    if tuned is not None:
+        values |= {"model.path": tuned.path, **typed_fields(tuned, "model")}
+    values["datamodule.path"] = str(places.output)
+    if any("output" not in row for row in rows):
+        values["datamodule.original"] = "best"  # training wants an original response
+    try:
+        train = command("train.py", values)
+    except Unsayable as key:
+        return f"to go on: stage={values['stage']}, with {key} in a file, since no command line can hold its value"
+    return f"to go on: {train}, with model.path= of the model to be tuned" if tuned is None else f"next: {train}"
+
+
+def _merge_line(places: OutputPaths, settings: Settings) -> str:
+    """The command that joins the parts once all are there and whole."""
+    total, name = settings.part.count, places.output.name.partition(".shard-")[0]
+    parts = [OutputPaths.of(replace(settings, shard=f"{k}/{total}"), name) for k in range(1, total + 1)]
+    output = OutputPaths.of(replace(settings, shard=None), name).output
+    left = sum(not part.output.exists() or read_json(part.report).get("missing") != 0 for part in parts)
+    if left:
+        return f"shard {settings.shard}: {left} other parts are to be collected before the merge"
+    if output.exists():
+        return f"all {total} parts are there; {output} is too, so a merge needs another name"
+    words = ["python", script("rank.py"), "merge", str(output), *(str(part.output) for part in parts)]
+    return f"next: {shlex.join(words)}"

@@ -1,8 +1,9 @@
 """What ranked lists look like: lengths by rank (the paper's Table 4), scores, duplicates; in text, JSON and PNG."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from tuna.files import whole
 from tuna.stats import spearman
 
 BINS = 10
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +56,8 @@ class ListReport:
             out.append(f"  score {low:>9.3g} to {high:<9.3g} {'#' * round(40 * count / max(most, 1)):<40} {count}")
         return out
 
-    def to_dict(self) -> dict[str, Any]:
-        """For the JSON report."""
-        return asdict(self)
 
-
-def describe_lists(rows: Sequence[Row]) -> ListReport:
+def describe_lists(rows: Sequence[Mapping[str, Any]]) -> ListReport:
     """Look at the ranked lists of an output.
 
     >>> rows = [{"responses": [{"text": "a b", "score": 0}, {"text": "a", "score": -1}, {"text": "a", "score": -1}]}]
@@ -74,50 +70,51 @@ def describe_lists(rows: Sequence[Row]) -> ListReport:
     common = [answers for answers in lists if len(answers) == size]
     counted = common and all(a.get("num_tokens") for answers in common for a in answers)
     scores = np.array([float(a["score"]) for answers in lists for a in answers])
-    counts, edges = np.histogram(scores, bins=BINS) if len(scores) else (np.zeros(0), np.zeros(0))
+    bars, edges = np.histogram(scores, bins=BINS) if len(scores) else (np.zeros(0), np.zeros(0))
     texts = [[a["text"].strip() for a in answers] for answers in lists]
     pairs = [(x["score"], y["score"]) for answers in lists for k, x in enumerate(answers) for y in answers[k + 1 :]]
-    correlations = [
-        value
-        for answers in lists
-        if (value := spearman([_words(a) for a in answers], [a["score"] for a in answers])) is not None
-    ]
+    words = [[len(a["text"].split()) for a in answers] for answers in lists]
+    rho = [spearman(counts, [a["score"] for a in answers]) for counts, answers in zip(words, lists, strict=True)]
+    known = [value for value in rho if value is not None]
+    lengths = [counts for counts in words if len(counts) == size]
+    tokens = [[a["num_tokens"] for a in answers] for answers in common] if counted else []
     return ListReport(
         lists=len(lists),
         answers=len(scores),
         size=size,
-        lengths=[float(np.mean([_words(answers[k]) for answers in common])) for k in range(size)] if common else [],
-        tokens=[float(np.mean([answers[k]["num_tokens"] for answers in common])) for k in range(size)]
-        if counted
-        else [],
-        length_correlation=float(np.mean(correlations)) if correlations else None,
-        histogram=([round(float(edge), 6) for edge in edges], [int(count) for count in counts]),
+        lengths=np.mean(lengths, axis=0).tolist() if lengths else [],
+        tokens=np.mean(tokens, axis=0).tolist() if tokens else [],
+        length_correlation=float(np.mean(known)) if known else None,
+        histogram=([round(float(edge), 6) for edge in edges], [int(count) for count in bars]),
         duplicates=sum(len(t) - len(set(t)) for t in texts) / max(len(scores), 1),
         ties=sum(a == b for a, b in pairs) / max(len(pairs), 1),
     )
 
 
-def _words(answer: Row) -> int:
-    return len(str(answer["text"]).split())
-
-
 def draw(report: ListReport, path: Path, title: str) -> None:
     """Lengths by rank and the histogram of scores, as PNG."""
+    with picture(path, (9, 3.4), columns=2) as (figure, (left, right)):
+        ranks = range(1, len(report.lengths) + 1)
+        left.bar(ranks, report.lengths, color="tab:blue")
+        left.set(xlabel="rank (1 is the best)", ylabel="mean words", title="length by rank", xticks=ranks)
+        edges, counts = report.histogram
+        if counts:
+            right.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color="tab:orange", edgecolor="white")
+        right.set(xlabel="score", ylabel="answers", title="scores")
+        figure.suptitle(f"{title}: {report.lists} lists")
+
+
+@contextmanager
+def picture(path: Path, size: tuple[float, float], columns: int = 1) -> Iterator[tuple[Any, Any]]:
+    """A figure of ``columns`` axes, for drawing, that is written as PNG at the end of the block."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-    left.bar(range(1, len(report.lengths) + 1), report.lengths, color="tab:blue")
-    left.set(xlabel="rank (1 is the best)", ylabel="mean words", title="length by rank")
-    left.set_xticks(range(1, len(report.lengths) + 1))
-    edges, counts = report.histogram
-    if counts:
-        right.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color="tab:orange", edgecolor="white")
-    right.set(xlabel="score", ylabel="answers", title="scores")
-    figure.suptitle(f"{title}: {report.lists} lists")
+    figure, axes = plt.subplots(1, columns, figsize=size, layout="constrained")
     try:
+        yield figure, axes
         with whole(path) as temporary:
             figure.savefig(temporary, dpi=120, format="png")
     finally:

@@ -2,9 +2,8 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,11 +21,9 @@ from tuna.inference.server import check_keys
 from tuna.inference.store import Store, key_of
 from tuna.judges.base import unjudged
 from tuna.ranking.collection import Collected, Components, Ranker
-from tuna.ranking.instructions import EMBEDDED_FILE, Shard, read_instructions
-from tuna.ranking.next_line import next_line
-from tuna.ranking.outputs import check_places, note_written
+from tuna.ranking.outputs import OutputPaths, check_places, next_line, note_written
 from tuna.ranking.report import describe_lists, draw
-from tuna.ranking.settings import OutputPaths, Settings
+from tuna.ranking.settings import EMBEDDED_FILE, Settings
 from tuna.runs import read_json, versions, write_json
 from tuna.tracking.collection import tracked_by_wandb
 
@@ -43,12 +40,11 @@ class _Job:
     parts: Components
     prices: Prices
     records: list[Record]
-    identity: dict[str, Any]
+    identity: dict[str, dict[str, Any]]
     places: OutputPaths
     name: str
     config: dict[str, Any]
     notes: list[str]
-    tuned: "ModelConfig | None"  # whose answers are ranked, or that was typed: None where nobody can know
 
 
 def run(cfg: DictConfig) -> dict[str, float]:
@@ -59,11 +55,17 @@ def run(cfg: DictConfig) -> dict[str, float]:
             early, after what is there has been written.
     """
     job = _prepare(cfg)
+    settings, places = job.settings, job.places
+    tuned = _tuned(cfg, settings, job.parts)
     _first_lines(job)
-    if job.settings.dry_run:
+    if settings.dry_run:
         return _dry_run(job)
-    with Store(job.places.store) as store, _watched(cfg, job) as tell:
-        store.identify(job.identity["source"], job.identity["ranking"], rerank=job.settings.rerank)
+    watched = tracked_by_wandb(
+        build_all(cfg, "logger")["logger"], places=places, name=settings.name or job.name, config=job.config,
+        ranker=job.ranker, parts=job.parts, source=settings.input,
+    )  # fmt: skip
+    with Store(places.store) as store, watched as tell:
+        store.identify(job.identity["source"], job.identity["ranking"], rerank=settings.rerank)
         context = _context(job, store)
         estimate = _first_estimate(job, context)
         collected = job.ranker.collect(job.records, job.parts, context)
@@ -72,39 +74,8 @@ def run(cfg: DictConfig) -> dict[str, float]:
         tell(figures, fault is None)
     if fault is not None:
         raise RunError(fault)
-    print(next_line(job.places, job.settings, job.identity["source"]["ranker"], collected.rows, job.tuned))
+    print(next_line(places, settings, job.identity["source"]["ranker"], collected.rows, tuned))
     return figures
-
-
-def _fault(job: _Job, context: Context, collected: Collected) -> str | None:
-    """Why this is no success: something is still to be asked, or there is no list at all."""
-    left = context.unfinished
-    if left is not None or collected.missing:
-        return (
-            f"{left or 'the run ended early'}\n{collected.missing} of {len(job.records)} instructions are missing in "
-            f"{job.places.output}; the same command (with a larger budget, if that was it) asks for these alone"
-        )
-    if collected.rows:
-        return None
-    reason, count = Counter(str(row["reason"]) for row in collected.unusable).most_common(1)[0]
-    return (
-        f"no list came of {len(job.records)} instructions: {reason} ({count} of them); all replies are kept in "
-        f"{job.places.unusable}. Next: look there, then change what answers or ranks (another judge, teacher or model, "
-        "a higher max_tokens) under another output=..."
-    )
-
-
-def _watched(cfg: DictConfig, job: _Job) -> AbstractContextManager[Callable[[dict[str, float], bool], None]]:
-    """Weights & Biases, where ``logger`` asks for it."""
-    return tracked_by_wandb(
-        build_all(cfg, "logger")["logger"],
-        places=job.places,
-        name=job.settings.name or job.name,
-        config=job.config,
-        ranker=job.ranker,
-        parts=job.parts,
-        source=job.settings.input,
-    )
 
 
 def _prepare(cfg: DictConfig) -> _Job:
@@ -123,36 +94,28 @@ def _prepare(cfg: DictConfig) -> _Job:
         )
     if settings.score_only and settings.input is None:
         raise ConfigError("score_only: needs input=FILE with answers (responses) to rank")
-    everything = read_instructions(
-        settings.input,
-        first=settings.first,
-        last=settings.last,
-        split=settings.input_split,
-        subset=settings.input_subset,
-        columns=settings.input_columns,
-    )
-    records = Shard.parse(settings.shard).take(everything.records)
+    everything = settings.instructions()
+    records = settings.part.take(everything.records)
     if not records:
         raise ConfigError(f"shard: {settings.shard} of {len(everything.records)} instructions is empty")
-    if settings.score_only:
-        _check_answers(records)
-    notes = [*everything.notes, *_check_judge(parts.judge, records)]
+    short = [r.where for r in records if settings.score_only and len(r.responses) < 2]
+    if short:
+        raise DataError(
+            f"{short[0]}: responses: expected two answers or more to rank (score_only), and in {len(short)} rows"
+        )
+    notes = [*everything.notes, *_judge_notes(parts.judge, records)]
     if not settings.dry_run:
         check_keys(nodes)
     source, ranking = ranker.identities(parts)
-    source = {**source, "instructions": _instructions_hash(everything.records)}
+    rows = [[r.id, *r.question, [c.text for c in r.responses]] for r in everything.records]
+    source["instructions"] = key_of(rows=rows)[:16]
     name = f"{source['ranker']}-{key_of(**source)[:8]}"
-    plain = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(plain, dict)
-    used_nodes = {*Settings.__dataclass_fields__, "ranker", *nodes}
-    config = {str(key): value for key, value in plain.items() if key in used_nodes}
-    identity = {"source": source, "ranking": ranking}
     places = OutputPaths.of(settings, name)
     check_places(places, settings.input, dry_run=settings.dry_run)
-    return _Job(
-        settings, ranker, parts, prices, records, identity, places, name, config, notes,
-        _tuned(cfg, settings, parts),
-    )  # fmt: skip
+    plain = cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=True))
+    config = {key: plain[key] for key in plain if key in {*Settings.__dataclass_fields__, "ranker", *nodes}}
+    identity = {"source": source, "ranking": ranking}
+    return _Job(settings, ranker, parts, prices, records, identity, places, name, config, notes)
 
 
 def _refuse_toys(cfg: DictConfig, settings: Settings, nodes: Mapping[str, Any]) -> None:
@@ -161,12 +124,14 @@ def _refuse_toys(cfg: DictConfig, settings: Settings, nodes: Mapping[str, Any]) 
         return
     for node, asked in (("model", "model=tiny"), ("teacher", "teacher.path=tiny_teacher")):
         if node in nodes and untyped(cfg, f"{node}.path"):
-            path = f"{node}.path"
-            raise ConfigError(untyped_model(path, f"input={settings.input}", nodes[node].path, asked))
+            raise ConfigError(untyped_model(f"{node}.path", f"input={settings.input}", nodes[node].path, asked))
 
 
 def _tuned(cfg: DictConfig, settings: Settings, parts: Components) -> "ModelConfig | None":
-    """The model that the lists are for: the one that answers, or another that was named; embedded lists have theirs."""
+    """The model that the lists are for: the one that answers, or another that was named; embedded lists have theirs.
+
+    None where nobody can know.
+    """
     if parts.model is not None:
         return cast("ModelConfig", parts.model)
     if untyped(cfg, "model.path") and not (settings.input is None or is_asset(settings.input)):
@@ -174,19 +139,7 @@ def _tuned(cfg: DictConfig, settings: Settings, parts: Components) -> "ModelConf
     return cast("ModelConfig", build_all(cfg, "model")["model"])
 
 
-def _instructions_hash(records: Sequence[Record]) -> str:
-    return key_of(rows=[[r.id, *r.question, [c.text for c in r.responses]] for r in records])[:16]
-
-
-def _check_answers(records: Sequence[Record]) -> None:
-    short = [r.where for r in records if len(r.responses) < 2]
-    if short:
-        raise DataError(
-            f"{short[0]}: responses: expected two answers or more to rank (score_only), and in {len(short)} rows"
-        )
-
-
-def _check_judge(judge: Any, records: Sequence[Record]) -> list[str]:
+def _judge_notes(judge: Any, records: Sequence[Record]) -> list[str]:
     """What is to be noted of the questions that the judge cannot judge; none of them is nothing to begin with."""
     text = unjudged(judge, records)
     if text and not any(judge.can_judge(record) for record in records):
@@ -204,11 +157,9 @@ def _context(job: _Job, store: Store) -> Context:
 def _first_lines(job: _Job) -> None:
     settings, source = job.settings, job.identity["source"]
     shard = f", shard {settings.shard}" if settings.shard else ""
-    what = {
-        k: v for k, v in source.items() if k in ("teacher", "sampler", "model", "n", "temperature", "tau", "score_only")
-    }
+    shown = ("teacher", "sampler", "model", "n", "temperature", "tau", "score_only")
     print(f"instructions: {settings.input or EMBEDDED_FILE} ({len(job.records):,} rows{shard})")
-    print(f"answers: {_told(what)}")
+    print(f"answers: {_told({key: value for key, value in source.items() if key in shown})}")
     print(f"ranking: {_told(job.identity['ranking'])}")
     print(f"output: {job.places.output}")
     for note in job.notes:
@@ -221,57 +172,52 @@ def _told(settings: dict[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in short.items() if value not in (None, False))
 
 
-def _estimate(job: _Job, context: Context) -> dict[str, Usage]:
-    return dict(job.ranker.estimate(job.records, job.parts, context))
-
-
 def _first_estimate(job: _Job, context: Context) -> dict[str, Usage]:
     """What the first run into this store expected to use, to stand beside what all runs used."""
     path = context.store.folder / "estimate.json"
     if not path.exists():
-        write_json(path, {who: usage.to_dict() for who, usage in _estimate(job, context).items()})
+        estimate = job.ranker.estimate(job.records, job.parts, context)
+        write_json(path, {who: usage.to_dict() for who, usage in estimate.items()})
     return {who: Usage(**values) for who, values in read_json(path).items()}
 
 
 def _dry_run(job: _Job) -> dict[str, float]:
-    with tempfile.TemporaryDirectory() as empty:
-        folder = job.places.store if job.places.store.is_dir() else Path(empty)
-        with Store(folder) as store:
-            context = _context(job, store)
-            estimate = _estimate(job, context)
-            spent = context.budget.spent
-    total = Usage()
+    store = job.places.store
+    with tempfile.TemporaryDirectory() as empty, Store(store if store.is_dir() else Path(empty)) as opened:
+        context = _context(job, opened)
+        estimate = job.ranker.estimate(job.records, job.parts, context)
+        spent = context.budget.spent
     for who, usage in estimate.items():
         print(f"to ask, {who}, at most about: {usage}")
-        total = total + usage
     if spent:
         print(f"spent so far: {dollars(spent)}")
-    answers = int(getattr(job.ranker, "n", 4))
-    print(f"people comparing every pair of answers instead: {dollars(job.prices.human(len(job.records), answers))}")
+    by_people = dollars(job.prices.human(len(job.records), job.ranker.n))
+    print(f"people comparing every pair of answers instead: {by_people}")
     print("dry run: nothing was sent")
+    total = sum(estimate.values(), Usage())
     return {"requests": total.requests, "cost": -1.0 if total.cost is None else total.cost}
 
 
 def _write(job: _Job, context: Context, collected: Collected, estimate: dict[str, Usage]) -> dict[str, float]:
     """The output, what is unusable, the report; then the lines that sum up."""
-    places = job.places
+    places, budget = job.places, context.budget
     write_jsonl(places.output, collected.rows, ready=lambda sha256: note_written(places, sha256))
     if collected.unusable:
         write_jsonl(places.unusable, collected.unusable)
     else:
         places.unusable.unlink(missing_ok=True)
-    real = context.used(job.ranker.prices(job.parts, context))
+    used = context.used(job.ranker.prices(job.parts, context))
     listed = describe_lists(collected.rows)
-    shard = Shard.parse(job.settings.shard)
+    shard = job.settings.part
+    counts = {"lists": len(collected.rows), "unusable": len(collected.unusable), "missing": collected.missing}
     flip_rate = collected.flips / collected.pairs if collected.pairs else None
-    report = {
-        "identity": job.identity, "lists": len(collected.rows), "unusable": len(collected.unusable),
-        "missing": collected.missing, "flip_rate": flip_rate, "ranking": listed.to_dict(),
+    report: dict[str, Any] = {
+        "identity": job.identity, **counts, "flip_rate": flip_rate, "ranking": asdict(listed),
         **({"dropped": collected.dropped} if collected.dropped else {}),
         **({"failed": dict(Counter(context.failed.values()))} if context.failed else {}),
         **({"notes": [*job.notes, *context.notes]} if job.notes or context.notes else {}),
-        "estimate": {who: usage.to_dict() for who, usage in estimate.items()}, "usage": real.to_dict(),
-        "requests_sent": context.budget.requests, "spent": context.budget.spent,
+        "estimate": {who: usage.to_dict() for who, usage in estimate.items()}, "usage": used.to_dict(),
+        "requests_sent": budget.requests, "spent": budget.spent,
         "output_sha256": sha256_file(places.output), "config": job.config, "versions": versions(),
     }  # fmt: skip
     if shard.count > 1:
@@ -281,29 +227,38 @@ def _write(job: _Job, context: Context, collected: Collected, estimate: dict[str
         draw(listed, places.figure, job.name)
     for line in listed.lines():
         print(line)
-    _last_lines(job, context, collected, estimate, real, flip_rate)
-    return {
-        "lists": len(collected.rows), "unusable": len(collected.unusable), "missing": collected.missing,
-        "requests": context.budget.requests, "spent": context.budget.spent,
-    }  # fmt: skip
-
-
-def _last_lines(
-    job: _Job, context: Context, collected: Collected, estimate: dict[str, Usage], real: Usage, flip_rate: float | None
-) -> None:
     if flip_rate is not None:
         print(f"flip rate: {flip_rate:.1%} of {collected.pairs:,} pairs when the order was turned round")
     if collected.dropped:
-        counts = ", ".join(f"{reason}: {count:,}" for reason, count in collected.dropped.items())
-        print(f"answers left out: {sum(collected.dropped.values()):,} ({counts})")
+        reasons = ", ".join(f"{reason}: {count:,}" for reason, count in collected.dropped.items())
+        print(f"answers left out: {sum(collected.dropped.values()):,} ({reasons})")
     if collected.unusable:
-        reasons = [str(row["reason"]) for row in collected.unusable]
-        common = max(set(reasons), key=reasons.count)
-        print(f"unusable: {len(reasons)} (most often: {common}): {job.places.unusable}")
-    if context.budget.requests:
-        total = sum((usage for usage in estimate.values()), Usage())
-        print(f"estimated: {total}")
-        print(
-            f"used, over all runs: {real}; {context.budget.requests:,} sent, "
-            f"{dollars(context.budget.spent)} with those that failed"
+        print(f"unusable: {len(collected.unusable)} (most often: {_commonest(collected)[0]}): {places.unusable}")
+    if budget.requests:
+        print(f"estimated: {sum(estimate.values(), Usage())}")
+        spent = dollars(budget.spent)
+        print(f"used, over all runs: {used}; {budget.requests:,} sent, {spent} with those that failed")
+    return {**counts, "requests": budget.requests, "spent": budget.spent}
+
+
+def _commonest(collected: Collected) -> tuple[str, int]:
+    """The reason for which most instructions got no list, and how many did."""
+    return Counter(str(row["reason"]) for row in collected.unusable).most_common(1)[0]
+
+
+def _fault(job: _Job, context: Context, collected: Collected) -> str | None:
+    """Why this is no success: something is still to be asked, or there is no list at all."""
+    left = context.unfinished
+    if left is not None or collected.missing:
+        return (
+            f"{left or 'the run ended early'}\n{collected.missing} of {len(job.records)} instructions are missing in "
+            f"{job.places.output}; the same command (with a larger budget, if that was it) asks for these alone"
         )
+    if collected.rows:
+        return None
+    reason, count = _commonest(collected)
+    return (
+        f"no list came of {len(job.records)} instructions: {reason} ({count} of them); all replies are kept in "
+        f"{job.places.unusable}. Next: look there, then change what answers or ranks (another judge, teacher or model, "
+        "a higher max_tokens) under another output=..."
+    )

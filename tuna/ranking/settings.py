@@ -1,15 +1,51 @@
-"""The keys of conf/rank.yaml itself, and where things go."""
+"""The keys of conf/rank.yaml itself, and the instructions that they name."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
+from annotated_types import Ge
 from omegaconf import DictConfig
 
 from tuna.config import checks
+from tuna.config.scale import ASSETS
 from tuna.data.columns import check_columns
-from tuna.errors import ConfigError
-from tuna.ranking.instructions import Shard
+from tuna.data.load import Loaded, Source, load_questions, problem_text
+from tuna.errors import ConfigError, DataError
+
+T = TypeVar("T")
+
+EMBEDDED_FILE = ASSETS / "instructions" / "train.jsonl"
+EMBEDDED_FIRST = 800
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Part ``index`` of ``count``, from 1: every count-th instruction.
+
+    >>> Shard.parse("2/3").take(["a", "b", "c", "d", "e"])
+    ['b', 'e']
+    """
+
+    index: int = 1
+    count: int = 1
+
+    @staticmethod
+    def parse(text: str | None) -> "Shard":
+        """From ``i/n``.
+
+        Raises:
+            ConfigError: it is something else.
+        """
+        if text is None:
+            return Shard()
+        first, _, last = text.partition("/")
+        if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
+            raise ConfigError(f"shard: expected i/n with i from 1 to n, such as 2/8, got {text!r}")
+        return Shard(int(first), int(last))
+
+    def take(self, rows: list[T]) -> list[T]:
+        """This part's rows, in order."""
+        return rows[self.index - 1 :: self.count]
 
 
 @dataclass(frozen=True)
@@ -19,7 +55,7 @@ class Settings:
     input: instructions, any format that train.py reads; null: the embedded ones. input_split, input_subset,
     input_columns: as datamodule.split, subset and columns (docs/data.md). output: the ranked lists, null:
     <folder>/<name>.jsonl. name: null is <ranker>-<hash of what answers what>, so the same command goes on where it
-    stopped. first, last: so many rows from the start or the end of the input. shard: i/n, every n-th instruction.
+    stopped. first, last: this many rows from the start or the end of the input. shard: i/n, every n-th instruction.
     dry_run: say what it would take, and send nothing. score_only: rank the answers that the input already has. rerank:
     keep the stored answers and rank them by other settings. max_cost (dollars), max_requests: never overrun, all runs
     into this output together.
@@ -33,14 +69,14 @@ class Settings:
     folder: str = "rankings"
     name: str | None = None
     seed: int = 0
-    first: int | None = None
-    last: int | None = None
+    first: Annotated[int, Ge(1)] | None = None
+    last: Annotated[int, Ge(1)] | None = None
     shard: str | None = None
     dry_run: bool = False
     score_only: bool = False
     rerank: bool = False
-    max_cost: float | None = None
-    max_requests: int | None = None
+    max_cost: Annotated[float, Ge(0)] | None = None
+    max_requests: Annotated[int, Ge(0)] | None = None
 
     @staticmethod
     def read(cfg: DictConfig) -> "Settings":
@@ -49,8 +85,7 @@ class Settings:
         Raises:
             ConfigError: all wrong values, a line each.
         """
-        low = {"first": 1, "last": 1, "max_cost": 0, "max_requests": 0}
-        values, wrong = checks.own_values(cfg, f"{__name__}.Settings", low)
+        values, wrong = checks.own_values(cfg, f"{__name__}.Settings")
         output = values.get("output")
         if isinstance(output, str) and not output.endswith(".jsonl"):
             wrong.append(f"output: expected a path that ends with .jsonl, got {output!r}")
@@ -63,41 +98,26 @@ class Settings:
         Shard.parse(values.get("shard"))
         return Settings(**values)
 
-
-@dataclass(frozen=True, slots=True)
-class OutputPaths:
-    """What lies beside an output ``NAME.jsonl``."""
-
-    output: Path
-
-    @staticmethod
-    def of(settings: Settings, name: str) -> "OutputPaths":
-        """The places of a collection that is called ``name`` unless ``output`` says otherwise."""
-        output = Path(settings.output) if settings.output else Path(settings.folder) / f"{settings.name or name}.jsonl"
-        shard = Shard.parse(settings.shard)
-        if shard.count > 1:
-            output = output.with_name(f"{output.stem}.shard-{shard.index}-of-{shard.count}.jsonl")
-        return OutputPaths(output)
-
-    def _beside(self, ending: str) -> Path:
-        return self.output.with_name(self.output.stem + ending)
-
     @property
-    def store(self) -> Path:
-        """Answers, verdicts, ledger, lock."""
-        return self._beside(".store")
+    def part(self) -> Shard:
+        """Which of the instructions it collects for."""
+        return Shard.parse(self.shard)
 
-    @property
-    def unusable(self) -> Path:
-        """Instructions that got no list."""
-        return self._beside(".unusable.jsonl")
+    def instructions(self) -> Loaded:
+        """The records of ``input``, before they are cut into shards, each with an id of its own; what is to be noted.
 
-    @property
-    def report(self) -> Path:
-        """Counts and figures."""
-        return self._beside(".report.json")
+        Unlike for training, the original response may be missing.
 
-    @property
-    def figure(self) -> Path:
-        """The report as a picture."""
-        return self._beside(".report.png")
+        Raises:
+            DataError: every malformed row, an id that comes twice, a range that the file does not have.
+        """
+        path, first = self.input, self.first
+        if path is None:
+            path, first = str(EMBEDDED_FILE), EMBEDDED_FIRST if first is None and self.last is None else first
+        split, subset, columns = self.input_split, self.input_subset, self.input_columns
+        found = load_questions(
+            Source(path, None, first, self.last, split=split, subset=subset, columns=columns, key="input")
+        )
+        if found.problems:
+            raise DataError(problem_text(found.problems))
+        return found

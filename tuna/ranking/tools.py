@@ -1,13 +1,25 @@
-"""``python rank.py compare A B`` and ``python rank.py merge OUT PART PART ...``."""
+"""``python rank.py compare A B`` and ``python rank.py merge OUT PART PART ...``.
 
+Compare: agreement between two rankings of the same answers, by Spearman as in the paper's Appendix G, and by pairs.
+Merge: outputs of ``shard=1/n`` to ``shard=n/n`` as one file in the input's order; overlaps are refused.
+"""
+
+import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from tuna.errors import ConfigError, RunError, TunaError
-from tuna.runs import check_writable, read_json
+from tuna.data.files import read_rows, write_jsonl
+from tuna.data.ranking import pair_accuracy
+from tuna.errors import ConfigError, DataError, TunaError
+from tuna.ranking.outputs import OutputPaths, readable
+from tuna.ranking.report import picture
+from tuna.runs import check_writable, read_json, write_json
 from tuna.secrets import masked_output
+from tuna.stats import Interval, bootstrap_interval, spearman
 
 _USAGE = {
     "compare": "python rank.py compare A.jsonl B.jsonl [REPORT.json]",
@@ -21,34 +33,35 @@ def run_tool(argv: Sequence[str]) -> None:
     Raises:
         SystemExit: 1 after a fault, which is on stderr.
     """
+    tool, *files = argv
     with masked_output():
         try:
-            TOOLS[argv[0]](list(argv[1:]))
+            if not (len(files) in (2, 3) if tool == "compare" else len(files) >= 2):
+                raise ConfigError(f"expected {_USAGE[tool]}")
+            if tool == "merge":
+                print(f"{merge(files[0], files[1:]):,} lists: {files[0]}")
+            else:
+                _compare(files)
         except TunaError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(1)
 
 
-def _usage(tool: str) -> None:
-    print(f"error: expected {_USAGE[tool]}", file=sys.stderr)
-    sys.exit(1)
-
-
-def _compare(argv: list[str]) -> None:
-    from tuna.ranking.compare import compare
-    from tuna.runs import write_json
-
-    if len(argv) not in (2, 3):
-        _usage("compare")
-    report = _report(argv[2]) if len(argv) == 3 else None
-    found = compare(argv[0], argv[1])
-    print("\n".join(found.lines()))
+def _compare(files: list[str]) -> None:
+    report = _new_report(files[2]) if len(files) == 3 else None
+    found = compare(files[0], files[1])
+    print(
+        f"lists in both: {found.lists:,} (only in the first {found.only_first:,}, second {found.only_second:,})\n"
+        f"Spearman, mean over {found.spearman.lists:,} lists: {found.spearman}\n"
+        f"pairs ordered alike, over {found.pairs.lists:,} lists: {found.pairs}"
+    )
     if report is not None:
-        write_json(report, found.to_dict())
-        found.draw(report.with_suffix(".png"), f"{Path(argv[0]).name} and {Path(argv[1]).name}")
+        shown = {"lists": found.lists, "only_first": found.only_first, "only_second": found.only_second}
+        write_json(report, {**shown, "spearman": found.spearman.to_dict(), "pairs": found.pairs.to_dict()})
+        _draw(found, report.with_suffix(".png"), f"{Path(files[0]).name} and {Path(files[1]).name}")
 
 
-def _report(name: str) -> Path:
+def _new_report(name: str) -> Path:
     """The path of a report that may be written: nothing is there but an earlier one.
 
     Raises:
@@ -58,25 +71,116 @@ def _report(name: str) -> Path:
     if path.suffix != ".json":
         raise ConfigError(f"{name}: expected a path that ends with .json; a picture of the same name comes beside it")
     check_writable(path.parent, "REPORT.json")
+    made = {"lists", "spearman", "pairs"} <= readable(path).keys()
     for place in (path, path.with_suffix(".png")):
-        if os.path.lexists(place) and not _is_report(path):
+        if os.path.lexists(place) and not made:
             raise ConfigError(f"{place}: is there and rank.py compare did not make it; give the report another name")
     return path
 
 
-def _is_report(path: Path) -> bool:
-    try:
-        return {"lists", "spearman", "pairs"} <= read_json(path).keys()
-    except (RunError, OSError, TypeError, ValueError):
-        return False
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Over the lists that both files rank: mean Spearman and the share of pairs ordered alike, with intervals.
+
+    by_list: each list's Spearman; None where one file ties all its answers.
+    """
+
+    lists: int
+    only_first: int
+    only_second: int
+    spearman: Interval
+    pairs: Interval
+    by_list: tuple[float | None, ...] = ()
 
 
-def _merge(argv: list[str]) -> None:
-    from tuna.ranking.merge import merge
+def compare(first: str, second: str) -> Agreement:
+    """Compare two files of ranked lists, by id and by the answers' texts.
 
-    if len(argv) < 2:
-        _usage("merge")
-    print(f"{merge(argv[0], argv[1:]):,} lists: {argv[0]}")
+    Raises:
+        DataError: a row without id and responses, or nothing in common.
+    """
+    one, two = _scores(first), _scores(second)
+    both = [key for key in one if key in two and len(one[key].keys() & two[key].keys()) > 1]
+    if not both:
+        raise DataError(f"{first} and {second}: no list with two answers in common; they must rank the same answers")
+    rho, alike = [], []
+    for key in both:
+        texts = [text for text in one[key] if text in two[key]]
+        a, b = [one[key][t] for t in texts], [two[key][t] for t in texts]
+        rho.append(spearman(a, b))
+        alike.append(float(pair_accuracy([a], [b])[0]))
+    known = bootstrap_interval([math.nan if value is None else value for value in rho])
+    only = len(one.keys() - two.keys()), len(two.keys() - one.keys())
+    return Agreement(len(both), *only, known, bootstrap_interval(alike), tuple(rho))
 
 
-TOOLS: dict[str, Callable[[list[str]], None]] = {"compare": _compare, "merge": _merge}
+def _scores(path: str) -> dict[str, dict[str, float]]:
+    """The score of each answer's text, by the list's id."""
+    found: dict[str, dict[str, float]] = {}
+    for row in read_rows(path).rows:
+        value = row.value
+        if not isinstance(value, Mapping) or "id" not in value or not isinstance(value.get("responses"), Sequence):
+            raise DataError(f"{row.where}: expected a ranked list with id and responses (what rank.py writes)")
+        try:
+            found[str(value["id"])] = {str(r["text"]).strip(): float(r["score"]) for r in value["responses"]}
+        except (KeyError, TypeError, ValueError):
+            raise DataError(f"{row.where}: responses: expected objects with text and score") from None
+    return found
+
+
+def _draw(found: Agreement, path: Path, title: str) -> None:
+    """How the lists' Spearman correlations are spread, as PNG."""
+    with picture(path, (5.2, 3.4)) as (_, axes):
+        axes.hist([rho for rho in found.by_list if rho is not None], bins=21, range=(-1.05, 1.05), edgecolor="white")
+        if not math.isnan(found.spearman.mean):
+            axes.axvline(found.spearman.mean, color="tab:orange", label=f"mean {found.spearman.mean:.3f}")
+            axes.legend()
+        axes.set(xlabel="Spearman of a list", ylabel="lists", title=title.replace("$", r"\$"))
+
+
+def merge(output: str, shards: Sequence[str]) -> int:
+    """Write all lists of ``shards`` to ``output``; gives their number.
+
+    Raises:
+        DataError: an instruction in two of them, a shard missing or twice, different settings, a taken output.
+    """
+    if os.path.lexists(output):
+        raise DataError(f"{output}: is there already; give the merged file another name")
+    check_writable(Path(output).parent, "OUT.jsonl")
+    places = _places(shards, [read_json(OutputPaths(Path(path)).report) for path in shards])
+    rows: dict[int, Any] = {}
+    for path in shards:
+        for row in read_rows(path).rows:
+            key = str(row.value.get("id")) if isinstance(row.value, dict) else None
+            if key is None or key not in places:
+                raise DataError(f"{row.where}: expected a list of this collection, got id {key!r}")
+            place, owner = places[key]
+            if owner != path or place in rows:
+                raise DataError(f"{row.where}: id {key!r} stands in {owner} too; shards must not overlap")
+            rows[place] = row.value
+    write_jsonl(output, (rows[place] for place in sorted(rows)))
+    return len(rows)
+
+
+def _places(shards: Sequence[str], reports: Sequence[dict[str, Any]]) -> dict[str, tuple[int, str]]:
+    """Each instruction's place in the input and the shard that has it, from the reports of shards that fit together."""
+    for path, report in zip(shards, reports, strict=True):
+        if "ids" not in report.get("shard", {}):
+            raise DataError(f"{path}: expected the output of a run with shard=i/n, its .report.json beside it")
+        if report.get("missing"):
+            raise DataError(f"{path}: {report['missing']} instructions are missing; run the same command again first")
+    count = reports[0]["shard"]["count"]
+    if any(r["shard"]["count"] != count or r["identity"] != reports[0]["identity"] for r in reports):
+        raise DataError(
+            f"{', '.join(shards)}: were collected with different settings, or cut differently (n of shard=i/n)"
+        )
+    have = sorted(report["shard"]["index"] for report in reports)
+    if have != list(range(1, count + 1)):
+        raise DataError(f"expected shards 1 to {count} of {count}, each once, got {', '.join(map(str, have))}")
+    found: dict[str, tuple[int, str]] = {}
+    for path, report in zip(shards, reports, strict=True):
+        for k, key in enumerate(report["shard"]["ids"]):
+            if key in found:
+                raise DataError(f"{path}: id {key!r} stands in {found[key][1]} too; shards must not overlap")
+            found[key] = report["shard"]["index"] - 1 + k * count, path
+    return found

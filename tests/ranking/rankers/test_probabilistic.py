@@ -64,7 +64,7 @@ def test_an_answer_that_was_drawn_twice_has_one_score(context: Context) -> None:
 
 def test_what_is_left_out_set_aside_and_missing(context: Context) -> None:
     good, empty, blank = Answer("a", -1.0, 2), Answer(" ", -1.0, 1), Answer("b")
-    told = Told([[good, good, empty, blank], [good, empty, empty, empty], [good], [good]])
+    told = Told([[good, good, empty, blank], [good, empty, empty, empty], [], []])
     context.aside["key 3"] = "no answer after 7 tries"
     records = [Record(str(k), "Q") for k in range(1, 5)]
     found = Probabilistic().collect(records, Components(teacher=told), context)

@@ -2,37 +2,37 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, ClassVar
+
+from annotated_types import Ge, Interval
 
 from tuna.config.scale import is_embedded
-from tuna.data.ranking import beta_problem, eq3
+from tuna.config.types import checked
+from tuna.data.ranking import eq3
 from tuna.data.record import Record, was_cut
 from tuna.errors import ConfigError
-from tuna.inference.answers import Answer, candidate, given_answers, output_row
+from tuna.inference.answers import Answer
 from tuna.inference.context import Context
 from tuna.inference.cost import Usage
-from tuna.ranking.collection import Collected, Components
+from tuna.judges.base import Case, Ruling
+from tuna.ranking.collection import Components, Ranker
 
 
+@checked
 @dataclass
-class Probabilistic:
+class Probabilistic(Ranker):
     """Asks cfg.teacher for answers, or has it score given ones.
 
-    n: answers an instruction. beta: length exponent of Eq. 3, 0 to 5; training may choose another.
+    n: answers per instruction. beta: length exponent of Eq. 3, 0 to 5; training may choose another.
 
     Raises:
         ConfigError: values out of range.
     """
 
-    n: int = 4
-    beta: float = 1.3
+    n: Annotated[int, Ge(2)] = 4
+    beta: Annotated[float, Interval(ge=0, le=5)] = 1.3  # up to LARGEST_BETA
 
-    def __post_init__(self) -> None:
-        wrong = [] if self.n >= 2 else [f"n: expected 2 or more, got {self.n}"]
-        if problem := beta_problem(self.beta):
-            wrong.append(problem)
-        if wrong:
-            raise ConfigError("\n".join(wrong))
+    kind: ClassVar[str] = "probabilistic"
 
     def needs(self, score_only: bool) -> tuple[str, ...]:
         """The config's nodes that it uses."""
@@ -42,76 +42,56 @@ class Probabilistic:
         """Whether only embedded models are asked, which the embedded instructions fit."""
         return is_embedded(getattr(parts.teacher, "path", None))
 
-    def identities(self, parts: Components) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Of what answers, and of what ranks.
-
-        Raises:
-            ConfigError: the teacher cannot score given answers, and is to.
-        """
-        if parts.score_only and not parts.teacher.scores:
-            raise ConfigError(
-                "score_only: a server gives no log-probabilities of given answers; next: teacher=local "
-                "teacher.path=<a folder or a hub id>"
-            )
-        source = {"ranker": "probabilistic", "n": self.n, "score_only": parts.score_only, **parts.teacher.identity()}
-        if not parts.score_only and parts.teacher.identity()["teacher"] == "local":
-            source["seed"] = parts.seed
-        return source, {"beta": self.beta}
-
     def prices(self, parts: Components, context: Context) -> dict[str, Any]:
         """Journal -> price, for summing up what was used."""
         return {"answers": parts.teacher.price_in(context.prices)}
 
     def estimate(self, records: Sequence[Record], parts: Components, context: Context) -> dict[str, Usage]:
-        """What is still to be asked."""
+        """What is still to be asked at most, by who is asked."""
         return {} if parts.score_only else {"teacher": parts.teacher.estimate(records, self.n, context)}
 
-    def collect(self, records: Sequence[Record], parts: Components, context: Context) -> Collected:
-        """The ranked lists, best first."""
-        collected = Collected()
+    def _source(self, parts: Components) -> dict[str, Any]:
+        if parts.score_only and not parts.teacher.scores:
+            raise ConfigError(
+                "score_only: a server gives no log-probabilities of given answers; next: teacher=local "
+                "teacher.path=<a folder or a hub id>"
+            )
+        teacher = parts.teacher.identity()
+        drawn = not parts.score_only and teacher["teacher"] == "local"
+        return {"n": self.n, **teacher, **({"seed": parts.seed} if drawn else {})}
+
+    def _order(self, parts: Components) -> dict[str, Any]:
+        return {"beta": self.beta}
+
+    def _answers(self, records: Sequence[Record], parts: Components, context: Context) -> Sequence[Sequence[Answer]]:
+        found: Sequence[Sequence[Answer]]
         if parts.score_only:
-            answers = parts.teacher.score(records, [given_answers(record) for record in records], context)
+            found = parts.teacher.score(records, super()._answers(records, parts, context), context)
         else:
-            answers = parts.teacher.answer(records, self.n, context)
-        for record, found in zip(records, answers, strict=True):
-            wanted = len(record.responses) if parts.score_only else self.n
-            if len(found) < wanted:
-                reason = "" if parts.score_only else context.aside.get(parts.teacher.key(record, self.n), "")
-                collected.lacks(record, reason)
-            else:
-                self._list(record, found, parts, collected)
-        return collected
-
-    def _list(self, record: Record, found: Sequence[Answer], parts: Components, collected: Collected) -> None:
-        usable = [a for a in found if a.unusable_reason is None and a.logprob is not None and a.num_tokens]
-        left_out = [
-            {"text": a.text, "reason": a.unusable_reason or a.unscored or "no log-probability"}
-            for a in found
-            if a not in usable
-        ]
-        if len(usable) < 2:
-            collected.set_aside(record, "fewer than two usable answers", left_out)
-            return
-        scores = self._scores(usable)
-        usable.sort(key=lambda a: -scores[_same(a)])
-        sources = (
-            {answer.text: c.source for answer, c in zip(found, record.responses, strict=False)}
-            if parts.score_only
-            else {}
-        )
-        rows = [candidate(a, round(scores[_same(a)], 6), sources.get(a.text) or parts.teacher.name) for a in usable]
-        if left_out:
-            collected.add(output_row(record, rows, dropped=left_out))
-        else:
-            collected.add(output_row(record, rows))
-
-    def _scores(self, usable: Sequence[Answer]) -> dict[tuple[str, bool], float]:
-        """Eq. 3 by answer. One that was drawn twice, in batches that round differently, has the better number."""
-        found: dict[tuple[str, bool], float] = {}
-        for answer in usable:
-            score = eq3(answer.logprob or 0.0, answer.num_tokens or 1, self.beta)
-            found[_same(answer)] = max(score, found.get(_same(answer), score))
+            found = parts.teacher.answer(records, self.n, context)
         return found
+
+    def _lacks(self, record: Record, parts: Components, context: Context) -> str:
+        return "" if parts.score_only else context.aside.get(parts.teacher.key(record, self.n), "")
+
+    def _answerer(self, parts: Components) -> str:
+        return str(parts.teacher.name)
+
+    def _unusable(self, answer: Answer) -> str | None:
+        if answer.unusable_reason or (answer.logprob is not None and answer.num_tokens):
+            return answer.unusable_reason
+        return answer.unscored or "no log-probability"
+
+    def _rank(self, cases: Sequence[Case], parts: Components, context: Context) -> Sequence[Ruling]:
+        """Minus Eq. 3. An answer that was drawn twice, in batches that round differently, has the better number."""
+        rulings = []
+        for case in cases:
+            scores = [eq3(a.logprob or 0.0, a.num_tokens or 1, self.beta) for a in case.answers]
+            best: dict[tuple[str, bool], float] = {}
+            for answer, score in zip(case.answers, scores, strict=True):
+                best[_same(answer)] = max(score, best.get(_same(answer), score))
+            rulings.append(Ruling([-best[_same(answer)] for answer in case.answers]))
+        return rulings
 
 
 def _same(answer: Answer) -> tuple[str, bool]:

@@ -1,12 +1,39 @@
-"""What a reply only quotes: code blocks, lines after ``>``, text in quotation marks or backticks."""
+"""A judge's reply in its own words: without its thoughts, and without what it only quotes.
+
+Quoted is what stands in code blocks, on lines after ``>``, in quotation marks or backticks.
+"""
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import groupby
+
+from tuna.inference.answers import outside_thought
 
 _CLOSING = {'"': '"', "'": "'", "\u201c": "\u201d", "\u2018": "\u2019", "\u201e": "\u201c", "\u00ab": "\u00bb"}
 _SIGN = re.compile(r"`+|[\"'\u201c\u201d\u201e\u2018\u2019\u00ab\u00bb]")
 _FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})([^`]*)$")
 _AROUND = " \t\r*_#."  # what may stand around the one thing on a line
+
+
+class VerdictError(Exception):
+    """Why a reply is no verdict that can be trusted."""
+
+
+def spoken(text: str, finished: bool) -> str:
+    """The reply without its thoughts.
+
+    Raises:
+        VerdictError: it was cut by its token limit; what comes before the cut is then no verdict.
+    """
+    if not finished:
+        raise VerdictError("the reply was cut by its token limit")
+    return outside_thought(text)
+
+
+def shortened(text: str) -> str:
+    """A piece of a reply on one line, for messages."""
+    text = " ".join(text.split())
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def outside_quotes(text: str, held: Callable[[str], object]) -> str:
@@ -18,20 +45,11 @@ def outside_quotes(text: str, held: Callable[[str], object]) -> str:
     >>> outside_quotes('Answer A says "[[A]]".\\n"[[B]]"', lambda quote: "[[" in quote)
     'Answer A says .\\n"[[B]]"'
     """
-    own: list[str] = []
-    paragraph: list[str] = []
     lines = list(_unfenced(text.rstrip().split("\n"), held))
-    for number, line in enumerate(lines, start=1):
-        stripped = line.strip(_AROUND)
-        if number == len(lines) and [stripped[a:b] for a, b in _quotes(stripped)] == [stripped]:
-            own += [_unquoted("\n".join(paragraph), held), line]
-            paragraph = []
-        elif line.strip() and number < len(lines):
-            paragraph.append(line)
-        else:
-            own.append(_unquoted("\n".join([*paragraph, line]), held))
-            paragraph = []
-    return "\n".join(own)
+    end = lines[-1].strip(_AROUND) if lines else ""
+    last = [lines.pop()] if _quotes(end) == [(0, len(end))] else []
+    paragraphs = ("\n".join(group) for _, group in groupby(lines, key=lambda line: bool(line.strip())))
+    return "\n".join([*(_unquoted(paragraph, held) for paragraph in paragraphs), *last])
 
 
 def _unfenced(lines: list[str], held: Callable[[str], object]) -> Iterator[str]:

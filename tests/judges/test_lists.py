@@ -3,7 +3,7 @@
 import pytest
 
 from tuna.data.record import Record
-from tuna.judges.prompt import judge_prompt
+from tuna.judges.lists import judge_prompt
 
 HEAD = (
     "Below is an instruction that describes a task, paired with an input that provides further context. Write a "
