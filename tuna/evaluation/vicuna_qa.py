@@ -1,16 +1,14 @@
 """Vicuna QA: a judge compares a system's answers with a baseline's, question by question, in both orders."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from tuna.data.record import Record
 from tuna.errors import ConfigError
-from tuna.evaluation.base import Benchmark, Question, Result
-from tuna.evaluation.desk import Desk, check_other
-from tuna.evaluation.given import GivenAnswers, read_answers
-from tuna.evaluation.open_questions import read_questions
+from tuna.evaluation.base import Benchmark, EvalContext, Result, check_other, other_fingerprint
+from tuna.evaluation.questions import GivenAnswers, Question, read_answers, read_questions, spread
 from tuna.evaluation.win_rates import Judged, by_category, scores
 from tuna.inference.cost import Usage
 from tuna.judges import pairwise
@@ -61,17 +59,9 @@ class VicunaQA(Benchmark):
     def prepare(self, limit: int | None) -> None:
         """Read the questions, and the baseline's answers where they are a file."""
         self._read = read_questions(self.questions)
-        self._asked = self._read.first(limit)
+        self.asked = spread(self._read.questions, limit, lambda question: question.task)
         self._baseline = self.baseline or EMBEDDED_BASELINE
-        if Path(self._baseline).is_file():
-            given = read_answers(self._baseline)
-            self._read.check(given)
-            self._fingerprint = given.sha256
-        else:
-            from tuna.models.reward_source import writer
-            from tuna.models.source import ModelConfig
-
-            self._fingerprint = writer(ModelConfig(self._baseline)).fingerprint
+        self._fingerprint = other_fingerprint(self._baseline, self._read)
 
     def identity(self) -> dict[str, Any]:
         """What shapes the figures."""
@@ -88,74 +78,57 @@ class VicunaQA(Benchmark):
 
     def judged(self) -> list[Record]:
         """All that are asked."""
-        return [question.record for question in self._asked]
+        return [question.record for question in self.asked]
 
-    def estimate(self, desk: Desk) -> dict[str, Usage]:
-        """The answers where a server gives them, and two questions a pair to the judge."""
-        ours = desk.given.match(self._asked)[0] if desk.given is not None else {}
-        theirs = read_answers(self._baseline).match(self._asked)[0] if Path(self._baseline).is_file() else {}
-        unknown = "x" * 4 * self.answer_tokens  # about four bytes a token
+    def estimate(self, context: EvalContext) -> dict[str, Usage]:
+        """The answers where a server gives them, and two questions per pair to the judge."""
+        ours = context.given.match(self.asked)[0] if context.given is not None else {}
+        theirs = read_answers(self._baseline).match(self.asked)[0] if Path(self._baseline).is_file() else {}
+        unknown = "x" * 4 * self.answer_tokens  # about four bytes per token
         pairs = [
             Pair(q.record, ours.get((q.task, q.id), unknown), theirs.get((q.task, q.id), f"{unknown}."))
-            for q in self._asked
+            for q in self.asked
         ]
-        judge: Judge = desk.nodes["judge"]
-        return {
-            "answers": desk.estimate(self._asked, max_tokens=self.max_tokens),
-            "judge": judge.estimate_pairs(pairs, desk.context),
-        }
+        judge: Judge = context.nodes["judge"]
+        return {**super().estimate(context), "judge": judge.estimate_pairs(pairs, context.inference)}
 
-    def measure(self, desk: Desk) -> Result:
+    def measure(self, context: EvalContext) -> Result:
         """Both systems' answers, then the judge's verdicts on those questions that both have answered."""
-        theirs = desk.answers_of(self._baseline, self._asked, max_tokens=self.max_tokens)
-        ours = desk.answer(self._asked, max_tokens=self.max_tokens)
-        judge: Judge = desk.nodes["judge"]
-        answered = [question for question in self._asked if question.id in ours and question.id in theirs]
-        pairs = [Pair(question.record, ours[question.id], theirs[question.id]) for question in answered]
-        found = dict(zip([q.id for q in answered], judge.compare(pairs, desk.context), strict=True))
-        comparisons = [found.get(q.id) or _missing(q, ours, theirs) for q in self._asked]
+        theirs = context.answers_of(self._baseline, self.asked, max_tokens=self.max_tokens)
+        ours = context.answer(self.asked, max_tokens=self.max_tokens)
+        judge: Judge = context.nodes["judge"]
+        both = [question for question in self.asked if question.id in ours and question.id in theirs]
+        pairs = [Pair(question.record, ours[question.id], theirs[question.id]) for question in both]
+        found = dict(zip([q.id for q in both], judge.compare(pairs, context.inference), strict=True))
         unread = sum(comparison.outcome == "error" for comparison in found.values())
-        desk.notes += self._notes(comparisons)
-        return self._result(ours, theirs, comparisons, unread if judge.asks_again else 0, desk.seed)
-
-    def _notes(self, comparisons: Sequence[Comparison]) -> list[str]:
-        """Why there is no verdict, with the questions."""
-        errors: dict[str, list[str]] = {}
-        for question, comparison in zip(self._asked, comparisons, strict=True):
-            if comparison.outcome == "error":
-                errors.setdefault(comparison.reason, []).append(question.id)
-        return [f"error, {reason}: {len(ids)} (question {', '.join(ids)})" for reason, ids in errors.items()]
-
-    def _result(
-        self,
-        ours: Mapping[str, str],
-        theirs: Mapping[str, str],
-        comparisons: Sequence[Comparison],
-        unsettled: int,
-        seed: int,
-    ) -> Result:
+        comparisons = [found.get(q.id) or _missing(q, ours, theirs) for q in self.asked]
         judged = [
             Judged(q.task, c, len(ours.get(q.id, "")), len(theirs.get(q.id, "")))
-            for q, c in zip(self._asked, comparisons, strict=True)
+            for q, c in zip(self.asked, comparisons, strict=True)
         ]
-        figures, interval = scores(judged, seed)
+        figures, interval = scores(judged, context.seed)
+        errors: dict[str, list[str]] = {}
+        for q, c in zip(self.asked, comparisons, strict=True):
+            if c.outcome == "error":
+                errors.setdefault(c.reason, []).append(q.id)
+        context.notes += [f"error, {reason}: {len(ids)} (question {', '.join(ids)})" for reason, ids in errors.items()]
         return Result(
             scores=figures,
             primary="adjusted_win_rate",
             examples=[
                 {
                     "id": q.id, "task": q.task, "instruction": shown(q.record), "input": q.record.input,
-                    "prediction": ours.get(q.id), "baseline": theirs.get(q.id), "outcome": item.comparison.outcome,
-                    "verdicts": list(item.comparison.verdicts), "reason": item.comparison.reason,
-                    "unreadable": list(item.comparison.raw), "scores": {"preference": item.preference},
+                    "prediction": ours.get(q.id), "baseline": theirs.get(q.id), "outcome": c.outcome,
+                    "verdicts": list(c.verdicts), "reason": c.reason, "unreadable": list(c.raw),
+                    "scores": {"preference": item.preference},
                 }
-                for q, item in zip(self._asked, judged, strict=True)
+                for q, c, item in zip(self.asked, comparisons, judged, strict=True)
             ],
-            expected=len(self._asked),
-            missing=[q.id for q, c in zip(self._asked, comparisons, strict=True) if c.outcome == "error"],
-            unsettled=unsettled,
+            expected=len(self.asked),
+            missing=[q.id for q, c in zip(self.asked, comparisons, strict=True) if c.outcome == "error"],
+            unsettled=unread if judge.asks_again else 0,
             tables={"by_category": by_category(judged)},
-            intervals={"adjusted_win_rate": (interval.low, interval.high)} if interval.lists else {},
+            intervals={"adjusted_win_rate": interval},
         )  # fmt: skip
 
 

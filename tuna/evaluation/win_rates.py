@@ -40,17 +40,15 @@ def scores(judged: Sequence[Judged], seed: int = 0) -> tuple[dict[str, float | N
     share whose two verdicts disagree. length_correlation: Spearman of the difference in length and the preference.
     length_controlled_win_rate: see there. A figure without anything to go by is None.
     """
-    counts = Counter(item.comparison.outcome for item in judged)
-    known = [(item, item.preference) for item in judged if item.preference is not None]
-    preferences = [preference for _, preference in known]
-    differences = [float(item.length - item.baseline_length) for item, _ in known]
+    known = [item for item in judged if item.preference is not None]
+    preferences = _preferences(judged)
+    differences = [float(item.length - item.baseline_length) for item in known]
     interval = bootstrap_interval(preferences, seed)
-    flips = [item.comparison.flipped for item, _ in known]
     found: dict[str, float | None] = {
         "adjusted_win_rate": interval.mean if known else None,
         "length_controlled_win_rate": length_controlled(preferences, differences) if known else None,
-        **{outcome: counts[outcome] for outcome in OUTCOMES},
-        "flip_rate": sum(flips) / len(flips) if flips else None,
+        **_counts(judged),
+        "flip_rate": sum(item.comparison.flipped for item in known) / len(known) if known else None,
         "length_correlation": spearman(differences, preferences),
     }
     return found, interval
@@ -58,19 +56,23 @@ def scores(judged: Sequence[Judged], seed: int = 0) -> tuple[dict[str, float | N
 
 def by_category(judged: Sequence[Judged]) -> list[dict[str, Any]]:
     """Win, lose, tie and error of each category in the order in which they come, then of all."""
-    names = list(dict.fromkeys(item.category for item in judged))
-    parts = [(name, [item for item in judged if item.category == name]) for name in names]
-    return [_row(name or "-", part) for name, part in [*parts, ("total", list(judged))]]
+    names = dict.fromkeys(item.category for item in judged)
+    parts = [(name or "-", [item for item in judged if item.category == name]) for name in names]
+    rows = []
+    for name, part in [*parts, ("total", list(judged))]:
+        known = _preferences(part)
+        rate = sum(known) / len(known) if known else None
+        rows.append({"category": name, "n": len(part), **_counts(part), "adjusted_win_rate": rate})
+    return rows
 
 
-def _row(name: str, part: Sequence[Judged]) -> dict[str, Any]:
-    counts = Counter(item.comparison.outcome for item in part)
-    known = [item.preference for item in part if item.preference is not None]
-    rate = sum(known) / len(known) if known else None
-    return {
-        "category": name, "n": len(part), **{outcome: counts[outcome] for outcome in OUTCOMES},
-        "adjusted_win_rate": rate,
-    }  # fmt: skip
+def _counts(judged: Sequence[Judged]) -> dict[str, int]:
+    counts = Counter(item.comparison.outcome for item in judged)
+    return {outcome: counts[outcome] for outcome in OUTCOMES}
+
+
+def _preferences(judged: Sequence[Judged]) -> list[float]:
+    return [item.preference for item in judged if item.preference is not None]
 
 
 def length_controlled(preferences: Sequence[float], differences: Sequence[float]) -> float:

@@ -19,10 +19,9 @@ from tuna.config.compose import compose
 from tuna.data.record import Record
 from tuna.entry import main
 from tuna.errors import ConfigError, DataError
-from tuna.evaluation.base import Question
 from tuna.evaluation.human_study.benchmark import HumanStudy
-from tuna.evaluation.human_study.pages import Study, page, unblinding, write_study
-from tuna.evaluation.human_study.sheets import read_sheets
+from tuna.evaluation.human_study.pages import Study, page, read_sheets, unblinding, write_study
+from tuna.evaluation.questions import Question
 from tuna.evaluation.run import run
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
@@ -245,7 +244,7 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
     with pytest.raises(DataError) as error:
         read_sheets(paths, str(tmp_path / "unblinding.json"))
     assert str(error.value).count("expected a place for every answer, got nothing") == 4
-    with pytest.raises(DataError, match="expected JSON"):
+    with pytest.raises(DataError, match="expected a JSON object"):
         read_sheets([str(tmp_path / "annotator-1.html")], str(tmp_path / "unblinding.json"))
     with pytest.raises(DataError, match=r"expected the unblinding\.json"):
         read_sheets(paths, paths[0])

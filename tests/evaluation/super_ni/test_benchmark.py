@@ -142,11 +142,11 @@ def test_files_that_are_wrong_are_all_named(tmp_path: Path) -> None:
     said = str(error.value).splitlines()
     assert len(said) == 7 and all(line.startswith(str(clone / "tasks")) for line in said)
     parts = [
-        "task1_colour.json: Definition: expected a text",
-        "Instances[1]: output: expected a list of one text or more, got []",
+        "task1_colour.json: Instances[1]: output: expected a list of one text or more, got []",
         "Instances[2]: expected an object",
+        "Definition: expected a text",
         "Positive Examples[0]: expected an object",
-        "Instances: expected a list, got 'none'",
+        "Instances: expected a list of objects, got 'none'",
         "broken.json: expected a JSON object, got broken JSON",
         "listed.json: expected a JSON object, got a list of 0",
     ]

@@ -8,14 +8,12 @@ from typing import Any, ClassVar
 
 from tuna.config.commands import script
 from tuna.data.files import sha256_file
+from tuna.data.ranking import Interval
 from tuna.errors import ConfigError
-from tuna.evaluation.base import Benchmark, Result
-from tuna.evaluation.desk import Desk, check_other
-from tuna.evaluation.given import GivenAnswers, read_answers
+from tuna.evaluation.base import Benchmark, EvalContext, Result, check_other, other_fingerprint
 from tuna.evaluation.human_study.figures import agreement, by_pair, by_system
-from tuna.evaluation.human_study.pages import Study, write_study
-from tuna.evaluation.human_study.sheets import read_sheets
-from tuna.evaluation.open_questions import read_questions
+from tuna.evaluation.human_study.pages import Study, read_sheets, write_study
+from tuna.evaluation.questions import GivenAnswers, read_questions, spread
 from tuna.judges.prompt import shown
 
 EMBEDDED_SYSTEMS = {"tiny_base": "tiny_base", "tiny": "tiny", "tiny_teacher": "tiny_teacher"}
@@ -30,7 +28,7 @@ class HumanStudy(Benchmark):
     questions: FastChat's question.jsonl, or instruction/category rows; null: the embedded open-ended questions.
     systems: name -> a file of answers (instruction, output) or a model; null: the embedded models, for the embedded
     questions alone. annotators: pages to write. max_tokens: of an answer of a model. sheets: exported files;
-    unblinding: the unblinding.json that was written beside the pages. alpha: below it a difference is significant.
+    unblinding: the unblinding.json that was written next to the pages. alpha: below it a difference is significant.
 
     Raises:
         ConfigError: values out of range, real questions without systems, sheets without what unblinds them.
@@ -57,9 +55,9 @@ class HumanStudy(Benchmark):
         if self.sheets is not None and not self.sheets:
             wrong.append("sheets: expected one exported file or more, got none")
         if self.sheets and self.unblinding is None:
-            wrong.append("unblinding: missing; give benchmark.unblinding=<unblinding.json, written beside the pages>")
+            wrong.append("unblinding: missing; give benchmark.unblinding=<unblinding.json, written next to the pages>")
         if self.unblinding is not None and not self.sheets:
-            wrong.append("sheets: missing; give benchmark.sheets=[FILE,FILE] beside benchmark.unblinding")
+            wrong.append("sheets: missing; give benchmark.sheets=[FILE,FILE] with benchmark.unblinding")
         if self.questions is not None and self.systems is None and not self.sheets:
             wrong.append(
                 "systems: missing; expected name: answers, such as 'benchmark.systems={A: a.jsonl, B: runs/b}'"
@@ -75,11 +73,13 @@ class HumanStudy(Benchmark):
 
     def needs(self) -> tuple[str, ...]:
         """How models answer, where one of the systems is a model."""
-        files = all(Path(source).is_file() for source in self._systems().values())
-        return () if self.sheets or files else ("model", "generation")
+        files = all(Path(source).is_file() for source in self._sources.values())
+        return () if files else ("model", "generation")
 
-    def _systems(self) -> Mapping[str, str]:
-        return self.systems or EMBEDDED_SYSTEMS
+    @property
+    def _sources(self) -> Mapping[str, str]:
+        """The systems whose answers go onto pages."""
+        return {} if self.sheets else self.systems or EMBEDDED_SYSTEMS
 
     def prepare(self, limit: int | None) -> None:
         """Read the questions and the answers, or the sheets."""
@@ -88,46 +88,35 @@ class HumanStudy(Benchmark):
                 raise ConfigError("limit: expected null with benchmark.sheets, which are scored whole")
             self._filled = read_sheets(self.sheets, str(self.unblinding))
             return
-        self._read = read_questions(self.questions)
-        self._asked = self._read.first(limit)
-        self._fingerprints = {name: self._fingerprint(source) for name, source in self._systems().items()}
-
-    def _fingerprint(self, source: str) -> str:
-        if Path(source).is_file():
-            given = read_answers(source)
-            self._read.check(given)
-            return given.sha256
-        from tuna.models.reward_source import writer
-        from tuna.models.source import ModelConfig
-
-        return writer(ModelConfig(source)).fingerprint
+        read = read_questions(self.questions)
+        self._asked = spread(read.questions, limit, lambda question: question.task)
+        systems = {name: other_fingerprint(source, read) for name, source in self._sources.items()}
+        self._identity = {"questions": read.sha256, "systems": systems}
 
     def identity(self) -> dict[str, Any]:
         """What shapes the pages, or the scores."""
+        found: dict[str, Any] = {"benchmark": self.name, "version": VERSION}
         if self.sheets:
             data = {"unblinding": sha256_file(str(self.unblinding)), "sheets": sorted(map(sha256_file, self.sheets))}
-            return {"benchmark": self.name, "version": VERSION, **data, "alpha": self.alpha}
-        return {
-            "benchmark": self.name, "version": VERSION, "questions": self._read.sha256, "systems": self._fingerprints,
-            "annotators": self.annotators, "max_tokens": self.max_tokens,
-        }  # fmt: skip
+            return found | data | {"alpha": self.alpha}
+        return found | self._identity | {"annotators": self.annotators, "max_tokens": self.max_tokens}
 
     def check(self, given: GivenAnswers | None, generation: Any) -> None:
         """Systems that are models answer on this machine."""
-        for source in () if self.sheets else self._systems().values():
+        for source in self._sources.values():
             check_other(source, generation)
 
-    def measure(self, desk: Desk) -> Result:
+    def measure(self, context: EvalContext) -> Result:
         """Write the pages, or score the sheets."""
-        return self._score(desk) if self.sheets else self._write(desk)
+        return self._score(context) if self.sheets else self._write(context)
 
-    def _write(self, desk: Desk) -> Result:
+    def _write(self, context: EvalContext) -> Result:
         answers = {
-            name: desk.answers_of(source, self._asked, max_tokens=self.max_tokens)
-            for name, source in self._systems().items()
+            name: context.answers_of(source, self._asked, max_tokens=self.max_tokens)
+            for name, source in self._sources.items()
         }
-        folder = desk.context.store.folder.parent
-        pages = write_study(Study(self._asked, answers, self.annotators, desk.seed), folder)
+        folder = context.inference.store.folder.parent
+        pages = write_study(Study(self._asked, answers, self.annotators, context.seed), folder)
         sheets = ",".join(f"SHEET{k + 1}.json" for k in range(len(pages)))
         return Result(
             scores={"pages": len(pages)},
@@ -145,29 +134,30 @@ class HumanStudy(Benchmark):
             ],
         )  # fmt: skip
 
-    def _score(self, desk: Desk) -> Result:
+    def _score(self, context: EvalContext) -> Result:
         filled = self._filled
-        systems = by_system(filled.points, filled.systems, desk.seed)
-        best = max(systems, key=lambda row: float(row["points"]))["system"]
+        systems = by_system(filled.points, filled.systems, context.seed)
+        points = {f"points/{row['system']}": row["points"] for row in systems}
         return Result(
-            scores={**{f"points/{row['system']}": row["points"] for row in systems}, **agreement(filled.points)},
-            primary=f"points/{best}",
+            scores={**points, **agreement(filled.points)},
+            primary=max(points, key=lambda name: points[name]),
             examples=[
                 {
                     "id": question["id"], "task": question["category"], "instruction": question["instruction"],
                     "points": {
                         who: dict(zip(filled.systems, row.tolist(), strict=True))
-                        for who, row in zip(filled.annotators, points, strict=True)
+                        for who, row in zip(filled.annotators, each, strict=True)
                     },
-                    "scores": dict(zip(filled.systems, points.mean(axis=0).tolist(), strict=True)),
+                    "scores": dict(zip(filled.systems, each.mean(axis=0).tolist(), strict=True)),
                 }
-                for question, points in zip(filled.questions, filled.points, strict=True)
+                for question, each in zip(filled.questions, filled.points, strict=True)
             ],
             expected=len(filled.questions),
-            tables={
-                "by_system": systems, "by_pair": by_pair(filled.points, filled.systems, self.alpha),
+            tables={"by_system": systems, "by_pair": by_pair(filled.points, filled.systems, self.alpha)},
+            intervals={
+                f"points/{row['system']}": Interval(row["points"], row["low"], row["high"], len(filled.questions))
+                for row in systems
             },
-            intervals={f"points/{row['system']}": (row["low"], row["high"]) for row in systems},
             notes=[
                 f"annotators: {', '.join(filled.annotators)}; significant: p_holm < {self.alpha:g}, Wilcoxon's "
                 "signed-rank test over questions, two-sided, Holm-adjusted"

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import kendalltau, wilcoxon
 
 from tuna.data.ranking import bootstrap_interval
 
@@ -32,8 +33,6 @@ def kendall_w(points: Points) -> float | None:
 
 def agreement(points: Points) -> dict[str, float | None]:
     """Means over questions (and pairs of people) of [questions, annotators, systems]; None for a single person."""
-    from scipy.stats import kendalltau
-
     concordance = [value for value in map(kendall_w, points) if value is not None]
     taus = [
         float(kendalltau(question[a], question[b]).statistic)
@@ -65,29 +64,21 @@ def by_pair(points: Points, systems: Sequence[str], alpha: float) -> list[dict[s
     """Every two systems, the better one first: Wilcoxon's signed-rank test over questions, two-sided, Holm-adjusted.
 
     The same questions are answered by both, hence a paired test; points are bounded ranks, hence no t test; the people
-    who judged one question are no independent draws, hence their mean, one value a question. Questions on which both
+    who judged one question are no independent draws, hence their mean, one value per question. Questions on which both
     got equal points are left out (Wilcoxon's own rule); sums decide that, for points are halves and means are rounded.
     """
-    each, people = points.sum(axis=1), points.shape[1]
-    rows, values = [], []
+    each = points.sum(axis=1)
+    rows: list[dict[str, Any]] = []
     for a, b in combinations(range(len(systems)), 2):
-        first, second = (a, b) if each[:, a].sum() >= each[:, b].sum() else (b, a)
-        differences = each[:, first] - each[:, second]
-        values.append(_p(differences))
-        rows.append(
-            {
-                "better": systems[first], "worse": systems[second], "difference": float(differences.mean() / people),
-                "questions": int((differences != 0).sum()), "p": values[-1],
-            }
-        )  # fmt: skip
-    adjusted = holm(values)
+        better, worse = (a, b) if each[:, a].sum() >= each[:, b].sum() else (b, a)
+        differences = each[:, better] - each[:, worse]
+        rows.append({
+            "better": systems[better], "worse": systems[worse],
+            "difference": float(differences.mean() / points.shape[1]), "questions": int((differences != 0).sum()),
+            "p": float(wilcoxon(differences).pvalue) if differences.any() else 1.0,
+        })  # fmt: skip
+    adjusted = holm([row["p"] for row in rows])
     return [{**row, "p_holm": p, "significant": p < alpha} for row, p in zip(rows, adjusted, strict=True)]
-
-
-def _p(differences: Points) -> float:
-    from scipy.stats import wilcoxon
-
-    return float(wilcoxon(differences).pvalue) if differences.any() else 1.0
 
 
 def by_system(points: Points, systems: Sequence[str], seed: int) -> list[dict[str, Any]]:
@@ -97,10 +88,10 @@ def by_system(points: Points, systems: Sequence[str], seed: int) -> list[dict[st
     """
     rows = []
     for k, system in enumerate(systems):
-        interval = bootstrap_interval(points[:, :, k].mean(axis=1), seed)
-        first = points[:, :, k] == points.max(axis=2)
-        rows.append(
-            {"system": system, "points": float(points[:, :, k].mean()), "low": interval.low, "high": interval.high,
-             "first": float(first.mean())}
-        )  # fmt: skip
+        own = points[:, :, k]
+        interval, first = bootstrap_interval(own.mean(axis=1), seed), own == points.max(axis=2)
+        rows.append({
+            "system": system, "points": float(own.mean()), "low": interval.low, "high": interval.high,
+            "first": float(first.mean()),
+        })  # fmt: skip
     return rows
