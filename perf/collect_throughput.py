@@ -17,10 +17,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuna.console import Progress
 from tuna.inference.answers import Answer
 from tuna.inference.cost import Budget, Price
 from tuna.inference.engine import Engine, Request
-from tuna.inference.progress import Progress
 from tuna.inference.server import Connection, Server
 from tuna.inference.store import Journal
 from tuna.ranking.rouge import rouge_l

@@ -1,12 +1,18 @@
-"""Text files that are there whole or not at all, without secrets."""
+"""Files that are there whole or not at all, text files without secrets, and a lock that ends with its process."""
 
+import fcntl
+import logging
 import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
+from tuna.errors import RunError
 from tuna.secrets import mask
+
+log = logging.getLogger("tuna")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -17,16 +23,59 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[TextIO]:
-    """A file that takes the place of ``path`` once all is written to it; it masks nothing.
+    """A text file that takes the place of ``path`` once all is written to it; it masks nothing.
 
     A lone surrogate, which UTF-8 does not have, becomes the escape that JSON has for it.
     """
+    with whole(path) as temporary, temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """The name of a temporary file, for writing, that takes the place of ``path`` at the end of the block."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path, *, busy: str, patience: float = float("inf")) -> Iterator[None]:
+    """Hold the lock file ``path``, which is made. Where the file system has no locks, go on with a warning.
+
+    busy: the message where another process holds it for longer than ``patience`` seconds.
+
+    Raises:
+        RunError: it does; or the file cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    except OSError as error:
+        raise RunError(f"{path.parent}: cannot write to it ({error.strerror}); choose a folder of yours") from None
+    with file:
+        end = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise RunError(busy) from None
+                time.sleep(0.05)
+            except OSError as error:  # ENOSYS, ENOLCK, EOPNOTSUPP: as some parallel and FUSE file systems are mounted
+                log.warning(
+                    f"{path.parent}: its file system has no locks ({error.strerror}), so nothing keeps a second "
+                    "process out: start no other with this folder"
+                )
+                break
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # closing alone would leave it locked in a child that was forked meanwhile
+                fcntl.flock(file, fcntl.LOCK_UN)

@@ -68,7 +68,7 @@ def read_options(words: Sequence[str]) -> dict[str, Any]:
     {'split': 'test', 'model': 'tiny', 'template': 'none'}
     """
     from tuna.config.arguments import read_command_line, values
-    from tuna.config.nearest import nearest
+    from tuna.console import nearest
 
     line = read_command_line(words)
     wrong = list(line.wrong)
@@ -145,7 +145,7 @@ def _of_stage(stage: str) -> tuple[dict[str, Any], str]:
 
     from tuna.config.compose import CONF, compose
     from tuna.config.groups import groups
-    from tuna.config.nearest import nearest
+    from tuna.console import nearest
 
     stages = list(groups([CONF])["stage"])
     if stage not in stages:

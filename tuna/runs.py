@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tuna.errors import RunError
-from tuna.files import replacing
-from tuna.locks import locked
+from tuna.files import locked, replacing
 from tuna.secrets import dumps
 
 log = logging.getLogger("tuna")

@@ -41,7 +41,7 @@ def test_faults_of_the_command_line_and_of_the_run_look_alike(shop: Path, capsys
     assert exit_code(shop, "thing.lamda=5", "seed=x") == 1
     assert capsys.readouterr().err.splitlines() == [
         "error: thing.lamda: no such key; thing is Base here, with the keys: lambda, betas; did you mean thing.lambda?",
-        "       seed: expected a whole number, got 'x'",
+        "       seed: expected a whole number of 0 or more, got 'x'",
     ]
     assert exit_code(shop, "seed=13") == 1
     assert capsys.readouterr() == ("RUN None 1.0 13\n", "error: seed: expected another\n       size: and another\n")

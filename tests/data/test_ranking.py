@@ -10,7 +10,6 @@ from tuna.data.ranking import (
     LARGEST_BETA,
     LARGEST_LENGTH,
     beside,
-    bootstrap_interval,
     check_rankable,
     count_pairs,
     eq3,
@@ -22,6 +21,7 @@ from tuna.datamodules.contextual import ContextualDataModule
 from tuna.errors import ConfigError
 from tuna.evaluation.agreement import Agreement
 from tuna.ranking.rankers.probabilistic import Probabilistic
+from tuna.stats import bootstrap_interval
 
 
 def test_eq3_by_hand() -> None:

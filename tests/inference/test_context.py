@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from tests.inference.http_server import LoopbackServer
+from tuna.console import Progress
 from tuna.errors import RunError
 from tuna.inference.context import Context, used
 from tuna.inference.cost import Budget, Price, Prices
 from tuna.inference.engine import Request
-from tuna.inference.progress import Progress
 from tuna.inference.server import Connection, Server
 from tuna.inference.store import Store
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tests.inference.http_server import OK, Action, LoopbackServer, Plan, chaos
+from tuna.console import Progress
 from tuna.inference.cost import Budget, BudgetReached, Price
 from tuna.inference.engine import Engine, Request
-from tuna.inference.progress import Progress
 from tuna.inference.server import Connection, Server, SetAside, StopRun, TryAgain
 from tuna.inference.store import Journal
 
@@ -215,7 +215,7 @@ def test_usage_that_says_nothing_counts_at_its_worst(tmp_path: Path, usage: Any)
         server._value = lambda *a: value(*a) | {"usage": usage}  # type: ignore[method-assign]
         run = Run(tmp_path, server, Price(1, 2))(2)
         assert len(run.answers) == 2 and run.budget.spent == pytest.approx(2 * 60e-6)
-        assert run.progress.usage.completion_tokens == 0
+        assert " + 0 tokens" in run.progress.line()
 
 
 def test_max_requests_is_kept_to_the_last_one(tmp_path: Path) -> None:

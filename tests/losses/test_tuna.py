@@ -114,7 +114,7 @@ def test_a_hinge_at_rest_has_no_gradient() -> None:
 
 @pytest.mark.parametrize("value", [-0.1, math.nan, math.inf, "x", True])
 def test_bad_values_name_their_key(value: object) -> None:
-    with pytest.raises(ConfigError, match=r"loss\.margin: expected a finite number >= 0"):
+    with pytest.raises(ConfigError, match=r"^margin: expected (a finite number of )?0 or more, got "):
         Tuna(margin=value)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match=r"loss\.lambda: expected a finite number >= 0"):
+    with pytest.raises(ConfigError, match=r"^lambda: expected (a finite number of )?0 or more, got "):
         Tuna(lambda_=value)  # type: ignore[arg-type]

@@ -8,7 +8,6 @@ import pytest
 import torch
 from transformers import LlamaConfig
 
-from tuna.data.ranking import balanced_interval
 from tuna.errors import ConfigError, ModelError
 from tuna.losses.base import Loss, RewardLists
 from tuna.losses.lmops import LMOps
@@ -17,6 +16,7 @@ from tuna.losses.pairwise import Pairwise
 from tuna.losses.plackett_luce import PlackettLuce
 from tuna.losses.tuna import Tuna
 from tuna.modules.prm import PRM
+from tuna.stats import balanced_interval
 
 
 def lists(rewards: list[float]) -> RewardLists:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tuna.ranking.report import describe_lists, draw, spearman
+from tuna.ranking.report import describe_lists, draw
+from tuna.stats import spearman
 
 
 def rows(*lists: list[tuple[str, float]]) -> list[dict[str, object]]:

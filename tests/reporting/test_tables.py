@@ -1,5 +1,5 @@
-from tuna.reporting.stats import Estimate
 from tuna.reporting.tables import EMPTY, Cell, Table, figure_cell, latex, number
+from tuna.stats import Estimate
 
 TABLE = Table(
     "table-1", "Systems & scores", "Means: 50% of all", ["system", "score_a"],

@@ -48,7 +48,7 @@ def build_all(cfg: DictConfig, *keys: str) -> dict[str, Any]:
         try:
             built[key] = build(cfg[key])
         except ConfigError as error:
-            # Constructors do not know which node of the config they stand in.
+            # Constructors do not know which node of the config they stand in: they name the argument alone.
             wrong += [line if line.startswith(f"{key}.") else f"{key}.{line}" for line in str(error).splitlines()]
     if wrong:
         raise ConfigError("\n".join(wrong))

@@ -3,22 +3,23 @@
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from annotated_types import Ge
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tuna.config import schema, secrets
 from tuna.config.commands import script
-from tuna.config.nearest import nearest
 from tuna.config.scale import EMBEDDED, is_embedded, own_data, untyped
-from tuna.config.types import describe, fits
+from tuna.config.types import describe, fits, wrong_value
+from tuna.console import nearest
 from tuna.errors import ConfigError
 
 # The keys of the primary file, which no constructor takes.
 TOP: dict[str, Any] = {
     "name": str | None,
-    "seed": int,
+    "seed": Annotated[int, Ge(0)],
     "resume": str | None,
     "runs_dir": str,
     "scale": Literal["auto", "tiny", "paper"],
@@ -80,10 +81,12 @@ def expectations(cfg: DictConfig) -> dict[str, Any]:
     return known
 
 
-def own_values(cfg: DictConfig, target: str, at_least: Mapping[str, int]) -> tuple[dict[str, Any], list[str]]:
+def own_values(
+    cfg: DictConfig, target: str, at_least: Mapping[str, int] | None = None
+) -> tuple[dict[str, Any], list[str]]:
     """The keys of a primary config that the class ``target`` takes, with their values; and what is wrong, a line each.
 
-    at_least: keys that are null or a number not below this.
+    at_least: keys that are null or a number not below this; ranges stand in annotations instead.
     """
     known = schema.parameters(target)
     values: dict[str, Any] = {}
@@ -91,20 +94,12 @@ def own_values(cfg: DictConfig, target: str, at_least: Mapping[str, int]) -> tup
         value = cfg[key]
         values[key] = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
     wrong = [text for key, value in values.items() if (text := wrong_value(key, value, known[key].expected))]
-    for key, low in at_least.items():
+    for key, low in (at_least or {}).items():
         value = values.get(key)
         if fits(value, known[key].expected) and isinstance(value, int | float) and value < low:
             null = ", or null" if fits(None, known[key].expected) else ""
             wrong.append(f"{key}: expected {low} or more{null}, got {value}")
     return values, wrong
-
-
-def wrong_value(key: str, value: Any, expected: Any) -> str | None:
-    """What is wrong with one value, or None."""
-    if fits(value, expected):
-        return None
-    hint = f"; as text: '{key}=\"{value}\"'" if isinstance(value, int | float) and fits(str(value), expected) else ""
-    return f"{key}: expected {describe(expected)}, got {value!r}{hint}"
 
 
 def _value_problems(cfg: DictConfig, key: str, expected: Any) -> list[str]:
@@ -154,8 +149,6 @@ def _run_problems(cfg: DictConfig) -> list[str]:
         found.append(f"name: expected letters, digits and . _ + - (no = and no spaces), got {name!r}")
     if "=" in str(cfg.get("runs_dir", "")):
         found.append(f"runs_dir: expected a path without =, which Hydra cannot read back, got {cfg.runs_dir!r}")
-    if cfg.get("seed", 0) < 0:
-        found.append(f"seed: expected a whole number of 0 or more, got {cfg.seed}")
     return found
 
 

@@ -16,8 +16,8 @@ from tuna.config import checks, secrets
 from tuna.config.arguments import CommandLine, values
 from tuna.config.compose import compose
 from tuna.config.groups import OPTIONAL, groups
-from tuna.config.nearest import nearest
-from tuna.config.types import fits
+from tuna.config.types import fits, wrong_value
+from tuna.console import nearest
 from tuna.errors import ConfigError
 
 _MOST_COMBINATIONS = 32  # of swept group choices; more are checked when their job starts
@@ -197,7 +197,7 @@ def _swept_value_problems(setting: Sequence[Override], cfg: DictConfig) -> list[
         for override in setting
         if override.is_sweep_override() and override.key_or_group in expected
         for value in values(override)[1:]
-        if (message := checks.wrong_value(override.key_or_group, value, expected[override.key_or_group]))
+        if (message := wrong_value(override.key_or_group, value, expected[override.key_or_group]))
     ]
 
 

@@ -1,122 +1,188 @@
-"""Annotations as values of the config see them: read from source text, checked, and described in words.
+"""Annotations as config and constructors check them: types, choices, and the ranges of the package annotated_types.
 
-Nothing is imported or evaluated: an annotation that is not understood is ``Any`` and accepts everything.
+``Annotated[int, Ge(1)] | None`` is a whole number of 1 or more, or null. ``checked`` makes a class check its arguments;
+``tuna.config.checks`` holds a config against the same annotations, read from source before anything heavy is imported.
 """
 
 import ast
+import builtins
+import collections.abc
 import functools
+import inspect
+import math
 import operator
 import types
-from collections.abc import Callable
+import typing
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-_PLAIN: dict[str, Any] = {"int": int, "float": float, "bool": bool, "str": str, "None": None, "Any": Any, "Path": str}
-_LISTS = {"list", "List", "tuple", "Tuple", "Sequence", "Iterable", "Collection", "set", "frozenset"}
-_DICTS = {"dict", "Dict", "Mapping", "MutableMapping"}
+import annotated_types
 
+from tuna.errors import ConfigError
+
+C = TypeVar("C", bound=type)
 Lookup = Callable[[str], ast.expr | None]
+_KNOWN: dict[str, Any] = {}
+for _module in (builtins, typing, collections.abc, annotated_types):
+    _KNOWN |= vars(_module)
+_KNOWN |= {"Path": Path, "typing": typing, "collections": collections, "annotated_types": annotated_types}
+_LISTS = (list, tuple, set, frozenset, Sequence, Iterable, Collection)
+# What is taken for a type, and the type in words.
+_KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
+    type(None): ((type(None),), "null"),
+    bool: ((bool,), "true or false"),
+    int: ((int,), "a whole number"),
+    float: ((int, float), "a number"),
+    str: ((str, PathLike), "text"),
+    Path: ((str, PathLike), "a path"),
+    **dict.fromkeys((dict, Mapping), ((Mapping,), "a mapping {key: value}")),
+    **dict.fromkeys(_LISTS, ((list, tuple, set, frozenset), "a list")),
+}
+_BOUNDS = {"ge": operator.ge, "gt": operator.gt, "le": operator.le, "lt": operator.lt}
 
 
 def read_annotation(node: ast.expr | None, lookup: Lookup = lambda name: None) -> Any:
-    """The type that an annotation's syntax tree stands for.
+    """The type that an annotation's syntax tree stands for; ``Any``, which accepts all, where it is not understood.
 
-    ``lookup`` gives what a name is an alias of (``Schedule = Literal[...]``), or None.
+    lookup: gives what a name is an alias of (``Schedule = Literal[...]``), or None.
 
-    >>> read_annotation(ast.parse("float | None", mode="eval").body)
-    float | None
+    >>> read_annotation(ast.parse("Annotated[int, Ge(1)] | None", mode="eval").body)
+    typing.Optional[typing.Annotated[int, Ge(ge=1)]]
     """
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):  # a quoted annotation
+        node = ast.parse(node.value, mode="eval").body
     if node is None:
         return Any
-    if isinstance(node, ast.Constant):
-        if isinstance(node.value, str):  # a quoted annotation
-            return read_annotation(ast.parse(node.value, mode="eval").body, lookup)
-        return node.value
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
-        return _union([read_annotation(node.left, lookup), read_annotation(node.right, lookup)])
-    if isinstance(node, ast.Subscript):
-        return _subscript(node, lookup)
-    name = _name(node)
-    if name in _PLAIN:
-        return _PLAIN[name]
-    if name in _LISTS:
-        return list
-    if name in _DICTS:
-        return dict
-    alias = lookup(name)
-    return Any if alias is None else read_annotation(alias, lookup)
-
-
-def _name(node: ast.expr) -> str:
-    """The last part of a dotted name: ``typing.Literal`` -> ``Literal``."""
-    if isinstance(node, ast.Attribute):
-        return node.attr
-    return node.id if isinstance(node, ast.Name) else ""
-
-
-def _subscript(node: ast.Subscript, lookup: Lookup) -> Any:
-    name = _name(node.value)
-    items = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-    if name == "Literal":
-        return Literal[tuple(ast.literal_eval(item) for item in items)]
-    if name == "Annotated":
-        return read_annotation(items[0], lookup)
-    if name == "Optional":
-        return _union([read_annotation(items[0], lookup), None])
-    if name == "Union":
-        return _union([read_annotation(item, lookup) for item in items])
-    if name in {"tuple", "Tuple"} and not (isinstance(items[-1], ast.Constant) and items[-1].value is ...):
-        return tuple.__class_getitem__(tuple(read_annotation(item, lookup) for item in items))
-    if name in _LISTS:
-        return types.GenericAlias(list, (read_annotation(items[0], lookup),))
-    return dict if name in _DICTS else Any
-
-
-def _union(parts: list[Any]) -> Any:
-    return Any if Any in parts else functools.reduce(operator.or_, parts)
+    names: dict[str, Any] = {}
+    for part in ast.walk(node):
+        if isinstance(part, ast.Name):
+            names[part.id] = _KNOWN[part.id] if part.id in _KNOWN else read_annotation(lookup(part.id), lookup)
+    try:
+        return eval(compile(ast.Expression(node), "annotation", "eval"), {"__builtins__": {}}, names)
+    except (AttributeError, TypeError):  # an attribute or an argument of a name that is not known
+        return Any
 
 
 def fits(value: Any, expected: Any) -> bool:
-    """Whether a config value (None, bool, int, float, str, list, dict) can be given for the type ``expected``.
+    """Whether a value of a config, or a constructor's argument, can be given for the type ``expected``.
+
+    A number with a bound has to be finite. A class that a config cannot spell accepts everything.
 
     >>> fits(1, float), fits(True, int), fits("x", Literal["x", "y"]), fits([1, 2.5], tuple[float, float])
     (True, False, True, True)
+    >>> fits(0, Annotated[int, annotated_types.Ge(1)] | None), fits(None, Annotated[int, annotated_types.Ge(1)] | None)
+    (False, True)
     """
     origin, inner = get_origin(expected), get_args(expected)
-    if expected is Any:
-        return True
-    if expected is None or expected is type(None):
-        return value is None
     if origin in (Union, types.UnionType):
         return any(fits(value, part) for part in inner)
     if origin is Literal:
         return any(type(value) is type(choice) and value == choice for choice in inner)
-    if origin is tuple:
-        return isinstance(value, list) and len(value) == len(inner) and all(map(fits, value, inner))
-    if origin is list:
-        return isinstance(value, list) and all(fits(item, inner[0]) for item in value)
-    if isinstance(value, bool):
-        return expected is bool
-    return isinstance(value, (int, float) if expected is float else expected)
+    if origin is Annotated:
+        return fits(value, inner[0]) and _within(value, _limits(inner[1:]))
+    kind = type(None) if expected is None else origin or expected
+    if kind not in _KINDS:
+        return True
+    if not isinstance(value, _KINDS[kind][0]) or (isinstance(value, bool) and kind is not bool):
+        return False
+    items: Any = value
+    if kind is tuple and inner and inner[-1] is not ...:
+        return len(items) == len(inner) and all(map(fits, items, inner))
+    return kind not in _LISTS or not inner or all(fits(item, inner[0]) for item in items)
 
 
-def describe(expected: Any) -> str:
-    """The type in words, for messages.
+def describe(expected: Any, *, only_range: bool = False) -> str:
+    """The type in words, for messages. only_range: ``1 or more`` in place of ``a whole number of 1 or more``.
 
     >>> describe(float | None), describe(Literal["cosine", "linear"])
     ('a number or null', 'cosine or linear')
+    >>> describe(Annotated[float, annotated_types.Interval(gt=0, le=1)] | None)
+    'a finite number above 0 and at most 1, or null'
     """
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
-    words |= {list: "a list", dict: "a mapping {key: value}", Any: "anything"}
     origin, inner = get_origin(expected), get_args(expected)
-    if expected is None or expected is type(None):
-        return "null"
     if origin in (Union, types.UnionType):
-        return " or ".join(describe(part) for part in inner)
+        ranged = any(get_origin(part) is Annotated for part in inner)
+        return (", or " if ranged else " or ").join(describe(part, only_range=only_range) for part in inner)
     if origin is Literal:
         return " or ".join("null" if choice is None else str(choice).lower() for choice in inner)
-    if origin is tuple:
-        return f"a list of {len(inner)} ({', '.join(describe(part) for part in inner)})"
-    if origin is list:
-        return "a list" if inner[0] is Any else f"a list, each {describe(inner[0])}"
-    return words.get(expected, getattr(expected, "__name__", str(expected)))
+    if origin is Annotated:
+        limits = _limits(inner[1:])
+        if "min_length" in limits:
+            noun, number = describe(inner[0]), limits["min_length"]
+            return noun + " that is not empty" if number == 1 else noun.replace("a list", f"a list of {number} or more")
+        words = _range_words(limits)
+        if only_range:
+            return words
+        link = " of " if words[0].isdigit() or words.startswith("at ") else " "
+        return ("a finite number" if inner[0] is float else describe(inner[0])) + link + words
+    kind = type(None) if expected is None else origin or expected
+    if kind is tuple and inner and inner[-1] is not ...:
+        return f"a list of {len(inner)}, each {' or '.join(dict.fromkeys(map(describe, inner)))}"
+    if kind in _LISTS and inner and inner[0] is not Any:
+        return f"a list, each {describe(inner[0])}"
+    return _KINDS[kind][1] if kind in _KINDS else "anything"
+
+
+def wrong_value(key: str, value: Any, expected: Any) -> str | None:
+    """What is wrong with one value, or None.
+
+    >>> wrong_value("loss.margin", -1, Annotated[float, annotated_types.Ge(0)])
+    'loss.margin: expected 0 or more, got -1'
+    """
+    if fits(value, expected):
+        return None
+    parts = get_args(expected) if get_origin(expected) in (Union, types.UnionType) else (expected,)
+    bases = [get_args(part)[0] for part in parts if get_origin(part) is Annotated]
+    number = isinstance(value, int | float)
+    right_type = len(bases) == 1 and number and math.isfinite(value) and fits(value, bases[0])
+    hint = f"; as text: '{key}=\"{value}\"'" if number and fits(str(value), expected) else ""
+    return f"{key}: expected {describe(expected, only_range=right_type)}, got {value!r}{hint}"
+
+
+def checked(cls: C) -> C:
+    """Decorates a class (above ``@dataclass``) whose constructor then checks its arguments against their annotations.
+
+    Its ConfigError has a line for each wrong argument, by its config key (``lambda_`` is ``lambda``), without the node.
+
+    >>> @checked
+    ... class Margin:
+    ...     def __init__(self, margin: Annotated[float, annotated_types.Ge(0)] = 0.1) -> None: ...
+    >>> Margin(margin=-1)
+    Traceback (most recent call last):
+    tuna.errors.ConfigError: margin: expected 0 or more, got -1
+    """
+    construct: Any = cls.__init__  # type: ignore[misc]
+    signature = inspect.signature(construct)
+
+    @functools.wraps(construct)
+    def checks_first(self: Any, *args: Any, **kwargs: Any) -> None:
+        given = signature.bind(self, *args, **kwargs).arguments
+        found = [wrong_value(name.rstrip("_"), given[name], signature.parameters[name].annotation) for name in given]
+        if wrong := [message for message in found if message]:
+            raise ConfigError("\n".join(wrong))
+        construct(self, *args, **kwargs)
+
+    cls.__init__ = checks_first  # type: ignore[misc]
+    return cls
+
+
+def _limits(rules: Iterable[Any]) -> dict[str, Any]:
+    """The bounds and lengths of annotated_types that are set: ``{"ge": 1}``."""
+    names = (*_BOUNDS, "min_length")
+    return {name: limit for rule in rules for name in names if (limit := getattr(rule, name, None)) is not None}
+
+
+def _within(value: Any, limits: Mapping[str, Any]) -> bool:
+    if isinstance(value, int | float):
+        bounds = [_BOUNDS[name](value, limit) for name, limit in limits.items() if name in _BOUNDS]
+        return all(bounds) and (not bounds or math.isfinite(value))
+    return value is None or len(value) >= limits.get("min_length", 0)
+
+
+def _range_words(limits: Mapping[str, Any]) -> str:
+    if limits.keys() == {"ge", "le"}:
+        return f"{limits['ge']} to {limits['le']}"
+    words = {"ge": "{} or more", "gt": "above {}", "le": "at most {}", "lt": "below {}"}
+    return " and ".join(words[name].format(limit) for name, limit in limits.items())

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from tuna.data.batch import Group
-from tuna.data.ranking import Interval, bootstrap_interval, pair_accuracy
+from tuna.data.ranking import pair_accuracy
+from tuna.stats import Interval, bootstrap_interval
 
 _DRAWS = 200
 

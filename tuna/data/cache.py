@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import tokenizers
 
-from tuna import locks
+from tuna import files
 from tuna.data.batch import IntArray
 from tuna.errors import RunError
 
@@ -145,5 +145,5 @@ def locked(path: Path | None) -> Iterator[None]:
         return
     with ExitStack() as stack:
         with suppress(RunError):  # a cache that cannot be written to is done without
-            stack.enter_context(locks.locked(path.with_suffix(".lock"), busy=""))
+            stack.enter_context(files.locked(path.with_suffix(".lock"), busy=""))
         yield

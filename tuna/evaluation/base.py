@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tuna.data.ranking import Interval
+from tuna.stats import Interval
 from tuna.data.record import Record, was_cut
 from tuna.errors import ConfigError
 from tuna.evaluation.questions import GivenAnswers, OpenQuestions, Question, read_answers

@@ -7,7 +7,7 @@ from tuna import assets
 from tuna.assets.checker import is_checkable, mark
 from tuna.assets.elementary import held_out_records
 from tuna.data.files import sha256_file
-from tuna.data.ranking import bootstrap_interval
+from tuna.stats import bootstrap_interval
 from tuna.data.record import Record
 from tuna.errors import ConfigError
 from tuna.evaluation.base import Benchmark, EvalContext, Result

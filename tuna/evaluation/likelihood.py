@@ -18,13 +18,14 @@ from tuna.data.batch import Group
 from tuna.data.lists import AnswerList, ranked_list, target_list
 from tuna.data.load import Loaded, Source, load_sources, problem_text
 from tuna.data.packing import pack
-from tuna.data.ranking import beta_problem, bootstrap_interval, count_pairs, pair_accuracy
+from tuna.data.ranking import beta_problem, count_pairs, pair_accuracy
+from tuna.stats import bootstrap_interval
 from tuna.data.record import Record
 from tuna.data.tokenize import tokenize
 from tuna.errors import ConfigError, DataError
 from tuna.evaluation.base import Benchmark, EvalContext, Result
 from tuna.evaluation.questions import GivenAnswers
-from tuna.inference.progress import Progress
+from tuna.console import Progress
 from tuna.inference.store import key_of
 from tuna.judges.prompt import shown
 from tuna.models.device import device_named

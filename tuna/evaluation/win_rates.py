@@ -9,9 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from tuna.data.ranking import Interval, bootstrap_interval
 from tuna.judges.base import Comparison
-from tuna.ranking.report import spearman
+from tuna.stats import Interval, bootstrap_interval, spearman
 
 RIDGE = 0.01
 OUTCOMES: tuple[Literal["win", "lose", "tie", "error"], ...] = ("win", "lose", "tie", "error")

@@ -9,10 +9,10 @@ import json
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
+from tuna.console import Progress
 from tuna.inference.address import shown
 from tuna.inference.cost import Budget, BudgetReached, Price, usage_cost, usage_of
 from tuna.inference.engine import Aside, Done, GivenUp, Request
-from tuna.inference.progress import Progress
 from tuna.inference.server import Server, SetAside, StopRun, TryAgain, told
 from tuna.inference.store import Journal, key_of
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
+from tuna.console import Progress
 from tuna.errors import RunError
 from tuna.inference.batch import BatchEngine
 from tuna.inference.cost import Budget, BudgetReached, Price, Prices, Usage, dollars, usage_of
 from tuna.inference.engine import Done, Engine, Request
-from tuna.inference.progress import Progress
 from tuna.inference.replies import Replies
 from tuna.inference.server import Server, StopRun
 from tuna.inference.store import Store

@@ -143,6 +143,10 @@ class Usage:
             f"{dollars(self.cost)}"
         )
 
+    def brief(self) -> str:
+        """As ``3,000 + 900 tokens, $0.02``."""
+        return f"{self.prompt_tokens:,} + {self.completion_tokens:,} tokens, {dollars(self.cost)}"
+
     def to_dict(self) -> dict[str, float | None]:
         """For the report."""
         return {

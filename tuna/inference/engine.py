@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tuna.console import Progress
 from tuna.inference.cost import Budget, BudgetReached, Price, usage_cost, usage_of
-from tuna.inference.progress import Progress
 from tuna.inference.server import Server, SetAside, StopRun, TryAgain
 
 _FIRST_WAIT = 0.5

@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from tuna.console import Progress
 from tuna.errors import ConfigError
 from tuna.evaluation.base import Question
 from tuna.inference.answers import Answer, stored_answer
 from tuna.inference.context import Context
 from tuna.inference.cost import Usage
 from tuna.inference.local import Device, Dtype
-from tuna.inference.progress import Progress
 from tuna.inference.store import key_of
 
 if TYPE_CHECKING:

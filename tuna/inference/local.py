@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from tuna.console import Progress
 from tuna.data.record import Record
 from tuna.errors import ConfigError
 from tuna.inference.answers import Answer, apart, stored_answers
 from tuna.inference.context import Context
-from tuna.inference.progress import Progress
 from tuna.inference.store import key_of
 from tuna.ranking.diversity import DiverseSet, rule_problems
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from transformers.utils.logging import disable_progress_bar
 
+from tuna.console import Progress
 from tuna.data.batch import Group
 from tuna.data.lists import Answer as Response
 from tuna.data.packing import pack
@@ -15,7 +16,6 @@ from tuna.data.record import Record, was_cut
 from tuna.data.tokenize import check_shown
 from tuna.inference.answers import Answer, stored_answers
 from tuna.inference.context import Context
-from tuna.inference.progress import Progress
 from tuna.inference.store import Journal, key_of
 from tuna.models.device import device_named
 from tuna.models.finite import check_values

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from tuna.console import Progress
 from tuna.evaluation.base import Question
 from tuna.inference.answers import Answer, read_choice, stored_answer
 from tuna.inference.context import Context
 from tuna.inference.cost import Usage, about_tokens, at_most_tokens
 from tuna.inference.engine import Request
-from tuna.inference.progress import Progress
 from tuna.inference.served import Served
 from tuna.inference.server import Server
 from tuna.inference.store import key_of

@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 from zlib import crc32
 
 from tuna.errors import RunError
-from tuna.locks import locked
+from tuna.files import locked
 from tuna.runs import read_json, write_json
 from tuna.secrets import clean, may_hold
 

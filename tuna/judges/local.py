@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from tuna.console import Progress
 from tuna.data.record import Record
 from tuna.errors import ConfigError, ModelError
 from tuna.inference.context import Context
 from tuna.inference.cost import Price, Prices, Usage
 from tuna.inference.local import Device, Dtype
-from tuna.inference.progress import Progress
 from tuna.judges.asked import AskedJudge
 from tuna.judges.query import Query
 

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from tuna.console import Progress
 from tuna.errors import ConfigError
 from tuna.inference.answers import read_choice, read_choices
 from tuna.inference.context import Context
 from tuna.inference.cost import Price, Prices, Usage, at_most_tokens, pair_problem
 from tuna.inference.engine import Request
-from tuna.inference.progress import Progress
 from tuna.inference.server import Connection, Server, TryAgain
 from tuna.judges.asked import AskedJudge
 from tuna.judges.query import Query, said

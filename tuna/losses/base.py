@@ -1,6 +1,5 @@
 """What every loss takes and gives. Losses know no model, trainer or config; of the data, only the counts of a step."""
 
-import math
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -8,7 +7,6 @@ import torch
 from torch import Tensor
 
 from tuna.data.batch import Totals
-from tuna.errors import ConfigError
 
 Denominator = Literal["groups", "targets", "candidate_tokens"]
 
@@ -76,14 +74,3 @@ def total(terms: dict[str, Term], lists: ScoredLists, totals: Totals | None = No
     counts = totals or local_totals(lists)
     parts = [term.coefficient * term.sum / max(getattr(counts, term.per), 1.0) for term in terms.values()]
     return torch.stack(parts).sum()
-
-
-def checked(key: str, value: float) -> float:
-    """``value`` if it is a finite number that is not negative.
-
-    Raises:
-        ConfigError: it is not; names ``key``.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise ConfigError(f"{key}: expected a finite number >= 0, got {value!r}")
-    return float(value)

@@ -1,12 +1,17 @@
 """The authors' released variant of the loss, for comparison with results that were made with their code."""
 
+from typing import Annotated
+
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
-from tuna.losses.base import ScoredLists, Term, checked
+from tuna.config.types import checked
+from tuna.losses.base import ScoredLists, Term
 from tuna.losses.lists import Lists, as_lists
 
 
+@checked
 class LMOps:
     """L = sum over d of (mean over pairs at distance d of max(0, v_k - v_j + m * d)) + lambda * cross-entropy.
 
@@ -25,9 +30,8 @@ class LMOps:
     0.6
     """
 
-    def __init__(self, *, lambda_: float = 1.0, margin: float = 0.1) -> None:
-        self.lambda_ = checked("loss.lambda", lambda_)
-        self.margin = checked("loss.margin", margin)
+    def __init__(self, *, lambda_: Annotated[float, Ge(0)] = 1.0, margin: Annotated[float, Ge(0)] = 0.1) -> None:
+        self.lambda_, self.margin = float(lambda_), float(margin)
 
     def __call__(self, lists: ScoredLists) -> dict[str, Term]:
         """The terms "rank" and "ce"."""

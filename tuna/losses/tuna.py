@@ -1,12 +1,17 @@
 """The paper's loss: a margin loss over all pairs of a ranked list plus cross-entropy on the original response."""
 
-import torch
+from typing import Annotated
 
-from tuna.losses.base import ScoredLists, Term, checked
+import torch
+from annotated_types import Ge
+
+from tuna.config.types import checked
+from tuna.losses.base import ScoredLists, Term
 from tuna.losses.lists import as_lists, better_pairs, dense_ranks
 from tuna.losses.mle import cross_entropy
 
 
+@checked
 class Tuna:
     """L = L_rank + lambda * L_MLE(i, r), Eqs. 4 to 6 of the paper.
 
@@ -28,9 +33,8 @@ class Tuna:
     1.0
     """
 
-    def __init__(self, *, lambda_: float = 1.0, margin: float = 0.1) -> None:
-        self.lambda_ = checked("loss.lambda", lambda_)
-        self.margin = checked("loss.margin", margin)
+    def __init__(self, *, lambda_: Annotated[float, Ge(0)] = 1.0, margin: Annotated[float, Ge(0)] = 0.1) -> None:
+        self.lambda_, self.margin = float(lambda_), float(margin)
 
     def __call__(self, lists: ScoredLists) -> dict[str, Term]:
         """The terms "rank" and "ce"."""

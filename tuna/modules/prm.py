@@ -5,12 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tuna.data.ranking import Interval, balanced_interval
 from tuna.errors import ConfigError
 from tuna.losses.base import Loss, RewardLists, ScoredLists
 from tuna.losses.lists import Lists, as_lists, best_of_n, better_pairs, kendall_tau, pair_accuracy, right_by_length
 from tuna.modules.meter import Meter
 from tuna.modules.scoring import Schedule, ScoringModule
+from tuna.stats import Interval, balanced_interval
 
 BALANCED = "pair_accuracy_balanced"
 

@@ -11,11 +11,11 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from tuna.data.batch import PackedBatch
-from tuna.data.ranking import Interval, bootstrap_interval
 from tuna.errors import ConfigError
 from tuna.losses.base import Loss, ScoredLists, total
 from tuna.modules.meter import Meter
 from tuna.modules.watch import Fault, Watch
+from tuna.stats import Interval, bootstrap_interval
 
 Schedule = Literal["cosine", "linear", "constant"]
 

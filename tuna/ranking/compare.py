@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tuna.data.files import read_rows
-from tuna.data.ranking import Interval, bootstrap_interval, pair_accuracy
+from tuna.data.ranking import pair_accuracy
 from tuna.errors import DataError
-from tuna.ranking.report import spearman
+from tuna.stats import Interval, bootstrap_interval, spearman
 
 
 @dataclass(frozen=True, slots=True)

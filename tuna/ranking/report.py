@@ -1,6 +1,5 @@
 """What ranked lists look like: lengths by rank (the paper's Table 4), scores, duplicates; in text, JSON and PNG."""
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -8,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from tuna.files import whole
+from tuna.stats import spearman
 
 BINS = 10
 Row = Mapping[str, Any]
@@ -99,23 +101,6 @@ def _words(answer: Row) -> int:
     return len(str(answer["text"]).split())
 
 
-def spearman(one: Sequence[float], other: Sequence[float]) -> float | None:
-    """Spearman's rank correlation, ties at their mean rank; None where either is constant.
-
-    >>> spearman([1, 2, 3, 4], [1, 2, 4, 3]), spearman([1, 1], [1, 2])
-    (0.8, None)
-    """
-    a, b = _ranks(one), _ranks(other)
-    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
-        return None
-    return round(float(np.corrcoef(a, b)[0, 1]), 12)
-
-
-def _ranks(values: Sequence[float]) -> "np.ndarray[Any, np.dtype[np.float64]]":
-    found = np.asarray(values, np.float64)
-    return np.array([(found < v).sum() + ((found == v).sum() + 1) / 2 for v in found])
-
-
 def draw(report: ListReport, path: Path, title: str) -> None:
     """Lengths by rank and the histogram of scores, as PNG."""
     import matplotlib
@@ -132,10 +117,8 @@ def draw(report: ListReport, path: Path, title: str) -> None:
         right.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color="tab:orange", edgecolor="white")
     right.set(xlabel="score", ylabel="answers", title="scores")
     figure.suptitle(f"{title}: {report.lists} lists")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        figure.savefig(temporary, dpi=120, format="png")
-        temporary.replace(path)
+        with whole(path) as temporary:
+            figure.savefig(temporary, dpi=120, format="png")
     finally:
         plt.close(figure)
-        temporary.unlink(missing_ok=True)

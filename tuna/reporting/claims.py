@@ -7,10 +7,10 @@ from typing import Any
 from tuna.reporting.columns import Column
 from tuna.reporting.compare import RUN_COLUMNS, Comparison, words
 from tuna.reporting.paper import paper
-from tuna.reporting.stats import Estimate
 from tuna.reporting.sweeps import Sweep
 from tuna.reporting.systems import System
 from tuna.reporting.tables import number, span
+from tuna.stats import Estimate
 
 HOLDS, FAILS, OPEN, UNMEASURED = "holds", "does not hold", "not decided", "not measured"
 

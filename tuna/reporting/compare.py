@@ -7,8 +7,8 @@ from statistics import fmean
 from tuna.reporting.columns import Column, Columns
 from tuna.reporting.paper import paper, place_in_order
 from tuna.reporting.read import Measured, flatten
-from tuna.reporting.stats import Estimate, difference, over_examples, over_seeds
 from tuna.reporting.systems import System
+from tuna.stats import Estimate, difference, over_examples, over_seeds
 
 RUN = "run:"  # columns that are figures of run.json
 RUN_COLUMNS = (

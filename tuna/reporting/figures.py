@@ -7,8 +7,8 @@ from typing import Any
 
 from tuna.reporting.compare import Comparison, words
 from tuna.reporting.read import Ranking
-from tuna.reporting.stats import Estimate
 from tuna.reporting.sweeps import Sweep, file_name
+from tuna.stats import Estimate
 
 COLOURS = ("#2563a8", "#c2571a", "#2d8659", "#8b4aa8", "#b3364b", "#5f6b7a")
 MOST_LINES = len(COLOURS)

@@ -10,8 +10,8 @@ from typing import Any
 from tuna.reporting.columns import Column
 from tuna.reporting.compare import RUN, RUN_COLUMNS, Comparison
 from tuna.reporting.paper import paper, place_in_order
-from tuna.reporting.stats import Estimate
 from tuna.reporting.systems import System, shown
+from tuna.stats import Estimate
 
 Point = tuple[float, System]
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tuna.reporting.stats import Estimate
+from tuna.stats import Estimate
 
 _SYSTEM = re.compile(r"^((?:mix-)?Tuna)_([a-z]+)(.*)$", re.DOTALL)
 _LATEX = {

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuna.config.nearest import nearest
+from tuna.console import nearest
 from tuna.errors import ConfigError
 
 _FIELD = re.compile(r"\{(\w+)\}")

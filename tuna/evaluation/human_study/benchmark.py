@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from tuna.config.commands import script
 from tuna.data.files import sha256_file
-from tuna.data.ranking import Interval
+from tuna.stats import Interval
 from tuna.errors import ConfigError
 from tuna.evaluation.base import Benchmark, EvalContext, Result, check_other, other_fingerprint
 from tuna.evaluation.human_study.figures import agreement, by_pair, by_system

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import kendalltau, wilcoxon
 
-from tuna.data.ranking import bootstrap_interval
+from tuna.stats import bootstrap_interval
 
 Points = npt.NDArray[np.float64]
 

@@ -22,7 +22,7 @@ from tuna.errors import ConfigError, RunError
 from tuna.evaluation.lmentry.figures import ANSWER_ORDER, CORE, SCORER
 from tuna.evaluation.questions import Question
 from tuna.evaluation.reading import Faults, read_files
-from tuna.inference.progress import Progress
+from tuna.console import Progress
 
 REPOSITORY = "aviaefrat/lmentry"
 CLONE = f"git clone https://github.com/{REPOSITORY}.git"

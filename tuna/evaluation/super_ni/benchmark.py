@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any, ClassVar
 
-from tuna.data.ranking import bootstrap_interval
 from tuna.data.record import Record
 from tuna.errors import ConfigError
 from tuna.evaluation.base import Benchmark, EvalContext, Result
@@ -13,6 +12,7 @@ from tuna.evaluation.questions import Question, spread
 from tuna.evaluation.super_ni.data import Count, Instance, make_prompt, read_clone
 from tuna.evaluation.super_ni.metric import METRICS, BertScore, Metric, group_rows, grouped, percent, rounded
 from tuna.inference.cost import Usage
+from tuna.stats import bootstrap_interval
 
 SCORING = 1  # the version of how figures are made
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tuna.errors import ConfigError, ModelError
-from tuna.inference.progress import Progress
+from tuna.console import Progress
 
 METRICS = ("exact_match", "rouge1", "rougeL")
 DECIMALS = 4

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from tuna.console import Progress
 from tuna.data.record import Record
 from tuna.inference.answers import Answer, stored_answers
 from tuna.inference.context import Context
 from tuna.inference.cost import Usage, about_tokens, at_most_tokens
 from tuna.inference.engine import Request
-from tuna.inference.progress import Progress
 from tuna.inference.served import ServedModel
 from tuna.inference.server import Server, StopRun
 from tuna.inference.store import key_of

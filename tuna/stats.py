@@ -1,12 +1,14 @@
-"""Means and 95% intervals over seeds, and differences to a baseline."""
+"""Means and their 95% intervals: over examples by bootstrap, over seeds by Student's t; Spearman's correlation."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from scipy.special import stdtrit
+import numpy as np
+import numpy.typing as npt
 
+FloatArray = npt.NDArray[np.float64]
 LEVEL = 0.95
 _NORMAL = 1.959964  # standard errors on either side
 
@@ -47,6 +49,8 @@ def t_quantile(degrees: float) -> float:
     >>> [round(t_quantile(d), 3) for d in (1, 2, 4, 9, 30)]
     [12.706, 4.303, 2.776, 2.262, 2.042]
     """
+    from scipy.special import stdtrit
+
     return float(stdtrit(degrees, (1 + LEVEL) / 2))
 
 
@@ -102,3 +106,78 @@ def over_examples(differences: Sequence[float]) -> Estimate | None:
     mean = fmean(differences)
     half = _NORMAL * stdev(differences) / math.sqrt(len(differences))
     return Estimate(mean, mean - half, mean + half, len(differences), "paired by example")
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean over lists with its bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
+    lists: int
+
+    def to_dict(self) -> dict[str, float]:
+        """For run.json."""
+        return {"mean": self.mean, "low": self.low, "high": self.high, "lists": self.lists}
+
+    def __str__(self) -> str:
+        """As ``0.597 [0.541, 0.650]``."""
+        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def bootstrap_interval(per_list: npt.ArrayLike, seed: int = 0, *, samples: int = 2000, level: float = 0.95) -> Interval:
+    """Mean and percentile bootstrap interval over lists; NaN (lists without a pair) are left out.
+
+    >>> print(bootstrap_interval([1.0, 1.0, 1.0]))
+    1.000 [1.000, 1.000]
+    """
+    values = np.asarray(per_list, np.float64)
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return Interval(math.nan, math.nan, math.nan, 0)
+    draws = np.random.default_rng(seed).integers(0, len(values), (samples, len(values)))
+    means = values[draws].mean(axis=1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(values.mean()), float(low), float(high), len(values))
+
+
+def balanced_interval(
+    rows: Sequence[Sequence[float]], seed: int = 0, *, samples: int = 2000, level: float = 0.95
+) -> Interval:
+    """Pair accuracy balanced in length, with a percentile bootstrap interval over lists.
+
+    rows: for each list (right, pairs) where the better response is longer, then where it is shorter. The figure is the
+    mean of the two shares of pairs that are right, so "longer is better" gets one half, and so does "shorter is".
+    ``lists`` counts the lists with a pair of unequal length; 0, and NaN, where one of the two kinds is missing.
+
+    >>> balanced_interval([[3, 3, 0, 1], [1, 1, 0, 0]]).mean  # what length alone gets
+    0.5
+    """
+    table = np.array(sorted(map(tuple, rows)), np.float64).reshape(-1, 4)
+    table = table[table[:, [1, 3]].sum(1) > 0]
+    if not table[:, 1].sum() or not table[:, 3].sum():
+        return Interval(math.nan, math.nan, math.nan, 0)
+    picks = np.random.default_rng(seed).integers(0, len(table), (samples, len(table)))
+    drawn = table[picks].sum(1)
+    drawn = drawn[(drawn[:, 1] > 0) & (drawn[:, 3] > 0)]
+    low, high = np.quantile(_balanced(drawn), [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(_balanced(table.sum(0))), float(low), float(high), len(table))
+
+
+def _balanced(counts: FloatArray) -> FloatArray:
+    return np.asarray((counts[..., 0] / counts[..., 1] + counts[..., 2] / counts[..., 3]) / 2)
+
+
+def spearman(one: Sequence[float], other: Sequence[float]) -> float | None:
+    """Spearman's rank correlation, ties at their mean rank; None where either is constant.
+
+    >>> spearman([1, 2, 3, 4], [1, 2, 4, 3]), spearman([1, 1], [1, 2])
+    (0.8, None)
+    """
+    from scipy.stats import rankdata
+
+    a, b = rankdata(one), rankdata(other)
+    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return None
+    return round(float(np.corrcoef(a, b)[0, 1]), 12)

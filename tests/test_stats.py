@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from tuna.reporting.stats import Estimate, difference, over_examples, over_seeds, t_quantile
+from tuna.stats import Estimate, difference, over_examples, over_seeds, t_quantile
 
 
 def test_mean_and_t_interval_by_hand() -> None:

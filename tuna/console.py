@@ -1,14 +1,23 @@
-"""How far a collection is: rate, time left, tokens, money; a line now and then, one moving line on a terminal."""
+"""What commands print: how far they are, durations, the name that was probably meant, lists cut short."""
 
+import difflib
 import sys
 import time
-from collections.abc import Callable
-from typing import TextIO
-
-from tuna.inference.cost import Usage, dollars
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, Self, TextIO
 
 _LINE_EVERY = 10.0
 _MOVE_EVERY = 0.5
+
+
+class Spent(Protocol):
+    """What a request used, to be added up and printed (``tuna.inference.cost.Usage``)."""
+
+    def __add__(self, other: Any) -> Self:
+        """The sum."""
+
+    def brief(self) -> str:
+        """As ``3,000 + 900 tokens, $0.02``."""
 
 
 class Progress:
@@ -30,19 +39,19 @@ class Progress:
         self.total = total
         self.done = before
         self.aside = 0
-        self.usage = Usage()
+        self.spent: Spent | None = None
         self._before = before
         self._stream = sys.stderr if stream is None else stream
         self._clock = clock
         self._start = self._shown = clock()
         self._moves = self._stream.isatty()
 
-    def update(self, done: int = 0, *, aside: int = 0, usage: Usage | None = None) -> None:
+    def update(self, done: int = 0, *, aside: int = 0, usage: Spent | None = None) -> None:
         """Count, and print when it is time to."""
         self.done += done
         self.aside += aside
         if usage is not None:
-            self.usage = self.usage + usage
+            self.spent = self.spent + usage if self.spent else usage
         now = self._clock()
         if now - self._shown >= (_MOVE_EVERY if self._moves else _LINE_EVERY):
             self._shown = now
@@ -58,9 +67,8 @@ class Progress:
             parts += [f"{rate:.1f}/s"]
         if self.aside:
             parts.append(f"{self.aside} set aside")
-        if self.usage.requests:
-            tokens = f"{self.usage.prompt_tokens:,} + {self.usage.completion_tokens:,} tokens"
-            parts += [tokens, dollars(self.usage.cost)]
+        if self.spent:
+            parts.append(self.spent.brief())
         return ", ".join(parts)
 
     def close(self) -> None:
@@ -85,3 +93,36 @@ def clock_time(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def closest(name: str, allowed: Sequence[str]) -> str | None:
+    """The allowed name that ``name`` most likely meant; a bare last part counts too.
+
+    >>> closest("loss.lamda", ["loss.lambda", "loss.margin"]), closest("lambda", ["loss.lambda", "module.lr"])
+    ('loss.lambda', 'loss.lambda')
+    """
+    if found := difflib.get_close_matches(name, allowed, n=1, cutoff=0.6):
+        return found[0]
+    last = name.rpartition(".")[2]
+    by_last = {key.rpartition(".")[2]: key for key in allowed}
+    found = difflib.get_close_matches(last, list(by_last), n=1, cutoff=0.7)
+    return by_last[found[0]] if found else None
+
+
+def nearest(name: str, allowed: Sequence[str]) -> str:
+    """``; did you mean X?`` or nothing.
+
+    >>> nearest("lamda", ["lambda", "margin"])
+    '; did you mean lambda?'
+    """
+    found = closest(name, allowed)
+    return f"; did you mean {found}?" if found else ""
+
+
+def shortened(lines: Sequence[str], most: int) -> list[str]:
+    """The first lines, and how many more there are.
+
+    >>> shortened(["a", "b", "c"], 2)
+    ['a', 'b', '... and 1 more']
+    """
+    return [*lines[:most], *([f"... and {len(lines) - most} more"] if len(lines) > most else [])]

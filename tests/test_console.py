@@ -2,8 +2,8 @@
 
 import io
 
+from tuna.console import Progress
 from tuna.inference.cost import Usage
-from tuna.inference.progress import Progress
 
 
 class Clock:
