@@ -4,18 +4,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from tuna.stats import Interval
-from tuna.data.record import Record, was_cut
+from tuna.data.record import was_cut
 from tuna.errors import ConfigError
 from tuna.evaluation.questions import GivenAnswers, OpenQuestions, Question, read_answers
 from tuna.inference.answers import Answer, apart
 from tuna.inference.context import Context
 from tuna.inference.cost import Usage
-
-if TYPE_CHECKING:
-    from tuna.models.source import ModelConfig
+from tuna.judges.prompt import shown
+from tuna.stats import Interval
 
 
 @dataclass
@@ -23,13 +21,12 @@ class EvalContext:
     """What one measurement works with.
 
     model: cfg.model. generation: how it answers. given: the answers that stand in for a model. nodes: the built config
-    nodes that the benchmark needs. inference: store, budget, prices. notes: what the result is to say beside the
-    figures. unanswered: the number of questions that the server gave no answer to, which the same command asks again.
-    empty, cut, lost: questions, by id, whose answer has no text, or was cut by the token limit; of those without text,
-    all that did not end so by themselves (cut, refused, reasoning alone).
+    nodes. inference: store, budget, prices. notes: what the result is to say beside the figures. unanswered: the number
+    of questions that the server gave no answer to, which the same command asks again. raw: the answers of what is
+    measured, by question's id; texts: what of them is marked.
     """
 
-    model: "ModelConfig"
+    model: Any
     generation: Any
     given: GivenAnswers | None
     nodes: Mapping[str, Any]
@@ -37,12 +34,10 @@ class EvalContext:
     seed: int = 0
     notes: list[str] = field(default_factory=list)
     unanswered: int = 0
-    empty: list[str] = field(default_factory=list)
-    cut: list[str] = field(default_factory=list)
-    lost: list[str] = field(default_factory=list)
-    _raw: dict[tuple[str, str], Answer] = field(default_factory=dict)
+    raw: Mapping[str, Answer] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
 
-    def answer(self, questions: Sequence[Question], *, max_tokens: int) -> dict[str, str]:
+    def answer(self, questions: Sequence[Question], *, max_tokens: int) -> Mapping[str, str]:
         """Question's id -> text, of what is measured; ids without an answer are absent. Ids must differ.
 
         Raises:
@@ -50,64 +45,81 @@ class EvalContext:
             ModelError, RunError: the model or the server fails.
         """
         if self.given is None:
-            answers = self._ask(self.model, questions, max_tokens)
+            self.raw = self._ask(self.model, questions, max_tokens)
         else:
-            answers, unused = _matched(self.given, questions)
+            self.raw, unused = _matched(self.given, questions)
             if unused:
                 self.notes.append(f"{unused} rows of {self.given.path} answer no question of this benchmark")
-        texts, self.empty, self.cut = self._read("", answers)
-        said = {i for i, answer in answers.items() if answer.text or answer.reasoning or answer.refused}
-        self.lost = [i for i in self.empty if i in self.cut or i in said]
-        self._raw = {(q.task, q.own_id): answers[q.id] for q in questions if q.id in answers}
-        return texts
+        self.texts = self._marked(self.raw, "")
+        return self.texts
 
-    def answers_of(self, source: str, questions: Sequence[Question], *, max_tokens: int) -> dict[str, str]:
+    def answers_of(self, source: str, questions: Sequence[Question], *, max_tokens: int) -> Mapping[str, str]:
         """The same for another system: a file of answers, else a model's name, run, folder or hub id."""
         if Path(source).is_file():
-            answers = _matched(read_answers(source), questions)[0]
+            answers, _ = _matched(read_answers(source), questions)
         else:
             answers = self._ask(replace(self.model, path=source), questions, max_tokens)
-        return self._read(f"{source}: ", answers)[0]
+        return self._marked(answers, f"{source}: ")
 
-    def _ask(self, model: "ModelConfig", questions: Sequence[Question], max_tokens: int) -> dict[str, Answer]:
+    def _ask(self, model: Any, questions: Sequence[Question], max_tokens: int) -> dict[str, Answer]:
         answers = self.generation.answer(model, questions, max_tokens, self.inference)
         self.unanswered += answers.count(None)
         return {q.id: answer for q, answer in zip(questions, answers, strict=True) if answer is not None}
 
-    def _read(self, who: str, answers: Mapping[str, Answer]) -> tuple[dict[str, str], list[str], list[str]]:
-        """Texts to be marked; the ids of empty and of cut answers, which are noted. who: whose they are."""
+    def _marked(self, answers: Mapping[str, Answer], who: str) -> dict[str, str]:
+        """What is marked of answers. What is odd about them is noted, behind whose they are."""
         kept = self.generation is not None and self.generation.reasoning == "keep"
         texts = {name: (answer if kept else apart(answer)).text for name, answer in answers.items()}
-        empty = [name for name, text in texts.items() if not text.strip()]
-        cut = [name for name, answer in answers.items() if was_cut(answer.finish_reason)]
-        thought = sum(texts[name] != answer.text for name, answer in answers.items())
-        for count, what in (
-            (len(empty), "answers are empty: no text, or none after the model's reasoning"),
-            (len(cut), "answers were cut by the token limit"),
+        thought = [name for name, answer in answers.items() if texts[name] != answer.text]
+        for names, what in (
+            (_empty(texts), "answers are empty: no text, or none after the model's reasoning"),
+            (_cut(answers), "answers were cut by the token limit"),
             (thought, "answers held reasoning, which was taken off (generation.reasoning=keep leaves it)"),
         ):
-            if count:
-                self.notes.append(f"{who}{count} of {len(answers)} {what}")
-        return texts, empty, cut
+            if names:
+                self.notes.append(f"{who}{len(names)} of {len(answers)} {what}")
+        return texts
 
-    def with_raw(self, example: dict[str, Any]) -> dict[str, Any]:
-        """An example with what its marked text does not show: the raw answer, reasoning split off, that it was cut."""
-        task = str(example.get("task", ""))
-        answer = self._raw.get((task, str(example["id"]).removeprefix(f"{task}/")))
-        if answer is None or not isinstance(text := example.get("prediction"), str):
-            return example
-        more = {
-            "raw": answer.text if answer.text != text else None, "reasoning": answer.reasoning,
-            "finish_reason": answer.finish_reason if was_cut(answer.finish_reason) else None,
-        }  # fmt: skip
-        return example | {key: value for key, value in more.items() if value is not None}
+    def coverage(self, result: "Result") -> dict[str, Any]:
+        """How many of how many questions count (n of N); which have no answer, an empty one, or one that was cut.
+
+        An empty answer counts where the model ended it so by itself: it was not cut or refused, and no reasoning alone.
+        """
+        empty, cut = _empty(self.texts), _cut(self.raw)
+        said = {name for name, answer in self.raw.items() if answer.text or answer.reasoning or answer.refused}
+        lost = {*result.missing, *(name for name in empty if name in cut or name in said)}
+        found = {"n": result.expected - len(lost), "N": result.expected, "missing": result.missing}
+        return found | {key: names for key, names in (("empty", empty), ("cut", cut)) if names}
+
+    def example(self, question: Question, scores: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+        """A row of examples.jsonl; beside a prediction also what that does not show: raw answer, reasoning, a cut."""
+        named = {"id": question.id, "task": question.task, "instruction": shown(question.record)}
+        row = {**named, **more, "scores": scores}
+        answer, text = self.raw.get(question.id), more.get("prediction")
+        if answer is not None and text is not None:
+            row |= {"raw": answer.text} if answer.text != text else {}
+            row |= {"reasoning": answer.reasoning} if answer.reasoning is not None else {}
+            row |= {"finish_reason": answer.finish_reason} if was_cut(answer.finish_reason) else {}
+        return row
 
     def estimate(self, questions: Sequence[Question], *, max_tokens: int) -> Usage:
         """What a server would be asked for these answers; nothing where the model is here or the answers are given."""
-        if self.given is not None:
-            return Usage()
-        usage: Usage = self.generation.estimate(questions, max_tokens, self.inference)
+        given = self.given is not None
+        usage: Usage = Usage() if given else self.generation.estimate(questions, max_tokens, self.inference)
         return usage
+
+
+def _empty(texts: Mapping[str, str]) -> list[str]:
+    return [name for name, text in texts.items() if not text.strip()]
+
+
+def _cut(answers: Mapping[str, Answer]) -> list[str]:
+    return [name for name, answer in answers.items() if was_cut(answer.finish_reason)]
+
+
+def _matched(given: GivenAnswers, questions: Sequence[Question]) -> tuple[dict[str, Answer], int]:
+    found, unused = given.match(questions)
+    return {q.id: Answer(found[q.task, q.id]) for q in questions if (q.task, q.id) in found}, unused
 
 
 @dataclass
@@ -136,21 +148,21 @@ class Result:
 class Benchmark(ABC):
     """A measurement. Its constructor's arguments are its settings; one file here and one YAML in conf/benchmark/.
 
-    asked: the questions that are put to what is measured, set by ``prepare``; max_tokens: of an answer to one. A
-    benchmark without such questions leaves them alone.
+    uses_model: whether there is a model (or a file of answers) to measure. shaped_by: the settings that shape figures.
+    By ``prepare``: ``hashes`` of the data, and versions of the scoring; ``asked``, the questions that are put to what
+    is measured, if there are any. max_tokens: of an answer to one.
     """
 
     name: ClassVar[str]
+    uses_model = True
+    shaped_by: tuple[str, ...] = ()
+    hashes: Mapping[str, Any]
     asked: Sequence[Question] = ()
     max_tokens: int
 
     def needs(self) -> tuple[str, ...]:
         """Further config nodes that it uses, such as a judge."""
         return ()
-
-    def uses_model(self) -> bool:
-        """Whether there is a model (or a file of answers) to measure."""
-        return True
 
     @abstractmethod
     def prepare(self, limit: int | None) -> None:
@@ -162,9 +174,9 @@ class Benchmark(ABC):
             ConfigError, DataError: what is wrong with settings or files.
         """
 
-    @abstractmethod
     def identity(self) -> dict[str, Any]:
-        """What shapes the figures, beside the model: hashes of the data, settings, the scoring's version."""
+        """What shapes the figures, beside the model. After ``prepare``."""
+        return {"benchmark": self.name, **self.hashes, **{key: getattr(self, key) for key in self.shaped_by}}
 
     def check(self, given: GivenAnswers | None, generation: Any) -> None:
         """Whether what is measured can be: a file of answers, or what ``generation`` names. After ``prepare``.
@@ -174,10 +186,6 @@ class Benchmark(ABC):
         """
         if given is not None:
             given.match(self.asked)
-
-    def judged(self) -> Sequence[Record]:
-        """The questions that a judge has to judge. After ``prepare``."""
-        return ()
 
     def estimate(self, context: EvalContext) -> Mapping[str, Usage]:
         """What a server or a judge would be asked at most, by who is asked."""
@@ -208,8 +216,3 @@ def check_other(source: str, generation: Any) -> None:
     """Raises ConfigError where another system is a model, and no model answers on this machine."""
     if not Path(source).is_file() and generation.kind != "local":
         raise ConfigError(f"{source}: no such file; beside a server's answers expected a file of answers")
-
-
-def _matched(given: GivenAnswers, questions: Sequence[Question]) -> tuple[dict[str, Answer], int]:
-    found, unused = given.match(questions)
-    return {q.id: Answer(found[q.task, q.id]) for q in questions if (q.task, q.id) in found}, unused

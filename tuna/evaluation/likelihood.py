@@ -5,41 +5,35 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from annotated_types import Ge, Interval
 from scipy.stats import kendalltau
 from transformers.utils.logging import disable_progress_bar
 
 from tuna.config.scale import ASSETS
+from tuna.config.types import checked
+from tuna.console import Progress
 from tuna.data.baselines import baselines
 from tuna.data.batch import Group
 from tuna.data.lists import AnswerList, ranked_list, target_list
 from tuna.data.load import Loaded, Source, load_sources, problem_text
 from tuna.data.packing import pack
-from tuna.data.ranking import beta_problem, count_pairs, pair_accuracy
-from tuna.stats import bootstrap_interval
+from tuna.data.ranking import count_pairs, pair_accuracy
 from tuna.data.record import Record
 from tuna.data.tokenize import tokenize
 from tuna.errors import ConfigError, DataError
 from tuna.evaluation.base import Benchmark, EvalContext, Result
-from tuna.evaluation.questions import GivenAnswers
-from tuna.console import Progress
+from tuna.evaluation.questions import GivenAnswers, Question
 from tuna.inference.store import key_of
-from tuna.judges.prompt import shown
 from tuna.models.device import device_named
 from tuna.models.finite import check_values
 from tuna.models.loading import load_scorer
+from tuna.stats import bootstrap_interval
 
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """One record's responses as they were tokenized, and v of each."""
-
-    record: Record
-    group: Group
-    values: list[float]
+Values = list[list[float]]  # v of each response of each list
 
 
 @dataclass
@@ -48,41 +42,31 @@ class LikelihoodBenchmark(Benchmark):
 
     path: any format that train.py reads; null: an embedded file. max_length: tokens of prompt plus response at most.
     row_tokens: of a packed row.
-
-    Raises:
-        ConfigError: values out of range.
     """
 
     path: str | None = None
-    max_length: int = 2048
-    row_tokens: int = 2048
+    max_length: Annotated[int, Ge(2)] = 2048
+    row_tokens: Annotated[int, Ge(2)] = 2048
 
+    shaped_by = ("max_length",)
     embedded: ClassVar[str]
     ranked: ClassVar[bool]
 
-    def __post_init__(self) -> None:
-        if self.max_length < 2 or self.row_tokens < 2:
-            raise ConfigError("max_length, row_tokens: expected 2 or more")
-
     def prepare(self, limit: int | None) -> None:
         """Read the records."""
-        (loaded,) = load_sources([self._source(self.path or str(ASSETS / self.embedded))])
+        path, rank_by = self.path or str(ASSETS / self.embedded), getattr(self, "rank_by", None)
+        (loaded,) = load_sources(
+            [Source(path, rank_by, original="none" if self.ranked else "error", key="benchmark.path")]
+        )
         self._dropped: Counter[str] = Counter()
         found = (self._list(record, loaded) for record in loaded.records[:limit])
         self._lists = [item for item in found if item is not None]
-        _check_left(self._lists, loaded.source.path, self._dropped)
-        self._sha256 = loaded.sha256
-
-    @abstractmethod
-    def _source(self, path: str) -> Source: ...
+        _check_left(self._lists, path, self._dropped)
+        self.hashes = {"data": loaded.sha256}
 
     @abstractmethod
     def _list(self, record: Record, loaded: Loaded) -> AnswerList | None:
         """The responses of a record that are scored; None, and the reason counted, where there are none."""
-
-    def identity(self) -> dict[str, Any]:
-        """What shapes the figures."""
-        return {"benchmark": self.name, "data": self._sha256, "max_length": self.max_length}
 
     def check(self, given: GivenAnswers | None, generation: Any) -> None:
         """A model on this machine alone gives log-probabilities."""
@@ -91,19 +75,21 @@ class LikelihoodBenchmark(Benchmark):
 
     def measure(self, context: EvalContext) -> Result:
         """Score the responses, then compute the figures from v."""
-        scored, dropped = self._score(context)
-        result = self._result(scored, context.seed)
+        questions, groups, values, dropped = self._score(context)
+        result = self._result(questions, groups, values, context)
         result.expected = len(self._lists)
-        result.missing = sorted({item.record.id for item in self._lists} - {item.record.id for item in scored})
+        result.missing = sorted({item.record.id for item in self._lists} - {question.id for question in questions})
         result.notes = [f"{reason}: {count}" for reason, count in sorted((self._dropped + dropped).items())]
         return result
 
     @abstractmethod
-    def _result(self, scored: Sequence[Scored], seed: int) -> Result:
+    def _result(
+        self, questions: Sequence[Question], groups: Sequence[Group], values: Values, context: EvalContext
+    ) -> Result:
         """The figures and the examples."""
 
-    def _score(self, context: EvalContext) -> tuple[list[Scored], Counter[str]]:
-        """Each list that keeps something with v of its responses; what was dropped, shortened or cut, by reason.
+    def _score(self, context: EvalContext) -> tuple[list[Question], list[Group], Values, Counter[str]]:
+        """The lists that keep something, tokenized, with v of their responses; and what was dropped or cut, by reason.
 
         v_k = (1 / |r_k|) log p(r_k | i) in nats per token, the end-of-sequence counted (the paper's Eq. 4). What the
         journal lacks is computed and stored block by block.
@@ -136,9 +122,9 @@ class LikelihoodBenchmark(Benchmark):
                     journal.append({"key": keys[i], "v": each})
             progress.update(len(block))
         progress.close()
-        records = {item.record.id: item.record for item in self._lists}
-        stored = (journal.read(key, lambda line: [float(value) for value in line["v"]])[0] for key in keys)
-        return [Scored(records[group.id], group, v) for group, v in zip(groups, stored, strict=True)], dropped
+        stored = [journal.read(key, lambda line: [float(value) for value in line["v"]])[0] for key in keys]
+        questions = [Question(group.id, self._lists[index].record) for index, group in found]
+        return questions, groups, stored, dropped
 
 
 def _check_left(found: Sequence[object], where: str, dropped: Counter[str]) -> None:
@@ -162,12 +148,13 @@ def _load(context: EvalContext) -> Any:
 
 
 @torch.inference_mode()
-def _values(scorer: Any, groups: Sequence[Group], row_tokens: int) -> list[list[float]]:
+def _values(scorer: Any, groups: Sequence[Group], row_tokens: int) -> Values:
     batch = pack(groups, row_tokens=row_tokens).to(str(next(scorer.parameters()).device))
     flat = iter((scorer(batch).double() / batch.lengths).tolist())
     return [[next(flat) for _ in group.responses] for group in groups]
 
 
+@checked
 @dataclass
 class NLL(LikelihoodBenchmark):
     """Mean negative log-likelihood of the original responses (``output``) of a file, in nats per token: LIMA (Table 5).
@@ -180,55 +167,44 @@ class NLL(LikelihoodBenchmark):
     embedded: ClassVar[str] = "instructions/held_out.jsonl"
     ranked: ClassVar[bool] = False
 
-    def _source(self, path: str) -> Source:
-        return Source(path, None, key="benchmark.path")
-
     def _list(self, record: Record, loaded: Loaded) -> AnswerList | None:
         return target_list(record, self._dropped, False, loaded.original_best)
 
-    def _result(self, scored: Sequence[Scored], seed: int) -> Result:
-        lengths = [item.group.lengths[0] for item in scored]
-        each = [-item.values[0] for item in scored]
-        interval, over_tokens = bootstrap_interval(each, seed), float(np.average(each, weights=lengths))
+    def _result(
+        self, questions: Sequence[Question], groups: Sequence[Group], values: Values, context: EvalContext
+    ) -> Result:
+        lengths, each = [group.lengths[0] for group in groups], [-v[0] for v in values]
+        interval, over_tokens = bootstrap_interval(each, context.seed), float(np.average(each, weights=lengths))
         return Result(
             scores={"nll": interval.mean, "nll_tokens": over_tokens, "perplexity": math.exp(over_tokens)},
             primary="nll",
             examples=[
-                {
-                    "id": item.record.id, "task": "", "instruction": shown(item.record),
-                    "references": [item.record.output], "num_tokens": length, "scores": {"nll": value},
-                }
-                for item, length, value in zip(scored, lengths, each, strict=True)
+                context.example(question, {"nll": nll}, references=[question.record.output], num_tokens=length)
+                for question, nll, length in zip(questions, each, lengths, strict=True)
             ],
             intervals={"nll": interval},
             lower_is_better=("nll", "nll_tokens", "perplexity"),
         )  # fmt: skip
 
 
+@checked
 @dataclass
 class Agreement(LikelihoodBenchmark):
     """Whether v orders ranked lists as their ranker did.
 
     path: ranked lists; null: the embedded held-out lists. rank_by: score, or eq3 with beta. min_gap: scores closer than
     this are ties.
-
-    Raises:
-        ConfigError: values out of range.
     """
 
-    max_length: int = 1024
+    max_length: Annotated[int, Ge(2)] = 1024
     rank_by: Literal["score", "eq3"] = "score"
-    beta: float = 1.3
+    beta: Annotated[float, Interval(ge=0, le=5)] = 1.3
     min_gap: float = 0.0
 
     name: ClassVar[str] = "agreement"
+    shaped_by = ("rank_by", "beta", "min_gap", "max_length")
     embedded: ClassVar[str] = "rankings/contextual_held_out.jsonl"
     ranked: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if problem := beta_problem(self.beta):
-            raise ConfigError(problem)
 
     def prepare(self, limit: int | None) -> None:
         """Read the lists."""
@@ -236,39 +212,34 @@ class Agreement(LikelihoodBenchmark):
         if not any(count_pairs([answer.score for answer in item.answers]) for item in self._lists):
             raise DataError(f"{self.path or self.embedded}: no list has two answers with different scores")
 
-    def _source(self, path: str) -> Source:
-        return Source(path, self.rank_by, original="none", key="benchmark.path")
-
     def _list(self, record: Record, loaded: Loaded) -> AnswerList | None:
         found = ranked_list(record, self._dropped, rank_by=self.rank_by, beta=self.beta, min_gap=self.min_gap)
         # An original response that is no candidate has no score.
         return found and AnswerList(record, tuple(answer for answer in found.answers if not math.isnan(answer.score)))
 
-    def identity(self) -> dict[str, Any]:
-        """What shapes the figures."""
-        return super().identity() | {"rank_by": self.rank_by, "beta": self.beta, "min_gap": self.min_gap}
-
-    def _result(self, scored: Sequence[Scored], seed: int) -> Result:
+    def _result(
+        self, questions: Sequence[Question], groups: Sequence[Group], values: Values, context: EvalContext
+    ) -> Result:
         """Pair accuracy, Kendall's tau-b and NDCG, means over lists; next to them length alone, and chance."""
-        scores = [item.group.scores for item in scored]
-        by_v = _figures(scores, [item.values for item in scored])
-        intervals = {name: bootstrap_interval(each, seed) for name, each in by_v.items()}
-        by_length = _figures(scores, [item.group.lengths for item in scored])
-        compared = {name: {"length-only": bootstrap_interval(each, seed).mean} for name, each in by_length.items()}
-        compared["pair_accuracy"]["chance"] = baselines([item.group for item in scored], seed)["random"].mean
+        scores = [group.scores for group in groups]
+        by_v = _figures(scores, values)
+        intervals = {name: bootstrap_interval(each, context.seed) for name, each in by_v.items()}
+        by_length = _figures(scores, [group.lengths for group in groups])
+        length = {name: bootstrap_interval(each, context.seed).mean for name, each in by_length.items()}
+        compared = {name: {"length-only": value} for name, value in length.items() if not math.isnan(value)}
+        compared["pair_accuracy"]["chance"] = baselines(groups, context.seed)["random"].mean
         return Result(
             scores={name: _number(interval.mean) for name, interval in intervals.items()},
             primary="pair_accuracy",
             examples=[
-                {
-                    "id": item.record.id, "task": "", "instruction": shown(item.record),
-                    "v": [round(v, 6) for v in item.values], "ranked_by": list(item.group.scores),
-                    "scores": {name: _number(each[i]) for name, each in by_v.items()},
-                }
-                for i, item in enumerate(scored)
+                context.example(
+                    question, {name: _number(each[i]) for name, each in by_v.items()},
+                    v=[round(v, 6) for v in values[i]], ranked_by=list(scores[i]),
+                )
+                for i, question in enumerate(questions)
             ],
             intervals=intervals,
-            baselines={name: each for name, each in compared.items() if not math.isnan(each["length-only"])},
+            baselines=compared,
         )  # fmt: skip
 
 

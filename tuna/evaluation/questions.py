@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from tuna import assets
 from tuna.assets.checker import is_checkable
+from tuna.console import shortened
 from tuna.data import fields
 from tuna.data.fields import FieldError, RowError
 from tuna.data.files import Row, read_rows
@@ -117,10 +118,9 @@ class OpenQuestions:
         known = {name for question in self.questions for name in question.names}
         unknown = [" ".join(filter(None, name)) for name in given.texts if name not in known]
         if unknown:
-            listed = "".join(f"\n  {name[:100]}" for name in unknown[:5])
-            more = f"\n  and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+            listed = "\n  ".join(shortened([name[:100] for name in unknown], 5))
             raise DataError(
-                f"{given.path}: {len(unknown)} answers to no question of {self.path}:{listed}{more}\n"
+                f"{given.path}: {len(unknown)} answers to no question of {self.path}:\n  {listed}\n"
                 "Next: benchmark.questions=<the file that was answered>"
             )
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tuna.console import shortened
 from tuna.data.fields import FieldError, RowError, describe
 from tuna.data.json_text import parse_json
 from tuna.errors import ConfigError, DataError
@@ -31,8 +32,7 @@ class Faults:
     def check(self, next_step: str = "") -> None:
         """Raises DataError with what was collected, the first 20 of it."""
         if self.found:
-            more = [f"... and {len(self.found) - SHOWN} more"] if len(self.found) > SHOWN else []
-            raise DataError("\n".join([*self.found[:SHOWN], *more, *([next_step] if next_step else [])]))
+            raise DataError("\n".join(filter(None, [*shortened(self.found, SHOWN), next_step])))
 
 
 def read_object(path: Path) -> tuple[dict[str, Any], bytes]:

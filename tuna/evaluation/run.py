@@ -2,13 +2,14 @@
 
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Ge
 from omegaconf import DictConfig, OmegaConf
 
 from tuna.config import checks
@@ -18,15 +19,15 @@ from tuna.data.files import write_jsonl
 from tuna.errors import ConfigError, RunError
 from tuna.evaluation.base import Benchmark, EvalContext, Result
 from tuna.evaluation.questions import GivenAnswers, read_answers
-from tuna.evaluation.results import lines_of, run_of
 from tuna.inference.context import Context
 from tuna.inference.cost import Budget, Prices, Usage, dollars
 from tuna.inference.server import check_keys
 from tuna.inference.store import Store, key_of
 from tuna.judges.base import unjudged
-from tuna.runs import check_writable, read_json, versions, write_json
+from tuna.runs import check_writable, read_json, read_run, versions, write_json
 
 SCHEMA_VERSION = 1
+SHOWN_ROWS = 40
 _QUESTIONS = ("path", "questions", "root")  # keys of benchmarks that name a user's own
 
 
@@ -44,10 +45,10 @@ class Settings:
     label: str | None = None
     folder: str = "results"
     seed: int = 0
-    limit: int | None = None
+    limit: Annotated[int, Ge(1)] | None = None
     dry_run: bool = False
-    max_cost: float | None = None
-    max_requests: int | None = None
+    max_cost: Annotated[float, Ge(0)] | None = None
+    max_requests: Annotated[int, Ge(0)] | None = None
 
     @staticmethod
     def read(cfg: DictConfig) -> "Settings":
@@ -56,8 +57,7 @@ class Settings:
         Raises:
             ConfigError: all wrong values, a line each.
         """
-        low = {"limit": 1, "max_cost": 0, "max_requests": 0}
-        values, wrong = checks.own_values(cfg, f"{__name__}.Settings", low)
+        values, wrong = checks.own_values(cfg, f"{__name__}.Settings")
         label, answers = values.get("label"), values.get("answers")
         if isinstance(label, str) and not re.fullmatch(r"[\w.+-]+", label):
             wrong.append(f"label: expected letters, digits and . _ + -, got {label!r}")
@@ -90,10 +90,8 @@ class _Job:
         settings, nodes = self.settings, self.nodes
         budget = Budget(store.journal("requests"), max_cost=settings.max_cost, max_requests=settings.max_requests)
         inference = Context(store, budget, self.prices, settings.seed)
-        asked = {"answers": nodes.get("generation"), "verdicts": nodes.get("judge")}
-        inference.check_ledger(
-            {name: node.price_in(self.prices) for name, node in asked.items() if hasattr(node, "price_in")}
-        )
+        asked = [("answers", nodes.get("generation")), ("verdicts", nodes.get("judge"))]
+        inference.check_ledger({name: each.price_in(self.prices) for name, each in asked if hasattr(each, "price_in")})
         return EvalContext(nodes.get("model"), nodes.get("generation"), self.given, nodes, inference, settings.seed)
 
 
@@ -115,7 +113,7 @@ def run(cfg: DictConfig) -> dict[str, float | None]:
     written = read_json(path, {"status": str, "started": str, "scores": dict, "coverage": dict})
     if written.get("status") == "finished" and not _is_nothing(written):
         print("measured already; these are its results")
-        return _show_again(job, written)
+        return _show(job, written)
     with Store(job.folder / "store") as store:
         start = {"schema_version": SCHEMA_VERSION, "benchmark": job.benchmark.name, "model": job.measured}
         started = written.get("started") or datetime.now().isoformat(timespec="seconds")
@@ -124,7 +122,7 @@ def run(cfg: DictConfig) -> dict[str, float | None]:
         context = job.context(store)
         result = job.benchmark.measure(context)
         results = {**start, **_results(job, context, result), "started": started}
-        write_jsonl(job.folder / "examples.jsonl", map(context.with_raw, result.examples))
+        write_jsonl(job.folder / "examples.jsonl", result.examples)
         write_json(path, results)
     scores = _show(job, results)
     if context.inference.unfinished is not None:
@@ -150,14 +148,14 @@ def _prepare(cfg: DictConfig) -> _Job:
     settings = Settings.read(cfg)
     check_writable(Path(settings.folder), "folder")
     benchmark: Benchmark = build_all(cfg, "benchmark")["benchmark"]
-    nodes = build_all(cfg, *(("model", "generation") if benchmark.uses_model() else ()), *benchmark.needs())
+    nodes = build_all(cfg, *(("model", "generation") if benchmark.uses_model else ()), *benchmark.needs())
     generation = nodes.get("generation")
     given = read_answers(settings.answers) if settings.answers else None
     if given is None and generation is not None and generation.kind == "local":
         _refuse_toys(cfg, nodes["model"].path)
     benchmark.prepare(settings.limit)
     benchmark.check(given, generation)
-    if text := unjudged(nodes.get("judge"), benchmark.judged()):
+    if text := unjudged(nodes.get("judge"), [question.record for question in benchmark.asked]):
         raise ConfigError(f"{text}; next: judge=openai, or judge=local judge.path=<a model>")
     if not settings.dry_run:
         check_keys({key: node for key, node in nodes.items() if given is None or key != "generation"})
@@ -182,7 +180,7 @@ def _identities(
     shaped_by: dict[str, Any] = {"benchmark": benchmark.identity(), "limit": settings.limit, "seed": settings.seed}
     shaped_by |= {key: node.identity() for key, node in nodes.items() if key not in ("model", "generation")}
     run = None
-    if not benchmark.uses_model():
+    if not benchmark.uses_model:
         kind, name, source, fingerprint = "none", benchmark.name, benchmark.name, key_of(**shaped_by)
     elif given is not None:
         kind, name, source, fingerprint = "answers", Path(given.path).stem, given.path, given.sha256
@@ -193,7 +191,8 @@ def _identities(
         kind = generation.kind
         name, source, fingerprint = generation.measured(model)
         shaped_by["generation"] = {**model.shaped_by, **generation.identity()}
-        run = run_of(model.path) if kind == "local" else None
+        if kind == "local":
+            name, run = model_name(model.path), run_of(model.path)
     measured = {
         "name": settings.label or name, "source": source, "fingerprint": fingerprint, "kind": kind,
         "run": str(run) if run else None,
@@ -215,9 +214,7 @@ def _dry_run(job: _Job) -> dict[str, float | None]:
 
 def _results(job: _Job, context: EvalContext, result: Result) -> dict[str, Any]:
     unsettled, budget = result.unsettled + context.unanswered, context.inference.budget
-    lost = {*result.missing, *context.lost}
-    coverage = {"n": result.expected - len(lost), "N": result.expected, "missing": result.missing}
-    coverage |= {key: ids for key, ids in (("empty", context.empty), ("cut", context.cut)) if ids}
+    coverage = context.coverage(result)
     incomplete = unsettled or context.inference.unfinished is not None or _is_nothing({"coverage": coverage})
     notes = [*result.notes, *context.notes, *context.inference.notes]
     if unsettled:
@@ -235,19 +232,73 @@ def _results(job: _Job, context: EvalContext, result: Result) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _show_again(job: _Job, written: dict[str, Any]) -> dict[str, float | None]:
+def _show(job: _Job, results: Mapping[str, Any]) -> dict[str, float | None]:
     try:
-        return _show(job, written)
+        for line in lines_of(results):
+            print(line)
+        scores: dict[str, float | None] = results["scores"]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunError(
             f"{job.folder}/results.json: expected what evaluate.py writes ({type(error).__name__}: {error}); "
             "next: move the file away and run the same command, which computes them from the stored answers"
         ) from None
-
-
-def _show(job: _Job, results: dict[str, Any]) -> dict[str, float | None]:
-    for line in lines_of(results):
-        print(line)
     print(f"written: {job.folder}/results.json, examples.jsonl")
-    scores: dict[str, float | None] = results["scores"]
     return scores
+
+
+def model_name(path: str) -> str:
+    """What a model is called in results: its run's name, else its folder's, or a hub id's last part.
+
+    >>> model_name("tiny"), model_name("owner/model-7b"), model_name("/models/llama/")
+    ('tiny', 'model-7b', 'llama')
+    """
+    folder = run_of(path)
+    if folder is not None:
+        return str(read_run(folder).get("name", folder.name)).replace("/", "-")
+    return path.rstrip("/").rpartition("/")[2] or "model"
+
+
+def run_of(path: str) -> Path | None:
+    """The run folder that ``path`` (a run's folder or its model/) belongs to, None where it is no run's."""
+    folder = Path(path).expanduser()
+    return next((f for f in (folder, folder.parent) if folder.is_dir() and (f / "run.json").is_file()), None)
+
+
+def lines_of(results: Mapping[str, Any]) -> list[str]:
+    """The figures as a person reads them."""
+    coverage, found = results["coverage"], []
+    for name, value in results["scores"].items():
+        line = f"{'*' if name == results['primary'] else ' '} {name:<24} {_number(value):>9}"
+        if name in results["intervals"]:
+            line += "  [{}, {}]".format(*map(_number, results["intervals"][name]))
+        for who, other in results["baselines"].get(name, {}).items():
+            line += f"  {who} {_number(other)}"
+        found.append(line)
+    without = {*coverage["missing"], *coverage.get("empty", ())}
+    line = f"answered: {coverage['N'] - len(without)} of {coverage['N']}"
+    for what in ("missing", "empty", "cut"):
+        if ids := coverage.get(what):
+            line += f"; {what}: {', '.join(ids[:5])}" + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
+    found.append(line)
+    for name, rows in results["tables"].items():
+        if rows and len(rows) <= SHOWN_ROWS:
+            found += ["", f"{name}:", *table(rows)]
+    return [*found, *(f"note: {note}" for note in results["notes"])]
+
+
+def _number(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else "-" if value is None else str(value)
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Rows in columns.
+
+    >>> table([{"task": "plural", "n": 15, "accuracy": 0.5}, {"task": "add", "n": 3, "accuracy": None}])
+    ['  task    n  accuracy', '  plural  15   0.5000', '  add      3        -']
+    """
+    columns = []
+    for name in dict.fromkeys(name for row in rows for name in row):
+        cells = [name, *(_number(row.get(name)) for row in rows)]
+        width, text = max(map(len, cells)), all(isinstance(row.get(name), str) for row in rows)
+        columns.append([cell.ljust(width) if text else cell.rjust(width) for cell in cells])
+    return ["  " + "  ".join(cells).rstrip() for cells in zip(*columns, strict=True)]

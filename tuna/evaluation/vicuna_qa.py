@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from tuna.data.record import Record
+from annotated_types import Ge
+
+from tuna.config.types import checked
 from tuna.errors import ConfigError
 from tuna.evaluation.base import Benchmark, EvalContext, Result, check_other, other_fingerprint
 from tuna.evaluation.questions import GivenAnswers, Question, read_answers, read_questions, spread
@@ -13,11 +15,11 @@ from tuna.evaluation.win_rates import Judged, by_category, scores
 from tuna.inference.cost import Usage
 from tuna.judges import pairwise
 from tuna.judges.base import Comparison, Judge, Pair
-from tuna.judges.prompt import shown
 
 EMBEDDED_BASELINE = "tiny"
 
 
+@checked
 @dataclass
 class VicunaQA(Benchmark):
     """Win, lose and tie against a baseline, as cfg.judge sees it.
@@ -33,24 +35,18 @@ class VicunaQA(Benchmark):
 
     questions: str | None = None
     baseline: str | None = None
-    max_tokens: int = 1024
-    answer_tokens: int = 200
+    max_tokens: Annotated[int, Ge(1)] = 1024
+    answer_tokens: Annotated[int, Ge(1)] = 200
 
     name: ClassVar[str] = "vicuna_qa"
+    shaped_by = ("max_tokens",)
 
     def __post_init__(self) -> None:
-        wrong = [
-            f"{key}: expected 1 or more, got {getattr(self, key)}"
-            for key in ("max_tokens", "answer_tokens")
-            if getattr(self, key) < 1
-        ]
         if self.questions is not None and self.baseline is None:
-            wrong.append(
+            raise ConfigError(
                 "baseline: missing; expected a file of answers to the same questions (instruction, output) or a model, "
                 "such as benchmark.baseline=alpaca.jsonl or benchmark.baseline=runs/alpaca"
             )
-        if wrong:
-            raise ConfigError("\n".join(wrong))
 
     def needs(self) -> tuple[str, ...]:
         """A judge."""
@@ -61,24 +57,14 @@ class VicunaQA(Benchmark):
         self._read = read_questions(self.questions)
         self.asked = spread(self._read.questions, limit, lambda question: question.task)
         self._baseline = self.baseline or EMBEDDED_BASELINE
-        self._fingerprint = other_fingerprint(self._baseline, self._read)
-
-    def identity(self) -> dict[str, Any]:
-        """What shapes the figures."""
-        return {
-            "benchmark": self.name, "questions": self._read.sha256, "baseline": self._fingerprint,
-            "max_tokens": self.max_tokens, "pairwise": pairwise.VERSION,
-        }  # fmt: skip
+        baseline = other_fingerprint(self._baseline, self._read)
+        self.hashes = {"questions": self._read.sha256, "baseline": baseline, "pairwise": pairwise.VERSION}
 
     def check(self, given: GivenAnswers | None, generation: Any) -> None:
         """Every answer of a file must belong to a question; a baseline that is a model answers on this machine."""
         if given is not None:
             self._read.check(given)
         check_other(self._baseline, generation)
-
-    def judged(self) -> list[Record]:
-        """All that are asked."""
-        return [question.record for question in self.asked]
 
     def estimate(self, context: EvalContext) -> dict[str, Usage]:
         """The answers where a server gives them, and two questions per pair to the judge."""
@@ -116,12 +102,11 @@ class VicunaQA(Benchmark):
             scores=figures,
             primary="adjusted_win_rate",
             examples=[
-                {
-                    "id": q.id, "task": q.task, "instruction": shown(q.record), "input": q.record.input,
-                    "prediction": ours.get(q.id), "baseline": theirs.get(q.id), "outcome": c.outcome,
-                    "verdicts": list(c.verdicts), "reason": c.reason, "unreadable": list(c.raw),
-                    "scores": {"preference": item.preference},
-                }
+                context.example(
+                    q, {"preference": item.preference}, input=q.record.input, prediction=ours.get(q.id),
+                    baseline=theirs.get(q.id), outcome=c.outcome, verdicts=list(c.verdicts), reason=c.reason,
+                    unreadable=list(c.raw),
+                )
                 for q, c, item in zip(self.asked, comparisons, judged, strict=True)
             ],
             expected=len(self.asked),

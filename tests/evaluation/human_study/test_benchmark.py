@@ -253,10 +253,10 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"unblinding": "u.json"}, "sheets: missing"), ({"sheets": []}, "sheets: expected one exported file or more"),
+        ({"unblinding": "u.json"}, "sheets: missing"), ({"sheets": []}, "sheets: expected a list of 1 or more"),
         ({"questions": "q.jsonl"}, "systems: missing"), ({"systems": {"a": "a.jsonl"}}, "systems: expected 2 to 26"),
         ({"annotators": 0}, "annotators: expected 1 or more"), ({"max_tokens": 0}, "max_tokens: expected 1 or more"),
-        ({"alpha": 2.0}, "alpha: expected a number between 0 and 1"),
+        ({"alpha": 2.0}, "alpha: expected above 0 and below 1"),
     ],
 )  # fmt: skip
 def test_values_out_of_range(settings: dict[str, Any], told: str) -> None:

@@ -162,8 +162,10 @@ def test_an_id_twice(tmp_path: Path) -> None:
 
 def test_values_out_of_range() -> None:
     with pytest.raises(ConfigError) as error:
-        SuperNI(shots=-1, instances=0, max_tokens=0, max_prompt_tokens=0, bert_layers=3)
-    assert len(str(error.value).splitlines()) == 5
+        SuperNI(shots=-1, instances=0, max_tokens=0, max_prompt_tokens=0)
+    assert len(str(error.value).splitlines()) == 4
+    with pytest.raises(ConfigError, match="bert_layers: expected bert_score=FOLDER"):
+        SuperNI(bert_layers=3)
 
 
 def test_identity_follows_the_data(clone: Path, tmp_path: Path) -> None:

@@ -4,23 +4,27 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+import annotated_types
+from annotated_types import Ge, MinLen
 
 from tuna.config.commands import script
+from tuna.config.types import checked
 from tuna.data.files import sha256_file
-from tuna.stats import Interval
 from tuna.errors import ConfigError
 from tuna.evaluation.base import Benchmark, EvalContext, Result, check_other, other_fingerprint
 from tuna.evaluation.human_study.figures import agreement, by_pair, by_system
 from tuna.evaluation.human_study.pages import Study, read_sheets, write_study
 from tuna.evaluation.questions import GivenAnswers, read_questions, spread
-from tuna.judges.prompt import shown
+from tuna.stats import Interval
 
 EMBEDDED_SYSTEMS = {"tiny_base": "tiny_base", "tiny": "tiny", "tiny_teacher": "tiny_teacher"}
 VERSION = 1  # of pages and scoring
 MOST_SYSTEMS = 26  # answers are lettered
 
 
+@checked
 @dataclass
 class HumanStudy(Benchmark):
     """Without sheets: write a page for each annotator. With sheets: score what they exported.
@@ -36,24 +40,17 @@ class HumanStudy(Benchmark):
 
     questions: str | None = None
     systems: dict[str, str] | None = None
-    annotators: int = 2
-    max_tokens: int = 1024
-    sheets: list[str] | None = None
+    annotators: Annotated[int, Ge(1)] = 2
+    max_tokens: Annotated[int, Ge(1)] = 1024
+    sheets: Annotated[list[str], MinLen(1)] | None = None
     unblinding: str | None = None
-    alpha: float = 0.01
+    alpha: Annotated[float, annotated_types.Interval(gt=0, lt=1)] = 0.01
 
     name: ClassVar[str] = "human_study"
+    uses_model = False  # people are asked, about systems of its own
 
     def __post_init__(self) -> None:
-        wrong = [
-            f"{key}: expected 1 or more, got {getattr(self, key)}"
-            for key in ("annotators", "max_tokens")
-            if getattr(self, key) < 1
-        ]
-        if not 0 < self.alpha < 1:
-            wrong.append(f"alpha: expected a number between 0 and 1, got {self.alpha}")
-        if self.sheets is not None and not self.sheets:
-            wrong.append("sheets: expected one exported file or more, got none")
+        wrong = []
         if self.sheets and self.unblinding is None:
             wrong.append("unblinding: missing; give benchmark.unblinding=<unblinding.json, written next to the pages>")
         if self.unblinding is not None and not self.sheets:
@@ -66,10 +63,6 @@ class HumanStudy(Benchmark):
             wrong.append(f"systems: expected 2 to {MOST_SYSTEMS}, got {len(self.systems)}")
         if wrong:
             raise ConfigError("\n".join(wrong))
-
-    def uses_model(self) -> bool:
-        """People are asked, about systems of its own."""
-        return False
 
     def needs(self) -> tuple[str, ...]:
         """How models answer, where one of the systems is a model."""
@@ -87,19 +80,14 @@ class HumanStudy(Benchmark):
             if limit is not None:
                 raise ConfigError("limit: expected null with benchmark.sheets, which are scored whole")
             self._filled = read_sheets(self.sheets, str(self.unblinding))
+            self.shaped_by, sheets = ("alpha",), sorted(map(sha256_file, self.sheets))
+            self.hashes = {"version": VERSION, "unblinding": sha256_file(str(self.unblinding)), "sheets": sheets}
             return
         read = read_questions(self.questions)
         self._asked = spread(read.questions, limit, lambda question: question.task)
         systems = {name: other_fingerprint(source, read) for name, source in self._sources.items()}
-        self._identity = {"questions": read.sha256, "systems": systems}
-
-    def identity(self) -> dict[str, Any]:
-        """What shapes the pages, or the scores."""
-        found: dict[str, Any] = {"benchmark": self.name, "version": VERSION}
-        if self.sheets:
-            data = {"unblinding": sha256_file(str(self.unblinding)), "sheets": sorted(map(sha256_file, self.sheets))}
-            return found | data | {"alpha": self.alpha}
-        return found | self._identity | {"annotators": self.annotators, "max_tokens": self.max_tokens}
+        self.shaped_by = ("annotators", "max_tokens")
+        self.hashes = {"version": VERSION, "questions": read.sha256, "systems": systems}
 
     def check(self, given: GivenAnswers | None, generation: Any) -> None:
         """Systems that are models answer on this machine."""
@@ -122,8 +110,7 @@ class HumanStudy(Benchmark):
             scores={"pages": len(pages)},
             primary="pages",
             examples=[
-                {"id": q.id, "task": q.task, "instruction": shown(q.record), "scores": {},
-                 "answers": {name: texts[q.id] for name, texts in answers.items()}}
+                context.example(q, {}, answers={name: texts[q.id] for name, texts in answers.items()})
                 for q in self._asked
             ],
             expected=len(self._asked),

@@ -7,9 +7,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, ClassVar
 
-from tuna.errors import ConfigError
+from annotated_types import Ge
+
+from tuna.config.types import checked
 from tuna.evaluation.base import Benchmark, EvalContext, Result
 from tuna.evaluation.lmentry.clone import CLONE, REPOSITORY, SCORERS, Example, Scorers, read_tasks
 from tuna.evaluation.lmentry.figures import CORE, SCORER, Tally, figures, part_rows, task_rows
@@ -19,6 +21,7 @@ from tuna.evaluation.reading import find_clone
 FIGURES = 1  # the version of how figures are made
 
 
+@checked
 @dataclass
 class LMentry(Benchmark):
     """25 core tasks of three templates each, and 16 files more that show robustness; greedy answers.
@@ -27,46 +30,29 @@ class LMentry(Benchmark):
     partial: take means over what is there when files or a whole task's answers are missing. max_tokens: of an answer
     (its owners' code takes 50). truncate: mark the first sentence only, as its owners do for models that never stop.
     processes: that score at once; null is one per core.
-
-    Raises:
-        ConfigError: a value out of range.
     """
 
     root: str | None = None
     data: str | None = None
     partial: bool = False
-    max_tokens: int = 50
+    max_tokens: Annotated[int, Ge(1)] = 50
     truncate: bool = False
-    processes: int | None = None
+    processes: Annotated[int, Ge(1)] | None = None
 
     name: ClassVar[str] = "lmentry"
-
-    def __post_init__(self) -> None:
-        wrong = [
-            f"{key}: expected 1 or more, got {value}"
-            for key, value in (("max_tokens", self.max_tokens), ("processes", self.processes))
-            if value is not None and value < 1
-        ]
-        if wrong:
-            raise ConfigError("\n".join(wrong))
+    shaped_by = ("max_tokens", "truncate", "partial")
 
     def prepare(self, limit: int | None) -> None:
         """Find the clone, read the files, try the scorers."""
         root = find_clone(self.root, REPOSITORY, CLONE, SCORERS)
         data = Path(self.data).expanduser() if self.data else root / "data"
-        self._files, self._missing, self._sha256 = read_tasks(data, partial=self.partial)
+        self._files, self._missing, sha256 = read_tasks(data, partial=self.partial)
         self._scorers = Scorers(root, truncate=self.truncate)
         self._scorers.check()
+        self.hashes = {"data": sha256, "scorers": self._scorers.sha256(), "figures": FIGURES}
         every = [example for file in self._files for example in file.examples]
         self._cut = limit is not None and limit < len(every)
         self.asked: list[Example] = spread(every, limit, lambda example: (example.task, example.template))
-
-    def identity(self) -> dict[str, Any]:
-        """What shapes the figures."""
-        return {
-            "benchmark": self.name, "data": self._sha256, "scorers": self._scorers.sha256(), "figures": FIGURES,
-            "max_tokens": self.max_tokens, "truncate": self.truncate, "partial": self.partial,
-        }  # fmt: skip
 
     def measure(self, context: EvalContext) -> Result:
         """Accuracy, robustness and the score; by task, and by what robustness compares."""
@@ -79,11 +65,9 @@ class LMentry(Benchmark):
         examples = []
         for example, (score, certainty) in zip(there, marks, strict=True):
             tallies[example.task].add(example.template, example.answer_index, score, certainty)
-            examples.append({
-                "id": example.own_id, "task": example.task, "template": example.template,
-                "instruction": example.record.instruction, "prediction": answers[example.id],
-                "scores": {"score": score, "certainty": certainty}, "canary": canary[example.task],
-            })  # fmt: skip
+            scores = {"score": score, "certainty": certainty}
+            more = {"template": example.template, "prediction": answers[example.id], "canary": canary[example.task]}
+            examples.append(context.example(example, scores, **more) | {"id": example.own_id})
         return Result(
             scores=figures(tallies, partial=self.partial or self._cut),
             primary="lmentry_score",

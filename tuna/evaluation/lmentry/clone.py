@@ -9,20 +9,21 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tuna.console import Progress
 from tuna.data.fields import FieldError, RowError, describe
 from tuna.data.record import Record
 from tuna.errors import ConfigError, RunError
 from tuna.evaluation.lmentry.figures import ANSWER_ORDER, CORE, SCORER
 from tuna.evaluation.questions import Question
 from tuna.evaluation.reading import Faults, read_files
-from tuna.console import Progress
 
 REPOSITORY = "aviaefrat/lmentry"
 CLONE = f"git clone https://github.com/{REPOSITORY}.git"
@@ -119,8 +120,7 @@ class Scorers:
         Raises:
             ConfigError: they cannot be imported, with the command that mends it.
         """
-        with self._worker():
-            pass
+        list(self._replies([]))
 
     def mark(self, examples: Sequence[Example], predictions: Sequence[str], processes: int) -> list[Mark]:
         """Score and certainty of each prediction, in order.
@@ -130,68 +130,55 @@ class Scorers:
         """
         marks: list[Mark] = [(0, 0)] * len(examples)
         progress, lock, failed = Progress("scores", len(examples)), threading.Lock(), threading.Event()
+        asked = [
+            {"scorer": SCORER[example.task], "prediction": text, "example": example.raw, "truncate": self.truncate}
+            for example, text in zip(examples, predictions, strict=True)
+        ]
 
-        def share(first: int) -> None:
-            try:
-                with self._worker() as ask:
-                    for index in range(first, len(examples), processes):
-                        if failed.is_set():
-                            return
-                        marks[index] = ask(examples[index], predictions[index])
-                        with lock:
-                            progress.update(1)
-            except BaseException:
-                failed.set()  # the other shares need not go to their ends
-                raise
+        def share(own: range) -> None:
+            with contextlib.closing(self._replies([asked[index] for index in own])) as replies:
+                for index, reply in zip(own, replies, strict=True):
+                    if not isinstance(reply, list) or len(reply) != 2 or not {*reply} <= {0, 1}:
+                        failed.set()  # the other shares need not go to their ends
+                        got = reply.get("error") if isinstance(reply, dict) else reply
+                        raise RunError(
+                            f"{examples[index].id}: LMentry's scorer gave {got!r}, expected a score and a certainty of "
+                            f"0 or 1 each; next: look at {self.clone / SCORERS}"
+                        )
+                    marks[index] = (int(reply[0]), int(reply[1]))
+                    with lock:
+                        progress.update(1)
+                    if failed.is_set():
+                        return
 
-        processes = max(1, min(processes, len(examples)))
-        with ThreadPoolExecutor(processes) as pool:
-            list(pool.map(share, range(processes)))
+        shares = [range(first, len(examples), processes) for first in range(min(processes, len(examples)))]
+        with ThreadPoolExecutor(max(1, len(shares))) as pool:
+            list(pool.map(share, shares))
         progress.close()
         return marks
 
-    @contextlib.contextmanager
-    def _worker(self) -> Iterator[Callable[[Example, str], Mark]]:
-        """A process that scores one prediction after the other; ends with the block."""
-        # -P: nothing beside the script shadows a package; -B: the clone stays as it is; UTF-8 whatever the locale.
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-B", str(WORKER), str(self.clone)], cwd=self.clone, text=True, encoding="utf-8",
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONUTF8": "1"},
-        )  # fmt: skip
-        inward, outward = process.stdin, process.stdout
-        assert inward is not None and outward is not None
-
-        def reply() -> Any:
-            line = outward.readline()
-            return json.loads(line) if line else {"error": f"it ended with status {process.wait()}"}
-
-        def ask(example: Example, prediction: str) -> Mark:
-            asked = {
-                "scorer": SCORER[example.task], "prediction": prediction, "example": example.raw,
-                "truncate": self.truncate,
-            }  # fmt: skip
-            with contextlib.suppress(BrokenPipeError):  # its last words say why
-                inward.write(json.dumps(asked) + "\n")
-                inward.flush()
-            got = reply()
-            if isinstance(got, list) and len(got) == 2 and all(value in (0, 1) for value in got):
-                return int(got[0]), int(got[1])
-            got = got.get("error") if isinstance(got, dict) else got
-            raise RunError(
-                f"{example.id}: LMentry's scorer gave {got!r}, expected a score and a certainty of 0 or 1 each; next: "
-                f"look at {self.clone / SCORERS}"
-            )
-
-        try:
-            self._check_import(reply())
-            yield ask
-        finally:
-            process.kill()
-            process.wait()
-            outward.close()
-            with contextlib.suppress(BrokenPipeError):  # what it had not read
-                inward.close()
+    def _replies(self, asked: Sequence[Mapping[str, Any]]) -> Generator[Any]:
+        """What a process that has imported the scorers says of each prediction."""
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as lines:
+            lines.writelines(json.dumps(each) + "\n" for each in asked)
+            lines.seek(0)
+            # -P: nothing beside the script shadows a package; -B: the clone stays as it is; UTF-8 whatever the locale.
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-B", str(WORKER), str(self.clone)], cwd=self.clone, text=True, encoding="utf-8",
+                stdin=lines, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONUTF8": "1"},
+            )  # fmt: skip
+        with process:
+            assert process.stdout is not None
+            try:
+                for number in range(len(asked) + 1):
+                    line = process.stdout.readline()
+                    reply = json.loads(line) if line else {"error": f"it ended with status {process.wait()}"}
+                    if number:
+                        yield reply
+                    else:
+                        self._check_import(reply)
+            finally:
+                process.kill()
 
     def _check_import(self, first: dict[str, Any]) -> None:
         """Raises ConfigError where a worker's first line says that it has not every scorer."""

@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
+from annotated_types import Ge
+
+from tuna.config.types import checked
 from tuna.data.record import Record
 from tuna.errors import ConfigError
 from tuna.evaluation.base import Benchmark, EvalContext, Result
-from tuna.evaluation.questions import Question, spread
+from tuna.evaluation.questions import spread
 from tuna.evaluation.super_ni.data import Count, Instance, make_prompt, read_clone
 from tuna.evaluation.super_ni.metric import METRICS, BertScore, Metric, group_rows, grouped, percent, rounded
 from tuna.inference.cost import Usage
@@ -17,6 +20,7 @@ from tuna.stats import bootstrap_interval
 SCORING = 1  # the version of how figures are made
 
 
+@checked
 @dataclass
 class SuperNI(Benchmark):
     """Greedy answers to the test tasks of a clone, by ROUGE-L and exact match as Tk-Instruct computes them.
@@ -27,47 +31,35 @@ class SuperNI(Benchmark):
     bert_score: the folder of an encoder, for BERTScore too. bert_layers: after which layer; null is the last.
 
     Raises:
-        ConfigError: a value out of range.
+        ConfigError: bert_layers without bert_score.
     """
 
     root: str | None = None
-    shots: int = 0
-    instances: int = 100
-    max_prompt_tokens: int = 1024
+    shots: Annotated[int, Ge(0)] = 0
+    instances: Annotated[int, Ge(1)] = 100
+    max_prompt_tokens: Annotated[int, Ge(1)] = 1024
     strip: bool = False
-    max_tokens: int = 128
+    max_tokens: Annotated[int, Ge(1)] = 128
     bert_score: str | None = None
-    bert_layers: int | None = None
+    bert_layers: Annotated[int, Ge(1)] | None = None
 
     name: ClassVar[str] = "super_ni"
+    shaped_by = ("shots", "instances", "max_prompt_tokens", "strip", "max_tokens", "bert_layers")
 
     def __post_init__(self) -> None:
-        least = {"shots": 0, "instances": 1, "max_prompt_tokens": 1, "max_tokens": 1}
-        wrong = [
-            f"{key}: expected {low} or more, got {getattr(self, key)}"
-            for key, low in least.items()
-            if getattr(self, key) < low
-        ]
         if self.bert_layers is not None and self.bert_score is None:
-            wrong.append("bert_layers: expected bert_score=FOLDER beside it")
-        if wrong:
-            raise ConfigError("\n".join(wrong))
+            raise ConfigError("bert_layers: expected bert_score=FOLDER with it")
 
     def prepare(self, limit: int | None) -> None:
         """Read the clone."""
-        tasks, self._sha256 = read_clone(self.root, self.instances)
+        tasks, sha256 = read_clone(self.root, self.instances)
         self._tasks = {task.name: task for task in tasks}
         every = [instance for task in tasks for instance in task.instances]
         self._instances = spread(every, limit, lambda instance: instance.task)
         self.asked, _ = self._prompts(None, 0)
         self._bert = BertScore(self.bert_score, self.bert_layers) if self.bert_score else None
-
-    def identity(self) -> dict[str, Any]:
-        """What shapes the figures."""
-        keys = ("shots", "instances", "max_prompt_tokens", "strip", "max_tokens", "bert_layers")
-        encoder = self._bert.fingerprint() if self._bert else None
-        scoring = {"scoring": SCORING, "rouge-score": version("rouge-score"), "bert_score": encoder}
-        return {"benchmark": self.name, "data": self._sha256, **scoring, **{key: getattr(self, key) for key in keys}}
+        encoder, rouge = self._bert and self._bert.fingerprint(), version("rouge-score")
+        self.hashes = {"data": sha256, "scoring": SCORING, "rouge-score": rouge, "bert_score": encoder}
 
     def estimate(self, context: EvalContext) -> dict[str, Usage]:
         """The answers, where a server gives them."""
@@ -93,7 +85,7 @@ class SuperNI(Benchmark):
             limit = min(limit, positions - min(self.max_tokens, positions // 2) - around)
         return (lambda text: count(text) + added), limit
 
-    def _prompts(self, count: Count | None, limit: int) -> tuple[list[Question], list[str]]:
+    def _prompts(self, count: Count | None, limit: int) -> tuple[list[Instance], list[str]]:
         """The questions as prompts, and what there is to say of these."""
         questions, fewer, cut = [], 0, 0
         for instance in self._instances:
@@ -112,7 +104,7 @@ class SuperNI(Benchmark):
         """Means over instances and over tasks; by category and by task."""
         questions, notes = self._prompts(*self._counter(context))
         answers = context.answer(questions, max_tokens=self.max_tokens)
-        there = [instance for instance in self._instances if instance.id in answers]
+        there = [instance for instance in questions if instance.id in answers]
         metric = Metric()
         scores = [metric.score(answers[instance.id], instance.references) for instance in there]
         if self._bert is not None:
@@ -125,16 +117,12 @@ class SuperNI(Benchmark):
                 f"{len(missing)} predictions are missing; as in the official code the means are over those that are "
                 f"there (rougeL would be {zero:.4f} with 0 for each missing one)"
             )
-        prompts = {question.id: question.record.instruction for question in questions}
         figures, tables = self._figures(there, scores)
         return Result(
             scores=figures,
             primary="rougeL",
             examples=[
-                {
-                    "id": instance.id, "task": instance.task, "instruction": prompts[instance.id],
-                    "prediction": answers[instance.id], "references": list(instance.references), "scores": each,
-                }
+                context.example(instance, each, prediction=answers[instance.id], references=list(instance.references))
                 for instance, each in zip(there, scores, strict=True)
             ],
             expected=len(self._instances),

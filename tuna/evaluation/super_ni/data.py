@@ -6,6 +6,7 @@ figures depend on it. One thing differs: where definition and question alone are
 """
 
 import string
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -186,11 +187,6 @@ def _shortened(definition: str, given: str, count: Count, limit: int) -> str:
 
 
 def _longest(text: str, fits: Callable[[str], bool]) -> str | None:
-    """The longest beginning of ``text`` that fits, found by halving; None where not even the empty one does."""
-    if not fits(""):
-        return None
-    low, high = 0, len(text)
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if fits(text[:middle]) else (low, middle - 1)
-    return text[:low]
+    """The longest beginning of ``text`` that fits; None where not even the empty one does."""
+    fitting = bisect_right(range(len(text) + 1), False, key=lambda end: not fits(text[:end]))
+    return text[: fitting - 1] if fitting else None

@@ -16,27 +16,28 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tuna.errors import ConfigError, ModelError
+import torch
+from transformers import AutoModel, AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
+
 from tuna.console import Progress
+from tuna.errors import ConfigError, ModelError
+from tuna.models.device import device_named
+from tuna.models.folder import fingerprint
 
 METRICS = ("exact_match", "rouge1", "rougeL")
 DECIMALS = 4
 
 # The metric that stands for a category, where the official code has one; other categories have none.
-CATEGORY_METRIC = {
-    "textual_entailment": "exact_match",
-    "cause_effect_classification": "exact_match",
-    "coreference_resolution": "exact_match",
-    "dialogue_act_recognition": "exact_match",
-    "answerability_classification": "exact_match",
-    "word_analogy": "exact_match",
-    "overlap_extraction": "rougeL",
-    "keyword_tagging": "rougeL",
-    "question_rewriting": "rougeL",
-    "title_generation": "rougeL",
-    "data_to_text": "rougeL",
-    "grammar_error_correction": "rougeL",
-}
+_EXACT = (
+    "textual_entailment", "cause_effect_classification", "coreference_resolution", "dialogue_act_recognition",
+    "answerability_classification", "word_analogy",
+)  # fmt: skip
+_ROUGE = (
+    "overlap_extraction", "keyword_tagging", "question_rewriting", "title_generation", "data_to_text",
+    "grammar_error_correction",
+)  # fmt: skip
+CATEGORY_METRIC = dict.fromkeys(_EXACT, "exact_match") | dict.fromkeys(_ROUGE, "rougeL")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
@@ -142,22 +143,14 @@ class BertScore:
 
     def fingerprint(self) -> str:
         """Hash of the encoder's config and weights."""
-        from tuna.models.folder import fingerprint
-
         return fingerprint(self._folder)
 
     def f1(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
-        """One value a prediction, the best over its references.
+        """One value per prediction, the best over its references.
 
         Raises:
             ModelError: the model or its tokenizer cannot be read.
         """
-        import torch
-        from transformers import AutoModel, AutoTokenizer
-        from transformers.utils.logging import disable_progress_bar
-
-        from tuna.models.device import device_named
-
         disable_progress_bar()
         try:
             tokenizer = AutoTokenizer.from_pretrained(self._folder)
