@@ -1,12 +1,34 @@
 """Answers from choices, as the store keeps them, as the output shows them."""
 
+import json
+import math
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tuna.data.record import Candidate, Record
-from tuna.inference.answers import Answer, apart, candidate, from_choice, given_answers, output_row
-from tuna.inference.logprobs import NOT_THE_TEXTS
+from tuna.errors import RunError
+from tuna.inference.answers import (
+    NO_NUMBER,
+    NOT_THE_TEXTS,
+    Answer,
+    apart,
+    candidate,
+    from_choice,
+    given_answers,
+    output_row,
+    outside_thought,
+    split_thought,
+    stored_answers,
+    text_logprobs,
+)
+from tuna.inference.cost import Budget, Price, usage_cost, usage_of
+from tuna.inference.served import ServedModel
+from tuna.inference.server import TryAgain
+from tuna.inference.store import Journal
 
 
 @pytest.mark.parametrize(
@@ -76,3 +98,155 @@ def test_a_conversation_is_written_as_its_messages() -> None:
     tool = {"type": "function", "function": {"name": "look"}}
     row = output_row(Record("8", "Which tree?", tools=(tool,)), [])
     assert row["messages"] == [{"role": "user", "content": "Which tree?"}] and row["tools"] == [tool]
+
+
+@pytest.mark.parametrize(
+    ("text", "thought", "answer"),
+    [
+        ("Maple.", None, "Maple."),
+        ("<think>\nTwo leaves.\n</think>\n\nMaple.", "Two leaves.", "Maple."),
+        ("Two leaves.\n</think>\nMaple.", "Two leaves.", "Maple."),  # the prompt opened it
+        ("<think></think>Maple.", "", "Maple."),
+        (" <thinking>a</thinking> b </think> Maple.", "a</thinking> b", "Maple."),
+        ("[THINK]Two leaves.[/THINK]Maple.", "Two leaves.", "Maple."),
+        ("<think>Two leaves, or", "Two leaves, or", ""),
+        ("<think>Two leaves.</think>", "Two leaves.", ""),
+        ("To open a thought, write <think> first.", None, "To open a thought, write <think> first."),
+    ],
+)
+def test_thought_and_answer(text: str, thought: str | None, answer: str) -> None:
+    assert split_thought(text) == (thought, answer)
+
+
+def test_what_is_outside_keeps_what_stands_before_a_block() -> None:
+    assert outside_thought("One <think>two</think> three") == "One  three"
+    assert outside_thought("no marks") == "no marks" and outside_thought("<think>all</think>") == ""
+
+
+def chat(*tokens: tuple[str, float | None]) -> dict[str, Any]:
+    return {"content": [{"token": token, "logprob": value} for token, value in tokens]}
+
+
+END = ("<|im_end|>", -0.5)
+THOUGHT = ("A tree", -8.0), (" fits", -8.0), ("</think>", -4.0), ("\n\n", -2.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "text", "kept"),
+    [
+        (chat(("The", -1.0), (" elm", -2.0)), "The elm", [-1.0, -2.0]),
+        (chat((" The", -1.0), (" elm", -2.0), ("\n", -3.0), END), "The elm", [-1.0, -2.0, -3.0, -0.5]),
+        (chat(("The", -1.0), ("elm", -2.0), ("", -0.25)), "The elm", [-1.0, -2.0, -0.25]),  # decoded one by one
+        (chat(*THOUGHT, ("The", -1.0), (" elm", -2.0), END), "The elm", [-1.0, -2.0, -0.5]),
+        (chat(*THOUGHT, ("elm", -1.0), ("\n</think>", -1.0), ("elm", -2.0), END), "elm", [-2.0, -0.5]),
+        (chat(("The", -1.0), (" <", -2.0), ("br", -3.0), (">", -4.0)), "The <br>", [-1.0, -2.0, -3.0, -4.0]),
+        # parts of a character: as U+FFFD, as OpenAI's completions write them
+        (chat(*THOUGHT, ("\ufffd", -1.0), ("\ufffd", -2.0), ("lm", -3.0), END), "\u00c9lm", [-1.0, -2.0, -3.0, -0.5]),
+        ({"tokens": ["bytes:\\xc3", "bytes:\\x89", "lm"], "token_logprobs": [-1.0] * 3}, "\u00c9lm", [-1.0] * 3),
+        ({"token_logprobs": [-1.0, -2.0]}, "The elm", [-1.0, -2.0]),  # no tokens to compare
+    ],
+)  # fmt: skip
+def test_the_tokens_of_the_text(given: dict[str, Any], text: str, kept: list[float]) -> None:
+    assert text_logprobs(given, text, thought=False) == (kept, None)
+
+
+def test_bytes_count_before_names() -> None:
+    names = [("\\xc3", list(b"\xc3")), ("\\x89", list(b"\x89")), ("lm", None)]
+    given = {"content": [{"token": name, "bytes": data, "logprob": -1.0} for name, data in names]}
+    assert text_logprobs(given, "\u00c9lm", thought=False) == ([-1.0] * 3, None)
+
+
+@pytest.mark.parametrize(
+    ("given", "text", "thought", "why"),
+    [
+        (chat(*THOUGHT, ("The", -1.0), (" oak", -2.0)), "The elm", True, NOT_THE_TEXTS),
+        (chat(*THOUGHT[:3], (">The", -1.0), (" elm", -2.0)), "The elm", True, NOT_THE_TEXTS),  # a token of both
+        (chat(("The", -1.0), (" elm", -2.0), (" grows", -3.0)), "The elm", False, NOT_THE_TEXTS),
+        (chat(("The", -1.0)), "The elm", False, NOT_THE_TEXTS),
+        ({"token_logprobs": [-1.0, -2.0]}, "The elm", True, NOT_THE_TEXTS),
+        (chat(("The", -1.0), (" elm", -9999.0)), "The elm", False, NO_NUMBER),
+        (chat(("The", -1.0), (" elm", float("-inf"))), "The elm", False, NO_NUMBER),
+        (chat(("The", -1.0), (" elm", None)), "The elm", False, NO_NUMBER),
+        (None, "The elm", True, None),
+        (chat(*THOUGHT), "", True, None),
+    ],
+)
+def test_none_and_why(given: Any, text: str, thought: bool, why: str | None) -> None:
+    assert text_logprobs(given, text, thought=thought) == ([], why)
+
+
+def test_a_floor_within_the_thought_does_not_count() -> None:
+    assert text_logprobs(chat(("hm", -9999.0), ("elm", -1.0), END), "elm", thought=True) == ([-1.0, -0.5], None)
+
+
+pytestmark = pytest.mark.once
+
+NUMBERS = st.none() | st.booleans() | st.integers() | st.floats()
+JSON = st.recursive(
+    NUMBERS | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+LOGPROBS = st.fixed_dictionaries(
+    {"content": JSON | st.lists(st.fixed_dictionaries({"token": JSON, "logprob": NUMBERS}), max_size=3)}
+)
+PARTS = st.lists(st.fixed_dictionaries({"type": JSON, "text": JSON}) | JSON, max_size=3)
+MESSAGES = JSON | st.fixed_dictionaries({"content": JSON | PARTS}, optional={"refusal": JSON, "reasoning": JSON})
+CHOICES = st.lists(
+    JSON
+    | st.fixed_dictionaries({"message": MESSAGES}, optional={"finish_reason": JSON, "logprobs": JSON | LOGPROBS})
+    | st.fixed_dictionaries({"text": JSON}, optional={"logprobs": JSON}),
+    max_size=3,
+)
+USAGE = JSON | st.fixed_dictionaries({"prompt_tokens": NUMBERS, "completion_tokens": NUMBERS})
+REPLIES = st.fixed_dictionaries({}, optional={"choices": JSON | CHOICES, "usage": USAGE, "model": JSON})
+FEW = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@FEW
+@given(REPLIES)
+def test_any_reply_is_answers_that_can_be_stored_or_asked_for_again(tmp_path: Path, body: dict[str, Any]) -> None:
+    try:
+        answers = ServedModel(model="m").read(body)
+    except TryAgain:
+        return
+    (tmp_path / "a.jsonl").unlink(missing_ok=True)
+    journal = Journal(tmp_path / "a.jsonl")
+    journal.append({"key": "k", "choices": [a.to_dict() for a in answers], "usage": body.get("usage")})
+    assert journal.read("k", stored_answers) == [answers]
+    assert all(a.logprob is None or -math.inf < a.logprob < 1 for a in answers)
+    journal.close()
+
+
+@FEW
+@given(USAGE)
+def test_any_usage_costs_something_known_or_its_worst(usage: Any) -> None:
+    cost, total = usage_cost(Price(2.0, 8.0), usage), usage_of({"usage": usage}, Price(2.0, 8.0))
+    assert cost is None or 0 <= cost < math.inf
+    assert total.cost is not None and 0 <= total.cost < math.inf and total.prompt_tokens >= 0
+
+
+@FEW
+@given(st.data())
+def test_any_damage_to_a_store_is_told_or_leaves_whole_lines(tmp_path: Path, data: st.DataObject) -> None:
+    path = tmp_path / "a.jsonl"
+    path.unlink(missing_ok=True)
+    journal = Journal(path)
+    budget = Budget(journal)
+    for _ in range(3):
+        budget.settle(budget.reserve(2.0), 0.5)
+    journal.close()
+    whole = path.read_bytes()
+    start = data.draw(st.integers(0, len(whole)))
+    end = data.draw(st.integers(start, min(len(whole), start + 60)))
+    path.write_bytes(whole[:start] + data.draw(st.binary(max_size=6)) + whole[end:])
+    try:
+        again = Budget(Journal(path))
+    except RunError as fault:
+        assert "a.jsonl:" in str(fault)
+        return
+
+    def entries(lines: bytes) -> set[str]:
+        return {json.dumps({**json.loads(line), "crc": None}, sort_keys=True) for line in lines.split(b"\n")[:-1]}
+
+    assert entries(path.read_bytes()) <= entries(whole) and 0 <= again.spent <= 6.0

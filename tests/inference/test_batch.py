@@ -10,7 +10,7 @@ import pytest
 
 from tests.inference.http_server import LoopbackServer
 from tests.inference.make import collect, read_rows, write_answers, write_instructions
-from tests.judges.test_openai import fair
+from tests.judges.test_asked import fair
 from tuna.errors import RunError
 from tuna.inference import batch
 from tuna.inference.store import Journal

@@ -1,5 +1,6 @@
 """Batched drawing equals the plain way: greedy as generate(), log-probabilities as a forward pass."""
 
+import math
 from typing import Any
 
 import pytest
@@ -8,9 +9,35 @@ import torch
 from tests.training.make import write_model
 from tuna.data.record import Record
 from tuna.errors import ModelError
-from tuna.inference.generate import Draw, Generator
-from tuna.inference.noise import noise_key
+from tuna.inference.generate import Draw, Generator, gumbel, noise_key
 from tuna.models.source import ModelConfig
+
+
+def test_the_numbers_are_fixed() -> None:
+    made = gumbel([(1, 2), (3, 4)], 5, 4)
+    again = gumbel([(3, 4)], 5, 9)
+    torch.testing.assert_close(made[1], again[0, :4], rtol=1e-12, atol=1e-12)  # a logarithm's last bits may differ
+    assert not torch.equal(made, gumbel([(1, 2), (3, 4)], 6, 4))
+
+
+def test_mean_and_variance_are_gumbels() -> None:
+    sample = gumbel([noise_key(k) for k in range(50)], 0, 4000)
+    assert abs(float(sample.mean()) - 0.5772) < 0.01
+    assert abs(float(sample.var()) - math.pi**2 / 6) < 0.03
+
+
+def test_argmax_draws_from_the_softmax() -> None:
+    logits = torch.tensor([2.0, 1.0, 0.0, -1.0], dtype=torch.float64)
+    keys = torch.tensor([noise_key("draw", k) for k in range(20_000)])
+    share = torch.bincount((logits + gumbel(keys, 3, 4)).argmax(1), minlength=4) / 20_000
+    assert torch.allclose(share.double(), logits.softmax(0), atol=0.012)
+
+
+def test_steps_and_keys_do_not_run_together() -> None:
+    rows = [gumbel([noise_key(k)], step, 2000)[0] for k in range(4) for step in range(4)]
+    correlation = torch.corrcoef(torch.stack(rows)) - torch.eye(16, dtype=torch.float64)
+    assert float(correlation.abs().max()) < 0.1
+
 
 QUESTIONS = ["w5 w6", "w7", "w8 w9 w10 w11 w12", "w13 w14 w15"]
 

@@ -9,8 +9,7 @@ from tests.inference.make import collect, collect_nothing, read_rows, write_rows
 from tests.training.make import write_model
 from tuna.errors import RunError
 from tuna.inference import generate
-from tuna.inference.answers import Answer
-from tuna.inference.logprobs import NOT_THE_TEXTS
+from tuna.inference.answers import NOT_THE_TEXTS, Answer
 from tuna.ranking.rouge import rouge_l
 
 

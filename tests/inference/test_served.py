@@ -52,7 +52,7 @@ def test_completions_refuse_a_conversation_by_its_row(template: Any) -> None:
 
 
 def test_payloads() -> None:
-    chat = ServedModel(model="m", token_limit="max_completion_tokens", max_tokens=7, extra_body={"top_k": 0})
+    chat = ServedModel(model="m", token_limit="max_completion_tokens", extra_body={"top_k": 0})
     assert chat.payload(Record("0", "Hi"), 7, 1.1) == {
         "model": "m", "temperature": 1.1, "max_completion_tokens": 7, "extra_body": {"top_k": 0},
         "messages": [{"role": "user", "content": "Hi"}],
@@ -74,7 +74,7 @@ def test_prices_and_faults() -> None:
     assert ServedModel(model="m", batch=True).price_in(prices) == Price(1, 4)
     assert ServedModel(model="own", price=[0, 0]).price_in(prices) == Price(0, 0)
     assert ServedModel(model="own").price_in(prices) is None
-    with pytest.raises(ConfigError) as fault:
-        ServedModel(max_tokens=0, temperature=-1, concurrency=0, base_url="host")
-    said = [line.partition(":")[0] for line in str(fault.value).splitlines()]
-    assert sorted(said) == ["base_url", "concurrency", "max_tokens", "model", "temperature"]
+    for wrong in ({"temperature": -1, "concurrency": 0}, {"base_url": "host", "api_key_env": "a b", "model": ""}):
+        with pytest.raises(ConfigError) as fault:
+            ServedModel(**{"model": "m", **wrong})  # type: ignore[arg-type]
+        assert sorted(line.partition(":")[0] for line in str(fault.value).splitlines()) == sorted(wrong)

@@ -192,7 +192,7 @@ def _identities(
         name, source, fingerprint = generation.measured(model)
         shaped_by["generation"] = {**model.shaped_by, **generation.identity()}
         if kind == "local":
-            name, run = model_name(model.path), run_of(model.path)
+            name, run = model_name(name), run_of(model.path)  # it is named by its path
     measured = {
         "name": settings.label or name, "source": source, "fingerprint": fingerprint, "kind": kind,
         "run": str(run) if run else None,

@@ -10,10 +10,9 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
 from tuna.console import Progress
-from tuna.inference.address import shown
 from tuna.inference.cost import Budget, BudgetReached, Price, usage_cost, usage_of
 from tuna.inference.engine import Aside, Done, GivenUp, Request
-from tuna.inference.server import Server, SetAside, StopRun, TryAgain, told
+from tuna.inference.server import Server, SetAside, StopRun, TryAgain, shown, told
 from tuna.inference.store import Journal, key_of
 
 MOST_REQUESTS = 50_000  # of one batch, as OpenAI has it

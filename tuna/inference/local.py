@@ -1,20 +1,19 @@
-"""Answers from a local model in blocks of instructions, each block whole or not at all: the sampler and local teacher.
+"""A model on this machine that is asked: blocks of asks share batches, each block is stored whole or not at all."""
 
-Blocks are cut from the input order and share batches, so a block that was interrupted is made again whole, with the
-same numbers; what the store has of whole blocks is not made again.
-"""
-
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from tuna.console import Progress
-from tuna.data.record import Record
-from tuna.errors import ConfigError
-from tuna.inference.answers import Answer, apart, stored_answers
+from annotated_types import Ge
+
+from tuna.config.types import checked
+from tuna.errors import ModelError
+from tuna.inference.answers import Answer, apart
+from tuna.inference.backend import Ask, StoredTexts, store_in_blocks
 from tuna.inference.context import Context
-from tuna.inference.store import key_of
-from tuna.ranking.diversity import DiverseSet, rule_problems
+from tuna.inference.cost import Price, Prices, Usage
 
 if TYPE_CHECKING:
     from tuna.inference.generate import Generator
@@ -22,105 +21,111 @@ if TYPE_CHECKING:
 
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Template = Literal["auto", "alpaca", "chat", "none"]
 
 
-@dataclass
-class BlockSampler:
-    """N answers an instruction by drawing from a model, with or without the diversity rule.
-
-    block: instructions that share batches. tau: see DiverseSet; null draws without the rule.
-
-    Raises:
-        ConfigError: values out of range.
+class Local:
+    """A Hugging Face causal LM. block: asks that share batches. by_length: the longest prompts first, so that a lack of
+    memory shows at once; else in the order given.
     """
 
-    temperature: float
-    max_tokens: int
-    block: int
-    device: Device
-    dtype: Dtype
-    tau: float | None = None
-    trials: int = 0
-    temperature_step: float = 0.0
+    def __init__(
+        self, model: "ModelConfig", *, block: int, device: Device, dtype: Dtype, by_length: bool = False
+    ) -> None:
+        self.model, self.block, self.device, self.dtype, self.by_length = model, block, device, dtype, by_length
 
-    def __post_init__(self) -> None:
-        wrong = []
-        if not self.temperature > 0:
-            wrong.append(f"temperature: expected a number above 0, got {self.temperature}")
-        for key in ("max_tokens", "block"):
-            if getattr(self, key) < 1:
-                wrong.append(f"{key}: expected 1 or more, got {getattr(self, key)}")
-        wrong += rule_problems(self.tau, self.trials, self.temperature_step)
-        if wrong:
-            raise ConfigError("\n".join(wrong))
+    def shaped_by(self) -> dict[str, Any]:
+        """What shapes an answer, beside the ask."""
+        return {"model": self.model.fingerprint, **self.model.shaped_by}
 
-    def settings(self) -> dict[str, Any]:
-        """What shapes an answer, beside the model, the seed and the instruction."""
-        found: dict[str, Any] = {"temperature": self.temperature, "max_tokens": self.max_tokens}
-        rule = {"tau": self.tau, "trials": self.trials, "temperature_step": self.temperature_step}
-        return found if self.tau is None else found | rule
+    def price_in(self, prices: Prices) -> Price | None:
+        """A local model costs no money."""
+        return Price(0.0, 0.0)
 
-    def collect(self, node: "ModelConfig", records: Sequence[Record], n: int, context: Context) -> list[list[Answer]]:
-        """``n`` answers a record; draws only blocks of which the store lacks something."""
-        journal = context.store.journal("answers")
-        model = {"model": node.fingerprint, **node.shaped_by}
-        keys = [
-            key_of(
-                **self.settings(),
-                **model,
-                seed=context.seed,
-                n=n,
-                record=record.id,
-                prompt=record.question,
-            )
-            for record in records
-        ]
-        blocks = [range(at, min(at + self.block, len(records))) for at in range(0, len(records), self.block)]
-        missing = [block for block in blocks if any(keys[i] not in journal for i in block)]
-        done = len(records) - sum(len(block) for block in missing)
-        progress = Progress("answers", len(records), done)
-        if missing:
+    def remaining(self, asks: Iterable[Ask], stored: StoredTexts, context: Context) -> Usage:
+        """No requests."""
+        return Usage()
+
+    def ask(self, asks: Sequence[Ask], stored: StoredTexts, context: Context) -> list[list[Answer]]:
+        """The answers to each ask; a prompt that does not fit and may not be cut is set aside.
+
+        Raises:
+            DataError: the template cannot show a record. ModelError: the model cannot be loaded or computes no number.
+        """
+        if lacking := [ask for ask in asks if ask.key not in stored.journal]:
             from tuna.data.tokenize import check_shown
             from tuna.inference.generate import Generator
 
-            check_shown(node.encoder(), [records[i] for block in missing for i in block])
-            generator = Generator(node, max_tokens=self.max_tokens, device=self.device, dtype=self.dtype)
-            for block in missing:
-                made = self.draw(generator, [records[i] for i in block], n, context.seed)
-                for i, answers in zip(block, made, strict=True):
-                    if keys[i] not in journal:
-                        journal.append({"key": keys[i], "choices": [answer.to_dict() for answer in answers]})
-                progress.update(len(block))
-            progress.close()
-        return [journal.read(key, stored_answers)[0] for key in keys]
+            check_shown(self.model.encoder(), [ask.record for ask in lacking])
+            generator = Generator(self.model, max_tokens=asks[0].max_tokens, device=self.device, dtype=self.dtype)
 
-    def draw(self, generator: "Generator", records: Sequence[Record], n: int, seed: int) -> list[list[Answer]]:
-        """``n`` answers a record of one block: rounds of draws until no set misses any."""
-        from tuna.inference.generate import Draw
-        from tuna.inference.noise import noise_key
+            @cache
+            def prompt(i: int) -> list[int]:
+                try:
+                    return generator.prompt(asks[i].record, cut=asks[i].cut)
+                except ModelError as error:
+                    context.aside[asks[i].key] = str(error)
+                    return []
 
-        prompts = [generator.prompt(record) for record in records]
-        sets = [DiverseSet(n, self.tau, self.trials) for _ in records]
-        while wanted := list(_wanted(sets)):
-            draws = [
-                Draw(
-                    which,
-                    noise_key(seed, records[which].id, place, trial),
-                    self.temperature + trial * self.temperature_step,
-                )
-                for which, place, trial in wanted
-            ]
-            drawn: dict[int, dict[int, Answer]] = {}
-            for (which, place, trial), answer in zip(wanted, generator.draw(prompts, draws), strict=True):
-                hot = None if trial == 0 else round(self.temperature + trial * self.temperature_step, 6)
-                drawn.setdefault(which, {})[place] = replace(apart(answer), temperature=hot)
-            for which, answers in drawn.items():
-                sets[which].offer(answers)
-        return generator.as_written(records, [each.finish() for each in sets])
+            def make(block: Sequence[int]) -> Iterator[Mapping[str, Any] | None]:
+                fit = [i for i in block if prompt(i)]
+                made = iter(draw(generator, [asks[i] for i in fit], [prompt(i) for i in fit], stored))
+                return (stored.line(next(made)) if prompt(i) else None for i in block)
+
+            order: Sequence[int] = range(len(asks))
+            if self.by_length:
+                order = sorted(order, key=lambda i: (-len(prompt(i)), i))
+            store_in_blocks(stored.journal, [ask.key for ask in asks], order, self.block, stored.unit, make)
+        return [stored.whole(ask) if ask.key in stored.journal else [] for ask in asks]
 
 
-def _wanted(sets: Sequence[DiverseSet]) -> Iterator[tuple[int, int, int]]:
-    """(which set, place, trial) of all that is missing."""
-    for which, each in enumerate(sets):
-        for place, trial in each.missing():
-            yield which, place, trial
+def draw(
+    generator: "Generator", asks: Sequence[Ask], prompts: Sequence[Sequence[int]], stored: StoredTexts
+) -> list[list[Answer]]:
+    """The answers to the asks of one block: rounds of draws until no set misses any."""
+    from tuna.inference.generate import Draw, noise_key
+
+    sets = [stored.begin(ask) for ask in asks]
+    while wanted := [(i, place, trial) for i, each in enumerate(sets) for place, trial in each.missing()]:
+        draws = [
+            Draw(i, noise_key(asks[i].seed, asks[i].record.id, place, trial), asks[i].heat(trial) or 0.0)
+            for i, place, trial in wanted
+        ]
+        drawn: dict[int, dict[int, Answer]] = defaultdict(dict)
+        for (i, place, trial), answer in zip(wanted, generator.draw(prompts, draws), strict=True):
+            hot = round(asks[i].heat(trial) or 0.0, 6) if trial else None
+            drawn[i][place] = answer if stored.raw else replace(apart(answer), temperature=hot)
+        for i, answers in drawn.items():
+            sets[i].offer(answers)
+    finished = [each.finish() for each in sets]
+    return finished if stored.raw else generator.as_written([ask.record for ask in asks], finished)
+
+
+@checked
+@dataclass
+class LocalModel:
+    """A local model that a config node names by itself: a teacher or a judge."""
+
+    path: str | None = None
+    revision: str | None = None
+    trust_remote_code: bool = False
+    template: Template = "auto"
+    template_args: dict[str, Any] | None = None
+    max_tokens: Annotated[int, Ge(1)] = 512
+    block: Annotated[int, Ge(1)] = 32
+    device: Device = "auto"
+    dtype: Dtype = "auto"
+
+    @cached_property
+    def model(self) -> "ModelConfig":
+        """The config node of the model, which is no reward model."""
+        from tuna.models.reward_source import writer
+        from tuna.models.source import ModelConfig
+
+        given = (str(self.path), self.revision, self.trust_remote_code, self.template, self.template_args)
+        return writer(ModelConfig(*given))
+
+    @cached_property
+    def backend(self) -> Local:
+        """What is asked."""
+        return Local(self.model, block=self.block, device=self.device, dtype=self.dtype)

@@ -1,20 +1,21 @@
 """Given answers scored by a local model in packed rows: log-probabilities (``score_only``), and a PRM's rewards."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import torch
 from torch import nn
 from transformers.utils.logging import disable_progress_bar
 
-from tuna.console import Progress
 from tuna.data.batch import Group
 from tuna.data.lists import Answer as Response
 from tuna.data.packing import pack
 from tuna.data.record import Record, was_cut
 from tuna.data.tokenize import check_shown
 from tuna.inference.answers import Answer, stored_answers
+from tuna.inference.backend import store_in_blocks
 from tuna.inference.context import Context
 from tuna.inference.store import Journal, key_of
 from tuna.models.device import device_named
@@ -25,7 +26,6 @@ from tuna.models.source import ModelConfig
 
 BLOCK = 16
 Lists = Sequence[tuple[Record, Sequence[Answer]]]
-Score = Callable[[Lists], list[list[Answer]]]
 
 
 def score_answers(
@@ -42,12 +42,13 @@ def score_answers(
     An answer that does not fit the model's positions is refused ("too long").
     """
 
-    def load() -> Score:
-        return _Scorer(node, load_scorer(node), device, row_tokens, _with_logprob)
+    def put(answer: Answer, value: float, tokens: int) -> Answer:
+        return replace(answer, logprob=value, num_tokens=tokens)
 
-    check_shown(node.encoder(), records, [[_text(answer) for answer in given] for given in answers])
-    journal, base = context.store.journal("answers"), {"scored": node.fingerprint, **node.shaped_by}
-    return _in_blocks(journal, base, records, answers, load)
+    journal = context.store.journal("answers")
+    return _scored(
+        journal, "scored", node, records, answers, lambda: _Scorer(node, load_scorer(node), device, row_tokens, put)
+    )
 
 
 def reward_answers(
@@ -64,48 +65,44 @@ def reward_answers(
     An answer that does not fit the model's positions is refused ("too long").
     """
 
-    def load() -> Score:
-        return _Scorer(node, load_reward_scorer(node), device, row_tokens, _with_reward)
+    def put(answer: Answer, value: float, tokens: int) -> Answer:
+        return replace(answer, reward=value)
 
-    check_shown(node.encoder(), records, [[_text(answer) for answer in given] for given in answers])
-    journal, base = context.store.journal("rewards"), {"reward": node.fingerprint, **node.shaped_by}
-    return _in_blocks(journal, base, records, answers, load)
-
-
-def _with_logprob(answer: Answer, value: float, tokens: int) -> Answer:
-    return replace(answer, logprob=value, num_tokens=tokens)
-
-
-def _with_reward(answer: Answer, value: float, tokens: int) -> Answer:
-    return replace(answer, reward=value)
+    journal = context.store.journal("rewards")
+    return _scored(
+        journal,
+        "reward",
+        node,
+        records,
+        answers,
+        lambda: _Scorer(node, load_reward_scorer(node), device, row_tokens, put),
+    )
 
 
-def _in_blocks(
+def _scored(
     journal: Journal,
-    base: dict[str, Any],
+    what: str,
+    node: ModelConfig,
     records: Sequence[Record],
     answers: Sequence[Sequence[Answer]],
-    load: Callable[[], Score],
+    load: Callable[[], "_Scorer"],
 ) -> list[list[Answer]]:
-    """Blocks cut from the input order share batches; one that lacks a list is scored again whole, with equal values."""
+    """What the journal lacks is computed in blocks that share batches; the model is loaded for the first one."""
+    check_shown(node.encoder(), records, [[_text(answer) for answer in given] for given in answers])
+    base = {what: node.fingerprint, **node.shaped_by}
     keys = [
         key_of(
             **base, prompt=r.question, answers=[_key(a) for a in given], **({"own": r.template} if r.template else {})
         )
         for r, given in zip(records, answers, strict=True)
     ]
-    blocks = [range(at, min(at + BLOCK, len(keys))) for at in range(0, len(keys), BLOCK)]
-    missing = [block for block in blocks if any(keys[i] not in journal for i in block)]
-    if missing:
-        disable_progress_bar()
-        progress = Progress("scored lists", len(keys), len(keys) - sum(map(len, missing)))
-        score = load()
-        for block in missing:
-            for i, scored in zip(block, score([(records[i], answers[i]) for i in block]), strict=True):
-                if keys[i] not in journal:
-                    journal.append({"key": keys[i], "choices": [answer.to_dict() for answer in scored]})
-            progress.update(len(block))
-        progress.close()
+    scorer = cache(load)
+
+    def make(block: Sequence[int]) -> Iterable[Mapping[str, Any]]:
+        for scored in scorer()([(records[i], answers[i]) for i in block]):
+            yield {"choices": [answer.to_dict() for answer in scored]}
+
+    store_in_blocks(journal, keys, range(len(keys)), BLOCK, "scored lists", make)
     return [journal.read(key, stored_answers)[0] for key in keys]
 
 
@@ -126,6 +123,7 @@ class _Scorer:
         row_tokens: int,
         put: Callable[[Answer, float, int], Answer],
     ) -> None:
+        disable_progress_bar()
         self.device = device_named(device)
         self.scorer = scorer.eval().to(self.device)
         self.encoder, self.row_tokens, self.put = node.encoder(), row_tokens, put

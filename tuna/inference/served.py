@@ -1,61 +1,72 @@
-"""A model behind an OpenAI-compatible server: what it is asked. Teacher, sampler and evaluation share it."""
+"""A model behind an OpenAI-compatible server that is asked: what it is sent, and what its replies are."""
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal
 
+from annotated_types import Ge
+
+from tuna.config.types import checked
+from tuna.console import Progress
 from tuna.data.fields import FieldError
 from tuna.data.record import Record
 from tuna.data.templates import alpaca, none
 from tuna.errors import ConfigError, DataError
-from tuna.inference.answers import Answer, from_choice, read_choices
-from tuna.inference.cost import Price, Prices, pair_problem
-from tuna.inference.server import Connection, TryAgain
+from tuna.inference.answers import Answer, from_choice, read_choice, read_choices
+from tuna.inference.backend import Ask, Round, StoredTexts
+from tuna.inference.context import Context
+from tuna.inference.cost import Price, Prices, Usage, about_tokens, at_most_tokens
+from tuna.inference.engine import Request
+from tuna.inference.server import Connection, Server, StopRun, TryAgain
+from tuna.inference.store import key_of
+
+Endpoint = Literal["chat", "completions"]
+Rendered = Literal["alpaca", "none"]
+Dollars = Annotated[float, Ge(0)]
 
 
+@checked
 @dataclass
 class Served(Connection):
-    """Asks for answers. A chat gets the record's conversation and tools, completions get the rendered template.
+    """A served model that is asked by chat.
 
-    model: as the server names it. endpoint: chat, or completions. template: the prompt of completions. token_limit: the
-    limit's name in requests. answer_tokens: expected length of an answer, for the estimate. extra_body: further fields
-    of each request. price: dollars a million [input, output] tokens, null: from conf/prices.
+    model: as the server names it. temperature: null sends none (some models refuse it). token_limit: the limit's name
+    in requests; OpenAI's newer models want max_completion_tokens. extra_body: further fields of each request. price:
+    dollars per million [input, output] tokens, null: from conf/prices.
 
     Raises:
         ConfigError: all values out of range.
     """
 
     model: str = ""
-    endpoint: Literal["chat", "completions"] = "chat"
-    template: Literal["alpaca", "none"] = "alpaca"
-    temperature: float | None = 1.0
+    temperature: Annotated[float, Ge(0)] | None = 1.0
     token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    answer_tokens: int = 100
     extra_body: dict[str, Any] | None = None
-    price: list[float] | None = None
+    price: tuple[Dollars, Dollars] | None = None
+    endpoint: Endpoint = field(default="chat", init=False)
+    template: Rendered = field(default="alpaca", init=False)
+    tokens_expected: int = field(default=100, init=False)  # in an answer, for the estimate
 
     def __post_init__(self) -> None:
-        if wrong := self.check():
-            raise ConfigError("\n".join(wrong))
-
-    def check(self) -> list[str]:
-        """All that is wrong, a line each."""
-        wrong = super().check()
+        wrong = self.problems()
         if not self.model:
             wrong.append("model: missing; expected the model's name as the server has it (GET <base_url>/models)")
-        if self.temperature is not None and not self.temperature >= 0:
-            wrong.append(f"temperature: expected 0 or more, got {self.temperature}")
-        if self.price is not None and (problem := pair_problem(self.price)):
-            wrong.append(f"price: {problem}")
-        return wrong
+        if wrong:
+            raise ConfigError("\n".join(wrong))
+        self._one_by_one = False  # the server turned out to ignore n
 
     def shaped_by(self) -> dict[str, Any]:
-        """What shapes an answer, for keys and for the store's identity."""
+        """What shapes an answer, beside the ask."""
         return {
             "model": self.model, "endpoint": self.endpoint, "template": self.template,
             "temperature": self.temperature, "extra_body": self.extra_body,
         }  # fmt: skip
+
+    def price_in(self, prices: Prices) -> Price | None:
+        """Dollars per million tokens, None where they are not known."""
+        found = prices.find(self.model, self.price)
+        return found.half() if found and self.batch else found
 
     def prompt(self, record: Record) -> str:
         """What the model reads, for keys, prices and completions; of a chat with more than one user turn as JSON.
@@ -71,11 +82,6 @@ class Served(Connection):
         except FieldError as error:
             raise DataError(f"{record.where or record.id}: {error}, or ask by endpoint=chat") from None
 
-    def price_in(self, prices: Prices) -> Price | None:
-        """Dollars a million tokens, None where they are not known."""
-        found = prices.find(self.model, self.price)
-        return found.half() if found and self.batch else found
-
     def payload(self, record: Record, max_tokens: int, temperature: float | None, n: int = 1) -> dict[str, Any]:
         """One request's body for ``n`` answers; a server that knows no ``n`` is not told of one."""
         asked: dict[str, Any] = {"model": self.model, self.token_limit: max_tokens}
@@ -85,44 +91,111 @@ class Served(Connection):
             asked["messages"] = record.conversation
             if record.tools:
                 asked["tools"] = [dict(tool) for tool in record.tools]
-        if temperature is not None:
-            asked["temperature"] = temperature
-        if n > 1:
-            asked["n"] = n
-        if self.extra_body:
-            asked["extra_body"] = self.extra_body
-        return asked
+        more = {"temperature": temperature, "n": n if n > 1 else None, "extra_body": self.extra_body or None}
+        return asked | {key: value for key, value in more.items() if value is not None}
 
-    def read(self, body: Mapping[str, Any], one: Callable[[Mapping[str, Any]], Answer] = from_choice) -> list[Answer]:
-        """The answers of a reply, each choice read by ``one``.
+    def remaining(self, asks: Iterable[Ask], stored: StoredTexts, context: Context) -> Usage:
+        """What is still to be asked, roughly; what is drawn again comes on top."""
+        missing = {ask.key: ask for ask in asks if stored.todo(ask).places}.values()
+        prompt = sum(about_tokens(self.prompt(ask.record)) for ask in missing)
+        answers = sum(ask.n * min(self.tokens_expected, ask.max_tokens) for ask in missing)
+        return self.usage(len(missing), prompt, answers, context)
+
+    def usage(self, requests: int, prompt_tokens: int, answer_tokens: int, context: Context) -> Usage:
+        """An estimate with its price."""
+        price = self.price_in(context.prices)
+        cost = price.of(prompt_tokens, answer_tokens) if price else None
+        return Usage(requests, prompt_tokens, answer_tokens, cost)
+
+    def ask(self, asks: Sequence[Ask], stored: StoredTexts, context: Context) -> list[list[Answer]]:
+        """The answers to each ask; none where a row was set aside or the run was stopped. Each reply is stored at once.
+
+        Raises:
+            RunError: ``max_cost`` is set and the price is not known.
+        """
+        distinct = {ask.key: ask for ask in asks}
+        missing = {key: todo for key, ask in distinct.items() if (todo := stored.todo(ask)).places}
+        progress = Progress(stored.unit, len(distinct), len(distinct) - len(missing))
+        gives_logprobs = len(missing) < len(distinct)
+
+        def done(request: Request, body: Mapping[str, Any]) -> Iterable[Request]:
+            nonlocal gives_logprobs
+            ask, drawn = request.row
+            answers = self.read(body, raw=stored.raw)[: len(drawn.places)]
+            if ask.logprobs and not gives_logprobs and (usable := [a for a in answers if a.unusable_reason is None]):
+                gives_logprobs = any(a.logprob is not None or a.unscored is not None for a in usable)
+                if not gives_logprobs:
+                    raise StopRun(self._no_logprobs())
+            if drawn.trial and not stored.raw:
+                answers = [replace(answer, temperature=_heat(ask, drawn)) for answer in answers]
+            told = {"usage": body.get("usage"), "model": body.get("model")}
+            stored.journal.append({"key": ask.key, "part": request.part, **stored.line(answers, drawn), **told})
+            if rest := drawn.places[len(answers) :]:
+                self._one_by_one = True
+                return self._requests(ask, Round(drawn.trial, rest), stored)
+            todo = stored.todo(ask)
+            progress.update(int(not todo.places))
+            return self._requests(ask, todo, stored) if todo.places and todo.trial > drawn.trial else ()
+
+        # each when its turn comes: by then the server may have shown that it ignores n
+        first = (request for key, todo in missing.items() for request in self._requests(distinct[key], todo, stored))
+        context.ask(Server(self, self.endpoint, self.model), first, self.price_in(context.prices), done, progress)
+        return [stored.answers(ask) for ask in asks]
+
+    def read(self, body: Mapping[str, Any], *, raw: bool = False) -> list[Answer]:
+        """The answers of a reply. raw: thoughts stay in the texts, and log-probabilities are not read.
 
         Raises:
             TryAgain: it has none, or they are malformed.
         """
         try:
-            return read_choices(body, one)
+            return read_choices(body, read_choice if raw else from_choice)
         except ValueError as error:
             raise TryAgain(str(error), billed=True) from None
 
+    def _requests(self, ask: Ask, drawn: Round, stored: StoredTexts) -> list[Request]:
+        """One request for all places of a round, or one each."""
+        cut = [(place,) for place in drawn.places] if self._one_by_one else [drawn.places]
+        return [self._request(ask, Round(drawn.trial, places), stored) for places in cut]
 
+    def _request(self, ask: Ask, drawn: Round, stored: StoredTexts) -> Request:
+        payload = self.payload(ask.record, ask.max_tokens, _heat(ask, drawn), len(drawn.places))
+        part = drawn.trial * stored.part_size + drawn.places[0]
+        if ask.logprobs:
+            # top_logprobs: the alternatives are of no use here, but llama-cpp-python gives no logprobs without it
+            payload |= {"logprobs": True, "top_logprobs": 0} if self.endpoint == "chat" else {"logprobs": 1}
+        if ask.seed is not None:
+            payload["seed"] = int(key_of(key=ask.key, part=part)[:7], 16)
+        answer_tokens = ask.max_tokens * len(drawn.places)
+        return Request(ask.key, part, payload, at_most_tokens(self.prompt(ask.record)), answer_tokens, (ask, drawn))
+
+    def _no_logprobs(self) -> str:
+        return (
+            f"teacher: {self.base_url or 'the server'} gives no token log-probabilities for {self.model!r}, which "
+            "Eq. 3 needs. Next: another model, teacher.endpoint=completions, llama-cpp-python with --logits_all true, "
+            "or have a local model score given answers (ranker=probabilistic score_only=true)"
+        )
+
+
+def _heat(ask: Ask, drawn: Round) -> float | None:
+    heat = ask.heat(drawn.trial)
+    return round(heat, 6) if heat is not None and drawn.trial else heat
+
+
+@checked
 @dataclass
 class ServedModel(Served):
-    """A model that answers several times: the teacher, or the model being tuned. max_tokens: of one answer."""
+    """A served model that answers questions: the teacher, the model being tuned, or the one that is measured.
 
-    temperature: float = 1.0
-    max_tokens: int = 512
+    endpoint: chat gets a record's conversation and tools; completions (base models; the paper's text-davinci-003) get
+    the rendered template. template: the prompt of completions. answer_tokens: expected length of an answer, for the
+    estimate.
+    """
+
+    endpoint: Endpoint = "chat"
+    template: Rendered = "alpaca"
+    answer_tokens: int = 100
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.one_by_one = False  # the server turned out to ignore n
-
-    def check(self) -> list[str]:
-        """All that is wrong, a line each."""
-        wrong = super().check()
-        if self.max_tokens < 1:
-            wrong.append(f"max_tokens: expected 1 or more, got {self.max_tokens}")
-        return wrong
-
-    def shaped_by(self) -> dict[str, Any]:
-        """What shapes an answer, for keys and for the store's identity."""
-        return {**super().shaped_by(), "max_tokens": self.max_tokens}
+        self.tokens_expected = self.answer_tokens

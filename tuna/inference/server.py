@@ -13,13 +13,58 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, ClassVar, Literal, TypeVar
-from urllib.parse import urljoin
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from urllib.parse import urljoin, urlsplit
 
+from annotated_types import Ge, Gt
+
+from tuna.config.types import checked
 from tuna.errors import ConfigError, RunError
-from tuna.inference.address import address_problem, shown
 from tuna.inference.cost import read_usage
 from tuna.secrets import HIDDEN, is_variable, mask_words, refresh
+
+_ENDPOINT = re.compile(r"(.*?)/(?:chat/completions|completions|chat|models|embeddings)/*")
+
+
+def address_problem(url: str) -> str | None:
+    """What is wrong with a ``base_url``, or None.
+
+    >>> address_problem("http://localhost:80a/v1")
+    "expected http://HOST:PORT/v1, got 'http://localhost:80a/v1': its port is no number from 1 to 65535"
+    >>> address_problem("https://api.example.org/v1") is None
+    True
+    """
+    if re.search(r"[\s\x00-\x1f\x7f\\]", url):
+        return _told(url, "it holds white space or a backslash")
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return _told(url, "it is no address")
+    if parts.scheme not in ("http", "https"):
+        return _told(url, "it does not begin with http:// or https://")
+    if not host or ".." in host or host.startswith("."):
+        return _told(url, "it names no host")
+    try:
+        if parts.port == 0 or parts.netloc.endswith(":"):
+            raise ValueError
+    except ValueError:
+        return _told(url, "its port is no number from 1 to 65535")
+    if parts.query or parts.fragment or url.endswith(("?", "#")):
+        return _told(url, "it holds ? or #; give further fields by extra_body")
+    if found := _ENDPOINT.fullmatch(url):
+        return _told(url, f"the endpoint is put after it; next: base_url={shown(found[1])}")
+    return None
+
+
+def shown(url: str) -> str:
+    """An address without user, password and query."""
+    return re.sub(r"//[^/]*@", "//", re.split(r"[?#]", url)[0])[:200]
+
+
+def _told(url: str, what: str) -> str:
+    return f"expected http://HOST:PORT/v1, got {shown(url)!r}: {what}"
+
 
 _FILTER = re.compile(r"content[ _-]?(?:filter|policy|management)|safety|moderation|responsibleai", re.IGNORECASE)
 _KEYLIKE = re.compile(r"\b(?:sk|hf|gsk|key)[-_][\w*-]{4,}", re.IGNORECASE)
@@ -46,6 +91,7 @@ class TryAgain(Exception):
         self.billed = billed
 
 
+@checked
 @dataclass
 class Connection:
     """How to reach a server and how hard to press it.
@@ -62,29 +108,19 @@ class Connection:
 
     base_url: str | None = None
     api_key_env: str = "OPENAI_API_KEY"
-    concurrency: int = 16
-    timeout: float = 120.0
-    retries: int = 6
-    max_wait: float = 300.0
+    concurrency: Annotated[int, Ge(1)] = 16
+    timeout: Annotated[float, Gt(0)] = 120.0
+    retries: Annotated[int, Ge(0)] = 6
+    max_wait: Annotated[float, Ge(0)] = 300.0
     batch: bool = False
-    poll_seconds: float = 30.0
+    poll_seconds: Annotated[float, Gt(0)] = 30.0
     mixed_models: bool = False
 
     node: ClassVar[str] = "server"  # the config's name for it
 
-    def check(self) -> list[str]:
-        """All that is wrong, a line each."""
+    def problems(self) -> list[str]:
+        """What is wrong with the address and the key's name, a line each."""
         found = []
-        if self.concurrency < 1:
-            found.append(f"concurrency: expected 1 or more, got {self.concurrency}")
-        if not self.timeout > 0:
-            found.append(f"timeout: expected seconds above 0, got {self.timeout}")
-        if self.retries < 0:
-            found.append(f"retries: expected 0 or more, got {self.retries}")
-        if not self.poll_seconds > 0:
-            found.append(f"poll_seconds: expected seconds above 0, got {self.poll_seconds}")
-        if not self.max_wait >= 0:
-            found.append(f"max_wait: expected seconds of 0 or more, got {self.max_wait}")
         if self.base_url is not None and (problem := address_problem(self.base_url)):
             found.append(f"base_url: {problem}")
         if not is_variable(self.api_key_env) or _KEYLIKE.search(self.api_key_env):

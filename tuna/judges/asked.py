@@ -1,12 +1,20 @@
-"""Judges that are asked in words: one way to ask, shared by all that is asked."""
+"""Judges that are asked in words with the paper's prompt (Table 9): a local model, or an OpenAI-compatible server."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
 
+from annotated_types import Ge
+
+from tuna.config.types import checked
 from tuna.data.record import Record
+from tuna.errors import ConfigError
+from tuna.inference.backend import Ask, Round, StoredTexts
 from tuna.inference.context import Context
-from tuna.inference.cost import Usage, about_tokens
+from tuna.inference.cost import Price, Prices, Usage, about_tokens
+from tuna.inference.local import LocalModel
+from tuna.inference.served import Served
 from tuna.judges import pairwise
 from tuna.judges.base import Case, Comparison, NoRuling, Pair, Ruling
 from tuna.judges.prompt import judge_prompt
@@ -18,7 +26,7 @@ class AskedJudge(ABC):
     """What does not depend on who is asked. A subclass asks, stores replies under their keys, and knows the cost."""
 
     asks_again: ClassVar[bool]
-    orders: int
+    orders: Literal[1, 2]
     keep_reference: bool
 
     @abstractmethod
@@ -26,7 +34,7 @@ class AskedJudge(ABC):
         """What shapes one reply, for its key."""
 
     @abstractmethod
-    def ask(self, queries: Sequence[Query[Any]], context: Context, *, again: bool = False) -> None:
+    def put(self, queries: Sequence[Query[Any]], context: Context, *, again: bool = False) -> None:
         """Ask what the store has no readable reply to.
 
         again: replies of earlier runs do not count as attempts, so that what was unreadable is asked once more.
@@ -34,7 +42,7 @@ class AskedJudge(ABC):
 
     @abstractmethod
     def expected(self, prompt_tokens: int, requests: int, context: Context) -> Usage:
-        """What so many requests with so many prompt tokens in all will use."""
+        """What this many requests with this many prompt tokens in all will use."""
 
     def identity(self) -> dict[str, Any]:
         """What shapes its rulings."""
@@ -54,18 +62,121 @@ class AskedJudge(ABC):
     def judge(self, cases: Sequence[Case], context: Context) -> list[Ruling | NoRuling]:
         """Ask what the store lacks, then rule."""
         asked = [questions_of(case, self.reply_identity(), self.orders, context.seed) for case in cases]
-        self.ask([question.query for questions in asked for question in questions], context)
+        self.put([question.query for questions in asked for question in questions], context)
         return [rule(questions, context, keep_reference=self.keep_reference) for questions in asked]
 
     def compare(self, pairs: Sequence[Pair], context: Context) -> list[Comparison]:
         """Ask about each pair both ways, then compare; what an earlier run could not read is asked again."""
         asked = self._queries(pairs)
-        self.ask([query for queries in asked for query in queries], context, again=True)
+        self.put([query for queries in asked for query in queries], context, again=True)
         return [pairwise.comparison(queries, context) for queries in asked]
 
     def _queries(self, pairs: Sequence[Pair]) -> list[list[Query[int]]]:
-        """Two queries a pair; none where both answers are the same, which is a tie."""
+        """Two queries per pair; none where both answers are the same, which is a tie."""
         identity = self.reply_identity()
         return [
             pairwise.queries_of(pair, identity) if pair.first.strip() != pair.second.strip() else [] for pair in pairs
         ]
+
+
+@checked
+@dataclass
+class LocalJudge(LocalModel, AskedJudge):
+    """Asks a Hugging Face causal LM on this machine, once per question: greedy answers do not change.
+
+    path: an embedded name, a run folder, a Hugging Face folder or a hub id; revision: of a hub id. template: of the
+    question, auto is chat where the tokenizer has a chat template; template_args: its variables. max_tokens: of one
+    reply. block: questions that share a batch. orders: 2 asks about a list both ways round. keep_reference: the judge's
+    own answer becomes one more candidate.
+
+    Raises:
+        ConfigError: values out of range.
+    """
+
+    max_tokens: Annotated[int, Ge(1)] = 1024
+    block: Annotated[int, Ge(1)] = 8
+    orders: Literal[1, 2] = 1
+    keep_reference: bool = False
+
+    asks_again: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.path is None:
+            raise ConfigError("path: missing; give judge.path=<an embedded name, a folder or a hub id>")
+
+    def reply_identity(self) -> dict[str, Any]:
+        """What shapes one reply, for its key."""
+        return {"judge": "local", **self.backend.shaped_by(), "max_tokens": self.max_tokens}
+
+    def price_in(self, prices: Prices) -> Price | None:
+        """Nothing."""
+        return self.backend.price_in(prices)
+
+    def expected(self, prompt_tokens: int, requests: int, context: Context) -> Usage:
+        """No requests."""
+        return Usage()
+
+    def put(self, queries: Sequence[Query[Any]], context: Context, *, again: bool = False) -> None:
+        """Ask what the store has no reply to; a greedy one would be the same again, so it is final."""
+        asks = [Ask(query.key, Record(query.key, query.prompt), self.max_tokens, cut=False) for query in queries]
+        self.backend.ask(asks, StoredTexts(context.store.journal("verdicts"), "verdicts"), context)
+
+
+@checked
+@dataclass
+class OpenAIJudge(Served, AskedJudge):
+    """Asks any OpenAI-compatible server for rankings and comparisons, at temperature 0.
+
+    max_tokens: of one reply, the judge's own answer included. orders: 2 asks about a list both ways round and reports
+    how many pairs flip; two answers are always compared both ways. attempts: replies asked for until one is a verdict.
+    keep_reference: the judge's own answer becomes one more candidate. reply_tokens: expected length of a reply, for the
+    estimate.
+
+    Raises:
+        ConfigError: all values out of range.
+    """
+
+    model: str = "gpt-4.1"
+    temperature: Annotated[float, Ge(0)] | None = 0.0
+    max_tokens: Annotated[int, Ge(1)] = 2048
+    orders: Literal[1, 2] = 1
+    attempts: Annotated[int, Ge(1)] = 3
+    keep_reference: bool = False
+    reply_tokens: int = 300
+
+    asks_again: ClassVar[bool] = True
+    node: ClassVar[str] = "judge"
+
+    def reply_identity(self) -> dict[str, Any]:
+        """What shapes one reply, for its key."""
+        kept = {key: getattr(self, key) for key in ("model", "temperature", "max_tokens", "extra_body")}
+        return {"judge": "openai", **kept}
+
+    def expected(self, prompt_tokens: int, requests: int, context: Context) -> Usage:
+        """What this many requests with this many prompt tokens in all will use."""
+        return self.usage(requests, prompt_tokens, requests * self.reply_tokens, context)
+
+    def put(self, queries: Sequence[Query[Any]], context: Context, *, again: bool = False) -> None:
+        """Ask what the store has no readable reply to, up to ``attempts`` times."""
+        stored = _Replies(context, queries, self.attempts, again=again)
+        asks = [Ask(q.key, Record(q.key, q.prompt), self.max_tokens, self.temperature) for q in queries]
+        self.ask(asks, stored, context)
+
+
+class _Replies(StoredTexts):
+    """Replies to queries; the next one is asked for while none is a verdict or a refusal."""
+
+    def __init__(self, context: Context, queries: Sequence[Query[Any]], attempts: int, *, again: bool) -> None:
+        super().__init__(context.store.journal("verdicts"), "verdicts")
+        self.context, self.attempts = context, attempts
+        self.queries = {query.key: query for query in queries}
+        self.before = {key: len(self.journal.get(key)) if again else 0 for key in self.queries}
+
+    def todo(self, ask: Ask) -> Round:
+        """The next attempt, unless the replies so far settle it."""
+        lines = self.journal.get(ask.key)
+        fresh = lines[self.before[ask.key] :]
+        settled = len(fresh) >= self.attempts or any(line.get("refused") for line in fresh)
+        if settled or said(self.queries[ask.key], self.context).verdict is not None:
+            return Round(len(lines), ())
+        return Round(len(lines), (0,))

@@ -43,7 +43,16 @@ class Probabilistic:
         return is_embedded(getattr(parts.teacher, "path", None))
 
     def identities(self, parts: Components) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Of what answers, and of what ranks."""
+        """Of what answers, and of what ranks.
+
+        Raises:
+            ConfigError: the teacher cannot score given answers, and is to.
+        """
+        if parts.score_only and not parts.teacher.scores:
+            raise ConfigError(
+                "score_only: a server gives no log-probabilities of given answers; next: teacher=local "
+                "teacher.path=<a folder or a hub id>"
+            )
         source = {"ranker": "probabilistic", "n": self.n, "score_only": parts.score_only, **parts.teacher.identity()}
         if not parts.score_only and parts.teacher.identity()["teacher"] == "local":
             source["seed"] = parts.seed

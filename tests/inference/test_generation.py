@@ -12,7 +12,7 @@ from tuna.assets.elementary import held_out_records
 from tuna.data.record import Record
 from tuna.errors import RunError, TunaError
 from tuna.evaluation.base import Question
-from tuna.inference.served_generation import ServedGeneration
+from tuna.inference.generation import ServedGeneration
 from tuna.inference.store import key_of
 
 pytestmark = pytest.mark.once
@@ -113,7 +113,7 @@ def test_the_keys_of_answers_stay() -> None:
     question = Question("3", Record("3", "Why?"), "t")
     shaped = {"endpoint": "chat", "template": "alpaca", "temperature": 0.0, "extra_body": None}
     named = {"task": "t", "id": "3", "prompt": "Why?", "max_tokens": 9}
-    assert generation._key(question, 9) == key_of(generation="openai", model="m", **shaped, **named)
+    assert generation._asks([question], 9)[0].key == key_of(generation="openai", model="m", **shaped, **named)
     assert generation.identity() == {"generation": "openai", "model": "m", **shaped, "tokenizer": None}
 
 

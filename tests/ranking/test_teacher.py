@@ -9,15 +9,14 @@ from typing import Any
 import pytest
 
 from tests.inference.http_server import OK, LoopbackServer, chaos
-from tests.inference.make import collect, read_rows, write_instructions
+from tests.inference.make import collect, read_rows, write_answers, write_instructions
 from tuna.data.load import Source, load_source
 from tuna.data.ranking import eq3
 from tuna.data.record import Record
 from tuna.errors import ConfigError, RunError
-from tuna.inference.answers import from_choice
-from tuna.inference.logprobs import NO_NUMBER, NOT_THE_TEXTS
+from tuna.inference.answers import NO_NUMBER, NOT_THE_TEXTS, from_choice
 from tuna.inference.store import key_of
-from tuna.ranking.teachers.openai import OpenAITeacher
+from tuna.ranking.teacher import OpenAITeacher
 
 pytestmark = pytest.mark.once
 
@@ -179,6 +178,14 @@ def test_dry_run_sends_nothing_and_leaves_nothing(tmp_path: Path, capsys: pytest
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl"]
 
 
+def test_a_server_is_not_to_score_given_answers(tmp_path: Path) -> None:
+    source = write_answers(tmp_path / "in.jsonl")
+    with LoopbackServer() as server:
+        with pytest.raises(ConfigError, match=r"^score_only: .*teacher=local teacher\.path="):
+            ask(tmp_path, source, server, score_only="true")
+        assert not server.asked and [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
 def test_identical_prompts_are_paid_for_once(tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
     source.write_text('{"instruction": "Same", "output": "a"}\n{"instruction": "Same", "output": "b"}\n')
@@ -188,10 +195,11 @@ def test_identical_prompts_are_paid_for_once(tmp_path: Path) -> None:
 
 def test_wrong_settings_are_said_at_once(tmp_path: Path) -> None:
     source = write_instructions(tmp_path / "in.jsonl", 1)
-    wrong = {"teacher__timeout": 0, "teacher__concurrency": 0, "teacher__price": "[1]", "teacher__base_url": "host"}
-    with pytest.raises(ConfigError) as fault:
-        collect(tmp_path, source, "ranker=probabilistic", "teacher=openai", **wrong)
-    assert all(f"teacher.{key}" in str(fault.value) for key in ("timeout", "concurrency", "price", "base_url"))
+    wrong = {"teacher__timeout": 0, "teacher__concurrency": 0, "teacher__price": "[1]"}
+    for given in (wrong, {"teacher__base_url": "host"}):
+        with pytest.raises(ConfigError) as fault:
+            collect(tmp_path, source, "ranker=probabilistic", "teacher=openai", **given)
+        assert all(key.replace("__", ".") in str(fault.value) for key in given)
 
 
 def test_a_missing_key_is_named_before_anything_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,7 @@ import asyncio
 import pytest
 
 from tuna.errors import ConfigError
-from tuna.inference.address import address_problem, shown
-from tuna.inference.server import Connection, Server, StopRun, check_keys
+from tuna.inference.server import Connection, Server, StopRun, address_problem, check_keys, shown
 
 pytestmark = pytest.mark.once
 

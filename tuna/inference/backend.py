@@ -1,0 +1,203 @@
+"""One way of asking a model, here or served: what is asked, what is stored of it, and what the store still lacks.
+
+An ask has a key, a hash of all that shapes its answers. They are stored under it in a journal as they come, and what is
+there is never asked for again.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+from tuna.console import Progress
+from tuna.data.record import Record
+from tuna.inference.answers import Answer, stored_answer, stored_answers
+from tuna.inference.context import Context
+from tuna.inference.cost import Price, Prices, Usage
+from tuna.inference.store import Journal
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One question to a model.
+
+    key: of what is stored. record: the question. max_tokens: of one answer. temperature: 0 is greedy; None leaves it to
+    the server. step: what each new trial adds to it. n: answers. seed: of the draws; a server is sent none where None.
+    logprobs: a server is asked for log-probabilities. cut: a local prompt that does not fit is shortened, else refused.
+    """
+
+    key: str
+    record: Record
+    max_tokens: int
+    temperature: float | None = 0.0
+    step: float = 0.0
+    n: int = 1
+    seed: int | None = None
+    logprobs: bool = False
+    cut: bool = True
+
+    def heat(self, trial: int) -> float | None:
+        """The temperature of a trial, 0 the first."""
+        return None if self.temperature is None else self.temperature + trial * self.step
+
+
+class Round(NamedTuple):
+    """What is to be drawn next for an ask: in which trial, for which places of its set; no places: nothing."""
+
+    trial: int
+    places: tuple[int, ...]
+
+
+class Draws(Protocol):
+    """A set of answers in the making, such as tuna.ranking.diversity.DiverseSet."""
+
+    def missing(self) -> Sequence[tuple[int, int]]:
+        """Places still to be drawn for, each with the number of its next trial (0 is the first draw)."""
+
+    def offer(self, drawn: Mapping[int, Answer]) -> None:
+        """Take answers, by place."""
+
+    def finish(self) -> list[Answer]:
+        """The answers, by place."""
+
+
+class Backend(Protocol):
+    """A model that can be asked: tuna.inference.local.Local, or tuna.inference.served.Served."""
+
+    def shaped_by(self) -> dict[str, Any]:
+        """What shapes an answer, beside the ask: its identity in keys of the store."""
+
+    def price_in(self, prices: Prices) -> Price | None:
+        """Dollars per million tokens, None where they are not known."""
+
+    def remaining(self, asks: Iterable[Ask], stored: "StoredTexts", context: Context) -> Usage:
+        """What asking for what the store lacks will use, roughly."""
+
+    def ask(self, asks: Sequence[Ask], stored: "StoredTexts", context: Context) -> list[list[Answer]]:
+        """The answers to each ask, none where it has not got them all; asks only for what the store lacks."""
+
+
+class StoredTexts:
+    """One text per ask, as the model wrote it. unit: what the progress line counts."""
+
+    raw: ClassVar[bool] = True  # else the thought is taken out of the text, and log-probabilities are the text's
+    part_size: ClassVar[int] = 1  # a request of trial t from place p on is part t * part_size + p of its key
+
+    def __init__(self, journal: Journal, unit: str = "answers") -> None:
+        self.journal = journal
+        self.unit = unit
+
+    def todo(self, ask: Ask) -> Round:
+        """What is still to be drawn for an ask."""
+        return Round(0, () if ask.key in self.journal else (0,))
+
+    def begin(self, ask: Ask) -> Draws:
+        """The ask's set, to be drawn here."""
+        return _First()
+
+    def line(self, answers: Sequence[Answer], drawn: Round | None = None) -> dict[str, Any]:
+        """What is stored of the answers to a request, or of a whole set."""
+        kept = ("text", "finish_reason", "refused", "reasoning")
+        return {key: value for key in kept if (value := getattr(answers[0], key)) is not None}
+
+    def whole(self, ask: Ask) -> list[Answer]:
+        """The answers of an ask that has them all in one line."""
+        return self.journal.read(ask.key, stored_answer)[:1]
+
+    def answers(self, ask: Ask) -> list[Answer]:
+        """The answers of an ask, none where some are missing."""
+        return self.whole(ask)
+
+
+class StoredSets(StoredTexts):
+    """``n`` answers per ask, their thoughts apart from their texts. rule: makes the set that says which are kept."""
+
+    raw: ClassVar[bool] = False
+    part_size: ClassVar[int] = 1 << 16
+
+    def __init__(self, journal: Journal, rule: Callable[[int], Draws]) -> None:
+        super().__init__(journal)
+        self.rule = rule
+
+    def todo(self, ask: Ask) -> Round:
+        """What is still to be drawn for an ask: it follows from what the store has."""
+        return self._state(ask)[1]
+
+    def begin(self, ask: Ask) -> Draws:
+        """The ask's set, to be drawn here."""
+        return self.rule(ask.n)
+
+    def line(self, answers: Sequence[Answer], drawn: Round | None = None) -> dict[str, Any]:
+        """What is stored of the answers to a request, or of a whole set."""
+        choices = [answer.to_dict() for answer in answers]
+        if drawn is None:
+            return {"choices": choices}
+        return {"trial": drawn.trial, "places": drawn.places[: len(answers)], "choices": choices}
+
+    def whole(self, ask: Ask) -> list[Answer]:
+        """The answers of an ask that has them all in one line."""
+        return self.journal.read(ask.key, stored_answers)[0]
+
+    def answers(self, ask: Ask) -> list[Answer]:
+        """The answers of an ask, none where some are missing."""
+        made, todo = self._state(ask)
+        return [] if todo.places else made.finish()
+
+    def _state(self, ask: Ask) -> tuple[Draws, Round]:
+        lines = self.journal.read(ask.key, _by_place)
+        stored = {place: answer for line in lines for place, answer in line.items()}
+        made = self.rule(ask.n)
+        while missing := made.missing():
+            trial = missing[0][1]
+            if lacking := tuple(place for place, _ in missing if (trial, place) not in stored):
+                return made, Round(trial, lacking)
+            made.offer({place: stored[trial, place] for place, _ in missing})
+        return made, Round(0, ())
+
+
+def _by_place(line: Mapping[str, Any]) -> dict[tuple[int, int], Answer]:
+    """(trial, place) -> answer, of a line of the store; a teacher's of an older version begins at its part."""
+    answers = stored_answers(line)
+    start = int(line["part"])
+    places = line["places"] if "places" in line else range(start, start + len(answers))
+    trial = int(line.get("trial", 0))
+    return {(trial, int(place)): answer for place, answer in zip(places, answers, strict=True)}
+
+
+class _First:
+    """One answer, whatever it is."""
+
+    def __init__(self) -> None:
+        self._answers: list[Answer] = []
+
+    def missing(self) -> list[tuple[int, int]]:
+        return [] if self._answers else [(0, 0)]
+
+    def offer(self, drawn: Mapping[int, Answer]) -> None:
+        self._answers.extend(drawn.values())
+
+    def finish(self) -> list[Answer]:
+        return self._answers
+
+
+def store_in_blocks(
+    journal: Journal,
+    keys: Sequence[str],
+    order: Sequence[int],
+    size: int,
+    unit: str,
+    make: Callable[[Sequence[int]], Iterable[Mapping[str, Any] | None]],
+) -> None:
+    """Have ``make`` compute what the journal lacks, and store it, in blocks of ``size`` that share batches.
+
+    Blocks are cut from all of ``order`` (places in ``keys``), so one that was interrupted is computed again whole, with
+    the same numbers. make: the lines of a block; None where there is none.
+    """
+    blocks = [order[at : at + size] for at in range(0, len(order), size)]
+    missing = [block for block in blocks if any(keys[i] not in journal for i in block)]
+    progress = Progress(unit, len(keys), len(keys) - sum(map(len, missing)))
+    for block in missing:
+        for i, line in zip(block, make(block), strict=True):
+            if line is not None and keys[i] not in journal:
+                journal.append({"key": keys[i], **line})
+        progress.update(len(block))
+    progress.close()

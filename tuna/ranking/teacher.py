@@ -1,0 +1,101 @@
+"""Teachers: N sampled answers per instruction with their log-probabilities, of a model here or served."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+from annotated_types import Ge, Gt, Interval
+
+from tuna.config.types import checked
+from tuna.data.record import Record
+from tuna.inference.answers import Answer
+from tuna.inference.backend import Ask
+from tuna.inference.context import Context
+from tuna.inference.cost import Usage
+from tuna.inference.local import LocalModel
+from tuna.inference.served import ServedModel
+from tuna.inference.store import key_of
+from tuna.ranking.sampler import Drawing, LocalDrawing, source_name
+
+
+@checked
+@dataclass
+class LocalTeacher(LocalModel, LocalDrawing):
+    """Draws answers from a local model, or scores given ones.
+
+    path: an embedded name, a run folder, a Hugging Face folder or a hub id; revision: of a hub id. template: of
+    prompts, auto is chat where the tokenizer has a chat template; template_args: its variables. temperature: the
+    paper's is 1. max_tokens: of one answer. block: instructions that share batches. tau, trials, temperature_step: as
+    the sampler's; null draws without the rule. row_tokens: tokens per packed row where given answers are scored.
+    """
+
+    path: str = "tiny_teacher"
+    temperature: Annotated[float, Gt(0)] = 1.0
+    tau: Annotated[float, Interval(gt=0, le=1)] | None = None
+    trials: Annotated[int, Ge(0)] = 0
+    temperature_step: Annotated[float, Ge(0)] = 0.0
+    row_tokens: int = 2048
+
+    scores: ClassVar[bool] = True  # it can score given answers
+
+    @property
+    def name(self) -> str:
+        """What the answers' ``source`` says."""
+        return source_name(self.path)
+
+    def identity(self) -> dict[str, Any]:
+        """What shapes an answer, for the store's identity."""
+        return {"teacher": "local", **self.backend.shaped_by(), "block": self.block, **self.settings()}
+
+    def answer(self, records: Sequence[Record], n: int, context: Context) -> list[list[Answer]]:
+        """``n`` answers per record."""
+        return self.draw(self.backend, records, n, context)
+
+    def score(
+        self, records: Sequence[Record], answers: Sequence[Sequence[Answer]], context: Context
+    ) -> list[list[Answer]]:
+        """The answers with this model's summed log-probability and token count."""
+        from tuna.inference.score import score_answers
+
+        return score_answers(self.model, records, answers, context, row_tokens=self.row_tokens, device=self.device)
+
+
+@checked
+@dataclass
+class OpenAITeacher(ServedModel, Drawing):
+    """Samples answers from a server. temperature: the paper's is 1. max_tokens: of one answer.
+
+    Raises:
+        ConfigError: all values out of range, and a missing key.
+    """
+
+    model: str = "gpt-4.1"
+    temperature: Annotated[float, Ge(0)] = 1.0
+    max_tokens: Annotated[int, Ge(1)] = 512
+
+    node: ClassVar[str] = "teacher"
+    scores: ClassVar[bool] = False
+
+    @property
+    def name(self) -> str:
+        """What the answers' ``source`` says."""
+        return self.model
+
+    def identity(self) -> dict[str, Any]:
+        """What shapes an answer, for keys and for the store's identity."""
+        return {"teacher": "openai", **self.shaped_by(), "max_tokens": self.max_tokens}
+
+    def key(self, record: Record, n: int) -> str:
+        """The key of this instruction's answers."""
+        return key_of(**self.identity(), prompt=self.prompt(record), n=n)
+
+    def _asks(self, records: Sequence[Record], n: int) -> list[Ask]:
+        return self.asks([self.key(record, n) for record in records], records, n, logprobs=True)
+
+    def estimate(self, records: Sequence[Record], n: int, context: Context) -> Usage:
+        """What is still to be asked, roughly."""
+        return self.remaining(self._asks(records, n), self.stored(context), context)
+
+    def answer(self, records: Sequence[Record], n: int, context: Context) -> list[list[Answer]]:
+        """``n`` answers per record, none where some are missing; asks only for what the store lacks."""
+        return self.ask(self._asks(records, n), self.stored(context), context)

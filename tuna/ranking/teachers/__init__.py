@@ -1,1 +1,0 @@
-"""Teachers: what answers instructions for probabilistic ranking. One file and one YAML each."""
