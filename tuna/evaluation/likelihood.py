@@ -3,7 +3,7 @@
 import math
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -15,7 +15,6 @@ from transformers.utils.logging import disable_progress_bar
 
 from tuna.config.scale import ASSETS
 from tuna.config.types import checked
-from tuna.console import Progress
 from tuna.data.baselines import baselines
 from tuna.data.batch import Group
 from tuna.data.lists import AnswerList, ranked_list, target_list
@@ -27,6 +26,7 @@ from tuna.data.tokenize import tokenize
 from tuna.errors import ConfigError, DataError
 from tuna.evaluation.base import Benchmark, EvalContext, Result
 from tuna.evaluation.questions import GivenAnswers, Question
+from tuna.inference.backend import store_in_blocks
 from tuna.inference.store import key_of
 from tuna.models.device import device_named
 from tuna.models.finite import check_values
@@ -48,7 +48,7 @@ class LikelihoodBenchmark(Benchmark):
     max_length: Annotated[int, Ge(2)] = 2048
     row_tokens: Annotated[int, Ge(2)] = 2048
 
-    shaped_by = ("max_length",)
+    shaped_by: ClassVar[tuple[str, ...]] = ("max_length",)
     embedded: ClassVar[str]
     ranked: ClassVar[bool]
 
@@ -98,7 +98,7 @@ class LikelihoodBenchmark(Benchmark):
             DataError: nothing is left.
             ModelError: the model computes no number.
         """
-        model, size = context.model, context.generation.batch_size
+        model = context.model
         limit = min(self.max_length, model.max_positions() or self.max_length)
         found, counts = tokenize(self._lists, model.encoder(), limit, ranked=self.ranked)
         if counts.problems:
@@ -109,19 +109,15 @@ class LikelihoodBenchmark(Benchmark):
         journal = context.inference.store.journal("values")
         base = {"model": model.fingerprint, **context.generation.identity(), "max_length": limit}
         keys = [key_of(**base, place=place, **_content(group)) for place, group in enumerate(groups)]
-        order = sorted(range(len(groups)), key=lambda i: (-groups[i].num_tokens, i))
-        blocks = [order[at : at + size] for at in range(0, len(order), size)]
-        missing = [block for block in blocks if any(keys[i] not in journal for i in block)]
-        scorer = _load(context) if missing else None
-        progress = Progress("lists", len(groups), len(groups) - sum(map(len, missing)))
-        for block in missing:
+        scorer = None if all(key in journal for key in keys) else _load(context)
+
+        def make(block: Sequence[int]) -> Iterator[dict[str, Any]]:
             values = _values(scorer, [groups[i] for i in block], self.row_tokens)
             check_values([v for each in values for v in each], model.resolve().source, "log-probabilities")
-            for i, each in zip(block, values, strict=True):
-                if keys[i] not in journal:
-                    journal.append({"key": keys[i], "v": each})
-            progress.update(len(block))
-        progress.close()
+            return ({"v": each} for each in values)
+
+        order = sorted(range(len(groups)), key=lambda i: (-groups[i].num_tokens, i))
+        store_in_blocks(journal, keys, order, context.generation.batch_size, "lists", make)
         stored = [journal.read(key, lambda line: [float(value) for value in line["v"]])[0] for key in keys]
         questions = [Question(group.id, self._lists[index].record) for index, group in found]
         return questions, groups, stored, dropped

@@ -90,7 +90,7 @@ class _Job:
         settings, nodes = self.settings, self.nodes
         budget = Budget(store.journal("requests"), max_cost=settings.max_cost, max_requests=settings.max_requests)
         inference = Context(store, budget, self.prices, settings.seed)
-        asked = [("answers", nodes.get("generation")), ("verdicts", nodes.get("judge"))]
+        asked: list[tuple[str, Any]] = [("answers", nodes.get("generation")), ("verdicts", nodes.get("judge"))]
         inference.check_ledger({name: each.price_in(self.prices) for name, each in asked if hasattr(each, "price_in")})
         return EvalContext(nodes.get("model"), nodes.get("generation"), self.given, nodes, inference, settings.seed)
 

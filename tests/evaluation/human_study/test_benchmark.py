@@ -253,7 +253,7 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"unblinding": "u.json"}, "sheets: missing"), ({"sheets": []}, "sheets: expected a list of 1 or more"),
+        ({"unblinding": "u.json"}, "sheets: missing"), ({"sheets": []}, "sheets: missing"),
         ({"questions": "q.jsonl"}, "systems: missing"), ({"systems": {"a": "a.jsonl"}}, "systems: expected 2 to 26"),
         ({"annotators": 0}, "annotators: expected 1 or more"), ({"max_tokens": 0}, "max_tokens: expected 1 or more"),
         ({"alpha": 2.0}, "alpha: expected above 0 and below 1"),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import annotated_types
-from annotated_types import Ge, MinLen
+from annotated_types import Ge
 
 from tuna.config.commands import script
 from tuna.config.types import checked
@@ -42,7 +42,7 @@ class HumanStudy(Benchmark):
     systems: dict[str, str] | None = None
     annotators: Annotated[int, Ge(1)] = 2
     max_tokens: Annotated[int, Ge(1)] = 1024
-    sheets: Annotated[list[str], MinLen(1)] | None = None
+    sheets: list[str] | None = None
     unblinding: str | None = None
     alpha: Annotated[float, annotated_types.Interval(gt=0, lt=1)] = 0.01
 
@@ -53,7 +53,7 @@ class HumanStudy(Benchmark):
         wrong = []
         if self.sheets and self.unblinding is None:
             wrong.append("unblinding: missing; give benchmark.unblinding=<unblinding.json, written next to the pages>")
-        if self.unblinding is not None and not self.sheets:
+        if not self.sheets and (self.sheets is not None or self.unblinding is not None):
             wrong.append("sheets: missing; give benchmark.sheets=[FILE,FILE] with benchmark.unblinding")
         if self.questions is not None and self.systems is None and not self.sheets:
             wrong.append(
