@@ -37,34 +37,32 @@ class EvalContext:
     raw: Mapping[str, Answer] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
 
-    def answer(self, questions: Sequence[Question], *, max_tokens: int) -> Mapping[str, str]:
-        """Question's id -> text, of what is measured; ids without an answer are absent. Ids must differ.
+    def answer(self, questions: Sequence[Question], *, max_tokens: int, source: str | None = None) -> Mapping[str, str]:
+        """Question's id -> text; ids without an answer are absent. Ids must differ.
+
+        source: another system than what is measured: a file of answers, else a model's name, run, folder or hub id.
 
         Raises:
             DataError: the file of answers answers none of the questions.
             ModelError, RunError: the model or the server fails.
         """
-        if self.given is None:
-            self.raw = self._ask(self.model, questions, max_tokens)
+        given, model = self.given, self.model
+        if source is not None:
+            given = read_answers(source) if Path(source).is_file() else None
+            model = replace(model, path=source) if given is None else None
+        if given is None:
+            drawn = self.generation.answer(model, questions, max_tokens, self.inference)
+            self.unanswered += drawn.count(None)
+            answers = {q.id: answer for q, answer in zip(questions, drawn, strict=True) if answer is not None}
         else:
-            self.raw, unused = _matched(self.given, questions)
-            if unused:
-                self.notes.append(f"{unused} rows of {self.given.path} answer no question of this benchmark")
-        self.texts = self._marked(self.raw, "")
-        return self.texts
-
-    def answers_of(self, source: str, questions: Sequence[Question], *, max_tokens: int) -> Mapping[str, str]:
-        """The same for another system: a file of answers, else a model's name, run, folder or hub id."""
-        if Path(source).is_file():
-            answers, _ = _matched(read_answers(source), questions)
-        else:
-            answers = self._ask(replace(self.model, path=source), questions, max_tokens)
-        return self._marked(answers, f"{source}: ")
-
-    def _ask(self, model: Any, questions: Sequence[Question], max_tokens: int) -> dict[str, Answer]:
-        answers = self.generation.answer(model, questions, max_tokens, self.inference)
-        self.unanswered += answers.count(None)
-        return {q.id: answer for q, answer in zip(questions, answers, strict=True) if answer is not None}
+            found, unused = given.match(questions)
+            answers = {q.id: Answer(found[q.task, q.id]) for q in questions if (q.task, q.id) in found}
+            if unused and source is None:
+                self.notes.append(f"{unused} rows of {given.path} answer no question of this benchmark")
+        texts = self._marked(answers, f"{source}: " if source else "")
+        if source is None:
+            self.raw, self.texts = answers, texts
+        return texts
 
     def _marked(self, answers: Mapping[str, Answer], who: str) -> dict[str, str]:
         """What is marked of answers. What is odd about them is noted, behind whose they are."""
@@ -117,11 +115,6 @@ def _cut(answers: Mapping[str, Answer]) -> list[str]:
     return [name for name, answer in answers.items() if was_cut(answer.finish_reason)]
 
 
-def _matched(given: GivenAnswers, questions: Sequence[Question]) -> tuple[dict[str, Answer], int]:
-    found, unused = given.match(questions)
-    return {q.id: Answer(found[q.task, q.id]) for q in questions if (q.task, q.id) in found}, unused
-
-
 @dataclass
 class Result:
     """What was measured.
@@ -155,7 +148,7 @@ class Benchmark(ABC):
 
     name: ClassVar[str]
     uses_model = True
-    shaped_by: tuple[str, ...] = ()
+    shaped_by: ClassVar[tuple[str, ...]] = ()
     hashes: Mapping[str, Any]
     asked: Sequence[Question] = ()
     max_tokens: int

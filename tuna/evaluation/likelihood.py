@@ -198,7 +198,7 @@ class Agreement(LikelihoodBenchmark):
     min_gap: float = 0.0
 
     name: ClassVar[str] = "agreement"
-    shaped_by = ("rank_by", "beta", "min_gap", "max_length")
+    shaped_by: ClassVar[tuple[str, ...]] = ("rank_by", "beta", "min_gap", "max_length")
     embedded: ClassVar[str] = "rankings/contextual_held_out.jsonl"
     ranked: ClassVar[bool] = True
 

@@ -15,6 +15,7 @@ from tuna.data.load import problem_text
 from tuna.data.messages import asked, read_messages
 from tuna.data.record import Record
 from tuna.errors import DataError
+from tuna.evaluation.reading import Faults
 from tuna.judges.prompt import shown
 
 T = TypeVar("T")
@@ -159,18 +160,16 @@ def read_questions(path: str | None) -> OpenQuestions:
 
 def _each(rows: Iterable[Row], read: Callable[[Mapping[str, Any], Row, int], T]) -> list[T]:
     """What ``read`` makes of each row's object, its place in the file, and its number; all faults in one DataError."""
-    found, problems = [], []
+    found, faults = [], Faults()
     for index, row in enumerate(rows):
-        try:
+        with faults.at(row.where):
             if row.problem:
                 raise RowError(row.problem)
             if not isinstance(row.value, dict):
                 raise FieldError("line", "a JSON object", row.value)
             found.append(read(row.value, row, index))
-        except FieldError as error:
-            problems.append(f"{row.where}: {error}")
-    if problems:
-        raise DataError(problem_text(problems))
+    if faults.found:
+        raise DataError(problem_text(faults.found))
     return found
 
 

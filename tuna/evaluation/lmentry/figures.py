@@ -138,18 +138,15 @@ def figures(tallies: Mapping[str, Tally], *, partial: bool) -> dict[str, float |
 
     partial: take means over what is known; else one unknown accuracy leaves a figure unknown (None).
     """
-    own = _figures(tallies, round, lambda value: float(np.float64(value).round(1)), partial)
-    full = _figures(tallies, _exact, float, partial)
-    return own | {f"{name}_full": value for name, value in full.items()}
+    full = _figures(tallies, _exact, partial)
+    return _figures(tallies, round, partial) | {f"{name}_full": value for name, value in full.items()}
 
 
 def _exact(value: float, _: int) -> float:
     return value
 
 
-def _figures(
-    tallies: Mapping[str, Tally], rounded: Rounding, last: Callable[[float], float], partial: bool
-) -> dict[str, float | None]:
+def _figures(tallies: Mapping[str, Tally], rounded: Rounding, partial: bool) -> dict[str, float | None]:
     totals = [tallies[name].accuracy(rounded) if name in tallies else None for name in CORE]
     accuracy = _mean(totals, partial)
     by_component: dict[str, list[float | None]] = {}
@@ -157,7 +154,7 @@ def _figures(
         by_component.setdefault(component, []).append(gap_robustness(accuracies))
     components = {name: _mean(values, partial) for name, values in by_component.items()}
     mean = _mean(list(components.values()), partial)
-    robustness = None if mean is None else last(mean)
+    robustness = None if mean is None else float(rounded(np.float64(mean), 1))  # numpy's rounding, as its owners'
     score = None if accuracy is None or robustness is None else accuracy * (robustness / 100)
     return {"lmentry_score": score, "accuracy": accuracy, "robustness": robustness, **components}
 

@@ -12,7 +12,7 @@ follows, fails with transformers 5.
 
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -162,16 +162,17 @@ class BertScore:
                 f"benchmark.bert_layers: expected 1 to {model.config.num_hidden_layers}, got {self._layers}"
             )
         asked = [[(text, one) for one in several] for text, several in zip(predictions, references, strict=True)]
-        found = dict.fromkeys(pair for pairs in asked for pair in pairs)
-        progress, device = Progress("BERTScores", len(found)), str(device_named("auto"))
-        positions = getattr(model.config, "max_position_embeddings", 512)
-        length, scores = int(min(512, tokenizer.model_max_length, positions)), dict[tuple[str, str], float]()
-        for text, one in found:
-            score = self._score(
-                [text], [one], model=model, user_tokenizer=tokenizer, num_layers=self._layers, max_length=length,
-                truncation=True, device=device,
-            )["f1"]  # fmt: skip
-            scores[text, one] = float(score)
+        progress = Progress("BERTScores", len({pair for pairs in asked for pair in pairs}))
+        positions, device = getattr(model.config, "max_position_embeddings", 512), str(device_named("auto"))
+
+        @cache
+        def score(text: str, reference: str) -> float:
             progress.update(1)
+            return float(self._score(
+                [text], [reference], model=model, user_tokenizer=tokenizer, num_layers=self._layers, truncation=True,
+                max_length=int(min(512, tokenizer.model_max_length, positions)), device=device,
+            )["f1"])  # fmt: skip
+
+        found = [max(score(*pair) for pair in pairs) for pairs in asked]
         progress.close()
-        return [max(scores[pair] for pair in pairs) for pairs in asked]
+        return found
