@@ -21,7 +21,7 @@ class EvalContext:
     """What one measurement works with.
 
     model: cfg.model. generation: how it answers. given: the answers that stand in for a model. nodes: the built config
-    nodes. inference: store, budget, prices. notes: what the result is to say beside the figures. unanswered: the number
+    nodes. inference: store, budget, prices. notes: what the result says next to the figures. unanswered: the number
     of questions that the server gave no answer to, which the same command asks again. raw: the answers of what is
     measured, by question's id; texts: what of them is marked.
     """
@@ -90,7 +90,7 @@ class EvalContext:
         return found | {key: names for key, names in (("empty", empty), ("cut", cut)) if names}
 
     def example(self, question: Question, scores: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-        """A row of examples.jsonl; beside a prediction also what that does not show: raw answer, reasoning, a cut."""
+        """A row of examples.jsonl; next to a prediction also what that does not show: raw answer, reasoning, a cut."""
         named = {"id": question.id, "task": question.task, "instruction": shown(question.record)}
         row = {**named, **more, "scores": scores}
         answer, text = self.raw.get(question.id), more.get("prediction")
@@ -168,7 +168,7 @@ class Benchmark(ABC):
         """
 
     def identity(self) -> dict[str, Any]:
-        """What shapes the figures, beside the model. After ``prepare``."""
+        """What shapes the figures besides the model. After ``prepare``."""
         return {"benchmark": self.name, **self.hashes, **{key: getattr(self, key) for key in self.shaped_by}}
 
     def check(self, given: GivenAnswers | None, generation: Any) -> None:
@@ -208,4 +208,6 @@ def other_fingerprint(source: str, questions: OpenQuestions) -> str:
 def check_other(source: str, generation: Any) -> None:
     """Raises ConfigError where another system is a model, and no model answers on this machine."""
     if not Path(source).is_file() and generation.kind != "local":
-        raise ConfigError(f"{source}: no such file; beside a server's answers expected a file of answers")
+        raise ConfigError(
+            f"{source}: no such file; expected a file of answers where a server answers (generation=openai)"
+        )

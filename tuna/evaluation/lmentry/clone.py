@@ -162,7 +162,7 @@ class Scorers:
         with tempfile.TemporaryFile("w+", encoding="utf-8") as lines:
             lines.writelines(json.dumps(each) + "\n" for each in asked)
             lines.seek(0)
-            # -P: nothing beside the script shadows a package; -B: the clone stays as it is; UTF-8 whatever the locale.
+            # -P: nothing next to the script shadows a package; -B: the clone stays as it is; UTF-8 whatever the locale.
             process = subprocess.Popen(
                 [sys.executable, "-P", "-B", str(WORKER), str(self.clone)], cwd=self.clone, text=True, encoding="utf-8",
                 stdin=lines, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONUTF8": "1"},
