@@ -124,7 +124,7 @@ def test_an_absurd_beta_is_refused_wherever_it_is_given(beta: float) -> None:
         lambda: Agreement(beta=beta),
         lambda: ContextualDataModule(beta=beta),
     ):
-        with pytest.raises(ConfigError, match=r"beta: expected a number from 0 to 5"):
+        with pytest.raises(ConfigError, match=r"beta: expected .*0 to 5"):
             make()
 
 
