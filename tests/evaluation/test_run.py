@@ -125,7 +125,7 @@ def test_a_sibling_of_a_run(tmp_path: Path) -> None:
         (["answers=ANSWERS"], "answers none of the"),
         (["benchmark=vicuna_qa", "answers=ANSWERS"], "1 answers to no question"),
         (["benchmark=vicuna_qa", "generation=openai", "generation.model=m", "generation.base_url=http://127.0.0.1:9/v1"],
-         "tiny: no such file; beside a server's answers"),
+         "tiny: no such file; expected a file of answers"),
     ],
 )  # fmt: skip
 def test_wrong_input(words: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

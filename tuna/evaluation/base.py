@@ -1,29 +1,118 @@
-"""What a benchmark is given, what it gives back, and what each of them has to say of itself."""
-
-from __future__ import annotations
+"""A benchmark, what it works with, and what it gives back."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar
 
-from tuna.data.record import Record
+from tuna.data.record import was_cut
+from tuna.errors import ConfigError
+from tuna.evaluation.questions import GivenAnswers, OpenQuestions, Question, read_answers
+from tuna.inference.answers import Answer, apart
+from tuna.inference.context import Context
 from tuna.inference.cost import Usage
-
-if TYPE_CHECKING:
-    from tuna.evaluation.desk import Desk
-    from tuna.evaluation.given import GivenAnswers
-
-T = TypeVar("T")
+from tuna.judges.prompt import shown
+from tuna.stats import Interval
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One thing to answer: ``record`` under the model's template is the prompt. (task, id) names it."""
+@dataclass
+class EvalContext:
+    """What one measurement works with.
 
-    id: str
-    record: Record
-    task: str = ""
+    model: cfg.model. generation: how it answers. given: the answers that stand in for a model. nodes: the built config
+    nodes. inference: store, budget, prices. notes: what the result says next to the figures. unanswered: the number
+    of questions that the server gave no answer to, which the same command asks again. raw: the answers of what is
+    measured, by question's id; texts: what of them is marked.
+    """
+
+    model: Any
+    generation: Any
+    given: GivenAnswers | None
+    nodes: Mapping[str, Any]
+    inference: Context
+    seed: int = 0
+    notes: list[str] = field(default_factory=list)
+    unanswered: int = 0
+    raw: Mapping[str, Answer] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
+
+    def answer(self, questions: Sequence[Question], *, max_tokens: int, source: str | None = None) -> Mapping[str, str]:
+        """Question's id -> text; ids without an answer are absent. Ids must differ.
+
+        source: another system than what is measured: a file of answers, else a model's name, run, folder or hub id.
+
+        Raises:
+            DataError: the file of answers answers none of the questions.
+            ModelError, RunError: the model or the server fails.
+        """
+        given, model = self.given, self.model
+        if source is not None:
+            given = read_answers(source) if Path(source).is_file() else None
+            model = replace(model, path=source) if given is None else None
+        if given is None:
+            drawn = self.generation.answer(model, questions, max_tokens, self.inference)
+            self.unanswered += drawn.count(None)
+            answers = {q.id: answer for q, answer in zip(questions, drawn, strict=True) if answer is not None}
+        else:
+            found, unused = given.match(questions)
+            answers = {q.id: Answer(found[q.task, q.id]) for q in questions if (q.task, q.id) in found}
+            if unused and source is None:
+                self.notes.append(f"{unused} rows of {given.path} answer no question of this benchmark")
+        texts = self._marked(answers, f"{source}: " if source else "")
+        if source is None:
+            self.raw, self.texts = answers, texts
+        return texts
+
+    def _marked(self, answers: Mapping[str, Answer], who: str) -> dict[str, str]:
+        """What is marked of answers. What is odd about them is noted, behind whose they are."""
+        kept = self.generation is not None and self.generation.reasoning == "keep"
+        texts = {name: (answer if kept else apart(answer)).text for name, answer in answers.items()}
+        thought = [name for name, answer in answers.items() if texts[name] != answer.text]
+        for names, what in (
+            (_empty(texts), "answers are empty: no text, or none after the model's reasoning"),
+            (_cut(answers), "answers were cut by the token limit"),
+            (thought, "answers held reasoning, which was taken off (generation.reasoning=keep leaves it)"),
+        ):
+            if names:
+                self.notes.append(f"{who}{len(names)} of {len(answers)} {what}")
+        return texts
+
+    def coverage(self, result: "Result") -> dict[str, Any]:
+        """How many of how many questions count (n of N); which have no answer, an empty one, or one that was cut.
+
+        An empty answer counts where the model ended it so by itself: it was not cut or refused, and no reasoning alone.
+        """
+        empty, cut = _empty(self.texts), _cut(self.raw)
+        said = {name for name, answer in self.raw.items() if answer.text or answer.reasoning or answer.refused}
+        lost = {*result.missing, *(name for name in empty if name in cut or name in said)}
+        found = {"n": result.expected - len(lost), "N": result.expected, "missing": result.missing}
+        return found | {key: names for key, names in (("empty", empty), ("cut", cut)) if names}
+
+    def example(self, question: Question, scores: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+        """A row of examples.jsonl; next to a prediction also what that does not show: raw answer, reasoning, a cut."""
+        named = {"id": question.id, "task": question.task, "instruction": shown(question.record)}
+        row = {**named, **more, "scores": scores}
+        answer, text = self.raw.get(question.id), more.get("prediction")
+        if answer is not None and text is not None:
+            row |= {"raw": answer.text} if answer.text != text else {}
+            row |= {"reasoning": answer.reasoning} if answer.reasoning is not None else {}
+            row |= {"finish_reason": answer.finish_reason} if was_cut(answer.finish_reason) else {}
+        return row
+
+    def estimate(self, questions: Sequence[Question], *, max_tokens: int) -> Usage:
+        """What a server would be asked for these answers; nothing where the model is here or the answers are given."""
+        given = self.given is not None
+        usage: Usage = Usage() if given else self.generation.estimate(questions, max_tokens, self.inference)
+        return usage
+
+
+def _empty(texts: Mapping[str, str]) -> list[str]:
+    return [name for name, text in texts.items() if not text.strip()]
+
+
+def _cut(answers: Mapping[str, Answer]) -> list[str]:
+    return [name for name, answer in answers.items() if was_cut(answer.finish_reason)]
 
 
 @dataclass
@@ -31,82 +120,94 @@ class Result:
     """What was measured.
 
     scores: the figures, by name. primary: the name of the one that stands in tables. examples: a JSON object each, with
-    id, task, instruction, prediction, scores. expected: how many questions there are (N). missing: those without an
-    answer or a verdict, by id. unsettled: how many of them the same command would ask again. tables: rows by name.
-    intervals: 95% [low, high] of a score. baselines: what a score would be without a model, by name.
+    id, task, instruction, prediction, scores. expected: the number of questions (N). missing: those without an answer
+    or a verdict, by id. unsettled: how many of them the same command would ask again. tables: rows by name. intervals:
+    95%, of scores by name; those of no list are left out. baselines: what a score would be without a model, by name.
     """
 
     scores: dict[str, float | None]
     primary: str
     examples: list[dict[str, Any]]
-    expected: int
+    expected: int = 0
     missing: list[str] = field(default_factory=list)
     unsettled: int = 0
     tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    intervals: dict[str, Interval] = field(default_factory=dict)
     baselines: dict[str, dict[str, float]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     lower_is_better: tuple[str, ...] = ()
 
 
 class Benchmark(ABC):
-    """A measurement. What can be set of it is its constructor's; one file here and one YAML in conf/benchmark/."""
+    """A measurement. Its constructor's arguments are its settings; one file here and one YAML in conf/benchmark/.
+
+    uses_model: whether there is a model (or a file of answers) to measure. shaped_by: the settings that shape figures.
+    By ``prepare``: ``hashes`` of the data, and versions of the scoring; ``asked``, the questions that are put to what
+    is measured, if there are any. max_tokens: of an answer to one.
+    """
 
     name: ClassVar[str]
+    uses_model = True
+    shaped_by: ClassVar[tuple[str, ...]] = ()
+    hashes: Mapping[str, Any]
+    asked: Sequence[Question] = ()
+    max_tokens: int
 
     def needs(self) -> tuple[str, ...]:
         """Further config nodes that it uses, such as a judge."""
         return ()
 
-    def uses_model(self) -> bool:
-        """Whether there is a model (or a file of answers) to measure."""
-        return True
-
-    def estimate(self, desk: Desk) -> Mapping[str, Usage]:
-        """What a judge would be asked at most, by who is asked."""
-        return {}
-
     @abstractmethod
     def prepare(self, limit: int | None) -> None:
         """Read and check the files, before any weights load.
 
-        limit: so many questions.
+        limit: the number of questions at most.
 
         Raises:
             ConfigError, DataError: what is wrong with settings or files.
         """
 
-    @abstractmethod
     def identity(self) -> dict[str, Any]:
-        """What shapes the figures, beside the model: hashes of the data, settings, the scoring's version."""
+        """What shapes the figures besides the model. After ``prepare``."""
+        return {"benchmark": self.name, **self.hashes, **{key: getattr(self, key) for key in self.shaped_by}}
 
-    def check(self, given: GivenAnswers | None, generation: Any) -> None:  # noqa: B027 (few have to ask more)
+    def check(self, given: GivenAnswers | None, generation: Any) -> None:
         """Whether what is measured can be: a file of answers, or what ``generation`` names. After ``prepare``.
 
         Raises:
             ConfigError, DataError: it cannot, told before any weights load.
         """
+        if given is not None:
+            given.match(self.asked)
 
-    def judged(self) -> Sequence[Record]:
-        """The questions that a judge has to judge. After ``prepare``."""
-        return ()
+    def estimate(self, context: EvalContext) -> Mapping[str, Usage]:
+        """What a server or a judge would be asked at most, by who is asked."""
+        return {"answers": context.estimate(self.asked, max_tokens=self.max_tokens)} if self.asked else {}
 
     @abstractmethod
-    def measure(self, desk: Desk) -> Result:
+    def measure(self, context: EvalContext) -> Result:
         """Ask, score, sum up."""
 
 
-def spread(items: Sequence[T], tasks: Sequence[str], limit: int | None) -> list[T]:
-    """The first items of each task in turn until there are ``limit``, in their old order; all without a limit.
+def other_fingerprint(source: str, questions: OpenQuestions) -> str:
+    """A hash of another system: of a file, whose answers must all belong to ``questions``, or of a model.
 
-    >>> spread(["a1", "a2", "a3", "b1"], ["a", "a", "a", "b"], 3)
-    ['a1', 'a2', 'b1']
+    Raises:
+        ConfigError, DataError, ModelError: there is no such model, or the file or the model cannot be used.
     """
-    if limit is None or limit >= len(items):
-        return list(items)
-    seen: dict[str, int] = {}
-    turns = []
-    for index, task in enumerate(tasks):
-        turns.append((seen.get(task, 0), index))
-        seen[task] = seen.get(task, 0) + 1
-    return [items[index] for index in sorted(index for _, index in sorted(turns)[:limit])]
+    if Path(source).is_file():
+        given = read_answers(source)
+        questions.check(given)
+        return given.sha256
+    from tuna.models.reward_source import writer
+    from tuna.models.source import ModelConfig
+
+    return writer(ModelConfig(source)).fingerprint
+
+
+def check_other(source: str, generation: Any) -> None:
+    """Raises ConfigError where another system is a model, and no model answers on this machine."""
+    if not Path(source).is_file() and generation.kind != "local":
+        raise ConfigError(
+            f"{source}: no such file; expected a file of answers where a server answers (generation=openai)"
+        )

@@ -1,60 +1,98 @@
 """One measurement: check, ask, score, write. Called by evaluate.py with the composed config, and by tests."""
 
+import re
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from shlex import quote
+from typing import Annotated, Any
 
+from annotated_types import Ge
 from omegaconf import DictConfig, OmegaConf
 
+from tuna.config import checks
 from tuna.config.build import build_all
-from tuna.config.checks import untyped_model
 from tuna.config.scale import is_asset, untyped
 from tuna.data.files import write_jsonl
 from tuna.errors import ConfigError, RunError
-from tuna.evaluation.base import Benchmark, Result
-from tuna.evaluation.desk import Desk
-from tuna.evaluation.given import GivenAnswers, read_answers
-from tuna.evaluation.results import SCHEMA_VERSION, lines_of, model_name, run_of
-from tuna.evaluation.settings import Settings
+from tuna.evaluation.base import Benchmark, EvalContext, Result
+from tuna.evaluation.questions import GivenAnswers, read_answers
 from tuna.inference.context import Context
 from tuna.inference.cost import Budget, Prices, Usage, dollars
 from tuna.inference.server import check_keys
 from tuna.inference.store import Store, key_of
 from tuna.judges.base import unjudged
-from tuna.runs import check_writable, read_json, versions, write_json
+from tuna.runs import check_writable, read_json, read_run, versions, write_json
 
+SCHEMA_VERSION = 1
+SHOWN_ROWS = 40
 _QUESTIONS = ("path", "questions", "root")  # keys of benchmarks that name a user's own
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The keys of conf/evaluate.yaml itself: what one measurement is asked to do.
+
+    answers: FILE.jsonl of answers given already. label: the measured model's name in the results. folder: results go
+    below it. seed: of bootstrap intervals and shuffled orders. limit: the number of questions, for a quick look.
+    dry_run: say what would be asked, and send nothing. max_cost (dollars), max_requests: never overrun, all runs into
+    one results folder together.
+    """
+
+    answers: str | None = None
+    label: str | None = None
+    folder: str = "results"
+    seed: int = 0
+    limit: Annotated[int, Ge(1)] | None = None
+    dry_run: bool = False
+    max_cost: Annotated[float, Ge(0)] | None = None
+    max_requests: Annotated[int, Ge(0)] | None = None
+
+    @staticmethod
+    def read(cfg: DictConfig) -> "Settings":
+        """From the composed config.
+
+        Raises:
+            ConfigError: all wrong values, a line each.
+        """
+        values, wrong = checks.own_values(cfg, f"{__name__}.Settings")
+        label, answers = values.get("label"), values.get("answers")
+        if isinstance(label, str) and not re.fullmatch(r"[\w.+-]+", label):
+            wrong.append(f"label: expected letters, digits and . _ + -, got {label!r}")
+        if isinstance(answers, str) and not Path(answers).exists():
+            wrong.append(f"answers: no such file: {answers}; next: ls {quote(str(Path(answers).parent))}")
+        if wrong:
+            raise ConfigError("\n".join(wrong))
+        return Settings(**values)
 
 
 @dataclass
 class _Job:
-    """A measurement, checked."""
+    """A measurement, checked. nodes: the built config nodes. measured: what is; shaped_by: all that shapes figures."""
 
     settings: Settings
     benchmark: Benchmark
-    model: Any
-    generation: Any
-    given: GivenAnswers | None
     nodes: dict[str, Any]
+    given: GivenAnswers | None
     prices: Prices
     measured: dict[str, Any]
     shaped_by: dict[str, Any]
-    folder: Path
     config: dict[str, Any]
 
-    def desk(self, store: Store) -> Desk:
-        settings = self.settings
+    @property
+    def folder(self) -> Path:
+        place = f"{self.measured['name']}-{self.measured['fingerprint'][:8]}-{key_of(**self.shaped_by)[:8]}"
+        return Path(self.settings.folder) / self.benchmark.name / place
+
+    def context(self, store: Store) -> EvalContext:
+        settings, nodes = self.settings, self.nodes
         budget = Budget(store.journal("requests"), max_cost=settings.max_cost, max_requests=settings.max_requests)
-        context = Context(store, budget, self.prices, settings.seed)
-        asked = [("answers", self.generation), ("verdicts", self.nodes.get("judge"))]
-        priced = {name: node.price_in(self.prices) for name, node in asked if hasattr(node, "price_in")}
-        context.check_ledger(priced)
-        return Desk(
-            self.model, self.generation, self.given, self.nodes, context, limit=settings.limit, seed=settings.seed
-        )
+        inference = Context(store, budget, self.prices, settings.seed)
+        asked: list[tuple[str, Any]] = [("answers", nodes.get("generation")), ("verdicts", nodes.get("judge"))]
+        inference.check_ledger({name: each.price_in(self.prices) for name, each in asked if hasattr(each, "price_in")})
+        return EvalContext(nodes.get("model"), nodes.get("generation"), self.given, nodes, inference, settings.seed)
 
 
 def run(cfg: DictConfig) -> dict[str, float | None]:
@@ -65,28 +103,31 @@ def run(cfg: DictConfig) -> dict[str, float | None]:
             what is there has been written.
     """
     job = _prepare(cfg)
-    for line in _first_lines(job):
-        print(line)
+    limit = f", limit {job.settings.limit}" if job.settings.limit else ""
+    print(f"benchmark  {job.benchmark.name}{limit}")
+    print(f"measured   {job.measured['name']} ({job.measured['source']})")
+    print(f"results    {job.folder}")
     if job.settings.dry_run:
         return _dry_run(job)
-    written = read_json(job.folder / "results.json", {"status": str, "started": str, "scores": dict, "coverage": dict})
+    path = job.folder / "results.json"
+    written = read_json(path, {"status": str, "started": str, "scores": dict, "coverage": dict})
     if written.get("status") == "finished" and not _is_nothing(written):
         print("measured already; these are its results")
-        return _show_again(job, written)
+        return _show(job, written)
     with Store(job.folder / "store") as store:
         start = {"schema_version": SCHEMA_VERSION, "benchmark": job.benchmark.name, "model": job.measured}
         started = written.get("started") or datetime.now().isoformat(timespec="seconds")
         if not written:
-            write_json(job.folder / "results.json", {**start, "status": "running", "started": started})
-        desk = job.desk(store)
-        result = job.benchmark.measure(desk)
-        results = {**start, **_results(job, desk, result), "started": started}
-        write_jsonl(job.folder / "examples.jsonl", map(desk.told, result.examples))
-        write_json(job.folder / "results.json", results)
+            write_json(path, {**start, "status": "running", "started": started})
+        context = job.context(store)
+        result = job.benchmark.measure(context)
+        results = {**start, **_results(job, context, result), "started": started}
+        write_jsonl(job.folder / "examples.jsonl", result.examples)
+        write_json(path, results)
     scores = _show(job, results)
-    if desk.context.unfinished is not None:
+    if context.inference.unfinished is not None:
         raise RunError(
-            f"{desk.context.unfinished}\n{len(result.missing)} of {result.expected} are missing; the same command "
+            f"{context.inference.unfinished}\n{len(result.missing)} of {result.expected} are missing; the same command "
             "(with a larger budget, if that was it) asks for these alone"
         )
     if _is_nothing(results):
@@ -107,63 +148,51 @@ def _prepare(cfg: DictConfig) -> _Job:
     settings = Settings.read(cfg)
     check_writable(Path(settings.folder), "folder")
     benchmark: Benchmark = build_all(cfg, "benchmark")["benchmark"]
-    needed = benchmark.needs()
-    built = build_all(cfg, *(("model", "generation") if benchmark.uses_model() else ()), *needed)
-    nodes = {key: built[key] for key in needed}
+    nodes = build_all(cfg, *(("model", "generation") if benchmark.uses_model else ()), *benchmark.needs())
+    generation = nodes.get("generation")
     given = read_answers(settings.answers) if settings.answers else None
-    if given is None and "model" in built and built["generation"].kind == "local":
-        _refuse_toys(cfg, built["model"].path)
+    if given is None and generation is not None and generation.kind == "local":
+        _refuse_toys(cfg, nodes["model"].path)
     benchmark.prepare(settings.limit)
-    benchmark.check(given, built.get("generation"))
-    if text := unjudged(nodes.get("judge"), benchmark.judged()):
+    benchmark.check(given, generation)
+    if text := unjudged(nodes.get("judge"), [question.record for question in benchmark.asked]):
         raise ConfigError(f"{text}; next: judge=openai, or judge=local judge.path=<a model>")
     if not settings.dry_run:
-        check_keys({**nodes, **({} if given else {"generation": built.get("generation")})})
-    measured, shaped_by = _identities(settings, benchmark, built, given)
-    place = f"{measured['name']}-{measured['fingerprint'][:8]}-{key_of(**shaped_by)[:8]}"
-    plain = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(plain, dict)
-    used = {*Settings.__dataclass_fields__, "benchmark", *built}
-    config = {str(key): value for key, value in plain.items() if key in used}
-    prices = Prices.read(cfg.prices)
-    folder = Path(settings.folder) / benchmark.name / place
-    return _Job(
-        settings, benchmark, built.get("model"), built.get("generation"), given, nodes, prices, measured, shaped_by,
-        folder, config,
-    )  # fmt: skip
+        check_keys({key: node for key, node in nodes.items() if given is None or key != "generation"})
+    measured, shaped_by = _identities(settings, benchmark, nodes, given)
+    used = {*(field.name for field in fields(Settings)), "benchmark", *nodes}
+    config = {key: value for key, value in OmegaConf.to_container(cfg, resolve=True).items() if key in used}  # type: ignore[union-attr]
+    return _Job(settings, benchmark, nodes, given, Prices.read(cfg.prices), measured, shaped_by, config)
 
 
 def _refuse_toys(cfg: DictConfig, embedded: str) -> None:
     """The embedded model is measured on a user's own questions only where it was asked for."""
     own = [key for key in _QUESTIONS if (path := cfg.benchmark.get(key)) is not None and not is_asset(path)]
     if own and untyped(cfg, "model.path"):
-        raise ConfigError(
-            untyped_model("model.path", f"benchmark.{own[0]}={cfg.benchmark[own[0]]}", embedded, "model=tiny")
-        )
+        data = f"benchmark.{own[0]}={cfg.benchmark[own[0]]}"
+        raise ConfigError(checks.untyped_model("model.path", data, embedded, "model=tiny"))
 
 
 def _identities(
-    settings: Settings, benchmark: Benchmark, built: dict[str, Any], given: GivenAnswers | None
+    settings: Settings, benchmark: Benchmark, nodes: Mapping[str, Any], given: GivenAnswers | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What is measured, and what shapes its figures."""
     shaped_by: dict[str, Any] = {"benchmark": benchmark.identity(), "limit": settings.limit, "seed": settings.seed}
-    shaped_by |= {key: node.identity() for key, node in built.items() if key not in ("model", "generation")}
+    shaped_by |= {key: node.identity() for key, node in nodes.items() if key not in ("model", "generation")}
     run = None
-    if not benchmark.uses_model():
-        kind, name, source = "none", benchmark.name, benchmark.name
-        fingerprint = key_of(**shaped_by)
+    if not benchmark.uses_model:
+        kind, name, source, fingerprint = "none", benchmark.name, benchmark.name, key_of(**shaped_by)
     elif given is not None:
         kind, name, source, fingerprint = "answers", Path(given.path).stem, given.path, given.sha256
-        if built["generation"].reasoning == "keep":
+        if nodes["generation"].reasoning == "keep":
             shaped_by["reasoning"] = "keep"
     else:
-        model, generation = built["model"], built["generation"]
+        model, generation = nodes["model"], nodes["generation"]
         kind = generation.kind
         name, source, fingerprint = generation.measured(model)
-        if kind == "local":  # then it is the model's path
-            name = model_name(name)
         shaped_by["generation"] = {**model.shaped_by, **generation.identity()}
-        run = run_of(model.path) if kind == "local" else None
+        if kind == "local":
+            name, run = model_name(name), run_of(model.path)  # it is named by its path
     measured = {
         "name": settings.label or name, "source": source, "fingerprint": fingerprint, "kind": kind,
         "run": str(run) if run else None,
@@ -171,70 +200,105 @@ def _identities(
     return measured, shaped_by
 
 
-def _first_lines(job: _Job) -> list[str]:
-    limit = f", limit {job.settings.limit}" if job.settings.limit else ""
-    return [
-        f"benchmark  {job.benchmark.name}{limit}",
-        f"measured   {job.measured['name']} ({job.measured['source']})",
-        f"results    {job.folder}",
-    ]
-
-
 def _dry_run(job: _Job) -> dict[str, float | None]:
     with tempfile.TemporaryDirectory() as empty:
         there = (job.folder / "store").is_dir()
         with Store(job.folder / "store" if there else Path(empty)) as store:
-            estimate = job.benchmark.estimate(job.desk(store))
-    total = Usage()
+            estimate = job.benchmark.estimate(job.context(store))
     for who, usage in estimate.items():
         print(f"to ask, {who}, at most about: {usage}")
-        total = total + usage
     print("dry run: nothing was sent")
+    total = sum(estimate.values(), Usage())
     return {"requests": float(total.requests), "cost": total.cost}
 
 
-def _results(job: _Job, desk: Desk, result: Result) -> dict[str, Any]:
-    unsettled = result.unsettled + desk.unanswered
-    coverage = _coverage(result, desk)
-    incomplete = unsettled > 0 or desk.context.unfinished is not None or _is_nothing({"coverage": coverage})
-    notes = [*result.notes, *desk.notes, *desk.context.notes]
+def _results(job: _Job, context: EvalContext, result: Result) -> dict[str, Any]:
+    unsettled, budget = result.unsettled + context.unanswered, context.inference.budget
+    coverage = context.coverage(result)
+    incomplete = unsettled or context.inference.unfinished is not None or _is_nothing({"coverage": coverage})
+    notes = [*result.notes, *context.notes, *context.inference.notes]
     if unsettled:
         notes.append(f"{unsettled} have no answer or verdict that can be read; the same command asks again")
     if job.settings.limit:
         notes.append(f"a quick look: limit={job.settings.limit}")
-    if desk.context.budget.requests:
-        notes.append(f"{desk.context.budget.requests:,} requests sent, {dollars(desk.context.budget.spent)}")
+    if budget.requests:
+        notes.append(f"{budget.requests:,} requests sent, {dollars(budget.spent)}")
     return {
         "status": "incomplete" if incomplete else "finished", "settings": job.shaped_by, "scores": result.scores,
         "primary": result.primary, "lower_is_better": list(result.lower_is_better),
-        "intervals": {name: list(interval) for name, interval in result.intervals.items()},
-        "baselines": result.baselines, "tables": result.tables,
-        "coverage": coverage,
-        "notes": notes, "config": job.config, "versions": versions(),
-        "ended": datetime.now().isoformat(timespec="seconds"),
+        "intervals": {name: [each.low, each.high] for name, each in result.intervals.items() if each.lists},
+        "baselines": result.baselines, "tables": result.tables, "coverage": coverage, "notes": notes,
+        "config": job.config, "versions": versions(), "ended": datetime.now().isoformat(timespec="seconds"),
     }  # fmt: skip
 
 
-def _coverage(result: Result, desk: Desk) -> dict[str, Any]:
-    """How many of how many questions count, and which have no answer; whose is empty or was cut by the token limit."""
-    lost = {*result.missing, *desk.lost}
-    found = {"n": result.expected - len(lost), "N": result.expected, "missing": result.missing}
-    return found | {key: ids for key, ids in (("empty", desk.empty), ("cut", desk.cut)) if ids}
-
-
-def _show_again(job: _Job, written: dict[str, Any]) -> dict[str, float | None]:
+def _show(job: _Job, results: Mapping[str, Any]) -> dict[str, float | None]:
     try:
-        return _show(job, written)
+        for line in lines_of(results):
+            print(line)
+        scores: dict[str, float | None] = results["scores"]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunError(
             f"{job.folder}/results.json: expected what evaluate.py writes ({type(error).__name__}: {error}); "
             "next: move the file away and run the same command, which computes them from the stored answers"
         ) from None
-
-
-def _show(job: _Job, results: dict[str, Any]) -> dict[str, float | None]:
-    for line in lines_of(results):
-        print(line)
     print(f"written: {job.folder}/results.json, examples.jsonl")
-    scores: dict[str, float | None] = results["scores"]
     return scores
+
+
+def model_name(path: str) -> str:
+    """What a model is called in results: its run's name, else its folder's, or a hub id's last part.
+
+    >>> model_name("tiny"), model_name("owner/model-7b"), model_name("/models/llama/")
+    ('tiny', 'model-7b', 'llama')
+    """
+    folder = run_of(path)
+    if folder is not None:
+        return str(read_run(folder).get("name", folder.name)).replace("/", "-")
+    return path.rstrip("/").rpartition("/")[2] or "model"
+
+
+def run_of(path: str) -> Path | None:
+    """The run folder that ``path`` (a run's folder or its model/) belongs to, None where it is no run's."""
+    folder = Path(path).expanduser()
+    return next((f for f in (folder, folder.parent) if folder.is_dir() and (f / "run.json").is_file()), None)
+
+
+def lines_of(results: Mapping[str, Any]) -> list[str]:
+    """The figures as a person reads them."""
+    coverage, found = results["coverage"], []
+    for name, value in results["scores"].items():
+        line = f"{'*' if name == results['primary'] else ' '} {name:<24} {_number(value):>9}"
+        if name in results["intervals"]:
+            line += "  [{}, {}]".format(*map(_number, results["intervals"][name]))
+        for who, other in results["baselines"].get(name, {}).items():
+            line += f"  {who} {_number(other)}"
+        found.append(line)
+    without = {*coverage["missing"], *coverage.get("empty", ())}
+    line = f"answered: {coverage['N'] - len(without)} of {coverage['N']}"
+    for what in ("missing", "empty", "cut"):
+        if ids := coverage.get(what):
+            line += f"; {what}: {', '.join(ids[:5])}" + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
+    found.append(line)
+    for name, rows in results["tables"].items():
+        if rows and len(rows) <= SHOWN_ROWS:
+            found += ["", f"{name}:", *table(rows)]
+    return [*found, *(f"note: {note}" for note in results["notes"])]
+
+
+def _number(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else "-" if value is None else str(value)
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Rows in columns.
+
+    >>> table([{"task": "plural", "n": 15, "accuracy": 0.5}, {"task": "add", "n": 3, "accuracy": None}])
+    ['  task    n  accuracy', '  plural  15   0.5000', '  add      3        -']
+    """
+    columns = []
+    for name in dict.fromkeys(name for row in rows for name in row):
+        cells = [name, *(_number(row.get(name)) for row in rows)]
+        width, text = max(map(len, cells)), all(isinstance(row.get(name), str) for row in rows)
+        columns.append([cell.ljust(width) if text else cell.rjust(width) for cell in cells])
+    return ["  " + "  ".join(cells).rstrip() for cells in zip(*columns, strict=True)]

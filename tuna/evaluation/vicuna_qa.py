@@ -1,25 +1,48 @@
 """Vicuna QA: a judge compares a system's answers with a baseline's, question by question, in both orders."""
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
-from tuna.data.record import Record
+import numpy as np
+import numpy.typing as npt
+from annotated_types import Ge
+from scipy.optimize import minimize
+
+from tuna.config.types import checked
 from tuna.errors import ConfigError
-from tuna.evaluation.base import Benchmark, Question, Result
-from tuna.evaluation.desk import Desk, check_other
-from tuna.evaluation.given import GivenAnswers, read_answers
-from tuna.evaluation.open_questions import read_questions
-from tuna.evaluation.win_rates import Judged, by_category, scores
+from tuna.evaluation.base import Benchmark, EvalContext, Result, check_other, other_fingerprint
+from tuna.evaluation.questions import GivenAnswers, Question, read_answers, read_questions, spread
 from tuna.inference.cost import Usage
 from tuna.judges import pairwise
 from tuna.judges.base import Comparison, Judge, Pair
-from tuna.judges.prompt import shown
+from tuna.stats import Interval, bootstrap_interval, spearman
 
 EMBEDDED_BASELINE = "tiny"
+RIDGE = 0.01
+OUTCOMES: tuple[Literal["win", "lose", "tie", "error"], ...] = ("win", "lose", "tie", "error")
+_PREFERENCE = {"win": 1.0, "tie": 0.5, "lose": 0.0}
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One question: what the judge said of the first system's answer, and both answers' lengths in characters."""
+
+    category: str
+    comparison: Comparison
+    length: int
+    baseline_length: int
+
+    @property
+    def preference(self) -> float | None:
+        """1 for a win, one half for a tie, 0 for a loss, None where there is no verdict."""
+        return _PREFERENCE.get(self.comparison.outcome)
+
+
+@checked
 @dataclass
 class VicunaQA(Benchmark):
     """Win, lose and tie against a baseline, as cfg.judge sees it.
@@ -35,24 +58,18 @@ class VicunaQA(Benchmark):
 
     questions: str | None = None
     baseline: str | None = None
-    max_tokens: int = 1024
-    answer_tokens: int = 200
+    max_tokens: Annotated[int, Ge(1)] = 1024
+    answer_tokens: Annotated[int, Ge(1)] = 200
 
     name: ClassVar[str] = "vicuna_qa"
+    shaped_by = ("max_tokens",)
 
     def __post_init__(self) -> None:
-        wrong = [
-            f"{key}: expected 1 or more, got {getattr(self, key)}"
-            for key in ("max_tokens", "answer_tokens")
-            if getattr(self, key) < 1
-        ]
         if self.questions is not None and self.baseline is None:
-            wrong.append(
+            raise ConfigError(
                 "baseline: missing; expected a file of answers to the same questions (instruction, output) or a model, "
                 "such as benchmark.baseline=alpaca.jsonl or benchmark.baseline=runs/alpaca"
             )
-        if wrong:
-            raise ConfigError("\n".join(wrong))
 
     def needs(self) -> tuple[str, ...]:
         """A judge."""
@@ -61,24 +78,10 @@ class VicunaQA(Benchmark):
     def prepare(self, limit: int | None) -> None:
         """Read the questions, and the baseline's answers where they are a file."""
         self._read = read_questions(self.questions)
-        self._asked = self._read.first(limit)
+        self.asked = spread(self._read.questions, limit, lambda question: question.task)
         self._baseline = self.baseline or EMBEDDED_BASELINE
-        if Path(self._baseline).is_file():
-            given = read_answers(self._baseline)
-            self._read.check(given)
-            self._fingerprint = given.sha256
-        else:
-            from tuna.models.reward_source import writer
-            from tuna.models.source import ModelConfig
-
-            self._fingerprint = writer(ModelConfig(self._baseline)).fingerprint
-
-    def identity(self) -> dict[str, Any]:
-        """What shapes the figures."""
-        return {
-            "benchmark": self.name, "questions": self._read.sha256, "baseline": self._fingerprint,
-            "max_tokens": self.max_tokens, "pairwise": pairwise.VERSION,
-        }  # fmt: skip
+        baseline = other_fingerprint(self._baseline, self._read)
+        self.hashes = {"questions": self._read.sha256, "baseline": baseline, "pairwise": pairwise.VERSION}
 
     def check(self, given: GivenAnswers | None, generation: Any) -> None:
         """Every answer of a file must belong to a question; a baseline that is a model answers on this machine."""
@@ -86,76 +89,54 @@ class VicunaQA(Benchmark):
             self._read.check(given)
         check_other(self._baseline, generation)
 
-    def judged(self) -> list[Record]:
-        """All that are asked."""
-        return [question.record for question in self._asked]
-
-    def estimate(self, desk: Desk) -> dict[str, Usage]:
-        """The answers where a server gives them, and two questions a pair to the judge."""
-        ours = desk.given.match(self._asked)[0] if desk.given is not None else {}
-        theirs = read_answers(self._baseline).match(self._asked)[0] if Path(self._baseline).is_file() else {}
-        unknown = "x" * 4 * self.answer_tokens  # about four bytes a token
+    def estimate(self, context: EvalContext) -> dict[str, Usage]:
+        """The answers where a server gives them, and two questions per pair to the judge."""
+        ours = context.given.match(self.asked)[0] if context.given is not None else {}
+        theirs = read_answers(self._baseline).match(self.asked)[0] if Path(self._baseline).is_file() else {}
+        unknown = "x" * 4 * self.answer_tokens  # about four bytes per token
         pairs = [
             Pair(q.record, ours.get((q.task, q.id), unknown), theirs.get((q.task, q.id), f"{unknown}."))
-            for q in self._asked
+            for q in self.asked
         ]
-        judge: Judge = desk.nodes["judge"]
-        return {
-            "answers": desk.estimate(self._asked, max_tokens=self.max_tokens),
-            "judge": judge.estimate_pairs(pairs, desk.context),
-        }
+        judge: Judge = context.nodes["judge"]
+        return {**super().estimate(context), "judge": judge.estimate_pairs(pairs, context.inference)}
 
-    def measure(self, desk: Desk) -> Result:
+    def measure(self, context: EvalContext) -> Result:
         """Both systems' answers, then the judge's verdicts on those questions that both have answered."""
-        theirs = desk.answers_of(self._baseline, self._asked, max_tokens=self.max_tokens)
-        ours = desk.answer(self._asked, max_tokens=self.max_tokens)
-        judge: Judge = desk.nodes["judge"]
-        answered = [question for question in self._asked if question.id in ours and question.id in theirs]
-        pairs = [Pair(question.record, ours[question.id], theirs[question.id]) for question in answered]
-        found = dict(zip([q.id for q in answered], judge.compare(pairs, desk.context), strict=True))
-        comparisons = [found.get(q.id) or _missing(q, ours, theirs) for q in self._asked]
+        theirs = context.answer(self.asked, max_tokens=self.max_tokens, source=self._baseline)
+        ours = context.answer(self.asked, max_tokens=self.max_tokens)
+        judge: Judge = context.nodes["judge"]
+        both = [question for question in self.asked if question.id in ours and question.id in theirs]
+        pairs = [Pair(question.record, ours[question.id], theirs[question.id]) for question in both]
+        found = dict(zip([q.id for q in both], judge.compare(pairs, context.inference), strict=True))
         unread = sum(comparison.outcome == "error" for comparison in found.values())
-        desk.notes += self._notes(comparisons)
-        return self._result(ours, theirs, comparisons, unread if judge.asks_again else 0, desk.seed)
-
-    def _notes(self, comparisons: Sequence[Comparison]) -> list[str]:
-        """Why there is no verdict, with the questions."""
-        errors: dict[str, list[str]] = {}
-        for question, comparison in zip(self._asked, comparisons, strict=True):
-            if comparison.outcome == "error":
-                errors.setdefault(comparison.reason, []).append(question.id)
-        return [f"error, {reason}: {len(ids)} (question {', '.join(ids)})" for reason, ids in errors.items()]
-
-    def _result(
-        self,
-        ours: Mapping[str, str],
-        theirs: Mapping[str, str],
-        comparisons: Sequence[Comparison],
-        unsettled: int,
-        seed: int,
-    ) -> Result:
+        comparisons = [found.get(q.id) or _missing(q, ours, theirs) for q in self.asked]
         judged = [
             Judged(q.task, c, len(ours.get(q.id, "")), len(theirs.get(q.id, "")))
-            for q, c in zip(self._asked, comparisons, strict=True)
+            for q, c in zip(self.asked, comparisons, strict=True)
         ]
-        figures, interval = scores(judged, seed)
+        figures, interval = scores(judged, context.seed)
+        errors: dict[str, list[str]] = {}
+        for q, c in zip(self.asked, comparisons, strict=True):
+            if c.outcome == "error":
+                errors.setdefault(c.reason, []).append(q.id)
+        context.notes += [f"error, {reason}: {len(ids)} (question {', '.join(ids)})" for reason, ids in errors.items()]
         return Result(
             scores=figures,
             primary="adjusted_win_rate",
             examples=[
-                {
-                    "id": q.id, "task": q.task, "instruction": shown(q.record), "input": q.record.input,
-                    "prediction": ours.get(q.id), "baseline": theirs.get(q.id), "outcome": item.comparison.outcome,
-                    "verdicts": list(item.comparison.verdicts), "reason": item.comparison.reason,
-                    "unreadable": list(item.comparison.raw), "scores": {"preference": item.preference},
-                }
-                for q, item in zip(self._asked, judged, strict=True)
+                context.example(
+                    q, {"preference": item.preference}, input=q.record.input, prediction=ours.get(q.id),
+                    baseline=theirs.get(q.id), outcome=c.outcome, verdicts=list(c.verdicts), reason=c.reason,
+                    unreadable=list(c.raw),
+                )
+                for q, c, item in zip(self.asked, comparisons, judged, strict=True)
             ],
-            expected=len(self._asked),
-            missing=[q.id for q, c in zip(self._asked, comparisons, strict=True) if c.outcome == "error"],
-            unsettled=unsettled,
+            expected=len(self.asked),
+            missing=[q.id for q, c in zip(self.asked, comparisons, strict=True) if c.outcome == "error"],
+            unsettled=unread if judge.asks_again else 0,
             tables={"by_category": by_category(judged)},
-            intervals={"adjusted_win_rate": (interval.low, interval.high)} if interval.lists else {},
+            intervals={"adjusted_win_rate": interval},
         )  # fmt: skip
 
 
@@ -163,3 +144,74 @@ def _missing(question: Question, ours: Mapping[str, str], theirs: Mapping[str, s
     """The verdict on a question that one of the systems has not answered."""
     who = [who for who, answers in (("the system", ours), ("the baseline", theirs)) if question.id not in answers]
     return Comparison((None, None), f"no answer of {' and '.join(who)}")
+
+
+def scores(judged: Sequence[Judged], seed: int = 0) -> tuple[dict[str, float | None], Interval]:
+    """All figures of the first system, and the bootstrap interval (over questions) of its adjusted win rate.
+
+    adjusted_win_rate = (win + tie / 2) / (win + lose + tie). flip_rate: of the questions with both orders readable, the
+    share whose two verdicts disagree. length_correlation: Spearman of the difference in length and the preference.
+    length_controlled_win_rate: see there. A figure without anything to go by is None.
+    """
+    known = [item for item in judged if item.preference is not None]
+    preferences = _preferences(judged)
+    differences = [float(item.length - item.baseline_length) for item in known]
+    interval = bootstrap_interval(preferences, seed)
+    found: dict[str, float | None] = {
+        "adjusted_win_rate": interval.mean if known else None,
+        "length_controlled_win_rate": length_controlled(preferences, differences) if known else None,
+        **_counts(judged),
+        "flip_rate": sum(item.comparison.flipped for item in known) / len(known) if known else None,
+        "length_correlation": spearman(differences, preferences),
+    }
+    return found, interval
+
+
+def by_category(judged: Sequence[Judged]) -> list[dict[str, Any]]:
+    """Win, lose, tie and error of each category in the order in which they come, then of all."""
+    names = dict.fromkeys(item.category for item in judged)
+    parts = [(name or "-", [item for item in judged if item.category == name]) for name in names]
+    rows = []
+    for name, part in [*parts, ("total", list(judged))]:
+        known = _preferences(part)
+        rate = sum(known) / len(known) if known else None
+        rows.append({"category": name, "n": len(part), **_counts(part), "adjusted_win_rate": rate})
+    return rows
+
+
+def _counts(judged: Sequence[Judged]) -> dict[str, int]:
+    counts = Counter(item.comparison.outcome for item in judged)
+    return {outcome: counts[outcome] for outcome in OUTCOMES}
+
+
+def _preferences(judged: Sequence[Judged]) -> list[float]:
+    return [item.preference for item in judged if item.preference is not None]
+
+
+def length_controlled(preferences: Sequence[float], differences: Sequence[float]) -> float:
+    """The win rate that a logistic regression expects between answers of equal length.
+
+    In the spirit of AlpacaEval 2 (Dubois et al., 2024), for one pair of systems: p = sigmoid(a + b x) is fitted to the
+    preferences (1, 0.5, 0) by maximum likelihood, where x = tanh(difference / its root mean square), so that no single
+    very long answer decides; the figure is sigmoid(a), at x = 0. A ridge of 0.01 / 2 * (a^2 + b^2) keeps the fit finite
+    when every question is won. Their per-question difficulty term needs other systems' verdicts and is left out.
+
+    preferences, differences: [N], the latter in characters.
+
+    >>> round(length_controlled([1, 1, 0, 0], [50, 60, -50, -60]), 3)  # length explains it all
+    0.5
+    >>> round(length_controlled([1, 1, 1, 0], [0, 0, 0, 0]), 3)  # length explains nothing
+    0.747
+    """
+    y, d = np.asarray(preferences, np.float64), np.asarray(differences, np.float64)
+    scale = math.sqrt(float((d**2).mean()))
+    x = np.tanh(d / scale) if scale else d
+    design = np.stack([np.ones_like(x), x], axis=1)
+
+    def loss(weights: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+        logits = design @ weights
+        value = np.logaddexp(0, logits).sum() - y @ logits + RIDGE / 2 * weights @ weights
+        return float(value), design.T @ (1 / (1 + np.exp(-logits)) - y) + RIDGE * weights
+
+    found = minimize(loss, np.zeros(2), jac=True, method="BFGS", options={"gtol": 1e-9})
+    return float(1 / (1 + np.exp(-found.x[0])))

@@ -19,10 +19,9 @@ from tuna.config.compose import compose
 from tuna.data.record import Record
 from tuna.entry import main
 from tuna.errors import ConfigError, DataError
-from tuna.evaluation.base import Question
 from tuna.evaluation.human_study.benchmark import HumanStudy
-from tuna.evaluation.human_study.pages import Study, page, unblinding, write_study
-from tuna.evaluation.human_study.sheets import read_sheets
+from tuna.evaluation.human_study.pages import Study, page, read_sheets, unblinding, write_study
+from tuna.evaluation.questions import Question
 from tuna.evaluation.run import run
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
@@ -245,7 +244,7 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
     with pytest.raises(DataError) as error:
         read_sheets(paths, str(tmp_path / "unblinding.json"))
     assert str(error.value).count("expected a place for every answer, got nothing") == 4
-    with pytest.raises(DataError, match="expected JSON"):
+    with pytest.raises(DataError, match="expected a JSON object"):
         read_sheets([str(tmp_path / "annotator-1.html")], str(tmp_path / "unblinding.json"))
     with pytest.raises(DataError, match=r"expected the unblinding\.json"):
         read_sheets(paths, paths[0])
@@ -254,10 +253,10 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"unblinding": "u.json"}, "sheets: missing"), ({"sheets": []}, "sheets: expected one exported file or more"),
+        ({"unblinding": "u.json"}, "sheets: missing"), ({"sheets": []}, "sheets: missing"),
         ({"questions": "q.jsonl"}, "systems: missing"), ({"systems": {"a": "a.jsonl"}}, "systems: expected 2 to 26"),
         ({"annotators": 0}, "annotators: expected 1 or more"), ({"max_tokens": 0}, "max_tokens: expected 1 or more"),
-        ({"alpha": 2.0}, "alpha: expected a number between 0 and 1"),
+        ({"alpha": 2.0}, "alpha: expected above 0 and below 1"),
     ],
 )  # fmt: skip
 def test_values_out_of_range(settings: dict[str, Any], told: str) -> None:

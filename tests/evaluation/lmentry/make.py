@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tuna.evaluation.lmentry.tasks import ANSWER_ORDER, CORE, SCORER
+from tuna.evaluation.lmentry.figures import ANSWER_ORDER, CORE, SCORER
 
 CANARY = "STAND-IN DATA, no canary of anybody's"
 

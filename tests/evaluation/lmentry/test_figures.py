@@ -5,8 +5,7 @@ import random
 
 import pytest
 
-from tuna.evaluation.lmentry.figures import Tally, figures
-from tuna.evaluation.lmentry.tasks import ADJACENT, ANSWER_ORDER, CONTENT, CORE, SCORER
+from tuna.evaluation.lmentry.figures import ADJACENT, ANSWER_ORDER, CONTENT, CORE, SCORER, Tally, figures
 
 Row = tuple[str, int, int, int]  # task, template, answer index, score
 PER_TEMPLATE = 7

@@ -15,7 +15,7 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 from tests.evaluation.make import measure, results_of, write_rows
 from tests.evaluation.super_ni.make import write_clone
 from tuna.errors import ConfigError, ModelError
-from tuna.evaluation.super_ni.bert_score import BertScore
+from tuna.evaluation.super_ni.metric import BertScore
 
 WORDS = ["red", "green", "blue", "dog", "cat", "big", "small", "yellow", "lemon"]
 

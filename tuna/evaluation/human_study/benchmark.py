@@ -1,28 +1,34 @@
 """The human study (the paper's Table 2): pages on which people rank anonymous answers, and the scores of them."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+import annotated_types
+import numpy as np
+import numpy.typing as npt
+from annotated_types import Ge
+from scipy.stats import kendalltau, wilcoxon
 
 from tuna.config.commands import script
+from tuna.config.types import checked
 from tuna.data.files import sha256_file
 from tuna.errors import ConfigError
-from tuna.evaluation.base import Benchmark, Result
-from tuna.evaluation.desk import Desk, check_other
-from tuna.evaluation.given import GivenAnswers, read_answers
-from tuna.evaluation.human_study.figures import agreement, by_pair, by_system
-from tuna.evaluation.human_study.pages import Study, write_study
-from tuna.evaluation.human_study.sheets import read_sheets
-from tuna.evaluation.open_questions import read_questions
-from tuna.judges.prompt import shown
+from tuna.evaluation.base import Benchmark, EvalContext, Result, check_other, other_fingerprint
+from tuna.evaluation.human_study.pages import Study, read_sheets, write_study
+from tuna.evaluation.questions import GivenAnswers, read_questions, spread
+from tuna.stats import Interval, bootstrap_interval
 
 EMBEDDED_SYSTEMS = {"tiny_base": "tiny_base", "tiny": "tiny", "tiny_teacher": "tiny_teacher"}
 VERSION = 1  # of pages and scoring
 MOST_SYSTEMS = 26  # answers are lettered
+Points = npt.NDArray[np.float64]
 
 
+@checked
 @dataclass
 class HumanStudy(Benchmark):
     """Without sheets: write a page for each annotator. With sheets: score what they exported.
@@ -30,7 +36,7 @@ class HumanStudy(Benchmark):
     questions: FastChat's question.jsonl, or instruction/category rows; null: the embedded open-ended questions.
     systems: name -> a file of answers (instruction, output) or a model; null: the embedded models, for the embedded
     questions alone. annotators: pages to write. max_tokens: of an answer of a model. sheets: exported files;
-    unblinding: the unblinding.json that was written beside the pages. alpha: below it a difference is significant.
+    unblinding: the unblinding.json that was written next to the pages. alpha: below it a difference is significant.
 
     Raises:
         ConfigError: values out of range, real questions without systems, sheets without what unblinds them.
@@ -38,28 +44,21 @@ class HumanStudy(Benchmark):
 
     questions: str | None = None
     systems: dict[str, str] | None = None
-    annotators: int = 2
-    max_tokens: int = 1024
+    annotators: Annotated[int, Ge(1)] = 2
+    max_tokens: Annotated[int, Ge(1)] = 1024
     sheets: list[str] | None = None
     unblinding: str | None = None
-    alpha: float = 0.01
+    alpha: Annotated[float, annotated_types.Interval(gt=0, lt=1)] = 0.01
 
     name: ClassVar[str] = "human_study"
+    uses_model = False  # people are asked, about systems of its own
 
     def __post_init__(self) -> None:
-        wrong = [
-            f"{key}: expected 1 or more, got {getattr(self, key)}"
-            for key in ("annotators", "max_tokens")
-            if getattr(self, key) < 1
-        ]
-        if not 0 < self.alpha < 1:
-            wrong.append(f"alpha: expected a number between 0 and 1, got {self.alpha}")
-        if self.sheets is not None and not self.sheets:
-            wrong.append("sheets: expected one exported file or more, got none")
+        wrong = []
         if self.sheets and self.unblinding is None:
-            wrong.append("unblinding: missing; give benchmark.unblinding=<unblinding.json, written beside the pages>")
-        if self.unblinding is not None and not self.sheets:
-            wrong.append("sheets: missing; give benchmark.sheets=[FILE,FILE] beside benchmark.unblinding")
+            wrong.append("unblinding: missing; give benchmark.unblinding=<unblinding.json, written next to the pages>")
+        if not self.sheets and (self.sheets is not None or self.unblinding is not None):
+            wrong.append("sheets: missing; give benchmark.sheets=[FILE,FILE] with benchmark.unblinding")
         if self.questions is not None and self.systems is None and not self.sheets:
             wrong.append(
                 "systems: missing; expected name: answers, such as 'benchmark.systems={A: a.jsonl, B: runs/b}'"
@@ -69,17 +68,15 @@ class HumanStudy(Benchmark):
         if wrong:
             raise ConfigError("\n".join(wrong))
 
-    def uses_model(self) -> bool:
-        """People are asked, about systems of its own."""
-        return False
-
     def needs(self) -> tuple[str, ...]:
         """How models answer, where one of the systems is a model."""
-        files = all(Path(source).is_file() for source in self._systems().values())
-        return () if self.sheets or files else ("model", "generation")
+        files = all(Path(source).is_file() for source in self._sources.values())
+        return () if files else ("model", "generation")
 
-    def _systems(self) -> Mapping[str, str]:
-        return self.systems or EMBEDDED_SYSTEMS
+    @property
+    def _sources(self) -> Mapping[str, str]:
+        """The systems whose answers go onto pages."""
+        return {} if self.sheets else self.systems or EMBEDDED_SYSTEMS
 
     def prepare(self, limit: int | None) -> None:
         """Read the questions and the answers, or the sheets."""
@@ -87,54 +84,37 @@ class HumanStudy(Benchmark):
             if limit is not None:
                 raise ConfigError("limit: expected null with benchmark.sheets, which are scored whole")
             self._filled = read_sheets(self.sheets, str(self.unblinding))
-            return
-        self._read = read_questions(self.questions)
-        self._asked = self._read.first(limit)
-        self._fingerprints = {name: self._fingerprint(source) for name, source in self._systems().items()}
-
-    def _fingerprint(self, source: str) -> str:
-        if Path(source).is_file():
-            given = read_answers(source)
-            self._read.check(given)
-            return given.sha256
-        from tuna.models.reward_source import writer
-        from tuna.models.source import ModelConfig
-
-        return writer(ModelConfig(source)).fingerprint
-
-    def identity(self) -> dict[str, Any]:
-        """What shapes the pages, or the scores."""
-        if self.sheets:
             data = {"unblinding": sha256_file(str(self.unblinding)), "sheets": sorted(map(sha256_file, self.sheets))}
-            return {"benchmark": self.name, "version": VERSION, **data, "alpha": self.alpha}
-        return {
-            "benchmark": self.name, "version": VERSION, "questions": self._read.sha256, "systems": self._fingerprints,
-            "annotators": self.annotators, "max_tokens": self.max_tokens,
-        }  # fmt: skip
+            self.hashes = {"version": VERSION, **data, "alpha": self.alpha}
+            return
+        read = read_questions(self.questions)
+        self._asked = spread(read.questions, limit, lambda question: question.task)
+        systems = {name: other_fingerprint(source, read) for name, source in self._sources.items()}
+        settings = {"annotators": self.annotators, "max_tokens": self.max_tokens}
+        self.hashes = {"version": VERSION, "questions": read.sha256, "systems": systems, **settings}
 
     def check(self, given: GivenAnswers | None, generation: Any) -> None:
         """Systems that are models answer on this machine."""
-        for source in () if self.sheets else self._systems().values():
+        for source in self._sources.values():
             check_other(source, generation)
 
-    def measure(self, desk: Desk) -> Result:
+    def measure(self, context: EvalContext) -> Result:
         """Write the pages, or score the sheets."""
-        return self._score(desk) if self.sheets else self._write(desk)
+        return self._score(context) if self.sheets else self._write(context)
 
-    def _write(self, desk: Desk) -> Result:
+    def _write(self, context: EvalContext) -> Result:
         answers = {
-            name: desk.answers_of(source, self._asked, max_tokens=self.max_tokens)
-            for name, source in self._systems().items()
+            name: context.answer(self._asked, max_tokens=self.max_tokens, source=source)
+            for name, source in self._sources.items()
         }
-        folder = desk.context.store.folder.parent
-        pages = write_study(Study(self._asked, answers, self.annotators, desk.seed), folder)
+        folder = context.inference.store.folder.parent
+        pages = write_study(Study(self._asked, answers, self.annotators, context.seed), folder)
         sheets = ",".join(f"SHEET{k + 1}.json" for k in range(len(pages)))
         return Result(
             scores={"pages": len(pages)},
             primary="pages",
             examples=[
-                {"id": q.id, "task": q.task, "instruction": shown(q.record), "scores": {},
-                 "answers": {name: texts[q.id] for name, texts in answers.items()}}
+                context.example(q, {}, answers={name: texts[q.id] for name, texts in answers.items()})
                 for q in self._asked
             ],
             expected=len(self._asked),
@@ -145,31 +125,116 @@ class HumanStudy(Benchmark):
             ],
         )  # fmt: skip
 
-    def _score(self, desk: Desk) -> Result:
+    def _score(self, context: EvalContext) -> Result:
         filled = self._filled
-        systems = by_system(filled.points, filled.systems, desk.seed)
-        best = max(systems, key=lambda row: float(row["points"]))["system"]
+        systems = by_system(filled.points, filled.systems, context.seed)
+        points = {f"points/{row['system']}": row["points"] for row in systems}
         return Result(
-            scores={**{f"points/{row['system']}": row["points"] for row in systems}, **agreement(filled.points)},
-            primary=f"points/{best}",
+            scores={**points, **agreement(filled.points)},
+            primary=max(points, key=lambda name: points[name]),
             examples=[
                 {
                     "id": question["id"], "task": question["category"], "instruction": question["instruction"],
                     "points": {
                         who: dict(zip(filled.systems, row.tolist(), strict=True))
-                        for who, row in zip(filled.annotators, points, strict=True)
+                        for who, row in zip(filled.annotators, each, strict=True)
                     },
-                    "scores": dict(zip(filled.systems, points.mean(axis=0).tolist(), strict=True)),
+                    "scores": dict(zip(filled.systems, each.mean(axis=0).tolist(), strict=True)),
                 }
-                for question, points in zip(filled.questions, filled.points, strict=True)
+                for question, each in zip(filled.questions, filled.points, strict=True)
             ],
             expected=len(filled.questions),
-            tables={
-                "by_system": systems, "by_pair": by_pair(filled.points, filled.systems, self.alpha),
+            tables={"by_system": systems, "by_pair": by_pair(filled.points, filled.systems, self.alpha)},
+            intervals={
+                f"points/{row['system']}": Interval(row["points"], row["low"], row["high"], len(filled.questions))
+                for row in systems
             },
-            intervals={f"points/{row['system']}": (row["low"], row["high"]) for row in systems},
             notes=[
                 f"annotators: {', '.join(filled.annotators)}; significant: p_holm < {self.alpha:g}, Wilcoxon's "
                 "signed-rank test over questions, two-sided, Holm-adjusted"
             ],
         )  # fmt: skip
+
+
+def kendall_w(points: Points) -> float | None:
+    """Kendall's coefficient of concordance of [annotators, systems], with ties; None where nothing can be ranked.
+
+    W = 12 S / (m^2 (n^3 - n) - m sum T), S the squared deviations of the n rank sums from their mean, T = sum (t^3 - t)
+    over a person's groups of t equal ranks. 1: all m people agree; 0: none does.
+
+    >>> kendall_w(np.array([[3.0, 2.0, 1.0], [3.0, 1.0, 2.0]]))
+    0.75
+    """
+    people, systems = points.shape
+    sums = points.sum(axis=0)
+    ties = sum(int(t**3 - t) for row in points for t in np.unique(row, return_counts=True)[1])
+    most = people**2 * (systems**3 - systems) - people * ties
+    if people < 2 or most == 0:
+        return None
+    return float(12 * ((sums - sums.mean()) ** 2).sum() / most)
+
+
+def agreement(points: Points) -> dict[str, float | None]:
+    """Means over questions (and pairs of people) of [questions, annotators, systems]; None for a single person."""
+    concordance = [value for value in map(kendall_w, points) if value is not None]
+    taus = [
+        float(kendalltau(question[a], question[b]).statistic)
+        for question in points
+        for a, b in combinations(range(points.shape[1]), 2)
+        if np.ptp(question[a]) and np.ptp(question[b])
+    ]
+    return {
+        "kendall_w": float(np.mean(concordance)) if concordance else None,
+        "kendall_tau": float(np.mean(taus)) if taus else None,
+    }
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """p values adjusted for how many were tried (Holm, 1979): any below alpha is wrong with a chance of alpha in all.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    order = sorted(range(len(values)), key=lambda k: values[k])
+    adjusted, most = [0.0] * len(values), 0.0
+    for place, k in enumerate(order):
+        most = max(most, min(1.0, (len(values) - place) * values[k]))
+        adjusted[k] = most
+    return adjusted
+
+
+def by_pair(points: Points, systems: Sequence[str], alpha: float) -> list[dict[str, Any]]:
+    """Every two systems, the better one first: Wilcoxon's signed-rank test over questions, two-sided, Holm-adjusted.
+
+    The same questions are answered by both, hence a paired test; points are bounded ranks, hence no t test; the people
+    who judged one question are no independent draws, hence their mean, one value per question. Questions on which both
+    got equal points are left out (Wilcoxon's own rule); sums decide that, for points are halves and means are rounded.
+    """
+    each = points.sum(axis=1)
+    rows: list[dict[str, Any]] = []
+    for a, b in combinations(range(len(systems)), 2):
+        better, worse = (a, b) if each[:, a].sum() >= each[:, b].sum() else (b, a)
+        differences = each[:, better] - each[:, worse]
+        rows.append({
+            "better": systems[better], "worse": systems[worse],
+            "difference": float(differences.mean() / points.shape[1]), "questions": int((differences != 0).sum()),
+            "p": float(wilcoxon(differences).pvalue) if differences.any() else 1.0,
+        })  # fmt: skip
+    adjusted = holm([row["p"] for row in rows])
+    return [{**row, "p_holm": p, "significant": p < alpha} for row, p in zip(rows, adjusted, strict=True)]
+
+
+def by_system(points: Points, systems: Sequence[str], seed: int) -> list[dict[str, Any]]:
+    """Mean points over questions and people, a bootstrap interval over questions, the share of first places.
+
+    Systems with equal sums of points have equal means.
+    """
+    rows = []
+    for k, system in enumerate(systems):
+        own = points[:, :, k]
+        interval, first = bootstrap_interval(own.mean(axis=1), seed), own == points.max(axis=2)
+        rows.append({
+            "system": system, "points": float(own.mean()), "low": interval.low, "high": interval.high,
+            "first": float(first.mean()),
+        })  # fmt: skip
+    return rows

@@ -1,16 +1,67 @@
-"""LMentry's figures from marked predictions: accuracy, four kinds of robustness, and the score that joins them.
+"""LMentry's tasks, and its figures from marked predictions: accuracy, four kinds of robustness, and their score.
 
 Definitions: Efrat et al. 2022 (arXiv 2211.02069), section 4. Each figure is given twice: with the roundings of its
 owners' analysis (a template's accuracy to 1 decimal, a task's to 2, robustness to 1 before the product), and without.
+The orders of tasks are those in which its owners take their means, so that sums round alike.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from tuna.evaluation.lmentry.tasks import ADJACENT, ANSWER_ORDER, CONTENT, CORE
+# The 25 core tasks.
+CORE = (
+    "sentence_containing", "sentence_not_containing", "word_containing", "word_not_containing", "most_associated_word",
+    "least_associated_word", "any_words_from_category", "all_words_from_category", "first_alphabetically",
+    "more_letters", "less_letters", "bigger_number", "smaller_number", "rhyming_word", "homophones", "word_after",
+    "word_before", "starts_with_word", "ends_with_word", "starts_with_letter", "ends_with_letter", "first_word",
+    "last_word", "first_letter", "last_letter",
+)  # fmt: skip
+
+# Tasks that offer two answers, where the right one comes first or second.
+ANSWER_ORDER = (
+    "more_letters", "less_letters", "first_alphabetically", "rhyming_word", "homophones", "bigger_number",
+    "smaller_number",
+)  # fmt: skip
+
+# The same task with easier and harder arguments: the ends of the files' names.
+CONTENT = {
+    "first_alphabetically": (
+        "far_first_letter", "different_first_letter", "consecutive_first_letter", "same_first_letter",
+    ),
+    "all_words_from_category": ("0_distractors", "1_distractors", "2_distractors"),
+    "any_words_from_category": ("5_distractors", "4_distractors", "3_distractors"),
+    "rhyming_word": ("orthographically_similar", "orthographically_different"),
+    "more_letters": ("length_diff_3plus", "length_diff_1"),
+    "less_letters": ("length_diff_3plus", "length_diff_1"),
+}  # fmt: skip
+
+# Tasks that ask nearly the same.
+ADJACENT = (
+    ("bigger_number", "smaller_number"),
+    ("more_letters", "less_letters"),
+    ("word_after", "word_before"),
+    ("most_associated_word", "least_associated_word"),
+    ("any_words_from_category", "all_words_from_category"),
+    ("sentence_containing", "sentence_not_containing"),
+    ("word_containing", "word_not_containing"),
+    ("starts_with_word", "starts_with_letter"),
+    ("ends_with_word", "ends_with_letter"),
+    ("sentence_containing", "word_containing"),
+    ("sentence_not_containing", "word_not_containing"),
+    ("first_word", "first_letter"),
+    ("last_word", "last_letter"),
+    ("starts_with_word", "ends_with_word"),
+    ("starts_with_letter", "ends_with_letter"),
+    ("first_word", "last_word"),
+    ("first_letter", "last_letter"),
+)
+
+# Each of the 41 files, and the core task whose scorer marks it.
+SCORER = {name: name for name in CORE} | {f"{core}_{end}": core for core, ends in CONTENT.items() for end in ends}
 
 Rounding = Callable[[float, int], float]
 Part = tuple[str, str, list[float | None]]  # component, what is compared, the accuracies
@@ -23,42 +74,41 @@ class Tally:
     no_index: the answer indices that no question has (in a quick look).
     """
 
-    asked: list[int]
+    asked: Sequence[int]
     no_index: frozenset[int] = frozenset()
     answered: int = 0
     certain: int = 0
-    right: list[int] = field(default_factory=list)
-    of_index: list[int] = field(default_factory=lambda: [0, 0])
-    right_of_index: list[int] = field(default_factory=lambda: [0, 0])
-
-    def __post_init__(self) -> None:
-        self.right = [0] * len(self.asked)
+    right: Counter[int] = field(default_factory=Counter)
+    of_index: Counter[int | None] = field(default_factory=Counter)
+    right_of_index: Counter[int | None] = field(default_factory=Counter)
 
     def add(self, template: int, answer_index: int | None, score: int, certainty: int) -> None:
         """Count one prediction; only a score of 1 is right."""
         self.answered += 1
         self.certain += certainty
         self.right[template] += score == 1
-        if answer_index is not None:
-            self.of_index[answer_index] += 1
-            self.right_of_index[answer_index] += score == 1
+        self.of_index[answer_index] += 1
+        self.right_of_index[answer_index] += score == 1
 
     def accuracy(self, rounded: Rounding) -> float | None:
         """Right predictions in 100 questions, so a missing prediction is a wrong one; None where none was answered."""
-        return rounded(sum(self.right) / sum(self.asked) * 100, 2) if self.answered else None
+        return rounded(self.right.total() / sum(self.asked) * 100, 2) if self.answered else None
 
     def of_templates(self, rounded: Rounding) -> list[float | None]:
         """The same for each template."""
-        pairs = zip(self.right, self.asked, strict=True)
-        return [rounded(right / asked * 100, 1) if asked and self.answered else None for right, asked in pairs]
+        return [
+            rounded(self.right[template] / asked * 100, 1) if asked and self.answered else None
+            for template, asked in enumerate(self.asked)
+        ]
 
     def of_indices(self, rounded: Rounding) -> list[float | None]:
         """Right ones in 100 predictions where the right answer came first, and second; 0 where none is right."""
-        found: list[float | None] = []
-        for index, (right, n) in enumerate(zip(self.right_of_index, self.of_index, strict=True)):
-            known = self.answered and index not in self.no_index
-            found.append(rounded(right / n * 100 if right else 0.0, 2) if known else None)
-        return found
+        return [
+            rounded(self.right_of_index[index] / max(1, self.of_index[index]) * 100, 2)
+            if self.answered and index not in self.no_index
+            else None
+            for index in (0, 1)
+        ]
 
 
 def gap_robustness(accuracies: Sequence[float | None]) -> float | None:
@@ -88,18 +138,15 @@ def figures(tallies: Mapping[str, Tally], *, partial: bool) -> dict[str, float |
 
     partial: take means over what is known; else one unknown accuracy leaves a figure unknown (None).
     """
-
-    def exact(value: float, _: int) -> float:
-        return value
-
-    own = _figures(tallies, round, lambda value: float(np.float64(value).round(1)), partial)
-    full = _figures(tallies, exact, float, partial)
-    return own | {f"{name}_full": value for name, value in full.items()}
+    full = _figures(tallies, _exact, partial)
+    return _figures(tallies, round, partial) | {f"{name}_full": value for name, value in full.items()}
 
 
-def _figures(
-    tallies: Mapping[str, Tally], rounded: Rounding, last: Callable[[float], float], partial: bool
-) -> dict[str, float | None]:
+def _exact(value: float, _: int) -> float:
+    return value
+
+
+def _figures(tallies: Mapping[str, Tally], rounded: Rounding, partial: bool) -> dict[str, float | None]:
     totals = [tallies[name].accuracy(rounded) if name in tallies else None for name in CORE]
     accuracy = _mean(totals, partial)
     by_component: dict[str, list[float | None]] = {}
@@ -107,7 +154,7 @@ def _figures(
         by_component.setdefault(component, []).append(gap_robustness(accuracies))
     components = {name: _mean(values, partial) for name, values in by_component.items()}
     mean = _mean(list(components.values()), partial)
-    robustness = None if mean is None else last(mean)
+    robustness = None if mean is None else float(rounded(np.float64(mean), 1))  # numpy's rounding, as its owners'
     score = None if accuracy is None or robustness is None else accuracy * (robustness / 100)
     return {"lmentry_score": score, "accuracy": accuracy, "robustness": robustness, **components}
 
@@ -120,17 +167,17 @@ def _mean(values: Iterable[float | None], partial: bool) -> float | None:
 
 
 def task_rows(tallies: Mapping[str, Tally], names: Iterable[str]) -> list[dict[str, Any]]:
-    """A row a task: its accuracy, its templates', and how much of it the scorer is certain of."""
-    rows = []
-    for name in names:
-        if name in tallies:
-            tally = tallies[name]
-            accuracy, full = tally.accuracy(round), tally.accuracy(lambda value, _: value)
-            row: dict[str, Any] = {"task": name, "n": tally.answered, "N": sum(tally.asked), "accuracy": accuracy}
-            row |= {f"template{i}": value for i, value in enumerate(tally.of_templates(round))}
-            row["certainty"] = round(tally.certain / sum(tally.asked) * 100, 2) if tally.answered else None
-            rows.append({**row, "accuracy_full": full})
-    return rows
+    """A row per task: its accuracy, its templates', and how much of it the scorer is certain of."""
+    return [
+        {
+            "task": name, "n": tally.answered, "N": sum(tally.asked), "accuracy": tally.accuracy(round),
+            **{f"template{i}": value for i, value in enumerate(tally.of_templates(round))},
+            "certainty": round(tally.certain / sum(tally.asked) * 100, 2) if tally.answered else None,
+            "accuracy_full": tally.accuracy(_exact),
+        }
+        for name in names
+        if (tally := tallies.get(name)) is not None
+    ]  # fmt: skip
 
 
 def part_rows(tallies: Mapping[str, Tally]) -> list[dict[str, Any]]:

@@ -21,11 +21,9 @@ def main(clone: str, lines: TextIO, out: TextIO) -> int:
     sys.path.insert(0, clone)
     try:
         from lmentry.scorers.scorer_mapping import task_name_to_scorer  # type: ignore[import-not-found,unused-ignore]
-    except ModuleNotFoundError as error:
-        say({"error": f"{type(error).__name__}: {error}", "missing": error.name})
-        return 1
     except Exception as error:  # whatever the clone's code raises
-        say({"error": f"{type(error).__name__}: {error}"})
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        say({"error": f"{type(error).__name__}: {error}", "missing": missing})
         return 1
     say({"scorers": sorted(task_name_to_scorer)})
     made: dict[str, Any] = {}

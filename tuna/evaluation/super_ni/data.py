@@ -1,28 +1,35 @@
-"""Super-NaturalInstructions as it lies in a clone: ``splits/default/test_tasks.txt`` and ``tasks/<name>.json``."""
+"""Super-NaturalInstructions as it lies in a clone, and the prompts that its tasks make.
 
-import hashlib
-from collections.abc import Mapping
+The wording of prompts is that of Tk-Instruct's evaluation (Wang et al. 2022), to the space: its models and everybody's
+figures depend on it. One thing differs: where definition and question alone are too long, its code cuts the end off,
+"Output:" with it; here the question's input is cut, then the definition.
+"""
+
+import string
+from bisect import bisect_right
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
-from tuna.console import shortened
-from tuna.data.fields import describe
-from tuna.data.json_text import parse_json
-from tuna.errors import ConfigError, DataError
+from tuna.data import fields
+from tuna.data.fields import FieldError, RowError
+from tuna.data.record import Record
+from tuna.errors import ConfigError
+from tuna.evaluation.questions import Question
+from tuna.evaluation.reading import Faults, find_clone, read_files
 
-CLONE = "git clone --depth 1 https://github.com/allenai/natural-instructions.git"
-SPLIT = Path("splits", "default", "test_tasks.txt")
-SHOWN = 20
+REPOSITORY = "allenai/natural-instructions"
+CLONE = f"git clone --depth 1 https://github.com/{REPOSITORY}.git"
+SPLIT = "splits/default/test_tasks.txt"
+Count = Callable[[str], int]
+T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Instance:
-    """One question of a task, with the answers that are right."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance(Question):
+    """One question of a task, its record the input alone, with the answers that are right."""
 
-    task: str
-    id: str
-    input: str
     references: tuple[str, ...]
 
 
@@ -37,53 +44,16 @@ class Task:
     instances: tuple[Instance, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Data:
-    """The test tasks in the split's order, and a hash of what was read."""
+def read_clone(root: str | None, instances: int) -> tuple[list[Task], str]:
+    """The test tasks with their first ``instances`` instances each, in the split's order; a hash of what was read.
 
-    tasks: tuple[Task, ...]
-    sha256: str
-
-
-def read_clone(root: str | None, instances: int) -> Data:
-    """The test tasks with their first ``instances`` instances each (the official evaluation's are the first 100).
+    The official evaluation's instances are the first 100.
 
     Raises:
         ConfigError: there is no clone, with the command that gets it; or files are missing in it.
         DataError: what is wrong inside the files, all of it.
     """
-    folder, names = _split(root)
-    digest, tasks, wrong = hashlib.sha256(), [], list[str]()
-    for name in names:
-        content = (folder / "tasks" / f"{name}.json").read_bytes()
-        digest.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
-        task = _read(name, f"{folder / 'tasks' / name}.json", content, instances, wrong)
-        tasks += [task] if task else []
-    seen: dict[str, str] = {}
-    for task in tasks:
-        for instance in task.instances:
-            if instance.id in seen:
-                wrong.append(
-                    f"{folder}: {task.name}: id {instance.id}: expected ids that differ, {seen[instance.id]} has it too"
-                )
-            seen[instance.id] = task.name
-    if wrong:
-        raise DataError("\n".join(shortened(wrong, SHOWN)))
-    return Data(tuple(tasks), digest.hexdigest())
-
-
-def _split(root: str | None) -> tuple[Path, list[str]]:
-    if root is None:
-        raise ConfigError(
-            "benchmark.root: missing; Super-NaturalInstructions is read from a clone of its repository; next: "
-            f"{CLONE}, then benchmark.root=natural-instructions"
-        )
-    folder = Path(root).expanduser()
-    if not (folder / SPLIT).is_file():
-        got, into = (f"a folder without {SPLIT}", "") if folder.is_dir() else ("no such folder", f" {root}")
-        raise ConfigError(
-            f"benchmark.root={root}: expected a clone of allenai/natural-instructions, got {got}; next: {CLONE}{into}"
-        )
+    folder = find_clone(root, REPOSITORY, CLONE, SPLIT)
     names = list(dict.fromkeys((folder / SPLIT).read_text(encoding="utf-8").split()))
     missing = [name for name in names if not (folder / "tasks" / f"{name}.json").is_file()]
     if missing or not names:
@@ -91,75 +61,132 @@ def _split(root: str | None) -> tuple[Path, list[str]]:
             f"{folder / SPLIT}: names {len(names)} tasks, {len(missing)} of which are not in {folder / 'tasks'}: "
             f"{', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}; next: {CLONE}"
         )
-    return folder, names
+    tasks, sha256 = read_files(folder / "tasks", names, partial(_task, instances))
+    seen: dict[str, str] = {}
+    faults = Faults()
+    for instance in (instance for task in tasks for instance in task.instances):
+        with faults.at(f"{folder}: {instance.task}"):
+            if instance.id in seen:
+                raise RowError(f"id {instance.id}: expected ids that differ, {seen[instance.id]} has it too")
+            seen[instance.id] = instance.task
+    faults.check()
+    return tasks, sha256
 
 
-def _read(name: str, path: str, content: bytes, instances: int, wrong: list[str]) -> Task | None:
-    try:
-        value = parse_json(content)
-    except ValueError as error:
-        wrong.append(f"{path}: expected a JSON object, got broken JSON ({error})")
-        return None
-    if not isinstance(value, dict):
-        wrong.append(f"{path}: expected a JSON object, got {describe(value)}")
-        return None
-    before = len(wrong)
-    definition, category = _first(value, "Definition", path, wrong), _first(value, "Categories", path, wrong)
-    positive = [
-        _positive(each, f"{path}: Positive Examples[{i}]", wrong)
-        for i, each in _list(value, "Positive Examples", path, wrong)
-    ]
-    found = [
-        _instance(name, each, f"{path}: Instances[{i}]", wrong)
-        for i, each in _list(value, "Instances", path, wrong)[:instances]
-    ]
-    if len(wrong) > before:
-        return None
-    return Task(
-        name,
-        "_".join(category.lower().split()),
-        definition,
-        tuple(p for p in positive if p),
-        tuple(i for i in found if i),
-    )
+def _task(instances: int, name: str, value: Mapping[str, Any], path: str, faults: Faults) -> Task:
+    def each(key: str, read: Callable[[Any, str], T], most: int | None = None) -> tuple[T, ...]:
+        found = []
+        for i, item in enumerate(fields.items(value, key, "objects")[:most]):
+            with faults.at(path):
+                found.append(read(item, f"{key}[{i}]"))
+        return tuple(found)
+
+    def instance(item: Any, where: str) -> Instance:
+        key, text = _texts(item, "id", "input", where)
+        references = item.get("output")
+        if not isinstance(references, list) or not references or not all(map(_is_text, references)):
+            raise RowError(f"{where}: output: expected a list of one text or more, got {references!r:.60}")
+        return Instance(key, Record(key, text), name, references=tuple(map(str, references)))
+
+    positive = each("Positive Examples", lambda item, where: _texts(item, "input", "output", where))
+    found = each("Instances", instance, instances)
+    category = "_".join(_first(value, "Categories").lower().split())
+    return Task(name, category, _first(value, "Definition"), positive, found)
 
 
-def _first(value: Mapping[str, Any], key: str, path: str, wrong: list[str]) -> str:
+def _first(value: Mapping[str, Any], key: str) -> str:
     """A text, or the first of a list of them."""
     given = value.get(key)
     text = given[0] if isinstance(given, list) and given else given
     if not isinstance(text, str):
-        wrong.append(f"{path}: {key}: expected a text or a list of texts, got {describe(given)}")
-        return ""
+        raise FieldError(key, "a text or a list of texts", given)
     return text
 
 
-def _list(value: Mapping[str, Any], key: str, path: str, wrong: list[str]) -> list[tuple[int, Any]]:
-    given = value.get(key)
-    if not isinstance(given, list):
-        wrong.append(f"{path}: {key}: expected a list, got {describe(given)}")
-        return []
-    return list(enumerate(given))
-
-
-def _positive(value: Any, where: str, wrong: list[str]) -> tuple[str, str] | None:
-    if not isinstance(value, dict) or not (_is_text(value.get("input")) and _is_text(value.get("output"))):
-        wrong.append(f"{where}: expected an object with the texts input and output, got {describe(value)}")
-        return None
-    return str(value["input"]), str(value["output"])
-
-
-def _instance(task: str, value: Any, where: str, wrong: list[str]) -> Instance | None:
-    if not isinstance(value, dict) or not (_is_text(value.get("id")) and _is_text(value.get("input"))):
-        wrong.append(f"{where}: expected an object with the texts id and input, got {describe(value)}")
-        return None
-    references = value.get("output")
-    if not isinstance(references, list) or not references or not all(map(_is_text, references)):
-        wrong.append(f"{where}: output: expected a list of one text or more, got {references!r:.60}")
-        return None
-    return Instance(task, str(value["id"]), str(value["input"]), tuple(map(str, references)))
+def _texts(value: Any, one: str, other: str, where: str) -> tuple[str, str]:
+    if not isinstance(value, dict) or not (_is_text(value.get(one)) and _is_text(value.get(other))):
+        raise FieldError(where, f"an object with the texts {one} and {other}", value)
+    return str(value[one]), str(value[other])
 
 
 def _is_text(value: Any) -> bool:
     """Whether it is a text, or a number, which the official loader reads as a text too."""
     return isinstance(value, str | int | float) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The text, how many positive examples found room, and whether something was cut."""
+
+    text: str
+    shown: int
+    cut: bool = False
+
+
+def make_prompt(task: Task, given: str, shots: int, count: Count | None, limit: int) -> Prompt:
+    """The prompt that asks ``task`` of the input ``given``, with up to ``shots`` positive examples.
+
+    count: tokens of a text; None puts no limit on the prompt. limit: of tokens.
+
+    Raises:
+        ConfigError: the limit has no room for the words around definition and input.
+
+    >>> task = Task("t", "c", "Add the numbers", (("1 2", "3"), ("2 2", "4")), ())
+    >>> print(make_prompt(task, "3 4", 1, None, 0).text)
+    Definition: Add the numbers.
+    <BLANKLINE>
+     Positive Example 1 -
+    Input: 1 2.
+     Output: 3.
+    <BLANKLINE>
+    Now complete the following example -
+    Input: 3 4.
+    Output:
+    """
+    head, tail = _head(task.definition), _tail(given)
+    shown: list[str] = []
+    for number, (asked, answer) in enumerate(task.positive[:shots], start=1):
+        pair = _ended("Input: " + asked.strip()), _ended(" Output: " + answer.strip())
+        example = f" Positive Example {number} -\n{pair[0]}\n{pair[1]}\n\n"
+        if count is not None and count(head + " ".join(shown) + example + tail) > limit:
+            break
+        shown.append(example)
+    text = head + "".join(shown) + tail
+    if count is None or count(text) <= limit:
+        return Prompt(text, len(shown))
+    return Prompt(_shortened(task.definition, given, count, limit), 0, True)
+
+
+def _ended(text: str) -> str:
+    """With a full stop, unless it ends in punctuation."""
+    return text if text[-1] in string.punctuation else text + "."
+
+
+def _head(definition: str) -> str:
+    return _ended("Definition: " + definition.strip()) + "\n\n"
+
+
+def _tail(given: str) -> str:
+    return "Now complete the following example -\n" + _ended("Input: " + given.strip()) + "\nOutput: "
+
+
+def _shortened(definition: str, given: str, count: Count, limit: int) -> str:
+    """As much of the input's beginning as there is room for; of the definition's, where even none of it is."""
+    head = _head(definition)
+    kept = _longest(given.strip(), lambda text: count(head + _tail(text)) <= limit)
+    if kept is not None:
+        return head + _tail(kept)
+    tail = _tail("")
+    kept = _longest(definition.strip(), lambda text: count(_head(text) + tail) <= limit)
+    if kept is None:
+        raise ConfigError(
+            f"benchmark.max_prompt_tokens: expected room for the prompt's own {count(_head('') + tail)} tokens, got "
+            f"{limit} (of a model with few positions, less its template and benchmark.max_tokens)"
+        )
+    return _head(kept) + tail
+
+
+def _longest(text: str, fits: Callable[[str], bool]) -> str | None:
+    """The longest beginning of ``text`` that fits; None where not even the empty one does."""
+    fitting = bisect_right(range(len(text) + 1), False, key=lambda end: not fits(text[:end]))
+    return text[: fitting - 1] if fitting else None

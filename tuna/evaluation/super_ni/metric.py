@@ -3,31 +3,41 @@
 Each prediction is compared with every reference, and the best counts: exact match after lowercasing, dropping ASCII
 punctuation and collapsing spaces; ROUGE-1 and ROUGE-L F1 with Porter stemming. A figure is 100 x the mean over
 instances, official ones rounded to 4 decimals.
+
+BERTScore (Zhang et al. 2020) is by torchmetrics and a model in a local folder. torchmetrics is handed one pair at a
+time: it sorts a call's predictions and references by length, each by itself, and puts neither back into its order, so
+that texts of different pairs are compared (1.9.0; Lightning-AI/torchmetrics#2728). The bert-score package, which it
+follows, fails with transformers 5.
 """
 
 import string
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, cached_property
+from pathlib import Path
 from typing import Any
+
+import torch
+from transformers import AutoModel, AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
+
+from tuna.console import Progress
+from tuna.errors import ConfigError, ModelError
+from tuna.models.device import device_named
+from tuna.models.folder import fingerprint
 
 METRICS = ("exact_match", "rouge1", "rougeL")
 DECIMALS = 4
 
 # The metric that stands for a category, where the official code has one; other categories have none.
-CATEGORY_METRIC = {
-    "textual_entailment": "exact_match",
-    "cause_effect_classification": "exact_match",
-    "coreference_resolution": "exact_match",
-    "dialogue_act_recognition": "exact_match",
-    "answerability_classification": "exact_match",
-    "word_analogy": "exact_match",
-    "overlap_extraction": "rougeL",
-    "keyword_tagging": "rougeL",
-    "question_rewriting": "rougeL",
-    "title_generation": "rougeL",
-    "data_to_text": "rougeL",
-    "grammar_error_correction": "rougeL",
-}
+_EXACT = (
+    "textual_entailment", "cause_effect_classification", "coreference_resolution", "dialogue_act_recognition",
+    "answerability_classification", "word_analogy",
+)  # fmt: skip
+_ROUGE = (
+    "overlap_extraction", "keyword_tagging", "question_rewriting", "title_generation", "data_to_text",
+    "grammar_error_correction",
+)  # fmt: skip
+CATEGORY_METRIC = dict.fromkeys(_EXACT, "exact_match") | dict.fromkeys(_ROUGE, "rougeL")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
@@ -83,20 +93,20 @@ def rounded(value: float | None) -> float | None:
     return None if value is None else round(value, DECIMALS)
 
 
-def group_rows(
-    name: str,
-    groups: Sequence[str],
-    scores: Sequence[Mapping[str, float]],
-    categories: Mapping[str, str],
-    every: Sequence[str],
-) -> list[dict[str, Any]]:
-    """A row a group, in the order of ``every`` (the group of each instance, answered or not).
-
-    name: what a group is (task, category). groups, scores: of each prediction. categories: group -> category.
-    """
-    of: dict[str, list[Mapping[str, float]]] = {group: [] for group in every}
+def grouped(
+    groups: Sequence[str], scores: Sequence[Mapping[str, float]], every: Sequence[str]
+) -> dict[str, list[Mapping[str, float]]]:
+    """Scores by group, in the order of ``every`` (the group of each instance, answered or not)."""
+    found: dict[str, list[Mapping[str, float]]] = {group: [] for group in every}
     for group, each in zip(groups, scores, strict=True):
-        of[group].append(each)
+        found[group].append(each)
+    return found
+
+
+def group_rows(
+    name: str, of: Mapping[str, Sequence[Mapping[str, float]]], every: Sequence[str], categories: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """A row per group of ``grouped``. name: what a group is (task, category). categories: group -> category."""
     rows = []
     for group, found in of.items():
         metric = CATEGORY_METRIC.get(categories[group])
@@ -106,3 +116,63 @@ def group_rows(
         row |= {key: rounded(full[key]) for key in ("exact_match", "rougeL")}
         rows.append(row | {f"{key}_full": full[key] for key in ("exact_match", "rougeL")})
     return rows
+
+
+class BertScore:
+    """F1 of cosine-matched token embeddings, 0 to 1, without idf weights and without rescaling.
+
+    folder: an encoder in Hugging Face layout whose tokenizer puts a token before and one after a text. layers: whose
+    output is compared; null is the last (17 of roberta-large is what published figures use).
+
+    Raises:
+        ConfigError: the library is missing, or there is no such folder or layer.
+    """
+
+    def __init__(self, folder: str, layers: int | None) -> None:
+        try:
+            from torchmetrics.functional.text.bert import bert_score
+        except ImportError:
+            raise ConfigError(
+                "benchmark.bert_score: needs the package torchmetrics, which is not installed; next: "
+                "pip install 'tuna-ranking[bertscore]'"
+            ) from None
+        if not (Path(folder).expanduser() / "config.json").is_file():
+            raise ConfigError(f"benchmark.bert_score={folder}: expected the folder of an encoder, found no config.json")
+        self._score: Callable[..., Any] = bert_score
+        self._folder, self._layers = Path(folder).expanduser(), layers
+
+    def fingerprint(self) -> str:
+        """Hash of the encoder's config and weights."""
+        return fingerprint(self._folder)
+
+    def f1(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
+        """One value per prediction, the best over its references.
+
+        Raises:
+            ModelError: the model or its tokenizer cannot be read.
+        """
+        disable_progress_bar()
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(self._folder)
+            model = AutoModel.from_pretrained(self._folder, dtype=torch.float32)
+        except Exception as error:
+            raise ModelError(f"benchmark.bert_score={self._folder}: cannot be loaded ({error})") from error
+        if self._layers is not None and not 0 < self._layers <= model.config.num_hidden_layers:
+            raise ConfigError(
+                f"benchmark.bert_layers: expected 1 to {model.config.num_hidden_layers}, got {self._layers}"
+            )
+        asked = [[(text, one) for one in several] for text, several in zip(predictions, references, strict=True)]
+        progress = Progress("BERTScores", len({pair for pairs in asked for pair in pairs}))
+        positions, device = getattr(model.config, "max_position_embeddings", 512), str(device_named("auto"))
+
+        @cache
+        def score(text: str, reference: str) -> float:
+            progress.update(1)
+            return float(self._score(
+                [text], [reference], model=model, user_tokenizer=tokenizer, num_layers=self._layers, truncation=True,
+                max_length=int(min(512, tokenizer.model_max_length, positions)), device=device,
+            )["f1"])  # fmt: skip
+
+        found = [max(score(*pair) for pair in pairs) for pairs in asked]
+        progress.close()
+        return found

@@ -8,21 +8,19 @@ import pytest
 
 from tests.evaluation.lmentry.make import write_clone
 from tuna.errors import ConfigError, RunError
-from tuna.evaluation.lmentry.data import read_files
-from tuna.evaluation.lmentry.scorers import Scorers
-from tuna.evaluation.lmentry.tasks import CORE
+from tuna.evaluation.lmentry.clone import Scorers, read_tasks
+from tuna.evaluation.lmentry.figures import CORE
 
 
 def test_marks_keep_their_order_in_any_number_of_processes(tmp_path: Path) -> None:
     clone = write_clone(tmp_path / "lmentry")
     before = {path: path.stat().st_mtime_ns for path in clone.rglob("*")}
-    examples = [example for file in read_files(clone / "data", partial=False).files[:3] for example in file.examples]
+    examples = [example for file in read_tasks(clone / "data", partial=False)[0][:3] for example in file.examples]
     predictions = [f"é {example.raw['metadata']['answer']}" if i % 3 else "w1" for i, example in enumerate(examples)]
-    counted: list[int] = []
-    marks = Scorers(clone).mark(examples, predictions, 5, counted.append)
-    assert marks == [(1, 0) if i % 3 else (0, 0) for i in range(len(examples))] and sum(counted) == 18
-    assert Scorers(clone).mark(examples, predictions, 1, counted.append) == marks
-    assert Scorers(clone).mark([], [], 2, counted.append) == []
+    marks = Scorers(clone).mark(examples, predictions, 5)
+    assert marks == [(1, 0) if i % 3 else (0, 0) for i in range(len(examples))] and len(marks) == 18
+    assert Scorers(clone).mark(examples, predictions, 1) == marks
+    assert Scorers(clone).mark([], [], 2) == []
     assert not any(name.startswith("lmentry") for name in sys.modules)
     assert str(clone) not in sys.path
     assert {path: path.stat().st_mtime_ns for path in clone.rglob("*")} == before  # no __pycache__ either
@@ -58,9 +56,9 @@ def test_scorers_that_are_lacking(tmp_path: Path) -> None:
 
 def test_a_mark_that_is_none(tmp_path: Path) -> None:
     clone = write_clone(tmp_path / "lmentry")
-    example = read_files(clone / "data", partial=False).files[0].examples[0]
+    example = read_tasks(clone / "data", partial=False)[0][0].examples[0]
     with pytest.raises(RunError, match=r"gave \[None, None\], expected a score and a certainty"):
-        Scorers(clone).mark([example], ["odd"], 1, lambda _: None)
+        Scorers(clone).mark([example], ["odd"], 1)
 
 
 def test_the_hash_follows_the_source(tmp_path: Path) -> None:

@@ -3,8 +3,7 @@
 import pytest
 
 from tuna.errors import ConfigError
-from tuna.evaluation.super_ni.data import Task
-from tuna.evaluation.super_ni.prompt import make_prompt
+from tuna.evaluation.super_ni.data import Task, make_prompt
 
 EXAMPLES = (("grass", "green"), (" snow! ", "white\n"), ("coal", "black"))
 TASK = Task("t", "c", "Name the colour. ", EXAMPLES, ())

@@ -1,4 +1,4 @@
-"""The pages on comparisons and on the human study: their examples run, their commands' keys exist."""
+"""The benchmarks' pages: their examples run, their commands' keys exist."""
 
 import doctest
 import shlex
@@ -8,10 +8,10 @@ import pytest
 
 from tuna.config.compose import compose
 
-PAGES = Path(__file__).parents[2] / "docs" / "benchmarks"
+PAGES = Path(__file__).parents[3] / "docs" / "benchmarks"
 
 
-@pytest.mark.parametrize("name", ["vicuna_qa", "human_study"])
+@pytest.mark.parametrize("name", ["vicuna_qa", "human_study", "super_ni", "lmentry"])
 def test_examples_run_and_commands_compose(name: str) -> None:
     page = PAGES / f"{name}.md"
     result = doctest.testfile(str(page), module_relative=False)

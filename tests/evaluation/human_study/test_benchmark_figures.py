@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tuna.evaluation.human_study.figures import agreement, by_pair, by_system, holm, kendall_w
+from tuna.evaluation.human_study.benchmark import agreement, by_pair, by_system, holm, kendall_w
 
 
 def test_concordance_by_hand() -> None:

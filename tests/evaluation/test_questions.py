@@ -1,14 +1,55 @@
-"""Both layouts of questions, the embedded ones, the quick look, answers to nothing."""
+"""Questions in every layout, the embedded ones, the quick look; answers of a file, and what each of them answers."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.inference.make import write_rows
+from tests.evaluation.make import write_rows
+from tuna.data.record import Record
 from tuna.errors import DataError
-from tuna.evaluation.given import read_answers
-from tuna.evaluation.open_questions import read_questions
+from tuna.evaluation.questions import Question, read_answers, read_questions, spread
+
+QUESTIONS = [
+    Question("1", Record("1", "Add."), "sum"),
+    Question("2", Record("2", "Spell."), "sum"),
+    Question("1", Record("1", "Shout."), "voice"),
+]
+
+
+def test_by_task_and_id_by_id_by_instruction(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"task": "sum", "id": 1, "prediction": "a"},
+        {"id": "2", "prediction": "b"},
+        {"instruction": " Shout. ", "output": "c"},
+        {"id": "7", "prediction": "nobody asked"},
+    ]
+    found, unused = read_answers(str(write_rows(tmp_path / "a.jsonl", rows))).match(QUESTIONS)
+    assert found == {("sum", "1"): "a", ("sum", "2"): "b", ("voice", "1"): "c"} and unused == 1
+
+
+def test_an_id_without_a_task_answers_every_task(tmp_path: Path) -> None:
+    found, unused = read_answers(str(write_rows(tmp_path / "a.jsonl", [{"id": "1", "output": "x"}]))).match(QUESTIONS)
+    assert found == {("sum", "1"): "x", ("voice", "1"): "x"} and unused == 0
+
+
+def test_all_faults_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(
+        '{"id": "1", "output": "x"}\n{"id": "1", "output": "y"}\n{"id": "2"}\n{"output": "z"}\n[]\nnot json\n'
+    )
+    with pytest.raises(DataError) as error:
+        read_answers(str(path))
+    said = str(error.value).splitlines()
+    assert f"{path}:2: answers the same question as {path}:1" in said[0]
+    assert f"{path}:3: output: expected a text" in said[1] and f"{path}:4: id: expected an id" in said[2]
+    assert len(said) == 6 and "5 malformed rows" in said[5] and "bad_rows" not in str(error.value)
+
+
+def test_answers_to_other_questions_are_an_error(tmp_path: Path) -> None:
+    answers = read_answers(str(write_rows(tmp_path / "a.jsonl", [{"id": "9", "output": "x"}])))
+    with pytest.raises(DataError, match="answers none of the 3 questions"):
+        answers.match(QUESTIONS)
 
 
 def test_fastchats_layout(tmp_path: Path) -> None:
@@ -17,7 +58,7 @@ def test_fastchats_layout(tmp_path: Path) -> None:
     assert [(q.id, q.task, q.record.instruction) for q in found.questions[:2]] == [
         ("0", "a", "Why 0?"), ("1", "b", "Why 1?"),
     ]  # fmt: skip
-    assert [q.id for q in found.first(3)] == ["0", "1", "2"] and [q.id for q in found.first(None)] == list("01234")
+    assert [q.id for q in spread(found.questions, 3, lambda q: q.task)] == ["0", "1", "2"]
     assert len(found.sha256) == 64
 
 
@@ -65,7 +106,7 @@ def test_the_embedded_questions_are_open_ended() -> None:
     assert len(found) > 50 and all(q.record.extra["check"] == "facts" and q.record.output for q in found)
 
 
-def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+def test_all_that_is_wrong_with_questions_is_said_at_once(tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = [
         {"instruction": "Why?"}, {"instruction": " "}, {"instruction": 3}, {"turns": "Why not?"},
         {"instruction": "Who?", "id": "0"}, {"instruction": "What?", "category": 3},

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from tuna.evaluation.win_rates import RIDGE, Judged, by_category, length_controlled, scores
+from tuna.evaluation.vicuna_qa import RIDGE, Judged, by_category, length_controlled, scores
 from tuna.judges.base import Comparison
 
 WIN, LOSE, TIE, FLIP, ERROR = (

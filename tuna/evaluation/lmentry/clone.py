@@ -1,0 +1,195 @@
+"""LMentry as it lies in a clone: its data files, one per task, and its scorers, run in processes of their own.
+
+So the house's process imports none of the clone's code: no module name, logging setup or working directory is shared.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tuna.console import Progress
+from tuna.data.fields import FieldError, RowError, describe
+from tuna.data.record import Record
+from tuna.errors import ConfigError, RunError
+from tuna.evaluation.lmentry.figures import ANSWER_ORDER, CORE, SCORER
+from tuna.evaluation.questions import Question
+from tuna.evaluation.reading import Faults, read_files
+
+REPOSITORY = "aviaefrat/lmentry"
+CLONE = f"git clone https://github.com/{REPOSITORY}.git"
+SCORERS = "lmentry/scorers"
+WORKER = Path(__file__).with_name("worker.py")
+Mark = tuple[int, int]  # score, certainty: 0 or 1 each
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example(Question):
+    """One question. ``raw`` is what the official scorer is handed; answer_index is None where there are not two."""
+
+    template: int
+    answer_index: int | None
+    raw: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFile:
+    """One task. per_template: examples of each of its ``templates``, by its settings; canary: quoted with each."""
+
+    name: str
+    per_template: int
+    templates: int
+    canary: str
+    examples: Sequence[Example]
+
+
+def read_tasks(folder: Path, *, partial: bool) -> tuple[list[TaskFile], list[str], str]:
+    """The 41 files (with ``partial``: those that are there), the names of missing ones, a hash of the former's content.
+
+    Raises:
+        ConfigError: files are missing.
+        DataError: what is wrong inside them, all of it.
+    """
+    missing = [name for name in SCORER if not (folder / f"{name}.json").is_file()]
+    if len(missing) == len(SCORER) or (missing and not partial):
+        raise ConfigError(
+            f"{folder}: expected LMentry's {len(SCORER)} files, {len(missing)} are missing: "
+            f"{', '.join(f'{name}.json' for name in missing[:5])}{' ...' if len(missing) > 5 else ''}; next: {CLONE}, "
+            "or benchmark.data=FOLDER, or benchmark.partial=true for what is there"
+        )
+    files, sha256 = read_files(folder, [name for name in SCORER if name not in missing], _task)
+    return files, missing, sha256
+
+
+def _task(name: str, value: Mapping[str, Any], path: str, faults: Faults) -> TaskFile:
+    settings, entries = value.get("settings"), value.get("examples")
+    if not isinstance(settings, dict) or not isinstance(entries, dict):
+        raise RowError(f"expected {{settings: {{...}}, examples: {{id: ...}}}}, got {describe(value)}")
+    number, templates, canary = (settings.get(k) for k in ("num_examples_per_template", "input_templates", "canary"))
+    if not (type(number) is int and number > 0 and isinstance(templates, list) and isinstance(canary, str) and canary):
+        expected = "num_examples_per_template (1 or more), input_templates (a list) and canary (a text)"
+        raise FieldError("settings", expected, settings)
+    examples = []
+    for key, raw in entries.items():
+        with faults.at(path):
+            examples.append(_example(name, key, raw, len(templates)))
+    return TaskFile(name, number, len(templates), canary, examples)
+
+
+def _example(task: str, key: str, raw: Any, templates: int) -> Example:
+    metadata = raw.get("metadata") if isinstance(raw, dict) else None
+    if not isinstance(metadata, dict) or not isinstance(raw.get("input"), str):
+        raise FieldError(f"examples.{key}", "an object with input and metadata", raw)
+    template, index = metadata.get("template_id"), metadata.get("answer_index")
+    if not isinstance(template, int) or template not in range(templates):
+        raise FieldError(f"examples.{key}.metadata.template_id", f"0 to {templates - 1}", template)
+    if task not in ANSWER_ORDER:
+        index = None
+    elif index not in (0, 1):
+        raise FieldError(f"examples.{key}.metadata.answer_index", "0 or 1", index)
+    name = f"{task}/{key}"
+    return Example(name, Record(name, raw["input"]), task, template=template, answer_index=index, raw=raw)
+
+
+class Scorers:
+    """The scorers of one clone. truncate: mark a prediction's first sentence only, as its owners do for base models."""
+
+    def __init__(self, clone: Path, *, truncate: bool = False) -> None:
+        self.clone = clone.absolute()
+        self.truncate = truncate
+
+    def sha256(self) -> str:
+        """Hash of the scorers' source."""
+        digest = hashlib.sha256()
+        for path in sorted((self.clone / SCORERS).glob("*.py")):
+            digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+        return digest.hexdigest()
+
+    def check(self) -> None:
+        """Import them once.
+
+        Raises:
+            ConfigError: they cannot be imported, with the command that mends it.
+        """
+        list(self._replies([]))
+
+    def mark(self, examples: Sequence[Example], predictions: Sequence[str], processes: int) -> list[Mark]:
+        """Score and certainty of each prediction, in order.
+
+        Raises:
+            RunError: a scorer failed.
+        """
+        marks: list[Mark] = [(0, 0)] * len(examples)
+        progress, lock, failed = Progress("scores", len(examples)), threading.Lock(), threading.Event()
+        asked = [
+            {"scorer": SCORER[example.task], "prediction": text, "example": example.raw, "truncate": self.truncate}
+            for example, text in zip(examples, predictions, strict=True)
+        ]
+
+        def share(own: range) -> None:
+            with contextlib.closing(self._replies([asked[index] for index in own])) as replies:
+                for index, reply in zip(own, replies, strict=True):
+                    if not isinstance(reply, list) or len(reply) != 2 or not {*reply} <= {0, 1}:
+                        failed.set()  # the other shares need not go to their ends
+                        got = reply.get("error") if isinstance(reply, dict) else reply
+                        raise RunError(
+                            f"{examples[index].id}: LMentry's scorer gave {got!r}, expected a score and a certainty of "
+                            f"0 or 1 each; next: look at {self.clone / SCORERS}"
+                        )
+                    marks[index] = (int(reply[0]), int(reply[1]))
+                    with lock:
+                        progress.update(1)
+                    if failed.is_set():
+                        return
+
+        shares = [range(first, len(examples), processes) for first in range(min(processes, len(examples)))]
+        with ThreadPoolExecutor(max(1, len(shares))) as pool:
+            list(pool.map(share, shares))
+        progress.close()
+        return marks
+
+    def _replies(self, asked: Sequence[Mapping[str, Any]]) -> Generator[Any]:
+        """What a process that has imported the scorers says of each prediction."""
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as lines:
+            lines.writelines(json.dumps(each) + "\n" for each in asked)
+            lines.seek(0)
+            # -P: nothing next to the script shadows a package; -B: the clone stays as it is; UTF-8 whatever the locale.
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-B", str(WORKER), str(self.clone)], cwd=self.clone, text=True, encoding="utf-8",
+                stdin=lines, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONUTF8": "1"},
+            )  # fmt: skip
+        with process:
+            assert process.stdout is not None
+            try:
+                for number in range(len(asked) + 1):
+                    line = process.stdout.readline()
+                    reply = json.loads(line) if line else {"error": f"it ended with status {process.wait()}"}
+                    if number:
+                        yield reply
+                    else:
+                        self._check_import(reply)
+            finally:
+                process.kill()
+
+    def _check_import(self, first: dict[str, Any]) -> None:
+        """Raises ConfigError where a worker's first line says that it has not every scorer."""
+        missing, lacking = str(first.get("missing") or ""), sorted({*CORE} - {*first.get("scorers", ())})
+        if missing and missing.partition(".")[0] != "lmentry":
+            problem = f"its scorers need the package {missing}, which is not installed"
+            raise ConfigError(f"benchmark.root={self.clone}: {problem}; next: pip install 'tuna-ranking[lmentry]'")
+        if "error" in first:
+            problem = f"its scorers cannot be imported ({first['error']})"
+        elif lacking:
+            problem = f"expected scorers for {len(CORE)} tasks, got none for {', '.join(lacking[:5])}"
+        else:
+            return
+        raise ConfigError(f"benchmark.root={self.clone}: {problem}; next: {CLONE}")
