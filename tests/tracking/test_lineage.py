@@ -16,7 +16,6 @@ def test_the_model_a_run_made_is_the_one_the_next_starts_from(llama: Path, tmp_p
     started = starting_model(ModelConfig(path=str(run)).resolve())
     assert (made.name, made.identity) == (started.name, started.identity)
     assert made.name == "model-sweep-3" and made.files == started.files == run / "model"
-    assert made.write(tmp_path / "a").read_bytes() == started.write(tmp_path / "b").read_bytes()
 
 
 def test_a_model_that_no_run_made_is_never_uploaded(llama: Path) -> None:

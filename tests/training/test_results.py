@@ -109,7 +109,7 @@ def test_the_card_names_no_path_of_this_machine(tmp_path: Path, monkeypatch: pyt
         "hub": "owner/name",
         "loss": {"lambda": 1.0},
     }
-    assert "\n# runs/w\n" in text and "- starting model: `llama`, fingerprint `f00d`" in text
+    assert "\n# runs/w\n" in text and "- starting model: `models/llama`, fingerprint `f00d`" in text
     for private in (str(tmp_path), "ann", "bob", "carl"):
         assert private not in text
 

@@ -70,8 +70,11 @@ def test_tasks_are_measured_on_the_weights_that_were_trained(tmp_path: Path, mon
     target = RunFolder(tmp_path / "w", "w")
     start = tmp_path / "snapshot"
     resolved = SimpleNamespace(source="owner/name", weights_folder=start)
-    built = SimpleNamespace(resolved=resolved, model=SimpleNamespace(trust_remote_code=True, rows=64), template="none")
-    assert samples.measure_tasks(built, target) == ((start, "none"), (target.model, "none"))
+    built: Any = SimpleNamespace(
+        resolved=resolved, model=SimpleNamespace(trust_remote_code=True, rows=64), template="none"
+    )
+    found: Any = samples.measure_tasks(built, target)
+    assert found == ((start, "none"), (target.model, "none"))
     assert loaded == [
         (kind, str(folder), True) for folder in (start, target.model) for kind in ("model", "tokenizer")
     ]  # fmt: skip

@@ -90,22 +90,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             spec = json.loads(view._to_model().spec.model_dump_json(by_alias=True, exclude_none=True))
             shown = {"entity": view.entity, "project": view.project, "name": view.name, "spec": spec}
             print(json.dumps(shown, indent=2))
-        else:
-            _save(view)
+            return 0
+        if wandb_mode("auto") != "online":
+            raise RunError("not logged in to W&B, or WANDB_MODE says otherwise; next: wandb login, or give --json")
+        try:
+            view.save()
+        except Exception as error:
+            raise RunError(f"W&B does not take the dashboard ({type(error).__name__}: {error})") from error
+        print(view.url)
     except TunaError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def _save(view: Any) -> None:
-    if wandb_mode("auto") != "online":
-        raise RunError("not logged in to W&B, or WANDB_MODE says otherwise; next: wandb login, or --json to look at it")
-    try:
-        view.save()
-    except Exception as error:
-        raise RunError(f"W&B does not take the dashboard ({type(error).__name__}: {error})") from error
-    print(view.url)
 
 
 if __name__ == "__main__":

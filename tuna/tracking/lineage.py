@@ -4,14 +4,12 @@ An artifact's name and content decide which one it is, on whatever machine it is
 with the hash of the model or of the data, and the weights themselves are added where they are asked for.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuna.files import write_text
 from tuna.runs import read_run
 
 if TYPE_CHECKING:
@@ -29,13 +27,6 @@ class Item:
     identity: Mapping[str, str]
     metadata: Mapping[str, Any]
     files: Path | None = None
-
-    def write(self, folder: Path) -> Path:
-        """The identity as a file below ``folder``; its absolute path, since ``wandb sync`` may be called anywhere."""
-        path = folder.resolve() / self.name / "identity.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps(dict(self.identity), sort_keys=True) + "\n")
-        return path
 
 
 def artifact_name(kind: str, name: str) -> str:

@@ -4,9 +4,8 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 from annotated_types import Ge
 from omegaconf import DictConfig
@@ -16,11 +15,8 @@ from tuna.config.types import checked
 from tuna.data.files import sha256_file
 from tuna.secrets import secret_in
 from tuna.sweeps.jobs import job_in
-from tuna.tracking.lineage import Item, data_file, starting_model
+from tuna.tracking.lineage import data_file, starting_model
 from tuna.tracking.wandb_run import WandbRun, wandb_mode
-
-if TYPE_CHECKING:
-    from tuna.models.source import ModelConfig
 
 _TITLE, _TAG = 120, 60  # letters; W&B takes 128 and 64
 
@@ -104,10 +100,6 @@ def tags(cfg: DictConfig) -> list[str]:
     return [str(tag)[:_TAG] for tag in dict.fromkeys(found) if tag]
 
 
-def _model_of(node: "ModelConfig") -> Item:
-    return starting_model(node.resolve())
-
-
 @contextmanager
 def tracked_by_wandb(
     loggers: Loggers, *, places: Any, name: str, config: dict[str, Any], ranker: Any, parts: Any, source: str | None
@@ -137,7 +129,7 @@ def tracked_by_wandb(
         nodes = [getattr(holder, "model", None) for holder in (parts, parts.teacher, parts.judge)]
         for node in [*nodes, getattr(ranker, "reward_model", None)]:
             if isinstance(node, ModelConfig):
-                run.use(partial(_model_of, node))
+                run.use(lambda node=node: starting_model(node.resolve()))  # type: ignore[misc]
         if source is not None and Path(source).is_file():
             run.use(lambda: data_file(source, sha256_file(source), {}))
         yield tell

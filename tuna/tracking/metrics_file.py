@@ -19,7 +19,7 @@ class MetricsFile:
     def __init__(self, path: Path, start_step: int = 0) -> None:
         self.path = path
         self.columns = ["step"]
-        self.rows: list[dict[str, str]] = []
+        self.rows: dict[tuple[str, frozenset[str]], dict[str, str]] = {}  # by step and filled columns, in order
         if path.exists():
             self._read(start_step)
             self._rewrite()
@@ -39,14 +39,10 @@ class MetricsFile:
 
     def _put(self, row: dict[str, str]) -> bool:
         """Add ``row``; True when it replaced an older one."""
-        for index in range(len(self.rows) - 1, -1, -1):
-            if int(self.rows[index]["step"]) < int(row["step"]):
-                break  # steps ascend
-            if _filled(self.rows[index]) == _filled(row) and self.rows[index]["step"] == row["step"]:
-                self.rows[index] = row
-                return True
-        self.rows.append(row)
-        return False
+        key = row["step"], frozenset(column for column, value in row.items() if value)
+        replaces = key in self.rows
+        self.rows[key] = row
+        return replaces
 
     def _read(self, start_step: int) -> None:
         text = self.path.read_text(encoding="utf-8", errors="replace")
@@ -62,8 +58,4 @@ class MetricsFile:
         with replacing(self.path) as file:
             writer = csv.DictWriter(file, self.columns, restval="")
             writer.writeheader()
-            writer.writerows(self.rows)
-
-
-def _filled(row: dict[str, str]) -> set[str]:
-    return {column for column, value in row.items() if value}
+            writer.writerows(self.rows.values())

@@ -1,18 +1,17 @@
 """One Weights & Biases run. Whatever W&B cannot do is a warning: it never asks, and never stops or fails a run."""
 
+import json
 import logging
 import math
 import netrc
 import os
-import ssl
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
+from tuna.files import write_text
 from tuna.secrets import clean, mask_words
 from tuna.tracking.lineage import Item
 
@@ -41,21 +40,6 @@ def _server() -> str:
     return os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai"
 
 
-def reach() -> None:
-    """Return if W&B's server answers, through whatever proxy; W&B itself tries for a minute and a half.
-
-    Raises:
-        OSError: nothing answers.
-    """
-    try:
-        urllib.request.urlopen(_server(), timeout=REACH_TIMEOUT).close()
-    except urllib.error.HTTPError:
-        pass  # it answers
-    except urllib.error.URLError as error:
-        if not isinstance(error.reason, ssl.SSLError):  # W&B may know its certificate
-            raise
-
-
 class WandbRun:
     """A run in W&B; one that is disabled, or cannot be opened, takes everything and does nothing.
 
@@ -82,10 +66,12 @@ class WandbRun:
         self._safely("metrics", lambda run: (run.define_metric(STEP), run.define_metric("*", step_metric=STEP)))
 
     def _init(self, mode: str) -> Any:
+        import requests
         import wandb
 
-        if mode == "online":
-            reach()
+        if mode == "online":  # W&B itself tries for a minute and a half
+            with suppress(requests.exceptions.SSLError):  # W&B may know its certificate
+                requests.get(_server(), timeout=REACH_TIMEOUT)
         else:
             wandb.setup(wandb.Settings(silent=True))
         settings = wandb.Settings(
@@ -115,12 +101,11 @@ class WandbRun:
         """The rows that ``make`` gives, all of the same keys, as a W&B Table."""
 
         def send(run: Any) -> None:
-            if not (rows := make()):
-                return
             import wandb
 
-            data = clean([list(row.values()) for row in rows])
-            run.log({key: wandb.Table(columns=[*rows[0]], data=data)})
+            if rows := make():
+                data = clean([list(row.values()) for row in rows])
+                run.log({key: wandb.Table(columns=[*rows[0]], data=data)})
 
         self._safely(key, send)
 
@@ -144,7 +129,10 @@ class WandbRun:
         import wandb
 
         artifact = wandb.Artifact(item.name, type=item.kind, metadata=clean(item.metadata))
-        identity = item.write(self.folder / "wandb" / "lineage")
+        # Its absolute path, since ``wandb sync`` may be called anywhere.
+        identity = self.folder.resolve() / "wandb" / "lineage" / item.name / "identity.json"
+        identity.parent.mkdir(parents=True, exist_ok=True)
+        write_text(identity, json.dumps(dict(item.identity), sort_keys=True) + "\n")
         artifact.add_file(str(identity), name=identity.name, policy="immutable", skip_cache=True)
         if self.artifacts == "files" and item.files is not None:
             add = artifact.add_dir if item.files.is_dir() else artifact.add_file
@@ -168,10 +156,7 @@ class WandbRun:
             log.warning(f"W&B could not be closed ({type(error).__name__}: {error}); the run is not harmed")
 
     def _safely(self, what: str, act: Callable[[Any], object]) -> None:
-        """Do it; what fails once is reported once. After a lost row of metrics (its service is gone) W&B gets no more.
-
-        It may fail before W&B has it: no memory for a second model, a file that went away.
-        """
+        """Do it; what fails is reported once. After a lost row of metrics (its service is gone) W&B gets no more."""
         if self.run is None or "metrics" in self._failed:
             return
         try:
@@ -193,4 +178,4 @@ def _data_dir(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        os.environ.pop("WANDB_DATA_DIR", None)
+        del os.environ["WANDB_DATA_DIR"]

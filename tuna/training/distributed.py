@@ -66,11 +66,8 @@ def gather(value: T) -> list[T]:
     return box
 
 
-def on_first(make: Callable[[], T], *, everywhere: bool = False) -> T:
-    """Call ``make`` on process 0 and give its value to all; with ``everywhere`` the others call it too, afterwards.
-
-    An error on process 0 is raised on all, so that none waits for another forever.
-    """
+def on_first(make: Callable[[], T]) -> T:
+    """Call ``make`` on process 0 and give its value to all; its error is raised on all, so that none waits forever."""
     value: T | None = None
     fault: Exception | None = None
     if rank() == 0:
@@ -81,11 +78,6 @@ def on_first(make: Callable[[], T], *, everywhere: bool = False) -> T:
     fault = agree(fault)
     if fault is not None:
         raise fault
-    if everywhere:
-        if rank() != 0:
-            value = make()
-        barrier()
-        return value  # type: ignore[return-value]
     return agree(value)  # type: ignore[return-value]
 
 

@@ -99,17 +99,12 @@ class Progress(Callback):
         """Start the clocks."""
         self.began = self.since = time.perf_counter()
         self.busy = 0.0  # seconds inside steps since the last report
-        self.lr = 0.0
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Start the clock of the step; what lies between two batches is not counted."""
         self.since = time.perf_counter()
-
-    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
-        """Note the learning rate that this step uses; the scheduler has moved on when the batch ends."""
-        self.lr = float(optimizer.param_groups[0]["lr"])
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -125,7 +120,8 @@ class Progress(Callback):
         now = time.perf_counter()  # reading the figures has waited for the device
         self.busy += now - self.since
         figures = {f"train/{name}": value for name, value in means.items()}
-        figures |= {"train/lr": self.lr, "train/grad_norm": pl_module.grad_norm}
+        lr = pl_module.lr * pl_module.lr_factor(step - 1)  # of this step; the scheduler has moved on
+        figures |= {"train/lr": lr, "train/grad_norm": pl_module.grad_norm}
         figures["perf/tokens_per_second"] = tokens["real"] / max(self.busy, 1e-9)
         figures["perf/packing_waste"] = 1 - tokens["real"] / max(1, tokens["padded"])
         if self.skipped is not None:
@@ -142,7 +138,7 @@ class Progress(Callback):
                 for name in ("loss", "loss_rank", "loss_ce", "pair_accuracy")
                 if f"train/{name}" in figures
             ]
-            parts += [f"lr {self.lr:.2e}", f"{figures['perf/tokens_per_second']:,.0f} tokens/s"]
+            parts += [f"lr {lr:.2e}", f"{figures['perf/tokens_per_second']:,.0f} tokens/s"]
             log.info("  ".join([*parts, f"left {clock_time(left)}"]))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from tuna.assets.elementary import ElementaryResult
-    from tuna.models.source import Resolved
     from tuna.training.run import Components
 
 _ROWS = (  # key, title, format
@@ -178,6 +177,7 @@ def _points(rows: list[dict[str, str]], column: str) -> list[tuple[int, float]]:
 def model_card(parts: "Components", target: RunFolder, outcome: Outcome) -> str:
     """README.md of the model folder: what it is, from what, how, and how good; no path of this machine stands in it."""
     report, stage = parts.data.report.to_dict(), parts.cfg.stage
+    revision = f"@{parts.resolved.revision}" if parts.resolved.revision else ""
     skipped = len(target.read().get("skipped_steps") or ())
     # One step's pair accuracy has neither interval nor baseline; metrics.csv holds it.
     last = [[name, f"{value:.4g}"] for name, value in sorted(outcome.last.items()) if name != "train/pair_accuracy"]
@@ -192,7 +192,7 @@ tags: [tuna, ranking, {"instruction-tuning" if parts.module.answers else "reward
 (stage `{stage.name}`: {stage.summary}), after the method of
 "Tuna: Instruction Tuning using Feedback from Large Language Models" (EMNLP 2023).
 
-- starting model: `{_model_name(parts.resolved)}`, fingerprint `{parts.resolved.fingerprint}`
+- starting model: `{shorten(parts.resolved.source)}{revision}`, fingerprint `{parts.resolved.fingerprint}`
 - data: {report["train_lists"]} lists to train on, {report["held_out_lists"]} held out, sha256 `{parts.data.sha256}`
 - prompt template: `{shorten(parts.template)}`
 - {parts.total_steps} optimizer steps of {parts.data.settings.batch_size} groups\
@@ -231,14 +231,6 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     """A Markdown table, nothing without rows."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join("".join(f"| {cell} " if cell else "| " for cell in cells) + "|" for cells in lines) if rows else ""
-
-
-def _model_name(resolved: "Resolved") -> str:
-    """The hub id and revision, or the folder's name; the model of a run has the run's name too."""
-    if resolved.on_hub:
-        return f"{resolved.source}@{resolved.revision}" if resolved.revision else resolved.source
-    folder = Path(resolved.source)
-    return f"{folder.parent.name}/{folder.name}" if (folder.parent / "run.json").exists() else folder.name
 
 
 def _without_paths(value: Any) -> Any:

@@ -105,6 +105,8 @@ def check_processes(training: "TrainerConfig") -> None:
 
 def prepare(cfg: DictConfig, built: dict[str, Any]) -> Components:
     """Find the model and read the data for what was built; all that can be wrong without weights is reported here."""
+    from tuna.models.folder import tensor_shapes
+
     model, training, data, module = (built[key] for key in ("model", "trainer", "datamodule", "module"))
     runs.check_writable(Path(cfg.runs_dir))
     if cfg.name and not cfg.resume:
@@ -115,10 +117,10 @@ def prepare(cfg: DictConfig, built: dict[str, Any]) -> Components:
         raise ConfigError(f"evaluate: stage={cfg.stage.name} tunes a reward model, which writes no answers; use auto")
     tokenizer = model.tokenizer()
     if not resolved.on_hub:  # a hub id's weights come only when the data is right
-        _check_space(cfg, model, training, _count(resolved))
         module.check_weights(model, resolved)
-    distributed.on_first(
-        lambda: data.prepare(
+
+    def read() -> None:
+        data.prepare(
             tokenizer,
             max_positions=resolved.max_positions,
             world_size=training.world_size,
@@ -126,9 +128,16 @@ def prepare(cfg: DictConfig, built: dict[str, Any]) -> Components:
             accumulate=training.accumulate,
             epochs=training.max_epochs,
             seed=cfg.seed,
-        ),
-        everywhere=True,
-    )
+        )
+
+    distributed.on_first(read)
+    if distributed.rank() > 0:  # from the token cache
+        read()
+    distributed.barrier()
+    parameters = sum(prod(shape) for shape in tensor_shapes(resolved.weights_folder).values())
+    trainable = parameters if model.lora is None else max(1, parameters // 20)
+    keep = training.keep_checkpoints
+    runs.check_space(Path(cfg.runs_dir), parameters=parameters, trainable=trainable, keep=keep)
     steps = min(data.total_steps, training.max_steps or data.total_steps)
     if steps == 0:
         raise ConfigError("datamodule: nothing is left to train on; see datamodule.held_out, first and last")
@@ -148,26 +157,14 @@ def prepare(cfg: DictConfig, built: dict[str, Any]) -> Components:
         training=training,
         loggers=built["logger"],
         template=template,
-        num_parameters=_count(resolved),
+        num_parameters=parameters,
         total_steps=steps,
     )
 
 
-def _check_space(cfg: DictConfig, model: "ModelConfig", training: "TrainerConfig", parameters: int) -> None:
-    trainable = parameters if model.lora is None else max(1, parameters // 20)
-    runs.check_space(Path(cfg.runs_dir), parameters=parameters, trainable=trainable, keep=training.keep_checkpoints)
-
-
-def _count(resolved: "Resolved") -> int:
-    """Parameters of the model, from the headers of its weight files."""
-    from tuna.models.folder import tensor_shapes
-
-    return sum(prod(shape) for shape in tensor_shapes(resolved.weights_folder).values())
-
-
 def _choose(parts: Components) -> RunFolder:
     cfg = parts.cfg
-    target = runs.choose(
+    return runs.choose(
         runs_dir=Path(cfg.runs_dir),
         name=cfg.name,
         stage=str(cfg.stage.name),
@@ -176,9 +173,6 @@ def _choose(parts: Components) -> RunFolder:
         data=parts.data.sha256,
         model=parts.resolved.fingerprint,
     )
-    if parts.resolved.on_hub and not target.finished:
-        _check_space(cfg, parts.model, parts.training, parts.num_parameters)
-    return target
 
 
 def _lock(target: RunFolder, stack: ExitStack) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from tuna.training.run import Components
 
 MAX_NEW_TOKENS = 64
+_NAME = "samples.jsonl"
 _SHOWN = 2000  # letters of a text in a table
 
 
@@ -40,16 +42,13 @@ def generate(parts: "Components", target: RunFolder, count: int) -> None:
     settings, on_gpu = parts.data.settings, parts.training.on_gpu
     encoder = Encoder(parts.tokenizer, settings.template, settings.template_args)
     room = (parts.resolved.max_positions or 10**9) - MAX_NEW_TOKENS
-    records: list[dict[str, str]] = []
-    prompts: list[list[int]] = []
-    for record in parts.data.val_records:
-        if len(records) == count:
-            break
-        prompt = encoder.prompt(record).tolist()
-        if len(prompt) <= room:
-            asked = transcript(record.messages) if record.messages else record.instruction
-            records.append({"id": record.id, "instruction": asked, "input": record.input})
-            prompts.append(prompt)
+    asked = ((record, encoder.prompt(record).tolist()) for record in parts.data.val_records)
+    chosen = list(islice((pair for pair in asked if len(pair[1]) <= room), count))
+    prompts = [prompt for _, prompt in chosen]
+    records = [
+        {"id": r.id, "instruction": transcript(r.messages) if r.messages else r.instruction, "input": r.input}
+        for r, _ in chosen
+    ]
 
     def answer(folder: Path) -> list[str]:
         model, tokenizer = _load(folder, parts, "bfloat16" if on_gpu else "float32")
@@ -78,21 +77,17 @@ def write(target: RunFolder, records: Sequence[Mapping[str, Any]], before: Seque
         {**{key: str(record.get(key) or "") for key in kept}, "before": was, "after": now}
         for record, was, now in zip(records, before, after, strict=True)
     )
-    write_jsonl(_path(target), rows)
+    write_jsonl(target.path / _NAME, rows)
 
 
 def table(parts: "Components", target: RunFolder) -> list[dict[str, str]]:
     """``logger.samples`` rows of samples.jsonl, evenly spread, long texts cut; made now where there are none yet."""
-    count = parts.loggers.samples if parts.module.answers else 0
-    if count and not _path(target).exists():
+    count, path = parts.loggers.samples if parts.module.answers else 0, target.path / _NAME
+    if count and not path.exists():
         generate(parts, target, count)
-    if not count or not _path(target).exists():
+    if not count or not path.exists():
         return []
-    rows = [json.loads(line) for line in _path(target).read_text(encoding="utf-8").split("\n") if line]
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
     count = min(count, len(rows))
     chosen = [rows[index * len(rows) // count] for index in range(count)]
     return [{key: text[:_SHOWN] for key, text in row.items()} for row in chosen]
-
-
-def _path(target: RunFolder) -> Path:
-    return target.path / "samples.jsonl"

@@ -67,8 +67,6 @@ class TrainerConfig:
             wrong.append("activation_checkpointing: is for fsdp; give model.gradient_checkpointing=true")
         if not single and self.precision == "16-mixed":
             wrong.append("precision: expected 32-true or bf16-mixed when sharded, got 16-mixed")
-        elif self.precision == "16-mixed" and self.accelerator == "cpu":
-            wrong.append("precision: 16-mixed needs a GPU; expected 32-true or bf16-mixed on the CPU")
         if wrong:
             raise ConfigError("\n".join(wrong))
 
