@@ -1,163 +1,92 @@
-"""tuna.tracking.loggers and wandb_run: W&B that never asks, and never harms a run."""
+"""tuna.tracking.loggers: the config node, what a dashboard calls a run, a collection as a W&B run."""
 
-import logging
-import os
+import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
+from rank import RANK
+from tests.inference.http_server import LoopbackServer
+from tests.inference.make import write_instructions
+from tests.tracking import wandb_file
+from tuna.data.files import sha256_file
+from tuna.entry import main
 from tuna.errors import ConfigError
-from tuna.tracking.lineage import Item
-from tuna.tracking.loggers import Loggers
-from tuna.tracking.wandb_mode import wandb_mode
-from tuna.tracking.wandb_run import FINISH_TIMEOUT, WandbRun
+from tuna.sweeps.jobs import assign
+from tuna.tracking.lineage import data_file
+from tuna.tracking.loggers import Loggers, tags, title
 
 
-def test_wandb_is_offline_unless_logged_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_BASE_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    assert wandb_mode("auto") == wandb_mode("online") == "offline"
-    (tmp_path / "netrc").write_text("machine api.wandb.ai login user password x\n")
-    assert wandb_mode("auto") == "online" and wandb_mode("offline") == "offline"
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-    assert wandb_mode("auto") == "disabled"
+def test_a_job_is_called_by_what_is_swept(tmp_path: Path) -> None:
+    job = assign(tmp_path, "abc", ["loss.lambda=5", "datamodule.path=/home/ann/lists.jsonl", "judge.api_key=abc"])
+    assert title(job.folder, "sw/0") == "loss.lambda=5,datamodule.path=lists.jsonl"
+    assert title(tmp_path / "alone", "tuna_c-20260131") == "tuna_c-20260131"
 
 
-def test_none_at_all(tmp_path: Path) -> None:
-    assert Loggers(csv=False, wandb=False).start(tmp_path, name="x", stage="sft", start_step=0) == []
+def test_a_long_title_is_cut(tmp_path: Path) -> None:
+    job = assign(tmp_path, "abc", [f"stage.summary={'x' * 500}"])
+    assert len(title(job.folder, "sw/0")) == 120
 
 
-class Fake:
-    """Stands for a run of W&B's."""
-
-    def __init__(self, fault: Exception | None = None) -> None:
-        self.fault, self.summary, self.ended, self.rows = fault, dict[str, Any](), list[int](), list[dict[str, Any]]()
-
-    def define_metric(self, *args: Any, **kwargs: Any) -> None: ...
-
-    def log(self, row: dict[str, Any]) -> None:
-        self.rows.append(row)
-        if self.fault:
-            raise self.fault
-
-    def finish(self, exit_code: int) -> None:
-        self.ended.append(exit_code)
-        if self.fault:
-            raise self.fault
-
-
-@pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What WandbRun opens: put a Fake or an exception in; modes it was tried in are appended to ``opened[0]``."""
-    script: list[Any] = [[]]
-
-    def init(self: WandbRun, mode: str) -> Any:
-        script[0].append(mode)
-        given = script.pop(1)
-        if isinstance(given, Exception):
-            raise given
-        return given
-
-    monkeypatch.setattr(WandbRun, "_init", init)
-    monkeypatch.setattr(logging.getLogger("tuna"), "propagate", True)  # an earlier run switches it off
-    return script
-
-
-@pytest.fixture
-def online(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_MODE", "online")
-    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
-
-
-def start(folder: Path) -> list[Any]:
-    return Loggers(csv=False).start(folder, name="x", stage="sft", start_step=0, run_id="x-1")
-
-
-def test_a_server_out_of_reach_means_offline(opened: list[Any], online: None, tmp_path: Path) -> None:
-    opened += [RuntimeError("no route"), Fake()]
-    (run,) = start(tmp_path)
-    assert opened[0] == ["online", "offline"] and run.run is not None
-
-
-def test_a_wandb_that_cannot_even_write_is_left_out(
-    opened: list[Any], online: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    opened += [RuntimeError("no route"), OSError("no room")]
-    (run,) = start(tmp_path)
-    assert run.run is None and "going on without" in caplog.text
-    run.log_metrics({"loss": 1.0}, step=1)
-    run.produce(Item("model", "model-x", {"fingerprint": "0"}))
-    Loggers().finish([run], "finished")
-
-
-def test_a_service_that_dies_is_told_once_and_not_asked_again(
-    opened: list[Any], online: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    fake = Fake(BrokenPipeError("the service is gone"))
-    opened.append(fake)
-    (run,) = start(tmp_path)
-    for step in range(5):
-        run.log_metrics({"loss": 1.0}, step=step)
-    assert len(fake.rows) == 1 and caplog.text.count("the service is gone") == 1
-
-
-def test_what_is_no_number_stays_out_of_the_summary(opened: list[Any], online: None, tmp_path: Path) -> None:
-    opened.append(fake := Fake())
-    (run,) = start(tmp_path)
-    run.log_summary({"val/loss": 1.5, "val/none": float("nan"), "lists": 3})
-    assert fake.summary == {"val/loss": 1.5, "lists": 3}
-
-
-def test_finish_never_raises(opened: list[Any], online: None, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    opened += [Fake(BrokenPipeError("the service is gone")), Fake()]
-    fakes = opened[1:]
-    runs = [*start(tmp_path), *start(tmp_path)]
-    Loggers().finish(runs, "finished")
-    Loggers().finish(runs, "failed")  # they are closed
-    assert [fake.ended for fake in fakes] == [[0], [0]]
-    assert [fake.summary for fake in fakes] == [{"status": "finished"}] * 2
-    assert "the service is gone" in caplog.text
-
-
-def test_a_summary_that_refuses_still_ends_the_run(opened: list[Any], online: None, tmp_path: Path) -> None:
-    opened.append(fake := Fake())
-    fake.summary = None  # type: ignore[assignment]
-    Loggers().finish(start(tmp_path), "failed")
-    assert fake.ended == [1]
-
-
-def test_how_wandb_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import wandb
-
-    given: dict[str, Any] = {}
-
-    def init(**words: Any) -> Fake:
-        given.update(words)
-        return Fake()
-
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    for name in ("WANDB_FINISH_TIMEOUT", "WANDB_DATA_DIR"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(wandb, "setup", lambda settings: None)
-    monkeypatch.setattr(wandb, "init", init)
-    config = {"judge": {"base_url": "http://me:pass@host/v1", "api_key_env": "KEY"}}
-    (run,) = Loggers(csv=False, tags=["mine", "sft"]).start(
-        tmp_path, name="sweep/3", stage="sft", start_step=0, run_id="x-1", config=config, tags=["sft", "scale tiny"]
-    )
-    settings = given["settings"]
-    assert settings.finish_timeout == FINISH_TIMEOUT and settings.x_disable_meta and settings.disable_git
-    assert (given["id"], given["resume"], given["group"], given["name"]) == ("x-1", "allow", "sweep", "sweep/3")
-    assert given["tags"] == ["sft", "scale tiny", "mine"] and given["job_type"] == "sft"
-    assert given["config"] == {"judge": {"base_url": "http<hidden>host/v1", "api_key_env": "KEY"}}
-    for status in ("failed", "finished"):
-        Loggers().finish([run], status)
-        Loggers().finish([], status)
-    assert "WANDB_DATA_DIR" not in os.environ
+def test_tags_say_stage_experiment_tables_and_scale() -> None:
+    cfg: dict[str, Any] = {"stage": {"name": "tuna_c"}, "model": {"path": "tiny"}, "scale": "auto", "experiment": None}
+    assert tags(OmegaConf.create(cfg)) == ["tuna_c", "scale tiny"]
+    cfg |= {"experiment": {"name": "tuna_c_lambda", "tables": [1, "figure2", "A"]}, "scale": "paper"}
+    assert tags(OmegaConf.create(cfg)) == ["tuna_c", "tuna_c_lambda", "table 1", "figure2", "A", "scale paper"]
 
 
 @pytest.mark.parametrize("wrong", [{"artifacts": "all"}, {"samples": -1}, {"mode": "on"}])
 def test_values_out_of_range(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=rf"logger\.{next(iter(wrong))}: expected"):
+    with pytest.raises(ConfigError, match=rf"^{next(iter(wrong))}: expected"):
         Loggers(**wrong)
+
+
+@pytest.mark.once
+def test_a_collection_is_a_run_between_model_and_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["rank.py"])
+    main(RANK, [f"folder={tmp_path}", "name=lists", "first=3", "ranker.n=2", "sampler.max_tokens=8", "logger=wandb"])
+    run = wandb_file.read_one(tmp_path / "lists.store")
+    assert (run.run.job_type, run.run.display_name, run.exit_code) == ("rank", "lists", 0)
+    assert run.config["ranker"]["n"] == 2 and run.summary["status"] == "finished"
+    figures = json.loads((tmp_path / "lists.report.json").read_text())
+    assert run.summary["lists"] == figures["lists"] and run.summary["requests"] == 0
+    assert set(run.used()) == {"model-tiny"}
+    output = tmp_path / "lists.jsonl"
+    (made,) = [item for item in run.artifacts if not item.use_after_commit]
+    as_train_has_it = data_file(str(output), sha256_file(output), {})
+    assert made.name == as_train_has_it.name == "dataset-lists"
+    (entry,) = made.manifest.contents
+    assert json.loads(Path(entry.local_path).read_text()) == as_train_has_it.identity
+
+
+@pytest.mark.once
+def test_one_that_is_stopped_is_marked_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["rank.py"])
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    write_instructions(tmp_path / "in.jsonl", 3)
+    words = [
+        f"folder={tmp_path}",
+        "name=lists",
+        f"input={tmp_path / 'in.jsonl'}",
+        "model=tiny",
+        "ranker.n=2",
+        "sampler.max_tokens=8",
+    ]
+    with LoopbackServer(lambda prompt, nth: {"kind": "status", "status": 401}) as server:
+        words += ["judge=openai", f"judge.base_url={server.url}", "judge.model=m", "logger=wandb"]
+        with pytest.raises(SystemExit) as stopped:
+            main(RANK, words)
+    assert stopped.value.code == 1
+    run = wandb_file.read_one(tmp_path / "lists.store")
+    assert (run.exit_code, run.summary["status"]) == (1, "failed")
+    assert set(run.used()) == {"model-tiny", "dataset-in"}
+
+
+@pytest.mark.once
+def test_without_it_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["rank.py"])
+    main(RANK, [f"folder={tmp_path}", "name=lists", "first=2", "ranker.n=2", "sampler.max_tokens=8"])
+    assert not (tmp_path / "lists.store" / "wandb").exists() and (tmp_path / "lists.jsonl").exists()

@@ -3,10 +3,7 @@
 import csv
 from pathlib import Path
 
-import pytest
-
 from tuna.tracking.metrics_file import MetricsFile
-from tuna.training import distributed
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -70,16 +67,3 @@ def test_half_a_row_is_dropped_even_of_a_kept_step(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text("step,train/loss,val/loss\n1,1.0,\n2,,0.12")
     MetricsFile(tmp_path / "metrics.csv", start_step=2)
     assert [row["step"] for row in read(tmp_path / "metrics.csv")] == ["1"]
-
-
-def test_other_processes_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "metrics.csv"
-    path.write_text("step,train/loss\n1,1.0\n2,2.0\n")
-    before = path.stat().st_mtime_ns, path.read_bytes()
-    monkeypatch.setattr(distributed, "rank", lambda: 1)
-    metrics = MetricsFile(path, start_step=1)
-    metrics.log_metrics({"train/loss": 5.0}, step=2)
-    assert (path.stat().st_mtime_ns, path.read_bytes()) == before
-    fresh = MetricsFile(tmp_path / "none.csv")
-    fresh.log_metrics({"train/loss": 5.0}, step=2)
-    assert not fresh.path.exists()

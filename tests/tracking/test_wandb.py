@@ -137,13 +137,13 @@ def test_the_jobs_of_a_sweep_are_a_group(
     changes = {"logger": "wandb", "logger__samples": 0, "trainer__max_steps": 1, "loss__lambda": ",".join(LAMBDAS)}
 
     def sometimes(*args: object) -> dict[str, float]:
-        if "2" in str(args[2]).rpartition("sw/")[2]:
+        if "2" in str(args[1]).rpartition("sw/")[2]:
             raise RuntimeError("no")
-        return fit(*args)  # type: ignore[arg-type]
+        return _finish(*args)  # type: ignore[arg-type]
 
-    from tuna.training.fit import fit
+    from tuna.training.fit import _finish
 
-    monkeypatch.setattr("tuna.training.fit.fit", sometimes)
+    monkeypatch.setattr("tuna.training.fit._finish", sometimes)
     with pytest.raises(SystemExit):
         main(TRAIN, [*overrides(llama, lists, tmp_path, name="sw", **changes), "-m", "hydra/hydra_logging=none"])
     found = {

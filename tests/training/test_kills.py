@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from tests.training.kills import ROOT, finish, kill_when, steps_run
 from tests.training.make import overrides
-from tuna.training.checkpoint import complete
+from tuna.training.checkpoint_files import steps_in
 
 pytestmark = pytest.mark.once
 
@@ -70,7 +70,7 @@ def test_campaign_of_twenty_kills(llama: Path, lists: Path, tmp_path: Path) -> N
         # Every fourth kill comes at any time, also before the first step; the others after some steps.
         steps = 0 if number % 4 == 0 else before + rng.randint(1, 2 * total // (kills + 4))
         killed = kill_when(args, partial(_is_due, cut, steps, moment))
-        checkpoints = [step for step, _ in complete(cut / "checkpoints")]
+        checkpoints = [step for step, _ in steps_in(cut / "checkpoints")]
         reached = before and steps_run(cut) - before
         rows.append(
             f"| {number} | {'yes' if killed else 'finished first'} | {reached} | {max(checkpoints, default=0)} |"

@@ -20,9 +20,9 @@ from tuna.losses.base import total
 from tuna.models.finite import not_finite
 from tuna.modules.watch import Fault
 from tuna.training import nonfinite
-from tuna.training.checkpoint import Checkpoints, complete
-from tuna.training.parts import prepare
-from tuna.training.run import NODES, run
+from tuna.training.checkpoint import Checkpoints
+from tuna.training.checkpoint_files import steps_in
+from tuna.training.run import NODES, prepare, run
 
 MODELS = {"loss": nan_loss, "gradient norm": nan_gradient}
 
@@ -109,7 +109,7 @@ def test_the_run_stops_with_step_and_record(
         assert told.count("(id ") == 1  # the record at fault, not the batch
     assert "trainer.nonfinite=skip" in told and "module.lr=0.0001" in told
     assert written(folder)["status"] == "failed" and not (folder / "model").exists()
-    kept = [at for at, _ in complete(folder / "checkpoints")]
+    kept = [at for at, _ in steps_in(folder / "checkpoints")]
     assert kept == ([step - 1] if step > 1 else []) and (not kept or f"step {step - 1} is kept" in told)
     assert step not in (column(folder, "train/loss") if step > 1 else {})
 

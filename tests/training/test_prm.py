@@ -19,7 +19,7 @@ from tuna.data.tokenize import tokenize
 from tuna.errors import ConfigError, ModelError, TunaError
 from tuna.models.reward_loading import load_reward_scorer
 from tuna.models.source import ModelConfig
-from tuna.training.progress import Progress
+from tuna.training.log import Progress
 from tuna.training.run import run
 
 METRICS = ("pair_accuracy", "pair_accuracy_balanced", "kendall_tau", "best_of_n")

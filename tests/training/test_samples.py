@@ -1,9 +1,23 @@
 """tuna.training.samples: answers before and after."""
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
 
 from tuna.runs import RunFolder
-from tuna.training.samples import read, table, write
+from tuna.training import samples
+from tuna.training.samples import table, write
+
+
+def read(target: RunFolder) -> list[dict[str, str]]:
+    return [json.loads(line) for line in (target.path / "samples.jsonl").read_text("utf-8").split("\n") if line]
+
+
+def wanting(count: int) -> Any:
+    return SimpleNamespace(loggers=SimpleNamespace(samples=count), module=SimpleNamespace(answers=True))
 
 
 def test_an_answer_may_hold_any_line_end(tmp_path: Path) -> None:
@@ -16,14 +30,51 @@ def test_an_answer_may_hold_any_line_end(tmp_path: Path) -> None:
 
 def test_rows_are_written_and_shown_evenly(tmp_path: Path) -> None:
     target = RunFolder(tmp_path, "x")
-    assert read(target) == [] == table(target, 3)
+    assert table(wanting(0), target) == []
     records = [{"id": f"{n}", "instruction": f"é {n}", "input": None} for n in range(10)]
     write(target, records, [f"was {n}" for n in range(10)], ["now" * 1000] * 10)
     rows = read(target)
     assert len(rows) == 10 and rows[3] | {"after": ""} == {
         "id": "3", "task": "", "instruction": "é 3", "input": "", "before": "was 3", "after": ""
     }  # fmt: skip
-    shown = table(target, 4)
+    shown = table(wanting(4), target)
     assert [row["id"] for row in shown] == ["0", "2", "5", "7"]
     assert len(shown[0]["after"]) == 2000
-    assert table(target, 0) == [] and len(table(target, 99)) == 10
+    assert table(wanting(0), target) == [] and len(table(wanting(99), target)) == 10
+
+
+class Answered(tuple[Any, ...]):
+    answers = ()
+
+
+def test_tasks_are_measured_on_the_weights_that_were_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import transformers
+
+    from tuna.assets import elementary
+    from tuna.models import loading
+
+    loaded: list[tuple[str, str, bool]] = []
+
+    def loader(kind: str) -> Any:
+        def load(folder: Path, *, trust_remote_code: bool, **rest: Any) -> Any:
+            loaded.append((kind, str(folder), trust_remote_code))
+            return SimpleNamespace(eval=lambda: folder, chat_template=None)
+
+        return SimpleNamespace(from_pretrained=load)
+
+    monkeypatch.setattr(transformers, "AutoModelForCausalLM", loader("model"))
+    monkeypatch.setattr(transformers, "AutoTokenizer", loader("tokenizer"))
+    monkeypatch.setattr(elementary, "evaluate", lambda model, tokenizer, records, template: Answered((model, template)))
+    monkeypatch.setattr(samples, "write", lambda target, records, before, after: None)
+    monkeypatch.setattr(loading, "grow", lambda model, rows: None)
+    target = RunFolder(tmp_path / "w", "w")
+    start = tmp_path / "snapshot"
+    resolved = SimpleNamespace(source="owner/name", weights_folder=start)
+    built: Any = SimpleNamespace(
+        resolved=resolved, model=SimpleNamespace(trust_remote_code=True, rows=64), template="none"
+    )
+    found: Any = samples.measure_tasks(built, target)
+    assert found == ((start, "none"), (target.model, "none"))
+    assert loaded == [
+        (kind, str(folder), True) for folder in (start, target.model) for kind in ("model", "tokenizer")
+    ]  # fmt: skip

@@ -1,19 +1,26 @@
 """tuna.training.trainer: values checked at once, and what Lightning is given."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tuna.errors import ConfigError
+from tuna.runs import RunFolder
 from tuna.training.trainer import TrainerConfig
 
 
-def test_every_wrong_value_is_named_at_once() -> None:
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_epochs": 0, "accumulate": -1, "clip_norm": 0.0, "timeout_minutes": -1.0},
+        {"early_stop_patience": 3, "devices": 2, "num_nodes": 2, "activation_checkpointing": True},
+    ],
+)
+def test_every_wrong_value_is_named_at_once(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError) as caught:
-        TrainerConfig(max_epochs=0, accumulate=-1, clip_norm=0.0, early_stop_patience=3, devices=2)
-    message = str(caught.value)
-    for key in ("max_epochs", "accumulate", "clip_norm", "early_stop_patience", "devices"):
-        assert f"trainer.{key}" in message
+        TrainerConfig(**wrong)
+    assert [line.partition(":")[0] for line in str(caught.value).splitlines()] == list(wrong)
 
 
 def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,15 +34,11 @@ def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("changes", "key"),
     [
-        ({"num_nodes": 2}, "num_nodes"),
-        ({"activation_checkpointing": True}, "activation_checkpointing"),
         ({"strategy": "fsdp", "precision": "16-mixed"}, "precision"),
-        ({"precision": "16-mixed", "accelerator": "cpu"}, "precision"),
-        ({"timeout_minutes": -1.0}, "timeout_minutes"),
     ],
 )
 def test_what_cannot_be_combined_is_refused(changes: dict[str, Any], key: str) -> None:
-    with pytest.raises(ConfigError, match=rf"trainer\.{key}"):
+    with pytest.raises(ConfigError, match=rf"^{key}: "):
         TrainerConfig(**changes)
 
 
@@ -45,7 +48,7 @@ def test_world_size() -> None:
 
 
 def test_processes_are_sharded_over_all_devices() -> None:
-    trainer = TrainerConfig(strategy="fsdp", devices=2, accelerator="cpu").lightning(
-        folder=".", steps=3, loggers=[], callbacks=[]
+    trainer: Any = TrainerConfig(strategy="fsdp", devices=2, accelerator="cpu").lightning(
+        RunFolder(Path("."), "run"), 3, []
     )
     assert (trainer.strategy._data_parallel_size, trainer.strategy._tensor_parallel_size) == (2, 1)

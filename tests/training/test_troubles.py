@@ -9,19 +9,21 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from traceback import StackSummary
 from typing import Any
 
 import pytest
+from torch.distributed.checkpoint.api import CheckpointException
 
 from tests.training.kills import start
 from tests.training.make import overrides
 from tuna.config.compose import compose
 from tuna.errors import RunError
-from tuna.tracking import recording
-from tuna.training import distributed, torchrun, troubles
-from tuna.training.progress import Progress
+from tuna.tracking.wandb_run import WandbRun
+from tuna.training import distributed, launch, troubles
+from tuna.training.log import Progress
 from tuna.training.run import run
-from tuna.training.troubles import LostProcess, told
+from tuna.training.troubles import LostProcess, explained
 
 SHARDED = {
     "trainer": "fsdp", "trainer__accelerator": "cpu", "trainer__devices": 2, "trainer__precision": "32-true",
@@ -91,22 +93,39 @@ def test_a_killed_data_worker(llama: Path, lists: Path, tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("words", "timed_out", "says"),
+    ("words", "unwritten", "timed_out", "says"),
     [
-        ("[gloo/transport/tcp/pair.cc:537] Connection closed by peer [127.0.0.1]:4711", False, "ended or cannot be"),
-        ("[unbound_buffer.cc:81] Timed out waiting 6000ms for recv operation to complete", True, "waited 0.5 minutes"),
-        ("run/checkpoints/step-3.tmp: the checkpoint cannot be written (gloo: Broken pipe)", False, "ended or cannot"),
+        (
+            "[gloo/transport/tcp/pair.cc:537] Connection closed by peer [127.0.0.1]:4711",
+            False,
+            False,
+            "ended or cannot be",
+        ),
+        (
+            "[unbound_buffer.cc:81] Timed out waiting 6000ms for recv operation to complete",
+            False,
+            True,
+            "waited 0.5 minutes",
+        ),
+        ("gloo: Broken pipe", True, False, "ended or cannot"),
     ],
 )
 def test_what_a_lost_process_leaves(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, timed_out: bool, says: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, unwritten: bool, timed_out: bool, says: str
 ) -> None:
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
-    with pytest.raises(LostProcess, match=says) as caught, told(tmp_path, 0.5):
-        raise RunError(words) if "checkpoint" in words else RuntimeError(words)
+    with pytest.raises(LostProcess, match=says) as caught, explained(tmp_path, 0.5):
+        try:
+            raise (
+                CheckpointException("", {1: (RuntimeError(words), StackSummary())})
+                if unwritten
+                else RuntimeError(words)
+            )
+        except CheckpointException as error:
+            raise RunError(f"step-3.tmp: the checkpoint cannot be written ({words})") from error
     assert caught.value.timed_out is timed_out
     monkeypatch.setattr(distributed, "world_size", lambda: 1)
-    with pytest.raises((RunError, RuntimeError), match=r"^gloo"), told(tmp_path, 0.5):
+    with pytest.raises(RuntimeError, match=r"^gloo"), explained(tmp_path, 0.5):
         raise RuntimeError(f"gloo {words}")
 
 
@@ -121,14 +140,14 @@ def test_what_a_lost_process_leaves(
     ids=lambda error: type(error).__name__,
 )
 def test_every_sign_of_a_dead_worker(tmp_path: Path, error: Exception) -> None:
-    with pytest.raises(RunError, match=r"^a data worker ended \("), told(tmp_path, 1.0):
+    with pytest.raises(RunError, match=r"^a data worker ended \("), explained(tmp_path, 1.0):
         raise error
 
 
 def test_faults_of_our_own_stay_what_they_are(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), told(tmp_path, 1.0):
+    with pytest.raises(ZeroDivisionError), explained(tmp_path, 1.0):
         raise ZeroDivisionError
-    with pytest.raises(RunError, match=f"x: No space left on device; {troubles.AGAIN}"), told(tmp_path, 1.0):
+    with pytest.raises(RunError, match=f"x: No space left on device; {troubles.AGAIN}"), explained(tmp_path, 1.0):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "x")
 
 
@@ -137,15 +156,15 @@ def test_faults_of_our_own_stay_what_they_are(tmp_path: Path) -> None:
     [
         (-signal.SIGKILL, r"process 1 of 2 \(from 0\) was ended by SIGKILL; memory ran out most likely"),
         (-signal.SIGSEGV, r"was ended by SIGSEGV; next: the same command with resume=auto"),
-        (torchrun.TIMED_OUT, r"waited 7 minutes \(trainer\.timeout_minutes\)"),
-        (torchrun.LOST, "lost another, which ended or cannot be reached; next: "),
+        (launch.TIMED_OUT, r"waited 7 minutes \(trainer\.timeout_minutes\)"),
+        (launch.LOST, "lost another, which ended or cannot be reached; next: "),
         (1, "ended with exit code 1; the first message above says why"),
     ],
 )
 def test_what_is_known_of_the_process_that_ended(code: int, says: str) -> None:
     with pytest.raises(RunError, match=says):
-        raise distributed._failed(1, code, 2, 7.0)
-    assert isinstance(distributed._failed(1, 130, 2, 7.0), KeyboardInterrupt)
+        raise launch._failed(1, code, 2, 7.0)
+    assert isinstance(launch._failed(1, 130, 2, 7.0), KeyboardInterrupt)
 
 
 def children(process: "subprocess.Popen[str]") -> list[int]:
@@ -183,16 +202,14 @@ def test_sharded_processes_that_are_ended(llama: Path, lists: Path, tmp_path: Pa
         assert (process.returncode, status) == (130, "interrupted") and last.startswith("interrupted: ")
 
 
-@pytest.mark.parametrize("place", ["end", "finish"])
+@pytest.mark.parametrize("place", ["log_summary", "finish"])
 def test_ctrl_c_while_wandb_closes_takes_nothing_from_a_finished_run(
     llama: Path, lists: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    from tuna.tracking.loggers import Loggers
-
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(recording if place == "end" else Loggers, place, interrupted)
+    monkeypatch.setattr(WandbRun, place, interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(compose(overrides(llama, lists, tmp_path, name="run", trainer__max_steps=2)))
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "finished"

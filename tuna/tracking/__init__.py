@@ -1,1 +1,1 @@
-"""What a run or a collection records: metrics.csv and Weights & Biases."""
+"""What a run or a collection records of itself: metrics.csv and Weights & Biases."""

@@ -12,16 +12,15 @@ from typing import Any
 
 from tuna.errors import ConfigError, RunError, TunaError
 from tuna.secrets import masked_output
+from tuna.tracking.wandb_run import STEP, wandb_mode
 
 SETTINGS = ("loss.lambda", "loss.margin", "datamodule.beta", "module.lr", "seed")  # what the paper's sweeps change
 RESULTS = ("val/pair_accuracy", "val/task_accuracy", "val/loss")  # of a run's summary
 CURVES = ("train/loss", "train/loss_rank", "train/loss_ce", "train/pair_accuracy", "val/pair_accuracy", "train/lr")
-STEP = "trainer/global_step"
-EXTRA = "python -m pip install wandb-workspaces"
 
 
-def workspace(place: str, *, name: str = "Tuna sweeps", group: str | None = None) -> Any:
-    """The saved view for ``ENTITY/PROJECT``, a wandb_workspaces Workspace; nothing is sent.
+def workspace(place: str, name: str, group: str | None) -> Any:
+    """The saved view for ``place`` (ENTITY/PROJECT), a wandb_workspaces Workspace; nothing is sent.
 
     group: show the runs of this sweep alone.
 
@@ -32,93 +31,52 @@ def workspace(place: str, *, name: str = "Tuna sweeps", group: str | None = None
     if not entity or not project or "/" in project:
         raise ConfigError(f"expected ENTITY/PROJECT (as in me/tuna), got {place!r}")
     try:
+        import wandb_workspaces.reports.v2 as wr
         import wandb_workspaces.workspaces as ws
         from wandb_workspaces import expr
     except ImportError as error:
-        raise ConfigError(f"the dashboard needs wandb-workspaces ({error}); next: {EXTRA}") from None
-    columns = ["run:displayName", "run:group", *(f"summary:{key}" for key in RESULTS)]
-
-    def section(title: str, panels: list[Any], columns: int, rows: int) -> Any:
-        grid = ws.SectionLayoutSettings(columns=columns, rows=rows)
-        return ws.Section(name=title, panels=panels, layout_settings=grid, is_open=True)
-
-    shown = [expr.Metric("Group") == group] if group else ""
+        raise ConfigError(
+            f"the dashboard needs wandb-workspaces ({error}); next: python -m pip install wandb-workspaces"
+        ) from None
+    best, by_mean = RESULTS[0], {"orientation": "v", "groupby_aggfunc": "mean", "groupby_rangefunc": "stderr"}
+    axes = [(key, wr.Config(key)) for key in SETTINGS] + [(key, wr.SummaryMetric(key)) for key in RESULTS[:2]]
+    columns = [wr.ParallelCoordinatesPlotColumn(metric, display_name=key) for key, metric in axes]
+    sections = {  # title: columns, rows, panels
+        "Sweep": (2, 2, [
+            wr.ParallelCoordinatesPlot(columns=columns, title="settings and held-out accuracy"),
+            *(wr.ScatterPlot(title=f"{best} by {x}", x=wr.Config(x), y=wr.SummaryMetric(best)) for x in SETTINGS[:3]),
+        ]),
+        "Held out": (2, 2, [
+            wr.BarPlot(title=f"{key} by {what}", metrics=[key], groupby=by, **by_mean)
+            for key in RESULTS[:2]
+            for by, what in (("Group", "sweep"), ("JobType", "stage"))
+        ]),
+        "Training": (3, 2, [wr.LinePlot(title=key, x=STEP, y=[key]) for key in CURVES]),
+        "Answers before and after": (1, 1, [wr.WeavePanelSummaryTable(table_name="samples")]),
+    }  # fmt: skip
+    pinned = ["run:displayName", "run:group", *(f"summary:{key}" for key in RESULTS)]
     return ws.Workspace(
         entity=entity,
         project=project,
         name=name,
         sections=[
-            section("Sweep", _sweep(), 2, 2),
-            section("Held out", _held_out(), 2, 2),
-            section("Training", _curves(), 3, 2),
-            section("Answers before and after", _answers(), 1, 1),
+            ws.Section(
+                name=title,
+                panels=panels,
+                layout_settings=ws.SectionLayoutSettings(columns=wide, rows=high),
+                is_open=True,
+            )
+            for title, (wide, high, panels) in sections.items()
         ],
         settings=ws.WorkspaceSettings(x_axis=STEP),
-        runset_settings=ws.RunsetSettings(filters=shown, pinned_columns=columns),
+        runset_settings=ws.RunsetSettings(
+            filters=[expr.Metric("Group") == group] if group else "", pinned_columns=pinned
+        ),
     )
 
 
-def _sweep() -> list[Any]:
-    """What a setting does to the result: all settings at once, then each alone."""
-    import wandb_workspaces.reports.v2 as wr
-
-    axes = [wr.ParallelCoordinatesPlotColumn(wr.Config(key), display_name=key) for key in SETTINGS]
-    axes += [wr.ParallelCoordinatesPlotColumn(wr.SummaryMetric(key), display_name=key) for key in RESULTS[:2]]
-    alone = [
-        wr.ScatterPlot(
-            title=f"{RESULTS[0]} by {key}",
-            x=wr.Config(key),
-            y=wr.SummaryMetric(RESULTS[0]),
-        )
-        for key in SETTINGS[:3]
-    ]
-    title = "settings and held-out accuracy"
-    return [wr.ParallelCoordinatesPlot(columns=axes, title=title), *alone]
-
-
-def _held_out() -> list[Any]:
-    """The result by sweep, the mean over its runs, and by stage."""
-    import wandb_workspaces.reports.v2 as wr
-
-    return [
-        wr.BarPlot(
-            title=f"{key} by {words}",
-            metrics=[key],
-            orientation="v",
-            groupby=by,
-            groupby_aggfunc="mean",
-            groupby_rangefunc="stderr",
-        )
-        for key in RESULTS[:2]
-        for by, words in (("Group", "sweep"), ("JobType", "stage"))
-    ]
-
-
-def _curves() -> list[Any]:
-    """Figures over the optimizer steps."""
-    import wandb_workspaces.reports.v2 as wr
-
-    return [wr.LinePlot(title=key, x=STEP, y=[key]) for key in CURVES]
-
-
-def _answers() -> list[Any]:
-    import wandb_workspaces.reports.v2 as wr
-
-    return [wr.WeavePanelSummaryTable(table_name="samples")]
-
-
-def specification(view: Any) -> dict[str, Any]:
-    """What is sent to W&B, as plain data."""
-    model = view._to_model()
-    return {"entity": view.entity, "project": view.project, "name": view.name, "spec": _plain(model.spec)}
-
-
-def _plain(spec: Any) -> Any:
-    return json.loads(spec.model_dump_json(by_alias=True, exclude_none=True))
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; the exit code is 1 after a fault that the user can mend."""
+    """The command; the exit code is 1 after an error that the user can fix."""
     parser = argparse.ArgumentParser(prog="python -m tuna.tracking.dashboard", description="Make the W&B dashboard.")
     parser.add_argument("place", metavar="ENTITY/PROJECT")
     parser.add_argument("--group", metavar="SWEEP", help="show the runs of this sweep alone")
@@ -127,32 +85,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(argv)
     logging.getLogger("wandb").setLevel(logging.ERROR)
     try:
-        view = workspace(asked.place, name=asked.name, group=asked.group)
+        view = workspace(asked.place, asked.name, asked.group)
         if asked.json:
-            print(json.dumps(specification(view), indent=2))
-        else:
-            _save(view)
+            spec = json.loads(view._to_model().spec.model_dump_json(by_alias=True, exclude_none=True))
+            shown = {"entity": view.entity, "project": view.project, "name": view.name, "spec": spec}
+            print(json.dumps(shown, indent=2))
+            return 0
+        if wandb_mode("auto") != "online":
+            raise RunError("not logged in to W&B, or WANDB_MODE says otherwise; next: wandb login, or give --json")
+        try:
+            view.save()
+        except Exception as error:
+            raise RunError(f"W&B does not take the dashboard ({type(error).__name__}: {error})") from error
+        print(view.url)
     except TunaError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def _save(view: Any) -> None:
-    """Send it.
-
-    Raises:
-        RunError: W&B does not take it.
-    """
-    from tuna.tracking.wandb_mode import wandb_mode
-
-    if wandb_mode("auto") != "online":
-        raise RunError("not logged in to W&B, or WANDB_MODE says otherwise; next: wandb login, or --json to look at it")
-    try:
-        view.save()
-    except Exception as error:
-        raise RunError(f"W&B does not take the dashboard ({type(error).__name__}: {error})") from error
-    print(view.url)
 
 
 if __name__ == "__main__":

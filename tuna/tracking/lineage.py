@@ -4,36 +4,29 @@ An artifact's name and content decide which one it is, on whatever machine it is
 with the hash of the model or of the data, and the weights themselves are added where they are asked for.
 """
 
-import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tuna.files import write_text
-from tuna.models.folder import fingerprint
 from tuna.runs import read_run
+
+if TYPE_CHECKING:
+    from tuna.models.source import Resolved
 
 _LONGEST = 100  # letters of an artifact's name; W&B takes 128
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A model or a data file. identity: what makes it this one. files: a file or folder to upload, None for none."""
+    """A model or a data file. identity: what makes it this one. files: what ``logger.artifacts=files`` uploads."""
 
     kind: str  # "model" or "dataset"
     name: str
     identity: Mapping[str, str]
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any]
     files: Path | None = None
-
-    def write(self, folder: Path) -> Path:
-        """The identity as a file below ``folder``; its absolute path, since ``wandb sync`` may be called anywhere."""
-        path = folder.resolve() / self.name / "identity.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps(dict(self.identity), sort_keys=True) + "\n")
-        return path
 
 
 def artifact_name(kind: str, name: str) -> str:
@@ -45,36 +38,32 @@ def artifact_name(kind: str, name: str) -> str:
     return f"{kind}-{re.sub(r'[^A-Za-z0-9_.-]+', '-', name).strip('-')}"[:_LONGEST].rstrip("-.")
 
 
-def starting_model(resolved: Any, *, upload: bool) -> Item:
-    """The model that a run starts from or samples from (a tuna.models.source.Resolved).
-
-    upload: its files too, if a run of ours made it; others have their place on a hub or in this repository.
-    """
-    made_by = read_run(resolved.folder.parent)
-    name = str(made_by.get("name", resolved.folder.parent.name)) if made_by else _public_name(resolved)
-    metadata = {"source": str(resolved.source), "revision": resolved.revision, "run": name if made_by else None}
-    files = resolved.folder if upload and made_by else None
-    return Item("model", artifact_name("model", name), {"fingerprint": resolved.fingerprint}, metadata, files)
+def made_by(model: Path) -> str | None:
+    """The name of the run that made the model in this folder, if one of ours did."""
+    written = read_run(model.parent)
+    return str(written.get("name", model.parent.name)) if written else None
 
 
-def made_model(folder: Path, name: str, metadata: Mapping[str, Any], *, upload: bool) -> Item:
+def starting_model(resolved: "Resolved") -> Item:
+    """The model that a run starts from or samples from; one that no run made is never uploaded."""
+    run = made_by(resolved.folder)
+    name = run or (resolved.source if resolved.on_hub else resolved.folder.name)
+    about = {"source": resolved.source, "revision": resolved.revision, "run": run}
+    identity = {"fingerprint": resolved.fingerprint}
+    return Item("model", artifact_name("model", name), identity, about, resolved.folder if run else None)
+
+
+def made_model(folder: Path, name: str, metadata: Mapping[str, Any]) -> Item:
     """The exported model of the run ``name``."""
-    return Item(
-        "model",
-        artifact_name("model", name),
-        {"fingerprint": fingerprint(folder)},
-        {**metadata, "source": str(folder), "run": name},
-        folder if upload else None,
-    )
+    from tuna.models.folder import fingerprint
+
+    about = {**metadata, "source": str(folder), "run": name}
+    return Item("model", artifact_name("model", name), {"fingerprint": fingerprint(folder)}, about, folder)
 
 
-def data_file(path: str, sha256: str, metadata: Mapping[str, Any], *, upload: bool) -> Item:
-    """A file of instructions or rankings; path: a hub id too, which has no file here."""
+def data_file(path: str, sha256: str, metadata: Mapping[str, Any]) -> Item:
+    """A file of instructions or rankings; ``path`` may be a hub id, which has no file here."""
     file = Path(path)
-    files = file if upload and file.is_file() else None
     name = artifact_name("dataset", file.stem if file.suffix else path)
-    return Item("dataset", name, {"sha256": sha256}, {**metadata, "source": path}, files)
-
-
-def _public_name(resolved: Any) -> str:
-    return str(resolved.source) if resolved.on_hub else resolved.folder.name
+    about = {**metadata, "source": path}
+    return Item("dataset", name, {"sha256": sha256}, about, file if file.is_file() else None)

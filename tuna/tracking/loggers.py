@@ -1,129 +1,140 @@
-"""Where figures go while a run trains: metrics.csv beside it, and Weights & Biases. The config node ``logger``."""
+"""Where the figures of a run or a collection go besides its own files. The config node ``logger``."""
 
-import logging
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Annotated, Any, Literal, Protocol
 
-from tuna.errors import ConfigError
-from tuna.tracking import labels
-from tuna.tracking.wandb_mode import wandb_mode
+from annotated_types import Ge
+from omegaconf import DictConfig
 
-if TYPE_CHECKING:  # rank.py builds this too, and needs no Lightning
-    from lightning.pytorch.loggers import Logger
+from tuna.config.scale import is_tiny
+from tuna.config.types import checked
+from tuna.data.files import sha256_file
+from tuna.secrets import secret_in
+from tuna.sweeps.jobs import job_in
+from tuna.tracking.lineage import data_file, starting_model
+from tuna.tracking.wandb_run import WandbRun, wandb_mode
 
-log = logging.getLogger("tuna")
-MODES = ("auto", "online", "offline", "disabled")
-ARTIFACTS = ("none", "metadata", "files")
+_TITLE, _TAG = 120, 60  # letters; W&B takes 128 and 64
 
 
+class Logger(Protocol):
+    """Takes the figures of a run while it trains: MetricsFile and WandbRun."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Take one row."""
+
+
+@checked
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Loggers:
-    """The loggers of a run.
+    """Whether metrics.csv is written, and how W&B shows the run.
 
     mode: "auto" is online where W&B is logged in (WANDB_API_KEY or a netrc entry) and offline elsewhere, so that
     nothing ever waits for an answer; "online", "offline" and "disabled" are W&B's own. WANDB_MODE wins over it.
     group: null is the sweep's name. title: null is a sweep's overrides, or the run's name. artifacts: "metadata" shows
     in W&B which model and data a run was made from and what it made, "files" uploads those that runs made, "none" does
-    neither. samples: so many held-out instructions are shown with the answers before and after, 0 for none.
+    neither. samples: number of held-out instructions shown with the answers before and after, 0 for none.
 
     Raises:
         ConfigError: a value is out of its range.
     """
 
-    def __init__(
-        self,
-        *,
-        csv: bool = True,
-        wandb: bool = True,
-        project: str = "tuna",
-        entity: str | None = None,
-        group: str | None = None,
-        title: str | None = None,
-        tags: Sequence[str] = (),
-        mode: Literal["auto", "online", "offline", "disabled"] = "auto",
-        artifacts: Literal["none", "metadata", "files"] = "metadata",
-        samples: int = 8,
-    ) -> None:
-        self.csv, self.wandb = csv, wandb
-        self.project, self.entity, self.group, self.title, self.tags = project, entity, group, title, list(tags)
-        self.mode, self.artifacts, self.samples = mode, artifacts, samples
-        wrong = [
-            f"logger.{key}: expected one of {', '.join(allowed)}, got {value!r}"
-            for key, value, allowed in (("mode", mode, MODES), ("artifacts", artifacts, ARTIFACTS))
-            if value not in allowed
-        ]
-        if samples < 0:
-            wrong.append(f"logger.samples: expected a whole number >= 0, got {samples!r}")
-        if wrong:
-            raise ConfigError("\n".join(wrong))
+    csv: bool = True
+    wandb: bool = True
+    project: str = "tuna"
+    entity: str | None = None
+    group: str | None = None
+    title: str | None = None
+    tags: Sequence[str] = ()
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
+    artifacts: Literal["none", "metadata", "files"] = "metadata"
+    samples: Annotated[int, Ge(0)] = 8
 
-    def start(
-        self,
-        folder: Path,
-        *,
-        name: str,
-        stage: str,
-        start_step: int,
-        run_id: str | None = None,
-        config: dict[str, Any] | None = None,
-        tags: Sequence[str] = (),
-    ) -> "list[Logger]":
-        """Open them for the run in ``folder``; rows of steps after ``start_step`` are taken back: they come again.
-
-        run_id: W&B's, which a resumed run goes on with. stage: W&B's job type. config, tags: shown by W&B.
-        """
-        from tuna.tracking.metrics_file import MetricsFile
-
-        loggers: list[Logger] = []
-        if self.csv:
-            loggers.append(MetricsFile(folder / "metrics.csv", start_step))
-        return loggers + self.watch(folder, name=name, job_type=stage, run_id=run_id, config=config, tags=tags)
-
-    def watch(
-        self,
-        folder: Path,
-        *,
-        name: str,
-        job_type: str,
-        run_id: str | None = None,
-        config: dict[str, Any] | None = None,
-        tags: Sequence[str] = (),
-    ) -> "list[Logger]":
-        """W&B's run alone, none where it is off."""
-        mode = wandb_mode(self.mode)
-        if not self.wandb or mode == "disabled":
-            return []
-        from tuna.tracking.wandb_run import Card, WandbRun
-
-        card = Card(
-            id=run_id,
-            title=self.title or labels.title(folder, name),
-            job_type=job_type,
-            project=self.project,
-            entity=self.entity,
-            group=self.group or labels.group(name),
-            tags=list(dict.fromkeys([*tags, *self.tags])),
-            config=config or {},
-        )
-        return [WandbRun(folder, card, mode)]
-
-    def finish(self, loggers: "Sequence[Logger]", status: str) -> None:
-        """Close them; a run that did not finish is marked failed in W&B, with its status in the summary.
-
-        Never raises: what a logger has to say against it goes to the log. W&B is waited for two minutes at most
-        (WANDB_FINISH_TIMEOUT seconds).
-        """
-        for logger in loggers:
-            try:
-                logger.finalize("success" if status == "finished" else "failed")
-            except Exception as error:
-                _problem(logger, error)
-            try:
-                if close := getattr(logger, "finish", None):  # WandbRun's
-                    close(status)
-            except Exception as error:
-                _problem(logger, error)
+    def start_wandb(
+        self, folder: Path, *, name: str, run_id: str, job_type: str, config: Mapping[str, Any], tags: Sequence[str]
+    ) -> WandbRun:
+        """Open the W&B run of the run in ``folder``. run_id: W&B's, which a resumed run goes on with."""
+        about = {
+            "id": run_id,
+            "resume": "allow",
+            "name": self.title or title(folder, name),
+            "job_type": job_type,
+            "project": self.project,
+            "entity": self.entity,
+            "group": self.group or name.rpartition("/")[0] or None,  # a sweep's job is called SWEEP/NUMBER
+            "tags": list(dict.fromkeys([*tags, *self.tags])),
+            "config": config,
+        }
+        return WandbRun(folder, wandb_mode(self.mode) if self.wandb else "disabled", self.artifacts, about)
 
 
-def _problem(logger: "Logger", error: Exception) -> None:
-    log.warning(f"{type(logger).__name__} could not be closed ({type(error).__name__}: {error}); the run is not harmed")
+def title(folder: Path, name: str) -> str:
+    """The overrides in which a sweep's job in ``folder`` differs from its others, else the run's name.
+
+    As in ``loss.lambda=5,seed=1``.
+    """
+    job = job_in(folder)
+    shown = [_short(text) for text in (job.swept if job else ()) if secret_in(text) is None]
+    return ",".join(shown)[:_TITLE] or name
+
+
+def _short(override: str) -> str:
+    """An override without the folders of a path.
+
+    >>> _short("model.path=/home/ann/runs/sft"), _short("loss.lambda=5")
+    ('model.path=sft', 'loss.lambda=5')
+    """
+    key, _, value = override.partition("=")
+    return f"{key}={PurePath(value).name}" if value.startswith(("/", "~")) else override
+
+
+def tags(cfg: DictConfig) -> list[str]:
+    """Stage, experiment, the paper's tables and figures that it is a row of, scale."""
+    experiment = cfg.get("experiment") or {}
+    tables = [f"table {which}" if str(which).isdigit() else str(which) for which in experiment.get("tables") or ()]
+    found = [str(cfg.stage.name), experiment.get("name"), *tables, f"scale {'tiny' if is_tiny(cfg) else 'paper'}"]
+    return [str(tag)[:_TAG] for tag in dict.fromkeys(found) if tag]
+
+
+@contextmanager
+def tracked_by_wandb(
+    loggers: Loggers, *, places: Any, name: str, config: dict[str, Any], ranker: Any, parts: Any, source: str | None
+) -> Iterator[Callable[[dict[str, float], bool], None]]:
+    """A collection as a W&B run; gives what takes the final figures, and whether the lists are complete.
+
+    With the runs of train.py that makes the whole graph: model -> ranked lists -> model. An error, or lists that are
+    not complete, mark the run failed.
+
+    places: tuna.ranking.settings.OutputPaths. ranker, parts: hold the models. source: the file of instructions.
+    """
+    from tuna.models.source import ModelConfig
+
+    run_id = f"{name}-{hashlib.sha256(str(places.output.resolve()).encode()).hexdigest()[:8]}".replace("/", "-")
+    run = loggers.start_wandb(
+        places.store, name=name, run_id=run_id, job_type="rank", config=config, tags=["rank", type(ranker).__name__]
+    )
+    status = "failed"
+
+    def tell(figures: dict[str, float], complete: bool) -> None:
+        nonlocal status
+        status = "finished" if complete else "failed"
+        run.log_summary(figures)
+        run.produce(lambda: data_file(str(places.output), sha256_file(places.output), figures))
+
+    try:
+        nodes = [getattr(holder, "model", None) for holder in (parts, parts.teacher, parts.judge)]
+        for node in [*nodes, getattr(ranker, "reward_model", None)]:
+            if isinstance(node, ModelConfig):
+                run.use(lambda node=node: starting_model(node.resolve()))  # type: ignore[misc]
+        if source is not None and Path(source).is_file():
+            run.use(lambda: data_file(source, sha256_file(source), {}))
+        yield tell
+    except KeyboardInterrupt:
+        status = "interrupted"
+        raise
+    finally:
+        run.finish(status)

@@ -3,50 +3,31 @@
 import csv
 import io
 import math
-import os
-from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from lightning.pytorch.loggers import Logger
-
-from tuna.training import distributed
+from tuna.files import replacing
 
 
-class MetricsFile(Logger):
-    """metrics.csv: a row a logged step, a column a metric; new columns are added as they come, at the end.
+class MetricsFile:
+    """metrics.csv: one row per logged step, one column per metric; new columns are added at the end as they come.
 
     A row that comes again (same step, same columns: the run was killed after it and resumed) replaces the old one.
-    Process 0 alone reads and writes it.
+    start_step: the step that the run goes on from; rows of later steps are dropped, since these steps come again.
     """
 
     def __init__(self, path: Path, start_step: int = 0) -> None:
-        super().__init__()
         self.path = path
         self.columns = ["step"]
-        self.rows: list[dict[str, str]] = []
-        if distributed.rank() == 0 and path.exists():
+        self.rows: dict[tuple[str, frozenset[str]], dict[str, str]] = {}  # by step and filled columns, in order
+        if path.exists():
             self._read(start_step)
             self._rewrite()
 
-    @property
-    def name(self) -> str:
-        """The kind of logger."""
-        return "metrics"
-
-    @property
-    def version(self) -> str:
-        """The file."""
-        return self.path.name
-
-    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Nothing: run.json holds the config."""
-
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Append one row, and flush it."""
-        finite = {k: float(v) for k, v in metrics.items() if k != "epoch" and math.isfinite(v)}
-        row = {"step": str(step or 0)} | {k: repr(v) for k, v in finite.items()}
-        if len(row) == 1 or distributed.rank() != 0:
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Append one row and flush it. NaN and infinity are left out."""
+        row = {"step": str(step)} | {k: repr(float(v)) for k, v in metrics.items() if math.isfinite(v)}
+        if len(row) == 1:
             return
         added = [key for key in row if key not in self.columns]
         self.columns += added
@@ -57,15 +38,11 @@ class MetricsFile(Logger):
             csv.DictWriter(file, self.columns, restval="").writerow(row)
 
     def _put(self, row: dict[str, str]) -> bool:
-        """Add ``row``; True when it took the place of an older one."""
-        for index in range(len(self.rows) - 1, -1, -1):
-            if int(self.rows[index]["step"]) < int(row["step"]):
-                break  # steps ascend
-            if _filled(self.rows[index]) == _filled(row) and self.rows[index]["step"] == row["step"]:
-                self.rows[index] = row
-                return True
-        self.rows.append(row)
-        return False
+        """Add ``row``; True when it replaced an older one."""
+        key = row["step"], frozenset(column for column, value in row.items() if value)
+        replaces = key in self.rows
+        self.rows[key] = row
+        return replaces
 
     def _read(self, start_step: int) -> None:
         text = self.path.read_text(encoding="utf-8", errors="replace")
@@ -78,15 +55,7 @@ class MetricsFile(Logger):
                 self._put(row)
 
     def _rewrite(self) -> None:
-        temporary = self.path.with_suffix(".csv.tmp")
-        with temporary.open("w", encoding="utf-8", newline="") as file:
+        with replacing(self.path) as file:
             writer = csv.DictWriter(file, self.columns, restval="")
             writer.writeheader()
-            writer.writerows(self.rows)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.path)
-
-
-def _filled(row: dict[str, str]) -> set[str]:
-    return {column for column, value in row.items() if value}
+            writer.writerows(self.rows.values())

@@ -1,71 +1,77 @@
-"""One Weights & Biases run. Whatever W&B cannot do is a warning: it never stops, delays or fails a training run."""
+"""One Weights & Biases run. Whatever W&B cannot do is a warning: it never asks, and never stops or fails a run."""
 
+import json
 import logging
 import math
+import netrc
 import os
-from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
-from lightning.pytorch.loggers import Logger
-
+from tuna.files import write_text
 from tuna.secrets import clean, mask_words
 from tuna.tracking.lineage import Item
-from tuna.tracking.wandb_mode import reach
-from tuna.training import distributed
 
 log = logging.getLogger("tuna")
+REACH_TIMEOUT = 10.0  # seconds for a first sign of W&B's server
 FINISH_TIMEOUT = 120.0  # seconds for which the end of a run waits for W&B's upload
 STEP = "trainer/global_step"  # the x axis: optimizer steps, which a resumed run goes on counting
 
 
-@dataclass(frozen=True, slots=True)
-class Card:
-    """How W&B files a run. id: which a resumed run goes on with. title: what it is called there. group: its sweep."""
+def wandb_mode(mode: str) -> str:
+    """The mode W&B runs in, from ``logger.mode`` and WANDB_MODE: online only where W&B is logged in."""
+    mode = os.environ.get("WANDB_MODE") or mode
+    if mode not in ("auto", "online"):
+        return {"dryrun": "offline"}.get(mode, mode)
+    if os.environ.get("WANDB_API_KEY"):
+        return "online"
+    file = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
+    try:
+        known = netrc.netrc(str(file)).authenticators(urlparse(_server()).hostname or "") is not None
+    except (OSError, netrc.NetrcParseError):
+        known = False
+    return "online" if known else "offline"
 
-    id: str | None
-    title: str
-    job_type: str
-    project: str = "tuna"
-    entity: str | None = None
-    group: str | None = None
-    tags: Sequence[str] = ()
-    config: Mapping[str, Any] = field(default_factory=dict)
+
+def _server() -> str:
+    return os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai"
 
 
-class WandbRun(Logger):
-    """A Lightning logger; process 0 alone opens a run, the others' is silent.
+class WandbRun:
+    """A run in W&B; one that is disabled, or cannot be opened, takes everything and does nothing.
 
-    mode: "online" becomes "offline" where the server cannot be reached, to be sent later by ``wandb sync``.
+    folder: the run's own; W&B writes to ``wandb/`` in it. mode: "online" becomes "offline" where the server cannot be
+    reached, to be sent later by ``wandb sync``. artifacts: see Loggers. about: ``wandb.init``'s arguments that say
+    what the run is called there.
     """
 
-    def __init__(self, folder: Path, card: Card, mode: str) -> None:
-        super().__init__()
-        self.folder, self.card = folder, card
+    def __init__(self, folder: Path, mode: str, artifacts: str, about: Mapping[str, Any]) -> None:
+        self.folder, self.artifacts, self.about = folder, artifacts, about
         self.run: Any = None
         self._failed: set[str] = set()
-        if distributed.rank() == 0:
-            self._open(mode)
-
-    def _open(self, mode: str) -> None:
-        for tried in dict.fromkeys((mode, "offline")):
+        for tried in dict.fromkeys((mode, "offline")) if mode != "disabled" else ():
             try:
                 self.run = self._init(tried)
                 break
             except Exception as error:
                 next_step = "logging offline, see wandb sync" if tried == "online" else "going on without"
                 log.warning(f"W&B cannot be reached ({type(error).__name__}); {next_step}")
-                _forget()
+                with suppress(Exception):  # without this W&B would not open a run of the same id again
+                    import wandb
+
+                    wandb.teardown()
         self._safely("metrics", lambda run: (run.define_metric(STEP), run.define_metric("*", step_metric=STEP)))
 
     def _init(self, mode: str) -> Any:
+        import requests
         import wandb
 
-        if mode == "online":
-            reach()
+        if mode == "online":  # W&B itself tries for a minute and a half
+            with suppress(requests.exceptions.SSLError):  # W&B may know its certificate
+                requests.get(_server(), timeout=REACH_TIMEOUT)
         else:
             wandb.setup(wandb.Settings(silent=True))
         settings = wandb.Settings(
@@ -78,98 +84,79 @@ class WandbRun(Logger):
         )
         if "WANDB_FINISH_TIMEOUT" not in os.environ and hasattr(settings, "finish_timeout"):
             settings.finish_timeout = FINISH_TIMEOUT  # older W&B waits for its upload without end
-        card = self.card
-        return wandb.init(
-            dir=str(self.folder),
-            id=card.id,
-            resume="allow" if card.id else None,
-            name=clean(card.title),
-            job_type=card.job_type,
-            project=card.project,
-            entity=card.entity,
-            group=card.group,
-            tags=clean(list(card.tags)),
-            config=clean(card.config, mask_words),
-            mode=mode,  # type: ignore[arg-type]
-            settings=settings,
-        )
+        about = clean({**self.about, "config": None})
+        about["config"] = clean(self.about["config"], mask_words)
+        return wandb.init(**about, dir=str(self.folder), mode=mode, settings=settings)  # type: ignore[arg-type]
 
-    @property
-    def name(self) -> str:
-        """The project."""
-        return self.card.project
-
-    @property
-    def version(self) -> str | None:
-        """W&B's id of the run."""
-        return self.card.id
-
-    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Nothing: W&B has had the config."""
-
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """One row of the history."""
-        row = dict(metrics) if step is None else {**metrics, STEP: step}
-        self._safely("metrics", lambda run: run.log(row))
+        self._safely("metrics", lambda run: run.log({**metrics, STEP: step}))
 
-    def log_summary(self, metrics: Mapping[str, Any]) -> None:
+    def log_summary(self, metrics: Mapping[str, float]) -> None:
         """The final figures, which W&B's run table and parallel coordinates show; NaN and infinity are left out."""
-        figures = {key: value for key, value in metrics.items() if not isinstance(value, float) or math.isfinite(value)}
+        figures = {key: value for key, value in metrics.items() if math.isfinite(value)}
         self._safely("summary", lambda run: run.summary.update(clean(figures)))
 
-    def log_table(self, key: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Rows of the same keys as a W&B Table."""
-        if not rows:
-            return
+    def log_table(self, key: str, make: Callable[[], Sequence[Mapping[str, Any]]]) -> None:
+        """The rows that ``make`` gives, all of the same keys, as a W&B Table."""
 
         def send(run: Any) -> None:
             import wandb
 
-            run.log(
-                {key: wandb.Table(columns=[*rows[0]], data=clean([[row[name] for name in rows[0]] for row in rows]))}
-            )
+            if rows := make():
+                data = clean([list(row.values()) for row in rows])
+                run.log({key: wandb.Table(columns=[*rows[0]], data=data)})
 
-        self._safely("table", send)
+        self._safely(key, send)
 
-    def use(self, item: Item) -> None:
-        """The run was made from ``item``: an arrow into it in W&B's lineage graph.
+    def use(self, make: Callable[[], Item]) -> None:
+        """The run was made from this item: an arrow into it in W&B's lineage graph.
 
         ``run.use_artifact`` refuses to work offline; what it does with a new artifact is this, which
         ``wandb sync`` sends as well. W&B takes artifacts of equal name and content for one, whoever sent it.
         """
-        self._safely(
-            "artifact",
-            lambda run: run._log_artifact(self._artifact(item), is_user_created=True, use_after_commit=True),
-        )
+        self._send(make, lambda run, artifact: run._log_artifact(artifact, is_user_created=True, use_after_commit=True))
 
-    def produce(self, item: Item) -> None:
-        """The run has made ``item``."""
-        self._safely("artifact", lambda run: run.log_artifact(self._artifact(item)))
+    def produce(self, make: Callable[[], Item]) -> None:
+        """The run has made this item."""
+        self._send(make, lambda run, artifact: run.log_artifact(artifact))
+
+    def _send(self, make: Callable[[], Item], send: Callable[[Any, Any], object]) -> None:
+        if self.artifacts != "none":
+            self._safely("artifact", lambda run: send(run, self._artifact(make())))
 
     def _artifact(self, item: Item) -> Any:
         import wandb
 
         artifact = wandb.Artifact(item.name, type=item.kind, metadata=clean(item.metadata))
-        identity = item.write(self.folder / "wandb" / "lineage")
+        # Its absolute path, since ``wandb sync`` may be called anywhere.
+        identity = self.folder.resolve() / "wandb" / "lineage" / item.name / "identity.json"
+        identity.parent.mkdir(parents=True, exist_ok=True)
+        write_text(identity, json.dumps(dict(item.identity), sort_keys=True) + "\n")
         artifact.add_file(str(identity), name=identity.name, policy="immutable", skip_cache=True)
-        if item.files is not None and item.files.is_dir():
-            artifact.add_dir(str(item.files.resolve()), policy="immutable", skip_cache=True)
-        elif item.files is not None:
-            artifact.add_file(str(item.files.resolve()), policy="immutable", skip_cache=True)
+        if self.artifacts == "files" and item.files is not None:
+            add = artifact.add_dir if item.files.is_dir() else artifact.add_file
+            add(str(item.files.resolve()), policy="immutable", skip_cache=True)
         return artifact
 
     def finish(self, status: str) -> None:
-        """Close the run; one that did not finish is marked failed, so that no dashboard shows it as done."""
+        """Close the run; one that did not finish is marked failed, so that no dashboard shows it as done.
+
+        Waits for W&B's upload for two minutes at most (WANDB_FINISH_TIMEOUT seconds).
+        """
         run, self.run = self.run, None
         if run is None:
             return
         try:
-            run.summary["status"] = status
-        finally:
-            run.finish(exit_code=0 if status == "finished" else 1)
+            try:
+                run.summary["status"] = status
+            finally:
+                run.finish(exit_code=0 if status == "finished" else 1)
+        except Exception as error:
+            log.warning(f"W&B could not be closed ({type(error).__name__}: {error}); the run is not harmed")
 
     def _safely(self, what: str, act: Callable[[Any], object]) -> None:
-        """Do it; what fails once is said once. After a lost row of metrics (its service is gone) W&B gets no more."""
+        """Do it; what fails is reported once. After a lost row of metrics (its service is gone) W&B gets no more."""
         if self.run is None or "metrics" in self._failed:
             return
         try:
@@ -183,7 +170,7 @@ class WandbRun(Logger):
 
 @contextmanager
 def _data_dir(folder: Path) -> Iterator[None]:
-    """W&B copies what it has to upload into the home folder; beside the run, an offline run is all in one place."""
+    """W&B copies what it has to upload into the home folder; next to the run, an offline run is all in one place."""
     if os.environ.get("WANDB_DATA_DIR"):
         yield
         return
@@ -191,14 +178,4 @@ def _data_dir(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        os.environ.pop("WANDB_DATA_DIR", None)
-
-
-def _forget() -> None:
-    """Without this W&B would not open a run of the same id again."""
-    try:
-        import wandb
-
-        wandb.teardown()
-    except Exception as error:
-        log.debug(f"W&B: {error}")
+        del os.environ["WANDB_DATA_DIR"]

@@ -1,1 +1,1 @@
-"""One training run: folder, checkpoints, processes, loggers, summary."""
+"""One training run: its folder, checkpoints, processes, and what it says and leaves."""

@@ -36,6 +36,11 @@ _CLASSES = {
 }  # fmt: skip
 
 
+def steps_in(folder: Path) -> list[tuple[int, Path]]:
+    """(step, path) of the checkpoints in ``folder``, complete or not, oldest first."""
+    return sorted((int(path.name[5:]), path) for path in folder.glob("step-*") if path.name[5:].isdecimal())
+
+
 def hashes(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Size in bytes and SHA-256 of files of ``folder``, by name."""
     names = sorted(names)
@@ -128,11 +133,9 @@ class Reader(FileSystemReader):
             ) from None
         if not isinstance(found, dcp.Metadata):
             raise RunError(f"{path}: expected a checkpoint's table of contents, got {type(found).__name__}")
-        odd = [
-            p.relative_path for p in found.storage_data.values() if PurePath(p.relative_path).name != p.relative_path
-        ]
-        if odd:
-            raise RunError(f"{path}: expected names of files beside it, got {odd[0]!r}")
+        for name in (place.relative_path for place in found.storage_data.values()):
+            if PurePath(name).name != name:
+                raise RunError(f"{path}: expected names of files next to it, got {name!r}")
         found.storage_meta = found.storage_meta or dcp.StorageMeta()
         found.storage_meta.load_id = self.load_id
         return found

@@ -1,21 +1,14 @@
-"""Several processes: who am I, one decision for all, and starting them, only through torchrun or SLURM."""
+"""Several processes: who am I, and one decision for all. Only torchrun and SLURM start them (tuna.training.launch)."""
 
-import json
 import os
-import signal
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from omegaconf import DictConfig, OmegaConf
 
-from tuna.errors import RunError, TunaError
+from tuna.errors import TunaError
 
 T = TypeVar("T")
 
@@ -73,11 +66,8 @@ def gather(value: T) -> list[T]:
     return box
 
 
-def on_first(make: Callable[[], T], *, everywhere: bool = False) -> T:
-    """Call ``make`` on process 0 and give its value to all; with ``everywhere`` the others call it too, afterwards.
-
-    A fault on process 0 is raised on all, so that none waits for another for ever.
-    """
+def on_first(make: Callable[[], T]) -> T:
+    """Call ``make`` on process 0 and give its value to all; its error is raised on all, so that none waits forever."""
     value: T | None = None
     fault: Exception | None = None
     if rank() == 0:
@@ -88,11 +78,6 @@ def on_first(make: Callable[[], T], *, everywhere: bool = False) -> T:
     fault = agree(fault)
     if fault is not None:
         raise fault
-    if everywhere:
-        if rank() != 0:
-            value = make()
-        barrier()
-        return value  # type: ignore[return-value]
     return agree(value)  # type: ignore[return-value]
 
 
@@ -100,83 +85,3 @@ def barrier() -> None:
     """Wait for all processes."""
     if world_size() > 1:
         dist.barrier()
-
-
-def die_with_parent() -> None:
-    """Have Linux end this process when its parent is killed, so that no orphan goes on writing to a run."""
-    if sys.platform == "linux":
-        import ctypes
-
-        parent = os.getppid()
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:  # it was killed before we asked
-            sys.exit(1)
-
-
-def leave() -> None:
-    """Leave the process group, so that processes end together."""
-    if dist.is_available() and dist.is_initialized():
-        dist.destroy_process_group()
-
-
-def launch(cfg: DictConfig, processes: int) -> None:
-    """Run ``tuna.training.worker`` with this config in ``processes`` processes, and wait for them.
-
-    torchrun gets a file with the composed config rather than the command line: inside a Hydra multirun, or pytest, the
-    command line would start the whole sweep again in every process.
-
-    They are in a session of their own, so that Ctrl-C reaches each of them once, from here.
-
-    Raises:
-        RunError: a process failed: its own message, or which one it was, and by what.
-        KeyboardInterrupt: when all have ended.
-    """
-    from tuna.training.torchrun import failure_file, fault_file
-
-    with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder) / "config.yaml"
-        config.write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
-        command = [sys.executable, "-m", "tuna.training.torchrun", "--standalone", "--nproc-per-node", str(processes)]
-        env = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-        words = [*command, "-m", "tuna.training.worker", str(config)]
-        worker = subprocess.Popen(words, env=env, start_new_session=True)
-        try:
-            code = worker.wait()
-        except BaseException as stop:
-            _end(worker, signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM)
-            raise
-        if code == 0:
-            return
-        said, failure = fault_file(config), failure_file(config)
-        if said.exists():
-            raise RunError(said.read_text(encoding="utf-8"))
-        first: dict[str, int] = json.loads(failure.read_text()) if failure.exists() else {"rank": 0, "code": code}
-    raise _failed(first["rank"], first["code"], processes, float(cfg.trainer.timeout_minutes))
-
-
-def _end(worker: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
-    """Send the signal and wait; a second Ctrl-C ends all at once: each process dies with its parent."""
-    worker.send_signal(number)
-    try:
-        worker.wait()
-    except BaseException:
-        worker.kill()
-        worker.wait()
-
-
-def _failed(rank: int, code: int, processes: int, minutes: float) -> BaseException:
-    from tuna.training.torchrun import LOST, TIMED_OUT
-    from tuna.training.troubles import waited
-
-    who, again = f"training process {rank} of {processes} (from 0)", "next: the same command with resume=auto"
-    if code == 130:
-        return KeyboardInterrupt()
-    if code < 0:
-        name = signal.Signals(-code).name
-        why = "; memory ran out most likely (dmesg tells)" if -code == signal.SIGKILL else ""
-        return RunError(f"{who} was ended by {name}{why}; {again}")
-    if code == TIMED_OUT:
-        return RunError(f"{who} {waited(minutes)}")
-    if code == LOST:
-        return RunError(f"{who} lost another, which ended or cannot be reached; {again}")
-    return RunError(f"a training process ended with exit code {code}; the first message above says why")

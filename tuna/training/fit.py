@@ -1,149 +1,238 @@
-"""The training itself: held-out figures before, training, held-out figures after, export."""
+"""The training itself: held-out figures before, training, held-out figures after, export; and the records of it."""
 
 import logging
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
-from omegaconf import DictConfig
 from safetensors import SafetensorError
 
+from tuna import runs
+from tuna.config.scale import is_tiny
 from tuna.errors import RunError
-from tuna.modules.scoring import Plan, ScoringModule
+from tuna.files import write_text
+from tuna.modules.scoring import Plan
 from tuna.runs import RunFolder
-from tuna.training import card, curves, distributed, quiet, summary
-from tuna.training.checkpoint import Checkpoints, load_weights, stopped
-from tuna.training.interrupts import interruptible
+from tuna.tracking.lineage import data_file, made_by, made_model, starting_model
+from tuna.tracking.loggers import Logger, tags
+from tuna.tracking.metrics_file import MetricsFile
+from tuna.tracking.wandb_run import WandbRun
+from tuna.training import checkpoint, distributed, results, samples, shims
+from tuna.training.log import Progress, first_lines, last_lines, open_log
 from tuna.training.nonfinite import NonFinite, check_scorer
-from tuna.training.outcome import Outcome
-from tuna.training.progress import Progress
+from tuna.training.run import Components, end
 from tuna.training.troubles import AGAIN
 
 log = logging.getLogger("tuna")
 
 
-def fit(cfg: DictConfig, parts: Any, target: RunFolder, start_step: int, loggers: list[Any]) -> dict[str, float]:
-    """Train from ``start_step`` to the end, export, measure; returns the final metrics, which run.json holds too."""
-    training, module, data = parts.training, parts.module, parts.data
-    quiet.quiet()
-    pl.seed_everything(cfg.seed, verbose=False)
-    if training.threads:
-        torch.set_num_threads(training.threads)
-    plan = Plan(parts.total_steps, start_step, training.world_size, training.accumulate, cfg.seed)
-    faults = NonFinite(training.nonfinite, data, target, start=start_step, total=plan.total_steps)
-    module.connect(loss=parts.loss, build_scorer=lambda mesh: _scorer(parts, mesh), plan=plan, faults=faults)
-    data.start_step = start_step
-    progress = Progress(
-        every=training.log_every,
-        start_step=start_step,
-        total_steps=plan.total_steps,
-        baselines=data.report.baselines,
-        skipped=faults.skipped if faults.skips else None,
-    )
-    callbacks: list[Any] = [progress]
-    if training.early_stop_patience:
-        callbacks.append(EarlyStopping("val/loss", patience=training.early_stop_patience, mode="min"))
-    callbacks.append(
-        Checkpoints(
-            target.checkpoints,
-            run=target.identity(),
-            every=training.checkpoint_every,
-            keep=training.keep_checkpoints,
-            start_step=start_step,
+def fit(parts: Components, target: RunFolder) -> dict[str, float]:
+    """Train in ``target`` to the end, export, measure; returns the final metrics, which run.json holds too."""
+    with _recorded(parts, target) as record:
+        training, module, data, start = parts.training, parts.module, parts.data, record.start_step
+        shims.quiet()
+        pl.seed_everything(parts.cfg.seed, verbose=False)
+        if training.threads:
+            torch.set_num_threads(training.threads)
+        plan = Plan(parts.total_steps, start, training.world_size, training.accumulate, parts.cfg.seed)
+        faults = NonFinite(training.nonfinite, data, target, start=start, total=plan.total_steps)
+        module.connect(loss=parts.loss, build_scorer=lambda mesh: _scorer(parts, mesh), plan=plan, faults=faults)
+        data.start_step = start
+        progress = Progress(
+            every=training.log_every,
+            start_step=start,
             total_steps=plan.total_steps,
+            loggers=record.loggers,
+            baselines=data.report.baselines,
+            skipped=faults.skipped if faults.skips else None,
         )
+        callbacks: list[pl.Callback] = [progress]
+        if training.early_stop_patience:
+            callbacks.append(EarlyStopping("val/loss", patience=training.early_stop_patience, mode="min"))
+        every, keep = training.checkpoint_every, training.keep_checkpoints
+        saving = checkpoint.Checkpoints(target, every=every, keep=keep, start_step=start, total_steps=plan.total_steps)
+        trainer = training.lightning(target, plan.total_steps, [*callbacks, saving])
+        before = distributed.agree(target.read().get("before") if distributed.rank() == 0 else None)
+        if before is None and data.val_groups:
+            before = held_out(trainer, parts, record.loggers, 0)
+            if distributed.rank() == 0:
+                target.update(before=before)
+        newest = target.checkpoints / f"step-{start}"
+        if start == plan.total_steps or (start > 0 and checkpoint.stopped(newest)):
+            # Everything was trained when the run was interrupted; only what comes after is missing.
+            if training.strategy == "fsdp" and distributed.world_size() > 1:
+                shims.set_mesh(module, training.on_gpu, distributed.world_size())
+            module.configure_model()
+            assert module.scorer is not None
+            checkpoint.load(newest, module.scorer.to("cuda") if training.on_gpu else module.scorer)
+        else:
+            with shims.interruptible(trainer):
+                trainer.fit(module, datamodule=data)
+        reached = max(start, trainer.global_step)  # early stopping ends before total_steps
+        loggers = [] if progress.validated == reached else record.loggers
+        after = held_out(trainer, parts, loggers, reached) if data.val_groups else None
+        outcome = results.Outcome(before, after, data.report.baselines, progress.last)
+        record.metrics = _finish(parts, target, outcome)
+    distributed.barrier()
+    return record.metrics
+
+
+@dataclass
+class _Record:
+    """Where a run starts, who takes its figures, and the figures that it ends with."""
+
+    start_step: int
+    loggers: list[Logger] = field(default_factory=list)
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@contextmanager
+def _recorded(parts: Components, target: RunFolder) -> Iterator[_Record]:
+    """Within it, log.txt, run.json, metrics.csv and W&B are kept: by process 0, from the start to what became of it."""
+    if distributed.rank() > 0:
+        yield _Record(distributed.on_first(lambda: 0))
+        return
+    target.checkpoints.mkdir(parents=True, exist_ok=True)
+    with open_log(target.path / "log.txt"), _finished_is_finished(target):
+        _begin(parts, target)
+        status, wandb = "failed", None
+        try:
+            record = _Record(distributed.on_first(lambda: checkpoint.newest_sound(target, parts.total_steps)))
+            for line in first_lines(parts, target, record.start_step):
+                log.info(line)
+            if parts.loggers.csv:
+                record.loggers.append(MetricsFile(target.path / "metrics.csv", record.start_step))
+            wandb = _start_wandb(parts, target)
+            record.loggers.append(wandb)
+            yield record
+            status = "finished"
+            end(target, status)
+            wandb.log_summary(record.metrics)
+            wandb.log_table("samples", lambda: samples.table(parts, target))
+            about = {key: value for key, value in record.metrics.items() if key.startswith("val/")}
+            about |= {"stage": parts.cfg.stage.name}
+            wandb.produce(lambda: made_model(target.model, target.name, about))
+        except KeyboardInterrupt:
+            status = "interrupted" if status == "failed" else status
+            raise
+        except Exception:
+            log.debug(traceback.format_exc())
+            raise
+        finally:
+            if status != "finished":
+                with suppress(OSError):  # what stopped the run is the first to be told
+                    end(target, status)
+            if wandb:
+                wandb.finish(status)
+
+
+@contextmanager
+def _finished_is_finished(target: RunFolder) -> Iterator[None]:
+    """Ctrl-C while W&B is sent the rest takes nothing from a run that is finished."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if target.read().get("status") == "finished":
+            log.info(f"{target.path} is finished, its model is {target.model}; only W&B was not sent all of it")
+        raise
+
+
+def _begin(parts: Components, target: RunFolder) -> None:
+    """Write run.json: what this run is, where it comes from, what it is made with."""
+    written = target.read()
+    target.update(
+        schema_version=written.get("schema_version", runs.SCHEMA_VERSION),
+        name=target.name,
+        status="running",
+        stage=str(parts.cfg.stage.name),
+        started=written.get("started", datetime.now().isoformat(timespec="microseconds")),
+        resumed=written.get("resumed", 0) + int(target.resumed),
+        config=parts.config,
+        parents={
+            "model": parts.resolved.source,
+            "model_fingerprint": parts.resolved.fingerprint,
+            "model_run": made_by(parts.resolved.folder),
+            "data": parts.data.report.to_dict(),
+            "data_sha256": parts.data.sha256,
+        },
+        versions=runs.versions(),
     )
-    trainer = training.lightning(folder=str(target.path), steps=plan.total_steps, loggers=loggers, callbacks=callbacks)
-    before = distributed.agree(target.read().get("before") if distributed.rank() == 0 else None)
-    if before is None and data.val_groups:
-        before = held_out(trainer, module, data, loggers, 0)
-        if distributed.rank() == 0:
-            target.update(before=before)
-    ended = start_step == plan.total_steps or (start_step > 0 and stopped(target.checkpoints / f"step-{start_step}"))
-    if ended:
-        _only_load(trainer, module, training, target, start_step)
-    else:
-        with interruptible(trainer):
-            trainer.fit(module, datamodule=data)
-    reached = max(start_step, trainer.global_step)  # early stopping ends before total_steps
-    told = [] if progress.validated == reached else loggers
-    after = held_out(trainer, module, data, told, reached) if data.val_groups else None
-    return _finish(cfg, parts, target, before, after, progress.last)
 
 
-def _scorer(parts: Any, mesh: Any) -> torch.nn.Module:
+def _start_wandb(parts: Components, target: RunFolder) -> WandbRun:
+    """Open the W&B run, and say what the run is made from."""
+    wandb = parts.loggers.start_wandb(
+        target.path,
+        name=target.name,
+        run_id=target.run_id(),
+        job_type=str(parts.cfg.stage.name),
+        config=parts.config,
+        tags=tags(parts.cfg),
+    )
+    wandb.use(lambda: starting_model(parts.resolved))
+    for source in parts.data.report.sources:
+        about = {key: source.get(key) for key in ("format", "rows", "rank_by")}
+        wandb.use(partial(data_file, str(source["path"]), source["sha256"], about))
+    return wandb
+
+
+def _scorer(parts: Components, mesh: Any) -> torch.nn.Module:
     """Load the starting weights, sharded over ``mesh`` where there is one."""
     from tuna.models.sharding import shard
 
-    scorer: torch.nn.Module = parts.module.load_scorer(parts.model, parts.resolved)
-    if mesh is not None and parts.training.strategy == "fsdp":
-        shard(
-            scorer,
-            mesh["data_parallel"],
-            precision=parts.training.precision,
-            checkpoint_activations=parts.training.activation_checkpointing,
-        )
+    training, scorer = parts.training, parts.module.load_scorer(parts.model, parts.resolved)
+    if mesh is not None and training.strategy == "fsdp":
+        activations = training.activation_checkpointing
+        shard(scorer, mesh["data_parallel"], precision=training.precision, checkpoint_activations=activations)
     return scorer
 
 
-def _only_load(trainer: pl.Trainer, module: ScoringModule, training: Any, target: RunFolder, step: int) -> None:
-    """Everything was trained when the run was interrupted; only what comes after is missing."""
-    if training.strategy == "fsdp" and distributed.world_size() > 1:
-        from torch.distributed.device_mesh import init_device_mesh
-
-        kind = "cuda" if training.on_gpu else "cpu"
-        shape = (distributed.world_size(), 1)
-        module._device_mesh = init_device_mesh(kind, shape, mesh_dim_names=("data_parallel", "tensor_parallel"))
-    module.configure_model()
-    assert module.scorer is not None
-    if training.on_gpu:
-        module.scorer.to("cuda")
-    load_weights(module.scorer, target.checkpoints / f"step-{step}")
-
-
-def held_out(trainer: pl.Trainer, module: ScoringModule, data: Any, loggers: list[Any], step: int) -> dict[str, Any]:
+def held_out(trainer: pl.Trainer, parts: Components, loggers: list[Logger], step: int) -> dict[str, Any]:
     """Figures on the held-out part, logged at ``step``; ``..._interval`` is a 95% bootstrap interval."""
-    with interruptible(trainer):
-        trainer.validate(module, datamodule=data, verbose=False)
+    with shims.interruptible(trainer):
+        trainer.validate(parts.module, datamodule=parts.data, verbose=False)
     shown = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
     for logger in loggers:
-        logger.log_metrics(shown, step=step)
+        logger.log_metrics(shown, step)
     figures: dict[str, Any] = {name.removeprefix("val/"): value for name, value in shown.items()}
-    for name, interval in module.intervals().items():
+    for name, interval in parts.module.intervals().items():
         figures[f"{name}_interval"] = [interval.low, interval.high]
     return figures
 
 
-def _finish(
-    cfg: DictConfig, parts: Any, target: RunFolder, before: Any, after: Any, last: dict[str, float]
-) -> dict[str, float]:
+def _finish(parts: Components, target: RunFolder, outcome: results.Outcome) -> dict[str, float]:
     """Export on all processes; measure and sum up on process 0."""
     from tuna.models.export import export
 
-    check_scorer(parts.module.scorer, f"{target.path}: no model is written,")
-    first = distributed.rank() == 0
-    outcome = Outcome(before=before, after=after, baselines=parts.data.report.baselines, last=last)
+    module, cfg, first = parts.module, parts.cfg, distributed.rank() == 0
+    assert module.scorer is not None
+    check_scorer(module.scorer, f"{target.path}: no model is written,")
     try:
         export(
-            parts.module.scorer,
+            module.scorer,
             target.model,
             resolved=parts.resolved,
-            tokenizer=parts.module.export_tokenizer(parts.model),
+            tokenizer=module.export_tokenizer(parts.model),
             dtype=parts.model.export_dtype,
-            card=card.model_card(cfg, parts, target, outcome) if first else None,
+            card=results.model_card(parts, target, outcome) if first else None,
             ends=sorted(parts.data.ends - {parts.tokenizer.eos_token_id}),
         )
     except SafetensorError as error:
         raise RunError(f"{target.model}: the model cannot be written ({error}); {AGAIN}") from error
-    metrics = outcome.metrics()
     if first:
-        if summary.wants_tasks(cfg, parts):
-            outcome = outcome.with_tasks(*summary.measure_tasks(parts, target))
-            card.rewrite_card(target, card.model_card(cfg, parts, target, outcome))
-            metrics = outcome.metrics()
-        target.update(after=after, baselines=outcome.baselines, metrics=metrics)
-        figure = curves.draw(target)
-        for line in summary.last_lines(cfg, parts, target, outcome, figure):
+        # The embedded tasks: asked for, or auto at the tiny scale; of a model that answers.
+        if module.answers and (cfg.evaluate is True or (cfg.evaluate == "auto" and is_tiny(cfg))):
+            outcome = replace(outcome, tasks=samples.measure_tasks(parts, target))
+            write_text(target.model / "README.md", results.model_card(parts, target, outcome))
+        target.update(after=outcome.after, baselines=outcome.baselines, metrics=outcome.metrics())
+        figure = results.draw_curves(target)
+        for line in last_lines(parts, target, outcome, figure):
             log.info(line)
-    return distributed.agree(metrics)
+    return distributed.agree(outcome.metrics())

@@ -1,4 +1,4 @@
-"""What becomes of a loss, a gradient or a weight that is no number: the run stops, or leaves the step out.
+"""What becomes of a NaN or infinite loss, gradient or weight: the run stops, or leaves the step out.
 
 ``trainer.nonfinite``. Weights turn non-finite by an optimizer step alone, and are looked at where they would be saved.
 """
@@ -6,22 +6,24 @@
 import logging
 import math
 from collections.abc import Sequence
-from itertools import islice
 from typing import Any, Literal
 
 from torch import nn
 
 from tuna.data.record import Record
+from tuna.datamodules.base import RecordDataModule
 from tuna.errors import RunError
 from tuna.models.finite import not_finite
 from tuna.modules.meter import all_lists
+from tuna.modules.scoring import ScoringModule
 from tuna.modules.watch import Fault
 from tuna.runs import RunFolder
 from tuna.training import distributed
+from tuna.training.checkpoint_files import steps_in
 
 log = logging.getLogger("tuna")
 SHOWN = 5  # records named in a message
-LIMIT = 20  # of so many steps of a run, one may be left out
+LIMIT = 20  # one in this many steps of a run may be left out
 
 
 class NonFinite:
@@ -30,13 +32,15 @@ class NonFinite:
     skipped: steps left out so far, from 1; run.json holds them as skipped_steps. limit: how many a run may leave out.
     """
 
-    def __init__(self, mode: Literal["stop", "skip"], data: Any, target: RunFolder, *, start: int, total: int) -> None:
+    def __init__(
+        self, mode: Literal["stop", "skip"], data: RecordDataModule, target: RunFolder, *, start: int, total: int
+    ) -> None:
         self.skips, self.data, self.target, self.total = mode == "skip", data, target, total
         self.limit = min(max(1, total // LIMIT), total - 1)
         written = target.read().get("skipped_steps", []) if distributed.rank() == 0 else []
         self.skipped: list[int] = distributed.agree([step for step in written if step <= start])
 
-    def step(self, module: Any, fault: Fault) -> None:
+    def step(self, module: ScoringModule, fault: Fault) -> None:
         """A step whose loss or gradient is not finite.
 
         Raises:
@@ -45,27 +49,30 @@ class NonFinite:
         done, lr = module.trainer.global_step, module.trainer.optimizers[0].param_groups[0]["lr"]
         if _scaled(module.trainer, fault):
             return
+        assert module.scorer is not None
         check_scorer(module.scorer, f"step {done + 1}/{self.total}: {fault}, since")
-        told = f"step {done + 1}/{self.total}: {fault} (learning rate {lr:.3g}; {self._records(done, fault)})"
+        records = _named(self.data.records_at(done), fault.groups)
+        told = f"step {done + 1}/{self.total}: {fault} (learning rate {lr:.3g}; {records})"
         if self.skips and len(self.skipped) < self.limit:
             self.skipped.append(done + 1)
             if distributed.rank() == 0:
                 self.target.update(skipped_steps=self.skipped)
                 log.warning(f"{told}; skipped, {len(self.skipped)} of at most {self.limit}")
             return
+        lower = f"the same command with module.lr={module.lr / 10:g} and another name=..."
         if self.skips:
+            before = "1 step was" if self.limit == 1 else f"{self.limit} steps were"
             raise RunError(
-                f"{told}\n{_steps(self.limit)} skipped before, and trainer.nonfinite=skip skips 1 in {LIMIT} of the "
-                f"{self.total} steps at most, one at least; {self._kept()}\nnext: leave these records out of the data, "
-                f"or the same command with module.lr={module.lr / 10:g} and another name=..."
+                f"{told}\n{before} skipped before, and trainer.nonfinite=skip skips 1 in {LIMIT} of the "
+                f"{self.total} steps at most, one at least; {self._kept()}\n"
+                f"next: leave these records out of the data, or {lower}"
             )
         raise RunError(
-            f"{told}\nnothing of this step was applied; {self._kept()}\n"
-            f"next: the same command with module.lr={module.lr / 10:g} and another name=...; or with resume=auto "
+            f"{told}\nnothing of this step was applied; {self._kept()}\nnext: {lower}; or with resume=auto "
             "trainer.nonfinite=skip, which leaves such steps out; or leave these records out of the data"
         )
 
-    def held_out(self, module: Any, loss: float, groups: Sequence[tuple[int, int]]) -> None:
+    def held_out(self, module: ScoringModule, loss: float, groups: Sequence[tuple[int, int]]) -> None:
         """A held-out loss that is not finite.
 
         Raises:
@@ -74,27 +81,21 @@ class NonFinite:
         done = module.trainer.global_step if module.trainer.state.fn == "fit" else None
         when = "" if done is None else f"step {done}/{self.total}: "
         told = f"{when}the held-out loss is {loss}"
+        assert module.scorer is not None
         check_scorer(module.scorer, f"{told}, since")
-        records = _named(_chosen(self.data.held_out_records(), groups))
         raise RunError(
-            f"{told} ({records}); {self._kept()}\nnext: leave these records out of the data, or the same command with "
+            f"{told} ({_named(self.data.held_out_records(), groups)}); {self._kept()}\n"
+            "next: leave these records out of the data, or the same command with "
             f"trainer.precision=32-true or module.lr={module.lr / 10:g} and another name=..."
         )
 
-    def _records(self, step: int, fault: Fault) -> str:
-        return _named(_chosen(self.data.records_at(step), fault.groups))
-
     def _kept(self) -> str:
-        steps = [int(path.name[5:]) for path in self.target.checkpoints.glob("step-*") if path.name[5:].isdigit()]
-        return f"the checkpoint of step {max(steps)} is kept" if steps else "no checkpoint was saved before"
-
-
-def _steps(count: int) -> str:
-    return "1 step was" if count == 1 else f"{count} steps were"
+        steps = steps_in(self.target.checkpoints)
+        return f"the checkpoint of step {steps[-1][0]} is kept" if steps else "no checkpoint was saved before"
 
 
 def check_scorer(scorer: nn.Module, why: str) -> None:
-    """Refuse trained weights that are no numbers; every process has to call it. why: begins the message.
+    """Refuse trained weights that are NaN or infinite; every process has to call it. why: begins the message.
 
     Raises:
         RunError: names the first tensor.
@@ -114,16 +115,11 @@ def _scaled(trainer: Any, fault: Fault) -> bool:
     return scaler is not None and math.isfinite(fault.loss) and scaler.get_scale() >= 1.0
 
 
-def _chosen(batches: Sequence[Sequence[Record]], groups: Sequence[tuple[int, int]]) -> dict[str, list[Record]]:
-    """Records of the groups that are at fault, "bad", and "all" of this process."""
+def _named(batches: Sequence[Sequence[Record]], groups: Sequence[tuple[int, int]]) -> str:
+    """The records of these groups, (batch, number in it), over all processes; all records, where no one is at fault."""
     bad = [batches[at][group] for at, group in groups if group < len(batches[at])]  # after them stand fillers
-    return {"bad": bad, "all": [record for batch in batches for record in batch]}
-
-
-def _named(found: dict[str, list[Record]]) -> str:
-    """The records at fault over all processes; all of them, where no one record is."""
-    every = all_lists(found)
-    records = every["bad"] or every["all"]
+    found = all_lists({"bad": bad, "all": [record for batch in batches for record in batch]})
+    records = found["bad"] or found["all"]
     shown = [f"{record.where} (id {record.id})" if record.where else f"id {record.id}" for record in records]
     more = f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
-    return f"records: {', '.join(islice(shown, SHOWN))}{more}"
+    return f"records: {', '.join(shown[:SHOWN])}{more}"

@@ -1,47 +1,178 @@
-"""One training run, from a composed config to a model folder: check everything, train, export, measure, sum up."""
+"""One training run, from a composed config to a model folder: check everything, choose its folder, train in it."""
 
-import logging
-import traceback
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import datetime
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from tuna import runs as folders
+from tuna import runs
 from tuna.config.build import build_all
+from tuna.errors import ConfigError
 from tuna.runs import RunFolder
-from tuna.tracking import labels, recording
-from tuna.training import distributed, runlog, summary
-from tuna.training.parts import Components, check_processes, check_space, prepare
-from tuna.training.troubles import told
+from tuna.training import distributed
+from tuna.training.launch import launch
+from tuna.training.troubles import explained
 
-log = logging.getLogger("tuna")
+if TYPE_CHECKING:
+    from tuna.datamodules.base import RecordDataModule
+    from tuna.losses.base import Loss
+    from tuna.models.source import ModelConfig, Resolved
+    from tuna.modules.scoring import ScoringModule
+    from tuna.tracking.loggers import Loggers
+    from tuna.training.trainer import TrainerConfig
+
 NODES = ("model", "trainer", "loss", "module", "datamodule", "logger")
+
+
+@dataclass(frozen=True, slots=True)
+class Components:
+    """What the config names, built and checked, before any weights load.
+
+    config: cfg as plain data. template: what "auto" stands for.
+    """
+
+    cfg: DictConfig
+    config: dict[str, Any]
+    model: "ModelConfig"
+    resolved: "Resolved"
+    tokenizer: Any
+    data: "RecordDataModule"
+    module: "ScoringModule"
+    loss: "Loss"
+    training: "TrainerConfig"
+    loggers: "Loggers"
+    template: str
+    num_parameters: int
+    total_steps: int
 
 
 def run(cfg: DictConfig) -> dict[str, float]:
     """Train as ``cfg`` says and return the final metrics.
 
     Raises:
-        TunaError: anything that the user can mend, before weights load wherever it can be known by then.
+        TunaError: anything that the user can fix, before weights load wherever it can be known by then.
     """
     built = build_all(cfg, *NODES)
     training = built["trainer"]
     check_processes(training)
-    if training.strategy == "fsdp" and not distributed.launched():
-        return _launch(cfg, built)
-    distributed.join(training.on_gpu, training.timeout_minutes)
+    starts_others = training.strategy == "fsdp" and not distributed.launched()
+    if not starts_others:
+        distributed.join(training.on_gpu, training.timeout_minutes)
     parts = prepare(cfg, built)
-    target = distributed.on_first(lambda: _choose(cfg, parts))
+    target = distributed.on_first(lambda: _choose(parts))
     if target.finished:
         return _finished(target)
-    with told(target.path, training.timeout_minutes), ExitStack() as stack:
+    if starts_others:
+        return _launch(parts, target)
+    with explained(target.path, training.timeout_minutes), ExitStack() as stack:
         if distributed.on_first(lambda: _lock(target, stack)):
             return _finished(target)
-        return _train(cfg, parts, target)
+        from tuna.training.fit import fit
+
+        return fit(parts, target)
+
+
+def check_processes(training: "TrainerConfig") -> None:
+    """Refuse a number of processes or a precision that the trainer's settings do not go with.
+
+    Raises:
+        ConfigError: what was started, and what the config says.
+    """
+    if distributed.launched():
+        started = int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS", "1"))
+        if started > 1 and training.strategy != "fsdp":
+            raise ConfigError(
+                f"trainer: {started} processes were started, but trainer.strategy is single; use trainer=fsdp"
+            )
+        if started != training.world_size:
+            raise ConfigError(
+                f"trainer.devices x trainer.num_nodes = {training.world_size}, but {started} processes were started"
+            )
+    elif training.num_nodes > 1:
+        raise ConfigError(
+            f"trainer.num_nodes: {training.num_nodes} machines need a launcher that reaches them: srun, or on each "
+            f"torchrun --nnodes {training.num_nodes} --nproc-per-node {training.local_devices} --rdzv-backend c10d "
+            "--rdzv-endpoint HOST:29500 train.py ... (docs/training.md)"
+        )
+    if training.precision == "16-mixed" and not training.on_gpu:
+        raise ConfigError("trainer.precision: 16-mixed needs a GPU; expected 32-true or bf16-mixed on the CPU")
+
+
+def prepare(cfg: DictConfig, built: dict[str, Any]) -> Components:
+    """Find the model and read the data for what was built; all that can be wrong without weights is reported here."""
+    from tuna.models.folder import tensor_shapes
+
+    model, training, data, module = (built[key] for key in ("model", "trainer", "datamodule", "module"))
+    runs.check_writable(Path(cfg.runs_dir))
+    if cfg.name and not cfg.resume:
+        runs.check_free(Path(cfg.runs_dir) / cfg.name)
+    resolved = model.resolve()
+    module.check_start(resolved, built["loss"])
+    if cfg.evaluate is True and not module.answers:
+        raise ConfigError(f"evaluate: stage={cfg.stage.name} tunes a reward model, which writes no answers; use auto")
+    tokenizer = model.tokenizer()
+    if not resolved.on_hub:  # a hub id's weights come only when the data is right
+        module.check_weights(model, resolved)
+
+    def read() -> None:
+        data.prepare(
+            tokenizer,
+            max_positions=resolved.max_positions,
+            world_size=training.world_size,
+            rank=distributed.rank(),
+            accumulate=training.accumulate,
+            epochs=training.max_epochs,
+            seed=cfg.seed,
+        )
+
+    distributed.on_first(read)
+    if distributed.rank() > 0:  # from the token cache
+        read()
+    distributed.barrier()
+    parameters = sum(prod(shape) for shape in tensor_shapes(resolved.weights_folder).values())
+    trainable = parameters if model.lora is None else max(1, parameters // 20)
+    keep = training.keep_checkpoints
+    runs.check_space(Path(cfg.runs_dir), parameters=parameters, trainable=trainable, keep=keep)
+    steps = min(data.total_steps, training.max_steps or data.total_steps)
+    if steps == 0:
+        raise ConfigError("datamodule: nothing is left to train on; see datamodule.held_out, first and last")
+    template = data.settings.template
+    if template == "auto":
+        template = "chat" if getattr(tokenizer, "chat_template", None) else "alpaca"
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    return Components(
+        cfg=cfg,
+        config=config,
+        model=model,
+        resolved=resolved,
+        tokenizer=tokenizer,
+        data=data,
+        module=module,
+        loss=built["loss"],
+        training=training,
+        loggers=built["logger"],
+        template=template,
+        num_parameters=parameters,
+        total_steps=steps,
+    )
+
+
+def _choose(parts: Components) -> RunFolder:
+    cfg = parts.cfg
+    return runs.choose(
+        runs_dir=Path(cfg.runs_dir),
+        name=cfg.name,
+        stage=str(cfg.stage.name),
+        resume=cfg.resume,
+        config=parts.config,
+        data=parts.data.sha256,
+        model=parts.resolved.fingerprint,
+    )
 
 
 def _lock(target: RunFolder, stack: ExitStack) -> bool:
@@ -49,7 +180,7 @@ def _lock(target: RunFolder, stack: ExitStack) -> bool:
     before = target.read().get("status")
     stack.enter_context(target.locked())
     if not target.resumed:
-        folders.check_free(target.path)
+        runs.check_free(target.path)
     return before != "finished" and target.read().get("status") == "finished"
 
 
@@ -60,127 +191,19 @@ def _finished(target: RunFolder) -> dict[str, float]:
     return dict(target.read().get("metrics", {}))
 
 
-def _choose(cfg: DictConfig, parts: Components) -> RunFolder:
-    target = folders.choose(
-        runs_dir=Path(cfg.runs_dir),
-        name=cfg.name,
-        stage=str(cfg.stage.name),
-        resume=cfg.resume,
-        config=parts.config,
-        data=parts.data.sha256,
-        model=parts.resolved.fingerprint,
-    )
-    if parts.resolved.on_hub and not target.finished:
-        check_space(cfg, parts.model, parts.training, parts.num_parameters)
-    return target
-
-
-def _launch(cfg: DictConfig, built: dict[str, Any]) -> dict[str, float]:
-    """Check everything here, once and readably, then train in the trainer's ``local_devices`` processes."""
-    parts = prepare(cfg, built)
-    target = _choose(cfg, parts)
-    if target.finished:
-        return _finished(target)
-    sent = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
-    if target.resumed:
-        sent.resume = str(target.path)
-    else:
-        sent.name, sent.resume = target.name, None
-    assert isinstance(sent, DictConfig)
+def _launch(parts: Components, target: RunFolder) -> dict[str, float]:
+    """All is checked here, once and readably; train in the trainer's ``local_devices`` processes."""
+    sent = OmegaConf.create(parts.config)
+    sent.name, sent.resume = (parts.cfg.name, str(target.path)) if target.resumed else (target.name, None)
     try:
-        distributed.launch(sent, parts.training.local_devices)
+        launch(sent, parts.training.local_devices)
     except BaseException as stop:
         if target.read().get("status") == "running":  # who should have said so was ended
-            target.update(status="interrupted" if isinstance(stop, KeyboardInterrupt) else "failed", ended=_now())
+            end(target, "interrupted" if isinstance(stop, KeyboardInterrupt) else "failed")
         raise
     return dict(target.read().get("metrics", {}))
 
 
-def _train(cfg: DictConfig, parts: Components, target: RunFolder) -> dict[str, float]:
-    from tuna.training import checkpoint, fit
-
-    if distributed.rank() == 0:
-        target.checkpoints.mkdir(parents=True, exist_ok=True)
-        runlog.open_log(target.path / "log.txt")
-        _begin(cfg, parts, target)
-    status = "failed"
-    loggers: list[Any] = []
-    try:
-        start_step = distributed.on_first(lambda: checkpoint.newest_sound(target, parts.total_steps))
-        if distributed.rank() == 0:
-            for line in summary.first_lines(cfg, parts, target, start_step):
-                log.info(line)
-        loggers = parts.loggers.start(
-            target.path,
-            name=target.name,
-            stage=str(cfg.stage.name),
-            start_step=start_step,
-            run_id=target.run_id(),
-            config=parts.config,
-            tags=labels.tags(cfg),
-        )
-        recording.begin(parts, loggers)
-        metrics = fit.fit(cfg, parts, target, start_step, loggers)
-        status = "finished"
-        if distributed.rank() == 0:
-            target.update(status=status, ended=_now())
-        with _closing(target, status):
-            recording.end(parts, target, metrics, loggers)
-    except KeyboardInterrupt:
-        status = status if status == "finished" else "interrupted"
-        raise
-    except Exception:
-        log.debug(traceback.format_exc())
-        raise
-    finally:
-        if distributed.rank() == 0 and status != "finished":
-            with suppress(OSError):  # what stopped the run is the first to be told
-                target.update(status=status, ended=_now())
-        with _closing(target, status):
-            parts.loggers.finish(loggers, status)
-        runlog.close_log()
-    distributed.barrier()
-    return metrics
-
-
-@contextmanager
-def _closing(target: RunFolder, status: str) -> Iterator[None]:
-    """While W&B is told the rest: Ctrl-C takes nothing from a run that is finished."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        if status == "finished":
-            log.info(f"{target.path} is finished, its model is {target.model}; only W&B was not told all of it")
-        raise
-
-
-def _now() -> str:
-    return datetime.now().isoformat(timespec="seconds")
-
-
-def _begin(cfg: DictConfig, parts: Components, target: RunFolder) -> None:
-    """Write run.json: what this run is, where it comes from, what it is made with."""
-    written = target.read()
-    target.update(
-        schema_version=written.get("schema_version", folders.SCHEMA_VERSION),
-        name=target.name,
-        status="running",
-        stage=str(cfg.stage.name),
-        started=written.get("started", datetime.now().isoformat(timespec="microseconds")),
-        resumed=written.get("resumed", 0) + int(target.resumed),
-        config=parts.config,
-        parents={
-            "model": parts.resolved.source,
-            "model_fingerprint": parts.resolved.fingerprint,
-            "model_run": _parent_run(parts.resolved.folder),
-            "data": parts.data.report.to_dict(),
-            "data_sha256": parts.data.sha256,
-        },
-        versions=folders.versions(),
-    )
-
-
-def _parent_run(folder: Path) -> str | None:
-    """The run that made the starting model, where one did."""
-    written = folders.read_run(folder.parent)
-    return str(written.get("name", folder.parent.name)) if written else None
+def end(target: RunFolder, status: str) -> None:
+    """Write to run.json what became of the run: finished, failed or interrupted."""
+    target.update(status=status, ended=datetime.now().isoformat(timespec="seconds"))

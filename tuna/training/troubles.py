@@ -5,14 +5,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from torch.distributed.checkpoint.api import CheckpointException
+
 from tuna.errors import RunError
 from tuna.training import distributed
 
 AGAIN = "free some space, then go on with the same command and resume=auto"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of a disk, or of what a user may have of it
-_WORKER = "DataLoader worker"
+# torch says these with a bare RuntimeError; nothing else tells them apart.
 _TIMED_OUT = ("timed out", "timeout")
 _LOST = ("gloo", "nccl", "connection closed by peer", "connection reset by peer", "broken pipe", *_TIMED_OUT)
+_WORKER = "DataLoader worker"
 
 
 class LostProcess(RunError):
@@ -27,8 +30,8 @@ class LostProcess(RunError):
 
 
 @contextmanager
-def told(folder: Path, minutes: float) -> Iterator[None]:
-    """Within it, such a fault is a RunError with the next command. minutes: trainer.timeout_minutes.
+def explained(folder: Path, minutes: float) -> Iterator[None]:
+    """Within it, such an error is a RunError with the next command. minutes: trainer.timeout_minutes.
 
     Raises:
         RunError: says what happened.
@@ -73,12 +76,17 @@ def _of_worker(error: Exception) -> bool:
 
 
 def _lost(error: Exception, minutes: float) -> LostProcess | None:
-    words = str(error).lower()
-    if not isinstance(error, RuntimeError | RunError) or not any(sign in words for sign in _LOST):
-        return None
-    if any(sign in words for sign in _TIMED_OUT):
+    causes: list[BaseException] = [error]
+    if isinstance(error.__cause__, CheckpointException):  # a checkpoint that could not be written
+        causes = [cause for cause, _ in error.__cause__.failures.values()]
+    told = " ".join(str(cause).lower() for cause in causes if isinstance(cause, RuntimeError))
+    if any(sign in told for sign in _TIMED_OUT):
         return LostProcess(waited(minutes), timed_out=True)
-    return LostProcess("another training process ended or cannot be reached; next: the same command with resume=auto")
+    if any(sign in told for sign in _LOST):
+        return LostProcess(
+            "another training process ended or cannot be reached; next: the same command with resume=auto"
+        )
+    return None
 
 
 def waited(minutes: float) -> str:

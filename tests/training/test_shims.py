@@ -1,4 +1,4 @@
-"""tuna.training.interrupts: Ctrl-C at the worst of moments."""
+"""tuna.training.shims: Ctrl-C at the worst of moments."""
 
 import json
 import signal
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tests.training.kills import start
 from tests.training.make import overrides
-from tuna.training.interrupts import interruptible
+from tuna.training.shims import interruptible
 
 pytestmark = pytest.mark.once
 

@@ -1,0 +1,160 @@
+"""Starting the training processes of this machine, and saying which one failed and how.
+
+Three kinds of process: ``launch`` in train.py starts ``python -m tuna.training.launch watch ...``, which is torchrun
+without its tracebacks; it starts the workers, ``python -m tuna.training.launch work CONFIG.yaml``, which train.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuna.errors import RunError, TunaError
+from tuna.secrets import learn, masked_output
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+# Exit codes of a worker that others brought down: it says nothing, and which of several failures came first is known.
+LOST, TIMED_OUT = 3, 4
+_MODULE = "tuna.training.launch"
+# Next to the config's file: {"rank": ..., "code": ...} of the process that failed first, codes below 0 are signals;
+# and the message of the worker that was at fault, of the first where several were.
+_FAILURE, _FAULT = ".failure", ".fault"
+
+
+def launch(cfg: "DictConfig", processes: int) -> None:
+    """Train with this config in ``processes`` processes, and wait for them.
+
+    They get a file with the composed config rather than the command line: inside a Hydra multirun, or pytest, the
+    command line would start the whole sweep again in every process. They are in a session of their own, so that Ctrl-C
+    reaches each of them once, from here.
+
+    Raises:
+        RunError: a process failed: its own message, or which one it was, and by what.
+        KeyboardInterrupt: when all have ended.
+    """
+    from omegaconf import OmegaConf
+
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "config.yaml"
+        config.write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
+        torchrun = [sys.executable, "-m", _MODULE, "watch", "--standalone", "--nproc-per-node", str(processes)]
+        env = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+        watcher = subprocess.Popen([*torchrun, "-m", _MODULE, "work", str(config)], env=env, start_new_session=True)
+        try:
+            code = watcher.wait()
+        except BaseException as stop:
+            watcher.send_signal(signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM)
+            try:
+                watcher.wait()
+            except BaseException:  # a second Ctrl-C ends all at once: each process dies with its parent
+                watcher.kill()
+                watcher.wait()
+            raise
+        if code == 0:
+            return
+        fault, failure = config.with_suffix(_FAULT), config.with_suffix(_FAILURE)
+        if fault.exists():
+            raise RunError(fault.read_text(encoding="utf-8"))
+        first: dict[str, int] = json.loads(failure.read_text()) if failure.exists() else {"rank": 0, "code": code}
+    raise _failed(first["rank"], first["code"], processes, float(cfg.trainer.timeout_minutes))
+
+
+def _failed(rank: int, code: int, processes: int, minutes: float) -> BaseException:
+    from tuna.training.troubles import waited
+
+    who, again = f"training process {rank} of {processes} (from 0)", "next: the same command with resume=auto"
+    if code == 130:
+        return KeyboardInterrupt()
+    if code < 0:
+        name = signal.Signals(-code).name
+        why = "; memory ran out most likely (see dmesg)" if -code == signal.SIGKILL else ""
+        return RunError(f"{who} was ended by {name}{why}; {again}")
+    if code == TIMED_OUT:
+        return RunError(f"{who} {waited(minutes)}")
+    if code == LOST:
+        return RunError(f"{who} lost another, which ended or cannot be reached; {again}")
+    return RunError(f"a training process ended with exit code {code}; the first message above says why")
+
+
+def _watch(arguments: list[str]) -> int:
+    """Start and watch the workers by torchrun; 1 when one of them failed, 128 and the signal where one ended all."""
+    import logging
+
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import main as torchrun
+
+    logging.disable()
+    try:
+        torchrun(arguments)
+    except ChildFailedError as error:
+        ended = {rank: failure.exitcode for rank, failure in error.failures.items()}  # in the order they were seen
+        # torchrun sends SIGTERM to the rest
+        first = min(ended, key=lambda rank: ended[rank] in (LOST, -signal.SIGTERM))
+        failure = Path(arguments[-1]).with_suffix(_FAILURE)
+        failure.write_text(json.dumps({"rank": first, "code": ended[first]}))
+        return 1
+    except SignalException as stop:
+        return 128 + int(stop.sigval)
+    return 0
+
+
+def _work(arguments: list[str]) -> int:
+    """Train as one of several processes; the exit code is 1 after a fault that the user can fix, LOST or TIMED_OUT
+    where another process is at fault."""
+    import time
+    import traceback
+
+    import torch.distributed as dist
+    from omegaconf import DictConfig, OmegaConf
+
+    from tuna.training.run import run
+    from tuna.training.troubles import LostProcess
+
+    (path,) = map(Path, arguments)
+    cfg = OmegaConf.load(path)
+    assert isinstance(cfg, DictConfig)
+    learn(OmegaConf.to_container(cfg))
+    try:
+        run(cfg)
+    except TunaError as error:
+        if os.environ.get("TUNA_DEBUG", "0") not in ("", "0"):
+            traceback.print_exc()
+        elif isinstance(error, LostProcess):
+            time.sleep(2)  # so that torchrun sees the one at fault end first
+        else:
+            with suppress(FileExistsError), path.with_suffix(_FAULT).open("x", encoding="utf-8") as file:
+                file.write(str(error))
+        if isinstance(error, LostProcess):
+            return TIMED_OUT if error.timed_out else LOST
+        return 1
+    if dist.is_initialized():  # processes end together
+        dist.destroy_process_group()
+    return 0
+
+
+def _die_with_parent() -> None:
+    """Have Linux end this process when its parent is killed, so that no orphan goes on writing to a run."""
+    if sys.platform == "linux":
+        import ctypes
+
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:  # it was killed before we asked
+            sys.exit(1)
+
+
+if __name__ == "__main__":
+    try:  # heavy imports stand in the functions, so that Ctrl-C during them ends here too
+        with masked_output():
+            _die_with_parent()
+            sys.exit({"watch": _watch, "work": _work}[sys.argv[1]](sys.argv[2:]))
+    except KeyboardInterrupt:
+        sys.exit(130)

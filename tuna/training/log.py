@@ -1,0 +1,227 @@
+"""What a run says on the screen and in log.txt: first lines, a line every few steps, and the closing table."""
+
+import logging
+import math
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from tuna.config.commands import Unsayable, command
+from tuna.config.scale import is_tiny
+from tuna.console import clock_time
+from tuna.modules.scoring import ScoringModule
+from tuna.runs import RunFolder
+from tuna.secrets import mask_words
+from tuna.tracking.loggers import Logger
+from tuna.training import distributed
+from tuna.training.results import Outcome, named_baselines
+
+if TYPE_CHECKING:
+    from tuna.training.run import Components
+
+log = logging.getLogger("tuna")
+
+
+class _Masked(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return mask_words(super().format(record))
+
+
+@contextmanager
+def open_log(path: Path) -> Iterator[None]:
+    """Within it, the run's messages go to the screen and, with their time, to log.txt; those of DEBUG to log.txt."""
+    log.setLevel(logging.DEBUG)
+    log.propagate = False
+    screen, file = logging.StreamHandler(sys.stdout), logging.FileHandler(path, encoding="utf-8")
+    screen.setLevel(logging.INFO)
+    screen.setFormatter(_Masked("%(message)s"))
+    file.setFormatter(_Masked("%(asctime)s %(message)s"))
+    log.handlers = [screen, file]
+    try:
+        yield
+    finally:
+        log.handlers = []
+        file.close()
+
+
+def first_lines(parts: "Components", target: RunFolder, start_step: int) -> list[str]:
+    """Scale, starting model, data, learning rate, batch, where the run goes."""
+    cfg, training, data = parts.cfg, parts.training, parts.data
+    scale = "tiny (values for the embedded models)" if is_tiny(cfg) else "the paper's values"
+    processes = f"{training.world_size} processes, " if training.world_size > 1 else ""
+    return [
+        f"stage   {cfg.stage.name}: {cfg.stage.summary}",
+        f"scale   {scale}",
+        f"model   {parts.resolved.source} ({parts.num_parameters / 1e6:.1f}M parameters)",
+        f"        stage {cfg.stage.name} starts from {cfg.stage.start}",
+        *[f"        {line}" for line in parts.module.start_lines(parts.resolved, cfg.seed)],
+        *[f"        {line}" if n else f"data    {line}" for n, line in enumerate(data.report.lines())],
+        f"train   lr {parts.module.lr:g}, {data.settings.batch_size} groups per step, {parts.total_steps} steps, "
+        f"{processes}{training.precision} on {'gpu' if training.on_gpu else 'cpu'}, seed {cfg.seed}",
+        f"run     {target.path}" + (f"  (resumed at step {start_step})" if target.resumed else ""),
+    ]
+
+
+class Progress(Callback):
+    """Logs train/..., perf/... every ``every`` optimizer steps (ten times at least) and at the last, and prints it.
+
+    perf/tokens_per_second counts the time inside steps: no validation, no checkpoint. It has to stand before
+    Checkpoints among the callbacks.
+
+    baselines: of a data report, shown next to the held-out pair accuracy. skipped: the steps left out so far, where
+    that may happen; their number is logged. NaN and infinity are not logged.
+    """
+
+    def __init__(
+        self,
+        *,
+        every: int,
+        start_step: int,
+        total_steps: int,
+        loggers: Sequence[Logger] = (),
+        baselines: Mapping[str, Any] | None = None,
+        skipped: Sequence[int] | None = None,
+    ) -> None:
+        self.every = max(1, min(every, total_steps // 10))  # a short run shows ten points all the same
+        self.start_step, self.total_steps, self.skipped = start_step, total_steps, skipped
+        self.loggers, self.baselines = loggers, baselines or {}
+        self.last: dict[str, float] = {}
+        self.validated = -1  # the last step whose held-out figures were logged
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clocks."""
+        self.began = self.since = time.perf_counter()
+        self.busy = 0.0  # seconds inside steps since the last report
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Start the clock of the step; what lies between two batches is not counted."""
+        self.since = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Report where it is time."""
+        step = trainer.global_step
+        if (batch_idx + 1) % trainer.accumulate_grad_batches or (step % self.every and step != self.total_steps):
+            self.busy += time.perf_counter() - self.since
+            return
+        assert isinstance(pl_module, ScoringModule)
+        tokens = pl_module.train_meter.reduce_tokens()
+        means = pl_module.train_meter.reduce(pl_module.loss_weights())
+        now = time.perf_counter()  # reading the figures has waited for the device
+        self.busy += now - self.since
+        figures = {f"train/{name}": value for name, value in means.items()}
+        lr = pl_module.lr * pl_module.lr_factor(step - 1)  # of this step; the scheduler has moved on
+        figures |= {"train/lr": lr, "train/grad_norm": pl_module.grad_norm}
+        figures["perf/tokens_per_second"] = tokens["real"] / max(self.busy, 1e-9)
+        figures["perf/packing_waste"] = 1 - tokens["real"] / max(1, tokens["padded"])
+        if self.skipped is not None:
+            figures["train/skipped_steps"] = float(len(self.skipped))
+        figures = {name: value for name, value in figures.items() if math.isfinite(value)}
+        self.busy, self.last = 0.0, self.last | figures
+        for logger in self.loggers:
+            logger.log_metrics(figures, step)
+        if distributed.rank() == 0 and "train/loss" in figures:  # else all of these steps were left out, as was said
+            left = (now - self.began) / (step - self.start_step) * (self.total_steps - step)
+            parts = [f"step {step}/{self.total_steps}"]
+            parts += [
+                f"{name} {figures[f'train/{name}']:.4f}"
+                for name in ("loss", "loss_rank", "loss_ce", "pair_accuracy")
+                if f"train/{name}" in figures
+            ]
+            parts += [f"lr {lr:.2e}", f"{figures['perf/tokens_per_second']:,.0f} tokens/s"]
+            log.info("  ".join([*parts, f"left {clock_time(left)}"]))
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log the held-out figures of a validation in the middle of training, at the step it follows."""
+        if trainer.state.fn != "fit":
+            return
+        self.validated = trainer.global_step
+        figures = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        for logger in self.loggers:
+            logger.log_metrics(figures, self.validated)
+        if distributed.rank() == 0:
+            shown = [f"{name.removeprefix('val/')} {value:.4f}" for name, value in figures.items()]
+            if "val/pair_accuracy" in figures:
+                shown[list(figures).index("val/pair_accuracy")] += self._context(pl_module)
+            log.info(f"step {self.validated}/{self.total_steps}  held-out: {'  '.join(shown)}")
+
+    def _context(self, pl_module: pl.LightningModule) -> str:
+        """What pair accuracy is to be read against: its 95% interval, and what anyone gets without a model."""
+        parts = []
+        interval = pl_module.intervals().get("pair_accuracy") if isinstance(pl_module, ScoringModule) else None
+        if interval and self.baselines:
+            parts.append(f"95% {interval.low:.2f}-{interval.high:.2f}")
+        parts += [f"{name} {mean:.3f}" for name, mean in named_baselines(self.baselines).items()]
+        return f" ({', '.join(parts)})" if parts else ""
+
+
+def last_lines(parts: "Components", target: RunFolder, outcome: Outcome, figure: Path | None) -> list[str]:
+    """The before/after table, and where everything is."""
+    lines = ["", f"{'':28}{'before':>10}{'after':>10}{'change':>10}"]
+    for row in outcome.rows():
+        lines.append(f"{row.title:28}{row.before:>10}{row.after:>10}{row.change:>10}")
+        lines += [f"{f'  baseline: {name}':28}{value:>10.3f}{value:>10.3f}" for name, value in row.baselines.items()]
+        if any(row.intervals):
+            lines.append(f"{'  95% interval':28}" + "".join(f"{shown or '-':>10}" for shown in row.intervals))
+    if len(lines) == 2:
+        lines = ["", "nothing was held out, so nothing was measured; see datamodule.held_out and val_path"]
+    if skipped := target.read().get("skipped_steps"):
+        steps = ", ".join(map(str, skipped))
+        lines += ["", f"skipped  {len(skipped)} of {parts.total_steps} steps ({steps}): loss or gradient not finite"]
+    metrics = [target.path / "run.json", *target.path.glob("metrics.csv")]
+    lines += ["", f"model    {target.model}", f"metrics  {', '.join(map(str, metrics))}"]
+    if figure:
+        lines.append(f"figure   {figure}")
+    answers = parts.module.answers
+    if following := next_command(parts.cfg, target.path, answers=answers):
+        return [*lines, f"next     {following}"]
+    return [*lines, f"to use   {'model' if answers else 'ranker'}.path={target.path}"]
+
+
+def next_command(cfg: DictConfig, run: Path, *, answers: bool) -> str | None:
+    """The command that takes the model that the run has made; None where none is known that fits its data.
+
+    answers: whether it is a model that answers, not a reward model.
+    """
+    program, values = "evaluate.py", {"model.path": str(run)}
+    if not answers:
+        program, values = "rank.py", {"ranker": "proxy", "ranker.path": str(run)}
+    if not is_tiny(cfg):  # the embedded questions say nothing of it
+        data = _held_out_words(cfg, answers)
+        if data is None:
+            return None
+        values = {**data, **values}
+    try:
+        return command(program, values)
+    except Unsayable:
+        return None
+
+
+def _held_out_words(cfg: DictConfig, answers: bool) -> dict[str, Any] | None:
+    """The words that name ``val_path`` to a program that has no other keys for how it is read; None: it needs more."""
+    data, model = cfg.datamodule, cfg.model
+    if data.val_path is None or data.bad_rows != "error" or data.format != "auto":
+        return None
+    if any(data.get(key) is not None for key in ("columns", "val_split", "subset")):
+        return None
+    if not answers:
+        return {"score_only": True, "input": data.val_path}
+    known = {
+        f"model.{key}": OmegaConf.to_container(value) if OmegaConf.is_config(value := model[key]) else value
+        for key, default in (("template", "auto"), ("template_args", None), ("trust_remote_code", False))
+        if model[key] != default
+    }
+    if data.get("rank_by") is None:
+        return {"benchmark": "nll", "benchmark.path": data.val_path, **known}
+    rule = {"benchmark.rank_by": "eq3", "benchmark.beta": data.beta} if data.rank_by == "eq3" else {}
+    return {"benchmark": "agreement", "benchmark.path": data.val_path, **rule, **known}

@@ -1,0 +1,264 @@
+"""What a run leaves besides its model: the final figures, curves.png, and the model card."""
+
+import csv
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING, Any
+
+from tuna.runs import RunFolder
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from tuna.assets.elementary import ElementaryResult
+    from tuna.training.run import Components
+
+_ROWS = (  # key, title, format
+    ("pair_accuracy", "held-out pair accuracy", "{:.3f}"),
+    ("pair_accuracy_balanced", "  balanced in length", "{:.3f}"),
+    ("kendall_tau", "held-out Kendall's tau-b", "{:.3f}"),
+    ("best_of_n", "held-out best of N", "{:.3f}"),
+    ("v_best", "  mean v of the best", "{:.3f}"),
+    ("v_worst", "  mean v of the worst", "{:.3f}"),
+    ("margin_violations", "  pairs short of margin", "{:.3f}"),
+    ("loss", "held-out loss", "{:.4f}"),
+    ("loss_rank", "  ranking part", "{:.4f}"),
+    ("loss_ce", "  cross-entropy part", "{:.4f}"),
+)
+_BASELINES = {"length": "length-only", "random": "chance"}  # names in a data report, and what they are called
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A figure before and after, as text. intervals: 95%, before and after. baselines: what needs no model, by name."""
+
+    key: str
+    title: str
+    before: str
+    after: str
+    change: str
+    intervals: tuple[str, str] = ("", "")
+    baselines: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Held-out figures before and after, baselines of the held-out lists, the last training figures.
+
+    tasks: greedy answers to the embedded tasks, before and after, where they were measured.
+    """
+
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    baselines: Mapping[str, Any] = field(default_factory=dict)
+    last: Mapping[str, float] = field(default_factory=dict)
+    tasks: "tuple[ElementaryResult, ElementaryResult] | None" = None
+
+    def metrics(self) -> dict[str, float]:
+        """Everything as one flat mapping of numbers: val/..., before/..., and the last training figures."""
+        flat = dict(self.last)
+        for index, (prefix, figures) in enumerate((("before", self.before), ("val", self.after))):
+            flat |= {f"{prefix}/{k}": float(v) for k, v in (figures or {}).items() if isinstance(v, int | float)}
+            if self.tasks:
+                flat[f"{prefix}/task_accuracy"] = self.tasks[index].accuracy
+                flat[f"{prefix}/open_ended_mark"] = self.tasks[index].open_ended
+        return flat
+
+    def rows(self) -> list[Row]:
+        """The table of all that was measured on the held-out part."""
+        before, after = self.before or {}, self.after or {}
+        rows = [
+            Row(
+                key,
+                title,
+                *_cells(before.get(key), after[key], form),
+                (_interval(before, key), _interval(after, key)),
+                self._baselines(key),
+            )
+            for key, title, form in _ROWS
+            if key in after
+        ]
+        if self.tasks:
+            was, now = self.tasks
+            title = f"greedy accuracy, {now.num_checkable} tasks"
+            rows.append(Row("task_accuracy", title, *_cells(was.accuracy, now.accuracy, "{:.3f}")))
+            rows.append(Row("open_ended_mark", "open-ended mark", *_cells(was.open_ended, now.open_ended, "{:.3f}")))
+        return rows
+
+    def _baselines(self, key: str) -> dict[str, float]:
+        """pair_accuracy's are in the data report; those of other figures are measured with them: <key>_chance."""
+        if key == "pair_accuracy":
+            return named_baselines(self.baselines)
+        found = {name: (self.after or {}).get(f"{key}_{name.replace('-', '_')}") for name in _BASELINES.values()}
+        return {name: float(value) for name, value in found.items() if value is not None}
+
+
+def _cells(before: float | None, after: float, form: str) -> tuple[str, str, str]:
+    if before is None:
+        return "-", form.format(after), "-"
+    return form.format(before), form.format(after), f"{after - before:+.3f}"
+
+
+def _interval(figures: Mapping[str, Any], key: str) -> str:
+    low, high = figures.get(f"{key}_interval") or (None, None)
+    return "" if low is None or high is None else f"{low:.2f}-{high:.2f}"
+
+
+def named_baselines(baselines: Mapping[str, Any]) -> dict[str, float]:
+    """pair_accuracy of each baseline of a data report, by what it is called; without those that could not be measured.
+
+    >>> named_baselines({"length": {"mean": 0.4}, "random": {"mean": None}})
+    {'length-only': 0.4}
+    """
+    means = {_BASELINES.get(name, name): value["mean"] for name, value in baselines.items()}
+    return {name: float(mean) for name, mean in means.items() if mean is not None and math.isfinite(mean)}
+
+
+def draw_curves(target: RunFolder) -> Path | None:
+    """Draw curves.png from metrics.csv: the parts of the loss, and pair accuracy, over the steps.
+
+    Pair accuracy is shown with what run.json has of it: baselines as dotted lines, intervals as bars before and after.
+    """
+    source = target.path / "metrics.csv"
+    if not source.exists():
+        return None
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    with source.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    panels = [
+        names for names in (("loss", "loss_rank", "loss_ce"), ("pair_accuracy",)) if _points(rows, f"train/{names[0]}")
+    ]
+    if not panels:
+        return None
+    figure, axes = plt.subplots(1, len(panels), figsize=(5.5 * len(panels), 3.8), squeeze=False, layout="constrained")
+    for axis, names in zip(axes[0], panels, strict=True):
+        for index, name in enumerate(names):
+            color = f"C{index}"
+            if train := _points(rows, f"train/{name}"):
+                axis.plot(*zip(*train, strict=True), ".-", color=color, label=f"train {name}", linewidth=1.5)
+            if val := _points(rows, f"val/{name}"):
+                axis.plot(*zip(*val, strict=True), "o--", color=color, label=f"held-out {name}", alpha=0.7)
+        if names == ("pair_accuracy",):
+            _draw_baselines(axis, target, _points(rows, "val/pair_accuracy"))
+        axis.set_xlabel("optimizer step")
+        axis.set_ylabel(names[0].replace("_", " "))
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8)
+    figure.suptitle(shorten(target.name))
+    path = target.path / "curves.png"
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+    return path
+
+
+def _draw_baselines(axis: "Axes", target: RunFolder, held_out: list[tuple[int, float]]) -> None:
+    written = target.read()
+    for index, (name, mean) in enumerate(named_baselines(written.get("baselines") or {}).items()):
+        axis.axhline(mean, linestyle=":", linewidth=0.8, color=f"C{index + 2}", label=name)
+    for key, points in (("before", held_out[:1]), ("after", held_out[-1:])):
+        low, high = (written.get(key) or {}).get("pair_accuracy_interval") or (None, None)
+        if points and low is not None and high is not None:
+            axis.vlines(points[0][0], low, high, color="C0", alpha=0.4, linewidth=2)
+
+
+def _points(rows: list[dict[str, str]], column: str) -> list[tuple[int, float]]:
+    return [(int(row["step"]), float(row[column])) for row in rows if row.get(column)]
+
+
+def model_card(parts: "Components", target: RunFolder, outcome: Outcome) -> str:
+    """README.md of the model folder: what it is, from what, how, and how good; no path of this machine stands in it."""
+    report, stage = parts.data.report.to_dict(), parts.cfg.stage
+    revision = f"@{parts.resolved.revision}" if parts.resolved.revision else ""
+    skipped = len(target.read().get("skipped_steps") or ())
+    # One step's pair accuracy has neither interval nor baseline; metrics.csv holds it.
+    last = [[name, f"{value:.4g}"] for name, value in sorted(outcome.last.items()) if name != "train/pair_accuracy"]
+    return f"""---
+library_name: transformers
+pipeline_tag: {"text-generation" if parts.module.answers else "text-classification"}
+tags: [tuna, ranking, {"instruction-tuning" if parts.module.answers else "reward-model"}]
+---
+# {shorten(target.name)}
+
+{"A model" if parts.module.answers else "A reward model"} tuned with Tuna
+(stage `{stage.name}`: {stage.summary}), after the method of
+"Tuna: Instruction Tuning using Feedback from Large Language Models" (EMNLP 2023).
+
+- starting model: `{shorten(parts.resolved.source)}{revision}`, fingerprint `{parts.resolved.fingerprint}`
+- data: {report["train_lists"]} lists to train on, {report["held_out_lists"]} held out, sha256 `{parts.data.sha256}`
+- prompt template: `{shorten(parts.template)}`
+- {parts.total_steps} optimizer steps of {parts.data.batch_size} groups\
+{f", {skipped} of them left out (trainer.nonfinite=skip)" if skipped else ""}
+- peak learning rate {parts.module.lr:g}, seed {parts.cfg.seed}
+
+## Held-out figures
+
+{held_out_table(outcome) or "Nothing was held out, so nothing was measured."}
+
+## Last training figures
+
+{_table(["figure", "value"], last) or "None: nothing was left to train when the run was resumed."}
+
+## Config
+
+```json
+{json.dumps(_without_paths(parts.config), indent=2, ensure_ascii=False, default=str)}
+```
+"""
+
+
+def held_out_table(outcome: Outcome) -> str:
+    """Markdown: every held-out figure before and after, with its interval and baselines; empty where there is none."""
+    rows = []
+    for row in outcome.rows():
+        cells = [f"{row.title.strip()} (`val/{row.key}`)", row.before, row.after]
+        if row.key == "pair_accuracy" or row.intervals[1] or row.baselines:
+            found = (row.baselines.get(name) for name in _BASELINES.values())
+            cells += [row.intervals[1] or "-", *("-" if value is None else f"{value:.3f}" for value in found)]
+        rows.append(cells + [""] * (6 - len(cells)))
+    return _table(["figure", "before", "after", "95% interval (after)", "length-only", "chance"], rows)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table, nothing without rows."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("".join(f"| {cell} " if cell else "| " for cell in cells) + "|" for cells in lines) if rows else ""
+
+
+def _without_paths(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_paths(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_paths(item) for item in value]
+    return shorten(value) if isinstance(value, str | Path) else value
+
+
+def shorten(value: str | Path) -> str:
+    """A text as it is; an absolute path as its last two parts, less a home folder and the user's name.
+
+    >>> shorten("/data/lists/a.jsonl"), shorten("/home/ann/runs"), shorten("runs/a"), shorten("owner/name")
+    ('lists/a.jsonl', 'runs', 'runs/a', 'owner/name')
+    """
+    text = str(value)
+    path: PurePosixPath | PureWindowsPath
+    if re.match(r"[A-Za-z]:[\\/]", text):
+        path = PureWindowsPath(text)
+    elif text.startswith(("/", "~")):
+        path = PurePosixPath(text)
+    else:
+        return text
+    home = Path.home().parts
+    parts = path.parts[1:]
+    if path.parts[: len(home)] == home:
+        parts = path.parts[len(home) :]
+    elif parts[:1] in (("home",), ("Users",)):
+        parts = parts[2:]
+    return "/".join(parts[-2:]) or "."
