@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from omegaconf import DictConfig, OmegaConf
 
-from tuna.errors import RunError, TunaError
+from tuna.errors import OtherSettings, RunError, TunaError
 
 T = TypeVar("T")
 
@@ -148,9 +148,10 @@ def launch(cfg: DictConfig, processes: int) -> None:
         if code == 0:
             return
         said, failure = fault_file(config), failure_file(config)
-        if said.exists():
-            raise RunError(said.read_text(encoding="utf-8"))
         first: dict[str, int] = json.loads(failure.read_text()) if failure.exists() else {"rank": 0, "code": code}
+        if said.exists():
+            kind = OtherSettings if first["code"] == OtherSettings.exit_code else RunError
+            raise kind(said.read_text(encoding="utf-8"))
     raise _failed(first["rank"], first["code"], processes, float(cfg.trainer.timeout_minutes))
 
 

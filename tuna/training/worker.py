@@ -48,7 +48,7 @@ def _train(path: str) -> int:
                 file.write(str(error))
         if isinstance(error, LostProcess):
             return TIMED_OUT if error.timed_out else LOST
-        return 1
+        return error.exit_code
     distributed.leave()
     return 0
 
