@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from annotated_types import Ge
 from omegaconf import DictConfig, OmegaConf
 
 from tuna.config import checks
+from tuna.console import clock_time
 from tuna.errors import ConfigError, OtherSettings, RunError
 from tuna.reproduce.plan import ONCE, Recipe, Step, plan
 from tuna.runs import RunFolder, read_json, write_json
@@ -32,8 +34,8 @@ class Settings:
 
     name: str | None = None
     folder: str = "reproduce"
-    seeds: int = 1
-    jobs: int | Literal["auto"] = "auto"
+    seeds: Annotated[int, Ge(1)] = 1
+    jobs: Annotated[int, Ge(1)] | Literal["auto"] = "auto"
     only: list[str] | None = None
     dry_run: bool = False
 
@@ -81,7 +83,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
         ConfigError: steps or settings that are wrong, before anything runs.
         RunError: steps that failed, after all that do not need them were run.
     """
-    given, wrong = checks.own_values(cfg, f"{__name__}.Settings", {"seeds": 1, "jobs": 1})
+    given, wrong = checks.own_values(cfg, f"{__name__}.Settings")
     if wrong:
         raise ConfigError("\n".join(wrong))
     settings = Settings(**given)
@@ -116,7 +118,7 @@ def _work(work: _Run) -> dict[str, float]:
             "The same command runs what is missing"
         )
     seconds = time.monotonic() - work.began
-    print(f"all {count} steps done in {_minutes(seconds)}")
+    print(f"all {count} steps done in {clock_time(seconds)}")
     for step in work.steps:
         if step.words[0] == ONCE:
             print(f"report: {step.makes / 'report.html'}")
@@ -194,12 +196,8 @@ def _run_all(work: _Run, done: set[str]) -> None:
                 else:
                     done.add(step.name)
                     ended = count - len(left) - len(running)
-                    time_left = _minutes((time.monotonic() - work.began) / ended * (count - ended))
+                    time_left = clock_time((time.monotonic() - work.began) / ended * (count - ended))
                     print(f"{step.name}: done in {seconds:.0f} s; {ended}/{count}, about {time_left} left", flush=True)
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
 
 
 def _execute(work: _Run, step: Step) -> tuple[int, float]:
