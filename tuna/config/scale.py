@@ -4,6 +4,8 @@
 an embedded model's name. ``${asset:<file>}``: the path of an embedded file. ``${held_out:<file>}``: the same beside
 embedded training data at the tiny scale, null beside anybody's own. ``${untyped:<value>}``: a value nobody asked
 for, which ``untyped`` tells from the same one typed. ``${sweep_name:<name>,<time>}``: a sweep's.
+``${label_of_model:<model>,<label>,<other>}``: a row's label, which holds if the run starts from that model of the hub
+or a folder of its name. ``${label_of_data:<key>,<label>,<other>}``: one that holds unless the key names embedded data.
 """
 
 from pathlib import Path
@@ -85,6 +87,15 @@ def _sweep_name(name: str | None, time: str) -> str:
     return name or f"sweep-{time}"
 
 
+def _label_of_model(model: str, label: str, other: str, *, _root_: DictConfig) -> str:
+    name = Path(str(OmegaConf.select(_root_, "model.path"))).name
+    return label if name.lower() == Path(model).name.lower() else other
+
+
+def _label_of_data(key: str, label: str, other: str, *, _root_: DictConfig) -> str:
+    return other if is_asset(OmegaConf.select(_root_, key)) else label
+
+
 def register_resolvers() -> None:
     """Make the resolvers known to OmegaConf; harmless when done before."""
     OmegaConf.register_new_resolver("scale", _scale, replace=True)
@@ -92,4 +103,6 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("held_out", _held_out, replace=True)
     OmegaConf.register_new_resolver("untyped", _untyped, replace=True)
     OmegaConf.register_new_resolver("sweep_name", _sweep_name, replace=True)
+    OmegaConf.register_new_resolver("label_of_model", _label_of_model, replace=True)
+    OmegaConf.register_new_resolver("label_of_data", _label_of_data, replace=True)
     OmegaConf.register_new_resolver("oc.env", refuse_environment, replace=True)

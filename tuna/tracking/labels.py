@@ -44,6 +44,7 @@ def tags(cfg: DictConfig) -> list[str]:
     """Stage, experiment, the paper's tables and figures that it is a row of, scale."""
     experiment = OmegaConf.to_container(cfg.experiment) if OmegaConf.is_config(cfg.get("experiment")) else {}
     assert isinstance(experiment, dict)
-    tables = [f"table {which}" if str(which).isdigit() else str(which) for which in experiment.get("tables") or ()]
+    rows = experiment or cfg.stage
+    tables = [f"table {which}" if str(which).isdigit() else str(which) for which in rows.get("tables") or ()]
     found = [str(cfg.stage.name), experiment.get("name"), *tables, f"scale {'tiny' if is_tiny(cfg) else 'paper'}"]
     return [str(tag)[: _LONGEST["tag"]] for tag in dict.fromkeys(found) if tag]
