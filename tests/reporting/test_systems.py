@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 from tests.reporting.make import make_ranking, make_result, make_run, write
@@ -70,6 +71,28 @@ def test_without_an_experiment_the_stage_names_it(tmp_path: Path) -> None:
     make_run(tmp_path / "runs", "mine", stage="tuna_p")
     found, _ = systems(tmp_path)
     assert list(found) == ["tuna_p"] and not found["tuna_p"].named
+
+
+def test_a_stage_may_be_a_row_of_the_paper_but_no_sweep_of_ones_own_is(tmp_path: Path) -> None:
+    rows = [("c", 1.0), ("sweep/0", 1.0), ("sweep/1", 5.0)]
+    for name, weight in rows:
+        path = make_run(tmp_path / "runs", name, loss={"lambda": weight}, seed=len(name)) / "run.json"
+        row = {"name": "tuna_c", "system": "Tuna_c", "tables": [1, 8]}
+        path.write_text(json.dumps((run := json.loads(path.read_text())) | {"config": run["config"] | {"stage": row}}))
+    found, _ = systems(tmp_path)
+    assert {label: (s.named, s.tables) for label, s in found.items()} == {
+        "Tuna_c": (True, ("1", "8")), "Tuna_c (lambda=5)": (False, ()),
+    }  # fmt: skip
+
+
+def test_lists_are_told_apart_by_the_proxy_model_that_ranked_them(tmp_path: Path) -> None:
+    for size in ("3B", "7B"):
+        prm = make_run(tmp_path / "runs", f"prm_{size}", system=f"PRM-{size}", start=size)
+        ranker = {"n": 4, "path": str(prm / "model")}
+        lists = make_ranking(tmp_path / "rankings", f"by_{size}", ranker=ranker).with_name(f"by_{size}.jsonl")
+        make_run(tmp_path / "runs", f"c_{size}", system="Tuna_c (PRM)", tables=[8], data=str(lists))
+    found, _ = systems(tmp_path)
+    assert {"Tuna_c (PRM) (by PRM-3B)", "Tuna_c (PRM) (by PRM-7B)"} < set(found)
 
 
 def test_failed_runs_stay_with_their_system(tmp_path: Path) -> None:

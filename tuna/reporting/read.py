@@ -75,9 +75,20 @@ class Run:
 
     @property
     def experiment(self) -> Row | None:
-        """The row of the paper that it is, as its config says."""
+        """The experiment that its config names."""
         found = self.config.get("experiment")
         return found if isinstance(found, Mapping) else None
+
+    @property
+    def row(self) -> Row:
+        """The row of the paper that it is (``system``, ``tables``), as its experiment or else its stage says."""
+        stage = self.config.get("stage")
+        return self.experiment or (stage if isinstance(stage, Mapping) and "tables" in stage else {})
+
+    @property
+    def system(self) -> str:
+        """The name of the system that it is a run of."""
+        return str(self.row.get("system") or self.row.get("name") or self.stage or self.name)
 
     @property
     def seed(self) -> int:

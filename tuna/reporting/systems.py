@@ -29,8 +29,8 @@ _Held = TypeVar("_Held", Run, Measured)
 class System:
     """One row of a table. ``runs``: finished ones by seed; ``broken``: the others. ``results``: by column, by seed.
 
-    named: an experiment says which tables it stands in, be it in none. changed: the config keys that tell it from other
-    systems of the same base name, with its values. alone: a run outside of any sweep made it.
+    named: its experiment or stage says which tables it stands in, be it in none. changed: the config keys that tell it
+    from other systems of the same base name, with its values. alone: a run outside of any sweep made it.
     """
 
     label: str
@@ -66,6 +66,7 @@ class _Parents:
             self._by_name[run.path.name if run.sweep is None else f"{run.path.parent.name}/{run.path.name}"].append(run)
         self._rankings = {ranking.lists.resolve(): ranking for ranking in found.rankings}
         self._signatures: dict[Path, str] = {}
+        self.rankers: dict[object, str] = {}  # what lists stand for, and in a label the proxy model that ranked them
 
     def run_at(self, path: str | None) -> Run | None:
         """The run that ``path`` names: itself or its model folder; by name alone where that is unambiguous."""
@@ -105,7 +106,11 @@ class _Parents:
         if run := self.run_at(value):
             return f"model of {self.signature(run)}"
         if ranking := self._rankings.get(Path(value).resolve()):
-            return f"lists of {self._remember(ranking.path, lambda: self._of_ranking(ranking.content['config']))}"
+            config: Row = ranking.content["config"]
+            lists = f"lists of {self._remember(ranking.path, lambda: self._of_ranking(config))}"
+            if run := self.run_at((config.get("ranker") or {}).get("path")):
+                self.rankers[lists] = f"by {run.system}"
+            return lists
         return value
 
     def _remember(self, path: Path, make: Callable[[], Any]) -> str:
@@ -121,13 +126,11 @@ def find_systems(found: Found, columns: Mapping[Path, Column]) -> list[System]:
     groups: dict[tuple[str, str], System] = {}
     of_run: dict[Path, System] = {}
     for run in found.runs:
-        row = run.experiment or {}
-        base = str(row.get("system") or row.get("name") or run.stage or run.name)
-        key = (base, parents.signature(run))
-        system = groups.setdefault(key, System("", base, run.stage, flat=parents.flat(run)))
-        system.named |= run.experiment is not None
+        key = (run.system, parents.signature(run))
+        system = groups.setdefault(key, System("", run.system, run.stage, flat=parents.flat(run)))
+        system.named |= bool(run.row)
         system.alone |= run.sweep is None
-        system.tables = tuple(dict.fromkeys([*system.tables, *map(str, row.get("tables") or ())]))
+        system.tables = tuple(dict.fromkeys([*system.tables, *map(str, run.row.get("tables") or ())]))
         of_run[run.path] = system
         if run.status != "finished":
             system.broken.append(run)
@@ -136,7 +139,10 @@ def find_systems(found: Found, columns: Mapping[Path, Column]) -> list[System]:
                 f"{pair[1].path} repeats {pair[0].path} (the same config and seed): they count once, by the newer "
                 "result each"
             )
-    _label([*groups.values()])
+    _label([*groups.values()], parents)
+    for system in groups.values():
+        if system.swept and not any(run.experiment for run in system.all_runs):  # a sweep of one's own is no row
+            system.named, system.tables = False, ()
     return [*groups.values(), *_hang_results(found, columns, parents, of_run)]
 
 
@@ -150,7 +156,7 @@ def _hold(held: dict[int, _Held], seed: int, item: _Held) -> tuple[_Held, _Held]
     return newer, older
 
 
-def _label(systems: list[System]) -> None:
+def _label(systems: list[System], parents: _Parents) -> None:
     """The base name; where several have it, with what tells them apart (but for the one that is a table's row)."""
     by_base: dict[str, list[System]] = defaultdict(list)
     for system in systems:
@@ -166,7 +172,11 @@ def _label(systems: list[System]) -> None:
             system.changed = {
                 k: system.flat.get(k) for k in differ if plain is None or system.flat.get(k) != plain.flat.get(k)
             }
-            short = [f"{k.rpartition('.')[2]}={shown(v)}" for k, v in system.changed.items() if len(shown(v)) <= _LONG]
+            short = [
+                parents.rankers.get(v) or f"{k.rpartition('.')[2]}={shown(v)}"
+                for k, v in system.changed.items()
+                if v in parents.rankers or len(shown(v)) <= _LONG
+            ]
             system.label = base if system is plain else f"{base} ({', '.join(short) or 'other data'})"
             seen[system.label] += 1
             if seen[system.label] > 1:
