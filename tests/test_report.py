@@ -45,7 +45,7 @@ def test_typed(tmp_path: Path) -> None:
         (["run=other"], "run: no such key; did you mean runs?"),
         (["runs=nowhere"], "runs: nowhere: no such folder"),
         (["questions=-2"], "questions: expected 0 or more, got -2"),
-        (["questions=many"], "questions: expected a whole number, got 'many'"),
+        (["questions=many"], "questions: expected a whole number of 0 or more, got 'many'"),
         (["paper=none.json"], "paper: expected a JSON file"),
     ],
 )

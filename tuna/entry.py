@@ -23,7 +23,7 @@ from tuna.config.help import Program, help_text
 from tuna.config.overrides import check_command_line
 from tuna.errors import RunError, TunaError
 from tuna.secrets import masked_output
-from tuna.sweeps.jobs import job_in, words
+from tuna.sweeps.jobs import error_text, job_in
 from tuna.sweeps.launcher import Sweep, check_optimized, resumable
 
 _INTERRUPTED = 130
@@ -99,14 +99,14 @@ def _run_sweep(program: Program, config_dir: Path, line: CommandLine) -> None:
         try:
             _run_hydra(program, config_dir)
         except ValueError:  # Optuna found no best job
-            if not sweep.failed:
+            if not sweep.exit_code:
                 raise
         except OSError as error:  # the sweep's own folder; what fails in a job is told by the job
             raise RunError(
                 f"{error.filename}: {error.strerror}; choose another folder for the sweep with name=... or runs_dir=..."
             ) from error
-    if sweep.failed:
-        sys.exit(1)
+    if sweep.exit_code:
+        sys.exit(sweep.exit_code)
 
 
 @masked_output()
@@ -136,7 +136,7 @@ def _sweep_job(run: str, cfg: DictConfig) -> Any:
             traceback.print_exception(error)
         _report(error, f"{job.label()}: ")
         if isinstance(error, SystemExit):  # it would end the sweep
-            raise RunError(words(error)) from error
+            raise RunError(error_text(error)) from error
         raise
     job.finish(metrics)
     return metrics
@@ -147,7 +147,7 @@ def _fail(error: Exception, full: bool) -> NoReturn:
         traceback.print_exception(error)
     else:
         _report(error)
-    sys.exit(1)
+    sys.exit(getattr(error, "exit_code", 1))
 
 
 def _function(path: str) -> Callable[[DictConfig], Any]:
@@ -162,7 +162,7 @@ def _report(error: BaseException, prefix: str = "") -> None:
     if rank > 0 and not isinstance(error, RunError):
         return
     prefix = f"process {rank}: {prefix}" if rank else prefix
-    lines = words(error).splitlines() or [type(error).__name__]
+    lines = error_text(error).splitlines() or [type(error).__name__]
     print(f"error: {prefix}" + "\n".join([lines[0], *(f"       {line}" for line in lines[1:])]), file=sys.stderr)
 
 

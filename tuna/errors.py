@@ -14,7 +14,9 @@ def writable(text: str) -> str:
 
 
 class TunaError(Exception):
-    """Base of all faults whose message is meant for the user."""
+    """Base of all faults whose message is meant for the user. ``exit_code``: how a command ends by it."""
+
+    exit_code = 1
 
     def __init__(self, message: str = "") -> None:
         super().__init__(writable(message))
@@ -42,3 +44,9 @@ class NoModelError(ModelError):
 
 class RunError(TunaError):
     """The place a run writes to, or the run it should resume, is wrong."""
+
+
+class OtherSettings(RunError):
+    """What stands at that place was made with other settings, or from other data, than are asked for now."""
+
+    exit_code = 5  # 3 and 4 are a training process's

@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from tuna.errors import RunError
+from tuna.errors import OtherSettings, RunError
 from tuna.files import locked, replacing
 from tuna.secrets import dumps
 
@@ -239,7 +239,7 @@ def _same(path: Path, runs_dir: Path, config: Mapping[str, Any], data: str, mode
     written = read_run(path)
     changed = differences(written, config, data, model)
     if changed:
-        raise RunError(
+        raise OtherSettings(
             f"resume: {path} was started with other settings, so the result would be neither run's:\n  "
             + "\n  ".join(changed)
             + "\ngive the same settings, or leave resume= away to start a new run"

@@ -13,29 +13,34 @@ from tuna.config.compose import CONF, compose, is_asset
 
 K13, K24, K39, ALL = 13000, 24000, 39000, None
 JUDGED, TAUGHT, PROXY = ("score", ALL, ALL), ("eq3", ALL, ALL), ("score", ALL, K39)
-# name: (the row's label, tables, stage, learning rate, sources as (rank_by, first, last); None where nothing is ranked)
+# what is typed: (the row's label, tables, stage, rate, sources as (rank_by, first, last); None where nothing is ranked)
 ROWS: dict[str, tuple[str, list[Any], str, float, list[tuple[str | None, int | None, int | None]]]] = {
-    "alpaca": ("Alpaca", [1, 3, 8], "sft", 2e-5, [(None, ALL, ALL)]),
-    "alpaca_mul": ("Alpaca-Mul", [3], "alpaca_mul", 2e-5, [(None, ALL, ALL)]),
-    "tuna_p": ("Tuna_p", [1, 3], "tuna_p", 1e-5, [TAUGHT]),
-    "tuna_c": ("Tuna_c", [1, 3, 8], "tuna_c", 1e-5, [JUDGED]),
-    "tuna": ("Tuna", [1, 3], "tuna", 1e-6, [JUDGED]),
-    "prm_3b": ("PRM-3B", [], "prm", 1e-5, [JUDGED]),  # its rate is open in the paper
-    "prm_7b": ("PRM-7B", [], "prm", 1e-5, [JUDGED]),
-    "tuna_c_prm": ("Tuna_c (PRM)", [1, 8], "tuna_c", 1e-5, [JUDGED]),
-    "tuna_c_prm_7b": ("Tuna_c (PRM-7B-52K)", [8], "tuna_c", 1e-5, [JUDGED]),
-    "tuna_c_prm_3b_39k": ("Tuna_c (PRM-3B-39K)", [8], "tuna_c", 1e-5, [JUDGED, PROXY]),
-    "tuna_c_prm_7b_39k": ("Tuna_c (PRM-7B-39K)", [8], "tuna_c", 1e-5, [JUDGED, PROXY]),
-    "tuna_cp_13k": ("Tuna_cp-13K", [3], "tuna_cp_13k", 1e-6, [("eq3", K13, ALL)]),
-    "tuna_cp_39k": ("Tuna_cp-39K", [3], "tuna_cp_39k", 1e-6, [("eq3", ALL, K39)]),
-    "tuna_cp_52k": ("Tuna_cp-52K", [3], "tuna_cp_52k", 1e-6, [TAUGHT]),
-    "mix_tuna_52k": ("mix-Tuna-52K", [3], "mix_tuna_52k", 1e-5, [JUDGED, ("eq3", ALL, K39)]),
-    "mix_tuna_104k": ("mix-Tuna-104K", [3], "mix_tuna_104k", 5e-6, [JUDGED, PROXY, TAUGHT]),
-    "tuna_c_lambda": ("Tuna_c", ["figure2"], "tuna_c", 1e-5, [JUDGED]),
-    "tuna_p_data": ("Tuna_p", ["figure3"], "tuna_p", 1e-5, [TAUGHT]),
-    "tuna_p_beta": ("Tuna_p", [5, "A"], "tuna_p", 1e-5, [TAUGHT]),
-    "tuna_c_margin": ("Tuna_c", [], "tuna_c", 1e-5, [JUDGED]),
-    "tuna_c_candidates": ("Tuna_c", [], "tuna_c", 1e-5, [JUDGED]),
+    "experiment=alpaca": ("Alpaca", [1, 3, 8], "sft", 2e-5, [(None, ALL, ALL)]),
+    "experiment=alpaca_mul": ("Alpaca-Mul", [3], "alpaca_mul", 2e-5, [(None, ALL, ALL)]),
+    "stage=tuna_p": ("Tuna_p", [1, 3], "tuna_p", 1e-5, [TAUGHT]),
+    "stage=tuna_c": ("Tuna_c", [1, 3, 8], "tuna_c", 1e-5, [JUDGED]),
+    "stage=tuna": ("Tuna", [1, 3], "tuna", 1e-6, [JUDGED]),
+    "experiment=prm_3b": ("PRM-3B", [], "prm", 1e-5, [JUDGED]),  # its rate is open in the paper
+    "experiment=prm_7b": ("PRM-7B", [], "prm", 1e-5, [JUDGED]),
+    "experiment=tuna_c_prm": ("Tuna_c (PRM)", [1, 8], "tuna_c", 1e-5, [JUDGED]),
+    "experiment=tuna_c_prm_39k": ("Tuna_c (PRM-39K)", [8], "tuna_c", 1e-5, [JUDGED, PROXY]),
+    "stage=tuna_cp_13k": ("Tuna_cp-13K", [3], "tuna_cp_13k", 1e-6, [("eq3", K13, ALL)]),
+    "stage=tuna_cp_39k": ("Tuna_cp-39K", [3], "tuna_cp_39k", 1e-6, [("eq3", ALL, K39)]),
+    "stage=tuna_cp_52k": ("Tuna_cp-52K", [3], "tuna_cp_52k", 1e-6, [TAUGHT]),
+    "stage=mix_tuna_52k": ("mix-Tuna-52K", [3], "mix_tuna_52k", 1e-5, [JUDGED, ("eq3", ALL, K39)]),
+    "stage=mix_tuna_104k": ("mix-Tuna-104K", [3], "mix_tuna_104k", 5e-6, [JUDGED, PROXY, TAUGHT]),
+    "experiment=tuna_c_lambda": ("Tuna_c", ["figure2"], "tuna_c", 1e-5, [JUDGED]),
+    "experiment=tuna_p_data": ("Tuna_p", ["figure3"], "tuna_p", 1e-5, [TAUGHT]),
+    "experiment=tuna_p_beta": ("Tuna_p", [5, "A"], "tuna_p", 1e-5, [TAUGHT]),
+    "experiment=tuna_c_margin": ("Tuna_c", [], "tuna_c", 1e-5, [JUDGED]),
+    "experiment=tuna_c_candidates": ("Tuna_c", [], "tuna_c", 1e-5, [JUDGED]),
+}
+# The rows that start from a base model choose it.
+STARTS = {
+    "experiment=alpaca": "huggyllama/llama-7b",
+    "experiment=alpaca_mul": "huggyllama/llama-7b",
+    "experiment=prm_3b": "stabilityai/stablelm-base-alpha-3b",
+    "experiment=prm_7b": "huggyllama/llama-7b",
 }
 SWEPT = {
     "tuna_c_lambda": {"loss.lambda": "0,0.1,1,5,10"},
@@ -61,9 +66,9 @@ def composed(*overrides: str) -> tuple[dict[str, Any], dict[str, str]]:
     return {str(key): value for key, value in plain.items()}, {str(k): str(v) for k, v in swept.items()}
 
 
-def files(name: str) -> list[str]:
+def files(row: str) -> list[str]:
     """The data that a real model needs, by its keys."""
-    keys = OmegaConf.to_container(compose([f"experiment={name}"]).get("data") or OmegaConf.create({}))
+    keys = OmegaConf.to_container(compose([row]).get("data") or OmegaConf.create({}))
     assert isinstance(keys, dict)
     found = [f"data.{key}={key}.jsonl" for key in map(str, keys) if not key.endswith(("_first", "_last"))]
     return found or ["datamodule.path=mine.jsonl"]
@@ -75,15 +80,21 @@ def sources(datamodule: dict[str, Any]) -> list[tuple[str | None, int | None, in
 
 
 def test_the_table_is_complete() -> None:
-    assert {*ROWS, "tuna_c_search"} == {file.stem for file in (CONF / "experiment").glob("*.yaml")}
+    files = {file.stem for file in (CONF / "experiment").glob("*.yaml")}
+    assert {*ROWS, "experiment=tuna_c_search"} >= {f"experiment={name}" for name in files}
+    stages = {file.stem for file in (CONF / "stage").glob("*.yaml")}
+    assert stages == {stage for _, _, stage, _, _ in ROWS.values()} | {"tuna_cp", "mix_tuna"}
 
 
-@pytest.mark.parametrize("name", ROWS)
-def test_a_row_at_real_scale(name: str) -> None:
-    label, tables, stage, lr, ranked = ROWS[name]
-    cfg, swept = composed(f"experiment={name}", *REAL, *files(name))
-    row = cfg["experiment"]
-    assert (row["name"], row["system"], row["tables"]) == (name, label, tables) and len(row["summary"]) > 20
+@pytest.mark.parametrize("typed", ROWS)
+def test_a_row_at_real_scale(typed: str) -> None:
+    label, tables, stage, lr, ranked = ROWS[typed]
+    start = [f"model.path={STARTS[typed]}"] if typed in STARTS else ["model=smollm2_135m"]
+    cfg, swept = composed(typed, *start, "seed=3", *files(typed))
+    row = cfg["experiment"] or cfg["stage"]
+    name = row["name"]
+    assert typed.partition("=")[2] == name
+    assert (row["system"], row["tables"]) == (label, tables) and len(row["summary"]) > 10
     assert (cfg["stage"]["name"], cfg["module"]["lr"]) == (stage, lr)
     assert cfg["module"]["betas"] == [0.9, 0.999] and swept == SWEPT.get(name, {})
     assert cfg["trainer"]["max_epochs"] == (3 if stage in ("sft", "alpaca_mul") else 1)
@@ -95,11 +106,40 @@ def test_a_row_at_real_scale(name: str) -> None:
     assert cfg["name"] == (name if swept else None)  # a sweep goes on by the same command
 
 
-@pytest.mark.parametrize("name", ROWS)
-def test_a_row_at_the_tiny_scale_needs_nothing(name: str) -> None:
-    cfg, swept = composed(f"experiment={name}", "model=tiny")
-    others = {"alpaca": "tiny_base", "alpaca_mul": "tiny_base", "prm_3b": "tiny_prm_base", "prm_7b": "tiny_prm_base"}
-    assert cfg["model"]["path"] == others.get(name, "tiny")
+@pytest.mark.parametrize("typed", STARTS)
+def test_a_row_from_a_base_model_chooses_it(typed: str) -> None:
+    cfg, _ = composed(typed, *files(typed))
+    assert cfg["model"]["path"] == STARTS[typed] and cfg["model"]["template"] == "alpaca"
+
+
+@pytest.mark.parametrize(
+    ("words", "label"),
+    [
+        (["experiment=prm_3b", "model=tiny"], "PRM"),
+        (["experiment=prm_3b", "model.path=HuggingFaceTB/SmolLM2-135M", "datamodule.path=a.jsonl"], "PRM"),
+        (["experiment=prm_7b", "model.path=/models/LLaMA-7B", "datamodule.path=a.jsonl"], "PRM-7B"),
+        (["experiment=tuna_c_prm"], "Tuna_c"),
+        (["experiment=tuna_c_prm", "model=tiny", "datamodule.path=a.jsonl"], "Tuna_c (PRM)"),
+        (["experiment=tuna_c_prm_39k", "model=tiny", "data.contextual=a.jsonl"], "Tuna_c"),
+    ],
+)
+def test_a_label_of_the_paper_needs_the_papers_model_or_data(words: list[str], label: str) -> None:
+    assert composed(*words)[0]["experiment"]["system"] == label
+
+
+def test_a_row_that_is_a_stage_is_told_so() -> None:
+    (said,) = wrong("experiment=tuna_c")
+    assert said.endswith("; did you mean stage=tuna_c?")
+    (said,) = wrong("experiment=tuna_c_prm_3b_39k")
+    assert said.endswith("; did you mean tuna_c_prm_39k?")
+
+
+@pytest.mark.parametrize("typed", ROWS)
+def test_a_row_at_the_tiny_scale_needs_nothing(typed: str) -> None:
+    cfg, swept = composed(typed, "model=tiny")
+    name, stage = typed.partition("=")[2], ROWS[typed][2]
+    others = {"sft": "tiny_base", "alpaca_mul": "tiny_base", "prm": "tiny_prm_base"}
+    assert cfg["model"]["path"] == others.get(stage, "tiny")
     given = cfg["datamodule"]["sources"] or [cfg["datamodule"]]
     assert all(is_asset(source["path"]) for source in [*given, {"path": cfg["datamodule"]["val_path"]}])
     assert swept.keys() == SWEPT.get(name, {}).keys()
@@ -111,11 +151,11 @@ def test_the_amount_of_data_is_proportional_at_the_tiny_scale() -> None:
     assert [round(600 * part / 52000) for part in (K13, K24)] == [150, 277]
 
 
-@pytest.mark.parametrize("name", ["tuna_p", "mix_tuna_52k", "prm_3b"])
-def test_a_real_model_without_data_is_told_which(name: str) -> None:
-    (said,) = wrong(f"experiment={name}", *REAL)
-    assert all(f"{text.partition('=')[0]}=FILE" for text in files(name))
-    assert f"Next: python train.py experiment={name} model.path=HuggingFaceTB/SmolLM2-135M-Instruct " in said
+@pytest.mark.parametrize("typed", ["experiment=alpaca_mul", "experiment=tuna_c_prm_39k", "stage=mix_tuna_52k"])
+def test_a_real_model_without_data_is_told_which(typed: str) -> None:
+    (said,) = wrong(typed, *REAL)
+    assert all(f"{text.partition('=')[0]}=FILE" in said for text in files(typed))
+    assert f"Next: python train.py {typed} model.path=HuggingFaceTB/SmolLM2-135M-Instruct " in said
 
 
 @pytest.mark.parametrize("name", SWEPT)
@@ -126,9 +166,9 @@ def test_a_sweep_without_m_says_so(name: str) -> None:
 
 
 def test_an_experiment_that_sweeps_is_run_alone() -> None:
-    (said,) = wrong("experiment=tuna_c_lambda,tuna_p", "-m")
-    assert said == "experiment=tuna_c_lambda,tuna_p: one of these sweeps over loss.lambda itself; run it alone"
-    assert wrong("experiment=tuna_c,tuna_p", "-m") == []
+    (said,) = wrong("experiment=tuna_c_lambda,tuna_c_prm", "-m")
+    assert said == "experiment=tuna_c_lambda,tuna_c_prm: one of these sweeps over loss.lambda itself; run it alone"
+    assert wrong("stage=tuna_c,tuna_p", "-m") == []
 
 
 def test_the_node_and_swept_values_are_checked(tmp_path: Path) -> None:

@@ -4,16 +4,16 @@ from pathlib import Path
 import pytest
 
 from tests.reporting.make import example, make_result, make_run
-from tuna.reporting.columns import Column, Columns
-from tuna.reporting.compare import RUN_COLUMNS, Comparison
+from tuna.reporting.columns import PAIR_ACCURACY, TASK_ACCURACY, Column, find_columns
+from tuna.reporting.compare import Comparison
 from tuna.reporting.read import Found
 from tuna.reporting.systems import System, find_systems
 
 
 def compare(folder: Path, baseline: str = "Alpaca") -> tuple[Comparison, dict[str, System]]:
     found = Found.read([folder / "runs"], [], [folder / "results"])
-    columns = Columns(found.results)
-    comparison = Comparison(find_systems(found, columns), columns, baseline)
+    columns = find_columns(found.results)
+    comparison = Comparison(find_systems(found, columns), columns.values(), baseline)
     return comparison, {system.label: system for system in comparison.systems}
 
 
@@ -123,9 +123,9 @@ def test_figures_of_the_runs_themselves(tmp_path: Path) -> None:
     text = (path / "run.json").read_text()
     (path / "run.json").write_text(text[:-1] + ', "after": {"pair_accuracy_interval": [0.7, 0.9]}}')
     comparison, systems = compare(tmp_path)
-    found = comparison.estimate(systems["Tuna_c"], RUN_COLUMNS[2])
+    found = comparison.estimate(systems["Tuna_c"], PAIR_ACCURACY)
     assert found is not None and (found.mean, found.low, found.high) == (0.8, 0.7, 0.9)
-    assert comparison.estimate(systems["Tuna_c"], RUN_COLUMNS[0]) is None
+    assert comparison.estimate(systems["Tuna_c"], TASK_ACCURACY) is None
 
 
 def test_the_two_best_of_three(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from tests.reporting.make import make_ranking, make_result, make_run, write
 from tuna.errors import DataError
-from tuna.reporting.read import Found, Measured
+from tuna.reporting.read import Found, Measured, paper
 
 
 def test_everything_is_found_at_any_depth(tmp_path: Path) -> None:
@@ -19,7 +19,7 @@ def test_everything_is_found_at_any_depth(tmp_path: Path) -> None:
     assert [run.sweep for run in found.runs] == [None, tmp_path / "runs" / "sweep"]
     assert found.rankings[0].name == "r" and found.rankings[0].lists == tmp_path / "rankings" / "r.jsonl"
     assert found.results[0].scores == {"accuracy": 0.5}
-    assert found.problems == []
+    assert found.problems == found.unread == []
 
 
 def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
@@ -30,9 +30,9 @@ def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
     write(tmp_path / "other" / "run.json", {"status": "finished", "config": None})
     found = Found.read([tmp_path], [], [])
     assert [run.name for run in found.runs] == ["good"]
-    assert found.problems[0] == f"{tmp_path}/list/run.json: expected a JSON object, got list; it is not in the report"
-    assert "config: expected a mapping, got None" in found.problems[1]
-    assert "torn/run.json: cannot be read, so it is not in the report" in found.problems[2]
+    assert found.unread[0] == f"{tmp_path}/list/run.json: expected a JSON object, got list; it is not in the report"
+    assert "config: expected a mapping, got None" in found.unread[1]
+    assert "torn/run.json: cannot be read, so it is not in the report" in found.unread[2]
 
 
 def test_an_evaluation_that_did_not_end_is_told(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_an_answer_may_hold_any_line_end(tmp_path: Path) -> None:
     path = make_result(tmp_path, "elementary", "a", 0.5)
     lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     path.with_name("examples.jsonl").write_text("".join(lines), encoding="utf-8")
-    assert Measured(path, {}).examples() == rows
+    assert list(Measured(path, {}).examples().values()) == rows
 
 
 @pytest.mark.parametrize("content", [b"[" * 5000, b'{"id": ' + b"1" * 5000 + b"}", b"\xff"])
@@ -72,14 +72,22 @@ def test_examples_that_hold_anything(tmp_path: Path, content: bytes) -> None:
         Measured(path, {}).examples()
     path.write_bytes(content)
     make_run(tmp_path, "good")
-    assert "results.json: cannot be read" in "".join(Found.read([tmp_path], [], [tmp_path]).problems)
+    assert "results.json: cannot be read" in "".join(Found.read([tmp_path], [], [tmp_path]).unread)
 
 
 def test_examples_name_the_line_that_is_wrong(tmp_path: Path) -> None:
     path = make_result(tmp_path, "elementary", "a", 0.5, examples=[{"id": "q"}])
-    assert Measured(path, {}).examples() == [{"id": "q"}]
+    assert Measured(path, {}).examples() == {("", "q"): {"id": "q"}}
     path.with_name("examples.jsonl").write_text('{"id": 1}\n[broken\n')
     with pytest.raises(DataError, match=r"examples\.jsonl:2: expected a JSON object"):
         Measured(path, {}).examples()
     path.with_name("examples.jsonl").unlink()
-    assert Measured(path, {}).examples() == []
+    assert Measured(path, {}).examples() == {}
+
+
+def test_claims_name_what_there_is() -> None:
+    found = paper()
+    names = {*found["order"], "@baseline"}
+    tags = {sweep["tag"] for sweep in found["sweeps"]}
+    for claim in found["claims"]:
+        assert claim.get("sweep") in tags or {claim["a"], claim["b"]} <= names

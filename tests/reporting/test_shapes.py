@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.reporting.make import make_ranking, make_result, make_run
+from tests.reporting.make import make_ranking, make_result, make_run, write
 from tests.reporting.test_compare import compare, measure
 from tests.reporting.test_sweeps import lambdas
+from tuna.errors import DataError
 from tuna.reporting import shapes
-from tuna.reporting.paper import PaperCell
 from tuna.reporting.read import Found
 from tuna.reporting.sweeps import find_sweeps
 from tuna.reporting.tables import Table
@@ -69,7 +69,7 @@ def test_all_scores_and_what_needs_no_model(tmp_path: Path) -> None:
 def test_held_out_figures_of_the_runs_stand_beside_their_baselines(tmp_path: Path) -> None:
     metrics = {"val/pair_accuracy": 0.8, "before/pair_accuracy": 0.6, "val/loss_ce": 1.5}
     make_run(tmp_path / "runs", "a", system="Tuna_c", metrics=metrics)
-    table = shapes.run_table(compare(tmp_path)[0])
+    table = shapes.held_out_table(compare(tmp_path)[0])
     assert rows(table) == [["Tuna_c", "1", "0.600", "0.800", "0.580", "0.500", "1.500"]]
 
 
@@ -93,9 +93,10 @@ def test_a_study_of_several_systems_stands_apart(tmp_path: Path) -> None:
     assert table.title == "Human study: by_system" and rows(table) == [["Tuna", "4.250", "-", "true"]]
 
 
-def test_the_papers_numbers_are_tables_of_their_own() -> None:
-    cells = [PaperCell("1", "Tuna", "A", 1.5), PaperCell("1", "Alpaca", "B", 2.0), PaperCell("8", "Tuna", "A", 3.0)]
-    first, second = shapes.paper_tables(cells)
+def test_the_papers_numbers_are_tables_of_their_own(tmp_path: Path) -> None:
+    cells = [("1", "Tuna", "A", 1.5), ("1", "Alpaca", "B", 2), ("8", "Tuna", "A", 3.0)]
+    rows_given = [dict(zip(("table", "system", "column", "value"), cell, strict=True)) for cell in cells]
+    first, second = shapes.read_paper_tables(write(tmp_path / "cells.json", rows_given))
     assert first.head == ["system", "A", "B"] and rows(first) == [["Tuna", "1.5", "-"], ["Alpaca", "-", "2"]]
     assert first.title == "The paper's Table 1, at 7B" and second.key == "paper-8"
 
@@ -105,3 +106,19 @@ def test_no_result_is_an_empty_table_not_an_error(tmp_path: Path, finished: bool
     make_run(tmp_path / "runs", "a", system="Tuna_c", tables=[1], status="finished" if finished else "failed")
     (table,) = shapes.system_tables(compare(tmp_path)[0])
     assert rows(table) == [["Tuna_c", "1" if finished else "0"]] and "No system has a result yet" in table.caption
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{", "expected JSON"),
+        ("{}", "expected a list of cells, got dict"),
+        ('[{"table": "1", "system": "T", "column": "c", "value": "x"}]', "cell 1: value: expected a number, got 'x'"),
+        ('[{"table": 1, "system": "T", "column": "c", "value": 1}, 5]', "cell 1: table: expected text, got 1"),
+    ],
+)
+def test_wrong_cells(text: str, told: str, tmp_path: Path) -> None:
+    path = tmp_path / "cells.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=told):
+        shapes.read_paper_tables(path)

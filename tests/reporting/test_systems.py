@@ -1,14 +1,16 @@
+import json
 from pathlib import Path
 
-from tests.reporting.make import make_ranking, make_result, make_run
-from tuna.reporting.columns import Columns
+from tests.reporting.make import make_ranking, make_result, make_run, write
+from tuna.reporting.columns import find_columns
 from tuna.reporting.read import Found
-from tuna.reporting.systems import System, find_systems
+from tuna.reporting.shapes import runs_table
+from tuna.reporting.systems import System, find_systems, summarize
 
 
 def systems(folder: Path) -> tuple[dict[str, System], list[str]]:
     found = Found.read([folder / "runs"], [folder / "rankings"], [folder / "results"])
-    return {system.label: system for system in find_systems(found, Columns(found.results))}, found.problems
+    return {system.label: system for system in find_systems(found, find_columns(found.results))}, found.problems
 
 
 def test_seeds_are_replicates(tmp_path: Path) -> None:
@@ -71,6 +73,28 @@ def test_without_an_experiment_the_stage_names_it(tmp_path: Path) -> None:
     assert list(found) == ["tuna_p"] and not found["tuna_p"].named
 
 
+def test_a_stage_may_be_a_row_of_the_paper_but_no_sweep_of_ones_own_is(tmp_path: Path) -> None:
+    rows = [("c", 1.0), ("sweep/0", 1.0), ("sweep/1", 5.0)]
+    for name, weight in rows:
+        path = make_run(tmp_path / "runs", name, loss={"lambda": weight}, seed=len(name)) / "run.json"
+        row = {"name": "tuna_c", "system": "Tuna_c", "tables": [1, 8]}
+        path.write_text(json.dumps((run := json.loads(path.read_text())) | {"config": run["config"] | {"stage": row}}))
+    found, _ = systems(tmp_path)
+    assert {label: (s.named, s.tables) for label, s in found.items()} == {
+        "Tuna_c": (True, ("1", "8")), "Tuna_c (lambda=5)": (False, ()),
+    }  # fmt: skip
+
+
+def test_lists_are_told_apart_by_the_proxy_model_that_ranked_them(tmp_path: Path) -> None:
+    for size in ("3B", "7B"):
+        prm = make_run(tmp_path / "runs", f"prm_{size}", system=f"PRM-{size}", start=size)
+        ranker = {"n": 4, "path": str(prm / "model")}
+        lists = make_ranking(tmp_path / "rankings", f"by_{size}", ranker=ranker).with_name(f"by_{size}.jsonl")
+        make_run(tmp_path / "runs", f"c_{size}", system="Tuna_c (PRM)", tables=[8], data=str(lists))
+    found, _ = systems(tmp_path)
+    assert {"Tuna_c (PRM) (by PRM-3B)", "Tuna_c (PRM) (by PRM-7B)"} < set(found)
+
+
 def test_failed_runs_stay_with_their_system(tmp_path: Path) -> None:
     make_run(tmp_path / "runs", "a", system="Tuna", seed=0)
     make_run(tmp_path / "runs", "b", system="Tuna", seed=1, status="failed")
@@ -108,3 +132,46 @@ def test_measured_twice_the_newer_counts(tmp_path: Path) -> None:
     found, problems = systems(tmp_path)
     assert found["Tuna"].results["elementary"][0].scores["accuracy"] == 0.7
     assert len(problems) == 1 and "measured again in" in problems[0]
+
+
+def test_nothing_that_is_missing_goes_unsaid(tmp_path: Path) -> None:
+    runs, results = tmp_path / "runs", tmp_path / "results"
+    good = make_run(runs, "good", system="Tuna_c", tables=[1], seed=0)
+    make_run(runs, "unmeasured", system="Tuna_c", tables=[1], seed=1)
+    make_run(runs, "prm", system="PRM-3B", stage="prm")
+    for seed, status in enumerate(["failed", "running", "interrupted", "odd"]):
+        make_run(runs, status, system="Tuna_p", seed=seed, status=status)
+    make_result(results, "elementary", "good", 0.5, run=good)
+    make_result(results, "lmentry", "good", 0.5, run=good, status="incomplete", covered=(3, 10))
+    (tmp_path / "runs" / "torn").mkdir()
+    (tmp_path / "runs" / "torn" / "run.json").write_text("{")
+    job = {"job": 3, "status": "failed", "swept": ["loss.lambda=-1"], "error": "loss.lambda: expected\n0 or more"}
+    write(runs / "sweep" / "3" / "job.json", job)
+    write(good / "job.json", job)  # it has a run
+    path = make_ranking(tmp_path, "r")
+    path.write_text(path.read_text().replace('"missing": 0', '"missing": 7').replace('"unusable": 0', '"unusable": 2'))
+    found = Found.read([runs], [tmp_path], [results])
+    systems = find_systems(found, find_columns(found.results))
+    state = summarize(found, systems)
+    assert state.counts == {
+        "systems": 3, "runs": 7, "runs failed": 1, "runs finished": 3, "runs interrupted": 1, "runs odd": 1,
+        "runs running": 1, "results": 2, "results incomplete": 1, "rankings": 1,
+    }  # fmt: skip
+    told = "\n".join(state.missing)
+    for text in (
+        "run failed: failed: see its log.txt", "run running: still running, or killed", "run interrupted: interrupted",
+        "run odd: status 'odd'", "result lmentry of good: incomplete, 3 of 10 questions",
+        "run unmeasured (Tuna_c, seed 1): finished, no benchmark measured it", "torn/run.json: cannot be read",
+        "ranking r: 7 instructions still to ask",
+        "sweep/3 (loss.lambda=-1): failed: loss.lambda: expected 0 or more",
+    ):  # fmt: skip
+        assert text in told
+    assert len(state.missing) == 9 and state.notes == ["ranking r: 2 instructions without a usable list"]
+    table = runs_table(found, systems)
+    assert table is not None and len(table.rows) == 7
+
+
+def test_no_results_at_all_is_no_list_of_every_run(tmp_path: Path) -> None:
+    make_run(tmp_path, "a")
+    found = Found.read([tmp_path], [], [])
+    assert summarize(found, find_systems(found, {})).missing == []

@@ -81,4 +81,4 @@ def test_every_command_of_ours_composes(step: Step) -> None:
     cfg = compose(overrides, config_name=program.removesuffix(".py"))
     checks.check(cfg)
     if program == "train.py":
-        assert cfg.seed == 0 and cfg.experiment.system and cfg.resume == "auto"
+        assert cfg.seed == 0 and (cfg.experiment or cfg.stage).system and cfg.resume == "auto"

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tuna.errors import DataError
-from tuna.sweeps.jobs import Job, assign, identity_of, job_in, jobs_in, words
+from tuna.sweeps.jobs import Job, assign, error_text, identity_of, job_in, jobs_in, table
 
 CONFIG: dict[str, Any] = {
     "name": "a", "runs_dir": "runs", "seed": 1, "max_cost": None, "trainer": {"max_steps": 3, "log_every": 1},
@@ -63,4 +63,22 @@ def test_errors_are_written_without_secrets(tmp_path: Path) -> None:
     written = (tmp_path / "0" / "job.json").read_text()
     assert json.loads(written)["error"].startswith("ValueError: ") and "sk-" not in written
     job.fail(KeyboardInterrupt())
-    assert (job.status, words(DataError("a:1: b"))) == ("interrupted", "a:1: b")
+    assert (job.status, error_text(DataError("a:1: b"))) == ("interrupted", "a:1: b")
+
+
+def test_the_optimized_figure_stands_first_and_an_error_in_place_of_figures() -> None:
+    metrics = {"before/loss": 2.0, "val/loss": 1.0, "val/pair_accuracy": 0.75, "perf/tokens": 9}
+    rows = [
+        {"job": 0, "swept": ["a=1", "b=2"], "status": "finished", "metrics": metrics},
+        {"job": 11, "swept": [], "status": "failed", "metrics": None, "error": "no\nmore"},
+    ]
+    assert table(rows, "perf/tokens") == [
+        "job  settings  status    perf/tokens  val/pair_accuracy  val/loss",
+        "  0  a=1 b=2   finished  9            0.7500             1.0000",
+        " 11  -         failed    no",
+    ]
+
+
+def test_figures_of_any_other_program() -> None:
+    rows = [{"job": 0, "swept": ["x=1"], "status": "finished", "metrics": {"lists": 3, "spent": None}}]
+    assert table(rows, "absent") == ["job  settings  status    lists  spent", "  0  x=1       finished  3"]

@@ -34,6 +34,8 @@ def test_a_long_title_is_cut(tmp_path: Path) -> None:
 def test_tags_say_stage_experiment_tables_and_scale() -> None:
     cfg: dict[str, Any] = {"stage": {"name": "tuna_c"}, "model": {"path": "tiny"}, "scale": "auto", "experiment": None}
     assert tags(OmegaConf.create(cfg)) == ["tuna_c", "scale tiny"]
+    row = {"stage": {"name": "tuna_c", "tables": [1, 8]}}
+    assert tags(OmegaConf.create(cfg | row)) == ["tuna_c", "table 1", "table 8", "scale tiny"]
     cfg |= {"experiment": {"name": "tuna_c_lambda", "tables": [1, "figure2", "A"]}, "scale": "paper"}
     assert tags(OmegaConf.create(cfg)) == ["tuna_c", "tuna_c_lambda", "table 1", "figure2", "A", "scale paper"]
 

@@ -50,7 +50,7 @@ class Answered(tuple[Any, ...]):
 def test_tasks_are_measured_on_the_weights_that_were_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import transformers
 
-    from tuna.assets import elementary
+    from tuna.inference import generate
     from tuna.models import loading
 
     loaded: list[tuple[str, str, bool]] = []
@@ -64,7 +64,8 @@ def test_tasks_are_measured_on_the_weights_that_were_trained(tmp_path: Path, mon
 
     monkeypatch.setattr(transformers, "AutoModelForCausalLM", loader("model"))
     monkeypatch.setattr(transformers, "AutoTokenizer", loader("tokenizer"))
-    monkeypatch.setattr(elementary, "evaluate", lambda model, tokenizer, records, template: Answered((model, template)))
+    answered = lambda model, tokenizer, records, template: Answered((model, template))  # noqa: E731
+    monkeypatch.setattr(generate, "measure_elementary", answered)
     monkeypatch.setattr(samples, "write", lambda target, records, before, after: None)
     monkeypatch.setattr(loading, "grow", lambda model, rows: None)
     target = RunFolder(tmp_path / "w", "w")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 MODELS = ("tiny", "tiny_base", "tiny_prm_base", "tiny_teacher")
-_FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parent
 
 
 def path(name: str) -> Path:
@@ -21,11 +21,28 @@ def path(name: str) -> Path:
     Raises:
         FileNotFoundError: there is no such asset; the message names those there are.
     """
-    candidates = [_FOLDER / "models" / name, _FOLDER / name, _FOLDER / f"{name}.jsonl"]
+    candidates = [FOLDER / "models" / name, FOLDER / name, FOLDER / f"{name}.jsonl"]
     if name in MODELS:
         return candidates[0]
     for candidate in candidates[1:]:
         if candidate.is_file():
             return candidate
-    files = sorted(str(file.relative_to(_FOLDER)) for file in _FOLDER.glob("*/*.jsonl"))
+    files = sorted(str(file.relative_to(FOLDER)) for file in FOLDER.glob("*/*.jsonl"))
     raise FileNotFoundError(f"no embedded asset {name!r}; there are {', '.join((*MODELS, *files))}")
+
+
+def is_embedded(path: object) -> bool:
+    """Whether ``model.path`` names one of the models that Tuna carries (a folder of that name is ``./tiny``).
+
+    >>> is_embedded("tiny"), is_embedded("./tiny"), is_embedded("runs/tiny")
+    (True, False, False)
+    """
+    return path in MODELS
+
+
+def is_asset(path: object) -> bool:
+    """Whether a path lies among the package's own small files."""
+    try:
+        return isinstance(path, str) and Path(path).expanduser().resolve().is_relative_to(FOLDER.resolve())
+    except (OSError, RuntimeError, ValueError):  # too long, ~ of nobody, a NUL in it: who reads it says so
+        return False

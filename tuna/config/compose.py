@@ -5,6 +5,8 @@ when the final ``model.path`` is an embedded model's name. ``${asset:<file>}``: 
 ``${held_out:<file>}``: the same beside embedded training data at the tiny scale, null beside anybody's own.
 ``${untyped:<value>}``: a value nobody asked for, which ``untyped`` tells from the same one typed.
 ``${sweep_name:<name>,<time>}``: a sweep's.
+``${label_of_model:<model>,<label>,<other>}``: a row's label, which holds if the run starts from that model of the hub
+or a folder of its name. ``${label_of_data:<key>,<label>,<other>}``: one that holds unless the key names embedded data.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,14 +24,12 @@ from hydra.plugins.config_source import ConfigResult
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from tuna import assets
+from tuna.assets import FOLDER, MODELS, is_asset, is_embedded
 from tuna.config import schema
 from tuna.config.arguments import refuse_environment
 from tuna.errors import ConfigError
 
 CONF = Path(__file__).parents[2] / "conf"
-EMBEDDED = assets.MODELS
-ASSETS = Path(__file__).parents[1] / "assets"
 
 
 class SignatureSource(FileConfigSource):
@@ -62,14 +62,25 @@ def _complete(node: Any) -> Any:
     return schema.defaults(given["_target_"]) | given if isinstance(given.get("_target_"), str) else given
 
 
+def _label_of_model(model: str, label: str, other: str, *, _root_: DictConfig) -> str:
+    name = Path(str(OmegaConf.select(_root_, "model.path"))).name
+    return label if name.lower() == Path(model).name.lower() else other
+
+
+def _label_of_data(key: str, label: str, other: str, *, _root_: DictConfig) -> str:
+    return other if is_asset(OmegaConf.select(_root_, key)) else label
+
+
 def install() -> None:
     """Make Hydra read files through SignatureSource, and know the resolvers; harmless when done before."""
     resolvers: dict[str, Callable[..., Any]] = {
         "scale": lambda paper, tiny, *, _root_: tiny if is_tiny(_root_) else paper,
-        "asset": lambda name: str(ASSETS / name),
-        "held_out": lambda name, *, _root_: str(ASSETS / name) if is_tiny(_root_) and not own_data(_root_) else None,
+        "asset": lambda name: str(FOLDER / name),
+        "held_out": lambda name, *, _root_: str(FOLDER / name) if is_tiny(_root_) and not own_data(_root_) else None,
         "untyped": lambda value: value,
         "sweep_name": lambda name, time: name or f"sweep-{time}",
+        "label_of_model": _label_of_model,
+        "label_of_data": _label_of_data,
         "oc.env": refuse_environment,
     }
     for name, resolver in resolvers.items():
@@ -107,15 +118,6 @@ def run_composed(cfg: DictConfig, task: Callable[[DictConfig], Any], config_dir:
         raise done._return_value  # return_value would announce it in words of Hydra's own
 
 
-def is_embedded(path: object) -> bool:
-    """Whether ``model.path`` names one of the models that Tuna carries (a folder of that name is ``./tiny``).
-
-    >>> is_embedded("tiny"), is_embedded("./tiny"), is_embedded("runs/tiny")
-    (True, False, False)
-    """
-    return path in EMBEDDED
-
-
 def is_tiny(cfg: DictConfig) -> bool:
     """Whether the tiny values hold: ``scale`` says so, or is "auto" and the model is embedded.
 
@@ -124,14 +126,6 @@ def is_tiny(cfg: DictConfig) -> bool:
     """
     asked = OmegaConf.select(cfg, "scale") or "auto"
     return bool(asked == "tiny" or (asked == "auto" and is_embedded(OmegaConf.select(cfg, "model.path"))))
-
-
-def is_asset(path: object) -> bool:
-    """Whether a path lies among the package's own small files."""
-    try:
-        return isinstance(path, str) and Path(path).expanduser().resolve().is_relative_to(ASSETS.resolve())
-    except (OSError, RuntimeError, ValueError):  # too long, ~ of nobody, a NUL in it: who reads it says so
-        return False
 
 
 def own_data(cfg: DictConfig) -> list[str]:

@@ -76,11 +76,16 @@ class _Checker:
             needed = f"{override.input_line}: a {group} is needed; choose one of {', '.join(allowed)}"
             return [] if group in OPTIONAL else [needed]
         return [
-            f"{group}={choice}: expected one of {', '.join(allowed)}{nearest(str(choice), allowed)}"
+            f"{group}={choice}: expected one of {', '.join(allowed)}{self._meant(str(choice), allowed)}"
             for chosen in values(override, allowed)
             for choice in (chosen if isinstance(chosen, list) else [chosen])
             if str(choice) not in allowed
         ]
+
+    def _meant(self, choice: str, allowed: list[str]) -> str:
+        """A row of the paper that is a stage, or the nearest name."""
+        stage = f"; did you mean stage={choice}?" if choice in self.groups.get("stage", ()) else ""
+        return stage or nearest(choice, allowed)
 
     def _texts(self, override: Override) -> list[str]:
         """The override once for each of its choices that exist."""

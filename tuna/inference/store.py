@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 from zlib import crc32
 
-from tuna.errors import RunError
+from tuna.errors import OtherSettings, RunError
 from tuna.files import locked
 from tuna.runs import read_json, write_json
 from tuna.secrets import clean, may_hold
@@ -243,7 +243,7 @@ class Store:
             if old.get(key) != new.get(key)
         ]
         if lines:
-            raise RunError(
+            raise OtherSettings(
                 f"{self.folder}: was collected with other settings:\n" + "\n".join(lines) + f"\nNext: {hint}"
             )
 

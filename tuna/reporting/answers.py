@@ -3,20 +3,21 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from tuna.errors import DataError
 from tuna.reporting.columns import Column
-from tuna.reporting.compare import Comparison, words
+from tuna.reporting.compare import Comparison
+from tuna.reporting.read import Row
 from tuna.reporting.tables import Cell, Table, number
 
 _LONGEST = 4000  # characters of one answer
 _MOST_SYSTEMS = 24
+_MOST_REFERENCES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One system's answer, and what it was worth."""
+class Shown:
+    """One system's answer, and what it was worth: the scores' names and figures."""
 
     system: str
     text: str
@@ -24,7 +25,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class Asked:
     """One question with all answers, and the references where there are some."""
 
     id: str
@@ -32,16 +33,15 @@ class Question:
     instruction: str
     input: str
     references: tuple[str, ...]
-    answers: tuple[Answer, ...]
+    answers: tuple[Shown, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
     """The questions of one column. ``total``: how many all systems shown answered. canary: as its authors ask."""
 
-    column: str
     title: str
-    questions: tuple[Question, ...]
+    questions: tuple[Asked, ...]
     total: int
     canary: str = ""
 
@@ -51,21 +51,15 @@ def answer_sheets(comparison: Comparison, count: int, problems: list[str]) -> li
 
     Each system is shown by its lowest seed. Examples that cannot be read are told in ``problems``.
     """
-    out = []
-    for column in comparison.of_results if count else ():
-        if column.beside:
-            continue
-        sheet = _sheet(column, comparison, count, problems)
-        if sheet is not None:
-            out.append(sheet)
-    return out
+    columns = [column for column in comparison.of_results if count and not column.beside]
+    return [sheet for column in columns if (sheet := _sheet(column, comparison, count, problems))]
 
 
 def _sheet(column: Column, comparison: Comparison, count: int, problems: list[str]) -> Sheet | None:
-    rows: dict[str, dict[tuple[str, str], dict[str, Any]]] = {}
+    rows: dict[str, dict[tuple[str, str], Row]] = {}
     held = [system for system in comparison.systems if column.key in system.results and not system.swept]
     if len(held) > _MOST_SYSTEMS:
-        problems.append(f"{words(column)}: answers of {_MOST_SYSTEMS} of {len(held)} systems are shown")
+        problems.append(f"{column.title}: answers of {_MOST_SYSTEMS} of {len(held)} systems are shown")
     for system in held[:_MOST_SYSTEMS]:
         results = system.results[column.key]
         try:
@@ -73,55 +67,48 @@ def _sheet(column: Column, comparison: Comparison, count: int, problems: list[st
         except DataError as error:
             problems.append(f"{error}; no answers of {system.label} are shown")
             continue
-        keyed = {(str(r.get("task", "")), str(r.get("id"))): r for r in found if isinstance(r.get("prediction"), str)}
-        if keyed:
-            rows[system.label] = keyed
+        if answered := {key: row for key, row in found.items() if isinstance(row.get("prediction"), str)}:
+            rows[system.label] = answered
     if not rows:
         return None
-    common = set.intersection(*(set(keyed) for keyed in rows.values()))
-    chosen = sorted(sorted(common, key=_drawn)[:count])
+    common = set.intersection(*(set(answered) for answered in rows.values()))
+    chosen = sorted(sorted(common, key=lambda key: hashlib.sha256("\n".join(key).encode()).hexdigest())[:count])
     if not chosen:
-        problems.append(f"{words(column)}: no question was answered by all of {', '.join(rows)}")
+        problems.append(f"{column.title}: no question was answered by all of {', '.join(rows)}")
         return None
-    questions = tuple(_question(key, rows) for key in chosen)
     first = next(iter(rows.values()))
-    canary = " ".join(dict.fromkeys(str(first[key]["canary"]) for key in chosen if first[key].get("canary")))
-    return Sheet(column.key, words(column), questions, len(common), canary)
+    canaries = dict.fromkeys(str(first[key]["canary"]) for key in chosen if first[key].get("canary"))
+    questions = tuple(_question(key, {label: answered[key] for label, answered in rows.items()}) for key in chosen)
+    return Sheet(column.title, questions, len(common), " ".join(canaries))
 
 
-def _drawn(key: tuple[str, str]) -> str:
-    return hashlib.sha256("\n".join(key).encode()).hexdigest()
-
-
-def _question(key: tuple[str, str], rows: dict[str, dict[tuple[str, str], dict[str, Any]]]) -> Question:
-    first = next(iter(rows.values()))[key]
+def _question(key: tuple[str, str], rows: dict[str, Row]) -> Asked:
+    first = next(iter(rows.values()))
     references = first.get("references") or ()
-    return Question(
+    references = [references] if isinstance(references, str) else references
+    return Asked(
         id=key[1],
         task=key[0],
-        instruction=_cut(str(first.get("instruction") or "")),
-        input=_cut(str(first.get("input") or "")),
-        references=tuple(_cut(str(r)) for r in ([references] if isinstance(references, str) else references))[:5],
-        answers=tuple(
-            Answer(label, _cut(str(keyed[key]["prediction"])), _scores(keyed[key].get("scores")))
-            for label, keyed in rows.items()
-        ),
+        instruction=_cut(first.get("instruction") or ""),
+        input=_cut(first.get("input") or ""),
+        references=tuple(map(_cut, references))[:_MOST_REFERENCES],
+        answers=tuple(Shown(label, _cut(row["prediction"]), _scores(row.get("scores"))) for label, row in rows.items()),
     )
 
 
 def _scores(found: object) -> tuple[tuple[str, str], ...]:
-    if not isinstance(found, dict):
-        return ()
-    numbers = ((name, float(v)) for name, v in found.items() if isinstance(v, int | float))
-    return tuple((str(name), f"{value:g}" if value == int(value) else number(value)) for name, value in numbers)
+    numbers = found.items() if isinstance(found, dict) else ()
+    figures = ((str(name), float(value)) for name, value in numbers if isinstance(value, int | float))
+    return tuple((name, f"{value:g}" if value == int(value) else number(value)) for name, value in figures)
 
 
-def _cut(text: str) -> str:
+def _cut(value: object) -> str:
+    text = str(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} … ({len(text):,} characters)"
 
 
 def answers_table(sheets: Sequence[Sheet]) -> Table | None:
-    """The same as a table: one row an answer."""
+    """The same as a table: one row per answer."""
     rows = [
         [Cell(f"{sheet.title}, {question.id}"), Cell(" ".join(f"{question.instruction} {question.input}".split())),
          Cell(answer.system), Cell(answer.text), Cell(", ".join(f"{name} {value}" for name, value in answer.scores))]

@@ -1,15 +1,15 @@
 """What holds of the paper's claims in the results at hand, with the numbers; nothing is said beyond the intervals."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tuna.reporting.columns import Column
-from tuna.reporting.compare import RUN_COLUMNS, Comparison, words
-from tuna.reporting.paper import paper
-from tuna.reporting.sweeps import Sweep
+from tuna.reporting.columns import RUN_COLUMNS, Column
+from tuna.reporting.compare import Comparison, Terms
+from tuna.reporting.read import paper
+from tuna.reporting.sweeps import Point, Sweep
 from tuna.reporting.systems import System
-from tuna.reporting.tables import number, span
+from tuna.reporting.tables import number, with_interval
 from tuna.stats import Estimate
 
 HOLDS, FAILS, OPEN, UNMEASURED = "holds", "does not hold", "not decided", "not measured"
@@ -38,13 +38,11 @@ class Verdict:
 
 def check_claims(comparison: Comparison, sweeps: Sequence[Sweep]) -> list[Verdict]:
     """Every claim of paper.json; ``kind`` says how it is checked."""
-    kinds: dict[str, Callable[[dict[str, Any]], list[Evidence] | str]] = {
-        "more": lambda claim: _pair(claim, comparison, _more),
-        "no less": lambda claim: _pair(claim, comparison, _no_less),
-        "saturates": lambda claim: _along(claim, comparison, sweeps, _saturates),
-        "rises": lambda claim: _along(claim, comparison, sweeps, _rises),
-    }
-    return [_sum_up(claim, kinds[claim["kind"]](claim)) for claim in paper()["claims"]]
+    out = []
+    for claim in paper()["claims"]:
+        found = _along(claim, comparison, sweeps) if "sweep" in claim else _pair(claim, comparison)
+        out.append(_sum_up(claim, found))
+    return out
 
 
 def _sum_up(claim: dict[str, Any], found: list[Evidence] | str) -> Verdict:
@@ -61,27 +59,28 @@ def _sum_up(claim: dict[str, Any], found: list[Evidence] | str) -> Verdict:
 
 def _columns(comparison: Comparison) -> list[Column]:
     """Columns of benchmarks that the claims are about; the runs' own greedy accuracy where no result has it."""
-    apart = paper()["not_of_the_claims"]
-    columns = [c for c in comparison.of_results if c.benchmark not in apart]
-    if not any(column.benchmark == "elementary" for column in columns):
-        columns += [c for c in RUN_COLUMNS if c.benchmark not in apart]
-    return columns
+    elementary = any(column.benchmark == "elementary" for column in comparison.of_results)
+    columns = [*comparison.of_results, *(() if elementary else RUN_COLUMNS)]
+    return [column for column in columns if column.benchmark not in paper()["not_of_the_claims"]]
 
 
 def _named(name: str, comparison: Comparison) -> System | None:
     if name == "@baseline":
         return comparison.baseline
-    exact = [s for s in comparison.systems if s.label.lower() == name.lower()]
-    if not exact and name == "Tuna_c (PRM)":  # any of its kinds stands for it
-        exact = [s for s in comparison.systems if s.base.lower().startswith("tuna_c (prm")]
-    if not exact:
-        exact = [s for s in comparison.systems if s.base.lower() == name.lower() and not s.swept]
-    if not exact:  # runs without experiment=... have the stage's name
-        exact = [s for s in comparison.systems if s.stage == name.lower() == s.base.lower()]
-    return exact[0] if exact else None
+    low, systems = name.lower(), comparison.systems
+    for found in (
+        [s for s in systems if s.label.lower() == low],
+        # any of its kinds stands for it
+        [s for s in systems if name == "Tuna_c (PRM)" and s.base.lower().startswith("tuna_c (prm")],
+        [s for s in systems if s.base.lower() == low and not s.swept],
+        [s for s in systems if s.stage == low == s.base.lower()],  # runs without experiment=... have the stage's name
+    ):
+        if found:
+            return found[0]
+    return None
 
 
-def _pair(claim: dict[str, Any], comparison: Comparison, judge: Callable[[Estimate], str]) -> list[Evidence] | str:
+def _pair(claim: dict[str, Any], comparison: Comparison) -> list[Evidence] | str:
     a, b = _named(claim["a"], comparison), _named(claim["b"], comparison)
     if a is None or b is None:
         absent = [str(claim[k]) for k, s in (("a", a), ("b", b)) if s is None]
@@ -92,8 +91,9 @@ def _pair(claim: dict[str, Any], comparison: Comparison, judge: Callable[[Estima
         if change is None:
             continue
         better = change.negated() if column.lower_is_better else change
-        figures = [f"{system.label} {_figure(comparison, system, column)}" for system in (a, b)]
-        out.append(Evidence(words(column), f"{', '.join(figures)}: {_told(change)}", judge(better), change))
+        figures = ", ".join(f"{system.label} {_figure(comparison, system, column)}" for system in (a, b))
+        verdict = _more(better) if claim["kind"] == "more" else _no_less(better)
+        out.append(Evidence(column.title, f"{figures}: {_told(change)}", verdict, change))
     return out or f"no benchmark has measured both {a.label} and {b.label}"
 
 
@@ -103,9 +103,7 @@ def _more(better: Estimate) -> str:
 
 def _no_less(better: Estimate) -> str:
     """At least as good: shown where the interval has nothing below zero, refuted where it has nothing above."""
-    if better.low is None:
-        return OPEN
-    return HOLDS if better.low >= 0 else FAILS if better.below else OPEN
+    return HOLDS if better.low is not None and better.low >= 0 else FAILS if better.below else OPEN
 
 
 def _figure(comparison: Comparison, system: System, column: Column) -> str:
@@ -117,55 +115,52 @@ def _told(change: Estimate) -> str:
     if change.low is None:
         return f"difference {number(change.mean, True)}, no interval (one seed each)"
     seeds = f", n = {change.n}" if change.how == "paired by seed" else ""
-    return f"difference {number(change.mean, True)} {span(change, True)} ({change.how}{seeds})"
+    return f"difference {with_interval(change, True)} ({change.how}{seeds})"
 
 
-def _along(
-    claim: dict[str, Any],
-    comparison: Comparison,
-    sweeps: Sequence[Sweep],
-    judge: Callable[[list[tuple[float, System]], Column, Comparison], Evidence],
-) -> list[Evidence] | str:
+def _along(claim: dict[str, Any], comparison: Comparison, sweeps: Sequence[Sweep]) -> list[Evidence] | str:
+    """A claim about a sweep: ``saturates`` or ``rises``."""
     spec = next(spec for spec in paper()["sweeps"] if spec["tag"] == claim["sweep"])
     sweep = next((s for s in sweeps if s.key == spec["key"]), None)
     if sweep is None:
         return f"there is no sweep over {spec['key']} ({spec['words']})"
     line, found = next(iter(sweep.lines.items()))
-    points = [*([(0.0, sweep.start)] if sweep.start else []), *found]
+    points = sweep.from_start(found)
     if len(points) < 3:
         return f"the sweep over {spec['key']} has {len(points)} points; three are needed"
-    columns = [c for c in _columns(comparison) if all(comparison.values(system, c) for _, system in points)]
-    if claim["kind"] == "rises":
-        columns = [
-            column for column in columns if column.benchmark in paper()["accuracy_oriented"] and not column.beside
-        ]
-    if not columns:
-        return f"no benchmark has measured every point of the sweep over {spec['key']}"
-    evidence = [judge(points, column, comparison) for column in columns]
-    return [replace(e, column=f"{e.column} ({line})") for e in evidence] if line else evidence
+    rises = claim["kind"] == "rises"
+    evidence = []
+    for column in _columns(comparison):
+        if comparison.measured((system for _, system in points), column) < len(points):
+            continue
+        if rises and (column.beside or column.benchmark not in paper()["accuracy_oriented"]):
+            continue
+        one = (_rises if rises else _saturates)(points, column, comparison)
+        evidence.append(replace(one, column=f"{column.title} ({line})") if line else one)
+    return evidence or f"no benchmark has measured every point of the sweep over {spec['key']}"
 
 
-def _better(a: System, b: System, column: Column, comparison: Comparison) -> Estimate:
-    change = comparison.versus(a, b, column)
-    assert change is not None  # _columns asks for figures of every point
-    return change.negated() if column.lower_is_better else change
-
-
-def _saturates(points: list[tuple[float, System]], column: Column, comparison: Comparison) -> Evidence:
+def _saturates(points: list[Point], column: Column, comparison: Comparison) -> Evidence:
     """The first part gains, and more than all the rest: the difference of the two gains decides."""
     (_, none), (x1, part), (x2, everything) = points[0], points[1], points[-1]
     first, rest = _better(part, none, column, comparison), _better(everything, part, column, comparison)
     sign = -1.0 if column.lower_is_better else 1.0
-    lead = comparison.combined([(2 * sign, part), (-sign, none), (-sign, everything)], column)
+    terms: Terms = [(2 * sign, part), (-sign, none), (-sign, everything)]
+    lead = comparison.combined(terms, column)
     assert lead is not None
     verdict = HOLDS if first.above and lead.above else FAILS if first.below or lead.below else OPEN
     gains = f"to {x1:,g} lists: {_told(first)}; from there to {x2:,g}: {_told(rest)}"
-    text = f"{gains}; the first gain less the second: {_told(lead)}"
-    return Evidence(words(column), text, verdict, lead)
+    return Evidence(column.title, f"{gains}; the first gain less the second: {_told(lead)}", verdict, lead)
 
 
-def _rises(points: list[tuple[float, System]], column: Column, comparison: Comparison) -> Evidence:
+def _rises(points: list[Point], column: Column, comparison: Comparison) -> Evidence:
     (x1, low), (x2, high) = points[0], points[-1]
     change = _better(high, low, column, comparison)
     figures = ", ".join(f"{x:g}: {_figure(comparison, system, column)}" for x, system in points)
-    return Evidence(words(column), f"{figures}; {x2:g} against {x1:g}: {_told(change)}", _more(change), change)
+    return Evidence(column.title, f"{figures}; {x2:g} against {x1:g}: {_told(change)}", _more(change), change)
+
+
+def _better(a: System, b: System, column: Column, comparison: Comparison) -> Estimate:
+    change = comparison.versus(a, b, column)
+    assert change is not None  # _along asks for figures of every point
+    return change.negated() if column.lower_is_better else change

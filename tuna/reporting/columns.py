@@ -4,10 +4,10 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from tuna.reporting.paper import paper
-from tuna.reporting.read import Measured, flatten
+from tuna.reporting.read import Measured, paper
 
 # How a system's own answers came about, and against whose answers of the same seed they were judged.
 _OF_THE_SYSTEM = ("generation", "model")
@@ -16,7 +16,7 @@ _AGAINST = "baseline"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A score of a benchmark under one choice of settings.
+    """A score of a benchmark under one choice of settings, or (RUN_COLUMNS) a figure of run.json.
 
     key: its name, unlike any other. changed: the settings that set it apart from other columns of the benchmark.
     beside: for a further score of the same results, the key of the column of the primary one; else empty.
@@ -34,49 +34,87 @@ class Column:
         """The key that systems hold the results under."""
         return self.beside or self.key
 
+    @property
+    def of_runs(self) -> bool:
+        """Whether runs measured it themselves."""
+        return self.key in _RUN_TITLES
 
-class Columns:
-    """The columns of a set of results, and which of them a result stands in."""
+    @property
+    def title(self) -> str:
+        """Its heading.
 
-    def __init__(self, results: Sequence[Measured]) -> None:
-        by_benchmark: dict[str, dict[str, list[Measured]]] = defaultdict(lambda: defaultdict(list))
-        for result in results:
-            by_benchmark[result.benchmark][_signature(result)].append(result)
-        self._of: dict[tuple[str, str], Column] = {}
-        for benchmark in sorted(by_benchmark):
-            self._enter(benchmark, by_benchmark[benchmark])
-        self.all: list[Column] = list(self._of.values())
-        self.further: list[Column] = [
-            replace(column, key=f"{column.key} {score}", score=score, beside=column.key)
-            for column in self.all
-            for score in paper()["further"].get(column.benchmark, ())
-        ]
+        >>> Column("super_ni examples=2", "super_ni", "rougeL", False, (("benchmark.examples", 2),)).title
+        'Super NI, 2-shot'
+        """
+        if self.of_runs:
+            return _RUN_TITLES[self.key]
+        name = str(paper()["benchmarks"].get(self.benchmark, self.benchmark))
+        rest = self.held.removeprefix(self.benchmark).strip()
+        for key, value in self.changed:
+            key = key.rpartition(".")[2]
+            form = paper()["settings"].get(f"{self.benchmark}.{key}")
+            rest = rest.replace(f"{key}={value}", form.format(value)) if form else rest
+        name = f"{name}, {rest.replace('=', ' ')}" if rest else name
+        return f"{name}: {self.score}" if self.beside else name
 
-    def _enter(self, benchmark: str, groups: dict[str, list[Measured]]) -> None:
-        flats = {signature: flatten(json.loads(signature)[1]) for signature in groups}
-        keys = sorted({key for flat in flats.values() for key in flat})
-        differ = [key for key in keys if len({repr(flat.get(key)) for flat in flats.values()}) > 1]
-        for signature in sorted(groups, key=lambda s: [_orderable(flats[s].get(key)) for key in differ]):
-            first = groups[signature][0]
-            changed = tuple((key, flats[signature].get(key)) for key in differ)
-            several = {json.loads(other)[0] for other in groups}
-            name = benchmark + "".join(f" {key.rpartition('.')[2]}={_short(value)}" for key, value in changed)
-            name += f" {first.primary}" if len(several) > 1 else ""
-            key = name
-            while any(column.key == key for column in self._of.values()):
+    @property
+    def direction(self) -> str:
+        """What a heading adds where a lower figure is better."""
+        return " (lower is better)" if self.lower_is_better else ""
+
+
+_RUN_TITLES = {
+    "run:val/task_accuracy": "task accuracy (of the run)",
+    "run:val/open_ended_mark": "open-ended mark (of the run)",
+    "run:val/pair_accuracy": "held-out pair accuracy (of the run)",
+    "run:val/loss_ce": "held-out cross-entropy (of the run)",
+}
+RUN_COLUMNS = tuple(Column(k, k, k.removeprefix("run:"), k.endswith("loss_ce")) for k in _RUN_TITLES)
+TASK_ACCURACY, OPEN_ENDED_MARK, PAIR_ACCURACY, CROSS_ENTROPY = RUN_COLUMNS
+
+
+def find_columns(results: Sequence[Measured]) -> dict[Path, Column]:
+    """The column of each result, by its file."""
+    groups: dict[str, dict[str, list[Measured]]] = defaultdict(lambda: defaultdict(list))
+    for result in results:
+        kept = {key: value for key, value in result.settings.items() if not _is_of_the_system(key)}
+        signature = json.dumps([result.primary, kept], sort_keys=True, default=str)
+        groups[result.benchmark][signature].append(result)
+    found: dict[Path, Column] = {}
+    for benchmark, by_signature in sorted(groups.items()):
+        flats = [json.loads(signature) for signature in by_signature]
+        differ = differing([flat for _, flat in flats])
+        several = len({primary for primary, _ in flats}) > 1
+        taken: set[str] = set()
+        alike = zip(flats, by_signature.values(), strict=True)
+        for (primary, flat), same in sorted(
+            alike, key=lambda pair: [_orderable(pair[0][1].get(key)) for key in differ]
+        ):
+            changed = tuple((key, flat.get(key)) for key in differ)
+            key = benchmark + "".join(f" {key.rpartition('.')[2]}={_short(value)}" for key, value in changed)
+            key += f" {primary}" if several else ""
+            while key in taken:
                 key += "'"
-            column = Column(key, benchmark, first.primary, first.lower_is_better(first.primary), changed)
-            self._of[(benchmark, signature)] = column
-
-    def of(self, result: Measured) -> Column:
-        """The column of one of the results."""
-        return self._of[(result.benchmark, _signature(result))]
+            taken.add(key)
+            column = Column(key, benchmark, primary, same[0].lower_is_better(primary), changed)
+            found |= {result.path: column for result in same}
+    return found
 
 
-def _signature(result: Measured) -> str:
-    settings = dict(result.content.get("settings") or {})
-    kept = {k: v for k, v in flatten(settings).items() if not _is_of_the_system(k)}
-    return json.dumps([result.primary, kept], sort_keys=True, default=str)
+def further_scores(column: Column) -> list[Column]:
+    """The columns of other scores of the same results that stand in tables too."""
+    scores = paper()["further"].get(column.benchmark, ())
+    return [replace(column, key=f"{column.key} {score}", score=score, beside=column.key) for score in scores]
+
+
+def differing(flats: Sequence[dict[str, Any]]) -> list[str]:
+    """The keys in which some of the mappings differ, sorted.
+
+    >>> differing([{"a": 1, "b": 2}, {"a": 1, "b": 3}])
+    ['b']
+    """
+    keys = sorted({key for flat in flats for key in flat})
+    return [key for key in keys if len({repr(flat.get(key)) for flat in flats}) > 1]
 
 
 def _is_of_the_system(key: str) -> bool:
@@ -85,9 +123,7 @@ def _is_of_the_system(key: str) -> bool:
 
 
 def _orderable(value: Any) -> tuple[int, float, str]:
-    if isinstance(value, int | float):
-        return 0, float(value), ""
-    return 1, 0.0, str(value)
+    return (0, float(value), "") if isinstance(value, int | float) else (1, 0.0, str(value))
 
 
 def _short(value: Any) -> str:

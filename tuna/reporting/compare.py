@@ -1,38 +1,25 @@
 """Figures of systems in columns, with intervals, and their differences; from results, or from the runs themselves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from statistics import fmean
 
-from tuna.reporting.columns import Column, Columns
-from tuna.reporting.paper import paper, place_in_order
-from tuna.reporting.read import Measured, flatten
+from tuna.reporting.columns import PAIR_ACCURACY, Column, further_scores
+from tuna.reporting.read import Measured, paper, place_in_order
 from tuna.reporting.systems import System
 from tuna.stats import Estimate, difference, over_examples, over_seeds
 
-RUN = "run:"  # columns that are figures of run.json
-RUN_COLUMNS = (
-    Column("run:val/task_accuracy", "run:val/task_accuracy", "val/task_accuracy", False),
-    Column("run:val/open_ended_mark", "run:val/open_ended_mark", "val/open_ended_mark", False),
-    Column("run:val/pair_accuracy", "run:val/pair_accuracy", "val/pair_accuracy", False),
-    Column("run:val/loss_ce", "run:val/loss_ce", "val/loss_ce", True),
-)
-_WORDS = {
-    "run:val/task_accuracy": "task accuracy (of the run)",
-    "run:val/open_ended_mark": "open-ended mark (of the run)",
-    "run:val/pair_accuracy": "held-out pair accuracy (of the run)",
-    "run:val/loss_ce": "held-out cross-entropy (of the run)",
-}
+Terms = Sequence[tuple[float, System]]  # weights, of what
 _ROUNDED = 1e-3  # how far a mean over examples may be from the benchmark's own figure, which may be rounded
 
 
 class Comparison:
     """All systems, and the one that differences are taken to (None where there is no such system)."""
 
-    def __init__(self, systems: Sequence[System], columns: Columns, baseline: str) -> None:
+    def __init__(self, systems: Sequence[System], columns: Iterable[Column], baseline: str) -> None:
         self.systems = sorted(systems, key=lambda system: place_in_order(system.label, system.base))
-        self.columns = columns
-        self.baseline = self._find_baseline(baseline)
+        self.columns = list({column.key: column for column in columns}.values())
+        self.baseline = self._find_baseline(baseline.lower())
         self.notes: list[str] = []
         if self.baseline is None:
             names = ", ".join(dict.fromkeys(system.base for system in self.systems)) or "none"
@@ -41,13 +28,12 @@ class Comparison:
             )
         elif self.baseline.label.lower() != baseline.lower():
             self.notes.append(f"differences are to {self.baseline.label}, the only system of stage sft")
-        self._per_example: dict[tuple[str, str], dict[tuple[str, str], float] | None] = {}
+        self._per_example: dict[tuple[str, str], Mapping[tuple[str, str], float] | None] = {}
 
     def _find_baseline(self, name: str) -> System | None:
-        named = [system for system in self.systems if name.lower() in (system.label.lower(), system.base.lower())]
-        exact = [system for system in named if system.label.lower() == name.lower()] or named
-        if exact:
-            return exact[0]
+        labeled = [system for system in self.systems if system.label.lower() == name]
+        if named := labeled or [system for system in self.systems if system.base.lower() == name]:
+            return named[0]
         tuned = [system for system in self.systems if system.stage == "sft"]
         return tuned[0] if len(tuned) == 1 else None
 
@@ -55,16 +41,22 @@ class Comparison:
     def of_results(self) -> list[Column]:
         """Columns that a system has a result in, in the order of the benchmarks' names in the paper."""
         order = list(paper()["benchmarks"])
-        found = [c for c in [*self.columns.all, *self.columns.further] if any(self.values(s, c) for s in self.systems)]
+        every = [*self.columns, *(further for column in self.columns for further in further_scores(column))]
+        found = [column for column in every if self.measured(self.systems, column)]
         return sorted(found, key=lambda c: (order.index(c.benchmark) if c.benchmark in order else len(order), c.held))
+
+    def measured(self, systems: Iterable[System], column: Column) -> int:
+        """How many of the systems have a figure in a column."""
+        return sum(bool(self.values(system, column)) for system in systems)
 
     def values(self, system: System, column: Column, score: str | None = None) -> dict[int, float]:
         """The figure of each seed that has one; ``score`` other than the column's own."""
+        if column.of_runs:
+            held = {seed: run.metrics for seed, run in system.runs.items()}
+        else:
+            held = {seed: result.scores for seed, result in system.results.get(column.held, {}).items()}
         name = score or column.score
-        if column.key.startswith(RUN):
-            return {seed: run.metrics[name] for seed, run in sorted(system.runs.items()) if name in run.metrics}
-        held = system.results.get(column.held, {})
-        return {seed: held[seed].scores[name] for seed in sorted(held) if name in held[seed].scores}
+        return {seed: held[seed][name] for seed in sorted(held) if name in held[seed]}
 
     def estimate(self, system: System, column: Column, score: str | None = None) -> Estimate | None:
         """Mean over seeds with its t-interval; with one seed the benchmark's own interval over its questions."""
@@ -74,15 +66,13 @@ class Comparison:
         found = over_seeds(list(values.values()))
         if found.n > 1:
             return found
-        interval = self._own_interval(system, column, next(iter(values)), score or column.score)
-        return Estimate(found.mean, *interval, 1, "over questions, one seed") if interval else found
-
-    def _own_interval(self, system: System, column: Column, seed: int, score: str) -> tuple[float, float] | None:
-        if not column.key.startswith(RUN):
-            return system.results[column.held][seed].interval(score)
-        after = system.runs[seed].content.get("after") or {}
-        pair = after.get("pair_accuracy_interval") if score == "val/pair_accuracy" else None
-        return (float(pair[0]), float(pair[1])) if pair else None
+        seed = next(iter(values))
+        if not column.of_runs:
+            interval = system.results[column.held][seed].interval(score or column.score)
+        else:
+            after = system.runs[seed].content.get("after") or {}
+            interval = after.get("pair_accuracy_interval") if column == PAIR_ACCURACY else None
+        return Estimate(found.mean, interval[0], interval[1], 1, "over questions, one seed") if interval else found
 
     def versus(self, system: System, other: System | None, column: Column) -> Estimate | None:
         """``system`` minus ``other``: paired by seed, else by example where the score is a mean over examples."""
@@ -90,13 +80,13 @@ class Comparison:
             return None
         mine, theirs = self.values(system, column), self.values(other, column)
         found = difference(mine, theirs)
-        if mine and column.benchmark in paper()["even"] and (found is None or found.low is None):
-            return self._against(system, other, column) or found
-        if found is None or found.low is not None:
+        if found is not None and found.low is not None:
             return found
-        return self._by_example([(1.0, system), (-1.0, other)], column, found) or found
+        if mine and column.benchmark in paper()["even"]:
+            return self._against(system, other, column) or found
+        return found and (self._by_example([(1.0, system), (-1.0, other)], column, found) or found)
 
-    def combined(self, terms: Sequence[tuple[float, System]], column: Column) -> Estimate | None:
+    def combined(self, terms: Terms, column: Column) -> Estimate | None:
         """The sum of weights times figures: paired by seed, with one seed each by example; else without an interval."""
         values = [(weight, self.values(system, column)) for weight, system in terms]
         if not all(found for _, found in values):
@@ -111,24 +101,24 @@ class Comparison:
     def _against(self, system: System, other: System, column: Column) -> Estimate | None:
         """The benchmark's own comparison with ``other``: its win rate less that of equals, where it was ``other``."""
         known = {result.model.get("fingerprint") for held in other.results.values() for result in held.values()}
-        beside = {
+        opponents = {
             value
             for result in system.results[column.held].values()
-            for key, value in flatten(result.content.get("settings") or {}).items()
+            for key, value in result.settings.items()
             if key.rpartition(".")[2] == "baseline"
         }
         found = self.estimate(system, column)
-        if found is None or not beside or not beside <= known:
+        if found is None or not opponents or not opponents <= known:
             return None
         even = float(paper()["even"][column.benchmark])
         low, high = (None if end is None else end - even for end in (found.low, found.high))
         return Estimate(found.mean - even, low, high, found.n, "win rate less that of equals")
 
-    def _by_example(self, terms: Sequence[tuple[float, System]], column: Column, means: Estimate) -> Estimate | None:
+    def _by_example(self, terms: Terms, column: Column, means: Estimate) -> Estimate | None:
         """One seed each: the interval of the weighted sums over the questions that all have answered."""
-        if column.key.startswith(RUN):
+        if column.of_runs:
             return None
-        first = [next(iter(sorted(system.results[column.held].items())))[1] for _, system in terms]
+        first = [min(system.results[column.held].items())[1] for _, system in terms]
         marks = [held for result in first if (held := self._scores(result, column.score))]
         if len(marks) < len(first) or any(held.keys() != marks[0].keys() for held in marks):
             return None
@@ -147,11 +137,11 @@ class Comparison:
         key = (str(result.path), score)
         if key not in self._per_example:
             found = {
-                (str(row.get("task", "")), str(row.get("id"))): float(value)
-                for row in result.examples()
+                place: float(value)
+                for place, row in result.examples().items()
                 if isinstance(value := (row.get("scores") or {}).get(score), int | float)
             }
-            mean = sum(found.values()) / len(found) if found else 0.0
+            mean = fmean(found.values()) if found else 0.0
             near = any(abs(factor * mean - result.scores[score]) <= _ROUNDED * factor for factor in (1.0, 100.0))
             self._per_example[key] = found if found and near else None
         return self._per_example[key]
@@ -164,21 +154,3 @@ class Comparison:
             ranked = sorted(found, key=lambda label: (found[label] if column.lower_is_better else -found[label], label))
             out[column.key] = set(ranked[:2]) if len(ranked) >= 3 else set()
         return out
-
-
-def words(column: Column) -> str:
-    """A column's heading.
-
-    >>> words(Column("super_ni examples=2", "super_ni", "rougeL", False, (("benchmark.examples", 2),)))
-    'Super NI, 2-shot'
-    """
-    if column.key in _WORDS:
-        return _WORDS[column.key]
-    name = str(paper()["benchmarks"].get(column.benchmark, column.benchmark))
-    rest = column.held.removeprefix(column.benchmark).strip()
-    for key, value in column.changed:
-        key = key.rpartition(".")[2]
-        form = paper()["settings"].get(f"{column.benchmark}.{key}")
-        rest = rest.replace(f"{key}={value}", form.format(value)) if form else rest
-    name = f"{name}, {rest.replace('=', ' ')}" if rest else name
-    return f"{name}: {column.score}" if column.beside else name

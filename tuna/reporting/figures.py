@@ -5,44 +5,47 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tuna.reporting.compare import Comparison, words
+from tuna.reporting.compare import Comparison
 from tuna.reporting.read import Ranking
 from tuna.reporting.sweeps import Sweep, file_name
 from tuna.stats import Estimate
 
-COLOURS = ("#2563a8", "#c2571a", "#2d8659", "#8b4aa8", "#b3364b", "#5f6b7a")
-MOST_LINES = len(COLOURS)
+COLORS = ("#2563a8", "#c2571a", "#2d8659", "#8b4aa8", "#b3364b", "#5f6b7a")
+MOST_LINES = len(COLORS)
 _MOST_FIGURES = 12  # of one sweep
 
 
 def draw_sweep(sweep: Sweep, comparison: Comparison, folder: Path) -> tuple[list[tuple[Path, str]], list[str]]:
-    """One figure a column, one line a combination of what else was swept.
+    """One figure per column, one line per combination of what else was swept.
 
     Gives the files with what they show, and what was left out, in words.
     """
-    lines = list(sweep.lines)[:MOST_LINES]
-    places = _axis_places([x for x, _ in sweep.points] + ([0.0] if sweep.start else []))
+    lines = dict(list(sweep.lines.items())[:MOST_LINES])
+    places = _axis_places([x for x, _ in sweep.from_start(sweep.points)])
     drawn = []
     for column in sweep.columns[:_MOST_FIGURES]:
         figure, panel = _panel()
         base = comparison.estimate(comparison.baseline, column) if comparison.baseline else None
-        for colour, line in zip(COLOURS, lines, strict=False):
-            curve = [*([(0.0, base)] if sweep.start and base else []), *sweep.curve(comparison, column, line)]
-            _line(panel, [(places[x], e) for x, e in curve], colour, line or None)
+        start = [(0.0, base)] if sweep.start and base else []
+        shown: list[Estimate] = []
+        for color, (line, points) in zip(COLORS, lines.items(), strict=False):
+            curve = [(x, e) for x, system in points if (e := comparison.estimate(system, column))]
+            _line(panel, [(places[x], e) for x, e in [*start, *curve]], color, line or None)
+            shown += [e for _, e in curve]
         if base and comparison.baseline and not sweep.start:  # no point of the curve
             panel.axhline(base.mean, color="#5f6b7a", linestyle="--", linewidth=1, label=comparison.baseline.label)
-        _frame(panel, [e for line in lines for _, e in sweep.curve(comparison, column, line)], base)
-        panel.set_title(words(column) + (" (lower is better)" if column.lower_is_better else ""), fontsize=11)
-        panel.set_xlabel(sweep.words, fontsize=10)
+        _frame(panel, shown, base)
+        panel.set_title(column.title + column.direction, fontsize=11)
+        panel.set_xlabel(sweep.label, fontsize=10)
         panel.set_xticks(sorted(set(places.values())), [f"{x:,g}" for x in sorted(places)], fontsize=9)
         panel.tick_params(axis="y", labelsize=9)
         if panel.get_legend_handles_labels()[0]:
             panel.legend(fontsize=8, frameon=False)
-        path = folder / f"{sweep.name}-{file_name(words(column))}.png"
+        path = folder / f"{sweep.name}-{file_name(column.title)}.png"
         _save(figure, path)
-        drawn.append((path, f"{sweep.title}: {words(column)}"))
-    left = [f"{len(sweep.columns) - _MOST_FIGURES} columns"] * (len(sweep.columns) > _MOST_FIGURES)
-    return drawn, left + [f"{len(sweep.lines) - MOST_LINES} lines"] * (len(sweep.lines) > MOST_LINES)
+        drawn.append((path, f"{sweep.title}: {column.title}"))
+    left = {"columns": len(sweep.columns) - _MOST_FIGURES, "lines": len(sweep.lines) - MOST_LINES}
+    return drawn, [f"{count} {what}" for what, count in left.items() if count > 0]
 
 
 def _frame(panel: Any, points: Sequence[Estimate], base: Estimate | None) -> None:
@@ -50,7 +53,7 @@ def _frame(panel: Any, points: Sequence[Estimate], base: Estimate | None) -> Non
     halves = sorted(e.high - e.low for e in points if e.low is not None and e.high is not None)
     if not halves:
         return
-    means = [e.mean for e in (*points, *([base] if base else []))]
+    means = [e.mean for e in (*points, base) if e]
     room = max(halves[(len(halves) - 1) // 2], max(means) - min(means))
     low, high = panel.get_ylim()
     if room > 0:
@@ -62,7 +65,7 @@ def draw_lengths(rankings: Sequence[Ranking], path: Path) -> str:
     figure, panel = _panel()
     for index, ranking in enumerate(rankings[:MOST_LINES]):
         lengths = ranking.content["ranking"].get("lengths") or []
-        panel.plot(range(1, len(lengths) + 1), lengths, "o-", color=COLOURS[index], label=ranking.name, linewidth=1.5)
+        panel.plot(range(1, len(lengths) + 1), lengths, "o-", color=COLORS[index], label=ranking.name, linewidth=1.5)
     panel.set_xlabel("rank (1 is the best)", fontsize=10)
     panel.set_ylabel("mean words", fontsize=10)
     panel.xaxis.get_major_locator().set_params(integer=True)
@@ -72,24 +75,19 @@ def draw_lengths(rankings: Sequence[Ranking], path: Path) -> str:
     return f"lengths by rank: {left} of {len(rankings)} rankings are not drawn" if left > 0 else ""
 
 
-def _line(panel: Any, curve: Sequence[tuple[float, Estimate]], colour: str, label: str | None) -> None:
-    xs = [x for x, _ in curve]
-    panel.plot(xs, [e.mean for _, e in curve], "o-", color=colour, label=label, linewidth=1.5, markersize=4)
-    bars = [(x, e) for x, e in curve if e.low is not None and e.high is not None]
+def _line(panel: Any, curve: Sequence[tuple[float, Estimate]], color: str, label: str | None) -> None:
+    panel.plot(
+        [x for x, _ in curve], [e.mean for _, e in curve], "o-", color=color, label=label, linewidth=1.5, markersize=4
+    )
+    # An interval over questions need not contain a rounded mean.
+    bars = [
+        (x, e.mean, max(0.0, e.mean - e.low), max(0.0, e.high - e.mean))
+        for x, e in curve
+        if e.low is not None and e.high is not None
+    ]
     if bars:
-        low = [e.mean - (e.low or 0.0) for _, e in bars]
-        high = [(e.high or 0.0) - e.mean for _, e in bars]
-        # An interval over questions need not contain a rounded mean.
-        spread = [[max(0.0, value) for value in side] for side in (low, high)]
-        panel.errorbar(
-            [x for x, _ in bars],
-            [e.mean for _, e in bars],
-            yerr=spread,
-            fmt="none",
-            ecolor=colour,
-            capsize=3,
-            alpha=0.6,
-        )
+        xs, means, low, high = zip(*bars, strict=True)
+        panel.errorbar(xs, means, yerr=[low, high], fmt="none", ecolor=color, capsize=3, alpha=0.6)
 
 
 def _axis_places(xs: Sequence[float]) -> dict[float, float]:

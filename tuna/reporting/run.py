@@ -6,34 +6,87 @@ import time
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Ge
 from omegaconf import DictConfig
 
+from tuna.config import checks
+from tuna.console import shortened
 from tuna.errors import ConfigError, RunError
 from tuna.files import write_text
 from tuna.reporting import shapes
 from tuna.reporting.answers import Sheet, answer_sheets, answers_table
 from tuna.reporting.claims import Verdict, check_claims
-from tuna.reporting.columns import Columns
-from tuna.reporting.compare import Comparison, words
+from tuna.reporting.columns import find_columns
+from tuna.reporting.compare import Comparison
 from tuna.reporting.figures import draw_lengths, draw_sweep
-from tuna.reporting.page import Group, Item, inline, render
-from tuna.reporting.paper import paper, read_cells
-from tuna.reporting.read import Found
-from tuna.reporting.settings import Settings
-from tuna.reporting.state import State, look, runs_table
+from tuna.reporting.read import Found, paper
 from tuna.reporting.sweeps import find_sweeps
-from tuna.reporting.systems import find_systems
-from tuna.reporting.tables import Table
+from tuna.reporting.systems import State, find_systems, summarize
+from tuna.reporting.tables import Group, Item, Table, render
 from tuna.runs import read_json, write_json
 
 SCHEMA_VERSION = 1
+FOLDERS = ("runs", "rankings", "results")
 _BEGUN = ".begun"  # stands in the folder while a report is written, and after a kill
+_MOST_TOLD = 10  # lines of a kind that are printed
+_MOST_OPEN = 30  # runs; a longer table of them is folded
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What one report is made of: the keys of conf/report.yaml.
+
+    runs, rankings, results: a folder or a list of folders. output: where the report goes. name, title: of the report.
+    baseline: the system that differences are taken to. questions: how many of each benchmark are shown with all
+    answers. paper: a JSON file with cells of the paper's tables, shown apart; null shows what the paper's text says.
+    """
+
+    runs: str | list[str] = "runs"
+    rankings: str | list[str] = "rankings"
+    results: str | list[str] = "results"
+    output: str = "report"
+    name: str = "report"
+    title: str = "Tuna, measured"
+    baseline: str = "Alpaca"
+    questions: Annotated[int, Ge(0)] = 20
+    paper: str | None = None
+
+    @staticmethod
+    def read(cfg: DictConfig) -> "Settings":
+        """From the composed config.
+
+        Raises:
+            ConfigError: all wrong values, a line each; a folder was named that does not exist.
+        """
+        values, wrong = checks.own_values(cfg, f"{__name__}.Settings")
+        if isinstance(values.get("paper"), str) and not Path(values["paper"]).is_file():
+            wrong.append(f"paper: expected a JSON file, there is none at {values['paper']}")
+        if not wrong:
+            settings = Settings(**values)
+            for key, folders in settings.folders.items():
+                if folders != Settings().folders[key]:
+                    wrong += [f"{key}: {folder}: no such folder" for folder in folders if not folder.is_dir()]
+            if Path(settings.output).is_file():
+                wrong.append(f"output: expected a folder, {settings.output} is a file")
+        if wrong:
+            raise ConfigError("\n".join(wrong))
+        return settings
+
+    @property
+    def folders(self) -> dict[str, list[Path]]:
+        """The folders under ``runs``, ``rankings`` and ``results``.
+
+        >>> Settings(runs=["a", "b"]).folders["runs"]
+        [PosixPath('a'), PosixPath('b')]
+        """
+        given = {key: getattr(self, key) for key in FOLDERS}
+        return {key: [Path(f) for f in ([value] if isinstance(value, str) else value)] for key, value in given.items()}
 
 
 @dataclass
-class Report:
+class _Report:
     """What goes into the files. ``groups``: the page's sections of tables and figures, in order."""
 
     settings: Settings
@@ -41,17 +94,18 @@ class Report:
     comparison: Comparison
     state: State
     claims: list[Verdict]
+    sheets: list[Sheet]
+    paper_tables: list[Table]
     groups: list[Group] = field(default_factory=list)
-    sheets: list[Sheet] = field(default_factory=list)
-    extra: list[Table] = field(default_factory=list)  # written as files only
-    paper_tables: list[Table] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     figures: list[str] = field(default_factory=list)
 
     @property
     def tables(self) -> list[Table]:
         """All that are written to tables/."""
-        return [item.table for group in self.groups for item in group.items if item.table] + self.extra
+        answers = answers_table(self.sheets)
+        shown = [item.table for group in self.groups for item in group.items]
+        return [*shown, *([answers] if answers else []), *self.paper_tables]
 
 
 def run(cfg: DictConfig) -> dict[str, float]:
@@ -62,17 +116,16 @@ def run(cfg: DictConfig) -> dict[str, float]:
     """
     settings = Settings.read(cfg)
     date = _date()
-    cells = read_cells(Path(settings.paper)) if settings.paper else []
-    found = Found.read(*(settings.folders(key) for key in ("runs", "rankings", "results")))
+    paper_tables = shapes.read_paper_tables(Path(settings.paper)) if settings.paper else []
+    found = Found.read(**settings.folders)
     output = Path(settings.output)
-    _check_own(output)
+    earlier = _check_own(output)
     try:
         for inner in ("tables", "figures"):
             (output / inner).mkdir(parents=True, exist_ok=True)
         (output / _BEGUN).touch()
-        report = _make(settings, date, found, output / "figures")
-        report.paper_tables = shapes.paper_tables(cells)
-        _write(report, found, output)
+        report = _make(settings, date, found, paper_tables)
+        _write(report, output, earlier)
         (output / _BEGUN).unlink()
     except OSError as error:
         raise RunError(
@@ -82,37 +135,32 @@ def run(cfg: DictConfig) -> dict[str, float]:
     return {key: float(value) for key, value in report.state.counts.items()}
 
 
-def _check_own(output: Path) -> None:
-    """Nothing is replaced or removed that no report of ours has made.
+def _check_own(output: Path) -> dict[str, Any]:
+    """The report.json of an earlier report, whole or begun: nothing that no report of ours has made is replaced.
 
     Raises:
         ConfigError: the folder holds such a thing under one of our names.
     """
+    try:
+        before = read_json(output / "report.json")
+    except (RunError, OSError, TypeError, ValueError):
+        before = {}
+    before = before if {"schema_version", "figures", "tables"} <= before.keys() else {}
     if (output / _BEGUN).exists():
-        return
-    before = _earlier(output)
+        return before
     there = [name for name in ("report.html", "report.json", "tables", "figures") if os.path.lexists(output / name)]
-    if there and before is None:
+    if there and not before:
         raise ConfigError(
             f"output: {output / there[0]} is there and report.py did not make it; next: the same command with another "
             "output=FOLDER"
         )
     figures = output / "figures"
-    other = {path.name for path in figures.glob("*")} - {str(name) for name in (before or {}).get("figures", ())}
-    if other:
+    if other := {path.name for path in figures.glob("*")} - {str(name) for name in before.get("figures", ())}:
         raise ConfigError(
             f"output: {figures / min(other)} is no figure of the report that is there, and would be removed; next: "
             "move it away, or the same command with another output=FOLDER"
         )
-
-
-def _earlier(output: Path) -> dict[str, Any] | None:
-    """The report.json of an earlier report, whole or begun."""
-    try:
-        found = read_json(output / "report.json")
-    except (RunError, OSError, TypeError, ValueError):
-        return None
-    return found if {"schema_version", "figures", "tables"} <= found.keys() else None
+    return before
 
 
 def _date() -> str:
@@ -123,100 +171,76 @@ def _date() -> str:
     return datetime.fromtimestamp(int(given) if given else int(time.time()), UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _make(settings: Settings, date: str, found: Found, figures: Path) -> Report:
-    columns = Columns(found.results)
+def _make(settings: Settings, date: str, found: Found, paper_tables: list[Table]) -> _Report:
+    columns = find_columns(found.results)
     systems = find_systems(found, columns)
-    comparison = Comparison(systems, columns, settings.baseline)
+    comparison = Comparison(systems, columns.values(), settings.baseline)
     sweeps = find_sweeps(comparison)
     sheets = answer_sheets(comparison, settings.questions, found.problems)
-    state = look(found, systems)
-    report = Report(settings, date, comparison, state, check_claims(comparison, sweeps), sheets=sheets)
+    state, claims = summarize(found, systems), check_claims(comparison, sweeps)
+    report = _Report(settings, date, comparison, state, claims, sheets, paper_tables)
+    figures = Path(settings.output) / "figures"
     shutil.rmtree(figures)  # of an older report
     figures.mkdir()
-    tables = shapes.system_tables(comparison)
-    report.groups.append(_group("systems", "Systems", tables, tables[0].caption if tables else ""))
-    items = []
+    main = shapes.system_tables(comparison)
+    swept = []
     for sweep in sweeps:
         drawn, left = draw_sweep(sweep, comparison, figures)
         report.notes += [f"{sweep.title}: {what} are not drawn" for what in left]
-        items.append(Item(sweep.title, shapes.sweep_table(sweep, comparison), _inlined(drawn)))
-    report.groups.append(Group("sweeps", "Sweeps", items))
-    report.groups.append(_benchmarks(comparison, found))
-    report.groups.append(_rankings(report, found, figures))
-    held_out, runs = shapes.run_table(comparison), runs_table(found, systems)
-    report.groups.append(
-        Group("runs", "Runs", [Item(t.title, t) for t in (held_out, runs) if t], folded=len(found.runs) > 30)
-    )
-    report.groups = [group for group in report.groups if group.items]
+        swept.append(Item(shapes.sweep_table(sweep, comparison), drawn))
+    detail = [*shapes.benchmark_tables(comparison), *shapes.study_tables(found)]
+    rankings = []
+    if lengths := shapes.length_table(found.rankings):
+        path = figures / "lengths.png"
+        if not_drawn := draw_lengths(found.rankings, path):
+            report.notes.append(not_drawn)
+        rankings.append(Item(lengths, [(path, "Mean words by rank")]))
+    if cost := shapes.cost_table(found.rankings):
+        rankings.append(Item(cost))
+    runs = [table for table in (shapes.held_out_table(comparison), shapes.runs_table(found, systems)) if table]
+    groups = [
+        Group("systems", "Systems", [*map(Item, main)], main[0].caption if main else ""),
+        Group("sweeps", "Sweeps", swept),
+        Group("benchmarks", "Benchmarks in detail", [*map(Item, detail)], folded=True),
+        Group("rankings", "Rankings", rankings),
+        Group("runs", "Runs", [*map(Item, runs)], folded=len(found.runs) > _MOST_OPEN),
+    ]
+    report.groups = [group for group in groups if group.items]
     report.figures = sorted(path.name for path in figures.iterdir())
-    if (side_by_side := answers_table(sheets)) is not None:
-        report.extra.append(side_by_side)
     report.notes += comparison.notes + state.notes
     return report
 
 
-def _inlined(drawn: list[tuple[Path, str]]) -> tuple[tuple[str, str], ...]:
-    return tuple((inline(path), alt) for path, alt in drawn)
-
-
-def _group(key: str, title: str, tables: list[Table], text: str = "") -> Group:
-    return Group(key, title, [Item(table.title, table) for table in tables], text)
-
-
-def _benchmarks(comparison: Comparison, found: Found) -> Group:
-    group = _group(
-        "benchmarks", "Benchmarks in detail", [*shapes.benchmark_tables(comparison), *shapes.study_tables(found)]
-    )
-    return Group(group.id, group.title, group.items, group.text, folded=True)
-
-
-def _rankings(report: Report, found: Found, figures: Path) -> Group:
-    items = []
-    lengths, cost = shapes.length_table(found.rankings), shapes.cost_table(found.rankings)
-    if lengths is not None:
-        path = figures / "lengths.png"
-        if left := draw_lengths(found.rankings, path):
-            report.notes.append(left)
-        items.append(Item(lengths.title, lengths, _inlined([(path, "Mean words by rank")])))
-    if cost is not None:
-        items.append(Item(cost.title, cost))
-    return Group("rankings", "Rankings", items)
-
-
-def _write(report: Report, found: Found, output: Path) -> None:
-    names = set()
-    for table in [*report.tables, *report.paper_tables]:
-        names |= {f"{table.key}.md", f"{table.key}.tex"}
+def _write(report: _Report, output: Path, earlier: dict[str, Any]) -> None:
+    for table in report.tables:
         write_text(output / "tables" / f"{table.key}.md", table.markdown())
         write_text(output / "tables" / f"{table.key}.tex", table.latex())
-    before = (_earlier(output) or {}).get("tables", ())
-    for name in {f"{key}.{ending}" for key in before for ending in ("md", "tex")} - names:
-        (output / "tables" / name).unlink(missing_ok=True)
+    for key in {*earlier.get("tables", ())} - {table.key for table in report.tables}:
+        for ending in ("md", "tex"):
+            (output / "tables" / f"{key}.{ending}").unlink(missing_ok=True)
     settings = report.settings
-    sources = ", ".join(str(folder) for key in ("runs", "rankings", "results") for folder in settings.folders(key))
     sections = [("claims", "Claims"), *((group.id, group.title) for group in report.groups)]
     sections += [("answers", "Answers")] * bool(report.sheets) + [("paper", "The paper")]
     page = render(
         title=settings.title, date=report.date, state=report.state, notes=report.notes, claims=report.claims,
-        groups=report.groups, sheets=report.sheets, paper=paper(), paper_tables=report.paper_tables, sources=sources,
-        sections=sections,
+        groups=report.groups, sheets=report.sheets, paper=paper(), paper_tables=report.paper_tables, sections=sections,
+        sources=", ".join(str(folder) for folders in settings.folders.values() for folder in folders),
     )  # fmt: skip
     write_text(output / "report.html", page)
-    write_json(output / "report.json", _as_json(report, found))
+    write_json(output / "report.json", _as_json(report))
 
 
-def _as_json(report: Report, found: Found) -> dict[str, Any]:
+def _as_json(report: _Report) -> dict[str, Any]:
     """Everything that the page says in numbers, for programs."""
     comparison = report.comparison
     systems = []
     for system in comparison.systems:
         scores = {}
         for column in comparison.of_results:
-            estimate = comparison.estimate(system, column)
-            if estimate is not None:
+            if estimate := comparison.estimate(system, column):
                 change = comparison.versus(system, comparison.baseline, column)
                 scores[column.key] = {
-                    "score": column.score, "lower_is_better": column.lower_is_better, "words": words(column),
+                    "score": column.score, "lower_is_better": column.lower_is_better, "words": column.title,
                     "estimate": asdict(estimate), "to_baseline": asdict(change) if change else None,
                     "values": {str(seed): value for seed, value in comparison.values(system, column).items()},
                 }  # fmt: skip
@@ -231,22 +255,20 @@ def _as_json(report: Report, found: Found) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION, "name": report.settings.name, "title": report.settings.title,
         "date": report.date, "baseline": comparison.baseline.label if comparison.baseline else None,
         "counts": report.state.counts, "missing": report.state.missing, "notes": report.notes, "systems": systems,
-        "claims": [asdict(claim) for claim in report.claims],
-        "tables": [table.key for table in [*report.tables, *report.paper_tables]], "figures": report.figures,
-        "sources": {key: [str(f) for f in report.settings.folders(key)] for key in ("runs", "rankings", "results")},
+        "claims": [asdict(claim) for claim in report.claims], "tables": [table.key for table in report.tables],
+        "figures": report.figures,
+        "sources": {key: [*map(str, folders)] for key, folders in report.settings.folders.items()},
     }  # fmt: skip
 
 
-def _tell(report: Report, output: Path) -> None:
-    counts = report.state.counts
-    print(", ".join(f"{key}: {value}" for key, value in counts.items()))
+def _tell(report: _Report, output: Path) -> None:
+    print(", ".join(f"{key}: {value}" for key, value in report.state.counts.items()))
     for claim in report.claims:
         print(f"{claim.verdict:<14} {claim.says} ({claim.summary})")
-    for line in report.state.missing[:10]:
-        print(f"missing: {line}")
-    if len(report.state.missing) > 10:
-        print(f"missing: {len(report.state.missing) - 10} more, in the report")
-    for note in report.notes[:10]:
-        print(f"note: {note}")
-    tables, figures = len(report.tables) + len(report.paper_tables), len(report.figures)
-    print(f"written: {output / 'report.html'}, report.json; {tables} tables, {figures} figures beside it")
+    for kind, lines in (("missing", report.state.missing), ("note", report.notes)):
+        for line in shortened(lines, _MOST_TOLD):
+            print(f"{kind}: {line}")
+    print(
+        f"written: {output / 'report.html'}, report.json; {len(report.tables)} tables, {len(report.figures)} figures "
+        "beside it"
+    )

@@ -1,104 +1,95 @@
 """The tables of the report, shaped as the paper's."""
 
-from collections.abc import Sequence
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
+from tuna.errors import DataError
 from tuna.inference.cost import Prices, dollars
-from tuna.reporting.columns import Column
-from tuna.reporting.compare import RUN_COLUMNS, Comparison, words
-from tuna.reporting.paper import PaperCell, paper
-from tuna.reporting.read import Found, Measured, Ranking, Run
+from tuna.reporting.columns import CROSS_ENTROPY, OPEN_ENDED_MARK, PAIR_ACCURACY, TASK_ACCURACY, Column
+from tuna.reporting.compare import Comparison
+from tuna.reporting.read import Found, Measured, Ranking, Row, paper
 from tuna.reporting.sweeps import Sweep
 from tuna.reporting.systems import System
-from tuna.reporting.tables import EMPTY, Cell, Table, figure_cell, number
+from tuna.reporting.tables import EMPTY, Cell, Table, cell, figure_cell
 
 _INTERVALS = (
     "In brackets the 95% interval: Student's t over seeds; with one seed, the benchmark's own over its questions. "
     "Δ is the difference to {baseline}: paired by seed, with one seed each paired by question where the score is a "
     "mean over questions; of win rates against it, to one half. In bold the two best of a column (of three or more)."
 )
+_MOST_NOTES = 8  # of a benchmark's own
 
 
 def system_tables(comparison: Comparison) -> list[Table]:
     """Tables 1, 3 and 8: their systems by tag, beside the baseline; untagged systems stand in Table 1."""
     out = []
     for key in ("1", "3", "8"):
-        rows = [system for system in comparison.systems if _stands_in(system, key, comparison.baseline)]
+        rows = [
+            system
+            for system in comparison.systems
+            if system is comparison.baseline
+            or key in system.tables
+            or (key == "1" and not system.named and not system.swept)
+        ]
         if any(system is not comparison.baseline for system in rows) or (rows and key == "1"):
-            table = _systems_table(comparison, rows, f"table-{key}", str(paper()["tables"][key]))
-            if table.rows:
-                out.append(table)
+            out.append(_systems_table(comparison, rows, f"table-{key}", str(paper()["tables"][key])))
     return out
 
 
-def _stands_in(system: System, key: str, baseline: System | None) -> bool:
-    if system is baseline or key in system.tables:
-        return True
-    return key == "1" and not system.named and not system.swept
-
-
-def _columns(comparison: Comparison, rows: Sequence[System]) -> list[Column]:
-    """Results' columns with a figure in these rows; greedy accuracy that runs measured themselves, where none has."""
-    found = [column for column in comparison.of_results if any(comparison.values(s, column) for s in rows)]
-    if any(column.benchmark == "elementary" for column in found):
-        return found
-    return found + [c for c in RUN_COLUMNS[:2] if any(comparison.values(s, c) for s in rows)]
-
-
 def _systems_table(comparison: Comparison, rows: Sequence[System], key: str, title: str) -> Table:
-    columns = _columns(comparison, rows)
+    columns = [column for column in comparison.of_results if comparison.measured(rows, column)]
+    if not any(column.benchmark == "elementary" for column in columns):  # greedy accuracy that runs measured themselves
+        columns += [column for column in (TASK_ACCURACY, OPEN_ENDED_MARK) if comparison.measured(rows, column)]
     best = comparison.best(columns, rows)
     baseline = comparison.baseline.label if comparison.baseline else "the baseline (there is none)"
     lines, partial = [], []
     for system in rows:
-        cells = [Cell(system.label, system.label), _seeds(system)]
+        line = [cell(system.label), _seeds(system)]
         for column in columns:
             found = comparison.estimate(system, column)
             change = comparison.versus(system, comparison.baseline, column)
             strong = system.label in best[column.key]
-            cells.append(figure_cell(found, change, strong=strong, lower_is_better=column.lower_is_better))
+            line.append(figure_cell(found, change, strong=strong, lower_is_better=column.lower_is_better))
             partial += _partial(system, column)
-        lines.append(cells)
-    head = ["system", "seeds", *(_heading(column) for column in columns)]
+        lines.append(line)
+    head = ["system", "seeds", *map(_heading, columns)]
     caption = _INTERVALS.format(baseline=baseline) if columns else "No system has a result yet; see what is missing."
     return Table(key, title, caption, head, lines, partial)
 
 
 def _heading(column: Column) -> str:
-    score = "" if column.key.startswith("run:") or column.beside else f": {column.score}"
-    return f"{words(column)}{score}{' (lower is better)' if column.lower_is_better else ''}"
+    score = "" if column.of_runs or column.beside else f": {column.score}"
+    return f"{column.title}{score}{column.direction}"
 
 
 def _seeds(system: System) -> Cell:
-    counts = len(system.runs) or max((len(held) for held in system.results.values()), default=0)
-    broken = f"{len(system.broken)} not finished" if system.broken else ""
-    return Cell(str(counts), counts, (broken,) if broken else ())
+    count = len(system.runs) or max((len(held) for held in system.results.values()), default=0)
+    return Cell(str(count), count, (f"{len(system.broken)} not finished",) if system.broken else ())
 
 
 def _partial(system: System, column: Column) -> list[str]:
     """Figures over fewer questions than the benchmark has, or over fewer seeds than were trained."""
-    held = system.results.get(column.held, {})
-    out: list[str] = []
     if column.beside:
-        return out  # told by the primary score's column
-    for seed in sorted(held):
-        n, total = held[seed].coverage
-        if n < total:
-            out.append(f"{system.label}, {words(column)}, seed {seed}: over {n} of {total} questions")
+        return []  # told by the primary score's column
+    held = system.results.get(column.held, {})
+    coverage = {seed: held[seed].coverage for seed in sorted(held)}
+    where = f"{system.label}, {column.title}"
+    out = [f"{where}, seed {seed}: over {n} of {of} questions" for seed, (n, of) in coverage.items() if n < of]
     if held and (missing := sorted(set(system.runs) - set(held))):
-        out.append(f"{system.label}, {words(column)}: not measured for seed {', '.join(map(str, missing))}")
+        out.append(f"{where}: not measured for seed {', '.join(map(str, missing))}")
     return out
 
 
 def sweep_table(sweep: Sweep, comparison: Comparison) -> Table:
-    """One row a point: how many runs finished, every column's figure."""
-    head = [sweep.words, "system", "runs", *(_heading(column) for column in sweep.columns)]
-    points = [*([(0.0, sweep.start)] if sweep.start else []), *sweep.points]
-    rows = []
-    for x, system in points:
-        cells = [Cell(f"{x:,g}", x), Cell(system.label, system.label), _seeds(system)]
-        for column in sweep.columns:
-            cells.append(figure_cell(comparison.estimate(system, column), lower_is_better=column.lower_is_better))
-        rows.append(cells)
+    """One row per point: how many runs finished, every column's figure."""
+    head = [sweep.label, "system", "runs", *map(_heading, sweep.columns)]
+    rows = [
+        [Cell(f"{x:,g}", x), cell(system.label), _seeds(system)]
+        + [figure_cell(comparison.estimate(system, column)) for column in sweep.columns]
+        for x, system in sweep.from_start(sweep.points)
+    ]
     caption = "Mean over seeds and its 95% interval; in the figures a bar may leave the frame, a point does not."
     return Table(f"sweep-{sweep.name}", sweep.title, caption, head, rows)
 
@@ -109,21 +100,20 @@ def benchmark_tables(comparison: Comparison) -> list[Table]:
     for column in comparison.of_results:
         if column.beside:
             continue
-        held = [s for s in comparison.systems if column.key in s.results]
-        results = [result for system in held for result in system.results[column.key].values()]
+        held = [(system, system.results[column.key]) for system in comparison.systems if column.key in system.results]
+        results = [result for _, by_seed in held for result in by_seed.values()]
         names = list(dict.fromkeys(name for result in results for name in result.scores))
         rows = []
-        for system in held:
-            lower = {n for r in system.results[column.key].values() for n in names if r.lower_is_better(n)}
-            estimates = [figure_cell(comparison.estimate(system, column, n), lower_is_better=n in lower) for n in names]
-            rows.append([Cell(system.label, system.label), _coverage(system.results[column.key]), *estimates])
+        for system, by_seed in held:
+            figures = [figure_cell(comparison.estimate(system, column, name)) for name in names]
+            pairs = sorted({result.coverage for result in by_seed.values()})
+            shown = ", ".join(f"{n}/{total}" if n != total else str(n) for n, total in pairs)
+            rows.append([cell(system.label), Cell(shown, pairs[0][0]), *figures])
         rows += _baseline_rows(results, names)
-        title = f"{words(column)}: all scores"
         caption = "Mean over seeds and its 95% interval. Rows in parentheses need no model."
-        notes = list(dict.fromkeys(str(n) for r in results for n in r.content.get("notes") or []))[:8]
-        out.append(
-            Table(f"benchmark-{_name(column.key)}", title, caption, ["system", "questions", *names], rows, notes)
-        )
+        notes = list(dict.fromkeys(str(n) for r in results for n in r.content.get("notes") or []))[:_MOST_NOTES]
+        key, head = f"benchmark-{_name(column.key)}", ["system", "questions", *names]
+        out.append(Table(key, f"{column.title}: all scores", caption, head, rows, notes))
     return out
 
 
@@ -131,41 +121,38 @@ def _name(key: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in key)
 
 
-def _coverage(held: dict[int, Measured]) -> Cell:
-    pairs = sorted({result.coverage for result in held.values()})
-    shown = ", ".join(f"{n}/{total}" if n != total else str(n) for n, total in pairs)
-    return Cell(shown, pairs[0][0])
-
-
 def _baseline_rows(results: Sequence[Measured], names: Sequence[str]) -> list[list[Cell]]:
-    found: dict[str, dict[str, list[float]]] = {}
+    found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for result in results:
         for name, by_kind in (result.content.get("baselines") or {}).items():
             for kind, value in by_kind.items():
                 if isinstance(value, int | float):
-                    found.setdefault(kind, {}).setdefault(name, []).append(float(value))
-    rows = []
-    for kind in sorted(found):
-        means = {name: sum(values) / len(values) for name, values in found[kind].items()}
-        cells = [Cell(number(means[n]), means[n]) if n in means else EMPTY for n in names]
-        rows.append([Cell(f"({kind})", f"({kind})"), EMPTY, *cells])
-    return rows
+                    found[kind][name].append(float(value))
+    return [
+        [cell(f"({kind})"), EMPTY, *(cell(_mean(by_name.get(name, ()))) for name in names)]
+        for kind, by_name in sorted(found.items())
+    ]
 
 
-def run_table(comparison: Comparison) -> Table | None:
+def _mean(values: Iterable[object]) -> float | None:
+    """That of the numbers among the values."""
+    found = [float(value) for value in values if isinstance(value, int | float) and value == value]
+    return sum(found) / len(found) if found else None
+
+
+def held_out_table(comparison: Comparison) -> Table | None:
     """What runs measured on their own held-out lists, before and after, beside what needs no model."""
     rows = []
     for system in comparison.systems:
-        after = comparison.estimate(system, RUN_COLUMNS[2])
+        after = comparison.estimate(system, PAIR_ACCURACY)
         if after is None:
             continue
         runs = list(system.runs.values())
-        before = [run.metrics["before/pair_accuracy"] for run in runs if "before/pair_accuracy" in run.metrics]
-        beside = [_mean_of(runs, name) for name in ("length", "random")]
-        was = sum(before) / len(before) if before else None
-        cross = comparison.estimate(system, RUN_COLUMNS[3])
-        cells = [Cell(system.label, system.label), Cell(str(len(runs)), len(runs)), _plain(was), figure_cell(after)]
-        rows.append([*cells, *map(_plain, beside), figure_cell(cross)])
+        plain = [run.content.get("baselines") or {} for run in runs]
+        before = _mean(run.metrics.get("before/pair_accuracy") for run in runs)
+        without = [_mean((held.get(name) or {}).get("mean") for held in plain) for name in ("length", "random")]
+        cross = figure_cell(comparison.estimate(system, CROSS_ENTROPY))
+        rows.append([cell(system.label), cell(len(runs)), cell(before), figure_cell(after), *map(cell, without), cross])
     head = ["system", "seeds", "pair accuracy before", "after", "length-only", "chance", "cross-entropy after"]
     caption = (
         "Each run on its own held-out lists: systems tuned on other data have other lists, so rows do not compare. "
@@ -174,17 +161,16 @@ def run_table(comparison: Comparison) -> Table | None:
     return Table("held-out", "Held-out lists of the runs", caption, head, rows) if rows else None
 
 
-def _mean_of(runs: Sequence[Run], name: str) -> float | None:
-    found = []
-    for run in runs:
-        value = ((run.content.get("baselines") or {}).get(name) or {}).get("mean")
-        if isinstance(value, int | float) and value == value:
-            found.append(float(value))
-    return sum(found) / len(found) if found else None
-
-
-def _plain(value: float | None) -> Cell:
-    return EMPTY if value is None else Cell(number(value), value)
+def runs_table(found: Found, systems: Sequence[System]) -> Table | None:
+    """Every run, finished or not."""
+    label = {run.path: system.label for system in systems for run in system.all_runs}
+    rows = []
+    for run in found.runs:
+        who, speed = label.get(run.path, "(an older one of the same)"), run.metrics.get("perf/tokens_per_second")
+        names = [cell(run.name), Cell(who), Cell(str(run.seed), run.seed), cell(run.status)]
+        rows.append([*names, cell(run.lists), cell(speed)])
+    head = ["run", "system", "seed", "status", "lists", "tokens per second"]
+    return Table("runs", "All runs", "Every run.json that was found.", head, rows) if rows else None
 
 
 def length_table(rankings: Sequence[Ranking]) -> Table | None:
@@ -197,9 +183,8 @@ def length_table(rankings: Sequence[Ranking]) -> Table | None:
     for ranking in rankings:
         found = ranking.content["ranking"]
         lengths = [*(found.get("lengths") or []), *[None] * most][:most]
-        lists = int(found.get("lists") or 0)
-        cells = [Cell(ranking.name, ranking.name), Cell(_ranked_by(ranking)), Cell(f"{lists:,}", lists)]
-        rows.append([*cells, *map(_plain, lengths), _plain(found.get("length_correlation"))])
+        figures = [_mean([value]) for value in (*lengths, found.get("length_correlation"))]
+        rows.append([cell(ranking.name), _ranked_by(ranking), cell(int(found.get("lists") or 0)), *map(cell, figures)])
     caption = (
         "Mean words of the answers by their rank, the best first. The last column is Spearman's correlation of length "
         "and score, mean over lists: above 0, longer answers were preferred."
@@ -207,43 +192,33 @@ def length_table(rankings: Sequence[Ranking]) -> Table | None:
     return Table("table-4", "Lengths by rank (the paper's Table 4)", caption, head, rows)
 
 
-def _ranked_by(ranking: Ranking) -> str:
+def _ranked_by(ranking: Ranking) -> Cell:
     identity = ranking.content.get("identity") or {}
     source, settings = identity.get("source") or {}, identity.get("ranking") or {}
     who = settings.get("judge") or source.get("teacher") or ""
-    return " by ".join(str(part) for part in (source.get("ranker"), who) if part) or "unknown"
+    return Cell(" by ".join(str(part) for part in (source.get("ranker"), who) if part) or "unknown")
 
 
 def cost_table(rankings: Sequence[Ranking]) -> Table | None:
     """Table 6: what each collection took, for 1,000 lists, and what people would cost."""
-    if not rankings:
-        return None
     rows = []
     for ranking in rankings:
-        usage = ranking.content.get("usage") or {}
+        usage: Row = ranking.content.get("usage") or {}
         lists, spent = int(ranking.content.get("lists") or 0), usage.get("cost")
-        size = int(ranking.content["ranking"].get("size") or 0)
-        prices = ranking.config.get("prices") or {}
-        human = Prices(None, float(prices.get("human_comparison", Prices.human_comparison))).human(1000, size)
         per = spent / lists * 1000 if lists and spent is not None else None
-        requests, tokens = int(usage.get("requests") or 0), _tokens(usage)
-        rows.append(
-            [
-                Cell(ranking.name, ranking.name), Cell(f"{lists:,}", lists), Cell(f"{requests:,}", requests),
-                Cell(f"{tokens:,}", tokens), Cell(dollars(spent), spent), Cell(dollars(per), per),
-                Cell(dollars(human), human),
-            ]
-        )  # fmt: skip
+        prices = ranking.content["config"].get("prices") or {}
+        price = Prices(None, float(prices.get("human_comparison", Prices.human_comparison)))
+        human = price.human(1000, int(ranking.content["ranking"].get("size") or 0))
+        counts = [usage.get(key) for key in ("prompt_tokens", "completion_tokens")]
+        tokens = sum(count for count in counts if isinstance(count, int))
+        amounts = [cell(count) for count in (lists, int(usage.get("requests") or 0), tokens)]
+        rows.append([cell(ranking.name), *amounts, *(Cell(dollars(value), value) for value in (spent, per, human))])
     head = ["ranking", "lists", "requests", "tokens", "cost", "per 1,000 lists", "people, per 1,000"]
     caption = (
         "As the servers counted. Local models cost no dollars. People: every pair of the answers, at the price of one "
         "comparison (the paper: $0.25, so $1500 for 1,000 lists of four)."
     )
-    return Table("table-6", "Cost of the rankings (the paper's Table 6)", caption, head, rows)
-
-
-def _tokens(usage: dict[str, object]) -> int:
-    return sum(value for key in ("prompt_tokens", "completion_tokens") if isinstance(value := usage.get(key), int))
+    return Table("table-6", "Cost of the rankings (the paper's Table 6)", caption, head, rows) if rows else None
 
 
 def study_tables(found: Found) -> list[Table]:
@@ -254,32 +229,45 @@ def study_tables(found: Found) -> list[Table]:
             continue
         for name, rows in sorted((result.content.get("tables") or {}).items()):
             head = list(dict.fromkeys(key for row in rows for key in row))
-            cells = [[_any_cell(row.get(key)) for key in head] for row in rows]
+            cells = [[cell(row.get(key)) for key in head] for row in rows]
             title = f"{paper()['benchmarks'].get(result.benchmark, result.benchmark)}: {name}"
             if rows:
                 out.append(Table(f"study-{_name(result.path.parent.name)}-{_name(name)}", title, "", head, cells))
     return out
 
 
-def _any_cell(value: object) -> Cell:
-    if isinstance(value, bool) or value is None:
-        return Cell("-" if value is None else str(value).lower())
-    if isinstance(value, int | float):
-        return Cell(str(value) if isinstance(value, int) else number(value), float(value))
-    return Cell(str(value), str(value))
+def read_paper_tables(path: Path) -> list[Table]:
+    """The paper's own numbers, as the user transcribed them; each of its tables by itself.
 
+    path: a JSON list of {"table": "1", "system": "Tuna", "column": "LMentry", "value": 1.0}.
 
-def paper_tables(cells: Sequence[PaperCell]) -> list[Table]:
-    """The paper's own numbers, as the user transcribed them; each of its tables by itself."""
+    Raises:
+        DataError: the file is no such list; all that is wrong, a line each.
+    """
+    try:
+        cells = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: expected JSON, got {error}") from error
+    if not isinstance(cells, list):
+        raise DataError(f"{path}: expected a list of cells, got {type(cells).__name__}")
+    kinds: dict[str, type | tuple[type, ...]] = {"table": str, "system": str, "column": str, "value": (int, float)}
+    wrong = []
+    for number, given in enumerate(cells, start=1):
+        for key, kind in kinds.items():
+            value = given.get(key) if isinstance(given, dict) else given
+            if not isinstance(given, dict) or not isinstance(value, kind) or isinstance(value, bool):
+                expected = "a number" if key == "value" else "text"
+                wrong.append(f"{path}: cell {number}: {key}: expected {expected}, got {value!r}")
+    if wrong:
+        raise DataError("\n".join(wrong))
     out = []
-    for key in sorted({cell.table for cell in cells}):
-        of = [cell for cell in cells if cell.table == key]
-        head = list(dict.fromkeys(cell.column for cell in of))
-        value = {(cell.system, cell.column): cell.value for cell in of}
-        systems = list(dict.fromkeys(cell.system for cell in of))
+    for key in sorted({given["table"] for given in cells}):
+        of = [given for given in cells if given["table"] == key]
+        head = list(dict.fromkeys(given["column"] for given in of))
+        values = {(given["system"], given["column"]): float(given["value"]) for given in of}
         rows = [
-            [Cell(s, s), *(Cell(f"{value[s, c]:g}", value[s, c]) if (s, c) in value else EMPTY for c in head)]
-            for s in systems
+            [cell(s), *(Cell(f"{values[s, c]:g}", values[s, c]) if (s, c) in values else EMPTY for c in head)]
+            for s in dict.fromkeys(system for system, _ in values)
         ]
         title = f"The paper's Table {key}, at 7B"
         out.append(Table(f"paper-{_name(key)}", title, str(paper()["scale"]), ["system", *head], rows))

@@ -2,13 +2,13 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from tuna.reporting.columns import Columns
-from tuna.reporting.read import Found, Measured, Ranking, Run, flatten
+from tuna.reporting.columns import Column, differing
+from tuna.reporting.read import Found, Measured, Row, Run, flatten
 from tuna.runs import FREE
 
 # Keys that say where, when and how often, never what was learned; `seed` is what replicates differ in.
@@ -17,14 +17,20 @@ _FREE[""] |= {"seed", "data"}  # `data` stands in datamodule.sources too
 _FREE["trainer"] |= {"threads"}
 _FREE_OF_RANKING = {"seed", "name", "output", "folder", "dry_run", "rerank", "max_cost", "max_requests", "prices"}
 _LONG = 24  # characters; a longer value (a path) tells nothing in a label
+_UNFINISHED = {
+    "running": "still running, or killed: resume it with resume=auto",
+    "failed": "failed: see its log.txt; the same command with resume=auto goes on",
+    "interrupted": "interrupted: the same command with resume=auto goes on",
+}
+_Held = TypeVar("_Held", Run, Measured)
 
 
 @dataclass
 class System:
     """One row of a table. ``runs``: finished ones by seed; ``broken``: the others. ``results``: by column, by seed.
 
-    named: an experiment says which tables it stands in, be it in none. changed: the config keys that tell it from other
-    systems of the same base name, with its values. alone: a run outside of any sweep made it.
+    named: its experiment or stage says which tables it stands in, be it in none. changed: the config keys that tell it
+    from other systems of the same base name, with its values. alone: a run outside of any sweep made it.
     """
 
     label: str
@@ -40,17 +46,17 @@ class System:
     results: dict[str, dict[int, Measured]] = field(default_factory=dict)
 
     @property
+    def all_runs(self) -> list[Run]:
+        """The finished ones by seed, then the others."""
+        return [*(self.runs[seed] for seed in sorted(self.runs)), *self.broken]
+
+    @property
     def swept(self) -> bool:
         """Whether it is a variant that only jobs of sweeps made."""
-        runs = [*self.runs.values(), *self.broken]
-        return bool(runs and self.changed) and all(run.sweep for run in runs)
-
-    def any_run(self) -> Run | None:
-        """The run of its lowest seed, finished if there is one."""
-        return next(iter([*(self.runs[seed] for seed in sorted(self.runs)), *self.broken]), None)
+        return bool(self.all_runs and self.changed) and all(run.sweep for run in self.all_runs)
 
 
-class Places:
+class _Parents:
     """What paths in configs stand for: a run's group, a ranking's settings; so that replicates' parents match."""
 
     def __init__(self, found: Found) -> None:
@@ -60,7 +66,7 @@ class Places:
             self._by_name[run.path.name if run.sweep is None else f"{run.path.parent.name}/{run.path.name}"].append(run)
         self._rankings = {ranking.lists.resolve(): ranking for ranking in found.rankings}
         self._signatures: dict[Path, str] = {}
-        self._open: set[Path] = set()
+        self.rankers: dict[object, str] = {}  # what lists stand for, and in a label the proxy model that ranked them
 
     def run_at(self, path: str | None) -> Run | None:
         """The run that ``path`` names: itself or its model folder; by name alone where that is unambiguous."""
@@ -73,21 +79,24 @@ class Places:
         named = self._by_name.get(place.name) or self._by_name.get("/".join(place.parts[-2:])) or []
         return named[0] if len(named) == 1 and not place.exists() and len(place.parts) > 1 else None
 
-    def signature(self, run: Run) -> str:
-        """The run's config as text, without what is free, paths by what they stand for."""
-        return self._remember(run.path, lambda: self._run_signature(run))
-
     def flat(self, run: Run) -> dict[str, Any]:
-        """The run's config as dotted keys, as ``signature`` sees it."""
-        return {key: self._meaning(value) for key, value in flatten(_kept(run.config)).items()}
+        """The run's config as dotted keys, without what is free, paths by what they stand for."""
+        kept = {
+            key: {k: v for k, v in value.items() if k not in _FREE.get(key, ())}
+            if isinstance(value, Mapping)
+            else value
+            for key, value in run.config.items()
+            if key not in _FREE[""]
+        }
+        return {key: self._meaning(value) for key, value in flatten(kept).items()}
 
-    def _run_signature(self, run: Run) -> str:
-        return json.dumps([run.content.get("stage"), self.flat(run)], sort_keys=True, default=str)
+    def signature(self, run: Run) -> str:
+        """``flat`` and the stage, as text."""
+        return self._remember(run.path, lambda: [run.content.get("stage"), self.flat(run)])
 
-    def _ranking_signature(self, ranking: Ranking) -> str:
-        kept = {k: v for k, v in ranking.config.items() if k not in _FREE_OF_RANKING}
-        flat = {k: self._meaning(v) for k, v in flatten(kept).items() if k.rpartition(".")[2] != "seed"}
-        return json.dumps(flat, sort_keys=True, default=str)
+    def _of_ranking(self, config: Row) -> dict[str, Any]:
+        kept = flatten({key: value for key, value in config.items() if key not in _FREE_OF_RANKING})
+        return {key: self._meaning(value) for key, value in kept.items() if key.rpartition(".")[2] != "seed"}
 
     def _meaning(self, value: Any) -> Any:
         if isinstance(value, int | float) and not isinstance(value, bool):
@@ -96,96 +105,78 @@ class Places:
             return value
         if run := self.run_at(value):
             return f"model of {self.signature(run)}"
-        ranking = self._rankings.get(Path(value).resolve())
-        if ranking:
-            return f"lists of {self._remember(ranking.path, lambda: self._ranking_signature(ranking))}"
+        if ranking := self._rankings.get(Path(value).resolve()):
+            config: Row = ranking.content["config"]
+            lists = f"lists of {self._remember(ranking.path, lambda: self._of_ranking(config))}"
+            if run := self.run_at((config.get("ranker") or {}).get("path")):
+                self.rankers[lists] = f"by {run.system}"
+            return lists
         return value
 
-    def _remember(self, path: Path, make: Any) -> str:
-        if path in self._open:  # a file that names itself
-            return str(path)
+    def _remember(self, path: Path, make: Callable[[], Any]) -> str:
         if path not in self._signatures:
-            self._open.add(path)
-            self._signatures[path] = make()
-            self._open.discard(path)
+            self._signatures[path] = str(path)  # for the time being, of a file that names itself
+            self._signatures[path] = json.dumps(make(), sort_keys=True, default=str)
         return self._signatures[path]
 
 
-def _kept(config: Mapping[str, Any]) -> dict[str, Any]:
-    out = {}
-    for key, value in config.items():
-        if key in _FREE[""]:
-            continue
-        drop = _FREE.get(key, set())
-        out[key] = {k: v for k, v in value.items() if k not in drop} if isinstance(value, Mapping) else value
-    return out
-
-
-def find_systems(found: Found, columns: Columns) -> list[System]:
+def find_systems(found: Found, columns: Mapping[Path, Column]) -> list[System]:
     """Group runs into systems and hang the results on them. What is set aside is told in ``found.problems``."""
-    places = Places(found)
+    parents = _Parents(found)
     groups: dict[tuple[str, str], System] = {}
     of_run: dict[Path, System] = {}
     for run in found.runs:
-        key = (_base_name(run), places.signature(run))
-        if key not in groups:
-            groups[key] = System("", key[0], stage=str(run.content.get("stage") or ""), flat=places.flat(run))
-        groups[key].named = groups[key].named or isinstance(run.config.get("experiment"), Mapping)
-        groups[key].alone = groups[key].alone or run.sweep is None
-        groups[key].tables = tuple(dict.fromkeys([*groups[key].tables, *_tables(run)]))
-        of_run[run.path] = groups[key]
-        _add_run(groups[key], run, found.problems)
-    _label([*groups.values()])
-    systems = [*groups.values()]
-    _hang_results(found, columns, places, systems, of_run)
-    return systems
+        key = (run.system, parents.signature(run))
+        system = groups.setdefault(key, System("", run.system, run.stage, flat=parents.flat(run)))
+        system.named |= bool(run.row)
+        system.alone |= run.sweep is None
+        system.tables = tuple(dict.fromkeys([*system.tables, *map(str, run.row.get("tables") or ())]))
+        of_run[run.path] = system
+        if run.status != "finished":
+            system.broken.append(run)
+        elif pair := _hold(system.runs, run.seed, run):
+            found.problems.append(
+                f"{pair[1].path} repeats {pair[0].path} (the same config and seed): they count once, by the newer "
+                "result each"
+            )
+    _label([*groups.values()], parents)
+    for system in groups.values():
+        if system.swept and not any(run.experiment for run in system.all_runs):  # a sweep of one's own is no row
+            system.named, system.tables = False, ()
+    return [*groups.values(), *_hang_results(found, columns, parents, of_run)]
 
 
-def _base_name(run: Run) -> str:
-    experiment = run.config.get("experiment")
-    named = experiment if isinstance(experiment, Mapping) else {}
-    return str(named.get("system") or named.get("name") or run.content.get("stage") or run.name)
+def _hold(held: dict[int, _Held], seed: int, item: _Held) -> tuple[_Held, _Held] | None:
+    """Put an item of a seed in its place. Where there is one already, the newer stays: gives both, the newer first."""
+    if seed not in held:
+        held[seed] = item
+        return None
+    newer, older = sorted((item, held[seed]), key=lambda i: (str(i.content.get("ended")), str(i.path)), reverse=True)
+    held[seed] = newer
+    return newer, older
 
 
-def _tables(run: Run) -> tuple[str, ...]:
-    experiment = run.config.get("experiment")
-    tables = experiment.get("tables") if isinstance(experiment, Mapping) else None
-    return tuple(str(table) for table in tables or ())
-
-
-def _add_run(system: System, run: Run, problems: list[str]) -> None:
-    if run.status != "finished":
-        system.broken.append(run)
-        return
-    other = system.runs.get(run.seed)
-    if other is None:
-        system.runs[run.seed] = run
-        return
-    newer, older = sorted((run, other), key=lambda r: (str(r.content.get("ended")), r.name), reverse=True)
-    system.runs[run.seed] = newer
-    problems.append(
-        f"{older.path} repeats {newer.path} (the same config and seed): they count once, by the newer result each"
-    )
-
-
-def _label(systems: list[System]) -> None:
+def _label(systems: list[System], parents: _Parents) -> None:
     """The base name; where several have it, with what tells them apart (but for the one that is a table's row)."""
     by_base: dict[str, list[System]] = defaultdict(list)
     for system in systems:
         by_base[system.base].append(system)
     for base, same in by_base.items():
-        keys = sorted({key for system in same for key in system.flat})
-        differ = [key for key in keys if len({repr(system.flat.get(key)) for system in same}) > 1]
+        differ = differing([system.flat for system in same])
         rows = [system for system in same if any(table.isdigit() for table in system.tables)] or same
         rows = [system for system in rows if system.runs] or rows
         rows = [system for system in rows if system.alone] or rows
         plain = rows[0] if len(rows) == 1 else None
-        seen: dict[str, int] = defaultdict(int)
+        seen: Counter[str] = Counter()
         for system in same:
             system.changed = {
                 k: system.flat.get(k) for k in differ if plain is None or system.flat.get(k) != plain.flat.get(k)
             }
-            short = [f"{_short_key(k)}={shown(v)}" for k, v in system.changed.items() if len(shown(v)) <= _LONG]
+            short = [
+                parents.rankers.get(v) or f"{k.rpartition('.')[2]}={shown(v)}"
+                for k, v in system.changed.items()
+                if v in parents.rankers or len(shown(v)) <= _LONG
+            ]
             system.label = base if system is plain else f"{base} ({', '.join(short) or 'other data'})"
             seen[system.label] += 1
             if seen[system.label] > 1:
@@ -201,44 +192,79 @@ def shown(value: Any) -> str:
     return "null" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _short_key(key: str) -> str:
-    """The last part that says something.
-
-    >>> _short_key("loss.lambda"), _short_key("datamodule.sources.0.beta")
-    ('lambda', 'beta')
-    """
-    return key.rpartition(".")[2]
-
-
 def _hang_results(
-    found: Found, columns: Columns, places: Places, systems: list[System], of_run: dict[Path, System]
-) -> None:
+    found: Found, columns: Mapping[Path, Column], parents: _Parents, of_run: Mapping[Path, System]
+) -> list[System]:
+    """Give each result to the system of its run; gives the systems of models that no run is known of."""
     bare: dict[tuple[str, str], System] = {}
     for result in found.results:
         if not result.finished or result.model.get("kind") == "none":
             continue  # told as incomplete; a study of several systems stands apart
-        run = places.run_at(result.model.get("run"))
-        if result.model.get("run") and run is None:
-            found.problems.append(f"{result.path}: its run {result.model['run']} is not among the runs; shown by name")
-        if run is None:
+        run = parents.run_at(result.model.get("run"))
+        if run is not None:
+            system, seed = of_run[run.path], run.seed
+        else:
+            if result.model.get("run"):
+                lost = f"its run {result.model['run']} is not among the runs; shown by name"
+                found.problems.append(f"{result.path}: {lost}")
             key = (str(result.model.get("name")), str(result.model.get("fingerprint")))
             system, seed = bare.setdefault(key, System(key[0], key[0])), 0
-        else:
-            system, seed = of_run[run.path], run.seed
-        _add_result(system, columns.of(result).key, seed, result, found.problems)
-    names = Counter(system.label for system in [*systems, *bare.values()])
+        pair = _hold(system.results.setdefault(columns[result.path].key, {}), seed, result)
+        if pair and pair[0].model.get("run") == pair[1].model.get("run"):
+            found.problems.append(f"{pair[1].path}: measured again in {pair[0].path}, which counts")
+    names = Counter(system.label for system in [*of_run.values(), *bare.values()])
     for (name, fingerprint), system in bare.items():
         system.label = name if names[name] == 1 else f"{name} ({fingerprint[:8]})"
-        systems.append(system)
+    return [*bare.values()]
 
 
-def _add_result(system: System, column: str, seed: int, result: Measured, problems: list[str]) -> None:
-    held = system.results.setdefault(column, {})
-    other = held.get(seed)
-    if other is None:
-        held[seed] = result
-        return
-    newer, older = sorted((result, other), key=lambda r: (str(r.content.get("ended")), str(r.path)), reverse=True)
-    held[seed] = newer
-    if newer.model.get("run") == older.model.get("run"):
-        problems.append(f"{older.path}: measured again in {newer.path}, which counts")
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is on disk and what of it counts: counts, and what is missing and other notes, a line each."""
+
+    counts: dict[str, int]
+    missing: list[str]
+    notes: list[str]
+
+
+def summarize(found: Found, systems: list[System]) -> State:
+    """List and count, so that no gap looks like a result.
+
+    ``missing``: unfinished runs, jobs that never became one, incomplete results, finished runs without any result,
+    unreadable files, instructions that a ranking lacks.
+    """
+    by_status = Counter(run.status for run in found.runs)
+    incomplete = [result for result in found.results if not result.finished]
+    counts = {
+        "systems": len(systems),
+        "runs": len(found.runs),
+        **{f"runs {status}": by_status[status] for status in sorted(by_status)},
+        "results": len(found.results),
+        "results incomplete": len(incomplete),
+        "rankings": len(found.rankings),
+    }
+    missing = [
+        f"run {run.name}: {_UNFINISHED.get(run.status, f'status {run.status!r}')}; not in the tables"
+        for run in found.runs
+        if run.status != "finished"
+    ]
+    missing += found.jobs
+    for result in incomplete:
+        n, total = result.coverage
+        what = f"result {result.benchmark} of {result.model.get('name')}"
+        missing.append(f"{what}: incomplete, {n} of {total} questions; not in the tables ({result.path})")
+    for system in systems if found.results else ():
+        if system.named and not system.tables:
+            continue  # a proxy ranking model, a sweep of our own: no row of a table waits for it
+        for seed in sorted(set(system.runs) - {seed for held in system.results.values() for seed in held}):
+            who = f"run {system.runs[seed].name} ({system.label}, seed {seed})"
+            missing.append(f"{who}: finished, no benchmark measured it")
+    missing += found.unread
+    notes = [*found.problems]
+    for lines, key, what in (
+        (missing, "missing", "instructions still to ask"),
+        (notes, "unusable", "instructions without a usable list"),
+    ):
+        counted = {ranking.name: int(ranking.content.get(key) or 0) for ranking in found.rankings}
+        lines += [f"ranking {name}: {count} {what}" for name, count in counted.items() if count]
+    return State(counts, missing, notes)

@@ -1,12 +1,19 @@
 """A table once, written as Markdown, as LaTeX, or by the page's template."""
 
+import base64
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from tuna.stats import Estimate
 
+_PAGE = Path(__file__).with_name("page")  # the page's template, style and script
 _SYSTEM = re.compile(r"^((?:mix-)?Tuna)_([a-z]+)(.*)$", re.DOTALL)
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_",
@@ -19,7 +26,7 @@ _LATEX = {
 class Cell:
     """``text``, what it sorts by, lines in small print below it (an interval, a difference), and how it looks.
 
-    sign: 1 or -1 for a difference whose whole interval is better or worse, which gets a colour; 0 else.
+    sign: 1 or -1 for a difference whose whole interval is better or worse, which gets a color; 0 else.
     """
 
     text: str
@@ -29,12 +36,12 @@ class Cell:
     sign: int = 0
 
 
-EMPTY = Cell("-", None)
+EMPTY = Cell("-")
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """``key``: its file's name. ``head``: one heading a column; the first column names the rows.
+    """``key``: its file's name. ``head``: one heading per column; the first column names the rows.
 
     numeric: whether all columns but the first hold numbers (set to the right).
     """
@@ -49,38 +56,37 @@ class Table:
 
     def markdown(self) -> str:
         """With caption and notes; the small print of a cell behind its text."""
-        lines = [f"# {self.title}", "", _md(self.caption), ""]
-        lines.append(_md_row(self.head))
-        lines.append("|" + "|".join(["---", *(["---:" if self.numeric else "---"] * (len(self.head) - 1))]) + "|")
-        lines += [_md_row([_md_cell(cell) for cell in row], raw=True) for row in self.rows]
+        rule = ["---", *(["---:" if self.numeric else "---"] * (len(self.head) - 1))]
+        rows = [[_markdown(name) for name in self.head], *([_markdown_cell(cell) for cell in row] for row in self.rows)]
+        head, *body = ["| " + " | ".join(row) + " |" for row in rows]
+        lines = [f"# {self.title}", "", _markdown(self.caption), "", head, "|" + "|".join(rule) + "|", *body]
         if self.notes:
-            lines += ["", *(f"- {_md(note)}" for note in self.notes)]
+            lines += ["", *(f"- {_markdown(note)}" for note in self.notes)]
         return "\n".join([*lines, ""])
 
     def latex(self) -> str:
         """A table environment; needs the package booktabs."""
         columns = "l" + ("r" if self.numeric else "p{0.3\\linewidth}") * (len(self.head) - 1)
         # A row that begins with [ would be read as an argument of the line break before it.
-        rows = [re.sub(r"^\[", "{}[", " & ".join(map(_tex_cell, row))) + r" \\" for row in self.rows]
+        rows = [re.sub(r"^\[", "{}[", " & ".join(map(_latex_cell, row))) + r" \\" for row in self.rows]
         notes = "".join(f"\n% {line}" for note in self.notes for line in note.splitlines())
-        return "\n".join(
-            [
-                r"% \usepackage{booktabs}" + notes,
-                r"\begin{table}",
-                r"\centering\small",
-                rf"\caption{{{latex(self.title)}. {latex(self.caption)}}}",
-                rf"\label{{tab:{re.sub(r'[^a-z0-9]+', '-', self.key.lower())}}}",
-                rf"\begin{{tabular}}{{{columns}}}",
-                r"\toprule",
-                " & ".join(latex(name) for name in self.head) + r" \\",
-                r"\midrule",
-                *rows,
-                r"\bottomrule",
-                r"\end{tabular}",
-                r"\end{table}",
-                "",
-            ]
-        )
+        label = re.sub(r"[^a-z0-9]+", "-", self.key.lower())
+        lines = [
+            rf"% \usepackage{{booktabs}}{notes}",
+            r"\begin{table}",
+            r"\centering\small",
+            rf"\caption{{{latex(self.title)}. {latex(self.caption)}}}",
+            rf"\label{{tab:{label}}}",
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            " & ".join(map(latex, self.head)) + r" \\",
+            r"\midrule",
+            *rows,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+        ]
+        return "\n".join([*lines, ""])
 
 
 def latex(text: str) -> str:
@@ -98,28 +104,24 @@ def _escaped(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in text)
 
 
-def _md(text: str) -> str:
+def _latex_cell(cell: Cell) -> str:
+    text = rf"\textbf{{{latex(cell.text)}}}" if cell.strong else latex(cell.text)
+    return " ".join([text, *(rf"{{\scriptsize {latex(note)}}}" for note in cell.notes)])
+
+
+def _markdown(text: str) -> str:
     """Markdown in which nothing of the text is markup.
 
-    >>> _md("a|b *c* <script>")
+    >>> _markdown("a|b *c* <script>")
     'a\\\\|b \\\\*c\\\\* &lt;script&gt;'
     """
     text = re.sub(r"([\\`*_|\[\]])", r"\\\1", text)
     return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split())
 
 
-def _md_row(cells: Sequence[str], raw: bool = False) -> str:
-    return "| " + " | ".join(cell if raw else _md(cell) for cell in cells) + " |"
-
-
-def _md_cell(cell: Cell) -> str:
-    text = f"**{_md(cell.text)}**" if cell.strong else _md(cell.text)
-    return " <br>".join([text, *(_md(note) for note in cell.notes)])
-
-
-def _tex_cell(cell: Cell) -> str:
-    text = rf"\textbf{{{latex(cell.text)}}}" if cell.strong else latex(cell.text)
-    return " ".join([text, *(rf"{{\scriptsize {latex(note)}}}" for note in cell.notes)])
+def _markdown_cell(cell: Cell) -> str:
+    text = f"**{_markdown(cell.text)}**" if cell.strong else _markdown(cell.text)
+    return " <br>".join([text, *map(_markdown, cell.notes)])
 
 
 def number(value: float, sign: bool = False, like: float | None = None) -> str:
@@ -133,17 +135,28 @@ def number(value: float, sign: bool = False, like: float | None = None) -> str:
     size = abs(value if like is None else like)
     decimals = 3 if size < 10 else 2 if size < 1000 else 0
     text = f"{value:+,.{decimals}f}" if sign else f"{value:,.{decimals}f}"
-    if float(text.replace(",", "")) == 0:
-        text = text.lstrip("+-")
-    return text
+    return text.lstrip("+-") if float(text.replace(",", "")) == 0 else text
 
 
-def span(found: Estimate, sign: bool = False, like: float | None = None) -> str:
-    """The interval as ``[low, high]``, empty where there is none."""
-    if found.low is None or found.high is None:
-        return ""
+def with_interval(found: Estimate, sign: bool = False, like: float | None = None) -> str:
+    """A mean and its interval, as ``+0.020 [+0.010, +0.030]``; the mean alone where it has none."""
     size = found.mean if like is None else like
-    return f"[{number(found.low, sign, size)}, {number(found.high, sign, size)}]"
+    ends = [] if found.low is None or found.high is None else [found.low, found.high]
+    span = f" [{', '.join(number(end, sign, size) for end in ends)}]" if ends else ""
+    return number(found.mean, sign, size) + span
+
+
+def cell(value: object) -> Cell:
+    """A plain value: text, a whole number, a figure (``number``), yes or no; EMPTY for None.
+
+    >>> cell(1200).text, cell(0.5).text, cell(None) is EMPTY
+    ('1,200', '0.500', True)
+    """
+    if isinstance(value, bool):
+        return Cell(str(value).lower())
+    if isinstance(value, int | float):
+        return Cell(f"{value:,}" if isinstance(value, int) else number(value), value)
+    return EMPTY if value is None else Cell(str(value), str(value))
 
 
 def figure_cell(
@@ -152,10 +165,50 @@ def figure_cell(
     """A mean; below it its interval, and the difference to the baseline with its own."""
     if found is None:
         return EMPTY
-    notes = [text for text in (span(found),) if text]
-    sign, like = 0, found.mean
+    mean, _, span = with_interval(found).partition(" ")
+    notes, sign = [span] if span else [], 0
     if change is not None:
-        notes.append(f"Δ {number(change.mean, True, like)} {span(change, True, like)}".rstrip())
+        notes.append(f"Δ {with_interval(change, True, found.mean)}")
         better = change.negated() if lower_is_better else change
         sign = 1 if better.above else -1 if better.below else 0
-    return Cell(number(found.mean), found.mean, tuple(notes), strong, sign)
+    return Cell(mean, found.mean, tuple(notes), strong, sign)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A table of the page, with figures above it: PNG files, and what each shows."""
+
+    table: Table
+    figures: Sequence[tuple[Path, str]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A section of the page. ``folded``: its tables open on a click."""
+
+    id: str
+    title: str
+    items: list[Item]
+    text: str = ""
+    folded: bool = False
+
+
+def named(text: str) -> Markup:
+    """Text, escaped, with systems' indices set low and comparisons as one sign.
+
+    >>> str(named("Tuna_c (PRM) <= Tuna_c")), str(named("<b>"))
+    ('Tuna<sub>c</sub> (PRM) ≤ Tuna<sub>c</sub>', '&lt;b&gt;')
+    """
+    safe = str(escape(text)).replace("&gt;=", "≥").replace("&lt;=", "≤")
+    return Markup(re.sub(r"\bTuna_([a-z]+)", r"Tuna<sub>\1</sub>", safe))
+
+
+def render(**values: Any) -> str:
+    """The page. Whatever comes from data is escaped; only the project's own style and script are not."""
+    environment = Environment(
+        loader=FileSystemLoader(_PAGE), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
+    )
+    environment.filters["named"] = named
+    environment.filters["inline"] = lambda path: base64.b64encode(path.read_bytes()).decode("ascii")
+    own = {name: Markup((_PAGE / f"report.{name}").read_text(encoding="utf-8")) for name in ("css", "js")}
+    return environment.get_template("report.html.j2").render(**own, **values)

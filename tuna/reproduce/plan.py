@@ -12,18 +12,31 @@ from tuna.errors import ConfigError
 _FIELD = re.compile(r"\{(\w+)\}")
 SYSTEMS = "systems"  # in a command: all models that answer, with commas, as a sweep takes them
 ONCE = "report.py"
-MAKERS = ("train.py", "rank.py", "evaluate.py", ONCE)
+# By program: what a step leaves behind, and the arguments that every command of it gets.
+_MAKES = {
+    "train.py": "runs/s{seed}-{name}",
+    "rank.py": "rankings/s{seed}-{name}.jsonl",
+    "evaluate.py": "results/s{seed}-{name}",
+    ONCE: "{name}",
+}
+_ENDS = {
+    "train.py": ("seed={seed}", "name={made.name}", "runs_dir={made.parent}", "resume=auto"),
+    "rank.py": ("seed={seed}", "output={made}"),
+    "evaluate.py": ("seed={seed}", "folder={made}"),
+    ONCE: ("runs={folder}/runs", "rankings={folder}/rankings", "results={folder}/results", "output={made}"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """One command of one seed (or of all seeds together: ``report.py``).
 
-    name: as ``s0-tuna_p``. words: the command after ``python``. needs: names of the steps that come first. makes: the
-    file or folder that is there when it has succeeded.
+    name: as ``s0-tuna_p``. recipe: its name without the seed. words: the command after ``python``. needs: names of the
+    steps that come first. makes: the file or folder that is there when it has succeeded.
     """
 
     name: str
+    recipe: str
     words: tuple[str, ...]
     needs: tuple[str, ...]
     makes: Path
@@ -50,46 +63,28 @@ class Recipe:
         """What a step calls, such as ``train.py``."""
         return self.steps[name].partition(" ")[0]
 
-    def fields(self, name: str) -> list[str]:
-        """The names in braces in a step's command."""
-        return _FIELD.findall(self.steps[name])
-
     def needs(self, name: str) -> list[str]:
         """The steps that a step names."""
-        fields = self.fields(name)
+        fields = _FIELD.findall(self.steps[name])
         named = [field for field in fields if field in self.steps]
         return list(dict.fromkeys([*named, *(self.systems if SYSTEMS in fields else [])]))
 
     def made(self, name: str, seed: int) -> Path:
         """What a step leaves behind."""
-        program = self.program(name)
-        if program == "train.py":
-            return self.folder / "runs" / f"s{seed}-{name}"
-        if program == "rank.py":
-            return self.folder / "rankings" / f"s{seed}-{name}.jsonl"
-        return self.folder / "results" / f"s{seed}-{name}" if program == "evaluate.py" else self.folder / name
+        return self.folder / _MAKES[self.program(name)].format(seed=seed, name=name)
 
     def words(self, name: str, seed: int) -> tuple[str, ...]:
         """A step's command, with names replaced; a value of several words gives several."""
 
-        def place(field: str) -> str:
+        def filled(match: re.Match[str]) -> str:
+            field = match[1]
             if field == SYSTEMS:
                 return ",".join(str(self.made(system, seed)) for system in self.systems)
-            return str(self.made(field, seed)) if field in self.steps else str(self.values[field])
+            return str(self.made(field, seed) if field in self.steps else self.values[field])
 
-        filled = shlex.split(_FIELD.sub(lambda field: place(field[1]), self.steps[name]))
-        return (*filled, *self._ends(name, seed))
-
-    def _ends(self, name: str, seed: int) -> tuple[str, ...]:
-        """What every command of a program gets: the seed, and where it writes."""
-        program, made = self.program(name), self.made(name, seed)
-        if program == "train.py":
-            return f"seed={seed}", f"name={made.name}", f"runs_dir={made.parent}", "resume=auto"
-        if program == "rank.py":
-            return f"seed={seed}", f"output={made}"
-        if program == "evaluate.py":
-            return f"seed={seed}", f"folder={made}"
-        return (*(f"{kind}={self.folder / kind}" for kind in ("runs", "rankings", "results")), f"output={made}")
+        known = {"seed": seed, "made": self.made(name, seed), "folder": self.folder}
+        ends = (end.format(**known) for end in _ENDS[self.program(name)])
+        return (*shlex.split(_FIELD.sub(filled, self.steps[name])), *ends)
 
 
 def plan(recipe: Recipe, seeds: Sequence[int]) -> list[Step]:
@@ -108,54 +103,40 @@ def plan(recipe: Recipe, seeds: Sequence[int]) -> list[Step]:
     >>> found[1].command
     'python train.py model.path=f/runs/s0-b seed=0 name=s0-a runs_dir=f/runs resume=auto'
     """
-    order = _ordered(recipe)
-    found = [
-        Step(
-            f"s{seed}-{name}",
-            recipe.words(name, seed),
-            tuple(f"s{seed}-{need}" for need in recipe.needs(name)),
-            recipe.made(name, seed),
-        )
-        for seed in seeds
-        for name in order
-        if recipe.program(name) != ONCE
-    ]
-    every = tuple(step.name for step in found)
-    once = [name for name in order if recipe.program(name) == ONCE]
-    return [*found, *(Step(name, recipe.words(name, 0), every, recipe.made(name, 0)) for name in once)]
-
-
-def _ordered(recipe: Recipe) -> list[str]:
-    """Names, each after those it needs; otherwise as they stand."""
     _check(recipe)
-    done: list[str] = []
+    order: list[str] = []
     left = list(recipe.steps)
     while left:
-        ready = next((name for name in left if all(need in done for need in recipe.needs(name))), None)
+        ready = next((name for name in left if all(need in order for need in recipe.needs(name))), None)
         if ready is None:
             raise ConfigError(f"steps: {', '.join(left)} need each other")
-        done.append(ready)
+        order.append(ready)
         left.remove(ready)
-    return done
+    found = []
+    for seed in seeds:
+        for name in order:
+            if recipe.program(name) != ONCE:
+                needs = tuple(f"s{seed}-{need}" for need in recipe.needs(name))
+                found.append(Step(f"s{seed}-{name}", name, recipe.words(name, seed), needs, recipe.made(name, seed)))
+    every = tuple(step.name for step in found)
+    once = [name for name in order if recipe.program(name) == ONCE]
+    return [*found, *(Step(name, name, recipe.words(name, 0), every, recipe.made(name, 0)) for name in once)]
 
 
 def _check(recipe: Recipe) -> None:
     known = [*recipe.steps, *recipe.values, SYSTEMS]
     wrong = [
-        f"pipeline.steps.{name}: expected a command of {', '.join(MAKERS)}, got {recipe.program(name)!r}"
-        for name in recipe.steps
-        if recipe.program(name) not in MAKERS
-    ]
-    wrong += [
-        f"pipeline.steps.{name}: {{{field}}} is neither a step nor a value of sizes{nearest(field, known)}"
-        for name in recipe.steps
-        for field in recipe.fields(name)
-        if field not in known
-    ]
-    wrong += [
         f"pipeline.systems: {name} is no step{nearest(name, list(recipe.steps))}"
         for name in recipe.systems
         if name not in recipe.steps
     ]
+    for name, command in recipe.steps.items():
+        if (program := recipe.program(name)) not in _MAKES:
+            wrong.append(f"pipeline.steps.{name}: expected a command of {', '.join(_MAKES)}, got {program!r}")
+        wrong += [
+            f"pipeline.steps.{name}: {{{field}}} is neither a step nor a value of sizes{nearest(field, known)}"
+            for field in _FIELD.findall(command)
+            if field not in known
+        ]
     if wrong:
         raise ConfigError("\n".join(wrong))

@@ -8,30 +8,46 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from annotated_types import Ge
 from omegaconf import DictConfig, OmegaConf
 
-from tuna.errors import ConfigError, RunError
+from tuna.config import checks
+from tuna.console import clock_time
+from tuna.errors import ConfigError, OtherSettings, RunError
 from tuna.reproduce.plan import ONCE, Recipe, Step, plan
-from tuna.reproduce.settings import Settings
 from tuna.runs import RunFolder, read_json, write_json
 from tuna.secrets import HIDDEN, secret_in
 
 ROOT = Path(__file__).parents[2]
-_TAIL = 12
-_REFUSED = "with other settings"  # in what train.py and rank.py say of a run or a collection that is not theirs
+_TAIL = 12  # lines of a failed step's log that are shown
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The keys of conf/reproduce.yaml itself.
+
+    name: of the folder below ``folder``; null is the sizes' name. seeds: their number; they are 0, 1, ... jobs: steps
+    at once. only: these steps and what they need. dry_run: print the commands, run none.
+    """
+
+    name: str | None = None
+    folder: str = "reproduce"
+    seeds: Annotated[int, Ge(1)] = 1
+    jobs: Annotated[int, Ge(1)] | Literal["auto"] = "auto"
+    only: list[str] | None = None
+    dry_run: bool = False
 
 
 @dataclass
 class _Run:
-    """The pipeline at work."""
+    """The pipeline at work. state: what became of each step, as steps.json holds it."""
 
     steps: list[Step]
     folder: Path
     jobs: int
-    threads: int
-    state: dict[str, Any] = field(default_factory=dict)
+    state: dict[str, Any]
     failed: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
 
@@ -55,6 +71,10 @@ class _Run:
         }  # fmt: skip
         write_json(self.folder / "steps.json", self.state)
 
+    def log(self, step: Step) -> Path:
+        """Where all that a step prints goes."""
+        return self.folder / "logs" / f"{step.name}.log"
+
 
 def run(cfg: DictConfig) -> dict[str, float]:
     """Run what ``cfg`` asks for.
@@ -63,7 +83,10 @@ def run(cfg: DictConfig) -> dict[str, float]:
         ConfigError: steps or settings that are wrong, before anything runs.
         RunError: steps that failed, after all that do not need them were run.
     """
-    settings = Settings.read(cfg)
+    given, wrong = checks.own_values(cfg, f"{__name__}.Settings")
+    if wrong:
+        raise ConfigError("\n".join(wrong))
+    settings = Settings(**given)
     sizes = OmegaConf.to_container(cfg.sizes, resolve=True)
     pipeline = OmegaConf.to_container(cfg.pipeline, resolve=False)
     assert isinstance(sizes, dict) and isinstance(pipeline, dict)
@@ -78,39 +101,39 @@ def run(cfg: DictConfig) -> dict[str, float]:
             print(step.command)
         return {"steps": float(len(steps))}
     with RunFolder(folder, folder.name).locked(patience=1.0):
-        return _work(settings, steps, folder)
+        return _work(_Run(steps, folder, _jobs_here() if settings.jobs == "auto" else settings.jobs, _state(folder)))
 
 
-def _work(settings: Settings, steps: list[Step], folder: Path) -> dict[str, float]:
+def _work(work: _Run) -> dict[str, float]:
     """Run the steps in a folder that is ours alone for that time."""
-    jobs = settings.jobs if settings.jobs != "auto" else _jobs_here()
-    work = _Run(steps, folder, jobs, max(1, (os.cpu_count() or 1) // jobs), _state(folder))
-    (folder / "logs").mkdir(parents=True, exist_ok=True)
+    (work.folder / "logs").mkdir(parents=True, exist_ok=True)
     done = work.find_done()
-    print(f"{len(steps)} steps, {jobs} at once, {len(done)} done before; results go to {folder}")
+    before, count = len(done), len(work.steps)
+    print(f"{count} steps, {work.jobs} at once, {before} done before; results go to {work.folder}")
     _run_all(work, done)
     if work.failed:
-        blocked = len(steps) - len(done) - len(work.failed)
         raise RunError(
-            f"{len(work.failed)} of {len(steps)} steps failed ({', '.join(work.failed)}), {blocked} that need them "
-            f"were not begun. Their logs: {folder}/logs/. The same command runs what is missing"
+            f"{len(work.failed)} of {count} steps failed ({', '.join(work.failed)}), "
+            f"{count - len(done) - len(work.failed)} that need them were not begun. Their logs: {work.folder}/logs/. "
+            "The same command runs what is missing"
         )
-    print(f"all {len(steps)} steps done in {_minutes(time.monotonic() - work.began)}")
-    for step in steps:
+    seconds = time.monotonic() - work.began
+    print(f"all {count} steps done in {clock_time(seconds)}")
+    for step in work.steps:
         if step.words[0] == ONCE:
             print(f"report: {step.makes / 'report.html'}")
-    return {"steps": float(len(steps)), "seconds": time.monotonic() - work.began}
+    return {"steps": float(count), "seconds": seconds}
 
 
 def _state(folder: Path) -> dict[str, Any]:
     """steps.json: what became of each step."""
-    path = folder / "steps.json"
-    state = read_json(path)
-    ended = {name: known.get("ended") if isinstance(known, dict) else None for name, known in state.items()}
-    if bad := [name for name, value in ended.items() if not isinstance(value, int | float)]:
-        raise RunError(
-            f"{path}: {bad[0]}: expected an object with a time of its end; move the file away to run all anew"
-        )
+    state = read_json(folder / "steps.json")
+    for name, known in state.items():
+        if not isinstance(known, dict) or not isinstance(known.get("ended"), int | float):
+            raise RunError(
+                f"{folder / 'steps.json'}: {name}: expected an object with a time of its end; move the file away to "
+                "run all anew"
+            )
     return state
 
 
@@ -118,18 +141,14 @@ def _chosen(steps: list[Step], only: Sequence[str] | None) -> list[Step]:
     """The steps named, with or without their seed, and all that they need."""
     if only is None:
         return steps
-    by_name = {step.name: step for step in steps}
-    wanted = [step.name for step in steps if {step.name, _bare(step.name)} & set(only)]
-    unknown = [name for name in only if not any(name in (w, _bare(w)) for w in wanted)]
-    if unknown:
-        known = ", ".join(dict.fromkeys(_bare(step.name) for step in steps))
+    names = {name for step in steps for name in (step.name, step.recipe)}
+    if unknown := [name for name in only if name not in names]:
+        known = ", ".join(dict.fromkeys(step.recipe for step in steps))
         raise ConfigError(f"only: no such steps: {', '.join(unknown)}; expected some of {known}")
     keep: set[str] = set()
-    while wanted:
-        name = wanted.pop()
-        if name not in keep:
-            keep.add(name)
-            wanted += by_name[name].needs
+    for step in reversed(steps):  # each comes after what it needs
+        if step.name in keep or {step.name, step.recipe} & set(only):
+            keep |= {step.name, *step.needs}
     return [step for step in steps if step.name in keep]
 
 
@@ -144,12 +163,6 @@ def _refuse_secrets(steps: Sequence[Step]) -> None:
                 for name, key in found
             )
         )
-
-
-def _bare(name: str) -> str:
-    """A step's name without its seed."""
-    seed, _, rest = name.partition("-")
-    return rest if seed[1:].isdecimal() else name
 
 
 def _jobs_here() -> int:
@@ -182,21 +195,9 @@ def _run_all(work: _Run, done: set[str]) -> None:
                     _tell_failure(work, step, code)
                 else:
                     done.add(step.name)
-                    _progress(work, step, seconds, count, len(left) + len(running))
-
-
-def _progress(work: _Run, step: Step, seconds: float, count: int, left: int) -> None:
-    spent = time.monotonic() - work.began
-    time_left = spent / max(1, count - left) * left
-    print(f"{step.name}: done in {seconds:.0f} s; {count - left}/{count}, about {_minutes(time_left)} left", flush=True)
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
-
-
-def _log(work: _Run, step: Step) -> Path:
-    return work.folder / "logs" / f"{step.name}.log"
+                    ended = count - len(left) - len(running)
+                    time_left = clock_time((time.monotonic() - work.began) / ended * (count - ended))
+                    print(f"{step.name}: done in {seconds:.0f} s; {ended}/{count}, about {time_left} left", flush=True)
 
 
 def _execute(work: _Run, step: Step) -> tuple[int, float]:
@@ -204,23 +205,21 @@ def _execute(work: _Run, step: Step) -> tuple[int, float]:
     paths = filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     if work.jobs > 1:
-        environment["OMP_NUM_THREADS"] = str(work.threads)
+        environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // work.jobs))
     words = [sys.executable, str(ROOT / step.words[0]), *step.words[1:]]
     begin = time.monotonic()
-    with _log(work, step).open("w", encoding="utf-8") as file:
+    with work.log(step).open("w", encoding="utf-8") as file:
         code = subprocess.run(words, stdout=file, stderr=subprocess.STDOUT, env=environment, check=False).returncode
     return code if code or step.makes.exists() else -1, time.monotonic() - begin
 
 
 def _tell_failure(work: _Run, step: Step, code: int) -> None:
-    log = _log(work, step)
-    said = log.read_text(encoding="utf-8", errors="replace")
-    tail = said.splitlines()[-_TAIL:]
-    print(f"{step.name}: failed (exit code {code}); the end of {log}:", *tail, sep="\n  ", file=sys.stderr, flush=True)
-    if _REFUSED in said:
-        print(
-            f"  {step.makes} was made with other settings or from other data, and may have cost much, so it is left. "
-            "To make it anew here, move it away (of rankings the .store too) and give the same command",
-            file=sys.stderr,
-            flush=True,
+    log = work.log(step)
+    lines = [f"{step.name}: failed (exit code {code}); the end of {log}:"]
+    lines += log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL:]
+    if code == OtherSettings.exit_code:
+        lines.append(
+            f"{step.makes} was made with other settings or from other data, and may have cost much, so it is left. "
+            "To make it anew here, move it away (of rankings the .store too) and give the same command"
         )
+    print(*lines, sep="\n  ", file=sys.stderr, flush=True)

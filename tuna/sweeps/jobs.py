@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from tuna.secrets import mask_words
 SCHEMA_VERSION = 1
 FILE = "job.json"
 _SHAPE: dict[str, type] = {"job": int, "identity": str, "swept": list, "status": str, "started": str, "metrics": dict}
-_FREE = ("folder", "output", "dry_run", "rerank", "max_cost", "max_requests", "prices")  # beside a training run's
+_FREE = ("folder", "output", "dry_run", "rerank", "max_cost", "max_requests", "prices")  # and what is free in a run
 _WRITTEN = ("folder", "output", "runs_dir", "cache_dir")  # where jobs write; what the other keys name, they read
+# The figures that a table of runs shows where they have them; of any other program, its first four.
+_SHOWN = ("val/pair_accuracy", "val/task_accuracy", "val/open_ended_mark", "val/loss")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +50,25 @@ class Job:
     def update(self, **changes: Any) -> None:
         """Change keys of job.json, atomically."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        mine = {
-            "schema_version": SCHEMA_VERSION,
-            "job": self.number,
-            "swept": list(self.swept),
-            "identity": self.identity,
+        own = {
+            "schema_version": SCHEMA_VERSION, "job": self.number, "swept": list(self.swept), "identity": self.identity,
             "status": "pending",
-        }
-        write_json(self.folder / FILE, mine | self.read() | changes)
+        }  # fmt: skip
+        write_json(self.folder / FILE, own | self.read() | changes)
 
     def begin(self, *, dry: bool = False) -> None:
         """It runs. dry: it only says what it would do."""
-        self.update(status="running", started=_now(), ended=None, error=None, dry=dry)
+        self.update(status="running", started=_now(), ended=None, error=None, exit_code=None, dry=dry)
 
     def finish(self, metrics: Mapping[str, Any]) -> None:
         """It is done, with these figures."""
         self.update(status="finished", ended=_now(), metrics=dict(metrics))
 
     def fail(self, error: BaseException) -> None:
-        """It ended by a fault, or an interrupt."""
+        """It ended by an error, or an interrupt."""
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        self.update(status=status, ended=_now(), error=words(error))
+        code = getattr(error, "exit_code", 1)
+        self.update(status=status, ended=_now(), error=error_text(error), exit_code=code)
 
     def is_done(self, config: Mapping[str, Any]) -> bool:
         """Whether it is finished and no file or folder that ``config`` names has been written to since it began."""
@@ -75,18 +76,15 @@ class Job:
         if record.get("status") != "finished" or record.get("dry") or config.get("dry_run"):
             return False
         try:
-            began = datetime.fromisoformat(str(record.get("started"))).timestamp()
+            return _last_written(config) <= datetime.fromisoformat(str(record.get("started"))).timestamp()
         except ValueError:
             return False
-        return all(_written(Path(text)) <= began for text in _texts(config))
 
 
 def job_in(folder: Path) -> Job | None:
     """The job of a folder, None where it holds no job.json."""
     record = _read(folder)
-    if not record:
-        return None
-    return Job(folder, record["job"], record["identity"], tuple(map(str, record["swept"])))
+    return Job(folder, record["job"], record["identity"], tuple(map(str, record["swept"]))) if record else None
 
 
 def _read(folder: Path) -> dict[str, Any]:
@@ -105,9 +103,8 @@ def identity_of(config: Mapping[str, Any]) -> str:
     >>> identity_of({"seed": 1, "name": "a"}) == identity_of({"seed": 1, "name": "b"}) != identity_of({"seed": 2})
     True
     """
-    experiment = config.get("experiment") or {}
     settings = {key: value for key, value in settings_of(config).items() if key.partition(".")[0] not in _FREE}
-    settings["experiment"] = experiment.get("name")
+    settings["experiment"] = (config.get("experiment") or {}).get("name")
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
@@ -116,41 +113,62 @@ def assign(sweep: Path, identity: str, swept: Sequence[str]) -> Job:
     for job in jobs_in(sweep):
         if job.identity == identity:
             return job
-    taken = [int(folder.name) for folder in sweep.glob("*/") if folder.name.isdigit()]
-    number = max(taken, default=-1) + 1
+    number = 1 + max((int(folder.name) for folder in sweep.glob("*/") if folder.name.isdigit()), default=-1)
     job = Job(sweep / str(number), number, identity, tuple(swept))
     job.update()
     return job
 
 
-def words(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """What an error says, without secrets.
 
-    >>> words(ValueError("sk-0123456789 is wrong")), words(ZeroDivisionError("by 0"))
+    >>> error_text(ValueError("sk-0123456789 is wrong")), error_text(ZeroDivisionError("by 0"))
     ('ValueError: <hidden> is wrong', 'ZeroDivisionError: by 0')
     """
     return mask_words(str(error) if isinstance(error, TunaError) else f"{type(error).__name__}: {error}".rstrip(": "))
 
 
-def _texts(value: Any) -> Iterator[str]:
-    """The texts among the settings that may name files which a job reads."""
+def table(rows: Sequence[Mapping[str, Any]], optimize: str | None = None) -> list[str]:
+    """Lines of a table of jobs (``job``, ``swept``, ``status``, ``metrics``, ``error``); ``optimize`` stands first.
+
+    >>> print(*table([{"job": 0, "swept": ["seed=1"], "status": "finished", "metrics": {"val/loss": 0.5}}]), sep="\\n")
+    job  settings  status    val/loss
+      0  seed=1    finished  0.5000
+    """
+    known = list(dict.fromkeys(name for row in rows for name in row.get("metrics") or {}))
+    columns = [name for name in _SHOWN if name in known] or known[:4]
+    if optimize in known:
+        columns = list(dict.fromkeys([optimize, *columns]))
+    cells = [["job", "settings", "status", *columns]]
+    for row in rows:
+        figures = [_figure((row.get("metrics") or {}).get(column)) for column in columns]
+        if row["status"] != "finished" and row.get("error"):
+            figures = [str(row["error"]).splitlines()[0]]
+        cells.append([str(row["job"]), " ".join(row["swept"]) or "-", str(row["status"]), *figures])
+    # A column of figures is as wide as its heading: an error, which stands in their place, widens none.
+    widths = [max(len(line[index]) for line in cells) for index in range(3)] + [len(column) for column in columns]
+    lines = []
+    for line in cells:
+        padded = [f"{cell:<{width}}" for cell, width in zip_longest(line[1:], widths[1:], fillvalue="")]
+        lines.append("  ".join([f"{line[0]:>{widths[0]}}", *padded]).rstrip())
+    return lines
+
+
+def _figure(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else "" if value is None else str(value)
+
+
+def _last_written(value: Any) -> float:
+    """When a file that the settings name, or a file in a model's or run's folder, was last written; 0 without any."""
     if isinstance(value, Mapping):
-        for key, item in value.items():
-            if key not in _WRITTEN:
-                yield from _texts(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _texts(item)
-    elif isinstance(value, str):
-        yield value
-
-
-def _written(path: Path) -> float:
-    """When a file, or a file of a model's or run's folder, was written last; 0 where there is none."""
+        return max((_last_written(item) for key, item in value.items() if key not in _WRITTEN), default=0.0)
+    if isinstance(value, list):
+        return max(map(_last_written, value), default=0.0)
+    if not isinstance(value, str):
+        return 0.0
+    path = Path(value)
     try:
-        if path.is_file():
-            return path.stat().st_mtime
-        files = [file for folder in (path, path / "model") if folder.is_dir() for file in folder.iterdir()]
+        files = [path] if path.is_file() else [*path.glob("*"), *path.glob("model/*")]
         return max((file.stat().st_mtime for file in files if file.is_file()), default=0.0)
     except (OSError, ValueError):  # a text that is no path
         return 0.0

@@ -20,8 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from tuna.errors import ConfigError, RunError
 from tuna.runs import RunFolder, write_json
-from tuna.sweeps.jobs import SCHEMA_VERSION, Job, assign, identity_of, jobs_in, words
-from tuna.sweeps.table import table
+from tuna.sweeps.jobs import SCHEMA_VERSION, Job, assign, error_text, identity_of, jobs_in, table
 
 _BEFORE = {
     "failed": "failed before",
@@ -31,95 +30,97 @@ _BEFORE = {
 }
 
 
-class Sweep:
-    """One command's jobs: those asked for so far, in order.
+class Sweep(Launcher):
+    """One command's jobs, those asked for so far, in front of the launcher that Hydra made (``inner``).
 
     typed: the command line's arguments. fixed: keys of its overrides that are no sweep.
     """
 
+    inner: Launcher  # these four are there once Hydra has made its launcher
+    context: HydraContext
+    config: DictConfig
+    folder: Path
+
     def __init__(self, typed: Sequence[str], fixed: Collection[str]) -> None:
         self.typed = tuple(typed)
         self.fixed = frozenset(fixed)
-        self.folder: Path | None = None
-        self.config: DictConfig | None = None
         self.asked: dict[int, Job] = {}
         self.begun = ExitStack()  # holds the sweep's lock
+        self.locked = False
 
     @property
-    def failed(self) -> bool:
-        """Whether a job that was asked for is not finished."""
-        return any(job.status != "finished" for job in self.asked.values())
+    def exit_code(self) -> int:
+        """0 where every job that was asked for is finished, else how one of the others ended (1, if it did not)."""
+        records = [job.read() for job in self.asked.values()]
+        return max((int(r.get("exit_code") or 1) for r in records if r["status"] != "finished"), default=0)
 
-    def launch(
-        self, inner: Launcher, context: HydraContext, overrides: Sequence[Sequence[str]], index: int
-    ) -> list[JobReturn]:
-        """Run those of the jobs that are not done, by the launcher ``inner``; a result each, None for a failed one."""
-        assert self.config is not None
-        self._begin(self.config)
-        jobs, missing = [], {}
-        for texts in overrides:
-            job, done = self._job(self.config, context, texts)
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Nothing: the inner launcher was set up when Hydra made it."""
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+        """Run those of the jobs that are not done, by the inner launcher; a result each, None for a failed one."""
+        self._begin()
+        jobs: list[Job] = []
+        missing: dict[int, list[str]] = {}
+        for texts in job_overrides:
+            job, done = self._job(texts)
             jobs.append(job)
-            if not done and job.number not in missing:
-                missing[job.number] = (job, self._texts(job, texts))
-        self._tell(jobs, [job for job, _ in missing.values()])
-        if missing:
-            self._run(inner, [job for job, _ in missing.values()], [texts for _, texts in missing.values()], index)
+            if not done:
+                missing.setdefault(job.number, self._texts(job, texts))
+        again = [self.asked[number] for number in missing]
+        self._tell(len({job.number for job in jobs}), again)
+        if again:
+            self._run(again, list(missing.values()), initial_job_idx)
         self._write()
-        return [self._result(job, texts) for job, texts in zip(jobs, overrides, strict=True)]
+        return [self._result(job, texts) for job, texts in zip(jobs, job_overrides, strict=True)]
 
-    def _begin(self, config: DictConfig) -> None:
+    def _begin(self) -> None:
         """Take the sweep's folder, once."""
-        if self.folder is not None:
+        if self.locked:
             return
-        folder = Path(str(config.hydra.sweep.dir))
-        if (folder / "run.json").exists():
-            raise RunError(f"name: {folder} is a run; a sweep needs a folder of its own, choose another name=...")
-        self.begun.enter_context(RunFolder(folder, folder.name).locked())
-        self.folder = folder
-        print(f"sweep   {folder}; to go on with it after a stop, and to repeat what failed: {self.command()}")
+        if (self.folder / "run.json").exists():
+            raise RunError(f"name: {self.folder} is a run; a sweep needs a folder of its own, choose another name=...")
+        self.begun.enter_context(RunFolder(self.folder, self.folder.name).locked())
+        self.locked = True
+        print(f"sweep   {self.folder}; to go on with it after a stop, and to repeat what failed: {self.command()}")
 
-    def _job(self, config: DictConfig, context: HydraContext, texts: Sequence[str]) -> tuple[Job, bool]:
-        assert self.folder is not None
-        composed = context.config_loader.load_sweep_config(config, list(texts))
+    def _job(self, texts: Sequence[str]) -> tuple[Job, bool]:
+        """The job of these overrides, and whether it is done."""
+        composed = self.context.config_loader.load_sweep_config(self.config, list(texts))
         with open_dict(composed):
             del composed["hydra"]
         plain = OmegaConf.to_container(composed, resolve=True)
         assert isinstance(plain, dict)
         settings = {str(key): value for key, value in plain.items()}
-        swept = [text for text in texts if _key(text) not in self.fixed]
-        job = assign(self.folder, identity_of(settings), swept)
+        job = assign(self.folder, identity_of(settings), [text for text in texts if _key(text) not in self.fixed])
         self.asked[job.number] = job
         return job, job.is_done(settings)
 
     def _texts(self, job: Job, texts: Sequence[str]) -> list[str]:
         """A job's overrides with its place: the folder that it has, wherever in the sweep it stands this time."""
-        assert self.folder is not None and self.config is not None
         places = {"hydra.sweep.dir": str(self.folder), "hydra.sweep.subdir": str(job.number)}
         if "name" in self.config:
             places["name"] = f"{self.config.name or self.folder.name}/{job.number}"
-        return [
-            *(text for text in texts if _key(text) not in places),
-            *(f"{k}={_quoted(v)}" for k, v in places.items()),
-        ]
+        kept = [text for text in texts if _key(text) not in places]
+        # Quoted as Hydra reads it back, whatever is in it.
+        return kept + [f"{key}={QuotedString(v, Quote.single).with_quotes()}" for key, v in places.items()]
 
-    def _tell(self, jobs: Sequence[Job], missing: Sequence[Job]) -> None:
-        numbers = {job.number for job in jobs}
-        if len(missing) < len(numbers) > 1:  # a search asks for one at a time
-            print(f"sweep   {len(numbers) - len(missing)} of {len(numbers)} jobs are finished already")
+    def _tell(self, count: int, missing: Sequence[Job]) -> None:
+        if len(missing) < count > 1:  # a search asks for one at a time
+            print(f"sweep   {count - len(missing)} of {count} jobs are finished already")
         for job in missing:
             record = job.read()
             if record["status"] in _BEFORE:
-                said = f": {str(record['error']).splitlines()[0]}" if record.get("error") else ""
-                print(f"sweep   {job.label()} {_BEFORE[record['status']]}; it runs again{said}")
+                reason = f": {str(record['error']).splitlines()[0]}" if record.get("error") else ""
+                print(f"sweep   {job.label()} {_BEFORE[record['status']]}; it runs again{reason}")
 
-    def _run(self, inner: Launcher, jobs: Sequence[Job], overrides: Sequence[Sequence[str]], index: int) -> None:
+    def _run(self, jobs: Sequence[Job], overrides: Sequence[Sequence[str]], index: int) -> None:
         """Launch. Where the launcher itself breaks off (a worker was killed, say), what is done is done."""
         self._write()
         try:
-            results = inner.launch(overrides, initial_job_idx=index)
+            results = self.inner.launch(overrides, initial_job_idx=index)
         except Exception as error:
-            print(f"error: {type(inner).__name__}: {words(error)}", file=sys.stderr)
+            print(f"error: {type(self.inner).__name__}: {error_text(error)}", file=sys.stderr)
             return
         for job, result in zip(jobs, results, strict=True):
             if result.status is JobStatus.FAILED and job.status not in ("failed", "interrupted"):
@@ -127,49 +128,39 @@ class Sweep:
 
     def _result(self, job: Job, texts: Sequence[str]) -> JobReturn:
         """What the sweeper gets: the figure to optimize."""
-        assert self.config is not None
         record, optimize = job.read(), self.config.get("optimize")
         value = (record.get("metrics") or {}).get(optimize) if record["status"] == "finished" and optimize else None
         return JobReturn(overrides=list(texts), status=JobStatus.COMPLETED, _return_value=value)
 
     def command(self) -> str:
         """The command that goes on with this sweep."""
-        assert self.folder is not None and self.config is not None
         named = any(_key(text) in ("name", "hydra.sweep.dir") for text in self.typed) or self.config.get("name")
         place = f"name={self.folder.name}" if "name" in self.config else f"hydra.sweep.dir={self.folder}"
         return f"python {Path(sys.argv[0]).name} {shlex.join([*self.typed, *([] if named else [place])])}"
 
-    def _rows(self) -> list[dict[str, Any]]:
-        """A row a job of the folder, with ``asked``: whether this command asks for it."""
-        assert self.folder is not None
-        keys = ("job", "swept", "status", "metrics", "error", "started", "ended")
-        rows = []
-        for job in jobs_in(self.folder):
-            record = job.read()
-            row = {key: record.get(key) for key in keys} | {"asked": job.number in self.asked}
-            rows.append(row | {"status": _shown(record["status"])})
-        return rows
+    def _row(self, job: Job) -> dict[str, Any]:
+        """A job's entry in sweep.json. asked: whether this command asks for it."""
+        record = job.read()
+        row = {key: record.get(key) for key in ("job", "swept", "status", "metrics", "error", "started", "ended")}
+        # Nobody works on it now: one that still "runs" was killed.
+        status = "unfinished" if row["status"] == "running" else row["status"]
+        return row | {"status": status, "asked": job.number in self.asked}
 
-    def _write(self) -> None:
-        """sweep.json: all jobs of the folder."""
-        assert self.folder is not None and self.config is not None
-        write_json(
-            self.folder / "sweep.json",
-            {
-                "schema_version": SCHEMA_VERSION,
-                "name": self.config.get("name") or self.folder.name,
-                "command": self.command(),
-                "optimize": self.config.get("optimize"),
-                "jobs": self._rows(),
-            },
-        )
+    def _write(self) -> list[dict[str, Any]]:
+        """Write sweep.json; gives the jobs in it, which are all of the folder."""
+        rows = [self._row(job) for job in jobs_in(self.folder)]
+        content = {
+            "schema_version": SCHEMA_VERSION, "name": self.config.get("name") or self.folder.name,
+            "command": self.command(), "optimize": self.config.get("optimize"), "jobs": rows,
+        }  # fmt: skip
+        write_json(self.folder / "sweep.json", content)
+        return rows
 
     def close(self) -> None:
         """Write sweep.json and print the table; nothing where no job was asked for."""
-        if self.folder is None or self.config is None:
+        if not self.locked:
             return
-        self._write()
-        rows = self._rows()
+        rows = self._write()
         asked = [row for row in rows if row["asked"]]
         done = sum(row["status"] == "finished" for row in asked)
         print(f"sweep   {done} of {len(asked)} jobs are finished: {self.folder / 'sweep.json'}")
@@ -181,23 +172,9 @@ class Sweep:
             print(f"again   {self.command()}")
 
 
-class _Resuming(Launcher):
-    """The launcher that Hydra made, behind a sweep's book."""
-
-    def __init__(self, inner: Launcher, sweep: Sweep, context: HydraContext) -> None:
-        self.inner, self.sweep, self.context = inner, sweep, context
-
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Nothing: the inner launcher was set up when Hydra made it."""
-
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """See Sweep.launch."""
-        return self.sweep.launch(self.inner, self.context, job_overrides, initial_job_idx)
-
-
 @contextmanager
 def resumable(sweep: Sweep) -> Iterator[None]:
-    """The next launcher that Hydra makes keeps ``sweep``; its table is printed at the end, however that comes.
+    """The next launcher that Hydra makes goes behind ``sweep``; its table is printed at the end, however that comes.
 
     Hydra looks launchers up by a class in its own package, and has no other place to stand in (hence hydra-core < 1.4).
     """
@@ -205,9 +182,9 @@ def resumable(sweep: Sweep) -> Iterator[None]:
 
     def instantiate(hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> Launcher:
         del plugins.instantiate_launcher  # the instance's own, so that what a launcher pickles is Hydra's
-        inner = plugins.instantiate_launcher(hydra_context, task_function, config)
-        sweep.config = config
-        return _Resuming(inner, sweep, hydra_context)
+        sweep.inner = plugins.instantiate_launcher(hydra_context, task_function, config)
+        sweep.context, sweep.config, sweep.folder = hydra_context, config, Path(str(config.hydra.sweep.dir))
+        return sweep
 
     plugins.instantiate_launcher = instantiate
     try:
@@ -232,15 +209,5 @@ def check_optimized(optimize: str | None, metrics: object) -> None:
     raise ConfigError(f"optimize: expected a figure of the job's, got {optimize}; there are: {known}")
 
 
-def _shown(status: Any) -> str:
-    """A job's status once nobody works on it: one that still "runs" was killed."""
-    return "unfinished" if status == "running" else str(status)
-
-
 def _key(override: str) -> str:
     return override.lstrip("+~").partition("=")[0]
-
-
-def _quoted(text: str) -> str:
-    """A text as Hydra reads it back, whatever is in it."""
-    return QuotedString(text, Quote.single).with_quotes()

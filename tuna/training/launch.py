@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuna.errors import RunError, TunaError
+from tuna.errors import OtherSettings, RunError, TunaError
 from tuna.secrets import learn, masked_output
 
 if TYPE_CHECKING:
@@ -60,9 +60,10 @@ def launch(cfg: "DictConfig", processes: int) -> None:
         if code == 0:
             return
         fault, failure = config.with_suffix(_FAULT), config.with_suffix(_FAILURE)
-        if fault.exists():
-            raise RunError(fault.read_text(encoding="utf-8"))
         first: dict[str, int] = json.loads(failure.read_text()) if failure.exists() else {"rank": 0, "code": code}
+        if fault.exists():
+            kind = OtherSettings if first["code"] == OtherSettings.exit_code else RunError
+            raise kind(fault.read_text(encoding="utf-8"))
     raise _failed(first["rank"], first["code"], processes, float(cfg.trainer.timeout_minutes))
 
 
@@ -107,8 +108,8 @@ def _watch(arguments: list[str]) -> int:
 
 
 def _work(arguments: list[str]) -> int:
-    """Train as one of several processes; the exit code is 1 after a fault that the user can fix, LOST or TIMED_OUT
-    where another process is at fault."""
+    """Train as one of several processes; the exit code is the error's after a fault that the user can fix, LOST
+    or TIMED_OUT where another process is at fault."""
     import time
     import traceback
 
@@ -134,7 +135,7 @@ def _work(arguments: list[str]) -> int:
                 file.write(str(error))
         if isinstance(error, LostProcess):
             return TIMED_OUT if error.timed_out else LOST
-        return 1
+        return error.exit_code
     if dist.is_initialized():  # processes end together
         dist.destroy_process_group()
     return 0
