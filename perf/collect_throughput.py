@@ -17,8 +17,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuna.ranking.rouge import rouge_l
-
 from tuna.console import Progress
 from tuna.inference.answers import Answer
 from tuna.inference.context import Context
@@ -26,6 +24,7 @@ from tuna.inference.cost import Budget, Price, Prices
 from tuna.inference.engine import Engine, Request
 from tuna.inference.server import Connection, Server
 from tuna.inference.store import Journal
+from tuna.judges.checker import rouge_l
 
 if TYPE_CHECKING:
     from tuna.data.record import Record

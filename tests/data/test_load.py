@@ -8,7 +8,7 @@ import pytest
 
 from tests.data.make import row, write
 from tests.data.test_importers import DAVINCI, FORMATTED, GPT4, PAIRS
-from tuna.config.scale import is_asset
+from tuna.assets import is_asset
 from tuna.data import load
 from tuna.data.load import Loaded, Source, load_questions, load_source, load_sources
 from tuna.errors import DataError

@@ -19,9 +19,9 @@ from tuna.data.ranking import (
     tie,
 )
 from tuna.data.record import Candidate, Record
-from tuna.datamodules.contextual import ContextualDataModule
+from tuna.datamodules.ranked import ContextualDataModule
 from tuna.errors import ConfigError
-from tuna.evaluation.agreement import Agreement
+from tuna.evaluation.likelihood import Agreement
 from tuna.ranking.rankers.probabilistic import Probabilistic
 from tuna.stats import bootstrap_interval
 

@@ -10,7 +10,7 @@ from tests.training.make import write_model
 from tuna.errors import RunError
 from tuna.inference import generate
 from tuna.inference.answers import NOT_THE_TEXTS, Answer
-from tuna.ranking.rouge import rouge_l
+from tuna.judges.checker import rouge_l
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.models.test_reward_loading import other_reward_model
+from tests.models.test_loading import other_reward_model
 from tests.training.make import write_model
 from tuna.data.batch import PackedBatch
 from tuna.data.record import Record

@@ -11,7 +11,7 @@ from tests.inference.http_server import LoopbackServer, chaos
 from tuna.assets.elementary import held_out_records
 from tuna.data.record import Record
 from tuna.errors import ConfigError, DataError, RunError, TunaError
-from tuna.evaluation.base import Question
+from tuna.evaluation.questions import Question
 from tuna.inference.cost import Price, Prices
 from tuna.inference.served import ServedGeneration, ServedModel
 from tuna.inference.server import TryAgain

@@ -23,8 +23,8 @@ from tuna.inference.cost import Budget, Prices
 from tuna.inference.generate import Draw, noise_key
 from tuna.inference.local import draw
 from tuna.inference.store import Store
+from tuna.judges.checker import rouge_l
 from tuna.models.source import ModelConfig
-from tuna.ranking.rouge import rouge_l
 from tuna.ranking.sampler import Sampler, ServerSampler
 
 pytestmark = pytest.mark.once  # computes nothing that kernels could round

@@ -7,7 +7,7 @@ import pytest
 
 from tuna.config import checks
 from tuna.config.compose import compose
-from tuna.datamodules.contextual import ContextualDataModule
+from tuna.datamodules.ranked import ContextualDataModule
 from tuna.errors import DataError
 from tuna.models.source import ModelConfig
 from tuna.training.run import run

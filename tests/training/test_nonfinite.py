@@ -13,12 +13,12 @@ from safetensors.torch import load_file
 
 from tests.training.make import overrides
 from tests.training.poison import BAD, change, nan_gradient, nan_loss, one_bad
-from tuna.config.build import build_all
 from tuna.config.compose import compose
+from tuna.config.schema import build_all
 from tuna.errors import ModelError, RunError
 from tuna.losses.base import total
-from tuna.models.finite import not_finite
-from tuna.modules.watch import Fault
+from tuna.models.weights import not_finite
+from tuna.modules.meter import Fault
 from tuna.training import nonfinite
 from tuna.training.checkpoint import Checkpoints
 from tuna.training.checkpoint_files import steps_in

@@ -17,7 +17,7 @@ from tuna.data.packing import pack
 from tuna.data.record import Record
 from tuna.data.tokenize import tokenize
 from tuna.errors import ConfigError, ModelError, TunaError
-from tuna.models.reward_loading import load_reward_scorer
+from tuna.models.loading import load_reward_scorer
 from tuna.models.source import ModelConfig
 from tuna.training.log import Progress
 from tuna.training.run import run

@@ -9,10 +9,11 @@ from annotated_types import Ge
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from tuna.assets import is_embedded
 from tuna.config import schema
 from tuna.config.arguments import ENVIRONMENT, LITERAL, READS_ENVIRONMENT
 from tuna.config.commands import script
-from tuna.config.compose import EMBEDDED, is_embedded, own_data, untyped
+from tuna.config.compose import own_data, untyped
 from tuna.config.types import describe, fits, wrong_value
 from tuna.console import nearest
 from tuna.errors import ConfigError

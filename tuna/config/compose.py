@@ -24,7 +24,7 @@ from hydra.plugins.config_source import ConfigResult
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from tuna.assets import FOLDER, MODELS, is_asset, is_embedded
+from tuna.assets import FOLDER, is_asset, is_embedded
 from tuna.config import schema
 from tuna.config.arguments import refuse_environment
 from tuna.errors import ConfigError

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tuna.config.nearest import nearest
+from tuna.console import nearest
 from tuna.data.fields import FieldError, check_text
 from tuna.data.messages import read_messages
 from tuna.errors import ConfigError, DataError

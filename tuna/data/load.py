@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tuna.config.scale import is_asset
+from tuna.assets import is_asset
 from tuna.console import shortened
 from tuna.data.columns import check_present, format_of, mapped_row
 from tuna.data.fields import FieldError, check_text

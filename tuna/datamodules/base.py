@@ -11,13 +11,12 @@ import numpy as np
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from tuna.data.baselines import baselines
 from tuna.data.batch import Group, PackedBatch
 from tuna.data.cache import TokenCache, default_folder, locked, tokenizer_hash
 from tuna.data.encode import Encoder
 from tuna.data.lists import AnswerList
 from tuna.data.load import Loaded, load_sources, problem_text
-from tuna.data.ranking import count_pairs
+from tuna.data.ranking import baselines, count_pairs
 from tuna.data.record import Record
 from tuna.data.report import DataReport
 from tuna.data.split import by_keys, split, split_key

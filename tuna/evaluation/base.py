@@ -12,7 +12,7 @@ from tuna.evaluation.questions import GivenAnswers, OpenQuestions, Question, rea
 from tuna.inference.answers import Answer, apart
 from tuna.inference.context import Context
 from tuna.inference.cost import Usage
-from tuna.judges.prompt import shown
+from tuna.judges.lists import shown
 from tuna.stats import Interval
 
 
@@ -199,7 +199,7 @@ def other_fingerprint(source: str, questions: OpenQuestions) -> str:
         given = read_answers(source)
         questions.check(given)
         return given.sha256
-    from tuna.models.reward_source import writer
+    from tuna.models.reward import writer
     from tuna.models.source import ModelConfig
 
     return writer(ModelConfig(source)).fingerprint

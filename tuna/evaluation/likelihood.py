@@ -13,14 +13,13 @@ from annotated_types import Ge, Interval
 from scipy.stats import kendalltau
 from transformers.utils.logging import disable_progress_bar
 
-from tuna.config.scale import ASSETS
+from tuna.assets import FOLDER
 from tuna.config.types import checked
-from tuna.data.baselines import baselines
 from tuna.data.batch import Group
 from tuna.data.lists import AnswerList, ranked_list, target_list
 from tuna.data.load import Loaded, Source, load_sources, problem_text
 from tuna.data.packing import pack
-from tuna.data.ranking import count_pairs, pair_accuracy
+from tuna.data.ranking import baselines, count_pairs, pair_accuracy
 from tuna.data.record import Record
 from tuna.data.tokenize import tokenize
 from tuna.errors import ConfigError, DataError
@@ -28,9 +27,8 @@ from tuna.evaluation.base import Benchmark, EvalContext, Result
 from tuna.evaluation.questions import GivenAnswers, Question
 from tuna.inference.backend import store_in_blocks
 from tuna.inference.store import key_of
-from tuna.models.device import device_named
-from tuna.models.finite import check_values
-from tuna.models.loading import load_scorer
+from tuna.models.loading import device_named, load_scorer
+from tuna.models.weights import check_values
 from tuna.stats import bootstrap_interval
 
 Values = list[list[float]]  # v of each response of each list
@@ -54,7 +52,7 @@ class LikelihoodBenchmark(Benchmark):
 
     def prepare(self, limit: int | None) -> None:
         """Read the records."""
-        path, rank_by = self.path or str(ASSETS / self.embedded), getattr(self, "rank_by", None)
+        path, rank_by = self.path or str(FOLDER / self.embedded), getattr(self, "rank_by", None)
         (loaded,) = load_sources(
             [Source(path, rank_by, original="none" if self.ranked else "error", key="benchmark.path")]
         )

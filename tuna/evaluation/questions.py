@@ -10,13 +10,14 @@ from tuna.assets.checker import is_checkable
 from tuna.console import shortened
 from tuna.data import fields
 from tuna.data.fields import FieldError, RowError
-from tuna.data.files import Row, read_rows
+from tuna.data.files import read_rows
 from tuna.data.load import problem_text
 from tuna.data.messages import asked, read_messages
 from tuna.data.record import Record
+from tuna.data.rows import Row
 from tuna.errors import DataError
 from tuna.evaluation.reading import Faults
-from tuna.judges.prompt import shown
+from tuna.judges.lists import shown
 
 T = TypeVar("T")
 Name = tuple[str, str]  # (task, id); ("", id) where a row has no task; ("instruction", text) where it has no id

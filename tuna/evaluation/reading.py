@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tuna.console import shortened
-from tuna.data.fields import FieldError, RowError, describe
-from tuna.data.json_text import parse_json
+from tuna.data.fields import FieldError, RowError, describe, parse_json
 from tuna.errors import ConfigError, DataError
 
 T = TypeVar("T")

@@ -12,9 +12,10 @@ from typing import Annotated, Any
 from annotated_types import Ge
 from omegaconf import DictConfig, OmegaConf
 
+from tuna.assets import is_asset
 from tuna.config import checks
-from tuna.config.build import build_all
-from tuna.config.scale import is_asset, untyped
+from tuna.config.compose import untyped
+from tuna.config.schema import build_all
 from tuna.data.files import write_jsonl
 from tuna.errors import ConfigError, RunError
 from tuna.evaluation.base import Benchmark, EvalContext, Result

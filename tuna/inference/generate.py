@@ -21,10 +21,9 @@ from tuna.data.record import Record, was_cut
 from tuna.data.tokenize import shorten
 from tuna.errors import ModelError
 from tuna.inference.answers import Answer
-from tuna.models.device import device_named
-from tuna.models.finite import check_values
-from tuna.models.loading import check_causal_weights, load_model
+from tuna.models.loading import device_named, load_model
 from tuna.models.source import ModelConfig
+from tuna.models.weights import check_causal_weights, check_values
 
 _LOW = 0xFFFFFFFF
 _GOLDEN = 0x9E3779B1

@@ -125,7 +125,7 @@ class LocalModel(Free):
     @cached_property
     def model(self) -> "ModelConfig":
         """The config node of the model, which is no reward model."""
-        from tuna.models.reward_source import writer
+        from tuna.models.reward import writer
         from tuna.models.source import ModelConfig
 
         given = (str(self.path), self.revision, self.trust_remote_code, self.template, self.template_args)
@@ -165,7 +165,7 @@ class LocalGeneration(Free):
 
     def measured(self, model: "ModelConfig") -> tuple[str, str, str]:
         """Path, source and fingerprint of what is measured."""
-        from tuna.models.reward_source import writer
+        from tuna.models.reward import writer
 
         resolved = writer(model).resolve()
         return model.path, resolved.source, resolved.fingerprint

@@ -17,11 +17,9 @@ from tuna.inference.answers import Answer, stored_answers
 from tuna.inference.backend import store_in_blocks
 from tuna.inference.context import Context
 from tuna.inference.store import key_of
-from tuna.models.device import device_named
-from tuna.models.finite import check_values
-from tuna.models.loading import load_scorer
-from tuna.models.reward_loading import load_reward_scorer
+from tuna.models.loading import device_named, load_reward_scorer, load_scorer
 from tuna.models.source import ModelConfig
+from tuna.models.weights import check_values
 
 BLOCK = 16
 Lists = Sequence[tuple[Record, Sequence[Answer]]]

@@ -17,8 +17,7 @@ from tuna.inference.local import LocalModel
 from tuna.inference.served import Served
 from tuna.judges import pairwise
 from tuna.judges.base import Case, Comparison, NoRuling, Pair, Ruling
-from tuna.judges.prompt import judge_prompt
-from tuna.judges.prompted import questions_of, rule
+from tuna.judges.lists import judge_prompt, questions_of, rule
 from tuna.judges.query import Query, said
 
 

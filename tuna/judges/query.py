@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 from tuna.data.record import was_cut
 from tuna.inference.context import Context
-from tuna.judges.verdict import VerdictError
+from tuna.judges.replies import VerdictError
 
 T = TypeVar("T")
 

@@ -11,9 +11,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig, PreTrainedTokenizerBase
 
-from tuna.data.fields import describe
-from tuna.data.files import is_pointer
-from tuna.data.json_text import parse_json
+from tuna.data.fields import describe, parse_json
+from tuna.data.rows import is_pointer
 from tuna.errors import ModelError
 
 TOKENIZER_FILES = (

@@ -19,8 +19,9 @@ from tuna.losses.base import (
     pair_accuracy,
     right_by_length,
 )
-from tuna.models.reward_loading import check_reward_weights, load_reward_scorer
-from tuna.models.reward_source import check_reward_source, has_reward_head, set_pad
+from tuna.models.loading import load_reward_scorer
+from tuna.models.reward import check_reward_source, has_reward_head, set_pad
+from tuna.models.weights import check_reward_weights
 from tuna.modules.meter import Meter
 from tuna.modules.scoring import Ratio, ScoringModule
 from tuna.stats import Interval, balanced_interval

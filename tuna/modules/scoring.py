@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from tuna.config.types import checked
 from tuna.data.batch import PackedBatch
 from tuna.losses.base import Loss, ScoredLists, total
-from tuna.models.loading import check_causal_weights, load_scorer
-from tuna.models.reward_source import refuse_reward_model
+from tuna.models.loading import load_scorer
+from tuna.models.reward import refuse_reward_model
+from tuna.models.weights import check_causal_weights
 from tuna.modules.meter import Fault, Meter, Watch
 from tuna.stats import Interval, bootstrap_interval
 
@@ -150,7 +151,7 @@ class ScoringModule(pl.LightningModule):
         self.val_watch.clear()
 
     def on_validation_epoch_end(self) -> None:
-        """Keep the held-out figures as val/..., the same on every process; tuna.training.progress writes them down."""
+        """Keep the held-out figures as val/..., the same on every process; tuna.training.log writes them down."""
         means = self.val_meter.reduce(self.loss_weights())
         if self.faults and not math.isfinite(means["loss"]):
             self.faults.held_out(self, means["loss"], self.val_watch.groups())

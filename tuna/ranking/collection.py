@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from tuna.config.scale import is_embedded
+from tuna.assets import is_embedded
 from tuna.data.record import Record
 from tuna.inference.answers import Answer, candidate, given_answers, output_row
 from tuna.inference.context import Context

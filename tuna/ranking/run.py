@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from tuna.config.build import build_all
+from tuna.assets import is_asset
 from tuna.config.checks import untyped_model
-from tuna.config.scale import EMBEDDED, is_asset, untyped
+from tuna.config.compose import untyped
+from tuna.config.schema import build_all
 from tuna.data.files import sha256_file, write_jsonl
 from tuna.data.record import Record
 from tuna.errors import ConfigError, DataError, RunError
@@ -25,7 +26,7 @@ from tuna.ranking.outputs import OutputPaths, check_places, next_line, note_writ
 from tuna.ranking.report import describe_lists, draw
 from tuna.ranking.settings import EMBEDDED_FILE, Settings
 from tuna.runs import read_json, versions, write_json
-from tuna.tracking.collection import tracked_by_wandb
+from tuna.tracking.loggers import tracked_by_wandb
 
 if TYPE_CHECKING:
     from tuna.models.source import ModelConfig

@@ -91,7 +91,7 @@ class Sampler(LocalDrawing):
 
     def identity(self, model: "ModelConfig", seed: int) -> dict[str, Any]:
         """What shapes the answers, for the store's identity."""
-        from tuna.models.reward_source import writer
+        from tuna.models.reward import writer
 
         source = {"sampler": "local", "model": writer(model).fingerprint, **model.shaped_by}
         return {**source, "seed": seed, "block": self.block, **self.settings()}

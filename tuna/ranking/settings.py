@@ -6,15 +6,15 @@ from typing import Annotated, Any, TypeVar
 from annotated_types import Ge
 from omegaconf import DictConfig
 
+from tuna.assets import FOLDER
 from tuna.config import checks
-from tuna.config.scale import ASSETS
 from tuna.data.columns import check_columns
 from tuna.data.load import Loaded, Source, load_questions, problem_text
 from tuna.errors import ConfigError, DataError
 
 T = TypeVar("T")
 
-EMBEDDED_FILE = ASSETS / "instructions" / "train.jsonl"
+EMBEDDED_FILE = FOLDER / "instructions" / "train.jsonl"
 EMBEDDED_FIRST = 800
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tuna.config.commands import script
-from tuna.data.json_text import parse_json
+from tuna.data.fields import parse_json
 from tuna.errors import DataError
 
 Row = Mapping[str, Any]

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Protocol
 from annotated_types import Ge
 from omegaconf import DictConfig
 
-from tuna.config.scale import is_tiny
+from tuna.config.compose import is_tiny
 from tuna.config.types import checked
 from tuna.data.files import sha256_file
 from tuna.secrets import secret_in
@@ -95,7 +95,10 @@ def _short(override: str) -> str:
 def tags(cfg: DictConfig) -> list[str]:
     """Stage, experiment, the paper's tables and figures that it is a row of, scale."""
     experiment = cfg.get("experiment") or {}
-    tables = [f"table {which}" if str(which).isdigit() else str(which) for which in (experiment or cfg.stage).get("tables") or ()]
+    tables = [
+        f"table {which}" if str(which).isdigit() else str(which)
+        for which in (experiment or cfg.stage).get("tables") or ()
+    ]
     found = [str(cfg.stage.name), experiment.get("name"), *tables, f"scale {'tiny' if is_tiny(cfg) else 'paper'}"]
     return [str(tag)[:_TAG] for tag in dict.fromkeys(found) if tag]
 
@@ -109,7 +112,7 @@ def tracked_by_wandb(
     With the runs of train.py that makes the whole graph: model -> ranked lists -> model. An error, or lists that are
     not complete, mark the run failed.
 
-    places: tuna.ranking.settings.OutputPaths. ranker, parts: hold the models. source: the file of instructions.
+    places: tuna.ranking.outputs.OutputPaths. ranker, parts: hold the models. source: the file of instructions.
     """
     from tuna.models.source import ModelConfig
 

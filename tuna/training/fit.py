@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from safetensors import SafetensorError
 
 from tuna import runs
-from tuna.config.scale import is_tiny
+from tuna.config.compose import is_tiny
 from tuna.errors import RunError
 from tuna.files import write_text
 from tuna.modules.scoring import Plan

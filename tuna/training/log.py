@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from tuna.config.commands import Unsayable, command
-from tuna.config.scale import is_tiny
+from tuna.config.compose import is_tiny
 from tuna.console import clock_time
 from tuna.modules.scoring import ScoringModule
 from tuna.runs import RunFolder

@@ -13,10 +13,9 @@ from torch import nn
 from tuna.data.record import Record
 from tuna.datamodules.base import RecordDataModule
 from tuna.errors import RunError
-from tuna.models.finite import not_finite
-from tuna.modules.meter import all_lists
+from tuna.models.weights import not_finite
+from tuna.modules.meter import Fault, all_lists
 from tuna.modules.scoring import ScoringModule
-from tuna.modules.watch import Fault
 from tuna.runs import RunFolder
 from tuna.training import distributed
 from tuna.training.checkpoint_files import steps_in

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from tuna import runs
-from tuna.config.build import build_all
+from tuna.config.schema import build_all
 from tuna.errors import ConfigError
 from tuna.runs import RunFolder
 from tuna.training import distributed

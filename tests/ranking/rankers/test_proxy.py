@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from tests.inference.make import collect, read_rows, write_rows
-from tests.models.test_reward_loading import other_reward_model
+from tests.models.test_loading import other_reward_model
 from tests.training.make import write_model
 from tuna.data.batch import Group
 from tuna.data.packing import pack
 from tuna.errors import ConfigError, ModelError
 from tuna.inference import score
-from tuna.models.reward_loading import load_reward_scorer
+from tuna.models.loading import load_reward_scorer
 from tuna.models.source import ModelConfig
 
 

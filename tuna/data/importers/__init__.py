@@ -7,7 +7,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
 
-from tuna.config.nearest import nearest
+from tuna.console import nearest
 from tuna.data.fields import FieldError, RowError
 from tuna.data.importers.base import Imported, Importer, Notes
 from tuna.data.importers.shapes import known, missing, outer, shape_of, there, words

@@ -17,7 +17,7 @@ from tuna.evaluation.questions import Question
 from tuna.evaluation.reading import Faults, read_object
 from tuna.files import write_text
 from tuna.inference.store import key_of
-from tuna.judges.prompt import request, shown
+from tuna.judges.lists import request, shown
 from tuna.runs import write_json
 
 SCHEMA_VERSION = 1

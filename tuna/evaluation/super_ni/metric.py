@@ -22,8 +22,8 @@ from transformers.utils.logging import disable_progress_bar
 
 from tuna.console import Progress
 from tuna.errors import ConfigError, ModelError
-from tuna.models.device import device_named
 from tuna.models.folder import fingerprint
+from tuna.models.loading import device_named
 
 METRICS = ("exact_match", "rouge1", "rougeL")
 DECIMALS = 4

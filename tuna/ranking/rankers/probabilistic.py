@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge, Interval
 
-from tuna.config.scale import is_embedded
+from tuna.assets import is_embedded
 from tuna.config.types import checked
 from tuna.data.ranking import eq3
 from tuna.data.record import Record, was_cut

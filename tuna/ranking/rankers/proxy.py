@@ -67,7 +67,7 @@ class Proxy(Ranker):
         Raises:
             ModelError: there is no such model, or it is none.
         """
-        from tuna.models.reward_source import check_reward_model
+        from tuna.models.reward import check_reward_model
         from tuna.models.source import ModelConfig
 
         # Rewards mean something only for prompts as the run wrote them, whatever the tokenizer's template.
