@@ -23,7 +23,7 @@ from tuna.inference.context import Context
 from tuna.inference.cost import Budget, Price, Prices
 from tuna.inference.engine import Engine, Request
 from tuna.inference.server import Connection, Server
-from tuna.inference.store import Journal
+from tuna.inference.store import Journal, Store
 from tuna.judges.checker import rouge_l
 
 if TYPE_CHECKING:

@@ -20,8 +20,9 @@ from tuna.errors import ConfigError, DataError, TunaError
 from tuna.secrets import masked_output
 
 if TYPE_CHECKING:  # they bring numpy, or more
-    from tuna.data.encode import Encoded, Encoder
-    from tuna.datamodules.settings import Settings
+    from tuna.data.batch import Group
+    from tuna.data.encode import Encoder
+    from tuna.datamodules.settings import DataSettings
 
 USAGE = """\
 python -m tuna.data FILE [key=value ...]: what a data file is taken for, without reading a model's weights.
@@ -116,7 +117,7 @@ def preview(path: str, options: Mapping[str, Any]) -> Iterator[str]:
         raise DataError(problem_text(loaded.problems, ", or datamodule.bad_rows=drop"))
 
 
-def _load(path: str, options: Mapping[str, Any]) -> tuple[Loaded, "Settings", str]:
+def _load(path: str, options: Mapping[str, Any]) -> tuple[Loaded, "DataSettings", str]:
     """The file, read as the stage's datamodule does, that datamodule's settings, and the stage's model."""
     from tuna.config.schema import defaults
     from tuna.datamodules.settings import settings_of
@@ -167,7 +168,7 @@ def _summary(loaded: Loaded, lists: Sequence[AnswerList], dropped: Mapping[str, 
     yield from (f"note: {note}" for note in loaded.notes)
 
 
-def encoded(item: AnswerList, encoder: "Encoder", turns: bool = False) -> "Encoded":
+def encoded(item: AnswerList, encoder: "Encoder", turns: bool = False) -> "Group":
     """The ids that training makes of answers, before any are cut off. turns: each assistant turn is a target.
 
     Raises: FieldError where the template cannot show the record.

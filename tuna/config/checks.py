@@ -173,7 +173,7 @@ def _data_problems(cfg: DictConfig) -> list[str]:
     named = shlex.quote(f"model.path={cfg.model.path}")
     command = f"python {script('train.py')} {chosen} {named} " + " ".join(f"{key}=FILE" for key in needs)
     return [
-        f"{' and '.join(needs)}: missing; only the embedded models ({', '.join(EMBEDDED)}) come with data, "
+        f"{' and '.join(needs)}: missing; only the embedded models ({', '.join(MODELS)}) come with data, "
         f"{cfg.model.path} does not. FILE: JSONL, JSON, CSV or Parquet, or a hub id (docs/data.md). Next: {command}"
     ]
 

@@ -26,7 +26,6 @@ from tuna.models.lora import parse_lora
 if TYPE_CHECKING:
     from tuna.data.encode import Encoder
 
-EMBEDDED = assets.MODELS
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -115,7 +114,7 @@ class ModelConfig:
     @cached_property
     def _resolved(self) -> Resolved:
         folder, on_hub = Path(self.path).expanduser(), False
-        if self.path in EMBEDDED:
+        if self.path in assets.MODELS:
             folder = Path(assets.path(self.path))
             if not folder.is_dir():
                 raise NoModelError(self.path, f"the embedded model is not in this installation ({folder} is missing)")
@@ -127,7 +126,7 @@ class ModelConfig:
         elif folder.exists():
             raise NoModelError(self.path, "a file; give the folder that holds it")
         else:
-            names = ", ".join(EMBEDDED)
+            names = ", ".join(assets.MODELS)
             raise NoModelError(
                 self.path, f"no such folder, and neither an embedded model ({names}) nor a hub id (owner/name)"
             )

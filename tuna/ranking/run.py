@@ -90,7 +90,7 @@ def _prepare(cfg: DictConfig) -> _Job:
     parts = Components(**nodes, seed=settings.seed, score_only=settings.score_only)
     if settings.input is None and not ranker.embedded(parts):
         raise ConfigError(
-            f"input: missing; only the embedded models ({', '.join(EMBEDDED)}) come with instructions. "
+            f"input: missing; only the embedded models ({', '.join(MODELS)}) come with instructions. "
             "Next: input=FILE (JSONL, JSON, CSV or Parquet with instruction, or a hub id; docs/data.md)"
         )
     if settings.score_only and settings.input is None:

@@ -95,10 +95,8 @@ def _short(override: str) -> str:
 def tags(cfg: DictConfig) -> list[str]:
     """Stage, experiment, the paper's tables and figures that it is a row of, scale."""
     experiment = cfg.get("experiment") or {}
-    tables = [
-        f"table {which}" if str(which).isdigit() else str(which)
-        for which in (experiment or cfg.stage).get("tables") or ()
-    ]
+    rows = (experiment or cfg.stage).get("tables") or ()
+    tables = [f"table {which}" if str(which).isdigit() else str(which) for which in rows]
     found = [str(cfg.stage.name), experiment.get("name"), *tables, f"scale {'tiny' if is_tiny(cfg) else 'paper'}"]
     return [str(tag)[:_TAG] for tag in dict.fromkeys(found) if tag]
 

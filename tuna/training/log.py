@@ -63,7 +63,7 @@ def first_lines(parts: "Components", target: RunFolder, start_step: int) -> list
         f"        stage {cfg.stage.name} starts from {cfg.stage.start}",
         *[f"        {line}" for line in parts.module.start_lines(parts.resolved, cfg.seed)],
         *[f"        {line}" if n else f"data    {line}" for n, line in enumerate(data.report.lines())],
-        f"train   lr {parts.module.lr:g}, {data.settings.batch_size} groups per step, {parts.total_steps} steps, "
+        f"train   lr {parts.module.lr:g}, {data.batch_size} groups per step, {parts.total_steps} steps, "
         f"{processes}{training.precision} on {'gpu' if training.on_gpu else 'cpu'}, seed {cfg.seed}",
         f"run     {target.path}" + (f"  (resumed at step {start_step})" if target.resumed else ""),
     ]
