@@ -9,7 +9,7 @@ from annotated_types import Ge
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tuna.assets import is_embedded
+from tuna.assets import MODELS, is_embedded
 from tuna.config import schema
 from tuna.config.arguments import ENVIRONMENT, LITERAL, READS_ENVIRONMENT
 from tuna.config.commands import script

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from tuna.assets import is_asset
+from tuna.assets import MODELS, is_asset
 from tuna.config.checks import untyped_model
 from tuna.config.compose import untyped
 from tuna.config.schema import build_all
