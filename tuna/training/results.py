@@ -14,7 +14,7 @@ from tuna.runs import RunFolder
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from tuna.assets.elementary import ElementaryResult
+    from tuna.inference.elementary import ElementaryResult
     from tuna.training.run import Components
 
 _ROWS = (  # key, title, format

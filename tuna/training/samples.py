@@ -11,7 +11,7 @@ from tuna.data.messages import transcript
 from tuna.runs import RunFolder
 
 if TYPE_CHECKING:
-    from tuna.assets.elementary import ElementaryResult
+    from tuna.inference.elementary import ElementaryResult
     from tuna.training.run import Components
 
 MAX_NEW_TOKENS = 64
@@ -21,7 +21,7 @@ _SHOWN = 2000  # letters of a text in a table
 
 def measure_tasks(parts: "Components", target: RunFolder) -> "tuple[ElementaryResult, ElementaryResult]":
     """Greedy accuracy on the held-out embedded tasks: the starting model's, then the exported folder's."""
-    from tuna.assets.elementary import held_out_records
+    from tuna.inference.elementary import held_out_records
     from tuna.inference.generate import measure_elementary
 
     def measure(folder: Path) -> "ElementaryResult":
