@@ -25,9 +25,7 @@ def actual() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for path in sorted((ROOT / "tuna").rglob("*.py")):
         parts = path.relative_to(ROOT / "tuna").with_suffix("").parts
-        if (
-            parts == ("__init__",) or parts[-1] == "__main__"
-        ):  # what is run, such as python -m tuna.data, has no importer
+        if parts == ("__init__",) or parts[-1] == "__main__":  # python -m tuna.data is a command, as train.py is
             continue
         names = found.setdefault(parts[0], set())
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -86,7 +86,8 @@ def test_a_judge(applied: str, tmp_path: Path) -> None:
     from tuna.ranking.run import run
 
     out = tmp_path / "ranked.jsonl"
-    run(compose([applied, "ranker=contextual", "judge=brevity", "first=3", "ranker.n=3", f"output={out}"], config_name="rank"))
+    words = ["ranker=contextual", "judge=brevity", "first=3", "ranker.n=3", f"output={out}"]
+    run(compose([applied, *words], config_name="rank"))
     for line in out.read_text(encoding="utf-8").splitlines():
         lengths = [len(response["text"]) for response in json.loads(line)["responses"]]
         assert lengths == sorted(lengths)

@@ -283,8 +283,8 @@ def measure_elementary(
 ) -> ElementaryResult:
     """Answers elementary questions greedily and marks the answers, as ``evaluate.py benchmark=elementary`` does.
 
-    records: questions with ``check`` and ``answers``, such as ``tuna.inference.elementary.held_out_records()``. template:
-    of tuna.data.templates.
+    records: questions with ``check`` and ``answers``, as ``tuna.inference.elementary.held_out_records()`` gives them.
+    template: of tuna.data.templates.
 
     Raises:
         ConfigError: an unknown template.
