@@ -70,7 +70,7 @@ def test_a_figure_or_a_table_laid_beside_the_reports_own_stays(tmp_path: Path) -
 
 def test_a_report_that_was_killed_is_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(tmp_path)
-    monkeypatch.setattr("tuna.reporting.run._write", lambda *arguments: 1 / 0)
+    monkeypatch.setattr("tuna.reporting.run.render", lambda **values: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         report(tmp_path)
     assert list((tmp_path / "report" / "figures").iterdir())

@@ -96,7 +96,7 @@ def find_columns(results: Sequence[Measured]) -> dict[Path, Column]:
             while key in taken:
                 key += "'"
             taken.add(key)
-            column = Column(key, benchmark, primary, same[0].lower_is_better(primary), changed)
+            column = Column(key, benchmark, primary, primary in (same[0].content.get("lower_is_better") or ()), changed)
             found |= {result.path: column for result in same}
     return found
 

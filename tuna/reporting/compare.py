@@ -5,7 +5,7 @@ from functools import cached_property
 from statistics import fmean
 
 from tuna.reporting.columns import PAIR_ACCURACY, Column, further_scores
-from tuna.reporting.read import Measured, paper, place_in_order
+from tuna.reporting.read import Measured, paper, place_in_order, read_examples
 from tuna.reporting.systems import System
 from tuna.stats import Estimate, difference, over_examples, over_seeds
 
@@ -138,7 +138,7 @@ class Comparison:
         if key not in self._per_example:
             found = {
                 place: float(value)
-                for place, row in result.examples().items()
+                for place, row in read_examples(result.path).items()
                 if isinstance(value := (row.get("scores") or {}).get(score), int | float)
             }
             mean = fmean(found.values()) if found else 0.0

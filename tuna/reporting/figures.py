@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tuna.files import whole
 from tuna.reporting.compare import Comparison
 from tuna.reporting.read import Ranking
 from tuna.reporting.sweeps import Sweep, file_name
@@ -60,7 +61,7 @@ def _frame(panel: Any, points: Sequence[Estimate], base: Estimate | None) -> Non
         panel.set_ylim(max(low, min(means) - 1.5 * room), min(high, max(means) + 1.5 * room))
 
 
-def draw_lengths(rankings: Sequence[Ranking], path: Path) -> str:
+def draw_lengths(rankings: Sequence[Ranking], path: Path) -> list[str]:
     """Mean words by rank, the best first: the shape of the paper's Table 4; gives what was left out, in words."""
     figure, panel = _panel()
     for index, ranking in enumerate(rankings[:MOST_LINES]):
@@ -72,7 +73,7 @@ def draw_lengths(rankings: Sequence[Ranking], path: Path) -> str:
     panel.legend(fontsize=8, frameon=False)
     _save(figure, path)
     left = len(rankings) - MOST_LINES
-    return f"lengths by rank: {left} of {len(rankings)} rankings are not drawn" if left > 0 else ""
+    return [f"lengths by rank: {left} of {len(rankings)} rankings are not drawn"] if left > 0 else []
 
 
 def _line(panel: Any, curve: Sequence[tuple[float, Estimate]], color: str, label: str | None) -> None:
@@ -122,4 +123,5 @@ def _panel() -> tuple[Any, Any]:
 
 
 def _save(figure: Any, path: Path) -> None:
-    figure.savefig(path, dpi=130, facecolor="white", metadata={"Software": None})
+    with whole(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=130, facecolor="white", metadata={"Software": None})
