@@ -77,18 +77,12 @@ def draw_lengths(rankings: Sequence[Ranking], path: Path) -> list[str]:
 
 
 def _line(panel: Any, curve: Sequence[tuple[float, Estimate]], color: str, label: str | None) -> None:
-    panel.plot(
-        [x for x, _ in curve], [e.mean for _, e in curve], "o-", color=color, label=label, linewidth=1.5, markersize=4
-    )
+    xs, means = [x for x, _ in curve], [e.mean for _, e in curve]
+    panel.plot(xs, means, "o-", color=color, label=label, linewidth=1.5, markersize=4)
     # An interval over questions need not contain a rounded mean.
-    bars = [
-        (x, e.mean, max(0.0, e.mean - e.low), max(0.0, e.high - e.mean))
-        for x, e in curve
-        if e.low is not None and e.high is not None
-    ]
-    if bars:
-        xs, means, low, high = zip(*bars, strict=True)
-        panel.errorbar(xs, means, yerr=[low, high], fmt="none", ecolor=color, capsize=3, alpha=0.6)
+    low = [math.nan if e.low is None else max(0.0, e.mean - e.low) for _, e in curve]
+    high = [math.nan if e.high is None else max(0.0, e.high - e.mean) for _, e in curve]
+    panel.errorbar(xs, means, yerr=[low, high], fmt="none", ecolor=color, capsize=3, alpha=0.6)
 
 
 def _axis_places(xs: Sequence[float]) -> dict[float, float]:
