@@ -41,24 +41,14 @@ CONTENT = {
 
 # Tasks that ask nearly the same.
 ADJACENT = (
-    ("bigger_number", "smaller_number"),
-    ("more_letters", "less_letters"),
-    ("word_after", "word_before"),
-    ("most_associated_word", "least_associated_word"),
-    ("any_words_from_category", "all_words_from_category"),
-    ("sentence_containing", "sentence_not_containing"),
-    ("word_containing", "word_not_containing"),
-    ("starts_with_word", "starts_with_letter"),
-    ("ends_with_word", "ends_with_letter"),
-    ("sentence_containing", "word_containing"),
-    ("sentence_not_containing", "word_not_containing"),
-    ("first_word", "first_letter"),
-    ("last_word", "last_letter"),
-    ("starts_with_word", "ends_with_word"),
-    ("starts_with_letter", "ends_with_letter"),
-    ("first_word", "last_word"),
-    ("first_letter", "last_letter"),
-)
+    ("bigger_number", "smaller_number"), ("more_letters", "less_letters"), ("word_after", "word_before"),
+    ("most_associated_word", "least_associated_word"), ("any_words_from_category", "all_words_from_category"),
+    ("sentence_containing", "sentence_not_containing"), ("word_containing", "word_not_containing"),
+    ("starts_with_word", "starts_with_letter"), ("ends_with_word", "ends_with_letter"),
+    ("sentence_containing", "word_containing"), ("sentence_not_containing", "word_not_containing"),
+    ("first_word", "first_letter"), ("last_word", "last_letter"), ("starts_with_word", "ends_with_word"),
+    ("starts_with_letter", "ends_with_letter"), ("first_word", "last_word"), ("first_letter", "last_letter"),
+)  # fmt: skip
 
 # Each of the 41 files, and the core task whose scorer marks it.
 SCORER = {name: name for name in CORE} | {f"{core}_{end}": core for core, ends in CONTENT.items() for end in ends}
@@ -123,8 +113,7 @@ def gap_robustness(accuracies: Sequence[float | None]) -> float | None:
 
 def parts(tallies: Mapping[str, Tally], rounded: Rounding) -> list[Part]:
     """Everything that robustness compares, in its owners' order."""
-    none = Tally([0, 0, 0])
-    of = {name: tallies.get(name, none) for name in (*CORE, *(f"{c}_{e}" for c, ends in CONTENT.items() for e in ends))}
+    of = {name: tallies.get(name, Tally([0, 0, 0])) for name in SCORER}
     total = {name: tally.accuracy(rounded) for name, tally in of.items()}
     found: list[Part] = [("argument_order", task, of[task].of_indices(rounded)) for task in ANSWER_ORDER]
     found += [("argument_content", task, [total[f"{task}_{end}"] for end in ends]) for task, ends in CONTENT.items()]
@@ -147,23 +136,20 @@ def _exact(value: float, _: int) -> float:
 
 
 def _figures(tallies: Mapping[str, Tally], rounded: Rounding, partial: bool) -> dict[str, float | None]:
-    totals = [tallies[name].accuracy(rounded) if name in tallies else None for name in CORE]
-    accuracy = _mean(totals, partial)
+    def mean(values: Sequence[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return float(np.mean(known)) if known and (partial or len(known) == len(values)) else None  # as its owners add
+
+    accuracy = mean([tallies[name].accuracy(rounded) if name in tallies else None for name in CORE])
     by_component: dict[str, list[float | None]] = {}
     for component, _, accuracies in parts(tallies, rounded):
         by_component.setdefault(component, []).append(gap_robustness(accuracies))
-    components = {name: _mean(values, partial) for name, values in by_component.items()}
-    mean = _mean(list(components.values()), partial)
-    robustness = None if mean is None else float(rounded(np.float64(mean), 1))  # numpy's rounding, as its owners'
+    components = {name: mean(values) for name, values in by_component.items()}
+    robustness = mean([*components.values()])
+    if robustness is not None:
+        robustness = float(rounded(np.float64(robustness), 1))  # numpy's rounding, as its owners'
     score = None if accuracy is None or robustness is None else accuracy * (robustness / 100)
     return {"lmentry_score": score, "accuracy": accuracy, "robustness": robustness, **components}
-
-
-def _mean(values: Iterable[float | None], partial: bool) -> float | None:
-    """numpy's mean, whose order of adding is the owners'."""
-    every = list(values)
-    known = [value for value in every if value is not None]
-    return float(np.mean(known)) if known and (partial or len(known) == len(every)) else None
 
 
 def task_rows(tallies: Mapping[str, Tally], names: Iterable[str]) -> list[dict[str, Any]]:
