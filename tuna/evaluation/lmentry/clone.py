@@ -119,10 +119,19 @@ class Scorers:
             ConfigError: they cannot be imported, with the command that mends it.
         """
         with self._worker([]) as worker:
-            self._check_import(_reply(worker))
+            first = _reply(worker)
+        missing, lacking = str(first.get("missing") or ""), sorted({*CORE} - {*first.get("scorers", ())})
+        if missing and missing.partition(".")[0] != "lmentry":
+            problem = f"its scorers need the package {missing}, which is not installed"
+            raise ConfigError(f"benchmark.root={self.clone}: {problem}; next: pip install 'tuna-ranking[lmentry]'")
+        problem = f"its scorers cannot be imported ({first['error']})" if "error" in first else ""
+        if lacking and not problem:
+            problem = f"expected scorers for {len(CORE)} tasks, got none for {', '.join(lacking[:5])}"
+        if problem:
+            raise ConfigError(f"benchmark.root={self.clone}: {problem}; next: {CLONE}")
 
     def mark(self, examples: Sequence[Example], predictions: Sequence[str], processes: int) -> list[Mark]:
-        """Score and certainty of each prediction, in order.
+        """Score and certainty of each prediction, in order; after ``check``.
 
         Raises:
             RunError: a scorer failed.
@@ -139,7 +148,7 @@ class Scorers:
                 stack.enter_context(self._worker(asked[k::processes])) for k in range(min(processes, len(asked)))
             ]
             for worker in workers:
-                self._check_import(_reply(worker))
+                _reply(worker)  # of its import, which ``check`` has tried
             for index, example in enumerate(examples):
                 reply = _reply(workers[index % len(workers)])
                 if not isinstance(reply, list) or len(reply) != 2 or not {*reply} <= {0, 1}:
@@ -169,20 +178,6 @@ class Scorers:
                 yield process
             finally:
                 process.kill()
-
-    def _check_import(self, first: dict[str, Any]) -> None:
-        """Raises ConfigError where a worker's first line says that it has not every scorer."""
-        missing, lacking = str(first.get("missing") or ""), sorted({*CORE} - {*first.get("scorers", ())})
-        if missing and missing.partition(".")[0] != "lmentry":
-            problem = f"its scorers need the package {missing}, which is not installed"
-            raise ConfigError(f"benchmark.root={self.clone}: {problem}; next: pip install 'tuna-ranking[lmentry]'")
-        if "error" in first:
-            problem = f"its scorers cannot be imported ({first['error']})"
-        elif lacking:
-            problem = f"expected scorers for {len(CORE)} tasks, got none for {', '.join(lacking[:5])}"
-        else:
-            return
-        raise ConfigError(f"benchmark.root={self.clone}: {problem}; next: {CLONE}")
 
 
 def _reply(worker: "subprocess.Popen[str]") -> Any:
