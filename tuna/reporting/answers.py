@@ -83,17 +83,13 @@ def _sheet(column: Column, comparison: Comparison, count: int, problems: list[st
 
 
 def _question(key: tuple[str, str], rows: dict[str, Row]) -> Asked:
+    task, name = key
     first = next(iter(rows.values()))
+    asked = [_cut(first.get(field) or "") for field in ("instruction", "input")]
     references = first.get("references") or ()
-    references = [references] if isinstance(references, str) else references
-    return Asked(
-        id=key[1],
-        task=key[0],
-        instruction=_cut(first.get("instruction") or ""),
-        input=_cut(first.get("input") or ""),
-        references=tuple(map(_cut, references))[:_MOST_REFERENCES],
-        answers=tuple(Shown(label, _cut(row["prediction"]), _scores(row.get("scores"))) for label, row in rows.items()),
-    )
+    references = [references] if isinstance(references, str) else references[:_MOST_REFERENCES]
+    answers = (Shown(label, _cut(row["prediction"]), _scores(row.get("scores"))) for label, row in rows.items())
+    return Asked(name, task, *asked, tuple(map(_cut, references)), tuple(answers))
 
 
 def _scores(found: object) -> tuple[tuple[str, str], ...]:

@@ -86,11 +86,7 @@ def _line(panel: Any, curve: Sequence[tuple[float, Estimate]], color: str, label
 
 
 def _axis_places(xs: Sequence[float]) -> dict[float, float]:
-    """Where values stand: by their logarithm, zero one step left of the least; evenly where they are not positive.
-
-    >>> _axis_places([0.0, 1.0, 10.0])
-    {0.0: -1.0, 1.0: 0.0, 10.0: 1.0}
-    """
+    """Where values stand: by their logarithm, zero one step left of the least; evenly where they are not positive."""
     values = sorted(set(xs))
     positive = [x for x in values if x > 0]
     if values and (values[0] < 0 or not positive):

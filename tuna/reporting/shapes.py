@@ -139,8 +139,7 @@ def held_out_table(comparison: Comparison) -> Table:
     """What runs measured on their own held-out lists, before and after, beside what needs no model."""
     rows = []
     for system in comparison.systems:
-        after = comparison.estimate(system, PAIR_ACCURACY)
-        if after is None:
+        if (after := comparison.estimate(system, PAIR_ACCURACY)) is None:
             continue
         runs = list(system.runs.values())
         plain = [run.content.get("baselines") or {} for run in runs]
@@ -174,22 +173,18 @@ def length_table(rankings: Sequence[Ranking]) -> Table:
     head = ["ranking", "ranked by", "lists", *(f"rank {k}" for k in range(1, most + 1)), "length and score"]
     rows = []
     for ranking in rankings if most else ():
-        found = ranking.content["ranking"]
+        found, identity = ranking.content["ranking"], ranking.content.get("identity") or {}
+        source, settings = identity.get("source") or {}, identity.get("ranking") or {}
+        by = filter(None, (source.get("ranker"), settings.get("judge") or source.get("teacher")))
         lengths = [*(found.get("lengths") or []), *[None] * most][:most]
         figures = [_mean([value]) for value in (*lengths, found.get("length_correlation"))]
-        rows.append([cell(ranking.name), _ranked_by(ranking), cell(int(found.get("lists") or 0)), *map(cell, figures)])
+        names = [cell(ranking.name), Cell(" by ".join(map(str, by)) or "unknown")]
+        rows.append([*names, cell(int(found.get("lists") or 0)), *map(cell, figures)])
     caption = (
         "Mean words of the answers by their rank, the best first. The last column is Spearman's correlation of length "
         "and score, mean over lists: above 0, longer answers were preferred."
     )
     return Table("table-4", "Lengths by rank (the paper's Table 4)", caption, head, rows)
-
-
-def _ranked_by(ranking: Ranking) -> Cell:
-    identity = ranking.content.get("identity") or {}
-    source, settings = identity.get("source") or {}, identity.get("ranking") or {}
-    who = settings.get("judge") or source.get("teacher") or ""
-    return Cell(" by ".join(str(part) for part in (source.get("ranker"), who) if part) or "unknown")
 
 
 def cost_table(rankings: Sequence[Ranking]) -> Table:

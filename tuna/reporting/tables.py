@@ -105,11 +105,7 @@ def _latex_cell(cell: Cell) -> str:
 
 
 def _markdown(text: str) -> str:
-    """Markdown in which nothing of the text is markup.
-
-    >>> _markdown("a|b *c* <script>")
-    'a\\\\|b \\\\*c\\\\* &lt;script&gt;'
-    """
+    """Markdown in which nothing of the text is markup."""
     text = re.sub(r"([\\`*_|\[\]])", r"\\\1", text)
     return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split())
 
@@ -136,9 +132,8 @@ def number(value: float, sign: bool = False, like: float | None = None) -> str:
 def with_interval(found: Estimate, sign: bool = False, like: float | None = None) -> str:
     """A mean and its interval, as ``+0.020 [+0.010, +0.030]``; the mean alone where it has none."""
     size = found.mean if like is None else like
-    ends = [] if found.low is None or found.high is None else [found.low, found.high]
-    span = f" [{', '.join(number(end, sign, size) for end in ends)}]" if ends else ""
-    return number(found.mean, sign, size) + span
+    mean, low, high = (number(x, sign, size) if x is not None else "" for x in (found.mean, found.low, found.high))
+    return f"{mean} [{low}, {high}]" if low and high else mean
 
 
 def cell(value: object) -> Cell:
