@@ -91,7 +91,11 @@ class LikelihoodBenchmark(Benchmark):
         journal = context.inference.store.journal("values")
         base = {"model": model.fingerprint, **context.generation.identity(), "max_length": limit}
         keys = [key_of(**base, place=place, **_content(group)) for place, group in enumerate(groups)]
-        scorer = None if all(key in journal for key in keys) else _load(context)
+        disable_progress_bar()
+        dtype, device = context.generation.dtype, device_named(context.generation.device)
+        kind = torch.float32 if dtype == "auto" else getattr(torch, dtype)
+        there = all(key in journal for key in keys)
+        scorer = None if there else load_scorer(model, dtype=kind).eval().to(device)
 
         def make(block: Sequence[int]) -> Iterator[dict[str, Any]]:
             values = _values(scorer, [groups[i] for i in block], self.row_tokens)
@@ -125,14 +129,6 @@ def _content(group: Group) -> dict[str, Any]:
     """What of a list its values depend on."""
     found = {"prompt": group.prompt.tolist(), "responses": [r.tolist() for r in group.responses]}
     return found if all(mask.all() for mask in group.masks) else found | {"scored": [m.tolist() for m in group.masks]}
-
-
-def _load(context: EvalContext) -> Any:
-    """The response scorer of the measured model, in eval mode."""
-    disable_progress_bar()
-    dtype = context.generation.dtype
-    kind = torch.float32 if dtype == "auto" else getattr(torch, dtype)
-    return load_scorer(context.model, dtype=kind).eval().to(device_named(context.generation.device))
 
 
 @torch.inference_mode()

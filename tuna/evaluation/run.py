@@ -246,9 +246,8 @@ def lines_of(results: Mapping[str, Any]) -> list[str]:
         line = f"{'*' if name == results['primary'] else ' '} {name:<24} {_number(value):>9}"
         if name in results["intervals"]:
             line += "  [{}, {}]".format(*map(_number, results["intervals"][name]))
-        for who, other in results["baselines"].get(name, {}).items():
-            line += f"  {who} {_number(other)}"
-        found.append(line)
+        baselines = results["baselines"].get(name, {})
+        found.append(line + "".join(f"  {who} {_number(other)}" for who, other in baselines.items()))
     without = {*coverage["missing"], *coverage.get("empty", ())}
     line = f"answered: {coverage['N'] - len(without)} of {coverage['N']}"
     for what in ("missing", "empty", "cut"):

@@ -142,15 +142,15 @@ def scores(judged: Sequence[Judged], seed: int = 0) -> tuple[dict[str, float | N
     share whose two verdicts disagree. length_correlation: Spearman of the difference in length and the preference.
     length_controlled_win_rate: see there. A figure without anything to go by is None.
     """
-    known = [item for item in judged if item.preference is not None]
-    preferences = _preferences(judged)
-    differences = [float(item.length - item.baseline_length) for item in known]
+    known = [(item, item.preference) for item in judged if item.preference is not None]
+    preferences = [preference for _, preference in known]
+    differences = [float(item.length - item.baseline_length) for item, _ in known]
     interval = bootstrap_interval(preferences, seed)
     found: dict[str, float | None] = {
         "adjusted_win_rate": interval.mean if known else None,
         "length_controlled_win_rate": length_controlled(preferences, differences) if known else None,
         **_counts(judged),
-        "flip_rate": sum(item.comparison.flipped for item in known) / len(known) if known else None,
+        "flip_rate": sum(item.comparison.flipped for item, _ in known) / len(known) if known else None,
         "length_correlation": spearman(differences, preferences),
     }
     return found, interval
@@ -163,7 +163,7 @@ def by_category(judged: Sequence[Judged]) -> list[dict[str, Any]]:
         parts.setdefault(item.category or "-", []).append(item)
     rows = []
     for name, part in [*parts.items(), ("total", list(judged))]:
-        known = _preferences(part)
+        known = [item.preference for item in part if item.preference is not None]
         rate = sum(known) / len(known) if known else None
         rows.append({"category": name, "n": len(part), **_counts(part), "adjusted_win_rate": rate})
     return rows
@@ -172,10 +172,6 @@ def by_category(judged: Sequence[Judged]) -> list[dict[str, Any]]:
 def _counts(judged: Sequence[Judged]) -> dict[str, int]:
     counts = Counter(item.comparison.outcome for item in judged)
     return {"win": counts["win"], "lose": counts["lose"], "tie": counts["tie"], "error": counts["error"]}
-
-
-def _preferences(judged: Sequence[Judged]) -> list[float]:
-    return [item.preference for item in judged if item.preference is not None]
 
 
 def length_controlled(preferences: Sequence[float], differences: Sequence[float]) -> float:

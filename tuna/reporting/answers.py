@@ -85,11 +85,11 @@ def _sheet(column: Column, comparison: Comparison, count: int, problems: list[st
 def _question(key: tuple[str, str], rows: dict[str, Row]) -> Asked:
     task, name = key
     first = next(iter(rows.values()))
-    asked = [_cut(first.get(field) or "") for field in ("instruction", "input")]
+    instruction, given = (_cut(first.get(field) or "") for field in ("instruction", "input"))
     references = first.get("references") or ()
     references = [references] if isinstance(references, str) else references[:_MOST_REFERENCES]
     answers = (Shown(label, _cut(row["prediction"]), _scores(row.get("scores"))) for label, row in rows.items())
-    return Asked(name, task, *asked, tuple(map(_cut, references)), tuple(answers))
+    return Asked(name, task, instruction, given, tuple(map(_cut, references)), tuple(answers))
 
 
 def _scores(found: object) -> tuple[tuple[str, str], ...]:

@@ -52,10 +52,8 @@ def draw_sweep(sweep: Sweep, comparison: Comparison, folder: Path) -> tuple[list
 def _frame(panel: Any, points: Sequence[Estimate], base: Estimate | None) -> None:
     """Keep one very wide interval (two seeds) from flattening the curve: bars may leave the frame, points do not."""
     halves = sorted(e.high - e.low for e in points if e.low is not None and e.high is not None)
-    if not halves:
-        return
     means = [e.mean for e in (*points, base) if e]
-    room = max(halves[(len(halves) - 1) // 2], max(means) - min(means))
+    room = max(halves[(len(halves) - 1) // 2], max(means) - min(means)) if halves else 0
     low, high = panel.get_ylim()
     if room > 0:
         panel.set_ylim(max(low, min(means) - 1.5 * room), min(high, max(means) + 1.5 * room))

@@ -77,11 +77,7 @@ class Settings:
 
     @property
     def folders(self) -> dict[str, list[Path]]:
-        """The folders under ``runs``, ``rankings`` and ``results``.
-
-        >>> Settings(runs=["a", "b"]).folders["runs"]
-        [PosixPath('a'), PosixPath('b')]
-        """
+        """The folders under ``runs``, ``rankings`` and ``results``."""
         given = {key: getattr(self, key) for key in FOLDERS}
         return {key: [Path(f) for f in ([value] if isinstance(value, str) else value)] for key, value in given.items()}
 

@@ -45,14 +45,12 @@ def _systems_table(comparison: Comparison, rows: Sequence[System], key: str, tit
     baseline = comparison.baseline.label if comparison.baseline else "the baseline (there is none)"
     lines, partial = [], []
     for system in rows:
-        line = [cell(system.label), _seeds(system)]
-        for column in columns:
-            found = comparison.estimate(system, column)
-            change = comparison.versus(system, comparison.baseline, column)
-            strong = system.label in best[column.key]
-            line.append(figure_cell(found, change, strong=strong, lower_is_better=column.lower_is_better))
-            partial += _partial(system, column)
-        lines.append(line)
+        lines.append([cell(system.label), _seeds(system)])
+        for c in columns:
+            found, change = comparison.estimate(system, c), comparison.versus(system, comparison.baseline, c)
+            strong = system.label in best[c.key]
+            lines[-1].append(figure_cell(found, change, strong=strong, lower_is_better=c.lower_is_better))
+            partial += _partial(system, c)
     head = ["system", "seeds", *map(_heading, columns)]
     caption = _INTERVALS.format(baseline=baseline) if columns else "No system has a result yet; see what is missing."
     return Table(key, title, caption, head, lines, partial)

@@ -191,8 +191,7 @@ def _hang_results(
     for result in sorted(found.results, key=_age):
         if not result.finished or result.model.get("kind") == "none":
             continue  # told as incomplete; a study of several systems stands apart
-        run = parents.run_at(result.model.get("run"))
-        if run is not None:
+        if run := parents.run_at(result.model.get("run")):
             system, seed = of_run[run.path], run.seed
         else:
             if result.model.get("run"):
@@ -245,18 +244,15 @@ def summarize(found: Found, systems: list[System]) -> State:
         n, total = result.coverage
         what = f"result {result.benchmark} of {result.model.get('name')}"
         missing.append(f"{what}: incomplete, {n} of {total} questions; not in the tables ({result.path})")
-    for system in systems if found.results else ():
-        if system.named and not system.tables:
-            continue  # a proxy ranking model, a sweep of our own: no row of a table waits for it
+    # A proxy ranking model, a sweep of our own: no row of a table waits for it.
+    for system in (s for s in systems if found.results and (s.tables or not s.named)):
         for seed in sorted(set(system.runs) - {seed for held in system.results.values() for seed in held}):
             who = f"run {system.runs[seed].name} ({system.label}, seed {seed})"
             missing.append(f"{who}: finished, no benchmark measured it")
     missing += found.unread
-    notes = [*found.problems]
-    for lines, key, what in (
-        (missing, "missing", "instructions still to ask"),
-        (notes, "unusable", "instructions without a usable list"),
-    ):
-        counted = {ranking.name: int(ranking.content.get(key) or 0) for ranking in found.rankings}
-        lines += [f"ranking {name}: {count} {what}" for name, count in counted.items() if count]
-    return State(counts, missing, notes)
+    told = {"missing": "instructions still to ask", "unusable": "instructions without a usable list"}
+    lacking, unusable = (
+        [f"ranking {r.name}: {r.content[key]} {what}" for r in found.rankings if r.content.get(key)]
+        for key, what in told.items()
+    )
+    return State(counts, missing + lacking, found.problems + unusable)

@@ -172,21 +172,19 @@ def _tail(given: str) -> str:
 
 def _shortened(definition: str, given: str, count: Count, limit: int) -> str:
     """As much of the input's beginning as there is room for; of the definition's, where even none of it is."""
-    head = _head(definition)
-    kept = _longest(given.strip(), lambda text: count(head + _tail(text)) <= limit)
-    if kept is not None:
-        return head + _tail(kept)
-    tail = _tail("")
-    kept = _longest(definition.strip(), lambda text: count(_head(text) + tail) <= limit)
-    if kept is None:
+
+    def longest(text: str, prompt: Callable[[str], str]) -> str | None:
+        """The prompt with the longest beginning of ``text`` that fits; None where not even the empty one does."""
+        ends = range(len(text) + 1)
+        fitting = bisect_right(ends, False, key=lambda end: count(prompt(text[:end])) > limit)
+        return prompt(text[: fitting - 1]) if fitting else None
+
+    found = longest(given.strip(), lambda text: _head(definition) + _tail(text))
+    if found is None:
+        found = longest(definition.strip(), lambda text: _head(text) + _tail(""))
+    if found is None:
         raise ConfigError(
-            f"benchmark.max_prompt_tokens: expected room for the prompt's own {count(_head('') + tail)} tokens, got "
-            f"{limit} (of a model with few positions, less its template and benchmark.max_tokens)"
+            f"benchmark.max_prompt_tokens: expected room for the prompt's own {count(_head('') + _tail(''))} tokens, "
+            f"got {limit} (of a model with few positions, less its template and benchmark.max_tokens)"
         )
-    return _head(kept) + tail
-
-
-def _longest(text: str, fits: Callable[[str], bool]) -> str | None:
-    """The longest beginning of ``text`` that fits; None where not even the empty one does."""
-    fitting = bisect_right(range(len(text) + 1), False, key=lambda end: not fits(text[:end]))
-    return text[: fitting - 1] if fitting else None
+    return found
