@@ -21,12 +21,11 @@ class Comparison:
         self.systems = sorted(systems, key=lambda system: place_in_order(system.label, system.base))
         self.columns = list({column.key: column for column in columns}.values())
         self.baseline = self._find_baseline(baseline.lower())
+        names = ", ".join(dict.fromkeys(system.base for system in self.systems)) or "none"
         self.notes: list[str] = []
         if self.baseline is None:
-            names = ", ".join(dict.fromkeys(system.base for system in self.systems)) or "none"
-            self.notes.append(
-                f"there is no system {baseline!r} to take differences to (baseline=...); there are: {names}"
-            )
+            none = f"there is no system {baseline!r} to take differences to (baseline=...)"
+            self.notes.append(f"{none}; there are: {names}")
         elif self.baseline.label.lower() != baseline.lower():
             self.notes.append(f"differences are to {self.baseline.label}, the only system of stage sft")
 
@@ -101,12 +100,8 @@ class Comparison:
     def _against(self, system: System, other: System, column: Column) -> Estimate | None:
         """The benchmark's own comparison with ``other``: its win rate less that of equals, where it was ``other``."""
         known = {result.model.get("fingerprint") for held in other.results.values() for result in held.values()}
-        opponents = {
-            value
-            for result in system.results[column.held].values()
-            for key, value in result.settings.items()
-            if key.rpartition(".")[2] == "baseline"
-        }
+        settings = [pair for result in system.results[column.held].values() for pair in result.settings.items()]
+        opponents = {value for key, value in settings if key.rpartition(".")[2] == "baseline"}
         found = self.estimate(system, column)
         if found is None or not opponents or not opponents <= known:
             return None

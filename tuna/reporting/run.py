@@ -1,7 +1,6 @@
 """One report: read what is on disk, compare, write tables, figures, the page. Called by report.py, and by tests."""
 
 import os
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -128,19 +127,11 @@ def _check_own(output: Path) -> dict[str, Any]:
     except RunError:
         before = {}
     before = before if {"schema_version", "figures", "tables"} <= before.keys() else {}
-    if (output / _BEGUN).exists():
-        return before
     there = [name for name in ("report.html", "report.json", "tables", "figures") if os.path.lexists(output / name)]
-    if there and not before:
+    if there and not before and not (output / _BEGUN).exists():
         raise ConfigError(
             f"output: {output / there[0]} is there and report.py did not make it; next: the same command with another "
             "output=FOLDER"
-        )
-    figures = output / "figures"
-    if other := {path.name for path in figures.glob("*")} - {*map(str, before.get("figures", ()))}:
-        raise ConfigError(
-            f"output: {figures / min(other)} is no figure of the report that is there, and would be removed; next: "
-            "move it away, or the same command with another output=FOLDER"
         )
     return before
 
@@ -164,20 +155,20 @@ def _write(
     sweeps = find_sweeps(comparison)
     sheets = answer_sheets(comparison, settings.questions, found.problems)
     state, claims = summarize(found, systems), check_claims(comparison, sweeps)
-    figures = output / "figures"
-    shutil.rmtree(figures)  # of an older report
-    figures.mkdir()
     notes: list[str] = []
-    groups = _groups(comparison, sweeps, found, figures, notes)
+    groups = _groups(comparison, sweeps, found, output / "figures", notes)
     notes += comparison.notes + state.notes
     tables = [table for group in groups for table in group.tables]
     tables += [answers_table(sheets)] * bool(sheets) + paper_tables
     for table in tables:
         write_text(output / "tables" / f"{table.key}.md", table.markdown())
         write_text(output / "tables" / f"{table.key}.tex", table.latex())
+    figures = sorted(path.name for table in tables for path, _ in table.figures)
     for key in {*earlier.get("tables", ())} - {table.key for table in tables}:
         for ending in ("md", "tex"):
             (output / "tables" / f"{key}.{ending}").unlink(missing_ok=True)
+    for name in {*map(str, earlier.get("figures", ()))} - {*figures}:
+        (output / "figures" / name).unlink(missing_ok=True)
     sections = [("claims", "Claims"), *((group.id, group.title) for group in groups)]
     sections += [("answers", "Answers")] * bool(sheets) + [("paper", "The paper")]
     page = render(
@@ -192,7 +183,7 @@ def _write(
         "missing": state.missing, "notes": notes,
         "systems": [_figures(system, comparison) for system in comparison.systems],
         "claims": [asdict(claim) for claim in claims], "tables": [table.key for table in tables],
-        "figures": sorted(path.name for path in figures.iterdir()),
+        "figures": figures,
         "sources": {key: [*map(str, folders)] for key, folders in settings.folders.items()},
     }  # fmt: skip
     write_json(output / "report.json", report)

@@ -59,45 +59,35 @@ Part = tuple[str, str, list[float | None]]  # component, what is compared, the a
 
 @dataclass
 class Tally:
-    """Counts of one task. asked: questions of each template; the rest are predictions, by template or answer index.
+    """Marks of one task: the template, answer index, score and certainty of each prediction; a score of 1 is right.
 
-    no_index: the answer indices that no question has (in a quick look).
+    asked: questions of each template. no_index: the answer indices that no question has (in a quick look).
     """
 
     asked: Sequence[int]
     no_index: frozenset[int] = frozenset()
-    answered: int = 0
-    certain: int = 0
-    right: Counter[int] = field(default_factory=Counter)
-    of_index: Counter[int | None] = field(default_factory=Counter)
-    right_of_index: Counter[int | None] = field(default_factory=Counter)
-
-    def add(self, template: int, answer_index: int | None, score: int, certainty: int) -> None:
-        """Count one prediction; only a score of 1 is right."""
-        self.answered += 1
-        self.certain += certainty
-        self.right[template] += score == 1
-        self.of_index[answer_index] += 1
-        self.right_of_index[answer_index] += score == 1
+    marks: list[tuple[int, int | None, int, int]] = field(default_factory=list)
 
     def accuracy(self, rounded: Rounding) -> float | None:
         """Right predictions in 100 questions, so a missing prediction is a wrong one; None where none was answered."""
-        return rounded(self.right.total() / sum(self.asked) * 100, 2) if self.answered else None
+        right = sum(score == 1 for _, _, score, _ in self.marks)
+        return rounded(right / sum(self.asked) * 100, 2) if self.marks else None
 
     def of_templates(self, rounded: Rounding) -> list[float | None]:
         """The same for each template."""
+        right = Counter(template for template, _, score, _ in self.marks if score == 1)
         return [
-            rounded(self.right[template] / asked * 100, 1) if asked and self.answered else None
+            rounded(right[template] / asked * 100, 1) if asked and self.marks else None
             for template, asked in enumerate(self.asked)
         ]
 
     def of_indices(self, rounded: Rounding) -> list[float | None]:
         """Right ones in 100 predictions where the right answer came first, and second; 0 where none is right."""
+        given = Counter(index for _, index, _, _ in self.marks)
+        right = Counter(index for _, index, score, _ in self.marks if score == 1)
         return [
-            rounded(self.right_of_index[index] / max(1, self.of_index[index]) * 100, 2)
-            if self.answered and index not in self.no_index
-            else None
-            for index in (0, 1)
+            rounded(right[i] / max(1, given[i]) * 100, 2) if self.marks and i not in self.no_index else None
+            for i in (0, 1)
         ]
 
 
@@ -156,9 +146,9 @@ def task_rows(tallies: Mapping[str, Tally], names: Iterable[str]) -> list[dict[s
     """A row per task: its accuracy, its templates', and how much of it the scorer is certain of."""
     return [
         {
-            "task": name, "n": tally.answered, "N": sum(tally.asked), "accuracy": tally.accuracy(round),
+            "task": name, "n": len(tally.marks), "N": sum(tally.asked), "accuracy": tally.accuracy(round),
             **{f"template{i}": value for i, value in enumerate(tally.of_templates(round))},
-            "certainty": round(tally.certain / sum(tally.asked) * 100, 2) if tally.answered else None,
+            "certainty": round(sum(m[3] for m in tally.marks) / sum(tally.asked) * 100, 2) if tally.marks else None,
             "accuracy_full": tally.accuracy(_exact),
         }
         for name in names
