@@ -228,9 +228,7 @@ def by_system(points: Points, systems: Sequence[str], seed: int) -> list[dict[st
     rows = []
     for k, system in enumerate(systems):
         own = points[:, :, k]
-        interval, first = bootstrap_interval(own.mean(axis=1), seed), own == points.max(axis=2)
-        rows.append({
-            "system": system, "points": float(own.mean()), "low": interval.low, "high": interval.high,
-            "first": float(first.mean()),
-        })  # fmt: skip
+        interval, first = bootstrap_interval(own.mean(axis=1), seed), float((own == points.max(axis=2)).mean())
+        mean = float(own.mean())
+        rows.append({"system": system, "points": mean, "low": interval.low, "high": interval.high, "first": first})
     return rows
