@@ -69,5 +69,5 @@ def test_lengths_say_what_is_left_out(tmp_path: Path) -> None:
     for n in range(8):
         make_ranking(tmp_path, f"r{n}")
     rankings = Found.read([], [tmp_path], []).rankings
-    assert draw_lengths(rankings[:3], tmp_path / "a.png") == ""
-    assert draw_lengths(rankings, tmp_path / "b.png") == "lengths by rank: 2 of 8 rankings are not drawn"
+    assert draw_lengths(rankings[:3], tmp_path / "a.png") == []
+    assert draw_lengths(rankings, tmp_path / "b.png") == ["lengths by rank: 2 of 8 rankings are not drawn"]

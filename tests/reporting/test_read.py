@@ -5,7 +5,7 @@ import pytest
 
 from tests.reporting.make import make_ranking, make_result, make_run, write
 from tuna.errors import DataError
-from tuna.reporting.read import Found, Measured, paper
+from tuna.reporting.read import Found, paper, read_examples
 
 
 def test_everything_is_found_at_any_depth(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_an_answer_may_hold_any_line_end(tmp_path: Path) -> None:
     path = make_result(tmp_path, "elementary", "a", 0.5)
     lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     path.with_name("examples.jsonl").write_text("".join(lines), encoding="utf-8")
-    assert list(Measured(path, {}).examples().values()) == rows
+    assert list(read_examples(path).values()) == rows
 
 
 @pytest.mark.parametrize("content", [b"[" * 5000, b'{"id": ' + b"1" * 5000 + b"}", b"\xff"])
@@ -69,7 +69,7 @@ def test_examples_that_hold_anything(tmp_path: Path, content: bytes) -> None:
     path = make_result(tmp_path, "elementary", "a", 0.5)
     path.with_name("examples.jsonl").write_bytes(content)
     with pytest.raises(DataError, match=r"examples\.jsonl"):
-        Measured(path, {}).examples()
+        read_examples(path)
     path.write_bytes(content)
     make_run(tmp_path, "good")
     assert "results.json: cannot be read" in "".join(Found.read([tmp_path], [], [tmp_path]).unread)
@@ -77,12 +77,12 @@ def test_examples_that_hold_anything(tmp_path: Path, content: bytes) -> None:
 
 def test_examples_name_the_line_that_is_wrong(tmp_path: Path) -> None:
     path = make_result(tmp_path, "elementary", "a", 0.5, examples=[{"id": "q"}])
-    assert Measured(path, {}).examples() == {("", "q"): {"id": "q"}}
+    assert read_examples(path) == {("", "q"): {"id": "q"}}
     path.with_name("examples.jsonl").write_text('{"id": 1}\n[broken\n')
     with pytest.raises(DataError, match=r"examples\.jsonl:2: expected a JSON object"):
-        Measured(path, {}).examples()
+        read_examples(path)
     path.with_name("examples.jsonl").unlink()
-    assert Measured(path, {}).examples() == {}
+    assert read_examples(path) == {}
 
 
 def test_claims_name_what_there_is() -> None:

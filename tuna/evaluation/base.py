@@ -68,14 +68,14 @@ class EvalContext:
         """What is marked of answers. What is odd about them is noted, behind whose they are."""
         kept = self.generation is not None and self.generation.reasoning == "keep"
         texts = {name: (answer if kept else apart(answer)).text for name, answer in answers.items()}
-        thought = [name for name, answer in answers.items() if texts[name] != answer.text]
-        for names, what in (
-            (_empty(texts), "answers are empty: no text, or none after the model's reasoning"),
-            (_cut(answers), "answers were cut by the token limit"),
-            (thought, "answers held reasoning, which was taken off (generation.reasoning=keep leaves it)"),
-        ):
-            if names:
-                self.notes.append(f"{who}{len(names)} of {len(answers)} {what}")
+        odd = {
+            "answers are empty: no text, or none after the model's reasoning": len(_empty(texts)),
+            "answers were cut by the token limit": len(_cut(answers)),
+            "answers held reasoning, which was taken off (generation.reasoning=keep leaves it)": sum(
+                texts[name] != answer.text for name, answer in answers.items()
+            ),
+        }
+        self.notes += [f"{who}{count} of {len(answers)} {what}" for what, count in odd.items() if count]
         return texts
 
     def coverage(self, result: "Result") -> dict[str, Any]:
@@ -85,14 +85,14 @@ class EvalContext:
         """
         empty, cut = _empty(self.texts), _cut(self.raw)
         said = {name for name, answer in self.raw.items() if answer.text or answer.reasoning or answer.refused}
-        lost = {*result.missing, *(name for name in empty if name in cut or name in said)}
+        lost = {*result.missing, *({*empty} & {*cut, *said})}
         found = {"n": result.expected - len(lost), "N": result.expected, "missing": result.missing}
         return found | {key: names for key, names in (("empty", empty), ("cut", cut)) if names}
 
     def example(self, question: Question, scores: Mapping[str, Any], **more: Any) -> dict[str, Any]:
         """A row of examples.jsonl; next to a prediction also what that does not show: raw answer, reasoning, a cut."""
-        named = {"id": question.id, "task": question.task, "instruction": shown(question.record)}
-        row = {**named, **more, "scores": scores}
+        row: dict[str, Any] = {"id": question.id, "task": question.task, "instruction": shown(question.record)}
+        row |= {**more, "scores": scores}
         answer, text = self.raw.get(question.id), more.get("prediction")
         if answer is not None and text is not None:
             row |= {"raw": answer.text} if answer.text != text else {}
@@ -102,8 +102,7 @@ class EvalContext:
 
     def estimate(self, questions: Sequence[Question], *, max_tokens: int) -> Usage:
         """What a server would be asked for these answers; nothing where the model is here or the answers are given."""
-        given = self.given is not None
-        usage: Usage = Usage() if given else self.generation.estimate(questions, max_tokens, self.inference)
+        usage: Usage = Usage() if self.given else self.generation.estimate(questions, max_tokens, self.inference)
         return usage
 
 
@@ -195,14 +194,14 @@ def other_fingerprint(source: str, questions: OpenQuestions) -> str:
     Raises:
         ConfigError, DataError, ModelError: there is no such model, or the file or the model cannot be used.
     """
-    if Path(source).is_file():
-        given = read_answers(source)
-        questions.check(given)
-        return given.sha256
-    from tuna.models.reward import writer
-    from tuna.models.source import ModelConfig
+    if not Path(source).is_file():
+        from tuna.models.reward import writer  # loads torch
+        from tuna.models.source import ModelConfig
 
-    return writer(ModelConfig(source)).fingerprint
+        return writer(ModelConfig(source)).fingerprint
+    given = read_answers(source)
+    questions.check(given)
+    return given.sha256
 
 
 def check_other(source: str, generation: Any) -> None:

@@ -1,6 +1,7 @@
 """The elementary benchmark: greedy answers to the embedded held-out questions, marked by their checker."""
 
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Annotated, ClassVar
 
 from annotated_types import Ge
@@ -19,10 +20,7 @@ from tuna.stats import bootstrap_interval
 @checked
 @dataclass
 class Elementary(Benchmark):
-    """Greedy answers to the embedded held-out questions, marked by their checker.
-
-    max_tokens: of an answer.
-    """
+    """Greedy answers to the embedded held-out questions, marked by their checker. max_tokens: of an answer."""
 
     max_tokens: Annotated[int, Ge(1)] = 48
 
@@ -51,20 +49,16 @@ class Elementary(Benchmark):
                 figure, value = "accuracy", float(value == 1.0)
                 by_task.setdefault(row["task"], []).append(value)
             figures[figure].append(value)
-            examples.append(
-                context.example(question, {figure: value}, prediction=text, references=list(row["answers"]))
-            )
+            references = list(row["answers"])
+            examples.append(context.example(question, {figure: value}, prediction=text, references=references))
         return Result(
-            scores={name: sum(values) / len(values) if values else None for name, values in figures.items()},
+            scores={name: fmean(values) if values else None for name, values in figures.items()},
             primary="accuracy",
             examples=examples,
             expected=len(self.asked),
             missing=[question.id for question in self.asked if question.id not in answers],
             tables={
-                "by_task": [
-                    {"task": task, "n": len(values), "accuracy": sum(values) / len(values)}
-                    for task, values in sorted(by_task.items())
-                ]
+                "by_task": [{"task": t, "n": len(by_task[t]), "accuracy": fmean(by_task[t])} for t in sorted(by_task)]
             },
             intervals={name: bootstrap_interval(values, context.seed) for name, values in figures.items()},
         )

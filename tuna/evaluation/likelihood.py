@@ -72,28 +72,12 @@ class LikelihoodBenchmark(Benchmark):
             raise ConfigError("this benchmark needs the model's log-probabilities; give model.path=, generation=local")
 
     def measure(self, context: EvalContext) -> Result:
-        """Score the responses, then compute the figures from v."""
-        questions, groups, values, dropped = self._score(context)
-        result = self._result(questions, groups, values, context)
-        result.expected = len(self._lists)
-        result.missing = sorted({item.record.id for item in self._lists} - {question.id for question in questions})
-        result.notes = [f"{reason}: {count}" for reason, count in sorted((self._dropped + dropped).items())]
-        return result
+        """Compute the figures from v of the responses, which is computed and stored block by block where it is not yet.
 
-    @abstractmethod
-    def _result(
-        self, questions: Sequence[Question], groups: Sequence[Group], values: Values, context: EvalContext
-    ) -> Result:
-        """The figures and the examples."""
-
-    def _score(self, context: EvalContext) -> tuple[list[Question], list[Group], Values, Counter[str]]:
-        """The lists that keep something, tokenized, with v of their responses; and what was dropped or cut, by reason.
-
-        v_k = (1 / |r_k|) log p(r_k | i) in nats per token, the end-of-sequence counted (the paper's Eq. 4). What the
-        journal lacks is computed and stored block by block.
+        v_k = (1 / |r_k|) log p(r_k | i) in nats per token, the end-of-sequence counted (the paper's Eq. 4).
 
         Raises:
-            DataError: nothing is left.
+            DataError: nothing is left to score.
             ModelError: the model computes no number.
         """
         model = context.model
@@ -107,7 +91,11 @@ class LikelihoodBenchmark(Benchmark):
         journal = context.inference.store.journal("values")
         base = {"model": model.fingerprint, **context.generation.identity(), "max_length": limit}
         keys = [key_of(**base, place=place, **_content(group)) for place, group in enumerate(groups)]
-        scorer = None if all(key in journal for key in keys) else _load(context)
+        disable_progress_bar()
+        dtype, device = context.generation.dtype, device_named(context.generation.device)
+        kind = torch.float32 if dtype == "auto" else getattr(torch, dtype)
+        there = all(key in journal for key in keys)
+        scorer = None if there else load_scorer(model, dtype=kind).eval().to(device)
 
         def make(block: Sequence[int]) -> Iterator[dict[str, Any]]:
             values = _values(scorer, [groups[i] for i in block], self.row_tokens)
@@ -116,9 +104,19 @@ class LikelihoodBenchmark(Benchmark):
 
         order = sorted(range(len(groups)), key=lambda i: (-groups[i].num_tokens, i))
         store_in_blocks(journal, keys, order, context.generation.batch_size, "lists", make)
-        stored = [journal.read(key, lambda line: [float(value) for value in line["v"]])[0] for key in keys]
+        values = [journal.read(key, lambda line: [float(value) for value in line["v"]])[0] for key in keys]
         questions = [Question(group.id, self._lists[index].record) for index, group in found]
-        return questions, groups, stored, dropped
+        result = self._result(questions, groups, values, context)
+        result.expected = len(self._lists)
+        result.missing = sorted({item.record.id for item in self._lists} - {question.id for question in questions})
+        result.notes = [f"{reason}: {count}" for reason, count in sorted((self._dropped + dropped).items())]
+        return result
+
+    @abstractmethod
+    def _result(
+        self, questions: Sequence[Question], groups: Sequence[Group], values: Values, context: EvalContext
+    ) -> Result:
+        """The figures and the examples of the lists that keep something."""
 
 
 def _check_left(found: Sequence[object], where: str, dropped: Counter[str]) -> None:
@@ -131,14 +129,6 @@ def _content(group: Group) -> dict[str, Any]:
     """What of a list its values depend on."""
     found = {"prompt": group.prompt.tolist(), "responses": [r.tolist() for r in group.responses]}
     return found if all(mask.all() for mask in group.masks) else found | {"scored": [m.tolist() for m in group.masks]}
-
-
-def _load(context: EvalContext) -> Any:
-    """The response scorer of the measured model, in eval mode."""
-    disable_progress_bar()
-    dtype = context.generation.dtype
-    kind = torch.float32 if dtype == "auto" else getattr(torch, dtype)
-    return load_scorer(context.model, dtype=kind).eval().to(device_named(context.generation.device))
 
 
 @torch.inference_mode()

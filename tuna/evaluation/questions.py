@@ -105,7 +105,7 @@ def read_answers(path: str) -> GivenAnswers:
 
 @dataclass(frozen=True, slots=True)
 class OpenQuestions:
-    """All questions of a file with a hash of it; a question's ``task`` is its category."""
+    """All questions of a file with its hash; a question's ``task`` is its category."""
 
     path: str
     sha256: str
@@ -139,19 +139,16 @@ def read_questions(path: str | None) -> OpenQuestions:
     """
     source = str(assets.path("instructions/held_out.jsonl")) if path is None else path
     rows = read_rows(source)
-    seen: dict[str, str] = {}
+    seen: dict[tuple[str, str], str] = {}
 
     def read(value: Mapping[str, Any], row: Row, index: int) -> Question:
         name = fields.identity({"id": value.get("question_id", value.get("id"))}, index)
-        record = Record(
-            name, **_asked(value), where=row.where, output=fields.text(value, "output", default="") or None,
-            extra=fields.rest(value, _USED),
-        )  # fmt: skip
-        for field, key in (("id", f"id {name}"), (_asks(value), f"text {shown(record).strip()}")):
-            if key in seen:
-                expected = f"another than that of {seen[key]}, to tell answers apart"
-                raise FieldError(field, expected, key.partition(" ")[2])
-            seen[key] = row.where
+        output = fields.text(value, "output", default="") or None
+        record = Record(name, **_asked(value), where=row.where, output=output, extra=fields.rest(value, _USED))
+        for field, what, text in (("id", "id", name), (_asks(value), "text", shown(record).strip())):
+            if (what, text) in seen:
+                raise FieldError(field, f"another than that of {seen[what, text]}, to tell answers apart", text)
+            seen[what, text] = row.where
         category = value.get("category") if value.get("category") is not None else value.get("task")
         return Question(name, record, "" if category is None else fields.check_text(category, "category"))
 
@@ -205,10 +202,7 @@ def spread(items: Sequence[T], limit: int | None, by: Callable[[T], object]) -> 
     >>> spread(["a1", "a2", "a3", "b1"], 3, lambda item: item[0])
     ['a1', 'a2', 'b1']
     """
-    if limit is None:
-        return list(items)
-    seen = Counter[object]()
-    turns = []
+    seen, turns = Counter[object](), []
     for place, kind in enumerate(map(by, items)):
         turns.append((seen[kind], place))
         seen[kind] += 1

@@ -29,7 +29,6 @@ from tuna.runs import check_writable, read_json, read_run, versions, write_json
 
 SCHEMA_VERSION = 1
 SHOWN_ROWS = 40
-_QUESTIONS = ("path", "questions", "root")  # keys of benchmarks that name a user's own
 
 
 @dataclass(frozen=True)
@@ -69,33 +68,6 @@ class Settings:
         return Settings(**values)
 
 
-@dataclass
-class _Job:
-    """A measurement, checked. nodes: the built config nodes. measured: what is; shaped_by: all that shapes figures."""
-
-    settings: Settings
-    benchmark: Benchmark
-    nodes: dict[str, Any]
-    given: GivenAnswers | None
-    prices: Prices
-    measured: dict[str, Any]
-    shaped_by: dict[str, Any]
-    config: dict[str, Any]
-
-    @property
-    def folder(self) -> Path:
-        place = f"{self.measured['name']}-{self.measured['fingerprint'][:8]}-{key_of(**self.shaped_by)[:8]}"
-        return Path(self.settings.folder) / self.benchmark.name / place
-
-    def context(self, store: Store) -> EvalContext:
-        settings, nodes = self.settings, self.nodes
-        budget = Budget(store.journal("requests"), max_cost=settings.max_cost, max_requests=settings.max_requests)
-        inference = Context(store, budget, self.prices, settings.seed)
-        asked: list[tuple[str, Any]] = [("answers", nodes.get("generation")), ("verdicts", nodes.get("judge"))]
-        inference.check_ledger({name: each.price_in(self.prices) for name, each in asked if hasattr(each, "price_in")})
-        return EvalContext(nodes.get("model"), nodes.get("generation"), self.given, nodes, inference, settings.seed)
-
-
 def run(cfg: DictConfig) -> dict[str, float | None]:
     """Measure what ``cfg`` asks for; gives the scores.
 
@@ -103,29 +75,51 @@ def run(cfg: DictConfig) -> dict[str, float | None]:
         TunaError: a wrong setting or file, before any weights load; a server, key or budget that ends it early, after
             what is there has been written.
     """
-    job = _prepare(cfg)
-    limit = f", limit {job.settings.limit}" if job.settings.limit else ""
-    print(f"benchmark  {job.benchmark.name}{limit}")
-    print(f"measured   {job.measured['name']} ({job.measured['source']})")
-    print(f"results    {job.folder}")
-    if job.settings.dry_run:
-        return _dry_run(job)
-    path = job.folder / "results.json"
+    settings = Settings.read(cfg)
+    benchmark, nodes, given = _prepare(cfg, settings)
+    measured, shaped_by = _identities(settings, benchmark, nodes, given)
+    place = f"{measured['name']}-{measured['fingerprint'][:8]}-{key_of(**shaped_by)[:8]}"
+    folder = Path(settings.folder) / benchmark.name / place
+    print(f"benchmark  {benchmark.name}{f', limit {settings.limit}' if settings.limit else ''}")
+    print(f"measured   {measured['name']} ({measured['source']})")
+    print(f"results    {folder}")
+
+    def begin(store: Store) -> EvalContext:
+        budget = Budget(store.journal("requests"), max_cost=settings.max_cost, max_requests=settings.max_requests)
+        inference = Context(store, budget, prices := Prices.read(cfg.prices), settings.seed)
+        asked: dict[str, Any] = {"answers": nodes.get("generation"), "verdicts": nodes.get("judge")}
+        inference.check_ledger({k: each.price_in(prices) for k, each in asked.items() if hasattr(each, "price_in")})
+        return EvalContext(nodes.get("model"), nodes.get("generation"), given, nodes, inference, settings.seed)
+
+    there = folder / "store"
+    if settings.dry_run:
+        with tempfile.TemporaryDirectory() as empty, Store(there if there.is_dir() else Path(empty)) as store:
+            estimate = benchmark.estimate(begin(store))
+        for who, usage in estimate.items():
+            print(f"to ask, {who}, at most about: {usage}")
+        print("dry run: nothing was sent")
+        total = sum(estimate.values(), Usage())
+        return {"requests": float(total.requests), "cost": total.cost}
+    path = folder / "results.json"
     written = read_json(path, {"status": str, "started": str, "scores": dict, "coverage": dict})
     if written.get("status") == "finished" and not _is_nothing(written):
         print("measured already; these are its results")
-        return _show(job, written)
-    with Store(job.folder / "store") as store:
-        start = {"schema_version": SCHEMA_VERSION, "benchmark": job.benchmark.name, "model": job.measured}
-        started = written.get("started") or datetime.now().isoformat(timespec="seconds")
+        return _show(path, written)
+    with Store(there) as store:
+        start = {
+            "schema_version": SCHEMA_VERSION, "benchmark": benchmark.name, "model": measured, "settings": shaped_by,
+            "started": written.get("started") or datetime.now().isoformat(timespec="seconds"),
+        }  # fmt: skip
         if not written:
-            write_json(path, {**start, "status": "running", "started": started})
-        context = job.context(store)
-        result = job.benchmark.measure(context)
-        results = {**start, **_results(job, context, result), "started": started}
-        write_jsonl(job.folder / "examples.jsonl", result.examples)
+            write_json(path, {**start, "status": "running"})
+        context = begin(store)
+        result = benchmark.measure(context)
+        used = {*(field.name for field in fields(Settings)), "benchmark", *nodes}
+        config = {key: value for key, value in OmegaConf.to_container(cfg, resolve=True).items() if key in used}  # type: ignore[union-attr]
+        results = {**start, **_results(settings, context, result), "config": config}
+        write_jsonl(folder / "examples.jsonl", result.examples)
         write_json(path, results)
-    scores = _show(job, results)
+    scores = _show(path, results)
     if context.inference.unfinished is not None:
         raise RunError(
             f"{context.inference.unfinished}\n{len(result.missing)} of {result.expected} are missing; the same command "
@@ -135,7 +129,7 @@ def run(cfg: DictConfig) -> dict[str, float | None]:
         raise RunError(
             f"none of {result.expected} questions has an answer and a verdict that count, so nothing was measured "
             f"({'; '.join(results['notes'][:2]) or 'see examples.jsonl'}). Next: look into "
-            f"{job.folder}/examples.jsonl, then change what answers or judges"
+            f"{folder}/examples.jsonl, then change what answers or judges"
         )
     return scores
 
@@ -145,33 +139,26 @@ def _is_nothing(results: Mapping[str, Any]) -> bool:
     return bool(coverage.get("N")) and coverage.get("n") == 0
 
 
-def _prepare(cfg: DictConfig) -> _Job:
-    settings = Settings.read(cfg)
+def _prepare(cfg: DictConfig, settings: Settings) -> tuple[Benchmark, dict[str, Any], GivenAnswers | None]:
+    """The benchmark, the built config nodes and the given answers, all checked."""
     check_writable(Path(settings.folder), "folder")
     benchmark: Benchmark = build_all(cfg, "benchmark")["benchmark"]
     nodes = build_all(cfg, *(("model", "generation") if benchmark.uses_model else ()), *benchmark.needs())
     generation = nodes.get("generation")
     given = read_answers(settings.answers) if settings.answers else None
-    if given is None and generation is not None and generation.kind == "local":
-        _refuse_toys(cfg, nodes["model"].path)
+    if given is None and generation is not None and generation.kind == "local" and untyped(cfg, "model.path"):
+        # The embedded model is measured on a user's own questions only where it was asked for.
+        for key in ("path", "questions", "root"):
+            if (own := cfg.benchmark.get(key)) is not None and not is_asset(own):
+                told = checks.untyped_model("model.path", f"benchmark.{key}={own}", nodes["model"].path, "model=tiny")
+                raise ConfigError(told)
     benchmark.prepare(settings.limit)
     benchmark.check(given, generation)
     if text := unjudged(nodes.get("judge"), [question.record for question in benchmark.asked]):
         raise ConfigError(f"{text}; next: judge=openai, or judge=local judge.path=<a model>")
     if not settings.dry_run:
         check_keys({key: node for key, node in nodes.items() if given is None or key != "generation"})
-    measured, shaped_by = _identities(settings, benchmark, nodes, given)
-    used = {*(field.name for field in fields(Settings)), "benchmark", *nodes}
-    config = {key: value for key, value in OmegaConf.to_container(cfg, resolve=True).items() if key in used}  # type: ignore[union-attr]
-    return _Job(settings, benchmark, nodes, given, Prices.read(cfg.prices), measured, shaped_by, config)
-
-
-def _refuse_toys(cfg: DictConfig, embedded: str) -> None:
-    """The embedded model is measured on a user's own questions only where it was asked for."""
-    own = [key for key in _QUESTIONS if (path := cfg.benchmark.get(key)) is not None and not is_asset(path)]
-    if own and untyped(cfg, "model.path"):
-        data = f"benchmark.{own[0]}={cfg.benchmark[own[0]]}"
-        raise ConfigError(checks.untyped_model("model.path", data, embedded, "model=tiny"))
+    return benchmark, nodes, given
 
 
 def _identities(
@@ -201,49 +188,36 @@ def _identities(
     return measured, shaped_by
 
 
-def _dry_run(job: _Job) -> dict[str, float | None]:
-    with tempfile.TemporaryDirectory() as empty:
-        there = (job.folder / "store").is_dir()
-        with Store(job.folder / "store" if there else Path(empty)) as store:
-            estimate = job.benchmark.estimate(job.context(store))
-    for who, usage in estimate.items():
-        print(f"to ask, {who}, at most about: {usage}")
-    print("dry run: nothing was sent")
-    total = sum(estimate.values(), Usage())
-    return {"requests": float(total.requests), "cost": total.cost}
-
-
-def _results(job: _Job, context: EvalContext, result: Result) -> dict[str, Any]:
+def _results(settings: Settings, context: EvalContext, result: Result) -> dict[str, Any]:
     unsettled, budget = result.unsettled + context.unanswered, context.inference.budget
     coverage = context.coverage(result)
     incomplete = unsettled or context.inference.unfinished is not None or _is_nothing({"coverage": coverage})
     notes = [*result.notes, *context.notes, *context.inference.notes]
     if unsettled:
         notes.append(f"{unsettled} have no answer or verdict that can be read; the same command asks again")
-    if job.settings.limit:
-        notes.append(f"a quick look: limit={job.settings.limit}")
+    if settings.limit:
+        notes.append(f"a quick look: limit={settings.limit}")
     if budget.requests:
         notes.append(f"{budget.requests:,} requests sent, {dollars(budget.spent)}")
     return {
-        "status": "incomplete" if incomplete else "finished", "settings": job.shaped_by, "scores": result.scores,
-        "primary": result.primary, "lower_is_better": list(result.lower_is_better),
+        "status": "incomplete" if incomplete else "finished", "scores": result.scores, "primary": result.primary,
+        "lower_is_better": list(result.lower_is_better),
         "intervals": {name: [each.low, each.high] for name, each in result.intervals.items() if each.lists},
         "baselines": result.baselines, "tables": result.tables, "coverage": coverage, "notes": notes,
-        "config": job.config, "versions": versions(), "ended": datetime.now().isoformat(timespec="seconds"),
+        "versions": versions(), "ended": datetime.now().isoformat(timespec="seconds"),
     }  # fmt: skip
 
 
-def _show(job: _Job, results: Mapping[str, Any]) -> dict[str, float | None]:
+def _show(path: Path, results: Mapping[str, Any]) -> dict[str, float | None]:
     try:
-        for line in lines_of(results):
-            print(line)
+        print("\n".join(lines_of(results)))
         scores: dict[str, float | None] = results["scores"]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunError(
-            f"{job.folder}/results.json: expected what evaluate.py writes ({type(error).__name__}: {error}); "
-            "next: move the file away and run the same command, which computes them from the stored answers"
+            f"{path}: expected what evaluate.py writes ({type(error).__name__}: {error}); next: move the file away and "
+            "run the same command, which computes them from the stored answers"
         ) from None
-    print(f"written: {job.folder}/results.json, examples.jsonl")
+    print(f"written: {path}, examples.jsonl")
     return scores
 
 
@@ -272,9 +246,8 @@ def lines_of(results: Mapping[str, Any]) -> list[str]:
         line = f"{'*' if name == results['primary'] else ' '} {name:<24} {_number(value):>9}"
         if name in results["intervals"]:
             line += "  [{}, {}]".format(*map(_number, results["intervals"][name]))
-        for who, other in results["baselines"].get(name, {}).items():
-            line += f"  {who} {_number(other)}"
-        found.append(line)
+        baselines = results["baselines"].get(name, {})
+        found.append(line + "".join(f"  {who} {_number(other)}" for who, other in baselines.items()))
     without = {*coverage["missing"], *coverage.get("empty", ())}
     line = f"answered: {coverage['N'] - len(without)} of {coverage['N']}"
     for what in ("missing", "empty", "cut"):

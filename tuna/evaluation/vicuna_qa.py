@@ -1,11 +1,11 @@
 """Vicuna QA: a judge compares a system's answers with a baseline's, question by question, in both orders."""
 
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from scipy.optimize import minimize
 from tuna.config.types import checked
 from tuna.errors import ConfigError
 from tuna.evaluation.base import Benchmark, EvalContext, Result, check_other, other_fingerprint
-from tuna.evaluation.questions import GivenAnswers, Question, read_answers, read_questions, spread
+from tuna.evaluation.questions import GivenAnswers, read_answers, read_questions, spread
 from tuna.inference.cost import Usage
 from tuna.judges import pairwise
 from tuna.judges.base import Comparison, Judge, Pair
@@ -23,7 +23,6 @@ from tuna.stats import Interval, bootstrap_interval, spearman
 
 EMBEDDED_BASELINE = "tiny"
 RIDGE = 0.01
-OUTCOMES: tuple[Literal["win", "lose", "tie", "error"], ...] = ("win", "lose", "tie", "error")
 _PREFERENCE = {"win": 1.0, "tie": 0.5, "lose": 0.0}
 
 
@@ -106,44 +105,34 @@ class VicunaQA(Benchmark):
         theirs = context.answer(self.asked, max_tokens=self.max_tokens, source=self._baseline)
         ours = context.answer(self.asked, max_tokens=self.max_tokens)
         judge: Judge = context.nodes["judge"]
-        both = [question for question in self.asked if question.id in ours and question.id in theirs]
-        pairs = [Pair(question.record, ours[question.id], theirs[question.id]) for question in both]
-        found = dict(zip([q.id for q in both], judge.compare(pairs, context.inference), strict=True))
-        unread = sum(comparison.outcome == "error" for comparison in found.values())
-        comparisons = [found.get(q.id) or _missing(q, ours, theirs) for q in self.asked]
-        judged = [
-            Judged(q.task, c, len(ours.get(q.id, "")), len(theirs.get(q.id, "")))
-            for q, c in zip(self.asked, comparisons, strict=True)
-        ]
-        figures, interval = scores(judged, context.seed)
-        errors: dict[str, list[str]] = {}
-        for q, c in zip(self.asked, comparisons, strict=True):
+        both = [q for q in self.asked if q.id in ours and q.id in theirs]
+        verdicts = judge.compare([Pair(q.record, ours[q.id], theirs[q.id]) for q in both], context.inference)
+        found = {q.id: comparison for q, comparison in zip(both, verdicts, strict=True)}
+        judged, examples, errors = [], [], defaultdict[str, list[str]](list)
+        for q in self.asked:
+            who = [who for who, answers in (("the system", ours), ("the baseline", theirs)) if q.id not in answers]
+            c = found[q.id] if not who else Comparison((None, None), f"no answer of {' and '.join(who)}")
+            item = Judged(q.task, c, len(ours.get(q.id, "")), len(theirs.get(q.id, "")))
+            judged.append(item)
+            examples.append(context.example(
+                q, {"preference": item.preference}, input=q.record.input, prediction=ours.get(q.id),
+                baseline=theirs.get(q.id), outcome=c.outcome, verdicts=list(c.verdicts), reason=c.reason,
+                unreadable=list(c.raw),
+            ))  # fmt: skip
             if c.outcome == "error":
-                errors.setdefault(c.reason, []).append(q.id)
+                errors[c.reason].append(q.id)
         context.notes += [f"error, {reason}: {len(ids)} (question {', '.join(ids)})" for reason, ids in errors.items()]
+        figures, interval = scores(judged, context.seed)
         return Result(
             scores=figures,
             primary="adjusted_win_rate",
-            examples=[
-                context.example(
-                    q, {"preference": item.preference}, input=q.record.input, prediction=ours.get(q.id),
-                    baseline=theirs.get(q.id), outcome=c.outcome, verdicts=list(c.verdicts), reason=c.reason,
-                    unreadable=list(c.raw),
-                )
-                for q, c, item in zip(self.asked, comparisons, judged, strict=True)
-            ],
+            examples=examples,
             expected=len(self.asked),
-            missing=[q.id for q, c in zip(self.asked, comparisons, strict=True) if c.outcome == "error"],
-            unsettled=unread if judge.asks_again else 0,
+            missing=[q.id for q, item in zip(self.asked, judged, strict=True) if item.comparison.outcome == "error"],
+            unsettled=sum(c.outcome == "error" for c in verdicts) if judge.asks_again else 0,
             tables={"by_category": by_category(judged)},
             intervals={"adjusted_win_rate": interval},
-        )  # fmt: skip
-
-
-def _missing(question: Question, ours: Mapping[str, str], theirs: Mapping[str, str]) -> Comparison:
-    """The verdict on a question that one of the systems has not answered."""
-    who = [who for who, answers in (("the system", ours), ("the baseline", theirs)) if question.id not in answers]
-    return Comparison((None, None), f"no answer of {' and '.join(who)}")
+        )
 
 
 def scores(judged: Sequence[Judged], seed: int = 0) -> tuple[dict[str, float | None], Interval]:
@@ -153,15 +142,15 @@ def scores(judged: Sequence[Judged], seed: int = 0) -> tuple[dict[str, float | N
     share whose two verdicts disagree. length_correlation: Spearman of the difference in length and the preference.
     length_controlled_win_rate: see there. A figure without anything to go by is None.
     """
-    known = [item for item in judged if item.preference is not None]
-    preferences = _preferences(judged)
-    differences = [float(item.length - item.baseline_length) for item in known]
+    known = [(item, item.preference) for item in judged if item.preference is not None]
+    preferences = [preference for _, preference in known]
+    differences = [float(item.length - item.baseline_length) for item, _ in known]
     interval = bootstrap_interval(preferences, seed)
     found: dict[str, float | None] = {
         "adjusted_win_rate": interval.mean if known else None,
         "length_controlled_win_rate": length_controlled(preferences, differences) if known else None,
         **_counts(judged),
-        "flip_rate": sum(item.comparison.flipped for item in known) / len(known) if known else None,
+        "flip_rate": sum(item.comparison.flipped for item, _ in known) / len(known) if known else None,
         "length_correlation": spearman(differences, preferences),
     }
     return found, interval
@@ -169,11 +158,12 @@ def scores(judged: Sequence[Judged], seed: int = 0) -> tuple[dict[str, float | N
 
 def by_category(judged: Sequence[Judged]) -> list[dict[str, Any]]:
     """Win, lose, tie and error of each category in the order in which they come, then of all."""
-    names = dict.fromkeys(item.category for item in judged)
-    parts = [(name or "-", [item for item in judged if item.category == name]) for name in names]
+    parts: dict[str, list[Judged]] = {}
+    for item in judged:
+        parts.setdefault(item.category or "-", []).append(item)
     rows = []
-    for name, part in [*parts, ("total", list(judged))]:
-        known = _preferences(part)
+    for name, part in [*parts.items(), ("total", list(judged))]:
+        known = [item.preference for item in part if item.preference is not None]
         rate = sum(known) / len(known) if known else None
         rows.append({"category": name, "n": len(part), **_counts(part), "adjusted_win_rate": rate})
     return rows
@@ -181,11 +171,7 @@ def by_category(judged: Sequence[Judged]) -> list[dict[str, Any]]:
 
 def _counts(judged: Sequence[Judged]) -> dict[str, int]:
     counts = Counter(item.comparison.outcome for item in judged)
-    return {outcome: counts[outcome] for outcome in OUTCOMES}
-
-
-def _preferences(judged: Sequence[Judged]) -> list[float]:
-    return [item.preference for item in judged if item.preference is not None]
+    return {"win": counts["win"], "lose": counts["lose"], "tie": counts["tie"], "error": counts["error"]}
 
 
 def length_controlled(preferences: Sequence[float], differences: Sequence[float]) -> float:

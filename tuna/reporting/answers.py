@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tuna.errors import DataError
 from tuna.reporting.columns import Column
 from tuna.reporting.compare import Comparison
-from tuna.reporting.read import Row
+from tuna.reporting.read import Row, read_examples
 from tuna.reporting.tables import Cell, Table, number
 
 _LONGEST = 4000  # characters of one answer
@@ -63,7 +63,7 @@ def _sheet(column: Column, comparison: Comparison, count: int, problems: list[st
     for system in held[:_MOST_SYSTEMS]:
         results = system.results[column.key]
         try:
-            found = results[min(results)].examples()
+            found = read_examples(results[min(results)].path)
         except DataError as error:
             problems.append(f"{error}; no answers of {system.label} are shown")
             continue
@@ -83,17 +83,13 @@ def _sheet(column: Column, comparison: Comparison, count: int, problems: list[st
 
 
 def _question(key: tuple[str, str], rows: dict[str, Row]) -> Asked:
+    task, name = key
     first = next(iter(rows.values()))
+    instruction, given = (_cut(first.get(field) or "") for field in ("instruction", "input"))
     references = first.get("references") or ()
-    references = [references] if isinstance(references, str) else references
-    return Asked(
-        id=key[1],
-        task=key[0],
-        instruction=_cut(first.get("instruction") or ""),
-        input=_cut(first.get("input") or ""),
-        references=tuple(map(_cut, references))[:_MOST_REFERENCES],
-        answers=tuple(Shown(label, _cut(row["prediction"]), _scores(row.get("scores"))) for label, row in rows.items()),
-    )
+    references = [references] if isinstance(references, str) else references[:_MOST_REFERENCES]
+    answers = (Shown(label, _cut(row["prediction"]), _scores(row.get("scores"))) for label, row in rows.items())
+    return Asked(name, task, instruction, given, tuple(map(_cut, references)), tuple(answers))
 
 
 def _scores(found: object) -> tuple[tuple[str, str], ...]:
@@ -107,7 +103,7 @@ def _cut(value: object) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} … ({len(text):,} characters)"
 
 
-def answers_table(sheets: Sequence[Sheet]) -> Table | None:
+def answers_table(sheets: Sequence[Sheet]) -> Table:
     """The same as a table: one row per answer."""
     rows = [
         [Cell(f"{sheet.title}, {question.id}"), Cell(" ".join(f"{question.instruction} {question.input}".split())),
@@ -120,4 +116,4 @@ def answers_table(sheets: Sequence[Sheet]) -> Table | None:
     caption = "Questions chosen by a hash of their id; each system by its lowest seed."
     notes = list(dict.fromkeys(sheet.canary for sheet in sheets if sheet.canary))
     title = "Answers side by side (the paper's Table 12)"
-    return Table("table-12", title, caption, head, rows, notes, numeric=False) if rows else None
+    return Table("table-12", title, caption, head, rows, notes, numeric=False)

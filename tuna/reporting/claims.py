@@ -37,24 +37,22 @@ class Verdict:
 
 
 def check_claims(comparison: Comparison, sweeps: Sequence[Sweep]) -> list[Verdict]:
-    """Every claim of paper.json; ``kind`` says how it is checked."""
+    """Every claim of paper.json; ``kind`` says how it is checked.
+
+    One holds where every column says so; one column against it and it does not; else it is not decided.
+    """
     out = []
     for claim in paper()["claims"]:
         found = _along(claim, comparison, sweeps) if "sweep" in claim else _pair(claim, comparison)
-        out.append(_sum_up(claim, found))
+        if isinstance(found, str):
+            out.append(Verdict(claim["id"], claim["says"], UNMEASURED, found, ()))
+            continue
+        counts = {kind: sum(e.verdict == kind for e in found) for kind in (HOLDS, FAILS, OPEN)}
+        verdict = FAILS if counts[FAILS] else HOLDS if counts[HOLDS] == len(found) else OPEN
+        told = "mixed: " if counts[FAILS] and counts[HOLDS] else ""
+        told += ", ".join(f"{kind} on {count}" for kind, count in counts.items() if count)
+        out.append(Verdict(claim["id"], claim["says"], verdict, f"{told} of {len(found)} columns", tuple(found)))
     return out
-
-
-def _sum_up(claim: dict[str, Any], found: list[Evidence] | str) -> Verdict:
-    """Holds where every column says so; one column against it and it does not; else it is not decided."""
-    if isinstance(found, str):
-        return Verdict(claim["id"], claim["says"], UNMEASURED, found, ())
-    counts = {kind: sum(e.verdict == kind for e in found) for kind in (HOLDS, FAILS, OPEN)}
-    verdict = FAILS if counts[FAILS] else HOLDS if counts[HOLDS] == len(found) else OPEN
-    told = ", ".join(f"{kind} on {count}" for kind, count in counts.items() if count)
-    if counts[FAILS] and counts[HOLDS]:
-        told = f"mixed: {told}"
-    return Verdict(claim["id"], claim["says"], verdict, f"{told} of {len(found)} columns", tuple(found))
 
 
 def _columns(comparison: Comparison) -> list[Column]:
@@ -91,19 +89,16 @@ def _pair(claim: dict[str, Any], comparison: Comparison) -> list[Evidence] | str
         if change is None:
             continue
         better = change.negated() if column.lower_is_better else change
+        # At least as good: shown where the interval has nothing below zero, refuted where it has nothing above.
+        no_less = HOLDS if better.low is not None and better.low >= 0 else FAILS if better.below else OPEN
+        verdict = _more(better) if claim["kind"] == "more" else no_less
         figures = ", ".join(f"{system.label} {_figure(comparison, system, column)}" for system in (a, b))
-        verdict = _more(better) if claim["kind"] == "more" else _no_less(better)
         out.append(Evidence(column.title, f"{figures}: {_told(change)}", verdict, change))
     return out or f"no benchmark has measured both {a.label} and {b.label}"
 
 
 def _more(better: Estimate) -> str:
     return HOLDS if better.above else FAILS if better.below else OPEN
-
-
-def _no_less(better: Estimate) -> str:
-    """At least as good: shown where the interval has nothing below zero, refuted where it has nothing above."""
-    return HOLDS if better.low is not None and better.low >= 0 else FAILS if better.below else OPEN
 
 
 def _figure(comparison: Comparison, system: System, column: Column) -> str:

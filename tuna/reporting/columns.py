@@ -1,17 +1,11 @@
 """Which results stand in one column: the same benchmark under the same settings, whoever was measured."""
 
-import json
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tuna.reporting.read import Measured, paper
-
-# How a system's own answers came about, and against whose answers of the same seed they were judged.
-_OF_THE_SYSTEM = ("generation", "model")
-_AGAINST = "baseline"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,29 +69,24 @@ TASK_ACCURACY, OPEN_ENDED_MARK, PAIR_ACCURACY, CROSS_ENTROPY = RUN_COLUMNS
 
 def find_columns(results: Sequence[Measured]) -> dict[Path, Column]:
     """The column of each result, by its file."""
-    groups: dict[str, dict[str, list[Measured]]] = defaultdict(lambda: defaultdict(list))
-    for result in results:
-        kept = {key: value for key, value in result.settings.items() if not _is_of_the_system(key)}
-        signature = json.dumps([result.primary, kept], sort_keys=True, default=str)
-        groups[result.benchmark][signature].append(result)
     found: dict[Path, Column] = {}
-    for benchmark, by_signature in sorted(groups.items()):
-        flats = [json.loads(signature) for signature in by_signature]
-        differ = differing([flat for _, flat in flats])
-        several = len({primary for primary, _ in flats}) > 1
-        taken: set[str] = set()
-        alike = zip(flats, by_signature.values(), strict=True)
-        for (primary, flat), same in sorted(
-            alike, key=lambda pair: [_orderable(pair[0][1].get(key)) for key in differ]
-        ):
-            changed = tuple((key, flat.get(key)) for key in differ)
-            key = benchmark + "".join(f" {key.rpartition('.')[2]}={_short(value)}" for key, value in changed)
-            key += f" {primary}" if several else ""
-            while key in taken:
-                key += "'"
-            taken.add(key)
-            column = Column(key, benchmark, primary, same[0].lower_is_better(primary), changed)
-            found |= {result.path: column for result in same}
+    for benchmark in sorted({result.benchmark for result in results}):
+        of = [result for result in results if result.benchmark == benchmark]
+        kept = {r.path: {k: v for k, v in r.settings.items() if not _is_of_the_system(k)} for r in of}
+        differ = differing([*kept.values()])
+        several = len({result.primary for result in of}) > 1
+        columns: dict[str, Column] = {}  # by what sets them apart
+        for result in sorted(of, key=lambda r: [_orderable(kept[r.path].get(key)) for key in differ]):
+            changed = tuple((key, kept[result.path].get(key)) for key in differ)
+            apart = repr((changed, result.primary))
+            if apart not in columns:
+                name = benchmark + "".join(f" {key.rpartition('.')[2]}={_short(value)}" for key, value in changed)
+                name += f" {result.primary}" if several else ""
+                while name in {column.key for column in columns.values()}:
+                    name += "'"
+                lower = result.primary in (result.content.get("lower_is_better") or ())
+                columns[apart] = Column(name, benchmark, result.primary, lower, changed)
+            found[result.path] = columns[apart]
     return found
 
 
@@ -118,8 +107,9 @@ def differing(flats: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _is_of_the_system(key: str) -> bool:
+    """Whether a setting says how a system's own answers came about, or against whose they were judged."""
     parts = key.split(".")
-    return parts[0] in _OF_THE_SYSTEM or parts[-1] == "seed" or any(part.startswith(_AGAINST) for part in parts)
+    return parts[0] in ("generation", "model") or parts[-1] == "seed" or any(p.startswith("baseline") for p in parts)
 
 
 def _orderable(value: Any) -> tuple[int, float, str]:
@@ -127,10 +117,6 @@ def _orderable(value: Any) -> tuple[int, float, str]:
 
 
 def _short(value: Any) -> str:
-    """A hash by its first eight letters.
-
-    >>> _short("0123456789abcdef" * 4), _short(2)
-    ('01234567', '2')
-    """
+    """A hash by its first eight letters."""
     text = str(value)
     return text[:8] if len(text) >= 32 else text

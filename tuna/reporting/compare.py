@@ -1,11 +1,12 @@
 """Figures of systems in columns, with intervals, and their differences; from results, or from the runs themselves."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from statistics import fmean
 
 from tuna.reporting.columns import PAIR_ACCURACY, Column, further_scores
-from tuna.reporting.read import Measured, paper, place_in_order
+from tuna.reporting.read import Measured, paper, place_in_order, read_examples
 from tuna.reporting.systems import System
 from tuna.stats import Estimate, difference, over_examples, over_seeds
 
@@ -20,15 +21,13 @@ class Comparison:
         self.systems = sorted(systems, key=lambda system: place_in_order(system.label, system.base))
         self.columns = list({column.key: column for column in columns}.values())
         self.baseline = self._find_baseline(baseline.lower())
+        names = ", ".join(dict.fromkeys(system.base for system in self.systems)) or "none"
         self.notes: list[str] = []
         if self.baseline is None:
-            names = ", ".join(dict.fromkeys(system.base for system in self.systems)) or "none"
-            self.notes.append(
-                f"there is no system {baseline!r} to take differences to (baseline=...); there are: {names}"
-            )
+            none = f"there is no system {baseline!r} to take differences to (baseline=...)"
+            self.notes.append(f"{none}; there are: {names}")
         elif self.baseline.label.lower() != baseline.lower():
             self.notes.append(f"differences are to {self.baseline.label}, the only system of stage sft")
-        self._per_example: dict[tuple[str, str], Mapping[tuple[str, str], float] | None] = {}
 
     def _find_baseline(self, name: str) -> System | None:
         labeled = [system for system in self.systems if system.label.lower() == name]
@@ -101,12 +100,8 @@ class Comparison:
     def _against(self, system: System, other: System, column: Column) -> Estimate | None:
         """The benchmark's own comparison with ``other``: its win rate less that of equals, where it was ``other``."""
         known = {result.model.get("fingerprint") for held in other.results.values() for result in held.values()}
-        opponents = {
-            value
-            for result in system.results[column.held].values()
-            for key, value in result.settings.items()
-            if key.rpartition(".")[2] == "baseline"
-        }
+        settings = [pair for result in system.results[column.held].values() for pair in result.settings.items()]
+        opponents = {value for key, value in settings if key.rpartition(".")[2] == "baseline"}
         found = self.estimate(system, column)
         if found is None or not opponents or not opponents <= known:
             return None
@@ -118,33 +113,19 @@ class Comparison:
         """One seed each: the interval of the weighted sums over the questions that all have answered."""
         if column.of_runs:
             return None
-        first = [min(system.results[column.held].items())[1] for _, system in terms]
-        marks = [held for result in first if (held := self._scores(result, column.score))]
-        if len(marks) < len(first) or any(held.keys() != marks[0].keys() for held in marks):
+        results = [min(system.results[column.held].items())[1] for _, system in terms]
+        marks = [_marks(result, column.score) for result in results]
+        if not marks[0] or any(each.keys() != marks[0].keys() for each in marks):
             return None
-        largest = max(mark for held in marks for mark in held.values())
-        factor = 100.0 if max(abs(result.scores[column.score]) for result in first) > 1.5 and largest <= 1 else 1.0
-        weights = [factor * weight for weight, _ in terms]
+        largest = max(mark for each in marks for mark in each.values())
+        percent = largest <= 1 and max(abs(result.scores[column.score]) for result in results) > 1.5
+        factor = 100.0 if percent else 1.0
         found = over_examples(
-            [sum(w * mark[key] for w, mark in zip(weights, marks, strict=True)) for key in sorted(marks[0])]
+            [factor * sum(w * mark[key] for (w, _), mark in zip(terms, marks, strict=True)) for key in sorted(marks[0])]
         )
         if found is None or abs(found.mean - means.mean) > _ROUNDED * factor:
             return None
         return Estimate(means.mean, found.low, found.high, 1, found.how)
-
-    def _scores(self, result: Measured, score: str) -> Mapping[tuple[str, str], float] | None:
-        """The score of each example that has it, where their mean is the benchmark's figure."""
-        key = (str(result.path), score)
-        if key not in self._per_example:
-            found = {
-                place: float(value)
-                for place, row in result.examples().items()
-                if isinstance(value := (row.get("scores") or {}).get(score), int | float)
-            }
-            mean = fmean(found.values()) if found else 0.0
-            near = any(abs(factor * mean - result.scores[score]) <= _ROUNDED * factor for factor in (1.0, 100.0))
-            self._per_example[key] = found if found and near else None
-        return self._per_example[key]
 
     def best(self, columns: Sequence[Column], systems: Sequence[System]) -> dict[str, set[str]]:
         """The two best systems of each column, as the paper prints in bold; none where there are fewer than three."""
@@ -154,3 +135,16 @@ class Comparison:
             ranked = sorted(found, key=lambda label: (found[label] if column.lower_is_better else -found[label], label))
             out[column.key] = set(ranked[:2]) if len(ranked) >= 3 else set()
         return out
+
+
+@cache
+def _marks(result: Measured, score: str) -> Mapping[tuple[str, str], float]:
+    """The score of each example that has it; none where their mean is not the benchmark's figure."""
+    found = {
+        place: float(value)
+        for place, row in read_examples(result.path).items()
+        if isinstance(value := (row.get("scores") or {}).get(score), int | float)
+    }
+    mean = fmean(found.values()) if found else math.nan
+    near = any(abs(factor * mean - result.scores[score]) <= _ROUNDED * factor for factor in (1.0, 100.0))
+    return found if near else {}

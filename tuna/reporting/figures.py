@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tuna.files import whole
 from tuna.reporting.compare import Comparison
 from tuna.reporting.read import Ranking
 from tuna.reporting.sweeps import Sweep, file_name
@@ -51,16 +52,14 @@ def draw_sweep(sweep: Sweep, comparison: Comparison, folder: Path) -> tuple[list
 def _frame(panel: Any, points: Sequence[Estimate], base: Estimate | None) -> None:
     """Keep one very wide interval (two seeds) from flattening the curve: bars may leave the frame, points do not."""
     halves = sorted(e.high - e.low for e in points if e.low is not None and e.high is not None)
-    if not halves:
-        return
     means = [e.mean for e in (*points, base) if e]
-    room = max(halves[(len(halves) - 1) // 2], max(means) - min(means))
+    room = max(halves[(len(halves) - 1) // 2], max(means) - min(means)) if halves else 0
     low, high = panel.get_ylim()
     if room > 0:
         panel.set_ylim(max(low, min(means) - 1.5 * room), min(high, max(means) + 1.5 * room))
 
 
-def draw_lengths(rankings: Sequence[Ranking], path: Path) -> str:
+def draw_lengths(rankings: Sequence[Ranking], path: Path) -> list[str]:
     """Mean words by rank, the best first: the shape of the paper's Table 4; gives what was left out, in words."""
     figure, panel = _panel()
     for index, ranking in enumerate(rankings[:MOST_LINES]):
@@ -72,30 +71,20 @@ def draw_lengths(rankings: Sequence[Ranking], path: Path) -> str:
     panel.legend(fontsize=8, frameon=False)
     _save(figure, path)
     left = len(rankings) - MOST_LINES
-    return f"lengths by rank: {left} of {len(rankings)} rankings are not drawn" if left > 0 else ""
+    return [f"lengths by rank: {left} of {len(rankings)} rankings are not drawn"] if left > 0 else []
 
 
 def _line(panel: Any, curve: Sequence[tuple[float, Estimate]], color: str, label: str | None) -> None:
-    panel.plot(
-        [x for x, _ in curve], [e.mean for _, e in curve], "o-", color=color, label=label, linewidth=1.5, markersize=4
-    )
+    xs, means = [x for x, _ in curve], [e.mean for _, e in curve]
+    panel.plot(xs, means, "o-", color=color, label=label, linewidth=1.5, markersize=4)
     # An interval over questions need not contain a rounded mean.
-    bars = [
-        (x, e.mean, max(0.0, e.mean - e.low), max(0.0, e.high - e.mean))
-        for x, e in curve
-        if e.low is not None and e.high is not None
-    ]
-    if bars:
-        xs, means, low, high = zip(*bars, strict=True)
-        panel.errorbar(xs, means, yerr=[low, high], fmt="none", ecolor=color, capsize=3, alpha=0.6)
+    low = [math.nan if e.low is None else max(0.0, e.mean - e.low) for _, e in curve]
+    high = [math.nan if e.high is None else max(0.0, e.high - e.mean) for _, e in curve]
+    panel.errorbar(xs, means, yerr=[low, high], fmt="none", ecolor=color, capsize=3, alpha=0.6)
 
 
 def _axis_places(xs: Sequence[float]) -> dict[float, float]:
-    """Where values stand: by their logarithm, zero one step left of the least; evenly where they are not positive.
-
-    >>> _axis_places([0.0, 1.0, 10.0])
-    {0.0: -1.0, 1.0: 0.0, 10.0: 1.0}
-    """
+    """Where values stand: by their logarithm, zero one step left of the least; evenly where they are not positive."""
     values = sorted(set(xs))
     positive = [x for x in values if x > 0]
     if values and (values[0] < 0 or not positive):
@@ -122,4 +111,5 @@ def _panel() -> tuple[Any, Any]:
 
 
 def _save(figure: Any, path: Path) -> None:
-    figure.savefig(path, dpi=130, facecolor="white", metadata={"Software": None})
+    with whole(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=130, facecolor="white", metadata={"Software": None})

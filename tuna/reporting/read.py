@@ -5,7 +5,7 @@ And what the paper says (paper.json), whose numbers stand apart from ours, never
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from functools import cache
@@ -17,12 +17,6 @@ from tuna.data.fields import parse_json
 from tuna.errors import DataError
 
 Row = Mapping[str, Any]
-# Keys that a file has to have, with their types; without them it is not in the report.
-_JOB: dict[str, type] = {"status": str}
-_RUN: dict[str, type] = {"status": str, "config": dict}
-_RANKING: dict[str, type] = {"ranking": dict, "config": dict}
-_STARTED: dict[str, type] = {"status": str}
-_RESULTS: dict[str, type] = {"benchmark": str, "model": dict, "scores": dict, "primary": str}
 
 
 @cache
@@ -45,165 +39,86 @@ def place_in_order(label: str, base: str = "") -> tuple[int, str]:
     return next((order.index(name) for name in (label, base) if name in order), len(order)), label
 
 
-@dataclass(frozen=True, slots=True)
 class Run:
-    """One run.json, found below the folder ``root``."""
+    """One run.json, found below the folder ``root``.
 
-    path: Path
-    root: Path
-    content: Row
+    status: finished, failed, interrupted, or running (or killed before it could say so). row: the row of the paper that
+    it is (``system``, ``tables``), as its experiment or else its stage says. sweep: the folder of the sweep that it is
+    a job of (runs/<sweep>/<n>). metrics: its last figures. lists: how many it was trained on.
+    """
 
-    @property
-    def name(self) -> str:
-        """Its path below the folder of runs."""
-        return self.path.name if self.path == self.root else self.path.relative_to(self.root).as_posix()
-
-    @property
-    def status(self) -> str:
-        """finished, failed, interrupted, or running (or killed before it could say so)."""
-        return str(self.content["status"])
-
-    @property
-    def stage(self) -> str:
-        """As ``tuna_c``; empty where it says none."""
-        return str(self.content.get("stage") or "")
-
-    @property
-    def config(self) -> Row:
-        """The whole composed config."""
-        return dict(self.content["config"])
-
-    @property
-    def experiment(self) -> Row | None:
-        """The experiment that its config names."""
-        found = self.config.get("experiment")
-        return found if isinstance(found, Mapping) else None
-
-    @property
-    def row(self) -> Row:
-        """The row of the paper that it is (``system``, ``tables``), as its experiment or else its stage says."""
-        stage = self.config.get("stage")
-        return self.experiment or (stage if isinstance(stage, Mapping) and "tables" in stage else {})
-
-    @property
-    def system(self) -> str:
-        """The name of the system that it is a run of."""
-        return str(self.row.get("system") or self.row.get("name") or self.stage or self.name)
-
-    @property
-    def seed(self) -> int:
-        """The config's."""
-        return int(self.config.get("seed") or 0)
-
-    @property
-    def sweep(self) -> Path | None:
-        """The folder of the sweep that it is a job of (runs/<sweep>/<n>)."""
-        return self.path.parent if self.path.name.isdigit() and self.path.parent != self.root else None
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """Its last figures, by name."""
-        found = self.content.get("metrics") or {}
-        return {key: float(v) for key, v in found.items() if isinstance(v, int | float) and v == v}
-
-    @property
-    def lists(self) -> int | None:
-        """The number of lists that it was trained on."""
-        found = ((self.content.get("parents") or {}).get("data") or {}).get("train_lists")
-        return found if isinstance(found, int) else None
+    def __init__(self, path: Path, root: Path, content: Row) -> None:
+        self.path, self.content = path, content
+        self.name = path.name if path == root else path.relative_to(root).as_posix()
+        self.status = str(content["status"])
+        self.stage = str(content.get("stage") or "")
+        self.config: Row = content["config"]
+        self.seed = int(self.config.get("seed") or 0)
+        experiment, stage = self.config.get("experiment"), self.config.get("stage")
+        self.experiment: Row | None = experiment if isinstance(experiment, Mapping) else None
+        self.row: Row = self.experiment or (stage if isinstance(stage, Mapping) and "tables" in stage else {})
+        self.system = str(self.row.get("system") or self.row.get("name") or self.stage or self.name)
+        self.sweep = path.parent if path.name.isdigit() and path.parent != root else None
+        metrics: Row = content.get("metrics") or {}
+        self.metrics = {key: float(v) for key, v in metrics.items() if isinstance(v, int | float) and v == v}
+        lists = ((content.get("parents") or {}).get("data") or {}).get("train_lists")
+        self.lists = lists if isinstance(lists, int) else None
 
 
-@dataclass(frozen=True, slots=True)
 class Measured:
-    """One results.json."""
+    """One results.json.
 
-    path: Path
-    content: Row
+    model: name, source, fingerprint, run, kind. settings: what shaped it, as dotted keys. scores: the figures that
+    there are; primary: the name of the one that stands in tables. coverage: questions that count, of how many.
+    """
 
-    @property
-    def benchmark(self) -> str:
-        """The folder below results/."""
-        return str(self.content["benchmark"])
-
-    @property
-    def model(self) -> Row:
-        """name, source, fingerprint, run, kind."""
-        return dict(self.content["model"])
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What shaped it, as dotted keys."""
-        return flatten(dict(self.content.get("settings") or {}))
-
-    @property
-    def scores(self) -> dict[str, float]:
-        """The figures that there are."""
-        return {key: float(v) for key, v in self.content["scores"].items() if v is not None}
-
-    @property
-    def primary(self) -> str:
-        """The name of the score that stands in tables."""
-        return str(self.content["primary"])
-
-    @property
-    def finished(self) -> bool:
-        """Whether every question was asked."""
-        return self.content.get("status") == "finished"
-
-    @property
-    def coverage(self) -> tuple[int, int]:
-        """Questions that count, of how many."""
-        found = self.content.get("coverage") or {}
-        return int(found.get("n") or 0), int(found.get("N") or 0)
+    def __init__(self, path: Path, content: Row) -> None:
+        self.path, self.content = path, content
+        self.benchmark = str(content["benchmark"])
+        self.model: Row = content["model"]
+        self.settings = flatten(content.get("settings") or {})
+        self.scores = {key: float(value) for key, value in content["scores"].items() if value is not None}
+        self.primary = str(content["primary"])
+        self.finished = content.get("status") == "finished"
+        coverage = content.get("coverage") or {}
+        self.coverage = int(coverage.get("n") or 0), int(coverage.get("N") or 0)
 
     def interval(self, score: str) -> tuple[float, float] | None:
         """The benchmark's own 95% interval, where there is one."""
         pair = (self.content.get("intervals") or {}).get(score)
         return (float(pair[0]), float(pair[1])) if pair and None not in pair else None
 
-    def lower_is_better(self, score: str) -> bool:
-        """True if lower scores are better."""
-        return score in (self.content.get("lower_is_better") or ())
 
-    def examples(self) -> dict[tuple[str, str], Row]:
-        """Rows of examples.jsonl by task and id; none where there is no file.
+def read_examples(results: Path) -> dict[tuple[str, str], Row]:
+    """Rows of the examples.jsonl next to a results.json, by task and id; none where there is no file.
 
-        Raises:
-            DataError: the file cannot be read, or a line is no JSON object.
-        """
-        path = self.path.with_name("examples.jsonl")
-        rows: dict[tuple[str, str], Row] = {}
-        try:
-            # Only "\n" ends a line: an answer may hold any other line end.
-            lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{path}: cannot be read ({error})") from None
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                try:
-                    row = dict(parse_json(line))
-                except (ValueError, TypeError) as error:
-                    raise DataError(f"{path}:{number}: expected a JSON object, got {line[:40]!r}") from error
-                rows[str(row.get("task", "")), str(row.get("id"))] = row
-        return rows
+    Raises:
+        DataError: the file cannot be read, or a line is no JSON object.
+    """
+    path = results.with_name("examples.jsonl")
+    rows: dict[tuple[str, str], Row] = {}
+    try:
+        # Only "\n" ends a line: an answer may hold any other line end.
+        lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from None
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                row = dict(parse_json(line))
+            except (ValueError, TypeError) as error:
+                raise DataError(f"{path}:{number}: expected a JSON object, got {line[:40]!r}") from error
+            rows[str(row.get("task", "")), str(row.get("id"))] = row
+    return rows
 
 
-@dataclass(frozen=True, slots=True)
 class Ranking:
-    """One <name>.report.json."""
+    """One <name>.report.json. lists: the JSONL file of the ranked lists, which lies in the same folder."""
 
-    path: Path
-    content: Row
-
-    @property
-    def name(self) -> str:
-        """Of the ranking."""
-        return self.path.name.removesuffix(".report.json")
-
-    @property
-    def lists(self) -> Path:
-        """The JSONL file of the ranked lists, which lies in the same folder."""
-        return self.path.with_name(f"{self.name}.jsonl")
+    def __init__(self, path: Path, content: Row) -> None:
+        self.path, self.content = path, content
+        self.name = path.name.removesuffix(".report.json")
+        self.lists = path.with_name(f"{self.name}.jsonl")
 
 
 @dataclass
@@ -229,22 +144,17 @@ class Found:
             DataError: there is nothing to report on in any of them.
         """
         found, folders = Found(), [*runs, *rankings, *results]
-        for root, path in _walk(runs, "run.json"):
-            if content := found._content(path, _RUN):
-                found.runs.append(Run(path.parent, root, content))
-        for _, path in _walk(rankings, "*.report.json"):
-            if content := found._content(path, _RANKING):
-                found.rankings.append(Ranking(path, content))
-        for _, path in _walk(results, "results.json"):
-            if not (content := found._content(path, _STARTED)):
-                continue
+        for root, path, content in found._files(runs, "run.json", status=str, config=dict):
+            found.runs.append(Run(path.parent, root, content))
+        for _, path, content in found._files(rankings, "*.report.json", ranking=dict, config=dict):
+            found.rankings.append(Ranking(path, content))
+        for _, path, content in found._files(results, "results.json", status=str):
             if content["status"] == "running":
                 found.problems.append(f"{path}: not measured to its end; the same evaluate.py command goes on")
-            elif found._content(path, _RESULTS):
+            elif found._has(path, content, benchmark=str, model=dict, scores=dict, primary=str):
                 found.results.append(Measured(path, content))
-        for _, path in _walk(folders, "job.json"):
-            job = None if path.with_name("run.json").exists() else found._content(path, _JOB)
-            if job and job["status"] != "finished":
+        for _, path, job in found._files(folders, "job.json", status=str):
+            if job["status"] != "finished" and not path.with_name("run.json").exists():
                 found.jobs.append(_job_line(path.parent, job))
         found.jobs = list(dict.fromkeys(found.jobs))  # one folder may lie in another
         if not (found.runs or found.jobs or found.results or found.rankings):
@@ -259,23 +169,36 @@ class Found:
             raise DataError("\n".join(lines))
         return found
 
-    def _content(self, path: Path, needed: Mapping[str, type]) -> Row | None:
-        """The file's object, if the keys that are ``needed`` have their types; else None, told in ``unread``."""
-        try:
-            content = parse_json(path.read_bytes())
-        except (OSError, ValueError) as error:
-            self.unread.append(f"{path}: cannot be read, so it is not in the report: {error}")
-            return None
+    def _files(self, roots: Sequence[Path], wanted: str, **needed: type) -> Iterator[tuple[Path, Path, Row]]:
+        """The root, the path and the object of each file below the roots whose name is ``wanted``.
+
+        needed: its keys, with their types; a file without them, or one that cannot be read, is told in ``unread``.
+        """
+        for root in roots:
+            for folder, inner, files in os.walk(root):
+                known = "run.json" in files  # what a run holds further is large, and none of it ours
+                inner[:] = [] if known else sorted(name for name in inner if not name.endswith(".store"))
+                for path in (Path(folder, name) for name in sorted(files) if fnmatch(name, wanted)):
+                    try:
+                        content = parse_json(path.read_bytes())
+                    except (OSError, ValueError) as error:
+                        self.unread.append(f"{path}: cannot be read, so it is not in the report: {error}")
+                        continue
+                    if self._has(path, content, **needed):
+                        yield root, path, content
+
+    def _has(self, path: Path, content: Any, **needed: type) -> bool:
+        """Whether it is an object whose keys that are ``needed`` have their types; if not, that is told."""
         if not isinstance(content, dict):
-            self.unread.append(f"{path}: expected a JSON object, got {type(content).__name__}; it is not in the report")
-            return None
-        for key, kind in needed.items():
-            if not isinstance(content.get(key), kind):
-                expected = "text" if kind is str else "a mapping"
-                told = f"{key}: expected {expected}, got {content.get(key)!r}"
-                self.unread.append(f"{path}: {told}; it is not in the report")
-                return None
-        return content
+            wrong = f"expected a JSON object, got {type(content).__name__}"
+        else:
+            wrong = next((
+                f"{key}: expected {'text' if kind is str else 'a mapping'}, got {content.get(key)!r}"
+                for key, kind in needed.items() if not isinstance(content.get(key), kind)
+            ), "")  # fmt: skip
+        if wrong:
+            self.unread.append(f"{path}: {wrong}; it is not in the report")
+        return not wrong
 
 
 def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
@@ -284,25 +207,14 @@ def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
     >>> flatten({"loss": {"margin": 0.1}, "sources": [{"beta": 1}]})
     {'loss.margin': 0.1, 'sources.0.beta': 1}
     """
-    if isinstance(node, Mapping):
-        items: Iterable[tuple[Any, Any]] = node.items()
-    elif isinstance(node, list) and any(isinstance(item, Mapping) for item in node):
-        items = enumerate(node)
-    else:
+    if isinstance(node, list) and any(isinstance(item, Mapping) for item in node):
+        node = dict(enumerate(node))
+    if not isinstance(node, Mapping):
         return {prefix[:-1]: node}
-    return {k: v for key, value in items for k, v in flatten(value, f"{prefix}{key}.").items()}
+    return {k: v for key, value in node.items() for k, v in flatten(value, f"{prefix}{key}.").items()}
 
 
 def _job_line(folder: Path, job: Row) -> str:
     swept = ", ".join(map(str, job.get("swept") or ()))
     error = f": {' '.join(str(job['error']).split())[:200]}" if job.get("error") else ""
     return f"sweep job {folder}{f' ({swept})' if swept else ''}: {job['status']}{error}"
-
-
-def _walk(roots: Sequence[Path], wanted: str) -> Iterator[tuple[Path, Path]]:
-    """The roots, each with the files below it whose name is ``wanted``; a run's weights are not looked through."""
-    for root in roots:
-        for folder, inner, files in os.walk(root):
-            known = "run.json" in files  # what a run holds further is large, and none of it ours
-            inner[:] = [] if known else sorted(name for name in inner if not name.endswith(".store"))
-            yield from ((root, Path(folder) / name) for name in sorted(files) if fnmatch(name, wanted))

@@ -1,9 +1,9 @@
 """One report: read what is on disk, compare, write tables, figures, the page. Called by report.py, and by tests."""
 
 import os
-import shutil
 import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,15 +16,15 @@ from tuna.console import shortened
 from tuna.errors import ConfigError, RunError
 from tuna.files import write_text
 from tuna.reporting import shapes
-from tuna.reporting.answers import Sheet, answer_sheets, answers_table
-from tuna.reporting.claims import Verdict, check_claims
+from tuna.reporting.answers import answer_sheets, answers_table
+from tuna.reporting.claims import check_claims
 from tuna.reporting.columns import find_columns
 from tuna.reporting.compare import Comparison
 from tuna.reporting.figures import draw_lengths, draw_sweep
 from tuna.reporting.read import Found, paper
-from tuna.reporting.sweeps import find_sweeps
-from tuna.reporting.systems import State, find_systems, summarize
-from tuna.reporting.tables import Group, Item, Table, render
+from tuna.reporting.sweeps import Sweep, find_sweeps
+from tuna.reporting.systems import System, find_systems, summarize
+from tuna.reporting.tables import Group, Table, render
 from tuna.runs import read_json, write_json
 
 SCHEMA_VERSION = 1
@@ -76,36 +76,9 @@ class Settings:
 
     @property
     def folders(self) -> dict[str, list[Path]]:
-        """The folders under ``runs``, ``rankings`` and ``results``.
-
-        >>> Settings(runs=["a", "b"]).folders["runs"]
-        [PosixPath('a'), PosixPath('b')]
-        """
+        """The folders under ``runs``, ``rankings`` and ``results``."""
         given = {key: getattr(self, key) for key in FOLDERS}
         return {key: [Path(f) for f in ([value] if isinstance(value, str) else value)] for key, value in given.items()}
-
-
-@dataclass
-class _Report:
-    """What goes into the files. ``groups``: the page's sections of tables and figures, in order."""
-
-    settings: Settings
-    date: str
-    comparison: Comparison
-    state: State
-    claims: list[Verdict]
-    sheets: list[Sheet]
-    paper_tables: list[Table]
-    groups: list[Group] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    figures: list[str] = field(default_factory=list)
-
-    @property
-    def tables(self) -> list[Table]:
-        """All that are written to tables/."""
-        answers = answers_table(self.sheets)
-        shown = [item.table for group in self.groups for item in group.items]
-        return [*shown, *([answers] if answers else []), *self.paper_tables]
 
 
 def run(cfg: DictConfig) -> dict[str, float]:
@@ -124,15 +97,23 @@ def run(cfg: DictConfig) -> dict[str, float]:
         for inner in ("tables", "figures"):
             (output / inner).mkdir(parents=True, exist_ok=True)
         (output / _BEGUN).touch()
-        report = _make(settings, date, found, paper_tables)
-        _write(report, output, earlier)
+        report = _write(settings, date, found, paper_tables, earlier)
         (output / _BEGUN).unlink()
     except OSError as error:
         raise RunError(
             f"{error.filename or output}: {error.strerror or error}; name another place with output=FOLDER"
         ) from error
-    _tell(report, output)
-    return {key: float(value) for key, value in report.state.counts.items()}
+    print(", ".join(f"{key}: {value}" for key, value in report["counts"].items()))
+    for claim in report["claims"]:
+        print(f"{claim['verdict']:<14} {claim['says']} ({claim['summary']})")
+    for kind, lines in (("missing", report["missing"]), ("note", report["notes"])):
+        for line in shortened(lines, _MOST_TOLD):
+            print(f"{kind}: {line}")
+    print(
+        f"written: {output / 'report.html'}, report.json; {len(report['tables'])} tables, {len(report['figures'])} "
+        "figures beside it"
+    )
+    return {key: float(value) for key, value in report["counts"].items()}
 
 
 def _check_own(output: Path) -> dict[str, Any]:
@@ -143,22 +124,14 @@ def _check_own(output: Path) -> dict[str, Any]:
     """
     try:
         before = read_json(output / "report.json")
-    except (RunError, OSError, TypeError, ValueError):
+    except RunError:
         before = {}
     before = before if {"schema_version", "figures", "tables"} <= before.keys() else {}
-    if (output / _BEGUN).exists():
-        return before
     there = [name for name in ("report.html", "report.json", "tables", "figures") if os.path.lexists(output / name)]
-    if there and not before:
+    if there and not before and not (output / _BEGUN).exists():
         raise ConfigError(
             f"output: {output / there[0]} is there and report.py did not make it; next: the same command with another "
             "output=FOLDER"
-        )
-    figures = output / "figures"
-    if other := {path.name for path in figures.glob("*")} - {str(name) for name in before.get("figures", ())}:
-        raise ConfigError(
-            f"output: {figures / min(other)} is no figure of the report that is there, and would be removed; next: "
-            "move it away, or the same command with another output=FOLDER"
         )
     return before
 
@@ -168,107 +141,94 @@ def _date() -> str:
     given = os.environ.get("SOURCE_DATE_EPOCH")
     if given is not None and not given.isdigit():
         raise ConfigError(f"SOURCE_DATE_EPOCH: expected whole seconds since 1970, got {given!r}")
-    return datetime.fromtimestamp(int(given) if given else int(time.time()), UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return datetime.fromtimestamp(int(given or time.time()), UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _make(settings: Settings, date: str, found: Found, paper_tables: list[Table]) -> _Report:
+def _write(
+    settings: Settings, date: str, found: Found, paper_tables: list[Table], earlier: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Draw the figures, write tables and the page; gives report.json: all that the page says in numbers."""
+    output = Path(settings.output)
     columns = find_columns(found.results)
     systems = find_systems(found, columns)
     comparison = Comparison(systems, columns.values(), settings.baseline)
     sweeps = find_sweeps(comparison)
     sheets = answer_sheets(comparison, settings.questions, found.problems)
     state, claims = summarize(found, systems), check_claims(comparison, sweeps)
-    report = _Report(settings, date, comparison, state, claims, sheets, paper_tables)
-    figures = Path(settings.output) / "figures"
-    shutil.rmtree(figures)  # of an older report
-    figures.mkdir()
-    main = shapes.system_tables(comparison)
-    swept = []
-    for sweep in sweeps:
-        drawn, left = draw_sweep(sweep, comparison, figures)
-        report.notes += [f"{sweep.title}: {what} are not drawn" for what in left]
-        swept.append(Item(shapes.sweep_table(sweep, comparison), drawn))
-    detail = [*shapes.benchmark_tables(comparison), *shapes.study_tables(found)]
-    rankings = []
-    if lengths := shapes.length_table(found.rankings):
-        path = figures / "lengths.png"
-        if not_drawn := draw_lengths(found.rankings, path):
-            report.notes.append(not_drawn)
-        rankings.append(Item(lengths, [(path, "Mean words by rank")]))
-    if cost := shapes.cost_table(found.rankings):
-        rankings.append(Item(cost))
-    runs = [table for table in (shapes.held_out_table(comparison), shapes.runs_table(found, systems)) if table]
-    groups = [
-        Group("systems", "Systems", [*map(Item, main)], main[0].caption if main else ""),
-        Group("sweeps", "Sweeps", swept),
-        Group("benchmarks", "Benchmarks in detail", [*map(Item, detail)], folded=True),
-        Group("rankings", "Rankings", rankings),
-        Group("runs", "Runs", [*map(Item, runs)], folded=len(found.runs) > _MOST_OPEN),
-    ]
-    report.groups = [group for group in groups if group.items]
-    report.figures = sorted(path.name for path in figures.iterdir())
-    report.notes += comparison.notes + state.notes
-    return report
-
-
-def _write(report: _Report, output: Path, earlier: dict[str, Any]) -> None:
-    for table in report.tables:
+    notes: list[str] = []
+    groups = _groups(comparison, sweeps, found, output / "figures", notes)
+    notes += comparison.notes + state.notes
+    tables = [table for group in groups for table in group.tables]
+    tables += [answers_table(sheets)] * bool(sheets) + paper_tables
+    for table in tables:
         write_text(output / "tables" / f"{table.key}.md", table.markdown())
         write_text(output / "tables" / f"{table.key}.tex", table.latex())
-    for key in {*earlier.get("tables", ())} - {table.key for table in report.tables}:
+    figures = sorted(path.name for table in tables for path, _ in table.figures)
+    for key in {*earlier.get("tables", ())} - {table.key for table in tables}:
         for ending in ("md", "tex"):
             (output / "tables" / f"{key}.{ending}").unlink(missing_ok=True)
-    settings = report.settings
-    sections = [("claims", "Claims"), *((group.id, group.title) for group in report.groups)]
-    sections += [("answers", "Answers")] * bool(report.sheets) + [("paper", "The paper")]
+    for name in {*map(str, earlier.get("figures", ()))} - {*figures}:
+        (output / "figures" / name).unlink(missing_ok=True)
+    sections = [("claims", "Claims"), *((group.id, group.title) for group in groups)]
+    sections += [("answers", "Answers")] * bool(sheets) + [("paper", "The paper")]
     page = render(
-        title=settings.title, date=report.date, state=report.state, notes=report.notes, claims=report.claims,
-        groups=report.groups, sheets=report.sheets, paper=paper(), paper_tables=report.paper_tables, sections=sections,
+        title=settings.title, date=date, state=state, notes=notes, claims=claims, groups=groups, sheets=sheets,
+        paper=paper(), paper_tables=paper_tables, sections=sections,
         sources=", ".join(str(folder) for folders in settings.folders.values() for folder in folders),
     )  # fmt: skip
     write_text(output / "report.html", page)
-    write_json(output / "report.json", _as_json(report))
-
-
-def _as_json(report: _Report) -> dict[str, Any]:
-    """Everything that the page says in numbers, for programs."""
-    comparison = report.comparison
-    systems = []
-    for system in comparison.systems:
-        scores = {}
-        for column in comparison.of_results:
-            if estimate := comparison.estimate(system, column):
-                change = comparison.versus(system, comparison.baseline, column)
-                scores[column.key] = {
-                    "score": column.score, "lower_is_better": column.lower_is_better, "words": column.title,
-                    "estimate": asdict(estimate), "to_baseline": asdict(change) if change else None,
-                    "values": {str(seed): value for seed, value in comparison.values(system, column).items()},
-                }  # fmt: skip
-        systems.append(
-            {
-                "system": system.label, "stage": system.stage or None, "tables": list(system.tables),
-                "runs": {str(seed): str(system.runs[seed].path) for seed in sorted(system.runs)},
-                "not_finished": [str(run.path) for run in system.broken], "scores": scores,
-            }
-        )  # fmt: skip
-    return {
-        "schema_version": SCHEMA_VERSION, "name": report.settings.name, "title": report.settings.title,
-        "date": report.date, "baseline": comparison.baseline.label if comparison.baseline else None,
-        "counts": report.state.counts, "missing": report.state.missing, "notes": report.notes, "systems": systems,
-        "claims": [asdict(claim) for claim in report.claims], "tables": [table.key for table in report.tables],
-        "figures": report.figures,
-        "sources": {key: [*map(str, folders)] for key, folders in report.settings.folders.items()},
+    report = {
+        "schema_version": SCHEMA_VERSION, "name": settings.name, "title": settings.title, "date": date,
+        "baseline": comparison.baseline.label if comparison.baseline else None, "counts": state.counts,
+        "missing": state.missing, "notes": notes,
+        "systems": [_figures(system, comparison) for system in comparison.systems],
+        "claims": [asdict(claim) for claim in claims], "tables": [table.key for table in tables],
+        "figures": figures,
+        "sources": {key: [*map(str, folders)] for key, folders in settings.folders.items()},
     }  # fmt: skip
+    write_json(output / "report.json", report)
+    return report
 
 
-def _tell(report: _Report, output: Path) -> None:
-    print(", ".join(f"{key}: {value}" for key, value in report.state.counts.items()))
-    for claim in report.claims:
-        print(f"{claim.verdict:<14} {claim.says} ({claim.summary})")
-    for kind, lines in (("missing", report.state.missing), ("note", report.notes)):
-        for line in shortened(lines, _MOST_TOLD):
-            print(f"{kind}: {line}")
-    print(
-        f"written: {output / 'report.html'}, report.json; {len(report.tables)} tables, {len(report.figures)} figures "
-        "beside it"
-    )
+def _groups(
+    comparison: Comparison, sweeps: Sequence[Sweep], found: Found, figures: Path, notes: list[str]
+) -> list[Group]:
+    """The page's sections of tables, their figures drawn into the folder ``figures``; what is not drawn is noted."""
+    main, swept = shapes.system_tables(comparison), []
+    for sweep in sweeps:
+        drawn, left = draw_sweep(sweep, comparison, figures)
+        notes += [f"{sweep.title}: {what} are not drawn" for what in left]
+        swept.append(replace(shapes.sweep_table(sweep, comparison), figures=drawn))
+    detail = [*shapes.benchmark_tables(comparison), *shapes.study_tables(found)]
+    lengths, cost = shapes.length_table(found.rankings), shapes.cost_table(found.rankings)
+    if lengths.rows:
+        notes += draw_lengths(found.rankings, figures / "lengths.png")
+        lengths = replace(lengths, figures=[(figures / "lengths.png", "Mean words by rank")])
+    runs = [shapes.held_out_table(comparison), shapes.runs_table(found, comparison.systems)]
+    groups = [
+        Group("systems", "Systems", main, main[0].caption if main else ""),
+        Group("sweeps", "Sweeps", swept),
+        Group("benchmarks", "Benchmarks in detail", detail, folded=True),
+        Group("rankings", "Rankings", [lengths, cost]),
+        Group("runs", "Runs", runs, folded=len(found.runs) > _MOST_OPEN),
+    ]
+    groups = [replace(group, tables=[table for table in group.tables if table.rows]) for group in groups]
+    return [group for group in groups if group.tables]
+
+
+def _figures(system: System, comparison: Comparison) -> dict[str, Any]:
+    """A system's part of report.json."""
+    scores = {}
+    for column in comparison.of_results:
+        if estimate := comparison.estimate(system, column):
+            change = comparison.versus(system, comparison.baseline, column)
+            scores[column.key] = {
+                "score": column.score, "lower_is_better": column.lower_is_better, "words": column.title,
+                "estimate": asdict(estimate), "to_baseline": asdict(change) if change else None,
+                "values": {str(seed): value for seed, value in comparison.values(system, column).items()},
+            }  # fmt: skip
+    return {
+        "system": system.label, "stage": system.stage or None, "tables": list(system.tables),
+        "runs": {str(seed): str(system.runs[seed].path) for seed in sorted(system.runs)},
+        "not_finished": [str(run.path) for run in system.broken], "scores": scores,
+    }  # fmt: skip

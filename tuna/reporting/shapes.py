@@ -1,7 +1,6 @@
 """The tables of the report, shaped as the paper's."""
 
 import json
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -46,14 +45,12 @@ def _systems_table(comparison: Comparison, rows: Sequence[System], key: str, tit
     baseline = comparison.baseline.label if comparison.baseline else "the baseline (there is none)"
     lines, partial = [], []
     for system in rows:
-        line = [cell(system.label), _seeds(system)]
-        for column in columns:
-            found = comparison.estimate(system, column)
-            change = comparison.versus(system, comparison.baseline, column)
-            strong = system.label in best[column.key]
-            line.append(figure_cell(found, change, strong=strong, lower_is_better=column.lower_is_better))
-            partial += _partial(system, column)
-        lines.append(line)
+        lines.append([cell(system.label), _seeds(system)])
+        for c in columns:
+            found, change = comparison.estimate(system, c), comparison.versus(system, comparison.baseline, c)
+            strong = system.label in best[c.key]
+            lines[-1].append(figure_cell(found, change, strong=strong, lower_is_better=c.lower_is_better))
+            partial += _partial(system, c)
     head = ["system", "seeds", *map(_heading, columns)]
     caption = _INTERVALS.format(baseline=baseline) if columns else "No system has a result yet; see what is missing."
     return Table(key, title, caption, head, lines, partial)
@@ -122,15 +119,11 @@ def _name(key: str) -> str:
 
 
 def _baseline_rows(results: Sequence[Measured], names: Sequence[str]) -> list[list[Cell]]:
-    found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for result in results:
-        for name, by_kind in (result.content.get("baselines") or {}).items():
-            for kind, value in by_kind.items():
-                if isinstance(value, int | float):
-                    found[kind][name].append(float(value))
+    found = [result.content.get("baselines") or {} for result in results]
+    kinds = sorted({kind for by_name in found for by_kind in by_name.values() for kind in by_kind})
     return [
-        [cell(f"({kind})"), EMPTY, *(cell(_mean(by_name.get(name, ()))) for name in names)]
-        for kind, by_name in sorted(found.items())
+        [cell(f"({kind})"), EMPTY, *(cell(_mean(each.get(name, {}).get(kind) for each in found)) for name in names)]
+        for kind in kinds
     ]
 
 
@@ -140,12 +133,11 @@ def _mean(values: Iterable[object]) -> float | None:
     return sum(found) / len(found) if found else None
 
 
-def held_out_table(comparison: Comparison) -> Table | None:
+def held_out_table(comparison: Comparison) -> Table:
     """What runs measured on their own held-out lists, before and after, beside what needs no model."""
     rows = []
     for system in comparison.systems:
-        after = comparison.estimate(system, PAIR_ACCURACY)
-        if after is None:
+        if (after := comparison.estimate(system, PAIR_ACCURACY)) is None:
             continue
         runs = list(system.runs.values())
         plain = [run.content.get("baselines") or {} for run in runs]
@@ -158,10 +150,10 @@ def held_out_table(comparison: Comparison) -> Table | None:
         "Each run on its own held-out lists: systems tuned on other data have other lists, so rows do not compare. "
         "Length-only prefers the longer answer."
     )
-    return Table("held-out", "Held-out lists of the runs", caption, head, rows) if rows else None
+    return Table("held-out", "Held-out lists of the runs", caption, head, rows)
 
 
-def runs_table(found: Found, systems: Sequence[System]) -> Table | None:
+def runs_table(found: Found, systems: Sequence[System]) -> Table:
     """Every run, finished or not."""
     label = {run.path: system.label for system in systems for run in system.all_runs}
     rows = []
@@ -170,21 +162,22 @@ def runs_table(found: Found, systems: Sequence[System]) -> Table | None:
         names = [cell(run.name), Cell(who), Cell(str(run.seed), run.seed), cell(run.status)]
         rows.append([*names, cell(run.lists), cell(speed)])
     head = ["run", "system", "seed", "status", "lists", "tokens per second"]
-    return Table("runs", "All runs", "Every run.json that was found.", head, rows) if rows else None
+    return Table("runs", "All runs", "Every run.json that was found.", head, rows)
 
 
-def length_table(rankings: Sequence[Ranking]) -> Table | None:
-    """Table 4: mean words by rank."""
+def length_table(rankings: Sequence[Ranking]) -> Table:
+    """Table 4: mean words by rank; no rows where no ranking has them."""
     most = max((len(r.content["ranking"].get("lengths") or []) for r in rankings), default=0)
-    if not most:
-        return None
     head = ["ranking", "ranked by", "lists", *(f"rank {k}" for k in range(1, most + 1)), "length and score"]
     rows = []
-    for ranking in rankings:
-        found = ranking.content["ranking"]
+    for ranking in rankings if most else ():
+        found, identity = ranking.content["ranking"], ranking.content.get("identity") or {}
+        source, settings = identity.get("source") or {}, identity.get("ranking") or {}
+        by = filter(None, (source.get("ranker"), settings.get("judge") or source.get("teacher")))
         lengths = [*(found.get("lengths") or []), *[None] * most][:most]
         figures = [_mean([value]) for value in (*lengths, found.get("length_correlation"))]
-        rows.append([cell(ranking.name), _ranked_by(ranking), cell(int(found.get("lists") or 0)), *map(cell, figures)])
+        names = [cell(ranking.name), Cell(" by ".join(map(str, by)) or "unknown")]
+        rows.append([*names, cell(int(found.get("lists") or 0)), *map(cell, figures)])
     caption = (
         "Mean words of the answers by their rank, the best first. The last column is Spearman's correlation of length "
         "and score, mean over lists: above 0, longer answers were preferred."
@@ -192,14 +185,7 @@ def length_table(rankings: Sequence[Ranking]) -> Table | None:
     return Table("table-4", "Lengths by rank (the paper's Table 4)", caption, head, rows)
 
 
-def _ranked_by(ranking: Ranking) -> Cell:
-    identity = ranking.content.get("identity") or {}
-    source, settings = identity.get("source") or {}, identity.get("ranking") or {}
-    who = settings.get("judge") or source.get("teacher") or ""
-    return Cell(" by ".join(str(part) for part in (source.get("ranker"), who) if part) or "unknown")
-
-
-def cost_table(rankings: Sequence[Ranking]) -> Table | None:
+def cost_table(rankings: Sequence[Ranking]) -> Table:
     """Table 6: what each collection took, for 1,000 lists, and what people would cost."""
     rows = []
     for ranking in rankings:
@@ -218,7 +204,7 @@ def cost_table(rankings: Sequence[Ranking]) -> Table | None:
         "As the servers counted. Local models cost no dollars. People: every pair of the answers, at the price of one "
         "comparison (the paper: $0.25, so $1500 for 1,000 lists of four)."
     )
-    return Table("table-6", "Cost of the rankings (the paper's Table 6)", caption, head, rows) if rows else None
+    return Table("table-6", "Cost of the rankings (the paper's Table 6)", caption, head, rows)
 
 
 def study_tables(found: Found) -> list[Table]:
@@ -250,24 +236,22 @@ def read_paper_tables(path: Path) -> list[Table]:
         raise DataError(f"{path}: expected JSON, got {error}") from error
     if not isinstance(cells, list):
         raise DataError(f"{path}: expected a list of cells, got {type(cells).__name__}")
-    kinds: dict[str, type | tuple[type, ...]] = {"table": str, "system": str, "column": str, "value": (int, float)}
     wrong = []
     for number, given in enumerate(cells, start=1):
-        for key, kind in kinds.items():
+        for key in ("table", "system", "column", "value"):
             value = given.get(key) if isinstance(given, dict) else given
+            kind, expected = ((int, float), "a number") if key == "value" else (str, "text")
             if not isinstance(given, dict) or not isinstance(value, kind) or isinstance(value, bool):
-                expected = "a number" if key == "value" else "text"
                 wrong.append(f"{path}: cell {number}: {key}: expected {expected}, got {value!r}")
     if wrong:
         raise DataError("\n".join(wrong))
     out = []
     for key in sorted({given["table"] for given in cells}):
-        of = [given for given in cells if given["table"] == key]
-        head = list(dict.fromkeys(given["column"] for given in of))
-        values = {(given["system"], given["column"]): float(given["value"]) for given in of}
+        values = {(c["system"], c["column"]): float(c["value"]) for c in cells if c["table"] == key}
+        head, systems = list(dict.fromkeys(column for _, column in values)), dict.fromkeys(s for s, _ in values)
         rows = [
             [cell(s), *(Cell(f"{values[s, c]:g}", values[s, c]) if (s, c) in values else EMPTY for c in head)]
-            for s in dict.fromkeys(system for system, _ in values)
+            for s in systems
         ]
         title = f"The paper's Table {key}, at 7B"
         out.append(Table(f"paper-{_name(key)}", title, str(paper()["scale"]), ["system", *head], rows))

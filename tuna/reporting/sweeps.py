@@ -4,7 +4,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from tuna.reporting.columns import RUN_COLUMNS, Column, differing
@@ -16,11 +16,12 @@ Point = tuple[float, System]
 _AMOUNT = ("datamodule.first", "datamodule.last")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Sweep:
     """Points along one key. ``lines``: by what else differs (one line, named "", for a plain sweep), each by x.
 
-    key: the config key. label: of the x axis. start: what stands at zero, for data.
+    key: the config key. label: of the x axis. start: what stands at zero, for data. columns: that two points have a
+    figure in; the runs' own figures where there are none of results.
     """
 
     name: str
@@ -29,7 +30,7 @@ class Sweep:
     label: str
     lines: dict[str, list[Point]]
     start: System | None
-    columns: list[Column] = field(default_factory=list)
+    columns: list[Column]
 
     @property
     def points(self) -> list[Point]:
@@ -53,27 +54,19 @@ def find_sweeps(comparison: Comparison) -> list[Sweep]:
         if system.all_runs:
             by_base[system.base].append(system)
     families = [f for base in sorted(by_base, key=place_in_order) for f in _families(base, by_base[base], comparison)]
-    found: list[Sweep] = []
+    tagged: list[Sweep] = []
     for spec in paper()["sweeps"]:
         systems = [system for system in comparison.systems if spec["tag"] in system.tables]
         points = [(x, system) for system in systems if (x := _x(system, spec["key"])) is not None]
         if len({x for x, _ in points}) < 2:
             continue
-        tagged = _make(spec["key"], {"": points}, comparison, spec["tag"])
+        labels = {system.label for _, system in points}
+        same = [f for f in families if f.key == spec["key"] and labels & f.labels]
         # The system of the main table may be a further point of the same family.
-        if whole := [f for f in families if f.key == tagged.key and f.labels >= tagged.labels]:
-            tagged.lines = whole[0].lines
-        families = [f for f in families if f.key != tagged.key or not f.labels & tagged.labels]
-        found.append(tagged)
-    found += families
-    for sweep in found:
-        # Results' columns that two points have a figure in; the runs' own figures where there are none of results.
-        systems = [system for _, system in sweep.points]
-        results, runs = (
-            [c for c in of if comparison.measured(systems, c) >= 2] for of in (comparison.of_results, RUN_COLUMNS)
-        )
-        sweep.columns = results or runs
-    return found
+        lines = next((f.lines for f in same if labels <= f.labels), {"": points})
+        tagged.append(_make(spec["key"], lines, comparison, spec["tag"]))
+        families = [f for f in families if f not in same]
+    return tagged + families
 
 
 def _families(base: str, same: Sequence[System], comparison: Comparison) -> list[Sweep]:
@@ -100,8 +93,12 @@ def _make(key: str, lines: dict[str, list[Point]], comparison: Comparison, base:
     spec = next((spec for spec in paper()["sweeps"] if spec["key"] == key), None)
     title, label = (spec["title"], spec["words"]) if spec else (f"{base}: score and {key}", key)
     name = base if spec and base == spec["tag"] else f"{base}-{key.replace('.', '-')}"
+    start = comparison.baseline if key in _AMOUNT else None
     ordered = {line: _by_x(points) for line, points in lines.items()}
-    return Sweep(file_name(name), title, key, label, ordered, comparison.baseline if key in _AMOUNT else None)
+    systems = [system for points in lines.values() for _, system in points]
+    columns = [column for column in comparison.of_results if comparison.measured(systems, column) >= 2]
+    columns = columns or [column for column in RUN_COLUMNS if comparison.measured(systems, column) >= 2]
+    return Sweep(file_name(name), title, key, label, ordered, start, columns)
 
 
 def _by_x(points: Sequence[Point]) -> list[Point]:

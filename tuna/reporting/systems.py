@@ -2,19 +2,19 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from tuna.reporting.columns import Column, differing
-from tuna.reporting.read import Found, Measured, Row, Run, flatten
+from tuna.reporting.read import Found, Measured, Ranking, Row, Run, flatten
 from tuna.runs import FREE
 
-# Keys that say where, when and how often, never what was learned; `seed` is what replicates differ in.
-_FREE = {group: set(keys) for group, keys in FREE.items()}
-_FREE[""] |= {"seed", "data"}  # `data` stands in datamodule.sources too
-_FREE["trainer"] |= {"threads"}
+# Keys that say where, when and how often, never what was learned; `seed` is what replicates differ in, and `data`
+# stands in datamodule.sources too.
+_FREE = {"seed", "data", "trainer.threads"}
+_FREE |= {f"{group}.{key}".lstrip(".") for group, keys in FREE.items() for key in keys}
 _FREE_OF_RANKING = {"seed", "name", "output", "folder", "dry_run", "rerank", "max_cost", "max_requests", "prices"}
 _LONG = 24  # characters; a longer value (a path) tells nothing in a label
 _UNFINISHED = {
@@ -22,7 +22,6 @@ _UNFINISHED = {
     "failed": "failed: see its log.txt; the same command with resume=auto goes on",
     "interrupted": "interrupted: the same command with resume=auto goes on",
 }
-_Held = TypeVar("_Held", Run, Measured)
 
 
 @dataclass
@@ -81,22 +80,25 @@ class _Parents:
 
     def flat(self, run: Run) -> dict[str, Any]:
         """The run's config as dotted keys, without what is free, paths by what they stand for."""
-        kept = {
-            key: {k: v for k, v in value.items() if k not in _FREE.get(key, ())}
-            if isinstance(value, Mapping)
-            else value
-            for key, value in run.config.items()
-            if key not in _FREE[""]
-        }
-        return {key: self._meaning(value) for key, value in flatten(kept).items()}
+        found = {}
+        for key, value in flatten(run.config).items():
+            first, *rest = key.split(".")
+            if not {first, ".".join([first, *rest[:1]])} & _FREE:
+                found[key] = self._meaning(value)
+        return found
 
-    def signature(self, run: Run) -> str:
-        """``flat`` and the stage, as text."""
-        return self._remember(run.path, lambda: [run.content.get("stage"), self.flat(run)])
-
-    def _of_ranking(self, config: Row) -> dict[str, Any]:
-        kept = flatten({key: value for key, value in config.items() if key not in _FREE_OF_RANKING})
-        return {key: self._meaning(value) for key, value in kept.items() if key.rpartition(".")[2] != "seed"}
+    def signature(self, item: Run | Ranking) -> str:
+        """What of its config counts (and of a run the stage), as text."""
+        if item.path not in self._signatures:
+            self._signatures[item.path] = str(item.path)  # for the time being, of a file that names itself
+            if isinstance(item, Run):
+                kept: Any = [item.content.get("stage"), self.flat(item)]
+            else:
+                config: Row = item.content["config"]
+                counts = flatten({key: value for key, value in config.items() if key not in _FREE_OF_RANKING})
+                kept = {k: self._meaning(value) for k, value in counts.items() if k.rpartition(".")[2] != "seed"}
+            self._signatures[item.path] = json.dumps(kept, sort_keys=True, default=str)
+        return self._signatures[item.path]
 
     def _meaning(self, value: Any) -> Any:
         if isinstance(value, int | float) and not isinstance(value, bool):
@@ -106,18 +108,11 @@ class _Parents:
         if run := self.run_at(value):
             return f"model of {self.signature(run)}"
         if ranking := self._rankings.get(Path(value).resolve()):
-            config: Row = ranking.content["config"]
-            lists = f"lists of {self._remember(ranking.path, lambda: self._of_ranking(config))}"
-            if run := self.run_at((config.get("ranker") or {}).get("path")):
+            lists = f"lists of {self.signature(ranking)}"
+            if run := self.run_at((ranking.content["config"].get("ranker") or {}).get("path")):
                 self.rankers[lists] = f"by {run.system}"
             return lists
         return value
-
-    def _remember(self, path: Path, make: Callable[[], Any]) -> str:
-        if path not in self._signatures:
-            self._signatures[path] = str(path)  # for the time being, of a file that names itself
-            self._signatures[path] = json.dumps(make(), sort_keys=True, default=str)
-        return self._signatures[path]
 
 
 def find_systems(found: Found, columns: Mapping[Path, Column]) -> list[System]:
@@ -125,7 +120,7 @@ def find_systems(found: Found, columns: Mapping[Path, Column]) -> list[System]:
     parents = _Parents(found)
     groups: dict[tuple[str, str], System] = {}
     of_run: dict[Path, System] = {}
-    for run in found.runs:
+    for run in sorted(found.runs, key=_age):
         key = (run.system, parents.signature(run))
         system = groups.setdefault(key, System("", run.system, run.stage, flat=parents.flat(run)))
         system.named |= bool(run.row)
@@ -134,11 +129,12 @@ def find_systems(found: Found, columns: Mapping[Path, Column]) -> list[System]:
         of_run[run.path] = system
         if run.status != "finished":
             system.broken.append(run)
-        elif pair := _hold(system.runs, run.seed, run):
+            continue
+        if older := system.runs.get(run.seed):
             found.problems.append(
-                f"{pair[1].path} repeats {pair[0].path} (the same config and seed): they count once, by the newer "
-                "result each"
+                f"{older.path} repeats {run.path} (the same config and seed): they count once, by the newer result each"
             )
+        system.runs[run.seed] = run
     _label([*groups.values()], parents)
     for system in groups.values():
         if system.swept and not any(run.experiment for run in system.all_runs):  # a sweep of one's own is no row
@@ -146,14 +142,9 @@ def find_systems(found: Found, columns: Mapping[Path, Column]) -> list[System]:
     return [*groups.values(), *_hang_results(found, columns, parents, of_run)]
 
 
-def _hold(held: dict[int, _Held], seed: int, item: _Held) -> tuple[_Held, _Held] | None:
-    """Put an item of a seed in its place. Where there is one already, the newer stays: gives both, the newer first."""
-    if seed not in held:
-        held[seed] = item
-        return None
-    newer, older = sorted((item, held[seed]), key=lambda i: (str(i.content.get("ended")), str(i.path)), reverse=True)
-    held[seed] = newer
-    return newer, older
+def _age(item: Run | Measured) -> tuple[str, str]:
+    """Sorts the newest last: of two with the same config and seed that one counts."""
+    return str(item.content.get("ended")), str(item.path)
 
 
 def _label(systems: list[System], parents: _Parents) -> None:
@@ -197,11 +188,10 @@ def _hang_results(
 ) -> list[System]:
     """Give each result to the system of its run; gives the systems of models that no run is known of."""
     bare: dict[tuple[str, str], System] = {}
-    for result in found.results:
+    for result in sorted(found.results, key=_age):
         if not result.finished or result.model.get("kind") == "none":
             continue  # told as incomplete; a study of several systems stands apart
-        run = parents.run_at(result.model.get("run"))
-        if run is not None:
+        if run := parents.run_at(result.model.get("run")):
             system, seed = of_run[run.path], run.seed
         else:
             if result.model.get("run"):
@@ -209,9 +199,10 @@ def _hang_results(
                 found.problems.append(f"{result.path}: {lost}")
             key = (str(result.model.get("name")), str(result.model.get("fingerprint")))
             system, seed = bare.setdefault(key, System(key[0], key[0])), 0
-        pair = _hold(system.results.setdefault(columns[result.path].key, {}), seed, result)
-        if pair and pair[0].model.get("run") == pair[1].model.get("run"):
-            found.problems.append(f"{pair[1].path}: measured again in {pair[0].path}, which counts")
+        held = system.results.setdefault(columns[result.path].key, {})
+        if (older := held.get(seed)) and older.model.get("run") == result.model.get("run"):
+            found.problems.append(f"{older.path}: measured again in {result.path}, which counts")
+        held[seed] = result
     names = Counter(system.label for system in [*of_run.values(), *bare.values()])
     for (name, fingerprint), system in bare.items():
         system.label = name if names[name] == 1 else f"{name} ({fingerprint[:8]})"
@@ -253,18 +244,15 @@ def summarize(found: Found, systems: list[System]) -> State:
         n, total = result.coverage
         what = f"result {result.benchmark} of {result.model.get('name')}"
         missing.append(f"{what}: incomplete, {n} of {total} questions; not in the tables ({result.path})")
-    for system in systems if found.results else ():
-        if system.named and not system.tables:
-            continue  # a proxy ranking model, a sweep of our own: no row of a table waits for it
+    # A proxy ranking model, a sweep of our own: no row of a table waits for it.
+    for system in (s for s in systems if found.results and (s.tables or not s.named)):
         for seed in sorted(set(system.runs) - {seed for held in system.results.values() for seed in held}):
             who = f"run {system.runs[seed].name} ({system.label}, seed {seed})"
             missing.append(f"{who}: finished, no benchmark measured it")
     missing += found.unread
-    notes = [*found.problems]
-    for lines, key, what in (
-        (missing, "missing", "instructions still to ask"),
-        (notes, "unusable", "instructions without a usable list"),
-    ):
-        counted = {ranking.name: int(ranking.content.get(key) or 0) for ranking in found.rankings}
-        lines += [f"ranking {name}: {count} {what}" for name, count in counted.items() if count]
-    return State(counts, missing, notes)
+    told = {"missing": "instructions still to ask", "unusable": "instructions without a usable list"}
+    lacking, unusable = (
+        [f"ranking {r.name}: {r.content[key]} {what}" for r in found.rankings if r.content.get(key)]
+        for key, what in told.items()
+    )
+    return State(counts, missing + lacking, found.problems + unusable)

@@ -15,11 +15,11 @@ from tuna.stats import Estimate
 
 _PAGE = Path(__file__).with_name("page")  # the page's template, style and script
 _SYSTEM = re.compile(r"^((?:mix-)?Tuna)_([a-z]+)(.*)$", re.DOTALL)
-_LATEX = {
+_LATEX = str.maketrans({
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", '"': r"\textquotedbl{}", "Δ": r"$\Delta$", "\n": " ", "\r": " ", "\t": " ",
-}  # fmt: skip
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,8 @@ EMPTY = Cell("-")
 class Table:
     """``key``: its file's name. ``head``: one heading per column; the first column names the rows.
 
-    numeric: whether all columns but the first hold numbers (set to the right).
+    numeric: whether all columns but the first hold numbers (set to the right). figures: PNG files that the page shows
+    above it, and what each shows.
     """
 
     key: str
@@ -53,40 +54,38 @@ class Table:
     rows: list[list[Cell]]
     notes: list[str] = field(default_factory=list)
     numeric: bool = True
+    figures: Sequence[tuple[Path, str]] = ()
 
     def markdown(self) -> str:
         """With caption and notes; the small print of a cell behind its text."""
         rule = ["---", *(["---:" if self.numeric else "---"] * (len(self.head) - 1))]
-        rows = [[_markdown(name) for name in self.head], *([_markdown_cell(cell) for cell in row] for row in self.rows)]
-        head, *body = ["| " + " | ".join(row) + " |" for row in rows]
-        lines = [f"# {self.title}", "", _markdown(self.caption), "", head, "|" + "|".join(rule) + "|", *body]
-        if self.notes:
-            lines += ["", *(f"- {_markdown(note)}" for note in self.notes)]
+        rows = [map(_markdown, self.head), *(map(_markdown_cell, row) for row in self.rows)]
+        head, *body = [f"| {' | '.join(row)} |" for row in rows]
+        notes = ["", *(f"- {_markdown(note)}" for note in self.notes)] if self.notes else []
+        lines = [f"# {self.title}", "", _markdown(self.caption), "", head, f"|{'|'.join(rule)}|", *body, *notes]
         return "\n".join([*lines, ""])
 
     def latex(self) -> str:
         """A table environment; needs the package booktabs."""
         columns = "l" + ("r" if self.numeric else "p{0.3\\linewidth}") * (len(self.head) - 1)
         # A row that begins with [ would be read as an argument of the line break before it.
-        rows = [re.sub(r"^\[", "{}[", " & ".join(map(_latex_cell, row))) + r" \\" for row in self.rows]
+        body = "\n".join(re.sub(r"^\[", "{}[", " & ".join(map(_latex_cell, row))) + r" \\" for row in self.rows)
         notes = "".join(f"\n% {line}" for note in self.notes for line in note.splitlines())
         label = re.sub(r"[^a-z0-9]+", "-", self.key.lower())
-        lines = [
-            rf"% \usepackage{{booktabs}}{notes}",
-            r"\begin{table}",
-            r"\centering\small",
-            rf"\caption{{{latex(self.title)}. {latex(self.caption)}}}",
-            rf"\label{{tab:{label}}}",
-            rf"\begin{{tabular}}{{{columns}}}",
-            r"\toprule",
-            " & ".join(map(latex, self.head)) + r" \\",
-            r"\midrule",
-            *rows,
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
-        ]
-        return "\n".join([*lines, ""])
+        return rf"""% \usepackage{{booktabs}}{notes}
+\begin{{table}}
+\centering\small
+\caption{{{latex(self.title)}. {latex(self.caption)}}}
+\label{{tab:{label}}}
+\begin{{tabular}}{{{columns}}}
+\toprule
+{" & ".join(map(latex, self.head))} \\
+\midrule
+{body}
+\bottomrule
+\end{{tabular}}
+\end{{table}}
+"""
 
 
 def latex(text: str) -> str:
@@ -96,12 +95,8 @@ def latex(text: str) -> str:
     ('Tuna$_{cp}$-13K (50\\% \\& more)', 'a\\_b\\$')
     """
     if match := _SYSTEM.match(text):
-        return f"{match[1]}$_{{{match[2]}}}${_escaped(match[3])}"
-    return re.sub(r"(?<!\w)-(?=\d)", "$-$", _escaped(text))  # a minus is no hyphen
-
-
-def _escaped(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text)
+        return f"{match[1]}$_{{{match[2]}}}${match[3].translate(_LATEX)}"
+    return re.sub(r"(?<!\w)-(?=\d)", "$-$", text.translate(_LATEX))  # a minus is no hyphen
 
 
 def _latex_cell(cell: Cell) -> str:
@@ -110,11 +105,7 @@ def _latex_cell(cell: Cell) -> str:
 
 
 def _markdown(text: str) -> str:
-    """Markdown in which nothing of the text is markup.
-
-    >>> _markdown("a|b *c* <script>")
-    'a\\\\|b \\\\*c\\\\* &lt;script&gt;'
-    """
+    """Markdown in which nothing of the text is markup."""
     text = re.sub(r"([\\`*_|\[\]])", r"\\\1", text)
     return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split())
 
@@ -141,9 +132,8 @@ def number(value: float, sign: bool = False, like: float | None = None) -> str:
 def with_interval(found: Estimate, sign: bool = False, like: float | None = None) -> str:
     """A mean and its interval, as ``+0.020 [+0.010, +0.030]``; the mean alone where it has none."""
     size = found.mean if like is None else like
-    ends = [] if found.low is None or found.high is None else [found.low, found.high]
-    span = f" [{', '.join(number(end, sign, size) for end in ends)}]" if ends else ""
-    return number(found.mean, sign, size) + span
+    mean, low, high = (number(x, sign, size) if x is not None else "" for x in (found.mean, found.low, found.high))
+    return f"{mean} [{low}, {high}]" if low and high else mean
 
 
 def cell(value: object) -> Cell:
@@ -175,20 +165,12 @@ def figure_cell(
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """A table of the page, with figures above it: PNG files, and what each shows."""
-
-    table: Table
-    figures: Sequence[tuple[Path, str]] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Group:
     """A section of the page. ``folded``: its tables open on a click."""
 
     id: str
     title: str
-    items: list[Item]
+    tables: list[Table]
     text: str = ""
     folded: bool = False
 

@@ -59,7 +59,7 @@ def naive(rows: list[Row], rounding: bool) -> dict[str, float]:
 def tallied(rows: list[Row]) -> dict[str, Tally]:
     tallies = {name: Tally([PER_TEMPLATE] * 3) for name in SCORER}
     for name, template, index, score in rows:
-        tallies[name].add(template, index if SCORER[name] in ANSWER_ORDER else None, score, 1)
+        tallies[name].marks.append((template, index if SCORER[name] in ANSWER_ORDER else None, score, 1))
     return tallies
 
 

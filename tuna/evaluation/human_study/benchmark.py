@@ -128,10 +128,11 @@ class HumanStudy(Benchmark):
     def _score(self, context: EvalContext) -> Result:
         filled = self._filled
         systems = by_system(filled.points, filled.systems, context.seed)
-        points = {f"points/{row['system']}": row["points"] for row in systems}
+        count = len(filled.questions)
+        points = {f"points/{row['system']}": Interval(row["points"], row["low"], row["high"], count) for row in systems}
         return Result(
-            scores={**points, **agreement(filled.points)},
-            primary=max(points, key=lambda name: points[name]),
+            scores={**{name: each.mean for name, each in points.items()}, **agreement(filled.points)},
+            primary=max(points, key=lambda name: points[name].mean),
             examples=[
                 {
                     "id": question["id"], "task": question["category"], "instruction": question["instruction"],
@@ -143,12 +144,9 @@ class HumanStudy(Benchmark):
                 }
                 for question, each in zip(filled.questions, filled.points, strict=True)
             ],
-            expected=len(filled.questions),
+            expected=count,
             tables={"by_system": systems, "by_pair": by_pair(filled.points, filled.systems, self.alpha)},
-            intervals={
-                f"points/{row['system']}": Interval(row["points"], row["low"], row["high"], len(filled.questions))
-                for row in systems
-            },
+            intervals=points,
             notes=[
                 f"annotators: {', '.join(filled.annotators)}; significant: p_holm < {self.alpha:g}, Wilcoxon's "
                 "signed-rank test over questions, two-sided, Holm-adjusted"
@@ -178,15 +176,13 @@ def agreement(points: Points) -> dict[str, float | None]:
     """Means over questions (and pairs of people) of [questions, annotators, systems]; None for a single person."""
     concordance = [value for value in map(kendall_w, points) if value is not None]
     taus = [
-        float(kendalltau(question[a], question[b]).statistic)
+        float(kendalltau(a, b).statistic)
         for question in points
-        for a, b in combinations(range(points.shape[1]), 2)
-        if np.ptp(question[a]) and np.ptp(question[b])
+        for a, b in combinations(question, 2)
+        if np.ptp(a) and np.ptp(b)
     ]
-    return {
-        "kendall_w": float(np.mean(concordance)) if concordance else None,
-        "kendall_tau": float(np.mean(taus)) if taus else None,
-    }
+    means = {"kendall_w": concordance, "kendall_tau": taus}
+    return {name: float(np.mean(values)) if values else None for name, values in means.items()}
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -195,12 +191,12 @@ def holm(values: Sequence[float]) -> list[float]:
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
     """
-    order = sorted(range(len(values)), key=lambda k: values[k])
-    adjusted, most = [0.0] * len(values), 0.0
-    for place, k in enumerate(order):
-        most = max(most, min(1.0, (len(values) - place) * values[k]))
-        adjusted[k] = most
-    return adjusted
+    p = np.asarray(values, np.float64)
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.maximum.accumulate(np.minimum(1, p[order] * np.arange(len(p), 0, -1)))
+    found: list[float] = adjusted.tolist()
+    return found
 
 
 def by_pair(points: Points, systems: Sequence[str], alpha: float) -> list[dict[str, Any]]:
@@ -232,9 +228,7 @@ def by_system(points: Points, systems: Sequence[str], seed: int) -> list[dict[st
     rows = []
     for k, system in enumerate(systems):
         own = points[:, :, k]
-        interval, first = bootstrap_interval(own.mean(axis=1), seed), own == points.max(axis=2)
-        rows.append({
-            "system": system, "points": float(own.mean()), "low": interval.low, "high": interval.high,
-            "first": float(first.mean()),
-        })  # fmt: skip
+        interval, first = bootstrap_interval(own.mean(axis=1), seed), float((own == points.max(axis=2)).mean())
+        mean = float(own.mean())
+        rows.append({"system": system, "points": mean, "low": interval.low, "high": interval.high, "first": first})
     return rows

@@ -1,6 +1,5 @@
 """Blind annotation pages: one HTML file per person, whose answer each was, and the sheets that people export."""
 
-import json
 import random
 import string
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from jinja2.utils import htmlsafe_json_dumps
 
 from tuna.data.fields import FieldError, RowError, describe
 from tuna.errors import DataError
@@ -21,8 +21,6 @@ from tuna.judges.lists import request, shown
 from tuna.runs import write_json
 
 SCHEMA_VERSION = 1
-_SLOT = "%%STUDY%%"
-_ESCAPES = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&"}  # so that no text ends the script it stands in
 Labels = Mapping[str, Sequence[str]]  # label -> the systems whose answer it is
 
 
@@ -66,9 +64,9 @@ def page(study: Study, annotator: int) -> str:
             for label, systems in study.labels(annotator, question).items()
         ]
         asked.append({"id": question.id, "text": request(question.record), "answers": answers})
-    data = json.dumps({"study": study.name, "annotator": str(annotator), "questions": asked})
-    template = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
-    return template.replace(_SLOT, data.translate(_ESCAPES))
+    # So written that no text ends the script it stands in.
+    data = htmlsafe_json_dumps({"study": study.name, "annotator": str(annotator), "questions": asked})
+    return Path(__file__).with_name("page.html").read_text(encoding="utf-8").replace("%%STUDY%%", data)
 
 
 def unblinding(study: Study) -> dict[str, Any]:
@@ -158,7 +156,7 @@ def _checked_places(places: Any, labels: Labels) -> dict[str, int]:
     if missing := [label for label in labels if label not in places]:
         raise RowError(f"expected a place for every answer, got none for {', '.join(missing)}")
     given = [places[label] for label in labels]
-    if {type(place) for place in given} != {int} or sorted(given) != list(range(1, len(labels) + 1)):
+    if {*map(type, given)} != {int} or sorted(given) != list(range(1, len(labels) + 1)):
         raise RowError(f"expected the places 1 to {len(labels)}, each once, got {given}")
     return places
 

@@ -64,7 +64,7 @@ class LMentry(Benchmark):
         canary = {file.name: file.canary for file in self._files}
         examples = []
         for example, (score, certainty) in zip(there, marks, strict=True):
-            tallies[example.task].add(example.template, example.answer_index, score, certainty)
+            tallies[example.task].marks.append((example.template, example.answer_index, score, certainty))
             scores = {"score": score, "certainty": certainty}
             more = {"template": example.template, "prediction": answers[example.id], "canary": canary[example.task]}
             examples.append(context.example(example, scores, **more) | {"id": example.own_id})
@@ -97,15 +97,13 @@ class LMentry(Benchmark):
         if self._missing:
             missing = f"{len(self._missing)} of {len(SCORER)} files are missing ({', '.join(self._missing)})"
             notes.append(f"partial=true: {missing}; {rest}")
-        if self._cut:
-            return notes
-        if without := [name for name, tally in tallies.items() if not tally.answered]:
+        without = [name for name, tally in tallies.items() if not tally.marks and not self._cut]
+        other = [f.name for f in self._files if len(f.examples) != f.per_template * f.templates and not self._cut]
+        if without:
             no_figure = "so no figure that needs them; benchmark.partial=true takes means over the rest"
             end = f"partial=true: {rest}" if self.partial else no_figure
             notes.append(f"{len(without)} tasks have no answer ({', '.join(without)}); {end}")
-        if other := [file.name for file in self._files if len(file.examples) != file.per_template * file.templates]:
-            notes.append(
-                "the number of examples is not what the file's settings say, by which its owners divide: "
-                + ", ".join(other)
-            )
+        if other:
+            wrong = "the number of examples is not what the file's settings say, by which its owners divide"
+            notes.append(f"{wrong}: {', '.join(other)}")
         return notes

@@ -10,9 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,45 +118,53 @@ class Scorers:
         Raises:
             ConfigError: they cannot be imported, with the command that mends it.
         """
-        list(self._replies([]))
+        with self._worker([]) as worker:
+            first = _reply(worker)
+        missing, lacking = str(first.get("missing") or ""), sorted({*CORE} - {*first.get("scorers", ())})
+        if missing and missing.partition(".")[0] != "lmentry":
+            problem = f"its scorers need the package {missing}, which is not installed"
+            raise ConfigError(f"benchmark.root={self.clone}: {problem}; next: pip install 'tuna-ranking[lmentry]'")
+        problem = f"its scorers cannot be imported ({first['error']})" if "error" in first else ""
+        if lacking and not problem:
+            problem = f"expected scorers for {len(CORE)} tasks, got none for {', '.join(lacking[:5])}"
+        if problem:
+            raise ConfigError(f"benchmark.root={self.clone}: {problem}; next: {CLONE}")
 
     def mark(self, examples: Sequence[Example], predictions: Sequence[str], processes: int) -> list[Mark]:
-        """Score and certainty of each prediction, in order.
+        """Score and certainty of each prediction, in order; after ``check``.
 
         Raises:
             RunError: a scorer failed.
         """
-        marks: list[Mark] = [(0, 0)] * len(examples)
-        progress, lock, failed = Progress("scores", len(examples)), threading.Lock(), threading.Event()
         asked = [
             {"scorer": SCORER[example.task], "prediction": text, "example": example.raw, "truncate": self.truncate}
             for example, text in zip(examples, predictions, strict=True)
         ]
-
-        def share(own: range) -> None:
-            with contextlib.closing(self._replies([asked[index] for index in own])) as replies:
-                for index, reply in zip(own, replies, strict=True):
-                    if not isinstance(reply, list) or len(reply) != 2 or not {*reply} <= {0, 1}:
-                        failed.set()  # the other shares need not go to their ends
-                        got = reply.get("error") if isinstance(reply, dict) else reply
-                        raise RunError(
-                            f"{examples[index].id}: LMentry's scorer gave {got!r}, expected a score and a certainty of "
-                            f"0 or 1 each; next: look at {self.clone / SCORERS}"
-                        )
-                    marks[index] = (int(reply[0]), int(reply[1]))
-                    with lock:
-                        progress.update(1)
-                    if failed.is_set():
-                        return
-
-        shares = [range(first, len(examples), processes) for first in range(min(processes, len(examples)))]
-        with ThreadPoolExecutor(max(1, len(shares))) as pool:
-            list(pool.map(share, shares))
-        progress.close()
+        marks: list[Mark] = []
+        with contextlib.ExitStack() as stack:
+            progress = stack.enter_context(contextlib.closing(Progress("scores", len(examples))))
+            # They work at once, and each waits only where its pipe is full of replies that were not read yet.
+            workers = [
+                stack.enter_context(self._worker(asked[k::processes])) for k in range(min(processes, len(asked)))
+            ]
+            for worker in workers:
+                _reply(worker)  # of its import, which ``check`` has tried
+            for index, example in enumerate(examples):
+                reply = _reply(workers[index % len(workers)])
+                if not isinstance(reply, list) or len(reply) != 2 or not {*reply} <= {0, 1}:
+                    got = reply.get("error") if isinstance(reply, dict) else reply
+                    expected = "a score and a certainty of 0 or 1 each"
+                    raise RunError(
+                        f"{example.id}: LMentry's scorer gave {got!r}, expected {expected}; next: look at "
+                        f"{self.clone / SCORERS}"
+                    )
+                marks.append((int(reply[0]), int(reply[1])))
+                progress.update(1)
         return marks
 
-    def _replies(self, asked: Sequence[Mapping[str, Any]]) -> Generator[Any]:
-        """What a process that has imported the scorers says of each prediction."""
+    @contextlib.contextmanager
+    def _worker(self, asked: Sequence[Mapping[str, Any]]) -> Iterator["subprocess.Popen[str]"]:
+        """A process that imports the scorers and marks each prediction: a line of its output each."""
         with tempfile.TemporaryFile("w+", encoding="utf-8") as lines:
             lines.writelines(json.dumps(each) + "\n" for each in asked)
             lines.seek(0)
@@ -168,28 +174,14 @@ class Scorers:
                 stdin=lines, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONUTF8": "1"},
             )  # fmt: skip
         with process:
-            assert process.stdout is not None
             try:
-                for number in range(len(asked) + 1):
-                    line = process.stdout.readline()
-                    reply = json.loads(line) if line else {"error": f"it ended with status {process.wait()}"}
-                    if number:
-                        yield reply
-                    else:
-                        self._check_import(reply)
+                yield process
             finally:
                 process.kill()
 
-    def _check_import(self, first: dict[str, Any]) -> None:
-        """Raises ConfigError where a worker's first line says that it has not every scorer."""
-        missing, lacking = str(first.get("missing") or ""), sorted({*CORE} - {*first.get("scorers", ())})
-        if missing and missing.partition(".")[0] != "lmentry":
-            problem = f"its scorers need the package {missing}, which is not installed"
-            raise ConfigError(f"benchmark.root={self.clone}: {problem}; next: pip install 'tuna-ranking[lmentry]'")
-        if "error" in first:
-            problem = f"its scorers cannot be imported ({first['error']})"
-        elif lacking:
-            problem = f"expected scorers for {len(CORE)} tasks, got none for {', '.join(lacking[:5])}"
-        else:
-            return
-        raise ConfigError(f"benchmark.root={self.clone}: {problem}; next: {CLONE}")
+
+def _reply(worker: "subprocess.Popen[str]") -> Any:
+    """The next line of a worker's output."""
+    assert worker.stdout is not None
+    line = worker.stdout.readline()
+    return json.loads(line) if line else {"error": f"it ended with status {worker.wait()}"}

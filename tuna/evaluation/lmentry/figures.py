@@ -41,24 +41,14 @@ CONTENT = {
 
 # Tasks that ask nearly the same.
 ADJACENT = (
-    ("bigger_number", "smaller_number"),
-    ("more_letters", "less_letters"),
-    ("word_after", "word_before"),
-    ("most_associated_word", "least_associated_word"),
-    ("any_words_from_category", "all_words_from_category"),
-    ("sentence_containing", "sentence_not_containing"),
-    ("word_containing", "word_not_containing"),
-    ("starts_with_word", "starts_with_letter"),
-    ("ends_with_word", "ends_with_letter"),
-    ("sentence_containing", "word_containing"),
-    ("sentence_not_containing", "word_not_containing"),
-    ("first_word", "first_letter"),
-    ("last_word", "last_letter"),
-    ("starts_with_word", "ends_with_word"),
-    ("starts_with_letter", "ends_with_letter"),
-    ("first_word", "last_word"),
-    ("first_letter", "last_letter"),
-)
+    ("bigger_number", "smaller_number"), ("more_letters", "less_letters"), ("word_after", "word_before"),
+    ("most_associated_word", "least_associated_word"), ("any_words_from_category", "all_words_from_category"),
+    ("sentence_containing", "sentence_not_containing"), ("word_containing", "word_not_containing"),
+    ("starts_with_word", "starts_with_letter"), ("ends_with_word", "ends_with_letter"),
+    ("sentence_containing", "word_containing"), ("sentence_not_containing", "word_not_containing"),
+    ("first_word", "first_letter"), ("last_word", "last_letter"), ("starts_with_word", "ends_with_word"),
+    ("starts_with_letter", "ends_with_letter"), ("first_word", "last_word"), ("first_letter", "last_letter"),
+)  # fmt: skip
 
 # Each of the 41 files, and the core task whose scorer marks it.
 SCORER = {name: name for name in CORE} | {f"{core}_{end}": core for core, ends in CONTENT.items() for end in ends}
@@ -69,45 +59,35 @@ Part = tuple[str, str, list[float | None]]  # component, what is compared, the a
 
 @dataclass
 class Tally:
-    """Counts of one task. asked: questions of each template; the rest are predictions, by template or answer index.
+    """Marks of one task: the template, answer index, score and certainty of each prediction; a score of 1 is right.
 
-    no_index: the answer indices that no question has (in a quick look).
+    asked: questions of each template. no_index: the answer indices that no question has (in a quick look).
     """
 
     asked: Sequence[int]
     no_index: frozenset[int] = frozenset()
-    answered: int = 0
-    certain: int = 0
-    right: Counter[int] = field(default_factory=Counter)
-    of_index: Counter[int | None] = field(default_factory=Counter)
-    right_of_index: Counter[int | None] = field(default_factory=Counter)
-
-    def add(self, template: int, answer_index: int | None, score: int, certainty: int) -> None:
-        """Count one prediction; only a score of 1 is right."""
-        self.answered += 1
-        self.certain += certainty
-        self.right[template] += score == 1
-        self.of_index[answer_index] += 1
-        self.right_of_index[answer_index] += score == 1
+    marks: list[tuple[int, int | None, int, int]] = field(default_factory=list)
 
     def accuracy(self, rounded: Rounding) -> float | None:
         """Right predictions in 100 questions, so a missing prediction is a wrong one; None where none was answered."""
-        return rounded(self.right.total() / sum(self.asked) * 100, 2) if self.answered else None
+        right = sum(score == 1 for _, _, score, _ in self.marks)
+        return rounded(right / sum(self.asked) * 100, 2) if self.marks else None
 
     def of_templates(self, rounded: Rounding) -> list[float | None]:
         """The same for each template."""
+        right = Counter(template for template, _, score, _ in self.marks if score == 1)
         return [
-            rounded(self.right[template] / asked * 100, 1) if asked and self.answered else None
+            rounded(right[template] / asked * 100, 1) if asked and self.marks else None
             for template, asked in enumerate(self.asked)
         ]
 
     def of_indices(self, rounded: Rounding) -> list[float | None]:
         """Right ones in 100 predictions where the right answer came first, and second; 0 where none is right."""
+        given = Counter(index for _, index, _, _ in self.marks)
+        right = Counter(index for _, index, score, _ in self.marks if score == 1)
         return [
-            rounded(self.right_of_index[index] / max(1, self.of_index[index]) * 100, 2)
-            if self.answered and index not in self.no_index
-            else None
-            for index in (0, 1)
+            rounded(right[i] / max(1, given[i]) * 100, 2) if self.marks and i not in self.no_index else None
+            for i in (0, 1)
         ]
 
 
@@ -123,8 +103,7 @@ def gap_robustness(accuracies: Sequence[float | None]) -> float | None:
 
 def parts(tallies: Mapping[str, Tally], rounded: Rounding) -> list[Part]:
     """Everything that robustness compares, in its owners' order."""
-    none = Tally([0, 0, 0])
-    of = {name: tallies.get(name, none) for name in (*CORE, *(f"{c}_{e}" for c, ends in CONTENT.items() for e in ends))}
+    of = {name: tallies.get(name, Tally([0, 0, 0])) for name in SCORER}
     total = {name: tally.accuracy(rounded) for name, tally in of.items()}
     found: list[Part] = [("argument_order", task, of[task].of_indices(rounded)) for task in ANSWER_ORDER]
     found += [("argument_content", task, [total[f"{task}_{end}"] for end in ends]) for task, ends in CONTENT.items()]
@@ -147,32 +126,29 @@ def _exact(value: float, _: int) -> float:
 
 
 def _figures(tallies: Mapping[str, Tally], rounded: Rounding, partial: bool) -> dict[str, float | None]:
-    totals = [tallies[name].accuracy(rounded) if name in tallies else None for name in CORE]
-    accuracy = _mean(totals, partial)
+    def mean(values: Sequence[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return float(np.mean(known)) if known and (partial or len(known) == len(values)) else None  # as its owners add
+
+    accuracy = mean([tallies[name].accuracy(rounded) if name in tallies else None for name in CORE])
     by_component: dict[str, list[float | None]] = {}
     for component, _, accuracies in parts(tallies, rounded):
         by_component.setdefault(component, []).append(gap_robustness(accuracies))
-    components = {name: _mean(values, partial) for name, values in by_component.items()}
-    mean = _mean(list(components.values()), partial)
-    robustness = None if mean is None else float(rounded(np.float64(mean), 1))  # numpy's rounding, as its owners'
+    components = {name: mean(values) for name, values in by_component.items()}
+    robustness = mean([*components.values()])
+    if robustness is not None:
+        robustness = float(rounded(np.float64(robustness), 1))  # numpy's rounding, as its owners'
     score = None if accuracy is None or robustness is None else accuracy * (robustness / 100)
     return {"lmentry_score": score, "accuracy": accuracy, "robustness": robustness, **components}
-
-
-def _mean(values: Iterable[float | None], partial: bool) -> float | None:
-    """numpy's mean, whose order of adding is the owners'."""
-    every = list(values)
-    known = [value for value in every if value is not None]
-    return float(np.mean(known)) if known and (partial or len(known) == len(every)) else None
 
 
 def task_rows(tallies: Mapping[str, Tally], names: Iterable[str]) -> list[dict[str, Any]]:
     """A row per task: its accuracy, its templates', and how much of it the scorer is certain of."""
     return [
         {
-            "task": name, "n": tally.answered, "N": sum(tally.asked), "accuracy": tally.accuracy(round),
+            "task": name, "n": len(tally.marks), "N": sum(tally.asked), "accuracy": tally.accuracy(round),
             **{f"template{i}": value for i, value in enumerate(tally.of_templates(round))},
-            "certainty": round(tally.certain / sum(tally.asked) * 100, 2) if tally.answered else None,
+            "certainty": round(sum(m[3] for m in tally.marks) / sum(tally.asked) * 100, 2) if tally.marks else None,
             "accuracy_full": tally.accuracy(_exact),
         }
         for name in names

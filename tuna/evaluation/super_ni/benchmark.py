@@ -13,7 +13,7 @@ from tuna.errors import ConfigError
 from tuna.evaluation.base import Benchmark, EvalContext, Result
 from tuna.evaluation.questions import spread
 from tuna.evaluation.super_ni.data import Count, Instance, make_prompt, read_clone
-from tuna.evaluation.super_ni.metric import METRICS, BertScore, Metric, group_rows, grouped, percent, rounded
+from tuna.evaluation.super_ni.metric import METRICS, BertScore, group_rows, percent, rounded, score
 from tuna.inference.cost import Usage
 from tuna.stats import bootstrap_interval
 
@@ -105,8 +105,7 @@ class SuperNI(Benchmark):
         questions, notes = self._prompts(*self._counter(context))
         answers = context.answer(questions, max_tokens=self.max_tokens)
         there = [instance for instance in questions if instance.id in answers]
-        metric = Metric()
-        scores = [metric.score(answers[instance.id], instance.references) for instance in there]
+        scores = [score(answers[instance.id], instance.references) for instance in there]
         if self._bert is not None:
             found = self._bert.f1([answers[i.id] for i in there], [i.references for i in there])
             scores = [{**each, "bert_score": value} for each, value in zip(scores, found, strict=True)]
@@ -140,19 +139,21 @@ class SuperNI(Benchmark):
     ) -> tuple[dict[str, float | None], dict[str, list[dict[str, Any]]]]:
         """Each metric's mean over instances, then over tasks, rounded as officially, then in full; and the tables."""
         category = {name: task.category for name, task in self._tasks.items()}
-        every = [instance.task for instance in self._instances]
-        by_task = grouped([i.task for i in there], scores, every)
-        categories = [category[task] for task in every]
-        by_category = grouped([category[i.task] for i in there], scores, categories)
+        metric_of = category | {name: name for name in category.values()}
+        every, tasks = [i.task for i in self._instances], [i.task for i in there]
+        by_task = {
+            task: [s for s, own in zip(scores, tasks, strict=True) if own == task] for task in dict.fromkeys(every)
+        }
         names = ["rougeL", *(name for name in METRICS if name != "rougeL"), *(["bert_score"] if self._bert else [])]
         full = {name: percent(each[name] for each in scores) for name in names}
         for name in names:
             means = [percent(each[name] for each in found) or 0.0 for found in by_task.values() if found]
             full[f"{name}_over_tasks"] = sum(means) / len(means) if means else None
+        categories = [category[task] for task in tasks], scores, [category[task] for task in every]
         return (
             {name: rounded(value) for name, value in full.items()} | {f"{k}_full": v for k, v in full.items()},
             {
-                "by_category": group_rows("category", by_category, categories, {name: name for name in categories}),
-                "by_task": group_rows("task", by_task, every, category),
+                "by_category": group_rows("category", *categories, metric_of),
+                "by_task": group_rows("task", tasks, scores, every, metric_of),
             },
         )

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from tuna.data import fields
 from tuna.data.fields import FieldError, RowError
@@ -23,7 +23,6 @@ REPOSITORY = "allenai/natural-instructions"
 CLONE = f"git clone --depth 1 https://github.com/{REPOSITORY}.git"
 SPLIT = "splits/default/test_tasks.txt"
 Count = Callable[[str], int]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,34 +63,31 @@ def read_clone(root: str | None, instances: int) -> tuple[list[Task], str]:
     tasks, sha256 = read_files(folder / "tasks", names, partial(_task, instances))
     seen: dict[str, str] = {}
     faults = Faults()
-    for instance in (instance for task in tasks for instance in task.instances):
-        with faults.at(f"{folder}: {instance.task}"):
-            if instance.id in seen:
-                raise RowError(f"id {instance.id}: expected ids that differ, {seen[instance.id]} has it too")
-            seen[instance.id] = instance.task
+    for task in tasks:
+        for instance in task.instances:
+            with faults.at(f"{folder}: {task.name}"):
+                if instance.id in seen:
+                    raise RowError(f"id {instance.id}: expected ids that differ, {seen[instance.id]} has it too")
+                seen[instance.id] = task.name
     faults.check()
     return tasks, sha256
 
 
 def _task(instances: int, name: str, value: Mapping[str, Any], path: str, faults: Faults) -> Task:
-    def each(key: str, read: Callable[[Any, str], T], most: int | None = None) -> tuple[T, ...]:
-        found = []
-        for i, item in enumerate(fields.items(value, key, "objects")[:most]):
-            with faults.at(path):
-                found.append(read(item, f"{key}[{i}]"))
-        return tuple(found)
-
-    def instance(item: Any, where: str) -> Instance:
-        key, text = _texts(item, "id", "input", where)
-        references = item.get("output")
-        if not isinstance(references, list) or not references or not all(map(_is_text, references)):
-            raise RowError(f"{where}: output: expected a list of one text or more, got {references!r:.60}")
-        return Instance(key, Record(key, text), name, references=tuple(map(str, references)))
-
-    positive = each("Positive Examples", lambda item, where: _texts(item, "input", "output", where))
-    found = each("Instances", instance, instances)
+    positive: list[tuple[str, str]] = []
+    for i, item in enumerate(fields.items(value, "Positive Examples", "objects")):
+        with faults.at(path):
+            positive.append(_texts(item, "input", "output", f"Positive Examples[{i}]"))
+    found: list[Instance] = []
+    for i, item in enumerate(fields.items(value, "Instances", "objects")[:instances]):
+        with faults.at(path):
+            key, text = _texts(item, "id", "input", where := f"Instances[{i}]")
+            references = item.get("output")
+            if not isinstance(references, list) or not references or not all(map(_is_text, references)):
+                raise RowError(f"{where}: output: expected a list of one text or more, got {references!r:.60}")
+            found.append(Instance(key, Record(key, text), name, references=tuple(map(str, references))))
     category = "_".join(_first(value, "Categories").lower().split())
-    return Task(name, category, _first(value, "Definition"), positive, found)
+    return Task(name, category, _first(value, "Definition"), tuple(positive), tuple(found))
 
 
 def _first(value: Mapping[str, Any], key: str) -> str:
@@ -172,21 +168,19 @@ def _tail(given: str) -> str:
 
 def _shortened(definition: str, given: str, count: Count, limit: int) -> str:
     """As much of the input's beginning as there is room for; of the definition's, where even none of it is."""
-    head = _head(definition)
-    kept = _longest(given.strip(), lambda text: count(head + _tail(text)) <= limit)
-    if kept is not None:
-        return head + _tail(kept)
-    tail = _tail("")
-    kept = _longest(definition.strip(), lambda text: count(_head(text) + tail) <= limit)
-    if kept is None:
+
+    def longest(text: str, prompt: Callable[[str], str]) -> str | None:
+        """The prompt with the longest beginning of ``text`` that fits; None where not even the empty one does."""
+        ends = range(len(text) + 1)
+        fitting = bisect_right(ends, False, key=lambda end: count(prompt(text[:end])) > limit)
+        return prompt(text[: fitting - 1]) if fitting else None
+
+    found = longest(given.strip(), lambda text: _head(definition) + _tail(text))
+    if found is None:
+        found = longest(definition.strip(), lambda text: _head(text) + _tail(""))
+    if found is None:
         raise ConfigError(
-            f"benchmark.max_prompt_tokens: expected room for the prompt's own {count(_head('') + tail)} tokens, got "
-            f"{limit} (of a model with few positions, less its template and benchmark.max_tokens)"
+            f"benchmark.max_prompt_tokens: expected room for the prompt's own {count(_head('') + _tail(''))} tokens, "
+            f"got {limit} (of a model with few positions, less its template and benchmark.max_tokens)"
         )
-    return _head(kept) + tail
-
-
-def _longest(text: str, fits: Callable[[str], bool]) -> str | None:
-    """The longest beginning of ``text`` that fits; None where not even the empty one does."""
-    fitting = bisect_right(range(len(text) + 1), False, key=lambda end: not fits(text[:end]))
-    return text[: fitting - 1] if fitting else None
+    return found

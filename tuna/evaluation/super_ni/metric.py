@@ -11,8 +11,10 @@ follows, fails with transformers 5.
 """
 
 import string
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache, cached_property
+from functools import cache, reduce
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -50,30 +52,27 @@ def normalized(text: str) -> str:
     return " ".join(text.lower().translate(_NO_PUNCTUATION).split())
 
 
-class Metric:
-    """Scores predictions, 0 to 1 each.
+@cache
+def _rouge() -> Any:
+    # Its tokenizer is handed over: where it makes its own it logs that, and so sets up logging for all.
+    from rouge_score.rouge_scorer import RougeScorer
+    from rouge_score.tokenizers import DefaultTokenizer
 
-    >>> Metric().score("Answers: yes", ["no", "The answer is yes."])["rougeL"]
+    return RougeScorer(["rouge1", "rougeL"], tokenizer=DefaultTokenizer(use_stemmer=True))
+
+
+def score(prediction: str, references: Sequence[str]) -> dict[str, float]:
+    """The best of each metric over the references, 0 to 1 each.
+
+    >>> score("Answers: yes", ["no", "The answer is yes."])["rougeL"]
     0.6666666666666666
     """
-
-    @cached_property
-    def _rouge(self) -> Any:
-        # Its tokenizer is handed over: where it makes its own it logs that, and so sets up logging for all.
-        from rouge_score.rouge_scorer import RougeScorer
-        from rouge_score.tokenizers import DefaultTokenizer
-
-        return RougeScorer(["rouge1", "rougeL"], tokenizer=DefaultTokenizer(use_stemmer=True))
-
-    def score(self, prediction: str, references: Sequence[str]) -> dict[str, float]:
-        """The best of each metric over the references."""
-        found = [self._rouge.score(target=reference, prediction=prediction) for reference in references]
-        wanted = normalized(prediction)
-        return {
-            "exact_match": float(any(wanted == normalized(reference) for reference in references)),
-            "rouge1": max(each["rouge1"].fmeasure for each in found),
-            "rougeL": max(each["rougeL"].fmeasure for each in found),
-        }
+    found = [_rouge().score(target=reference, prediction=prediction) for reference in references]
+    return {
+        "exact_match": float(normalized(prediction) in map(normalized, references)),
+        "rouge1": max(each["rouge1"].fmeasure for each in found),
+        "rougeL": max(each["rougeL"].fmeasure for each in found),
+    }
 
 
 def percent(scores: Iterable[float]) -> float | None:
@@ -82,10 +81,8 @@ def percent(scores: Iterable[float]) -> float | None:
     >>> percent([1.0, 0.0, 0.0])
     33.333333333333336
     """
-    total, count = 0.0, 0
-    for score in scores:
-        total, count = total + score, count + 1
-    return 100.0 * total / count if count else None
+    values = list(scores)
+    return 100.0 * reduce(add, values) / len(values) if values else None  # sum() rounds less from Python 3.12 on
 
 
 def rounded(value: float | None) -> float | None:
@@ -93,25 +90,23 @@ def rounded(value: float | None) -> float | None:
     return None if value is None else round(value, DECIMALS)
 
 
-def grouped(
-    groups: Sequence[str], scores: Sequence[Mapping[str, float]], every: Sequence[str]
-) -> dict[str, list[Mapping[str, float]]]:
-    """Scores by group, in the order of ``every`` (the group of each instance, answered or not)."""
-    found: dict[str, list[Mapping[str, float]]] = {group: [] for group in every}
-    for group, each in zip(groups, scores, strict=True):
-        found[group].append(each)
-    return found
-
-
 def group_rows(
-    name: str, of: Mapping[str, Sequence[Mapping[str, float]]], every: Sequence[str], categories: Mapping[str, str]
+    name: str,
+    groups: Sequence[str],
+    scores: Sequence[Mapping[str, float]],
+    every: Sequence[str],
+    categories: Mapping[str, str],
 ) -> list[dict[str, Any]]:
-    """A row per group of ``grouped``. name: what a group is (task, category). categories: group -> category."""
+    """A row per group, in the order of ``every`` (the group of each instance, answered or not).
+
+    name: what a group is (task, category). groups: that of each score. categories: group -> category.
+    """
     rows = []
-    for group, found in of.items():
+    for group, total in Counter(every).items():
+        found = [each for each, own in zip(scores, groups, strict=True) if own == group]
         metric = CATEGORY_METRIC.get(categories[group])
         full = {key: percent(each[key] for each in found) for key in METRICS}
-        row: dict[str, Any] = {name: group, "n": len(found), "N": every.count(group), "metric": metric}
+        row: dict[str, Any] = {name: group, "n": len(found), "N": total, "metric": metric}
         row["score"] = rounded(full[metric]) if metric else None
         row |= {key: rounded(full[key]) for key in ("exact_match", "rougeL")}
         rows.append(row | {f"{key}_full": full[key] for key in ("exact_match", "rougeL")})
