@@ -4,6 +4,7 @@ import random
 from itertools import combinations
 
 from tuna.inference.answers import Answer
+from tuna.inference.backend import AnswerSet
 from tuna.judges.checker import rouge_l
 from tuna.ranking.diversity import DiverseSet
 
@@ -55,6 +56,6 @@ def test_a_set_that_passes_is_never_replaced_by_one_that_does_not() -> None:
 
 
 def test_without_the_rule_everything_is_kept() -> None:
-    few = DiverseSet(2, tau=None, trials=0)
+    few = AnswerSet(2)
     few.offer({0: Answer("a"), 1: Answer("a")})
     assert few.missing() == [] and len(few.finish()) == 2

@@ -50,7 +50,8 @@ class Told:
 
 def drawn(sampler: Sampler, told: Any, records: Sequence[Record], seed: int = 0) -> list[list[Answer]]:
     """Two answers per record, in one block."""
-    asks = sampler.asks([record.id for record in records], records, 2, seed=seed)
+    sampler.model = ModelConfig("tiny")
+    asks = sampler.asks(records, 2, seed)
     nowhere: Any = SimpleNamespace(store=SimpleNamespace(journal=lambda name: None))
     return draw(told, asks, [told.prompt(record) for record in records], sampler.stored(nowhere))
 
@@ -71,17 +72,20 @@ def test_without_the_rule_nothing_is_drawn_again() -> None:
     assert [a.text for a in drawn(Sampler(tau=None), told, [Record("1", "one")])[0]] == ["a b", "a b"]
 
 
+def of(path: str, *, template: Any = "auto", **settings: Any) -> Sampler:
+    sampler = Sampler(**settings)
+    sampler.model = ModelConfig(path, template=template)
+    return sampler
+
+
 def test_identity_and_name() -> None:
-    tiny = ModelConfig("tiny")
-    identity = Sampler(max_tokens=9).identity(tiny, 3)
-    assert identity["model"] == tiny.fingerprint and identity["seed"] == 3 and identity["max_tokens"] == 9
-    assert (
-        identity["template"] == "auto"
-        and Sampler().identity(ModelConfig("tiny", template="none"), 3)["template"] == "none"
-    )
-    assert "tau" in identity and "tau" not in Sampler(tau=None).identity(tiny, 3)
+    identity = of("tiny", max_tokens=9).identity(3)
+    assert identity["model"] == ModelConfig("tiny").fingerprint and identity["seed"] == 3
+    assert identity["max_tokens"] == 9 and identity["sampler"] == "local"
+    assert identity["template"] == "auto" and of("tiny", template="none").identity(3)["template"] == "none"
+    assert "tau" in identity and "tau" not in of("tiny", tau=None).identity(3)
     named = {"runs/first/model": "model", "org/model": "org/model", "tiny": "tiny", "/a/b/c/": "c"}
-    assert {path: Sampler().name(ModelConfig(path)) for path in named} == named
+    assert {path: of(path).name for path in named} == named
 
 
 def test_all_faults_at_once() -> None:
@@ -257,9 +261,9 @@ def test_a_conversation_is_sent_as_it_is_and_thoughts_stay_out_of_the_answers(
     ):
         context = Context(store, Budget(store.journal("requests")), Prices())
         sampler = ServerSampler(model="m", endpoint="chat", base_url=server.url, concurrency=1)
-        found = sampler.answer(None, records, 2, context)
+        found = sampler.answer(records, 2, context)
         assert [body["messages"] for body in server.bodies[:2]] == [
             list(turns), [{"role": "user", "content": "A colour?\nNot red."}],
         ]  # fmt: skip
-        assert sampler.answer(None, records, 2, context) == found
+        assert sampler.answer(records, 2, context) == found
     assert all(a.reasoning == "hm" and a.text.split()[0] in COLOURS for answers in found for a in answers)

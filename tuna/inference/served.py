@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from annotated_types import Ge
 
@@ -14,7 +14,7 @@ from tuna.data.record import Record
 from tuna.data.templates import alpaca, none
 from tuna.errors import ConfigError, DataError
 from tuna.inference.answers import Answer, from_choice, read_choice, read_choices
-from tuna.inference.backend import Ask, Question, Round, StoredTexts, counter, one_each, question_key
+from tuna.inference.backend import Ask, Question, Round, StoredTexts, asks_of, counter, one_each
 from tuna.inference.context import Context
 from tuna.inference.cost import Pair, Price, Prices, Usage, about_tokens, at_most_tokens
 from tuna.inference.engine import Request
@@ -57,6 +57,11 @@ class Served(Connection):
         if wrong:
             raise ConfigError("\n".join(wrong))
         self._one_by_one = False  # the server turned out to ignore n
+
+    @property
+    def backend(self) -> Self:
+        """What is asked: itself."""
+        return self
 
     def shaped_by(self) -> dict[str, Any]:
         """What shapes an answer, beside the ask."""
@@ -241,9 +246,7 @@ class ServedGeneration(ServedModel):
 
     def _asks(self, questions: Sequence[Question], max_tokens: int) -> list[Ask]:
         base = {**self.shaped_by(), "max_tokens": max_tokens}
-        return [
-            Ask(question_key(base, q, self.prompt(q.record)), q.record, max_tokens, self.temperature) for q in questions
-        ]
+        return asks_of(questions, base, self.prompt, max_tokens, self.temperature)
 
     def estimate(self, questions: Sequence[Question], max_tokens: int, context: Context) -> Usage:
         """What is still to be asked, roughly."""

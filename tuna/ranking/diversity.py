@@ -9,33 +9,29 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from tuna.inference.answers import Answer
+from tuna.inference.backend import AnswerSet
 from tuna.judges.checker import rouge_l
 
 
-class DiverseSet:
-    """``n`` places to fill. tau: highest ROUGE-L allowed, exclusive; None takes whatever comes."""
+class DiverseSet(AnswerSet):
+    """``n`` places to fill. tau: highest ROUGE-L allowed, exclusive."""
 
-    def __init__(self, n: int, tau: float | None = 0.8, trials: int = 3) -> None:
-        self.n = n
-        self.tau = tau
-        self.trials = trials
-        self._kept: dict[int, Answer] = {}
+    def __init__(self, n: int, tau: float = 0.8, trials: int = 3) -> None:
+        super().__init__(n)
+        self.tau, self.trials = tau, trials
         self._tried: dict[int, list[Answer]] = {place: [] for place in range(n)}
 
     def missing(self) -> list[tuple[int, int]]:
         """Places still to be drawn for, each with the number of its next trial (0 is the first draw)."""
-        return [
-            (place, len(tried))
-            for place, tried in self._tried.items()
-            if place not in self._kept and len(tried) <= self.trials
-        ]
+        tried = self._tried
+        return [(k, len(tried[k])) for k in range(self.n) if k not in self.kept and len(tried[k]) <= self.trials]
 
     def offer(self, drawn: Mapping[int, Answer]) -> None:
         """Keep what passes, in the order of places; remember the rest."""
         for place, answer in sorted(drawn.items()):
             similarity = self._similarity(answer)
-            if self.tau is None or similarity < self.tau:
-                self._kept[place] = answer if self.tau is None else replace(answer, similarity=round(similarity, 4))
+            if similarity < self.tau:
+                self.kept[place] = replace(answer, similarity=round(similarity, 4))
             else:
                 self._tried[place].append(answer)
 
@@ -48,14 +44,14 @@ class DiverseSet:
         >>> [(a.text, a.similarity) for a in few.finish()]
         [('a b c', 0.0), ('a b d', 0.6667)]
         """
-        for place in range(self.n):
-            if place not in self._kept and self._tried[place]:
-                best = min(self._tried[place], key=self._similarity)
-                self._kept[place] = replace(best, similarity=round(self._similarity(best), 4))
-        return [self._kept[place] for place in sorted(self._kept)]
+        for place, tried in self._tried.items():
+            if place not in self.kept and tried:
+                best = min(tried, key=self._similarity)
+                self.kept[place] = replace(best, similarity=round(self._similarity(best), 4))
+        return super().finish()
 
     def _similarity(self, answer: Answer) -> float:
         """To the most similar one kept; an answer without text is like any."""
         if answer.unusable_reason:
-            return 1.0 if self.tau is not None else 0.0
-        return max((rouge_l(answer.text, other.text) for other in self._kept.values()), default=0.0)
+            return 1.0
+        return max((rouge_l(answer.text, other.text) for other in self.kept.values()), default=0.0)

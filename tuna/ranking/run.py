@@ -18,6 +18,7 @@ from tuna.data.record import Record
 from tuna.errors import ConfigError, DataError, RunError
 from tuna.inference.context import Context
 from tuna.inference.cost import Budget, Prices, Usage, dollars
+from tuna.inference.served import Served
 from tuna.inference.server import check_keys
 from tuna.inference.store import Store, key_of
 from tuna.judges.base import unjudged
@@ -84,7 +85,7 @@ def _prepare(cfg: DictConfig) -> _Job:
     ranker: Ranker = build_all(cfg, "ranker")["ranker"]
     prices = Prices.read(cfg.prices)
     nodes = build_all(cfg, *ranker.needs(settings.score_only))
-    if "sampler" in nodes and not nodes["sampler"].needs_model:
+    if isinstance(nodes.get("sampler"), Served):
         nodes.pop("model", None)  # the server has its own
     _refuse_toys(cfg, settings, nodes)
     parts = Components(**nodes, seed=settings.seed, score_only=settings.score_only)
