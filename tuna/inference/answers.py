@@ -207,9 +207,6 @@ def from_choice(choice: Mapping[str, Any]) -> Answer:
 
 def read_choice(choice: Mapping[str, Any]) -> Answer:
     """The text of a choice as the server has it, without log-probabilities; ``reasoning`` where the server splits it.
-
-    Raises:
-        ValueError: it is no such thing.
     """
     reason, message = choice.get("finish_reason"), choice.get("message")
     refused = reasoning = None
@@ -239,9 +236,6 @@ def _parts(content: object) -> tuple[str, str]:
 
     >>> _parts([{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": "An "}, "oak."])
     ('An oak.', 'Hm.')
-
-    Raises:
-        ValueError: it is something else.
     """
     if content is None or isinstance(content, str):
         return content or "", ""

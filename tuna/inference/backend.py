@@ -105,9 +105,7 @@ class StoredTexts:
     raw: ClassVar[bool] = True  # else the thought is taken out of the text, and log-probabilities are the text's
     part_size: ClassVar[int] = 1  # a request of trial t from place p on is part t * part_size + p of its key
 
-    def __init__(
-        self, journal: Journal, unit: str = "answers", begin: Callable[[int], AnswerSet] = AnswerSet
-    ) -> None:
+    def __init__(self, journal: Journal, unit: str = "answers", begin: Callable[[int], AnswerSet] = AnswerSet) -> None:
         self.journal, self.unit, self.begin = journal, unit, begin
 
     def todo(self, ask: Ask) -> Round:
@@ -129,7 +127,7 @@ class StoredTexts:
 
 
 class StoredSets(StoredTexts):
-    """``n`` answers per ask, their thoughts apart from their texts; ``begin`` makes the set that says which are kept."""
+    """``n`` answers per ask, thoughts apart from texts; ``begin`` makes the set that says which are kept."""
 
     raw: ClassVar[bool] = False
     part_size: ClassVar[int] = 1 << 16

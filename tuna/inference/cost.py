@@ -241,11 +241,7 @@ _PLAIN = re.compile(rb'"key": "(r\d+)", (?:"reserved": ' + _AMOUNT + rb'|"cost":
 
 
 def _ledger_line(body: bytes) -> tuple[str, float | None, float | None, int]:
-    """Ticket, dollars that were reserved, dollars that it came to, and how many requests it stands for.
-
-    Raises:
-        ValueError: it holds something else.
-    """
+    """Ticket, dollars that were reserved, dollars that it came to, and how many requests it stands for."""
     if found := _PLAIN(body):  # as ``Budget`` writes it: a third of the time
         key, worst, cost = found.groups()
         return key.decode(), float(worst) if worst else None, float(cost) if cost else None, 1

@@ -156,11 +156,7 @@ class Engine(Sender):
             self._wake()
 
     async def _ready(self, request: Request) -> bool:
-        """Wait until the server lets us and the budget has room; False when the run is to stop.
-
-        Raises:
-            BudgetReached: there will be none.
-        """
+        """Wait until the server lets us and the budget has room (BudgetReached: never); False when the run is to stop."""
         while self._stop is None:
             if (wait := self._not_before - asyncio.get_running_loop().time()) > 0:
                 await self._sleep(wait)
@@ -190,11 +186,7 @@ class Engine(Sender):
             await asyncio.sleep(min(left, 1.0))
 
     def _set_aside(self, request: Request, reason: str, *, fault: bool = False, passing: bool = False) -> None:
-        """One row gets no answer.
-
-        Raises:
-            StopRun: faults follow each other, and there is more to ask.
-        """
+        """One row gets no answer. StopRun: faults follow each other, and there is more to ask."""
         self.aside(request, reason, passing)
         self.progress.update(aside=1)
         self._faults = self._faults + 1 if fault else 0

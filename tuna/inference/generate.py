@@ -83,9 +83,6 @@ class Draw:
 class Generator:
     """A loaded model that answers. device "auto": CUDA where there is one. dtype "auto": float32 on the CPU, else as
     stored.
-
-    Raises:
-        ModelError: the model cannot be loaded.
     """
 
     def __init__(self, node: ModelConfig, *, max_tokens: int, device: str = "auto", dtype: str = "auto") -> None:
@@ -140,9 +137,6 @@ class Generator:
         """Draw all at once; rows that have ended leave the batch when half of it has.
 
         Each answer's log-probability is that of its tokens, the end-of-sequence included, at temperature 1.
-
-        Raises:
-            ModelError: it is no number.
         """
         used = sorted({draw.prompt for draw in draws})
         place = {prompt: row for row, prompt in enumerate(used)}
@@ -285,9 +279,6 @@ def measure_elementary(
 
     records: questions with ``check`` and ``answers``, such as ``tuna.assets.elementary.held_out_records()``. template:
     of tuna.data.templates.
-
-    Raises:
-        ConfigError: an unknown template.
     """
     encoder = Encoder(tokenizer, template)
     prompts = [encoder.prompt(record_of(record)).tolist() for record in records]

@@ -140,9 +140,6 @@ class LocalGeneration:
 
     batch_size: questions answered at once. device: auto is CUDA where there is one. dtype: auto is float32 on the CPU,
     else as stored. reasoning: strip takes off what an answer holds before its last </think>, keep leaves it.
-
-    Raises:
-        ConfigError: a value out of range.
     """
 
     batch_size: Annotated[int, Ge(1)] = 64

@@ -36,9 +36,6 @@ class Served(Connection):
     model: as the server names it. temperature: null sends none (some models refuse it). token_limit: the limit's name
     in requests; OpenAI's newer models want max_completion_tokens. extra_body: further fields of each request. price:
     dollars per million [input, output] tokens, null: from conf/prices.
-
-    Raises:
-        ConfigError: all values out of range.
     """
 
     model: str = ""
@@ -150,11 +147,7 @@ class Served(Connection):
         return [stored.answers(ask) for ask in asks]
 
     def read(self, body: Mapping[str, Any], *, raw: bool = False) -> list[Answer]:
-        """The answers of a reply. raw: thoughts stay in the texts, and log-probabilities are not read.
-
-        Raises:
-            TryAgain: it has none, or they are malformed.
-        """
+        """The answers of a reply. raw: thoughts stay in the texts, and log-probabilities are not read."""
         try:
             return read_choices(body, read_choice if raw else from_choice)
         except ValueError as error:
@@ -211,9 +204,6 @@ class ServedGeneration(ServedModel):
     tokenizer: a folder whose tokenizer counts tokens where a benchmark limits its prompts; null counts a token for
     three bytes, which is more than there are. reasoning: strip takes off what an answer holds before its last </think>,
     keep leaves it.
-
-    Raises:
-        ConfigError: all values out of range.
     """
 
     temperature: Annotated[float, Ge(0)] | None = 0.0

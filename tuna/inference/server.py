@@ -105,9 +105,6 @@ class Connection:
     tries after the first. max_wait: the longest wait between two tries, in seconds; a server that asks for more
     stops the run. batch: OpenAI's Batch API, for half the price, answered within a day. poll_seconds: between two looks
     at a batch. mixed_models: take answers although the server names now one model, now another.
-
-    Raises:
-        ConfigError: a value out of its range.
     """
 
     base_url: str | None = None
@@ -200,11 +197,7 @@ class Server:
         await self.client.close()
 
     async def ask(self, payload: Mapping[str, Any]) -> dict[str, Any]:
-        """Send one request, once.
-
-        Raises:
-            TryAgain, SetAside, StopRun: see there.
-        """
+        """Send one request, once."""
         body = body_of(payload)
         # Untyped: the client's own create() takes a third of the time to look at what we have made ourselves.
         # A redirect is not followed: each hop would be a request that nobody counts.
@@ -218,11 +211,7 @@ class Server:
         return value
 
     async def guarded(self, action: Callable[[], Awaitable[T]]) -> T:
-        """One call of the client, its faults told by what they mean.
-
-        Raises:
-            TryAgain, SetAside, StopRun: see there.
-        """
+        """One call of the client, its faults told by what they mean."""
         import openai
 
         try:

@@ -252,9 +252,6 @@ def _sound(line: bytes, old: bool = True) -> bytes:
     """The line's fields without its checksum and braces.
 
     old: a line without a checksum may stand here; no version writes one after a line that has it.
-
-    Raises:
-        ValueError: it is not what was written.
     """
     rest = line[_SEALED:]
     if line[:_SEALED] == _SEAL % crc32(rest):
@@ -274,11 +271,7 @@ def _key(body: bytes) -> str:
 
 
 def parsed(body: bytes) -> Entry:
-    """The object of a line whose fields these are.
-
-    Raises:
-        ValueError: it is none, or has no key.
-    """
+    """The object of a line whose fields these are."""
     text = (b"{" + body + b"}").decode()
     entry, end = _decode(text)
     if end != len(text) or not isinstance(entry, dict) or not isinstance(entry["key"], str):

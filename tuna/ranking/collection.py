@@ -94,9 +94,7 @@ class Ranker(ABC):
         """The ranked lists, best first."""
         collected = Collected()
         answers = self._answers(records, parts, context)
-        left_out = [
-            [{"text": a.text, "reason": why} for a in found if (why := self._unusable(a))] for found in answers
-        ]
+        left_out = [[{"text": a.text, "reason": why} for a in found if (why := self._unusable(a))] for found in answers]
         usable = [[a for a in found if not self._unusable(a)] for found in answers]
         cases = {r.id: Case(r, kept) for r, kept in zip(records, usable, strict=True) if len(kept) > 1}
         rulings = dict(zip(cases, self._rank(list(cases.values()), parts, context), strict=True))

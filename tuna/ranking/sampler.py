@@ -142,9 +142,6 @@ class ServerSampler(ServedModel, Answerer):
     its tokenizer's chat template. temperature, tau, trials, temperature_step, max_tokens: as the local sampler's.
     send_seed: give each request a seed of its own, made from (seed, instruction, trial, place); servers that know none
     ignore it.
-
-    Raises:
-        ConfigError: all values out of range.
     """
 
     temperature: Annotated[float, Ge(0)] = 1.0

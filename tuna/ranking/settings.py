@@ -31,11 +31,7 @@ class Shard:
 
     @staticmethod
     def parse(text: str | None) -> "Shard":
-        """From ``i/n``.
-
-        Raises:
-            ConfigError: it is something else.
-        """
+        """From ``i/n``."""
         if text is None:
             return Shard()
         first, _, last = text.partition("/")

@@ -48,19 +48,15 @@ class LocalTeacher(LocalModel, LocalAnswerer):
 @checked
 @dataclass
 class OpenAITeacher(ServedModel, Answerer):
-    """Samples answers from a server. temperature: the paper's is 1. max_tokens: of one answer.
-
-    Raises:
-        ConfigError: all values out of range, and a missing key.
-    """
+    """Samples answers from a server. temperature: the paper's is 1. max_tokens: of one answer."""
 
     model: str = "gpt-4.1"
     temperature: Annotated[float, Ge(0)] = 1.0
     max_tokens: Annotated[int, Ge(1)] = 512
 
     node: ClassVar[str] = "teacher"
-    send_seed: ClassVar[bool] = False
-    logprobs: ClassVar[bool] = True
+    send_seed = False
+    logprobs = True
 
     def identity(self, seed: int) -> dict[str, Any]:
         """What shapes an answer, for keys and for the store's identity."""

@@ -23,9 +23,6 @@ class Probabilistic(Ranker):
     """Asks cfg.teacher for answers, or has it score given ones.
 
     n: answers per instruction. beta: length exponent of Eq. 3, 0 to 5; training may choose another.
-
-    Raises:
-        ConfigError: values out of range.
     """
 
     n: Annotated[int, Ge(2)] = 4

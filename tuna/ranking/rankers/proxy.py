@@ -36,9 +36,6 @@ class Proxy(Ranker):
     id; revision: of a hub id. template: of what it reads; auto is the run's own, else chat where the tokenizer has a
     chat template, else alpaca. template_args: variables of the chat template; null: the run's own.
     scorer: as model.scorer. n: answers per instruction. row_tokens: tokens per packed row.
-
-    Raises:
-        ConfigError: values out of range, or no reward model is named.
     """
 
     path: str | None = None
