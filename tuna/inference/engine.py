@@ -64,11 +64,9 @@ class Engine(Sender):
     first_wait: float = 0.5
 
     async def run(self, requests: Iterable[Request]) -> None:
-        """Send all ``requests`` and what follows from them.
-
-        Raises:
-            StopRun: the key, the model or the server is wrong; what was answered until then is stored.
-            BudgetReached: the next request does not fit; those in flight were waited for.
+        """Send all ``requests`` and what follows from them. Raises StopRun: the key, the model or the server is wrong;
+        what was answered until then is stored. BudgetReached: the next request does not fit; those in flight were
+        waited for.
         """
         self._source = iter(requests)
         self._waiting: deque[Request] = deque()
@@ -156,7 +154,7 @@ class Engine(Sender):
             self._wake()
 
     async def _ready(self, request: Request) -> bool:
-        """Wait until the server lets us and the budget has room (BudgetReached: never); False when the run is to stop."""
+        """Wait until the server lets us and the budget has room; False when the run is to stop."""
         while self._stop is None:
             if (wait := self._not_before - asyncio.get_running_loop().time()) > 0:
                 await self._sleep(wait)

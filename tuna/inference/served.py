@@ -70,13 +70,11 @@ class Served(Connection):
     def price_in(self, prices: Prices) -> Price | None:
         """Dollars per million tokens, None where they are not known."""
         found = prices.find(self.model, self.price)
-        return found.half() if found and self.batch else found
+        return Price(found.input / 2, found.output / 2) if found and self.batch else found
 
     def prompt(self, record: Record) -> str:
         """What the model reads, for keys, prices and completions; of a chat with more than one user turn as JSON.
-
-        Raises:
-            DataError: a conversation under a template of one turn.
+        Raises DataError: a conversation under a template of one turn.
         """
         if self.endpoint == "chat":
             whole = record.messages or record.tools
@@ -113,9 +111,7 @@ class Served(Connection):
 
     def ask(self, asks: Sequence[Ask], stored: StoredTexts, context: Context) -> list[list[Answer]]:
         """The answers to each ask; none where a row was set aside or the run was stopped. Each reply is stored at once.
-
-        Raises:
-            RunError: ``max_cost`` is set and the price is not known.
+        Raises RunError: ``max_cost`` is set and the price is not known.
         """
         distinct = {ask.key: ask for ask in asks}
         missing = {key: todo for key, ask in distinct.items() if (todo := stored.todo(ask)).places}
@@ -147,7 +143,9 @@ class Served(Connection):
         return [stored.answers(ask) for ask in asks]
 
     def read(self, body: Mapping[str, Any], *, raw: bool = False) -> list[Answer]:
-        """The answers of a reply. raw: thoughts stay in the texts, and log-probabilities are not read."""
+        """The answers of a reply. raw: thoughts stay in the texts, and log-probabilities are not read. Raises TryAgain:
+        it has none, or they are malformed.
+        """
         try:
             return read_choices(body, read_choice if raw else from_choice)
         except ValueError as error:

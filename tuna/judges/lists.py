@@ -140,6 +140,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def _flips(places: Sequence[Sequence[int | None]]) -> tuple[int, int]:
     """Pairs that both verdicts rank, and how many of them they rank differently: (flips, pairs)."""
-    both = [of_one for of_one in places if len(of_one) == 2 and None not in of_one]
+    known = [[place for place in of_one if place is not None] for of_one in places]
+    both = [of_one for of_one in known if len(of_one) == 2]
     turned = [(a[0] < b[0]) != (a[1] < b[1]) for a, b in combinations(both, 2)]
     return sum(turned), len(turned)

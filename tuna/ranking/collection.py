@@ -58,6 +58,11 @@ class Collected:
         left_out += [answer for row in self.unusable for answer in row["raw"] if isinstance(answer, Mapping)]
         return dict(Counter(str(answer["reason"]) for answer in left_out))
 
+    @property
+    def commonest(self) -> tuple[str, int]:
+        """The reason for which most instructions got no list, and how many did."""
+        return Counter(str(row["reason"]) for row in self.unusable).most_common(1)[0]
+
 
 class Ranker(ABC):
     """Orders samples of ``model`` drawn by ``sampler``, or the answers that the input has (``score_only``).

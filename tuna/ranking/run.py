@@ -2,7 +2,7 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Job:
-    """A collection, checked."""
+    """A collection, checked. tuned: the model that the lists are for, None where nobody can know."""
 
     settings: Settings
     ranker: Ranker
@@ -47,18 +47,23 @@ class _Job:
     name: str
     config: dict[str, Any]
     notes: list[str]
+    tuned: "ModelConfig | None"
+
+    def context(self, store: Store) -> Context:
+        settings = self.settings
+        budget = Budget(store.journal("requests"), max_cost=settings.max_cost, max_requests=settings.max_requests)
+        context = Context(store, budget, self.prices, settings.seed)
+        context.check_ledger(self.ranker.prices(self.parts, context))
+        return context
 
 
 def run(cfg: DictConfig) -> dict[str, float]:
-    """Collect what ``cfg`` asks for; gives the figures that are printed.
-
-    Raises:
-        TunaError: a wrong setting or input, before anything is sent; a server, key or budget that ends the collection
-            early, after what is there has been written.
+    """Collect what ``cfg`` asks for; gives the figures that are printed. Raises TunaError: a wrong setting or input,
+    before anything is sent; a server, key or budget that ends the collection early, after what is there has been
+    written.
     """
     job = _prepare(cfg)
     settings, places = job.settings, job.places
-    tuned = _tuned(cfg, settings, job.parts)
     _first_lines(job)
     if settings.dry_run:
         return _dry_run(job)
@@ -68,7 +73,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
     )  # fmt: skip
     with Store(places.store) as store, watched as tell:
         store.identify(job.identity["source"], job.identity["ranking"], rerank=settings.rerank)
-        context = _context(job, store)
+        context = job.context(store)
         estimate = _first_estimate(job, context)
         collected = job.ranker.collect(job.records, job.parts, context)
         figures = _write(job, context, collected, estimate)
@@ -76,7 +81,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
         tell(figures, fault is None)
     if fault is not None:
         raise RunError(fault)
-    print(next_line(places, settings, job.identity["source"]["ranker"], collected.rows, tuned))
+    print(next_line(places, settings, job.ranker.kind, collected.rows, job.tuned))
     return figures
 
 
@@ -105,7 +110,11 @@ def _prepare(cfg: DictConfig) -> _Job:
         raise DataError(
             f"{short[0]}: responses: expected two answers or more to rank (score_only), and in {len(short)} rows"
         )
-    notes = [*everything.notes, *_judge_notes(parts.judge, records)]
+    notes = list(everything.notes)
+    if text := unjudged(parts.judge, records):
+        if not any(parts.judge.can_judge(record) for record in records):
+            raise ConfigError(f"{text}; next: judge=openai, or judge=local judge.path=<a model>")
+        notes.append(f"{text}; these get no list")
     if not settings.dry_run:
         check_keys(nodes)
     source, ranking = ranker.identities(parts)
@@ -117,7 +126,8 @@ def _prepare(cfg: DictConfig) -> _Job:
     plain = cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=True))
     config = {key: plain[key] for key in plain if key in {*Settings.__dataclass_fields__, "ranker", *nodes}}
     identity = {"source": source, "ranking": ranking}
-    return _Job(settings, ranker, parts, prices, records, identity, places, name, config, notes)
+    tuned = _tuned(cfg, settings, parts)
+    return _Job(settings, ranker, parts, prices, records, identity, places, name, config, notes, tuned)
 
 
 def _refuse_toys(cfg: DictConfig, settings: Settings, nodes: Mapping[str, Any]) -> None:
@@ -130,10 +140,7 @@ def _refuse_toys(cfg: DictConfig, settings: Settings, nodes: Mapping[str, Any]) 
 
 
 def _tuned(cfg: DictConfig, settings: Settings, parts: Components) -> "ModelConfig | None":
-    """The model that the lists are for: the one that answers, or another that was named; embedded lists have theirs.
-
-    None where nobody can know.
-    """
+    """The model that the lists are for: the one that answers, or another that was named; embedded lists have theirs."""
     if parts.model is not None:
         return cast("ModelConfig", parts.model)
     if untyped(cfg, "model.path") and not (settings.input is None or is_asset(settings.input)):
@@ -141,37 +148,17 @@ def _tuned(cfg: DictConfig, settings: Settings, parts: Components) -> "ModelConf
     return cast("ModelConfig", build_all(cfg, "model")["model"])
 
 
-def _judge_notes(judge: Any, records: Sequence[Record]) -> list[str]:
-    """What is to be noted of the questions that the judge cannot judge; none of them is nothing to begin with."""
-    text = unjudged(judge, records)
-    if text and not any(judge.can_judge(record) for record in records):
-        raise ConfigError(f"{text}; next: judge=openai, or judge=local judge.path=<a model>")
-    return [f"{text}; these get no list"] if text else []
-
-
-def _context(job: _Job, store: Store) -> Context:
-    budget = Budget(store.journal("requests"), max_cost=job.settings.max_cost, max_requests=job.settings.max_requests)
-    context = Context(store, budget, job.prices, job.settings.seed)
-    context.check_ledger(job.ranker.prices(job.parts, context))
-    return context
-
-
 def _first_lines(job: _Job) -> None:
-    settings, source = job.settings, job.identity["source"]
+    settings, source, ranking = job.settings, job.identity["source"], job.identity["ranking"]
     shard = f", shard {settings.shard}" if settings.shard else ""
     shown = ("teacher", "sampler", "model", "n", "temperature", "tau", "score_only")
     print(f"instructions: {settings.input or EMBEDDED_FILE} ({len(job.records):,} rows{shard})")
-    print(f"answers: {_told({key: value for key, value in source.items() if key in shown})}")
-    print(f"ranking: {_told(job.identity['ranking'])}")
+    for title, values in (("answers", {key: source[key] for key in source if key in shown}), ("ranking", ranking)):
+        short = {key: value[:8] if key == "model" and len(str(value)) == 64 else value for key, value in values.items()}
+        print(f"{title}: {', '.join(f'{key} {value}' for key, value in short.items() if value not in (None, False))}")
     print(f"output: {job.places.output}")
     for note in job.notes:
         print(f"note: {note}")
-
-
-def _told(settings: dict[str, Any]) -> str:
-    """Settings on one line; a model's fingerprint by its first eight letters."""
-    short = {key: value[:8] if key == "model" and len(str(value)) == 64 else value for key, value in settings.items()}
-    return ", ".join(f"{key} {value}" for key, value in short.items() if value not in (None, False))
 
 
 def _first_estimate(job: _Job, context: Context) -> dict[str, Usage]:
@@ -186,7 +173,7 @@ def _first_estimate(job: _Job, context: Context) -> dict[str, Usage]:
 def _dry_run(job: _Job) -> dict[str, float]:
     store = job.places.store
     with tempfile.TemporaryDirectory() as empty, Store(store if store.is_dir() else Path(empty)) as opened:
-        context = _context(job, opened)
+        context = job.context(opened)
         estimate = job.ranker.estimate(job.records, job.parts, context)
         spent = context.budget.spent
     for who, usage in estimate.items():
@@ -213,39 +200,35 @@ def _write(job: _Job, context: Context, collected: Collected, estimate: dict[str
     shard = job.settings.part
     counts = {"lists": len(collected.rows), "unusable": len(collected.unusable), "missing": collected.missing}
     flip_rate = collected.flips / collected.pairs if collected.pairs else None
+    maybe: dict[str, Any] = {
+        "dropped": collected.dropped, "failed": dict(Counter(context.failed.values())),
+        "notes": [*job.notes, *context.notes],
+    }  # fmt: skip
+    if shard.count > 1:
+        maybe["shard"] = {"index": shard.index, "count": shard.count, "ids": [record.id for record in job.records]}
     report: dict[str, Any] = {
         "identity": job.identity, **counts, "flip_rate": flip_rate, "ranking": asdict(listed),
-        **({"dropped": collected.dropped} if collected.dropped else {}),
-        **({"failed": dict(Counter(context.failed.values()))} if context.failed else {}),
-        **({"notes": [*job.notes, *context.notes]} if job.notes or context.notes else {}),
+        **{key: value for key, value in maybe.items() if value},
         "estimate": {who: usage.to_dict() for who, usage in estimate.items()}, "usage": used.to_dict(),
         "requests_sent": budget.requests, "spent": budget.spent,
         "output_sha256": sha256_file(places.output), "config": job.config, "versions": versions(),
     }  # fmt: skip
-    if shard.count > 1:
-        report["shard"] = {"index": shard.index, "count": shard.count, "ids": [record.id for record in job.records]}
     write_json(places.report, report)
     if collected.rows:
         draw(listed, places.figure, job.name)
-    for line in listed.lines():
-        print(line)
+    print("\n".join(listed.lines()))
     if flip_rate is not None:
         print(f"flip rate: {flip_rate:.1%} of {collected.pairs:,} pairs when the order was turned round")
     if collected.dropped:
         reasons = ", ".join(f"{reason}: {count:,}" for reason, count in collected.dropped.items())
         print(f"answers left out: {sum(collected.dropped.values()):,} ({reasons})")
     if collected.unusable:
-        print(f"unusable: {len(collected.unusable)} (most often: {_commonest(collected)[0]}): {places.unusable}")
+        print(f"unusable: {len(collected.unusable)} (most often: {collected.commonest[0]}): {places.unusable}")
     if budget.requests:
         print(f"estimated: {sum(estimate.values(), Usage())}")
         spent = dollars(budget.spent)
         print(f"used, over all runs: {used}; {budget.requests:,} sent, {spent} with those that failed")
     return {**counts, "requests": budget.requests, "spent": budget.spent}
-
-
-def _commonest(collected: Collected) -> tuple[str, int]:
-    """The reason for which most instructions got no list, and how many did."""
-    return Counter(str(row["reason"]) for row in collected.unusable).most_common(1)[0]
 
 
 def _fault(job: _Job, context: Context, collected: Collected) -> str | None:
@@ -258,7 +241,7 @@ def _fault(job: _Job, context: Context, collected: Collected) -> str | None:
         )
     if collected.rows:
         return None
-    reason, count = _commonest(collected)
+    reason, count = collected.commonest
     return (
         f"no list came of {len(job.records)} instructions: {reason} ({count} of them); all replies are kept in "
         f"{job.places.unusable}. Next: look there, then change what answers or ranks (another judge, teacher or model, "

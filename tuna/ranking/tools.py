@@ -28,11 +28,7 @@ _USAGE = {
 
 
 def run_tool(argv: Sequence[str]) -> None:
-    """Run the tool that ``argv`` names.
-
-    Raises:
-        SystemExit: 1 after a fault, which is on stderr.
-    """
+    """Run the tool that ``argv`` names. Raises SystemExit: 1 after a fault, which is on stderr."""
     tool, *files = argv
     with masked_output():
         try:
@@ -90,10 +86,8 @@ class Agreement:
 
 
 def compare(first: str, second: str) -> Agreement:
-    """Compare two files of ranked lists, by id and by the answers' texts.
-
-    Raises:
-        DataError: a row without id and responses, or nothing in common.
+    """Compare two files of ranked lists, by id and by the answers' texts. Raises DataError: a row without id and
+    responses, or nothing in common.
     """
     one, two = _scores(first), _scores(second)
     both = [key for key in one if key in two and len(one[key].keys() & two[key].keys()) > 1]
@@ -135,10 +129,8 @@ def _draw(found: Agreement, path: Path, title: str) -> None:
 
 
 def merge(output: str, shards: Sequence[str]) -> int:
-    """Write all lists of ``shards`` to ``output``; gives their number.
-
-    Raises:
-        DataError: an instruction in two of them, a shard missing or twice, different settings, a taken output.
+    """Write all lists of ``shards`` to ``output``; gives their number. Raises DataError: an instruction in two of them,
+    a shard missing or twice, different settings, a taken output.
     """
     if os.path.lexists(output):
         raise DataError(f"{output}: is there already; give the merged file another name")
@@ -163,7 +155,9 @@ def merge(output: str, shards: Sequence[str]) -> int:
         for row in read_rows(path).rows:
             key = str(row.value.get("id")) if isinstance(row.value, dict) else None
             if key not in places or places[key] in rows:
-                raise DataError(f"{row.where}: expected each list of its shard once, got {key!r}; shards must not overlap")
+                raise DataError(
+                    f"{row.where}: expected each list of its shard once, got {key!r}; shards must not overlap"
+                )
             rows[places[key]] = row.value
     write_jsonl(output, (rows[place] for place in sorted(rows)))
     return len(rows)

@@ -13,7 +13,7 @@ from tuna.data.record import Record
 from tuna.errors import ConfigError, NoModelError
 from tuna.inference.answers import Answer
 from tuna.inference.context import Context
-from tuna.inference.local import Device
+from tuna.inference.local import Device, Template
 from tuna.judges.base import Case, Ruling, dense_levels
 from tuna.ranking.collection import Components, Ranker
 from tuna.runs import read_run
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 _MAKE_ONE = (
     "python train.py stage=prm name=prm, with model.path= and datamodule.path= of your own, then ranker.path=runs/prm"
 )
-Template = Literal["auto", "alpaca", "chat", "none"]
 
 
 @checked
@@ -59,11 +58,7 @@ class Proxy(Ranker):
 
     @cached_property
     def reward_model(self) -> "ModelConfig":
-        """The config node of the reward model.
-
-        Raises:
-            ModelError: there is no such model, or it is none.
-        """
+        """The config node of the reward model. Raises ModelError: there is no such model, or it is none."""
         from tuna.models.reward import check_reward_model
         from tuna.models.source import ModelConfig
 
