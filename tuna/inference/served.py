@@ -45,7 +45,7 @@ class Served(Connection):
     price: Pair | None = None
     endpoint: Endpoint = field(default="chat", init=False)
     template: Rendered = field(default="alpaca", init=False)
-    tokens_expected: int = field(default=100, init=False)  # in an answer, for the estimate
+    answer_tokens: int = field(default=100, init=False)  # as expected, for the estimate
 
     def __post_init__(self) -> None:
         wrong = self.problems()
@@ -100,7 +100,7 @@ class Served(Connection):
         """What is still to be asked, roughly; what is drawn again comes on top."""
         missing = {ask.key: ask for ask in asks if stored.todo(ask).places}.values()
         prompt = sum(about_tokens(self.prompt(ask.record)) for ask in missing)
-        answers = sum(ask.n * min(self.tokens_expected, ask.max_tokens) for ask in missing)
+        answers = sum(ask.n * min(self.answer_tokens, ask.max_tokens) for ask in missing)
         return self.usage(len(missing), prompt, answers, context)
 
     def usage(self, requests: int, prompt_tokens: int, answer_tokens: int, context: Context) -> Usage:
@@ -125,7 +125,12 @@ class Served(Connection):
             if ask.logprobs and not gives_logprobs and (usable := [a for a in answers if a.unusable_reason is None]):
                 gives_logprobs = any(a.logprob is not None or a.unscored is not None for a in usable)
                 if not gives_logprobs:
-                    raise StopRun(self._no_logprobs())
+                    raise StopRun(
+                        f"teacher: {self.base_url or 'the server'} gives no token log-probabilities for "
+                        f"{self.model!r}, which Eq. 3 needs. Next: another model, teacher.endpoint=completions, "
+                        "llama-cpp-python with --logits_all true, or have a local model score given answers (ranker=probabilistic "
+                        "score_only=true)"
+                    )
             if drawn.trial and not stored.raw:
                 answers = [replace(answer, temperature=ask.heat(drawn.trial)) for answer in answers]
             told = {"usage": body.get("usage"), "model": body.get("model")}
@@ -167,13 +172,6 @@ class Served(Connection):
         answer_tokens = ask.max_tokens * len(drawn.places)
         return Request(ask.key, part, payload, at_most_tokens(self.prompt(ask.record)), answer_tokens, (ask, drawn))
 
-    def _no_logprobs(self) -> str:
-        return (
-            f"teacher: {self.base_url or 'the server'} gives no token log-probabilities for {self.model!r}, which "
-            "Eq. 3 needs. Next: another model, teacher.endpoint=completions, llama-cpp-python with --logits_all true, "
-            "or have a local model score given answers (ranker=probabilistic score_only=true)"
-        )
-
 
 @checked
 @dataclass
@@ -188,10 +186,6 @@ class ServedModel(Served):
     endpoint: Endpoint = "chat"
     template: Rendered = "alpaca"
     answer_tokens: int = 100
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.tokens_expected = self.answer_tokens
 
 
 @checked

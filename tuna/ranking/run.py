@@ -1,8 +1,10 @@
 """One collection: check, estimate, collect, write. Called by rank.py with the composed config, and by tests."""
 
+import hashlib
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -27,7 +29,8 @@ from tuna.ranking.outputs import OutputPaths, check_places, next_line, note_writ
 from tuna.ranking.report import describe_lists, draw
 from tuna.ranking.settings import EMBEDDED_FILE, Settings
 from tuna.runs import read_json, versions, write_json
-from tuna.tracking.loggers import tracked_by_wandb
+from tuna.tracking.lineage import data_file, starting_model
+from tuna.tracking.loggers import Loggers
 
 if TYPE_CHECKING:
     from tuna.models.source import ModelConfig
@@ -67,11 +70,8 @@ def run(cfg: DictConfig) -> dict[str, float]:
     _first_lines(job)
     if settings.dry_run:
         return _dry_run(job)
-    watched = tracked_by_wandb(
-        build_all(cfg, "logger")["logger"], places=places, name=settings.name or job.name, config=job.config,
-        ranker=job.ranker, parts=job.parts, source=settings.input,
-    )  # fmt: skip
-    with Store(places.store) as store, watched as tell:
+    loggers: Loggers = build_all(cfg, "logger")["logger"]
+    with Store(places.store) as store, _tracked_by_wandb(loggers, job) as tell:
         store.identify(job.identity["source"], job.identity["ranking"], rerank=settings.rerank)
         context = job.context(store)
         estimate = _first_estimate(job, context)
@@ -83,6 +83,42 @@ def run(cfg: DictConfig) -> dict[str, float]:
         raise RunError(fault)
     print(next_line(places, settings, job.ranker.kind, collected.rows, job.tuned))
     return figures
+
+
+@contextmanager
+def _tracked_by_wandb(loggers: Loggers, job: _Job) -> Iterator[Callable[[dict[str, float], bool], None]]:
+    """The collection as a W&B run; gives what takes the final figures, and whether the lists are complete.
+
+    With the runs of train.py that makes the whole graph: model -> ranked lists -> model. An error, or lists that are
+    not complete, mark the run failed.
+    """
+    from tuna.models.source import ModelConfig
+
+    output, source, name = job.places.output, job.settings.input, job.settings.name or job.name
+    run_id = f"{name}-{hashlib.sha256(str(output.resolve()).encode()).hexdigest()[:8]}".replace("/", "-")
+    tags = ["rank", type(job.ranker).__name__]
+    run = loggers.start_wandb(job.places.store, name=name, run_id=run_id, job_type="rank", config=job.config, tags=tags)
+    status = "failed"
+
+    def tell(figures: dict[str, float], complete: bool) -> None:
+        nonlocal status
+        status = "finished" if complete else "failed"
+        run.log_summary(figures)
+        run.produce(lambda: data_file(str(output), sha256_file(output), figures))
+
+    try:
+        asked = [getattr(each, "model", None) for each in (job.parts, job.parts.teacher, job.parts.judge)]
+        for node in [*asked, getattr(job.ranker, "reward_model", None)]:
+            if isinstance(node, ModelConfig):
+                run.use(lambda node=node: starting_model(node.resolve()))  # type: ignore[misc]
+        if source is not None and Path(source).is_file():
+            run.use(lambda: data_file(source, sha256_file(source), {}))
+        yield tell
+    except KeyboardInterrupt:
+        status = "interrupted"
+        raise
+    finally:
+        run.finish(status)
 
 
 def _prepare(cfg: DictConfig) -> _Job:
