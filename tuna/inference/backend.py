@@ -1,7 +1,5 @@
-"""One way of asking a model, here or served: what is asked, what is stored of it, and what the store still lacks.
-
-An ask has a key, a hash of all that shapes its answers. They are stored under it in a journal as they come, and what is
-there is never asked for again.
+"""One way of asking a model, here or served. An ask has a key, a hash of all that shapes its answers: they are stored
+under it in a journal as they come, and what is there is never asked for again.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,7 +1,6 @@
-"""OpenAI's Batch API: the same requests for half the price, answered within a day; resumed after a restart.
-
-What is about to be submitted is written down first, under a name that the batch carries as metadata. So a restart finds
-a batch again even when the kill came between submitting it and writing down its id, and nothing is submitted twice.
+"""OpenAI's Batch API: the same requests for half the price, answered within a day. What is about to be submitted is
+written down first, under a name that the batch carries as metadata. So a restart finds a batch again even when the kill
+came between submitting it and writing down its id, and nothing is submitted twice.
 """
 
 import asyncio

@@ -249,17 +249,11 @@ def read_usage(given: object) -> tuple[int, int] | None:
     >>> read_usage({"prompt_tokens": "12", "completion_tokens": 3}), read_usage({"prompt_tokens": -1}), read_usage([])
     (None, None, None)
     """
-    if not isinstance(given, Mapping):
+    fields = given if isinstance(given, Mapping) else {}
+    counts = [fields.get("prompt_tokens"), fields.get("completion_tokens")]
+    if not all(type(n) in (int, float) and 0 <= n <= MILLION * 1000 and n == int(n) for n in counts):
         return None
-    prompt, answer = _tokens(given.get("prompt_tokens")), _tokens(given.get("completion_tokens"))
-    return None if prompt is None or answer is None else (prompt, answer)
-
-
-def _tokens(value: object) -> int | None:
-    """A number of tokens that one request can have used."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MILLION * 1000:
-        return None
-    return int(value) if value == int(value) else None
+    return int(counts[0]), int(counts[1])
 
 
 def usage_cost(price: Price | None, usage: object) -> float | None:

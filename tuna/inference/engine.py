@@ -1,7 +1,5 @@
-"""The request engine: bounded concurrency, one retry loop, a budget that holds, nothing lost.
-
-Each request that is sent is reserved in the budget first and settled afterwards. A finished one is handed to ``done``
-at once, which stores it; so a kill costs what is in flight and no more.
+"""The request engine: bounded concurrency, one retry loop. Each request sent is reserved in the budget first and
+settled afterwards; ``done`` stores a finished one at once, so a kill costs what is in flight and no more.
 """
 
 import asyncio

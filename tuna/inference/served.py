@@ -128,8 +128,8 @@ class Served(Connection):
                     raise StopRun(
                         f"teacher: {self.base_url or 'the server'} gives no token log-probabilities for "
                         f"{self.model!r}, which Eq. 3 needs. Next: another model, teacher.endpoint=completions, "
-                        "llama-cpp-python with --logits_all true, or have a local model score given answers (ranker=probabilistic "
-                        "score_only=true)"
+                        "llama-cpp-python with --logits_all true, or have a local model score given answers "
+                        "(ranker=probabilistic score_only=true)"
                     )
             if drawn.trial and not stored.raw:
                 answers = [replace(answer, temperature=ask.heat(drawn.trial)) for answer in answers]

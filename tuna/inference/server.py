@@ -1,7 +1,5 @@
-"""One OpenAI-compatible server: a request out, a JSON object back, and what each way of failing means.
-
-The client never retries by itself (``max_retries=0``): it would hide requests from the budget and ignore a Retry-After
-above two minutes.
+"""One OpenAI-compatible server: a request out, a JSON object back, and what each way of failing means. The client never
+retries by itself (``max_retries=0``): it would hide requests from the budget and ignore a Retry-After above 2 minutes.
 """
 
 import asyncio

@@ -84,8 +84,14 @@ class Journal:
         """What ``of`` takes from each line of a key, in the order they were written. Raises RunError: a line lacks what
         ``of`` looks for.
         """
-        found = self._index.get(key, [])
-        return [self._entry(place, of) for place in ([found] if isinstance(found, int) else found)]
+        found, entries = self._index.get(key, []), []
+        for place in [found] if isinstance(found, int) else found:
+            at, length = place >> 32, place & 0xFFFFFFFF
+            try:
+                entries.append(of(parsed(_sound(os.pread(self._file, length, at)))))
+            except _DAMAGE:
+                raise self._damaged(at) from None
+        return entries
 
     def __contains__(self, key: str) -> bool:
         return key in self._index
@@ -139,13 +145,6 @@ class Journal:
                 old = old and line.startswith(b"{" + _KEY)
                 yield at, len(line), body
                 at += len(line)
-
-    def _entry(self, place: int, of: Callable[[Entry], T]) -> T:
-        at, length = place >> 32, place & 0xFFFFFFFF
-        try:
-            return of(parsed(_sound(os.pread(self._file, length, at))))
-        except _DAMAGE:
-            raise self._damaged(at) from None
 
     def _damaged(self, at: int) -> RunError:
         with self.path.open("rb") as file:

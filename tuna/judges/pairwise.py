@@ -1,6 +1,5 @@
-"""Two answers, which is better: the prompt, the verdict marks [[A]], [[B]], [[C]], both orders.
-
-The first answer of a pair stands as A, then as B, so that a judge who likes a place decides nothing by it.
+"""Two answers, which is better: the prompt, and the marks [[A]], [[B]], [[C]]. The first answer of a pair stands as A,
+then as B, so that a judge who likes a place decides nothing by it.
 """
 
 import re

@@ -1,6 +1,5 @@
-"""What a judge is asked, and its reply in its own words: without its thoughts, and without what it only quotes.
-
-Quoted is what stands in code blocks, on lines after ``>``, in quotation marks or backticks.
+"""What a judge is asked, and its reply in its own words: without its thoughts, and without what it only quotes (in code
+blocks, on lines after ``>``, in quotation marks or backticks).
 """
 
 import re
