@@ -33,8 +33,8 @@ class BatchEngine(Sender):
     journal: Journal
 
     async def run(self, requests: Iterable[Request]) -> None:
-        """Take up what an earlier run submitted, then submit the rest. Raises StopRun: the batch or the server failed.
-        BudgetReached: the next request does not fit.
+        """Take up what an earlier run submitted, then submit the rest. Raises StopRun where the batch or the server
+        failed. BudgetReached: the next request does not fit.
         """
         self._tries: Counter[str] = Counter()
         self._pending = {custom_id(request): request for request in requests}

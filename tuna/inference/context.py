@@ -36,8 +36,8 @@ class Replies:
             self._tell(name)
 
     def take(self, request: Request, body: dict[str, Any]) -> Iterable[Request]:
-        """Hand a reply over; gives what follows from it. Raises TryAgain, SetAside: it cannot be used. StopRun: nor
-        will others be, or another model wrote it.
+        """Hand a reply over; gives what follows from it. Raises TryAgain, SetAside where it cannot be used. StopRun:
+        nor will others be, or another model wrote it.
         """
         try:
             if body.get("error"):  # some servers report faults with status 200, and bill them

@@ -65,7 +65,7 @@ class Prices:
 
     @staticmethod
     def read(node: Mapping[str, Any]) -> "Prices":
-        """From the config node ``prices``. Raises ConfigError: unknown keys, wrong values."""
+        """From the config node ``prices``. Raises ConfigError for unknown keys, wrong values."""
         if unknown := [str(key) for key in node if key not in ("table", "human_comparison")]:
             raise ConfigError(f"prices: expected table and human_comparison, got {', '.join(unknown)}")
         table = {str(model): list(pair) for model, pair in (node.get("table") or {}).items()}
@@ -182,7 +182,7 @@ class Budget:
         self.spent += sum(self._open.values())
 
     def fits(self, worst: float) -> bool:
-        """Whether a request of this worst case can be sent now. Raises BudgetReached: it cannot, and nothing is in
+        """Whether a request of this worst case can be sent now. Raises BudgetReached where it cannot, and nothing is in
         flight that could turn out cheaper.
         """
         if self.max_requests is not None and self.requests + 1 > self.max_requests:

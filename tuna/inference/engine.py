@@ -62,9 +62,9 @@ class Engine(Sender):
     first_wait: float = 0.5
 
     async def run(self, requests: Iterable[Request]) -> None:
-        """Send all ``requests`` and what follows from them. Raises StopRun: the key, the model or the server is wrong;
-        what was answered until then is stored. BudgetReached: the next request does not fit; those in flight were
-        waited for.
+        """Send all ``requests`` and what follows from them. Raises StopRun where the key, the model or the server is
+        wrong; what was answered until then is stored. BudgetReached: the next request does not fit; those in flight
+        were waited for.
         """
         self._source = iter(requests)
         self._waiting: deque[Request] = deque()

@@ -49,8 +49,8 @@ class Local:
     remaining = usage
 
     def ask(self, asks: Sequence[Ask], stored: StoredTexts, context: Context) -> list[list[Answer]]:
-        """The answers to each ask; a prompt that does not fit and may not be cut is set aside. Raises DataError: the
-        template cannot show a record. ModelError: the model cannot be loaded or computes no number.
+        """The answers to each ask; a prompt that does not fit and may not be cut is set aside. Raises DataError where
+        the template cannot show a record. ModelError: the model cannot be loaded or computes no number.
         """
         if lacking := [ask for ask in asks if ask.key not in stored.journal]:
             from tuna.data.tokenize import check_shown

@@ -74,7 +74,7 @@ class Served(Connection):
 
     def prompt(self, record: Record) -> str:
         """What the model reads, for keys, prices and completions; of a chat with more than one user turn as JSON.
-        Raises DataError: a conversation under a template of one turn.
+        Raises DataError for a conversation under a template of one turn.
         """
         if self.endpoint == "chat":
             whole = record.messages or record.tools
@@ -111,7 +111,7 @@ class Served(Connection):
 
     def ask(self, asks: Sequence[Ask], stored: StoredTexts, context: Context) -> list[list[Answer]]:
         """The answers to each ask; none where a row was set aside or the run was stopped. Each reply is stored at once.
-        Raises RunError: ``max_cost`` is set and the price is not known.
+        Raises RunError where ``max_cost`` is set and the price is not known.
         """
         distinct = {ask.key: ask for ask in asks}
         missing = {key: todo for key, ask in distinct.items() if (todo := stored.todo(ask)).places}
@@ -148,8 +148,8 @@ class Served(Connection):
         return [stored.answers(ask) for ask in asks]
 
     def read(self, body: Mapping[str, Any], *, raw: bool = False) -> list[Answer]:
-        """The answers of a reply. raw: thoughts stay in the texts, and log-probabilities are not read. Raises TryAgain:
-        it has none, or they are malformed.
+        """The answers of a reply. raw: thoughts stay in the texts, and log-probabilities are not read. Raises TryAgain
+        where it has none, or they are malformed.
         """
         try:
             return read_choices(body, read_choice if raw else from_choice)

@@ -129,8 +129,8 @@ class Connection:
         return found
 
     def api_key(self) -> str:
-        """The key, "none" where a server of one's own needs none. Raises ConfigError: the variable is empty, and the
-        server is OpenAI's own (others often need no key); or it holds what no header can.
+        """The key, "none" where a server of one's own needs none. Raises ConfigError where the variable is empty, and
+        the server is OpenAI's own (others often need no key); or it holds what no header can.
         """
         key = os.environ.get(self.api_key_env, "")
         if not re.fullmatch(r"([!-~]([ -~]*[!-~])?)?", key):
@@ -147,8 +147,8 @@ class Connection:
 
 
 def check_keys(nodes: Mapping[str, Any]) -> None:
-    """Say that a key is missing now, not after an hour of work. Raises ConfigError: a connection among ``nodes`` has no
-    key where it looks for one.
+    """Say that a key is missing now, not after an hour of work. Raises ConfigError where a connection among ``nodes``
+    has no key where it looks for one.
     """
     given = os.environ.get("OPENAI_BASE_URL", "")
     for name, node in nodes.items():

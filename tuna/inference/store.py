@@ -81,8 +81,8 @@ class Journal:
         return self.read(key, dict)
 
     def read(self, key: str, of: Callable[[Entry], T]) -> list[T]:
-        """What ``of`` takes from each line of a key, in the order they were written. Raises RunError: a line lacks what
-        ``of`` looks for.
+        """What ``of`` takes from each line of a key, in the order they were written. Raises RunError where a line lacks
+        what ``of`` looks for.
         """
         found, entries = self._index.get(key, []), []
         for place in [found] if isinstance(found, int) else found:
@@ -105,7 +105,7 @@ class Journal:
 
     def each(self, of: Callable[[bytes], T]) -> Iterator[T]:
         """What ``of`` makes of each line's fields, as they stand between the braces, in the order they were written.
-        Raises RunError: ``of`` finds it damaged (ValueError and its like).
+        Raises RunError where ``of`` finds it damaged (ValueError and its like).
         """
         for at, _, body in self._bodies():
             try:
@@ -157,7 +157,7 @@ class Journal:
 
     def append(self, entry: Mapping[str, Any]) -> None:
         """Write one line, without secrets; it survives a kill of this process at any later moment. No number: null.
-        Raises RunError: the disk is full; the file is then as it was before.
+        Raises RunError where the disk is full; the file is then as it was before.
         """
         rest = _dumped({"key": entry["key"], **entry})[1:] + b"\n"
         line = _SEAL % crc32(rest) + rest
@@ -180,8 +180,8 @@ class Journal:
 
 
 class Store:
-    """The folder of an output: its lock, its identity and its journals. Use it as a context manager. Raises RunError:
-    another process holds it, or it cannot be written to.
+    """The folder of an output: its lock, its identity and its journals. Use it as a context manager. Raises RunError
+    where another process holds it, or it cannot be written to.
     """
 
     def __init__(self, folder: Path, *, patience: float = 2.0) -> None:
@@ -209,7 +209,7 @@ class Store:
     def identify(self, source: Mapping[str, Any], ranking: Mapping[str, Any], *, rerank: bool = False) -> None:
         """Hold the store to what it was begun with, so that two models never share a file by accident.
 
-        source: what answers; never changes. ranking: what orders them; may change with ``rerank``. Raises RunError:
+        source: what answers; never changes. ranking: what orders them; may change with ``rerank``. Raises RunError
         with the differences.
         """
         path = self.folder / "identity.json"

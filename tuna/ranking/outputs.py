@@ -51,8 +51,8 @@ class OutputPaths:
 def check_places(places: OutputPaths, source: str | None, *, dry_run: bool = False) -> None:
     """Check all places of an output before anything is asked or paid for.
 
-    source: what is read. dry_run: leave nothing behind, not even a folder. Raises ConfigError: a place is what is read,
-    or holds what rank.py did not make or somebody has changed since. RunError: a place cannot be written to.
+    source: what is read. dry_run: leave nothing behind, not even a folder. Raises ConfigError where a place is what is
+    read, or holds what rank.py did not make or somebody has changed since. RunError: a place cannot be written to.
     """
     try:
         _refuse_source(places, source)

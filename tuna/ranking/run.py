@@ -61,7 +61,7 @@ class _Job:
 
 
 def run(cfg: DictConfig) -> dict[str, float]:
-    """Collect what ``cfg`` asks for; gives the figures that are printed. Raises TunaError: a wrong setting or input,
+    """Collect what ``cfg`` asks for; gives the figures that are printed. Raises TunaError for a wrong setting or input,
     before anything is sent; a server, key or budget that ends the collection early, after what is there has been
     written.
     """

@@ -28,7 +28,7 @@ _USAGE = {
 
 
 def run_tool(argv: Sequence[str]) -> None:
-    """Run the tool that ``argv`` names. Raises SystemExit: 1 after a fault, which is on stderr."""
+    """Run the tool that ``argv`` names. Raises SystemExit(1) after a fault, which is on stderr."""
     tool, *files = argv
     with masked_output():
         try:
@@ -86,7 +86,7 @@ class Agreement:
 
 
 def compare(first: str, second: str) -> Agreement:
-    """Compare two files of ranked lists, by id and by the answers' texts. Raises DataError: a row without id and
+    """Compare two files of ranked lists, by id and by the answers' texts. Raises DataError for a row without id and
     responses, or nothing in common.
     """
     one, two = _scores(first), _scores(second)
@@ -129,8 +129,8 @@ def _draw(found: Agreement, path: Path, title: str) -> None:
 
 
 def merge(output: str, shards: Sequence[str]) -> int:
-    """Write all lists of ``shards`` to ``output``; gives their number. Raises DataError: an instruction in two of them,
-    a shard missing or twice, different settings, a taken output.
+    """Write all lists of ``shards`` to ``output``; gives their number. Raises DataError for an instruction in two of
+    them, a shard missing or twice, different settings, a taken output.
     """
     if os.path.lexists(output):
         raise DataError(f"{output}: is there already; give the merged file another name")

@@ -58,7 +58,7 @@ class Proxy(Ranker):
 
     @cached_property
     def reward_model(self) -> "ModelConfig":
-        """The config node of the reward model. Raises ModelError: there is no such model, or it is none."""
+        """The config node of the reward model. Raises ModelError where there is no such model, or it is none."""
         from tuna.models.reward import check_reward_model
         from tuna.models.source import ModelConfig
 
