@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -152,16 +153,13 @@ class Context:
                 f"max_cost: the price of {server.model!r} is not known, so the budget could not be kept; "
                 "next: add it to conf/prices/listed.yaml, or give price=[input, output], dollars per million tokens"
             )
-        shared: dict[str, Any] = {
-            "server": server, "budget": self.budget, "price": price, "done": replies.take,
-            "given_up": replies.given_up, "aside": aside, "progress": progress,
-        }  # fmt: skip
-        batched = server.connection.batch
-        engine = (
-            BatchEngine(journal=self.store.journal("batches"), **shared)
-            if batched
-            else Engine(**shared, seed=self.seed)
-        )
+        make: Any = partial(Engine, seed=self.seed)
+        if server.connection.batch:
+            make = partial(BatchEngine, journal=self.store.journal("batches"))
+        engine = make(
+            server=server, budget=self.budget, price=price, done=replies.take, given_up=replies.given_up, aside=aside,
+            progress=progress,
+        )  # fmt: skip
         try:
             asyncio.run(engine.run(chain([first], rest)))
         except (StopRun, BudgetReached) as stopped:

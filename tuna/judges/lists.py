@@ -105,9 +105,8 @@ def rule(case: Case, queries: Sequence[Query[Verdict]], context: Context, *, kee
         found = said(query, context)
         if found.verdict is None:
             reason = context.why(query.key) or (found.reasons or [""])[-1]
-            return NoRuling(
-                reason or "not asked yet", found.raw, asked=bool(reason) and query.key not in context.failed
-            )
+            asked = bool(reason) and query.key not in context.failed
+            return NoRuling(reason or "not asked yet", found.raw, asked)
         verdicts.append(found.verdict)
     candidates = range(len(case.answers))
     places = [[v.order.index(k) if k in v.order else None for v in verdicts] for k in candidates]
@@ -120,11 +119,9 @@ def rule(case: Case, queries: Sequence[Query[Verdict]], context: Context, *, kee
     # The judge's own answer stands just before as many of the candidates as it beats.
     place = None if own is None or first.reference is None else first.reference - 0.5
     *levels, own_level = dense_levels([*means, place])
+    shown_in = orders_of(len(candidates), len(queries), seed=context.seed, record_id=case.record.id)
     notes: dict[str, Any] = {
-        "orders": [
-            list(order)
-            for order in orders_of(len(candidates), len(queries), seed=context.seed, record_id=case.record.id)
-        ],
+        "orders": [list(order) for order in shown_in],
         "ranks": [list(verdict.order) for verdict in verdicts],
         "disagreements": sum(verdict.disagreements for verdict in verdicts),
     }
