@@ -250,7 +250,7 @@ def read_usage(given: object) -> tuple[int, int] | None:
     (None, None, None)
     """
     fields = given if isinstance(given, Mapping) else {}
-    counts = [fields.get("prompt_tokens"), fields.get("completion_tokens")]
+    counts: list[Any] = [fields.get("prompt_tokens"), fields.get("completion_tokens")]
     if not all(type(n) in (int, float) and 0 <= n <= MILLION * 1000 and n == int(n) for n in counts):
         return None
     return int(counts[0]), int(counts[1])
