@@ -84,16 +84,18 @@ def sampler_speed(path: str, count: int, max_tokens: int, block: int) -> tuple[f
 
     records = Settings(first=count).instructions().records
     checked = records[:8]
-    generator = Generator(ModelConfig(path), max_tokens=max_tokens)
     sampler = Sampler(max_tokens=max_tokens, block=block)
+    sampler.model = ModelConfig(path)
+    generator = Generator(sampler.model, max_tokens=max_tokens)
     check_greedy(generator, checked, max_tokens)
     start = time.perf_counter()
     sets = []
     with tempfile.TemporaryDirectory() as folder, Store(Path(folder)) as store:
         stored = sampler.stored(Context(store, Budget(store.journal("requests")), Prices()))
         for part in (records[at : at + block] for at in range(0, count, block)):
-            asks = sampler.asks([record.id for record in part], part, 4, seed=0)
-            sets += draw(generator, asks, [generator.prompt(record) for record in part], stored)
+            sets += draw(
+                generator, sampler.asks(part, 4, seed=0), [generator.prompt(record) for record in part], stored
+            )
     fast = sum(map(len, sets)) / (time.perf_counter() - start)
     check_sets(sets, sampler.tau or 1.0)
     start, made = time.perf_counter(), 0

@@ -52,7 +52,7 @@ def test_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     [
         (["ranker=contextul"], "expected one of contextual, probabilistic, proxy; did you mean contextual?"),
         (["judge.ordres=2"], "judge.ordres: no such key"),
-        (["max_cost=cheap"], "max_cost: expected a number or null"),
+        (["max_cost=cheap"], "max_cost: expected a finite number of 0 or more, or null"),
         (["shard=5/4"], "shard: expected i/n"),
         (["output=lists.json"], "output: expected a path that ends with .jsonl"),
         (["first=0"], "first: expected 1 or more"),

@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,10 +40,11 @@ def test_marks_tie_where_they_are_equal_not_where_they_look_so() -> None:
     """1,499 of 1,500 words, and all of them with one too many: 2998/2999 and 3000/3001, both written as 0.999667."""
     record = Record("a", "Q", output="a " * 1500)
     short, long = Answer("a " * 1499), Answer("a " * 1500 + "b")
-    ruling = Checker()._rule(Case(record, [short, long, short]))
+    context: Any = None  # a checker asks nobody
+    (ruling,) = Checker().judge([Case(record, [short, long, short])], context)
     assert isinstance(ruling, Ruling)
     assert ruling.levels == [1, 0, 1] and ruling.marks == [0.999667] * 3
-    assert Checker()._compare(Pair(record, long.text, short.text)).outcome == "win"
+    assert Checker().compare([Pair(record, long.text, short.text)], context)[0].outcome == "win"
 
 
 def test_nothing_to_go_by_is_set_aside_and_told_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,11 +2,13 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +20,7 @@ from tests.inference.make import collect, read_rows, write_instructions
 from tuna.data.record import Record
 from tuna.errors import ConfigError, RunError
 from tuna.inference.answers import Answer
+from tuna.inference.backend import AnswerSet
 from tuna.inference.context import Context
 from tuna.inference.cost import Budget, Prices
 from tuna.inference.generate import Draw, noise_key
@@ -25,7 +28,7 @@ from tuna.inference.local import draw
 from tuna.inference.store import Store
 from tuna.judges.checker import rouge_l
 from tuna.models.source import ModelConfig
-from tuna.ranking.sampler import Sampler, ServerSampler
+from tuna.ranking.sampler import DiverseSet, Sampler, ServerSampler
 
 pytestmark = pytest.mark.once  # computes nothing that kernels could round
 
@@ -50,7 +53,8 @@ class Told:
 
 def drawn(sampler: Sampler, told: Any, records: Sequence[Record], seed: int = 0) -> list[list[Answer]]:
     """Two answers per record, in one block."""
-    asks = sampler.asks([record.id for record in records], records, 2, seed=seed)
+    sampler.model = ModelConfig("tiny")
+    asks = sampler.asks(records, 2, seed)
     nowhere: Any = SimpleNamespace(store=SimpleNamespace(journal=lambda name: None))
     return draw(told, asks, [told.prompt(record) for record in records], sampler.stored(nowhere))
 
@@ -71,17 +75,72 @@ def test_without_the_rule_nothing_is_drawn_again() -> None:
     assert [a.text for a in drawn(Sampler(tau=None), told, [Record("1", "one")])[0]] == ["a b", "a b"]
 
 
+def of(path: str, *, template: Any = "auto", **settings: Any) -> Sampler:
+    sampler = Sampler(**settings)
+    sampler.model = ModelConfig(path, template=template)
+    return sampler
+
+
 def test_identity_and_name() -> None:
-    tiny = ModelConfig("tiny")
-    identity = Sampler(max_tokens=9).identity(tiny, 3)
-    assert identity["model"] == tiny.fingerprint and identity["seed"] == 3 and identity["max_tokens"] == 9
-    assert (
-        identity["template"] == "auto"
-        and Sampler().identity(ModelConfig("tiny", template="none"), 3)["template"] == "none"
-    )
-    assert "tau" in identity and "tau" not in Sampler(tau=None).identity(tiny, 3)
+    identity = of("tiny", max_tokens=9).identity(3)
+    assert identity["model"] == ModelConfig("tiny").fingerprint and identity["seed"] == 3
+    assert identity["max_tokens"] == 9 and identity["sampler"] == "local"
+    assert identity["template"] == "auto" and of("tiny", template="none").identity(3)["template"] == "none"
+    assert "tau" in identity and "tau" not in of("tiny", tau=None).identity(3)
     named = {"runs/first/model": "model", "org/model": "org/model", "tiny": "tiny", "/a/b/c/": "c"}
-    assert {path: Sampler().name(ModelConfig(path)) for path in named} == named
+    assert {path: of(path).name for path in named} == named
+
+
+def test_a_passing_set_is_final_after_one_round() -> None:
+    few = DiverseSet(3)
+    few.offer({k: Answer(text) for k, text in enumerate(("a b", "c d", "e f"))})
+    assert few.missing() == [] and [a.text for a in few.finish()] == ["a b", "c d", "e f"]
+
+
+def test_similar_ones_are_drawn_again_and_later_ones_kept() -> None:
+    few = DiverseSet(3)
+    few.offer({k: Answer(text) for k, text in enumerate(("a b", "a b", "e f"))})
+    assert few.missing() == [(1, 1)]
+    few.offer({1: Answer("e f")})  # too similar to the third now
+    assert few.missing() == [(1, 2)]
+    few.offer({1: Answer("x y")})
+    assert few.missing() == [] and [a.text for a in few.finish()] == ["a b", "x y", "e f"]
+
+
+def test_after_three_trials_the_least_similar_tried_is_kept() -> None:
+    few = DiverseSet(2, tau=0.2)
+    few.offer({0: Answer("a b c d"), 1: Answer("a b c d")})
+    for trial, text in enumerate(("a b c x", "a x y z", "a b x y"), start=1):
+        assert few.missing() == [(1, trial)]
+        few.offer({1: Answer(text)})
+    assert few.missing() == []
+    kept = few.finish()[1]
+    assert kept.text == "a x y z" and kept.similarity == 0.25
+
+
+def test_empty_answers_are_like_any_other() -> None:
+    few = DiverseSet(2)
+    few.offer({0: Answer(""), 1: Answer("a")})
+    assert few.missing() == [(0, 1)]
+
+
+def test_a_set_that_passes_is_never_replaced_by_one_that_does_not() -> None:
+    rng = random.Random(0)
+    for _ in range(300):
+        few = DiverseSet(4, tau=0.6)
+        while missing := few.missing():
+            few.offer({place: Answer(" ".join(rng.choices("abc", k=3))) for place, _ in missing})
+        kept = few.finish()
+        assert len(kept) == 4
+        forced = [a for a in kept if (a.similarity or 0) >= 0.6]
+        good = [a for a in kept if a not in forced]
+        assert all(rouge_l(a.text, b.text) < 0.6 for a, b in combinations(good, 2))
+
+
+def test_without_the_rule_everything_is_kept() -> None:
+    few = AnswerSet(2)
+    few.offer({0: Answer("a"), 1: Answer("a")})
+    assert few.missing() == [] and len(few.finish()) == 2
 
 
 def test_all_faults_at_once() -> None:
@@ -257,9 +316,9 @@ def test_a_conversation_is_sent_as_it_is_and_thoughts_stay_out_of_the_answers(
     ):
         context = Context(store, Budget(store.journal("requests")), Prices())
         sampler = ServerSampler(model="m", endpoint="chat", base_url=server.url, concurrency=1)
-        found = sampler.answer(None, records, 2, context)
+        found = sampler.answer(records, 2, context)
         assert [body["messages"] for body in server.bodies[:2]] == [
             list(turns), [{"role": "user", "content": "A colour?\nNot red."}],
         ]  # fmt: skip
-        assert sampler.answer(None, records, 2, context) == found
+        assert sampler.answer(records, 2, context) == found
     assert all(a.reasoning == "hm" and a.text.split()[0] in COLOURS for answers in found for a in answers)

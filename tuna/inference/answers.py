@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from tuna.data.record import Candidate, Record
+from tuna.data.record import Record
 
 # Qwen and DeepSeek, others, Mistral, Seed, Kimi.
 _OPEN = re.compile(r"<think(?:ing)?>|\[THINK\]|<seed:think>|\u25c1think\u25b7")
@@ -106,9 +106,8 @@ def _read(given: Any) -> tuple[list[bytes] | None, list[Any]]:
         named = [_bytes(item.get("token"), item.get("bytes")) for item in items]
         values = [item.get("logprob") for item in items]
     else:
-        tokens, listed = given.get("tokens"), given.get("token_logprobs")
-        values = listed if isinstance(listed, list) else []
-        named = [_bytes(token) for token in tokens] if isinstance(tokens, list) else []
+        tokens, values = (x if isinstance(x, list) else [] for x in (given.get("tokens"), given.get("token_logprobs")))
+        named = [_bytes(token) for token in tokens]
     pieces = [piece for piece in named if piece is not None]
     return (pieces if len(pieces) == len(values) else None), values
 
@@ -206,20 +205,16 @@ def from_choice(choice: Mapping[str, Any]) -> Answer:
 
 
 def read_choice(choice: Mapping[str, Any]) -> Answer:
-    """The text of a choice as the server has it, without log-probabilities; ``reasoning`` where the server splits it.
-
-    Raises:
-        ValueError: it is no such thing.
-    """
+    """The text of a choice as the server has it, without log-probabilities; ``reasoning`` where it splits it."""
     reason, message = choice.get("finish_reason"), choice.get("message")
     refused = reasoning = None
     if "text" in choice:
-        text, thought = _parts(choice["text"])
+        text, thought, _ = _parts(choice["text"])
     elif isinstance(message, Mapping):
-        text, thought = _parts(message.get("content"))
+        text, thought, refusal = _parts(message.get("content"))
         reasoning = message.get("reasoning_content") or message.get("reasoning")
-        refusal = message.get("refusal") or _refusal(message.get("content"))
-        refused = f"refusal: {refusal}" if refusal else None
+        if refusal := message.get("refusal") or refusal:
+            refused = f"refusal: {refusal}"
     else:
         raise ValueError("a choice without text or message")
     if reason == "content_filter":
@@ -234,42 +229,33 @@ def read_choice(choice: Mapping[str, Any]) -> Answer:
     )
 
 
-def _parts(content: object) -> tuple[str, str]:
-    """Text and thought of a content: a text, none, or a list of parts.
+def _parts(content: object) -> tuple[str, str, object]:
+    """Text, thought and refusal of a content: a text, none, or a list of parts; ValueError where it is something else.
 
     >>> _parts([{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": "An "}, "oak."])
-    ('An oak.', 'Hm.')
-
-    Raises:
-        ValueError: it is something else.
+    ('An oak.', 'Hm.', None)
     """
     if content is None or isinstance(content, str):
-        return content or "", ""
+        return content or "", "", None
     if not isinstance(content, list):
         raise ValueError(f"content that is no text: {type(content).__name__}")
-    text, thought = "", ""
+    text, thought, refusal = "", "", None
     for part in content:
-        if isinstance(part, Mapping) and "thinking" in part:
-            thought += _parts(part["thinking"])[0]
-        else:
-            found = part.get("text", "" if "refusal" in part else None) if isinstance(part, Mapping) else part
-            if not isinstance(found, str):
-                raise ValueError("content with a part that is no text")
-            text += found
-    return text, thought
-
-
-def _refusal(content: object) -> object:
-    """What a part of a content says where it refuses, or None."""
-    parts = content if isinstance(content, list) else []
-    return next((part["refusal"] for part in parts if isinstance(part, Mapping) and part.get("refusal")), None)
+        fields = part if isinstance(part, Mapping) else {"text": part}
+        if "thinking" in fields:
+            thought += _parts(fields["thinking"])[0]
+            continue
+        refusal = refusal or fields.get("refusal")
+        found = fields.get("text", "" if "refusal" in fields else None)
+        if not isinstance(found, str):
+            raise ValueError("content with a part that is no text")
+        text += found
+    return text, thought, refusal
 
 
 def read_choices(body: Mapping[str, Any], one: Callable[[Mapping[str, Any]], Answer] = from_choice) -> list[Answer]:
-    """The answers of a reply, each choice read by ``one``; one that cannot be read is refused, the others stand.
-
-    Raises:
-        ValueError: it has none that can be read.
+    """The answers of a reply, each choice read by ``one``; one that cannot be read is refused, the others stand. Raises
+    ValueError: it has none that can be read.
     """
     choices = body.get("choices")
     if not isinstance(choices, list) or not choices:
@@ -322,24 +308,15 @@ def candidate(answer: Answer, score: float, source: str, **extra: Any) -> dict[s
 
 def given_answers(record: Record) -> list[Answer]:
     """The answers that a record already has."""
-
-    def one(c: Candidate) -> Answer:
-        return Answer(c.text, c.logprob, c.num_tokens, c.finish_reason, reasoning=c.reasoning)
-
-    return [one(c) for c in record.responses]
+    return [Answer(c.text, c.logprob, c.num_tokens, c.finish_reason, reasoning=c.reasoning) for c in record.responses]
 
 
 def output_row(record: Record, responses: list[dict[str, Any]], **extra: Any) -> dict[str, Any]:
     """A ranked list as train.py reads it; what else the instruction carried stays."""
-    row: dict[str, Any] = {"id": record.id}
     if record.messages or record.tools:
-        row |= {"messages": record.conversation, **({"tools": list(record.tools)} if record.tools else {})}
+        asked: dict[str, Any] = {"messages": record.conversation, "tools": list(record.tools) or None}
     else:
-        row |= {"instruction": record.instruction, "input": record.input}
-    if record.output is not None:
-        row["output"] = record.output
-    if record.template is not None:
-        row["template"] = record.template
-    row["responses"] = responses
-    kept = {key: value for key, value in record.extra.items() if key not in row and key not in extra}
-    return {**row, **extra, **kept}
+        asked = {"instruction": record.instruction, "input": record.input}
+    row = {"id": record.id, **asked, "output": record.output, "template": record.template, "responses": responses}
+    row = {key: value for key, value in row.items() if value is not None} | extra
+    return row | {key: value for key, value in record.extra.items() if key not in row}

@@ -1,7 +1,5 @@
-"""One way of asking a model, here or served: what is asked, what is stored of it, and what the store still lacks.
-
-An ask has a key, a hash of all that shapes its answers. They are stored under it in a journal as they come, and what is
-there is never asked for again.
+"""One way of asking a model, here or served. An ask has a key, a hash of all that shapes its answers: they are stored
+under it in a journal as they come, and what is there is never asked for again.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -49,17 +47,24 @@ class Round(NamedTuple):
     places: tuple[int, ...]
 
 
-class Draws(Protocol):
-    """A set of answers in the making, such as tuna.ranking.diversity.DiverseSet."""
+class AnswerSet:
+    """The answers of one ask in the making: ``n`` of them, whatever they are."""
 
-    def missing(self) -> Sequence[tuple[int, int]]:
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self.kept: dict[int, Answer] = {}
+
+    def missing(self) -> list[tuple[int, int]]:
         """Places still to be drawn for, each with the number of its next trial (0 is the first draw)."""
+        return [(place, 0) for place in range(self.n) if place not in self.kept]
 
     def offer(self, drawn: Mapping[int, Answer]) -> None:
         """Take answers, by place."""
+        self.kept |= drawn
 
     def finish(self) -> list[Answer]:
         """The answers, by place."""
+        return [answer for _, answer in sorted(self.kept.items())]
 
 
 class Backend(Protocol):
@@ -70,6 +75,9 @@ class Backend(Protocol):
 
     def price_in(self, prices: Prices) -> Price | None:
         """Dollars per million tokens, None where they are not known."""
+
+    def usage(self, requests: int, prompt_tokens: int, answer_tokens: int, context: Context) -> Usage:
+        """What that many requests with that many tokens in all will use."""
 
     def remaining(self, asks: Iterable[Ask], stored: "StoredTexts", context: Context) -> Usage:
         """What asking for what the store lacks will use, roughly."""
@@ -90,22 +98,17 @@ class Question(Protocol):
 
 
 class StoredTexts:
-    """One text per ask, as the model wrote it. unit: what the progress line counts."""
+    """One text per ask, as the model wrote it. unit: what the progress line counts. begin: makes a set of n answers."""
 
     raw: ClassVar[bool] = True  # else the thought is taken out of the text, and log-probabilities are the text's
     part_size: ClassVar[int] = 1  # a request of trial t from place p on is part t * part_size + p of its key
 
-    def __init__(self, journal: Journal, unit: str = "answers") -> None:
-        self.journal = journal
-        self.unit = unit
+    def __init__(self, journal: Journal, unit: str = "answers", begin: Callable[[int], AnswerSet] = AnswerSet) -> None:
+        self.journal, self.unit, self.begin = journal, unit, begin
 
     def todo(self, ask: Ask) -> Round:
         """What is still to be drawn for an ask."""
         return Round(0, () if ask.key in self.journal else (0,))
-
-    def begin(self, ask: Ask) -> Draws:
-        """The ask's set, to be drawn here."""
-        return Plain(ask.n)
 
     def line(self, answers: Sequence[Answer], drawn: Round | None = None) -> dict[str, Any]:
         """What is stored of the answers to a request, or of a whole set."""
@@ -113,7 +116,7 @@ class StoredTexts:
         return {key: value for key in kept if (value := getattr(answers[0], key)) is not None}
 
     def whole(self, ask: Ask) -> list[Answer]:
-        """The answers of an ask that has them all in one line."""
+        """The answers of an ask that stand in one line; none where there is no line."""
         return self.journal.read(ask.key, stored_answer)[:1]
 
     def answers(self, ask: Ask) -> list[Answer]:
@@ -122,22 +125,14 @@ class StoredTexts:
 
 
 class StoredSets(StoredTexts):
-    """``n`` answers per ask, their thoughts apart from their texts. rule: makes the set that says which are kept."""
+    """``n`` answers per ask, thoughts apart from texts; ``begin`` makes the set that says which are kept."""
 
     raw: ClassVar[bool] = False
     part_size: ClassVar[int] = 1 << 16
 
-    def __init__(self, journal: Journal, rule: Callable[[int], Draws]) -> None:
-        super().__init__(journal)
-        self.rule = rule
-
     def todo(self, ask: Ask) -> Round:
         """What is still to be drawn for an ask: it follows from what the store has."""
         return self._state(ask)[1]
-
-    def begin(self, ask: Ask) -> Draws:
-        """The ask's set, to be drawn here."""
-        return self.rule(ask.n)
 
     def line(self, answers: Sequence[Answer], drawn: Round | None = None) -> dict[str, Any]:
         """What is stored of the answers to a request, or of a whole set."""
@@ -147,18 +142,19 @@ class StoredSets(StoredTexts):
         return {"trial": drawn.trial, "places": drawn.places[: len(answers)], "choices": choices}
 
     def whole(self, ask: Ask) -> list[Answer]:
-        """The answers of an ask that has them all in one line."""
-        return self.journal.read(ask.key, stored_answers)[0]
+        """The answers of an ask that stand in one line; none where there is no line."""
+        return next(iter(self.journal.read(ask.key, stored_answers)), [])
 
     def answers(self, ask: Ask) -> list[Answer]:
         """The answers of an ask, none where some are missing."""
         made, todo = self._state(ask)
         return [] if todo.places else made.finish()
 
-    def _state(self, ask: Ask) -> tuple[Draws, Round]:
-        lines = self.journal.read(ask.key, _by_place)
-        stored = {place: answer for line in lines for place, answer in line.items()}
-        made = self.rule(ask.n)
+    def _state(self, ask: Ask) -> tuple[AnswerSet, Round]:
+        stored: dict[tuple[int, int], Answer] = {}  # by trial and place
+        for line in self.journal.read(ask.key, _by_place):
+            stored |= line
+        made = self.begin(ask.n)
         while missing := made.missing():
             trial = missing[0][1]
             if lacking := tuple(place for place, _ in missing if (trial, place) not in stored):
@@ -169,31 +165,9 @@ class StoredSets(StoredTexts):
 
 def _by_place(line: Mapping[str, Any]) -> dict[tuple[int, int], Answer]:
     """(trial, place) -> answer, of a line of the store; a teacher's of an older version begins at its part."""
-    answers = stored_answers(line)
-    start = int(line["part"])
+    answers, start, trial = stored_answers(line), int(line["part"]), int(line.get("trial", 0))
     places = line["places"] if "places" in line else range(start, start + len(answers))
-    trial = int(line.get("trial", 0))
     return {(trial, int(place)): answer for place, answer in zip(places, answers, strict=True)}
-
-
-class Plain:
-    """``n`` answers, whatever they are."""
-
-    def __init__(self, n: int) -> None:
-        self.n = n
-        self._answers: dict[int, Answer] = {}
-
-    def missing(self) -> list[tuple[int, int]]:
-        """The places without an answer; there is one trial, 0."""
-        return [(place, 0) for place in range(self.n) if place not in self._answers]
-
-    def offer(self, drawn: Mapping[int, Answer]) -> None:
-        """Take answers, by place."""
-        self._answers |= drawn
-
-    def finish(self) -> list[Answer]:
-        """The answers, by place."""
-        return [answer for _, answer in sorted(self._answers.items())]
 
 
 def store_in_blocks(
@@ -220,9 +194,12 @@ def store_in_blocks(
     progress.close()
 
 
-def question_key(base: Mapping[str, Any], question: Question, prompt: object) -> str:
-    """The key of a benchmark's question. base: what else shapes its answer."""
-    return key_of(**base, task=question.task, id=question.id, prompt=prompt)
+def asks_of(
+    questions: Iterable[Question], base: Mapping[str, Any], prompt: Callable[[Record], object], *fixed: Any
+) -> list[Ask]:
+    """The asks of a benchmark's questions. base: what else shapes an answer. fixed: ``Ask``'s, from max_tokens on."""
+    keys = ((q, key_of(**base, task=q.task, id=q.id, prompt=prompt(q.record))) for q in questions)
+    return [Ask(key, q.record, *fixed) for q, key in keys]
 
 
 def one_each(backend: Backend, asks: Sequence[Ask], context: Context) -> list[Answer | None]:

@@ -1,7 +1,6 @@
-"""OpenAI's Batch API: the same requests for half the price, answered within a day; resumed after a restart.
-
-What is about to be submitted is written down first, under a name that the batch carries as metadata. So a restart finds
-a batch again even when the kill came between submitting it and writing down its id, and nothing is submitted twice.
+"""OpenAI's Batch API: the same requests for half the price, answered within a day. What is about to be submitted is
+written down first, under a name that the batch carries as metadata. So a restart finds a batch again even when the kill
+came between submitting it and writing down its id, and nothing is submitted twice.
 """
 
 import asyncio
@@ -34,50 +33,53 @@ class BatchEngine(Sender):
     journal: Journal
 
     async def run(self, requests: Iterable[Request]) -> None:
-        """Take up what an earlier run submitted, then submit the rest.
-
-        Raises:
-            StopRun: the batch or the server failed. BudgetReached: the next request does not fit.
+        """Take up what an earlier run submitted, then submit the rest. Raises StopRun where the batch or the server
+        failed. BudgetReached: the next request does not fit.
         """
         self._tries: Counter[str] = Counter()
-        pending = {custom_id(request): request for request in requests}
+        self._pending = {custom_id(request): request for request in requests}
         async with self.server:
-            for name in self._open():
-                await self._take_up(name, pending)
-            for name in list(pending):
-                if (why := self.given_up(pending[name])) is not None:  # by earlier runs
-                    self._give_up(name, pending, why)
-            while pending:
-                await self._submit(pending)
+            for name in dict.fromkeys(str(line["key"]) for line in self.journal):
+                await self._take_up(name)
+            for name in list(self._pending):
+                if (why := self.given_up(self._pending[name])) is not None:  # by earlier runs
+                    self._give_up(name, why)
+            while self._pending:
+                await self._submit()
 
-    def _open(self) -> list[str]:
-        """Batches without an end."""
-        names = dict.fromkeys(str(line["key"]) for line in self.journal)
-        return [name for name in names if not any("over" in line for line in self.journal.get(name))]
-
-    async def _take_up(self, name: str, pending: dict[str, Request]) -> None:
-        lines = self.journal.get(name)
-        tickets = dict(next((line["tickets"] for line in lines if "tickets" in line), {}))
-        found = next((line["batch"] for line in lines if "batch" in line), None)
+    async def _take_up(self, name: str) -> None:
+        noted: dict[str, Any] = {}
+        for line in self.journal.get(name):
+            noted |= line
+        if "over" in noted:
+            return
+        tickets, found = dict(noted.get("tickets", {})), noted.get("batch")
         if found is None:  # killed while submitting: did it arrive?
             listed = await self._call(lambda: self.server.client.batches.list(limit=100))
             found = next((self._of(b, "id") for b in self._of(listed, "data") if _named(b) == name), None)
         if found is None:
             self._over(name, "never submitted", tickets)
-            return
-        await self._wait(name, found, tickets, pending)
+        else:
+            await self._wait(name, found, tickets)
 
-    async def _submit(self, pending: dict[str, Request]) -> None:
+    async def _submit(self) -> None:
         """One batch of as much as fits, to its end."""
         endpoint: Any = f"/v1{self.server.path}"
         lines: list[bytes] = []
         tickets: dict[str, str] = {}
-        for name, request in pending.items():
+        for name, request in self._pending.items():
             asked = {"custom_id": name, "method": "POST", "url": endpoint, "body": body_of(request.payload)}
             line = json.dumps(asked).encode("utf-8", "replace") + b"\n"
             worst = request.worst(self.price)
-            if len(lines) == MOST_REQUESTS or sum(map(len, lines)) > MOST_BYTES or not self._fits(worst, bool(lines)):
+            if len(lines) == MOST_REQUESTS or sum(map(len, lines)) > MOST_BYTES:
                 break
+            try:
+                if not self.budget.fits(worst):
+                    break
+            except BudgetReached:
+                if lines:
+                    break
+                raise
             lines.append(line)
             tickets[name] = self.budget.reserve(worst)
         batch = f"b{len(self.journal)}-{key_of(ids=list(tickets))[:16]}"
@@ -91,17 +93,9 @@ class BatchEngine(Sender):
         )
         identity = self._of(made, "id")
         self.journal.append({"key": batch, "batch": identity})
-        await self._wait(batch, identity, tickets, pending)
+        await self._wait(batch, identity, tickets)
 
-    def _fits(self, worst: float, some: bool) -> bool:
-        try:
-            return self.budget.fits(worst)
-        except BudgetReached:
-            if some:
-                return False
-            raise
-
-    async def _wait(self, name: str, identity: str, tickets: dict[str, str], pending: dict[str, Request]) -> None:
+    async def _wait(self, name: str, identity: str, tickets: dict[str, str]) -> None:
         """Poll until the batch is over, then read what it gave."""
         print(f"batch {identity}: {len(tickets):,} requests submitted; a restart takes it up again", flush=True)
         while True:
@@ -118,9 +112,9 @@ class BatchEngine(Sender):
             if file:
                 content = await self._call(lambda file=file: self.server.client.files.content(file))  # type: ignore[misc]
                 for line in content.content.split(b"\n"):
-                    self._read(_result(line), tickets, pending)
+                    self._read(_result(line), tickets)
         for left in tickets:  # expired: neither answered nor paid for
-            self._again(left, pending, f"the batch is {status}, without a result for it")
+            self._again(left, f"the batch is {status}, without a result for it")
         self._over(name, status, tickets)
 
     def _over(self, name: str, how: str, tickets: Mapping[str, str]) -> None:
@@ -129,58 +123,52 @@ class BatchEngine(Sender):
             self.budget.settle(ticket, 0.0)
         self.journal.append({"key": name, "over": how})
 
-    def _read(self, line: dict[str, Any], tickets: dict[str, str], pending: dict[str, Request]) -> None:
+    def _read(self, line: dict[str, Any], tickets: dict[str, str]) -> None:
         """Hand over one result; what follows from it waits for the next batch."""
         name = str(line.get("custom_id"))
         response = line["response"] if isinstance(line.get("response"), dict) else {}
         body, status = response.get("body"), response.get("status_code")
-        ticket, request = tickets.pop(name, None), pending.get(name)
+        ticket, request = tickets.pop(name, None), self._pending.get(name)
         answer: dict[str, Any] | None = body if status == 200 and isinstance(body, dict) else None
         if ticket is not None:
             self.budget.settle(ticket, 0.0 if answer is None else self.cost_of(answer))
         if request is None:  # stored before the kill
             return
         if answer is None:
-            self._failed(name, pending, status, told(line.get("error") or body, 200))
+            reason = told(line.get("error") or body, 200)
+            if status in (401, 403, 404):
+                raise StopRun(f"the batch's requests are refused ({status}: {reason}); check key and model")
+            if isinstance(status, int) and status not in (408, 409, 429) and status < 500:
+                self._give_up(name, f"refused by the server ({status}): {reason}")
+            else:
+                self._again(name, f"{status}: {reason}")
             return
         self.progress.update(usage=usage_of(answer, self.price))
         try:
             follow = list(self.done(request, answer))
-            del pending[name]
-            pending.update({custom_id(other): other for other in follow})
+            del self._pending[name]
+            self._pending.update({custom_id(other): other for other in follow})
         except TryAgain as error:
-            self._again(name, pending, str(error))
+            self._again(name, str(error))
         except SetAside as error:
-            self._give_up(name, pending, str(error))
+            self._give_up(name, str(error))
 
-    def _failed(self, name: str, pending: dict[str, Request], status: Any, reason: str) -> None:
-        if status in (401, 403, 404):
-            raise StopRun(f"the batch's requests are refused ({status}: {reason}); check key and model")
-        if isinstance(status, int) and status not in (408, 409, 429) and status < 500:
-            self._give_up(name, pending, f"refused by the server ({status}): {reason}")
-        else:
-            self._again(name, pending, f"{status}: {reason}")
-
-    def _again(self, name: str, pending: dict[str, Request], reason: str) -> None:
+    def _again(self, name: str, reason: str) -> None:
         self._tries[name] += 1
-        if name not in pending:
+        if name not in self._pending:
             return
-        if (why := self.given_up(pending[name])) is not None:
-            self._give_up(name, pending, why)
+        if (why := self.given_up(self._pending[name])) is not None:
+            self._give_up(name, why)
         elif self._tries[name] > self.server.connection.retries:
             why = f"no answer after {self._tries[name]} tries; the last: {reason}"
-            self._give_up(name, pending, why, passing=True)
+            self._give_up(name, why, passing=True)
 
-    def _give_up(self, name: str, pending: dict[str, Request], reason: str, *, passing: bool = False) -> None:
-        self.aside(pending.pop(name), reason, passing)
+    def _give_up(self, name: str, reason: str, *, passing: bool = False) -> None:
+        self.aside(self._pending.pop(name), reason, passing)
         self.progress.update(aside=1)
 
     def _of(self, found: object, field: str) -> Any:
-        """A field of what the Batch API answered.
-
-        Raises:
-            StopRun: it has none: there is no Batch API, or another one.
-        """
+        """A field of what the Batch API answered; where it has none, there is no Batch API, or another one."""
         if (value := getattr(found, field, None)) is None:
             raise StopRun(
                 f"{shown(self.server.connection.base_url or 'the server')}: no Batch API as OpenAI has it (an answer "

@@ -1,24 +1,23 @@
 """What every part of one collection shares: the store, the budget, the prices, and the rows that got nothing."""
 
 import asyncio
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 from typing import Any
 
 from tuna.console import Progress
 from tuna.errors import RunError, TunaError
 from tuna.inference.batch import BatchEngine
-from tuna.inference.cost import Budget, BudgetReached, Price, Prices, Usage, dollars, usage_cost, usage_of
+from tuna.inference.cost import Budget, BudgetReached, Price, Prices, Usage, dollars, undated, usage_cost, usage_of
 from tuna.inference.engine import Engine, Request
 from tuna.inference.server import Server, StopRun, TryAgain, told
 from tuna.inference.store import Entry, Journal, Store
 
 _MOST = 50_000  # characters of an unusable reply that are kept
 Done = Callable[[Request, dict[str, Any]], Iterable[Request]]
-_DATE = re.compile(r"-\d{4}-?\d{2}-?\d{2}$")
 
 
 class Replies:
@@ -38,10 +37,8 @@ class Replies:
             self._tell(name)
 
     def take(self, request: Request, body: dict[str, Any]) -> Iterable[Request]:
-        """Hand a reply over; gives what follows from it.
-
-        Raises:
-            TryAgain, SetAside: it cannot be used. StopRun: nor will others be, or another model wrote it.
+        """Hand a reply over; gives what follows from it. Raises TryAgain, SetAside where it cannot be used. StopRun:
+        nor will others be, or another model wrote it.
         """
         try:
             if body.get("error"):  # some servers report faults with status 200, and bill them
@@ -62,11 +59,9 @@ class Replies:
         return f"{len(reasons)} replies could not be used (kept in the store's unusable.jsonl); the last: {reasons[-1]}"
 
     def _keep(self, request: Request, body: dict[str, Any], reason: str) -> None:
-        cost = usage_cost(self.price, body.get("usage"))
-        self._unusable.append(
-            {"key": request.key, "part": request.part, "reason": reason, "usage": body.get("usage"), "cost": cost,
-             "body": told(body, _MOST)}
-        )  # fmt: skip
+        usage = body.get("usage")
+        about = {"key": request.key, "part": request.part, "reason": reason, "usage": usage}
+        self._unusable.append({**about, "cost": usage_cost(self.price, usage), "body": told(body, _MOST)})
 
     def _check_model(self, given: object) -> None:
         if not isinstance(given, str) or not given.strip():
@@ -98,7 +93,7 @@ def _same(one: str, other: str) -> bool:
     >>> _same("gpt-4o-2024-05-13", "gpt-4o-2024-08-06")
     False
     """
-    return one == other or _DATE.sub("", one) == other or one == _DATE.sub("", other)
+    return one == other or undated(one) == other or one == undated(other)
 
 
 @dataclass
@@ -158,15 +153,13 @@ class Context:
                 f"max_cost: the price of {server.model!r} is not known, so the budget could not be kept; "
                 "next: add it to conf/prices/listed.yaml, or give price=[input, output], dollars per million tokens"
             )
-        shared: dict[str, Any] = {
-            "server": server, "budget": self.budget, "price": price, "done": replies.take,
-            "given_up": replies.given_up, "aside": aside, "progress": progress,
-        }  # fmt: skip
-        engine: Engine | BatchEngine
+        make: Any = partial(Engine, seed=self.seed)
         if server.connection.batch:
-            engine = BatchEngine(journal=self.store.journal("batches"), **shared)
-        else:
-            engine = Engine(seed=self.seed, **shared)
+            make = partial(BatchEngine, journal=self.store.journal("batches"))
+        engine = make(
+            server=server, budget=self.budget, price=price, done=replies.take, given_up=replies.given_up, aside=aside,
+            progress=progress,
+        )  # fmt: skip
         try:
             asyncio.run(engine.run(chain([first], rest)))
         except (StopRun, BudgetReached) as stopped:

@@ -37,10 +37,6 @@ class Price:
         """
         return (prompt_tokens * self.input + completion_tokens * self.output) / MILLION
 
-    def half(self) -> "Price":
-        """The Batch API's price."""
-        return Price(self.input / 2, self.output / 2)
-
 
 Pair = tuple[Annotated[float, Ge(0)], Annotated[float, Ge(0)]]  # of a config: [input, output]
 
@@ -69,11 +65,7 @@ class Prices:
 
     @staticmethod
     def read(node: Mapping[str, Any]) -> "Prices":
-        """From the config node ``prices``.
-
-        Raises:
-            ConfigError: unknown keys, wrong values.
-        """
+        """From the config node ``prices``. Raises ConfigError for unknown keys, wrong values."""
         if unknown := [str(key) for key in node if key not in ("table", "human_comparison")]:
             raise ConfigError(f"prices: expected table and human_comparison, got {', '.join(unknown)}")
         table = {str(model): list(pair) for model, pair in (node.get("table") or {}).items()}
@@ -82,7 +74,7 @@ class Prices:
     def find(self, model: str, given: Sequence[float] | None = None) -> Price | None:
         """The price given, else the table's, else None."""
         table = self.table or {}
-        pair = given or table.get(model) or table.get(re.sub(r"-\d{4}-?\d{2}-?\d{2}$", "", model))
+        pair = given or table.get(model) or table.get(undated(model))
         return Price(*pair) if pair else None
 
     def human(self, lists: int, answers: int) -> float:
@@ -92,6 +84,11 @@ class Prices:
         1500.0
         """
         return lists * answers * (answers - 1) / 2 * self.human_comparison
+
+
+def undated(model: str) -> str:
+    """A model's name without its date: ``gpt-4o`` of ``gpt-4o-2024-08-06``."""
+    return re.sub(r"-\d{4}-?\d{2}-?\d{2}$", "", model)
 
 
 def about_tokens(text: str) -> int:
@@ -130,14 +127,10 @@ class Usage:
         )
 
     def __str__(self) -> str:
-        """As ``12 requests, 3,400 + 900 tokens, $0.02``."""
-        return (
-            f"{self.requests:,} requests, {self.prompt_tokens:,} prompt + {self.completion_tokens:,} answer tokens, "
-            f"{dollars(self.cost)}"
-        )
+        return f"{self.requests:,} requests, {self.brief()}"
 
     def brief(self) -> str:
-        """As ``3,000 + 900 tokens, $0.02``."""
+        """Tokens of prompts and of answers, and dollars, as ``3,000 + 900 tokens, $0.02``."""
         return f"{self.prompt_tokens:,} + {self.completion_tokens:,} tokens, {dollars(self.cost)}"
 
     def to_dict(self) -> dict[str, float | None]:
@@ -163,11 +156,8 @@ class BudgetReached(Exception):
 class Budget:
     """What was spent, over all processes that wrote into this ledger, and whether one more request fits.
 
-    ledger: two lines per request under its own key: what was reserved before it was sent, and what it came to.
-
-    Raises:
-        ConfigError: limits that are no amounts.
-        RunError: a line of the ledger was changed.
+    ledger: two lines per request under its own key: what was reserved before it was sent, and what it came to. Raises
+    ConfigError: limits that are no amounts. RunError: a line of the ledger was changed.
     """
 
     def __init__(self, ledger: Journal, *, max_cost: float | None = None, max_requests: int | None = None) -> None:
@@ -192,10 +182,8 @@ class Budget:
         self.spent += sum(self._open.values())
 
     def fits(self, worst: float) -> bool:
-        """Whether a request of this worst case can be sent now.
-
-        Raises:
-            BudgetReached: it cannot, and nothing is in flight that could turn out cheaper.
+        """Whether a request of this worst case can be sent now. Raises BudgetReached where it cannot, and nothing is in
+        flight that could turn out cheaper.
         """
         if self.max_requests is not None and self.requests + 1 > self.max_requests:
             raise BudgetReached(f"max_requests={self.max_requests} reached ({self.requests} sent)")
@@ -241,11 +229,7 @@ _PLAIN = re.compile(rb'"key": "(r\d+)", (?:"reserved": ' + _AMOUNT + rb'|"cost":
 
 
 def _ledger_line(body: bytes) -> tuple[str, float | None, float | None, int]:
-    """Ticket, dollars that were reserved, dollars that it came to, and how many requests it stands for.
-
-    Raises:
-        ValueError: it holds something else.
-    """
+    """Ticket, dollars that were reserved, dollars that it came to, and requests; ValueError: something else."""
     if found := _PLAIN(body):  # as ``Budget`` writes it: a third of the time
         key, worst, cost = found.groups()
         return key.decode(), float(worst) if worst else None, float(cost) if cost else None, 1
@@ -265,17 +249,11 @@ def read_usage(given: object) -> tuple[int, int] | None:
     >>> read_usage({"prompt_tokens": "12", "completion_tokens": 3}), read_usage({"prompt_tokens": -1}), read_usage([])
     (None, None, None)
     """
-    if not isinstance(given, Mapping):
+    fields = given if isinstance(given, Mapping) else {}
+    counts: list[Any] = [fields.get("prompt_tokens"), fields.get("completion_tokens")]
+    if not all(type(n) in (int, float) and 0 <= n <= MILLION * 1000 and n == int(n) for n in counts):
         return None
-    prompt, answer = _tokens(given.get("prompt_tokens")), _tokens(given.get("completion_tokens"))
-    return None if prompt is None or answer is None else (prompt, answer)
-
-
-def _tokens(value: object) -> int | None:
-    """A number of tokens that one request can have used."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MILLION * 1000:
-        return None
-    return int(value) if value == int(value) else None
+    return int(counts[0]), int(counts[1])
 
 
 def usage_cost(price: Price | None, usage: object) -> float | None:

@@ -1,7 +1,5 @@
-"""The request engine: bounded concurrency, one retry loop, a budget that holds, nothing lost.
-
-Each request that is sent is reserved in the budget first and settled afterwards. A finished one is handed to ``done``
-at once, which stores it; so a kill costs what is in flight and no more.
+"""The request engine: bounded concurrency, one retry loop. Each request sent is reserved in the budget first and
+settled afterwards; ``done`` stores a finished one at once, so a kill costs what is in flight and no more.
 """
 
 import asyncio
@@ -64,11 +62,9 @@ class Engine(Sender):
     first_wait: float = 0.5
 
     async def run(self, requests: Iterable[Request]) -> None:
-        """Send all ``requests`` and what follows from them.
-
-        Raises:
-            StopRun: the key, the model or the server is wrong; what was answered until then is stored.
-            BudgetReached: the next request does not fit; those in flight were waited for.
+        """Send all ``requests`` and what follows from them. Raises StopRun where the key, the model or the server is
+        wrong; what was answered until then is stored. BudgetReached: the next request does not fit; those in flight
+        were waited for.
         """
         self._source = iter(requests)
         self._waiting: deque[Request] = deque()
@@ -156,11 +152,7 @@ class Engine(Sender):
             self._wake()
 
     async def _ready(self, request: Request) -> bool:
-        """Wait until the server lets us and the budget has room; False when the run is to stop.
-
-        Raises:
-            BudgetReached: there will be none.
-        """
+        """Wait until the server lets us and the budget has room; False when the run is to stop."""
         while self._stop is None:
             if (wait := self._not_before - asyncio.get_running_loop().time()) > 0:
                 await self._sleep(wait)
@@ -190,11 +182,7 @@ class Engine(Sender):
             await asyncio.sleep(min(left, 1.0))
 
     def _set_aside(self, request: Request, reason: str, *, fault: bool = False, passing: bool = False) -> None:
-        """One row gets no answer.
-
-        Raises:
-            StopRun: faults follow each other, and there is more to ask.
-        """
+        """One row gets no answer. StopRun: faults follow each other, and there is more to ask."""
         self.aside(request, reason, passing)
         self.progress.update(aside=1)
         self._faults = self._faults + 1 if fault else 0

@@ -49,16 +49,9 @@ def _mix(x: Tensor) -> Tensor:
 def gumbel(
     keys: Sequence[tuple[int, int]] | Tensor, step: int, size: int, device: torch.device | str = "cpu"
 ) -> Tensor:
-    """Standard Gumbel noise.
+    """Standard Gumbel noise, [R, V] float64, the same on every device but for the last bits of a logarithm.
 
-    Args:
-        keys: a key a row, [R, 2].
-        step: which token of the sample.
-        size: V.
-        device: where the numbers are made; they are the same everywhere, but for the last bits of a logarithm.
-
-    Returns:
-        [R, V] float64.
+    keys: one per row, [R, 2]. step: which token of the sample. size: V.
     """
     key = torch.as_tensor(keys, dtype=torch.int64, device=device)
     column = torch.arange(size, dtype=torch.int64, device=device)
@@ -83,9 +76,6 @@ class Draw:
 class Generator:
     """A loaded model that answers. device "auto": CUDA where there is one. dtype "auto": float32 on the CPU, else as
     stored.
-
-    Raises:
-        ModelError: the model cannot be loaded.
     """
 
     def __init__(self, node: ModelConfig, *, max_tokens: int, device: str = "auto", dtype: str = "auto") -> None:
@@ -113,36 +103,28 @@ class Generator:
         self.ends = {*encoder.ends, *([given] if isinstance(given, int) else given or [])}
 
     def prompt(self, record: Record, *, cut: bool = True) -> list[int]:
-        """A record's prompt as ids, shortened as in training where answers of ``max_tokens`` would not fit.
-
-        Raises:
-            ModelError: it does not fit, and ``cut`` is False.
+        """A record's prompt as ids, shortened as in training where answers of ``max_tokens`` would not fit. Raises
+        ModelError: it does not fit, and ``cut`` is False.
         """
         ids = self.encoder.prompt(record)
-        if len(ids) > self.room:
-            if not cut:
-                raise ModelError(f"a prompt of {len(ids)} tokens does not fit the model's {self.positions} positions")
-            ids = self.encoder.prompt(self._fitting(record))
-        return [int(i) for i in ids]
+        if len(ids) > self._room and not cut:
+            raise ModelError(f"a prompt of {len(ids)} tokens does not fit the model's {self.positions} positions")
+        return [int(i) for i in self.encoder.prompt(self._fitting(record))]
 
     @property
-    def room(self) -> float:
+    def _room(self) -> float:
         """Tokens that a prompt may have."""
         return inf if self.positions is None else self.positions - min(self.max_tokens, self.positions // 2)
 
     def _fitting(self, record: Record) -> Record:
-        if len(self.encoder.prompt(record)) <= self.room:
-            return record
-        return shorten(record, self.encoder, int(self.room))
+        fits = len(self.encoder.prompt(record)) <= self._room
+        return record if fits else shorten(record, self.encoder, int(self._room))
 
     @torch.inference_mode()
     def draw(self, prompts: Sequence[Sequence[int]], draws: Sequence[Draw]) -> list[Answer]:
         """Draw all at once; rows that have ended leave the batch when half of it has.
 
         Each answer's log-probability is that of its tokens, the end-of-sequence included, at temperature 1.
-
-        Raises:
-            ModelError: it is no number.
         """
         used = sorted({draw.prompt for draw in draws})
         place = {prompt: row for row, prompt in enumerate(used)}
@@ -211,7 +193,7 @@ class Generator:
         sees the tokenizer's own spelling and the template's own ending. A thought that the template shows counts too.
         """
         out = [list(answers) for answers in sets]
-        wrong: list[tuple[int, int, IntArray, IntArray, BoolArray]] = []
+        wrong: list[tuple[int, int, IntArray, BoolArray]] = []  # row, place, ids, which of them are scored
         for row, (record, answers) in enumerate(zip(records, sets, strict=True)):
             fitting = self._fitting(record)
             given = self.encoder.prompt(fitting).tolist()
@@ -223,24 +205,21 @@ class Generator:
                 end = len(mask) - int(mask[::-1].argmax())
                 drawn = [*given, *(answers[place].tokens or ())]
                 if [*encoded.prompt.tolist(), *ids[:end].tolist()] != drawn:
-                    wrong.append((row, place, encoded.prompt, ids, mask))
+                    scored = np.concatenate([np.zeros(len(encoded.prompt), bool), mask])
+                    wrong.append((row, place, np.concatenate([encoded.prompt, ids]), scored))
         for at in range(0, len(wrong), RESCORED):
-            part = wrong[at : at + RESCORED]
-            for (row, place, *_, mask), value in zip(part, self._logprobs(part), strict=True):
-                out[row][place] = replace(
-                    out[row][place], logprob=round(value, 6), num_tokens=int(mask.sum()), unscored=None
-                )
+            rows, places, ids_of, scored_of = zip(*wrong[at : at + RESCORED], strict=True)
+            for row, place, mask, value in zip(rows, places, scored_of, self._logprobs(ids_of, scored_of), strict=True):
+                count = int(mask.sum())
+                out[row][place] = replace(out[row][place], logprob=round(value, 6), num_tokens=count, unscored=None)
         return out
 
-    def _logprobs(self, rows: Sequence[tuple[int, int, IntArray, IntArray, BoolArray]]) -> list[float]:
+    def _logprobs(self, ids_of: Sequence[IntArray], scored_of: Sequence[BoolArray]) -> list[float]:
         """Summed log-probability of each row's scored tokens."""
-        whole = [torch.from_numpy(np.concatenate([prompt, ids])).long() for _, _, prompt, ids, _ in rows]
-        ids = pad_sequence(whole, batch_first=True).to(self.device)
-        mask = pad_sequence([torch.ones_like(row) for row in whole], batch_first=True).to(self.device)
-        scored = pad_sequence(
-            [torch.from_numpy(np.concatenate([np.zeros(len(prompt), bool), mask])) for _, _, prompt, _, mask in rows],
-            batch_first=True,
-        ).to(self.device)
+        rows = [torch.from_numpy(ids).long() for ids in ids_of]
+        ids = pad_sequence(rows, batch_first=True).to(self.device)
+        mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True).to(self.device)
+        scored = pad_sequence([torch.from_numpy(each) for each in scored_of], batch_first=True).to(self.device)
         logits = self.model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1]
         token = logits.double().log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
         found: list[float] = token.masked_fill(~scored[:, 1:], 0.0).sum(-1).tolist()
@@ -285,9 +264,6 @@ def measure_elementary(
 
     records: questions with ``check`` and ``answers``, as ``tuna.inference.elementary.held_out_records()`` gives them.
     template: of tuna.data.templates.
-
-    Raises:
-        ConfigError: an unknown template.
     """
     encoder = Encoder(tokenizer, template)
     prompts = [encoder.prompt(record_of(record)).tolist() for record in records]

@@ -11,7 +11,7 @@ from annotated_types import Ge
 from tuna.config.types import checked
 from tuna.errors import ModelError
 from tuna.inference.answers import Answer, apart
-from tuna.inference.backend import Ask, Question, StoredTexts, counter, one_each, question_key, store_in_blocks
+from tuna.inference.backend import Ask, Question, StoredTexts, asks_of, counter, one_each, store_in_blocks
 from tuna.inference.context import Context
 from tuna.inference.cost import Price, Prices, Usage
 
@@ -24,19 +24,7 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Template = Literal["auto", "alpaca", "chat", "none"]
 
 
-class Free:
-    """What costs no money."""
-
-    def price_in(self, prices: Prices) -> Price | None:
-        """Nothing."""
-        return Price(0.0, 0.0)
-
-    def estimate(self, *asked: object) -> Usage:
-        """No requests."""
-        return Usage()
-
-
-class Local(Free):
+class Local:
     """A Hugging Face causal LM. block: asks that share batches. by_length: the longest prompts first, so that a lack of
     memory shows at once; else in the order given.
     """
@@ -50,13 +38,19 @@ class Local(Free):
         """What shapes an answer, beside the ask."""
         return {"model": self.model.fingerprint, **self.model.shaped_by}
 
-    remaining = Free.estimate
+    def price_in(self, prices: Prices) -> Price | None:
+        """Nothing."""
+        return Price(0.0, 0.0)
+
+    def usage(self, *asked: object) -> Usage:
+        """No requests."""
+        return Usage()
+
+    remaining = usage
 
     def ask(self, asks: Sequence[Ask], stored: StoredTexts, context: Context) -> list[list[Answer]]:
-        """The answers to each ask; a prompt that does not fit and may not be cut is set aside.
-
-        Raises:
-            DataError: the template cannot show a record. ModelError: the model cannot be loaded or computes no number.
+        """The answers to each ask; a prompt that does not fit and may not be cut is set aside. Raises DataError where
+        the template cannot show a record. ModelError: the model cannot be loaded or computes no number.
         """
         if lacking := [ask for ask in asks if ask.key not in stored.journal]:
             from tuna.data.tokenize import check_shown
@@ -82,7 +76,7 @@ class Local(Free):
             if self.by_length:
                 order = longest_first([prompt(i) for i in order])
             store_in_blocks(stored.journal, [ask.key for ask in asks], order, self.block, stored.unit, make)
-        return [stored.whole(ask) if ask.key in stored.journal else [] for ask in asks]
+        return [stored.whole(ask) for ask in asks]
 
 
 def draw(
@@ -91,7 +85,7 @@ def draw(
     """The answers to the asks of one block: rounds of draws until no set misses any."""
     from tuna.inference.generate import Draw, noise_key
 
-    sets = [stored.begin(ask) for ask in asks]
+    sets = [stored.begin(ask.n) for ask in asks]
     while wanted := [(i, place, trial) for i, each in enumerate(sets) for place, trial in each.missing()]:
         draws = [
             Draw(i, noise_key(asks[i].seed, asks[i].record.id, place, trial), asks[i].heat(trial) or 0.0)
@@ -109,7 +103,7 @@ def draw(
 
 @checked
 @dataclass
-class LocalModel(Free):
+class LocalModel:
     """A local model that a config node names by itself: a teacher or a judge."""
 
     path: str | None = None
@@ -139,14 +133,11 @@ class LocalModel(Free):
 
 @checked
 @dataclass
-class LocalGeneration(Free):
+class LocalGeneration:
     """How ``cfg.model`` answers on this machine.
 
     batch_size: questions answered at once. device: auto is CUDA where there is one. dtype: auto is float32 on the CPU,
     else as stored. reasoning: strip takes off what an answer holds before its last </think>, keep leaves it.
-
-    Raises:
-        ConfigError: a value out of range.
     """
 
     batch_size: Annotated[int, Ge(1)] = 64
@@ -162,6 +153,10 @@ class LocalGeneration(Free):
 
     def _shaped_by(self) -> dict[str, Any]:
         return {"generation": "local", "batch_size": self.batch_size, "dtype": self.dtype}
+
+    def estimate(self, *asked: object) -> Usage:
+        """No requests."""
+        return Usage()
 
     def measured(self, model: "ModelConfig") -> tuple[str, str, str]:
         """Path, source and fingerprint of what is measured."""
@@ -180,5 +175,4 @@ class LocalGeneration(Free):
         """One answer per question as the model wrote it; draws only batches of which the store lacks something."""
         backend = Local(model, block=self.batch_size, device=self.device, dtype=self.dtype, by_length=True)
         base = {**backend.shaped_by(), **self._shaped_by(), "max_tokens": max_tokens}
-        asks = [Ask(question_key(base, q, q.record.question), q.record, max_tokens) for q in questions]
-        return one_each(backend, asks, context)
+        return one_each(backend, asks_of(questions, base, lambda record: record.question, max_tokens), context)

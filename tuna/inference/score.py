@@ -22,7 +22,6 @@ from tuna.models.source import ModelConfig
 from tuna.models.weights import check_values
 
 BLOCK = 16
-Lists = Sequence[tuple[Record, Sequence[Answer]]]
 
 
 def score_answers(
@@ -79,7 +78,7 @@ class _Scorer:
         self.source, self.positions = node.resolve().source, node.max_positions()
 
     @torch.inference_mode()
-    def __call__(self, lists: Lists) -> list[list[Answer]]:
+    def __call__(self, lists: Sequence[tuple[Record, Sequence[Answer]]]) -> list[list[Answer]]:
         groups, where = [], []
         scored = [list(given) for _, given in lists]
         for index, (record, given) in enumerate(lists):

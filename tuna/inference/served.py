@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from annotated_types import Ge
 
@@ -14,7 +14,7 @@ from tuna.data.record import Record
 from tuna.data.templates import alpaca, none
 from tuna.errors import ConfigError, DataError
 from tuna.inference.answers import Answer, from_choice, read_choice, read_choices
-from tuna.inference.backend import Ask, Question, Round, StoredTexts, counter, one_each, question_key
+from tuna.inference.backend import Ask, Question, Round, StoredTexts, asks_of, counter, one_each
 from tuna.inference.context import Context
 from tuna.inference.cost import Pair, Price, Prices, Usage, about_tokens, at_most_tokens
 from tuna.inference.engine import Request
@@ -36,9 +36,6 @@ class Served(Connection):
     model: as the server names it. temperature: null sends none (some models refuse it). token_limit: the limit's name
     in requests; OpenAI's newer models want max_completion_tokens. extra_body: further fields of each request. price:
     dollars per million [input, output] tokens, null: from conf/prices.
-
-    Raises:
-        ConfigError: all values out of range.
     """
 
     model: str = ""
@@ -48,7 +45,7 @@ class Served(Connection):
     price: Pair | None = None
     endpoint: Endpoint = field(default="chat", init=False)
     template: Rendered = field(default="alpaca", init=False)
-    tokens_expected: int = field(default=100, init=False)  # in an answer, for the estimate
+    answer_tokens: int = field(default=100, init=False)  # as expected, for the estimate
 
     def __post_init__(self) -> None:
         wrong = self.problems()
@@ -57,6 +54,11 @@ class Served(Connection):
         if wrong:
             raise ConfigError("\n".join(wrong))
         self._one_by_one = False  # the server turned out to ignore n
+
+    @property
+    def backend(self) -> Self:
+        """What is asked: itself."""
+        return self
 
     def shaped_by(self) -> dict[str, Any]:
         """What shapes an answer, beside the ask."""
@@ -68,13 +70,11 @@ class Served(Connection):
     def price_in(self, prices: Prices) -> Price | None:
         """Dollars per million tokens, None where they are not known."""
         found = prices.find(self.model, self.price)
-        return found.half() if found and self.batch else found
+        return Price(found.input / 2, found.output / 2) if found and self.batch else found
 
     def prompt(self, record: Record) -> str:
         """What the model reads, for keys, prices and completions; of a chat with more than one user turn as JSON.
-
-        Raises:
-            DataError: a conversation under a template of one turn.
+        Raises DataError for a conversation under a template of one turn.
         """
         if self.endpoint == "chat":
             whole = record.messages or record.tools
@@ -100,7 +100,7 @@ class Served(Connection):
         """What is still to be asked, roughly; what is drawn again comes on top."""
         missing = {ask.key: ask for ask in asks if stored.todo(ask).places}.values()
         prompt = sum(about_tokens(self.prompt(ask.record)) for ask in missing)
-        answers = sum(ask.n * min(self.tokens_expected, ask.max_tokens) for ask in missing)
+        answers = sum(ask.n * min(self.answer_tokens, ask.max_tokens) for ask in missing)
         return self.usage(len(missing), prompt, answers, context)
 
     def usage(self, requests: int, prompt_tokens: int, answer_tokens: int, context: Context) -> Usage:
@@ -111,9 +111,7 @@ class Served(Connection):
 
     def ask(self, asks: Sequence[Ask], stored: StoredTexts, context: Context) -> list[list[Answer]]:
         """The answers to each ask; none where a row was set aside or the run was stopped. Each reply is stored at once.
-
-        Raises:
-            RunError: ``max_cost`` is set and the price is not known.
+        Raises RunError where ``max_cost`` is set and the price is not known.
         """
         distinct = {ask.key: ask for ask in asks}
         missing = {key: todo for key, ask in distinct.items() if (todo := stored.todo(ask)).places}
@@ -127,7 +125,12 @@ class Served(Connection):
             if ask.logprobs and not gives_logprobs and (usable := [a for a in answers if a.unusable_reason is None]):
                 gives_logprobs = any(a.logprob is not None or a.unscored is not None for a in usable)
                 if not gives_logprobs:
-                    raise StopRun(self._no_logprobs())
+                    raise StopRun(
+                        f"teacher: {self.base_url or 'the server'} gives no token log-probabilities for "
+                        f"{self.model!r}, which Eq. 3 needs. Next: another model, teacher.endpoint=completions, "
+                        "llama-cpp-python with --logits_all true, or have a local model score given answers "
+                        "(ranker=probabilistic score_only=true)"
+                    )
             if drawn.trial and not stored.raw:
                 answers = [replace(answer, temperature=ask.heat(drawn.trial)) for answer in answers]
             told = {"usage": body.get("usage"), "model": body.get("model")}
@@ -145,10 +148,8 @@ class Served(Connection):
         return [stored.answers(ask) for ask in asks]
 
     def read(self, body: Mapping[str, Any], *, raw: bool = False) -> list[Answer]:
-        """The answers of a reply. raw: thoughts stay in the texts, and log-probabilities are not read.
-
-        Raises:
-            TryAgain: it has none, or they are malformed.
+        """The answers of a reply. raw: thoughts stay in the texts, and log-probabilities are not read. Raises TryAgain
+        where it has none, or they are malformed.
         """
         try:
             return read_choices(body, read_choice if raw else from_choice)
@@ -171,13 +172,6 @@ class Served(Connection):
         answer_tokens = ask.max_tokens * len(drawn.places)
         return Request(ask.key, part, payload, at_most_tokens(self.prompt(ask.record)), answer_tokens, (ask, drawn))
 
-    def _no_logprobs(self) -> str:
-        return (
-            f"teacher: {self.base_url or 'the server'} gives no token log-probabilities for {self.model!r}, which "
-            "Eq. 3 needs. Next: another model, teacher.endpoint=completions, llama-cpp-python with --logits_all true, "
-            "or have a local model score given answers (ranker=probabilistic score_only=true)"
-        )
-
 
 @checked
 @dataclass
@@ -193,10 +187,6 @@ class ServedModel(Served):
     template: Rendered = "alpaca"
     answer_tokens: int = 100
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.tokens_expected = self.answer_tokens
-
 
 @checked
 @dataclass
@@ -206,9 +196,6 @@ class ServedGeneration(ServedModel):
     tokenizer: a folder whose tokenizer counts tokens where a benchmark limits its prompts; null counts a token for
     three bytes, which is more than there are. reasoning: strip takes off what an answer holds before its last </think>,
     keep leaves it.
-
-    Raises:
-        ConfigError: all values out of range.
     """
 
     temperature: Annotated[float, Ge(0)] | None = 0.0
@@ -241,9 +228,7 @@ class ServedGeneration(ServedModel):
 
     def _asks(self, questions: Sequence[Question], max_tokens: int) -> list[Ask]:
         base = {**self.shaped_by(), "max_tokens": max_tokens}
-        return [
-            Ask(question_key(base, q, self.prompt(q.record)), q.record, max_tokens, self.temperature) for q in questions
-        ]
+        return asks_of(questions, base, self.prompt, max_tokens, self.temperature)
 
     def estimate(self, questions: Sequence[Question], max_tokens: int, context: Context) -> Usage:
         """What is still to be asked, roughly."""

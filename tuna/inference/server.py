@@ -1,7 +1,5 @@
-"""One OpenAI-compatible server: a request out, a JSON object back, and what each way of failing means.
-
-The client never retries by itself (``max_retries=0``): it would hide requests from the budget and ignore a Retry-After
-above two minutes.
+"""One OpenAI-compatible server: a request out, a JSON object back, and what each way of failing means. The client never
+retries by itself (``max_retries=0``): it would hide requests from the budget and ignore a Retry-After above 2 minutes.
 """
 
 import asyncio
@@ -10,6 +8,7 @@ import logging
 import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -34,36 +33,37 @@ def address_problem(url: str) -> str | None:
     >>> address_problem("https://api.example.org/v1") is None
     True
     """
+    found = _fault_of(url)
+    return f"expected http://HOST:PORT/v1, got {shown(url)!r}: {found}" if found else None
+
+
+def _fault_of(url: str) -> str | None:
     if re.search(r"[\s\x00-\x1f\x7f\\]", url):
-        return _told(url, "it holds white space or a backslash")
+        return "it holds white space or a backslash"
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
     except ValueError:
-        return _told(url, "it is no address")
+        return "it is no address"
     if parts.scheme not in ("http", "https"):
-        return _told(url, "it does not begin with http:// or https://")
+        return "it does not begin with http:// or https://"
     if not host or ".." in host or host.startswith("."):
-        return _told(url, "it names no host")
+        return "it names no host"
     try:
-        if parts.port == 0 or parts.netloc.endswith(":"):
-            raise ValueError
+        port = 0 if parts.netloc.endswith(":") else parts.port
     except ValueError:
-        return _told(url, "its port is no number from 1 to 65535")
+        port = 0
+    if port == 0:
+        return "its port is no number from 1 to 65535"
     if parts.query or parts.fragment or url.endswith(("?", "#")):
-        return _told(url, "it holds ? or #; give further fields by extra_body")
-    if found := _ENDPOINT.fullmatch(url):
-        return _told(url, f"the endpoint is put after it; next: base_url={shown(found[1])}")
-    return None
+        return "it holds ? or #; give further fields by extra_body"
+    found = _ENDPOINT.fullmatch(url)
+    return f"the endpoint is put after it; next: base_url={shown(found[1])}" if found else None
 
 
 def shown(url: str) -> str:
     """An address without user, password and query."""
     return re.sub(r"//[^/]*@", "//", re.split(r"[?#]", url)[0])[:200]
-
-
-def _told(url: str, what: str) -> str:
-    return f"expected http://HOST:PORT/v1, got {shown(url)!r}: {what}"
 
 
 _FILTER = re.compile(r"content[ _-]?(?:filter|policy|management)|safety|moderation|responsibleai", re.IGNORECASE)
@@ -105,9 +105,6 @@ class Connection:
     tries after the first. max_wait: the longest wait between two tries, in seconds; a server that asks for more
     stops the run. batch: OpenAI's Batch API, for half the price, answered within a day. poll_seconds: between two looks
     at a batch. mixed_models: take answers although the server names now one model, now another.
-
-    Raises:
-        ConfigError: a value out of its range.
     """
 
     base_url: str | None = None
@@ -128,17 +125,12 @@ class Connection:
         if self.base_url is not None and (problem := address_problem(self.base_url)):
             found.append(f"base_url: {problem}")
         if not is_variable(self.api_key_env) or _KEYLIKE.search(self.api_key_env):
-            found.append(
-                "api_key_env: expected the name of an environment variable, got <hidden>; never the key itself"
-            )
+            found += ["api_key_env: expected the name of an environment variable, got <hidden>; never the key itself"]
         return found
 
     def api_key(self) -> str:
-        """The key, "none" where a server of one's own needs none.
-
-        Raises:
-            ConfigError: the variable is empty, and the server is OpenAI's own (others often need no key); or it holds
-                what no header can.
+        """The key, "none" where a server of one's own needs none. Raises ConfigError where the variable is empty, and
+        the server is OpenAI's own (others often need no key); or it holds what no header can.
         """
         key = os.environ.get(self.api_key_env, "")
         if not re.fullmatch(r"([!-~]([ -~]*[!-~])?)?", key):
@@ -155,20 +147,19 @@ class Connection:
 
 
 def check_keys(nodes: Mapping[str, Any]) -> None:
-    """Say that a key is missing now, not after an hour of work.
-
-    Raises:
-        ConfigError: a connection among ``nodes`` has no key where it looks for one.
+    """Say that a key is missing now, not after an hour of work. Raises ConfigError where a connection among ``nodes``
+    has no key where it looks for one.
     """
+    given = os.environ.get("OPENAI_BASE_URL", "")
     for name, node in nodes.items():
-        if isinstance(node, Connection):
-            try:
-                node.api_key()
-            except ConfigError as error:
-                raise ConfigError(f"{name}.{error}") from None
-            given = os.environ.get("OPENAI_BASE_URL", "")
-            if node.base_url is None and given and (problem := address_problem(given)):
-                raise ConfigError(f"the environment variable OPENAI_BASE_URL: {problem}")
+        if not isinstance(node, Connection):
+            continue
+        try:
+            node.api_key()
+        except ConfigError as error:
+            raise ConfigError(f"{name}.{error}") from None
+        if node.base_url is None and given and (problem := address_problem(given)):
+            raise ConfigError(f"the environment variable OPENAI_BASE_URL: {problem}")
 
 
 class Server:
@@ -200,11 +191,7 @@ class Server:
         await self.client.close()
 
     async def ask(self, payload: Mapping[str, Any]) -> dict[str, Any]:
-        """Send one request, once.
-
-        Raises:
-            TryAgain, SetAside, StopRun: see there.
-        """
+        """Send one request, once; raises TryAgain, SetAside or StopRun."""
         body = body_of(payload)
         # Untyped: the client's own create() takes a third of the time to look at what we have made ourselves.
         # A redirect is not followed: each hop would be a request that nobody counts.
@@ -218,11 +205,7 @@ class Server:
         return value
 
     async def guarded(self, action: Callable[[], Awaitable[T]]) -> T:
-        """One call of the client, its faults told by what they mean.
-
-        Raises:
-            TryAgain, SetAside, StopRun: see there.
-        """
+        """One call of the client, its faults told by what they mean: TryAgain, SetAside or StopRun."""
         import openai
 
         try:
@@ -285,23 +268,15 @@ def told(given: object, most: int = 300) -> str:
     return _KEYLIKE.sub(HIDDEN, mask_words(" ".join(text.split())))[:most]
 
 
-def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds that a server asks to wait: ``retry-after-ms``, or ``retry-after`` in seconds or as a date.
 
     >>> retry_after({"retry-after": "7"}), retry_after({"retry-after-ms": "250"}), retry_after({})
     (7.0, 0.25, None)
     """
-    try:
-        if (value := headers.get("retry-after-ms")) is not None:
-            return max(0.0, float(value) / 1000)
-    except ValueError:
-        pass
-    value = headers.get("retry-after", "")
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(value) - (now or datetime.now(UTC))).total_seconds())
-    except (TypeError, ValueError):
-        return None
+    for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
+        with suppress(KeyError, ValueError):
+            return max(0.0, float(headers[name]) / unit)
+    with suppress(TypeError, ValueError):
+        return max(0.0, (parsedate_to_datetime(headers.get("retry-after", "")) - datetime.now(UTC)).total_seconds())
+    return None

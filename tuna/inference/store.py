@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from itertools import takewhile
 from math import isfinite
 from pathlib import Path
@@ -48,10 +49,8 @@ class Journal:
     """One append-only file of JSON lines, each with a ``key`` and a checksum; a half-written last line is cut away.
 
     What is kept in memory is where each key's lines lie; a line is parsed when it is asked for. Lines without a
-    checksum (of an older version) are taken where they are whole JSON objects with a key.
-
-    Raises:
-        RunError: by whatever reads it: a line was changed since it was written, with its number.
+    checksum (of an older version) are taken where they are whole JSON objects with a key. Raises RunError: by whatever
+    reads it: a line was changed since it was written, with its number.
     """
 
     def __init__(self, path: Path) -> None:
@@ -64,8 +63,7 @@ class Journal:
             raise RunError(f"{path}: cannot be opened ({error.strerror}); mend its permissions") from None
         size = os.fstat(self._file).st_size
         self._size = self._whole(size)
-        self.mended = size - self._size  # bytes of a half-written line
-        if self.mended:
+        if self._size < size:  # a half-written line
             os.ftruncate(self._file, self._size)
 
     def _whole(self, size: int) -> int:
@@ -83,13 +81,17 @@ class Journal:
         return self.read(key, dict)
 
     def read(self, key: str, of: Callable[[Entry], T]) -> list[T]:
-        """What ``of`` takes from each line of a key, in the order they were written.
-
-        Raises:
-            RunError: a line lacks what ``of`` looks for.
+        """What ``of`` takes from each line of a key, in the order they were written. Raises RunError where a line lacks
+        what ``of`` looks for.
         """
-        found = self._index.get(key, [])
-        return [self._entry(place, of) for place in ([found] if isinstance(found, int) else found)]
+        found, entries = self._index.get(key, []), []
+        for place in [found] if isinstance(found, int) else found:
+            at, length = place >> 32, place & 0xFFFFFFFF
+            try:
+                entries.append(of(parsed(_sound(os.pread(self._file, length, at)))))
+            except _DAMAGE:
+                raise self._damaged(at) from None
+        return entries
 
     def __contains__(self, key: str) -> bool:
         return key in self._index
@@ -103,9 +105,7 @@ class Journal:
 
     def each(self, of: Callable[[bytes], T]) -> Iterator[T]:
         """What ``of`` makes of each line's fields, as they stand between the braces, in the order they were written.
-
-        Raises:
-            RunError: ``of`` finds it damaged (ValueError and its like).
+        Raises RunError where ``of`` finds it damaged (ValueError and its like).
         """
         for at, _, body in self._bodies():
             try:
@@ -146,13 +146,6 @@ class Journal:
                 yield at, len(line), body
                 at += len(line)
 
-    def _entry(self, place: int, of: Callable[[Entry], T]) -> T:
-        at, length = place >> 32, place & 0xFFFFFFFF
-        try:
-            return of(parsed(_sound(os.pread(self._file, length, at))))
-        except _DAMAGE:
-            raise self._damaged(at) from None
-
     def _damaged(self, at: int) -> RunError:
         with self.path.open("rb") as file:
             number = 1 + sum(1 for _ in takewhile(lambda line: file.tell() <= at, iter(file.readline, b"")))
@@ -164,9 +157,7 @@ class Journal:
 
     def append(self, entry: Mapping[str, Any]) -> None:
         """Write one line, without secrets; it survives a kill of this process at any later moment. No number: null.
-
-        Raises:
-            RunError: the disk is full; the file is then as it was before.
+        Raises RunError where the disk is full; the file is then as it was before.
         """
         rest = _dumped({"key": entry["key"], **entry})[1:] + b"\n"
         line = _SEAL % crc32(rest) + rest
@@ -189,62 +180,55 @@ class Journal:
 
 
 class Store:
-    """The folder of an output: its lock, its identity and its journals. Use it as a context manager.
-
-    Raises:
-        RunError: another process holds it, or it cannot be written to.
+    """The folder of an output: its lock, its identity and its journals. Use it as a context manager. Raises RunError
+    where another process holds it, or it cannot be written to.
     """
 
     def __init__(self, folder: Path, *, patience: float = 2.0) -> None:
         self.folder = folder
         self.patience = patience
         self._journals: dict[str, Journal] = {}
+        self._held = ExitStack()
 
     def __enter__(self) -> Self:
         busy = f"{self.folder}: another process is collecting into it; wait for it, or choose another output=..."
-        self._lock = locked(self.folder / ".lock", busy=busy, patience=self.patience)
-        self._lock.__enter__()
+        self._held.enter_context(locked(self.folder / ".lock", busy=busy, patience=self.patience))
         return self
 
     def __exit__(self, *_: object) -> None:
-        for journal in self._journals.values():
-            journal.close()
         self._journals.clear()
-        self._lock.__exit__(None, None, None)
+        self._held.close()
 
     def journal(self, name: str) -> Journal:
         """The journal ``<name>.jsonl``, opened once."""
         if name not in self._journals:
-            self._journals[name] = Journal(self.folder / f"{name}.jsonl")
+            self._journals[name] = journal = Journal(self.folder / f"{name}.jsonl")
+            self._held.callback(journal.close)
         return self._journals[name]
 
     def identify(self, source: Mapping[str, Any], ranking: Mapping[str, Any], *, rerank: bool = False) -> None:
         """Hold the store to what it was begun with, so that two models never share a file by accident.
 
-        source: what answers; never changes. ranking: what orders them; may change with ``rerank``.
-
-        Raises:
-            RunError: with the differences.
+        source: what answers; never changes. ranking: what orders them; may change with ``rerank``. Raises RunError
+        with the differences.
         """
         path = self.folder / "identity.json"
+        now = {"source": dict(source), "ranking": dict(ranking)}
         if path.exists():
             written = read_json(path, {"source": dict, "ranking": dict}, needs=("source", "ranking"))
-            self._compare("source", written["source"], source, "choose another output=... (or name=...)")
+            self._compare("source", written, now, "choose another output=... (or name=...)")
             if not rerank:
                 hint = "choose another output=..., or rerank=true to keep the answers and rank them anew"
-                self._compare("ranking", written["ranking"], ranking, hint)
-        write_json(path, {"source": dict(source), "ranking": dict(ranking)})
+                self._compare("ranking", written, now, hint)
+        write_json(path, now)
 
-    def _compare(self, part: str, old: Mapping[str, Any], new: Mapping[str, Any], hint: str) -> None:
-        new = json.loads(json.dumps(new))
-        lines = [
-            f"  {part}.{key}: it has {old.get(key)!r}, now {new.get(key)!r}"
-            for key in sorted(old.keys() | new.keys())
-            if old.get(key) != new.get(key)
-        ]
-        if lines:
+    def _compare(self, part: str, written: Mapping[str, Any], now: Mapping[str, Any], hint: str) -> None:
+        old, new = written[part], json.loads(json.dumps(now[part]))
+        keys = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+        if keys:
+            lines = [f"  {part}.{key}: it has {old.get(key)!r}, now {new.get(key)!r}" for key in keys]
             raise OtherSettings(
-                f"{self.folder}: was collected with other settings:\n" + "\n".join(lines) + f"\nNext: {hint}"
+                "\n".join([f"{self.folder}: was collected with other settings:", *lines, f"Next: {hint}"])
             )
 
 
@@ -252,9 +236,6 @@ def _sound(line: bytes, old: bool = True) -> bytes:
     """The line's fields without its checksum and braces.
 
     old: a line without a checksum may stand here; no version writes one after a line that has it.
-
-    Raises:
-        ValueError: it is not what was written.
     """
     rest = line[_SEALED:]
     if line[:_SEALED] == _SEAL % crc32(rest):
@@ -274,11 +255,7 @@ def _key(body: bytes) -> str:
 
 
 def parsed(body: bytes) -> Entry:
-    """The object of a line whose fields these are.
-
-    Raises:
-        ValueError: it is none, or has no key.
-    """
+    """The object of a line whose fields these are; ValueError or KeyError where it is none, or has no key."""
     text = (b"{" + body + b"}").decode()
     entry, end = _decode(text)
     if end != len(text) or not isinstance(entry, dict) or not isinstance(entry["key"], str):

@@ -1,6 +1,6 @@
 """Judges that are asked in words with the paper's prompt (Table 9): a local model, or an OpenAI-compatible server."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
@@ -10,72 +10,82 @@ from annotated_types import Ge
 from tuna.config.types import checked
 from tuna.data.record import Record
 from tuna.errors import ConfigError
-from tuna.inference.backend import Ask, Round, StoredTexts
+from tuna.inference.backend import Ask, Backend, Round, StoredTexts
 from tuna.inference.context import Context
-from tuna.inference.cost import Usage, about_tokens
+from tuna.inference.cost import Price, Prices, Usage, about_tokens
 from tuna.inference.local import LocalModel
 from tuna.inference.served import Served
 from tuna.judges import pairwise
-from tuna.judges.base import Case, Comparison, NoRuling, Pair, Ruling
-from tuna.judges.lists import judge_prompt, questions_of, rule
-from tuna.judges.query import Query, said
+from tuna.judges.base import Case, Comparison, Judge, NoRuling, Pair, Ruling
+from tuna.judges.lists import judge_prompt, queries_of, rule
+from tuna.judges.replies import Query, said
 
 
-class AskedJudge(ABC):
-    """What does not depend on who is asked. A subclass asks, stores replies under their keys, and knows the cost."""
+class AskedJudge(Judge):
+    """What does not depend on who is asked. attempts: replies asked for until one is a verdict; a local model's greedy
+    reply would be the same again.
+    """
 
-    asks_again: ClassVar[bool]
+    temperature: float | None = 0.0
+    max_tokens: int
     orders: Literal[1, 2]
     keep_reference: bool
+    attempts: int = 1
+    reply_tokens: int = 0
+
+    @property
+    @abstractmethod
+    def backend(self) -> Backend:
+        """What is asked."""
 
     @abstractmethod
     def reply_identity(self) -> dict[str, Any]:
         """What shapes one reply, for its key."""
 
-    @abstractmethod
-    def put(self, queries: Sequence[Query[Any]], context: Context, *, again: bool = False) -> None:
-        """Ask what the store has no readable reply to.
-
-        again: replies of earlier runs do not count as attempts, so that what was unreadable is asked once more.
-        """
-
-    @abstractmethod
-    def expected(self, prompt_tokens: int, requests: int, context: Context) -> Usage:
-        """What this many requests with this many prompt tokens in all will use."""
-
     def identity(self) -> dict[str, Any]:
         """What shapes its rulings."""
         return {**self.reply_identity(), "orders": self.orders, "keep_reference": self.keep_reference}
 
+    def price_in(self, prices: Prices) -> Price | None:
+        """Dollars per million tokens, None where they are not known."""
+        return self.backend.price_in(prices)
+
     def estimate(self, records: Sequence[Record], n: int, answer_tokens: int, context: Context) -> Usage:
         """Every list is asked about, since what the store has is known only once the answers are there."""
         prompt = sum(about_tokens(judge_prompt(record, [""] * n)) + n * answer_tokens for record in records)
-        return self.expected(prompt * self.orders, len(records) * self.orders, context)
+        return self._usage(prompt * self.orders, len(records) * self.orders, context)
 
     def estimate_pairs(self, pairs: Sequence[Pair], context: Context) -> Usage:
         """What comparing them will use: each pair both ways, what the store has left out."""
-        queries = {q.key: q for queries in self._queries(pairs) for q in queries}
+        queries = {q.key: q for pair in pairs for q in pairwise.queries_of(pair, self.reply_identity())}
         left = [query for query in queries.values() if said(query, context).verdict is None]
-        return self.expected(sum(about_tokens(query.prompt) for query in left), len(left), context)
+        return self._usage(sum(about_tokens(query.prompt) for query in left), len(left), context)
 
     def judge(self, cases: Sequence[Case], context: Context) -> list[Ruling | NoRuling]:
         """Ask what the store lacks, then rule."""
-        asked = [questions_of(case, self.reply_identity(), self.orders, context.seed) for case in cases]
-        self.put([question.query for questions in asked for question in questions], context)
-        return [rule(questions, context, keep_reference=self.keep_reference) for questions in asked]
+        asked = [queries_of(case, self.reply_identity(), self.orders, context.seed) for case in cases]
+        self._put([query for queries in asked for query in queries], context)
+        kept = self.keep_reference
+        return [rule(case, of_it, context, keep_reference=kept) for case, of_it in zip(cases, asked, strict=True)]
 
     def compare(self, pairs: Sequence[Pair], context: Context) -> list[Comparison]:
         """Ask about each pair both ways, then compare; what an earlier run could not read is asked again."""
-        asked = self._queries(pairs)
-        self.put([query for queries in asked for query in queries], context, again=True)
+        identity = self.reply_identity()
+        asked = [pairwise.queries_of(pair, identity) for pair in pairs]
+        self._put([query for queries in asked for query in queries], context, again=True)
         return [pairwise.comparison(queries, context) for queries in asked]
 
-    def _queries(self, pairs: Sequence[Pair]) -> list[list[Query[int]]]:
-        """Two queries per pair; none where both answers are the same, which is a tie."""
-        identity = self.reply_identity()
-        return [
-            pairwise.queries_of(pair, identity) if pair.first.strip() != pair.second.strip() else [] for pair in pairs
-        ]
+    def _usage(self, prompt_tokens: int, requests: int, context: Context) -> Usage:
+        return self.backend.usage(requests, prompt_tokens, requests * self.reply_tokens, context)
+
+    def _put(self, queries: Sequence[Query[Any]], context: Context, *, again: bool = False) -> None:
+        """Ask what the store has no readable reply to, up to ``attempts`` times.
+
+        again: replies of earlier runs do not count as attempts, so that what was unreadable is asked once more.
+        """
+        fixed = self.max_tokens, self.temperature
+        asks = [Ask(query.key, Record(query.key, query.prompt), *fixed, cut=False) for query in queries]
+        self.backend.ask(asks, _Replies(context, queries, self.attempts, again=again), context)
 
 
 @checked
@@ -87,17 +97,12 @@ class LocalJudge(LocalModel, AskedJudge):
     question, auto is chat where the tokenizer has a chat template; template_args: its variables. max_tokens: of one
     reply. block: questions that share a batch. orders: 2 asks about a list both ways round. keep_reference: the judge's
     own answer becomes one more candidate.
-
-    Raises:
-        ConfigError: values out of range.
     """
 
     max_tokens: Annotated[int, Ge(1)] = 1024
     block: Annotated[int, Ge(1)] = 8
     orders: Literal[1, 2] = 1
     keep_reference: bool = False
-
-    asks_again: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.path is None:
@@ -106,15 +111,6 @@ class LocalJudge(LocalModel, AskedJudge):
     def reply_identity(self) -> dict[str, Any]:
         """What shapes one reply, for its key."""
         return {"judge": "local", **self.backend.shaped_by(), "max_tokens": self.max_tokens}
-
-    def expected(self, prompt_tokens: int, requests: int, context: Context) -> Usage:
-        """No requests."""
-        return Usage()
-
-    def put(self, queries: Sequence[Query[Any]], context: Context, *, again: bool = False) -> None:
-        """Ask what the store has no reply to; a greedy one would be the same again, so it is final."""
-        asks = [Ask(query.key, Record(query.key, query.prompt), self.max_tokens, cut=False) for query in queries]
-        self.backend.ask(asks, StoredTexts(context.store.journal("verdicts"), "verdicts"), context)
 
 
 @checked
@@ -126,9 +122,6 @@ class OpenAIJudge(Served, AskedJudge):
     how many pairs flip; two answers are always compared both ways. attempts: replies asked for until one is a verdict.
     keep_reference: the judge's own answer becomes one more candidate. reply_tokens: expected length of a reply, for the
     estimate.
-
-    Raises:
-        ConfigError: all values out of range.
     """
 
     model: str = "gpt-4.1"
@@ -146,16 +139,6 @@ class OpenAIJudge(Served, AskedJudge):
         """What shapes one reply, for its key."""
         kept = {key: getattr(self, key) for key in ("model", "temperature", "max_tokens", "extra_body")}
         return {"judge": "openai", **kept}
-
-    def expected(self, prompt_tokens: int, requests: int, context: Context) -> Usage:
-        """What this many requests with this many prompt tokens in all will use."""
-        return self.usage(requests, prompt_tokens, requests * self.reply_tokens, context)
-
-    def put(self, queries: Sequence[Query[Any]], context: Context, *, again: bool = False) -> None:
-        """Ask what the store has no readable reply to, up to ``attempts`` times."""
-        stored = _Replies(context, queries, self.attempts, again=again)
-        asks = [Ask(q.key, Record(q.key, q.prompt), self.max_tokens, self.temperature) for q in queries]
-        self.ask(asks, stored, context)
 
 
 class _Replies(StoredTexts):

@@ -1,7 +1,7 @@
 """What a judge gives: positions of the candidates of a list, the better of two; and why not, where there is nothing."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -119,11 +119,10 @@ class Judge(ABC):
         return Usage()
 
 
-def unjudged(judge: Any, records: Sequence[Record]) -> str:
+def unjudged(judge: Judge | None, records: Sequence[Record]) -> str:
     """Which of the records the judge cannot judge, in words; empty where it can judge all, or there is no judge."""
-    can: Callable[[Record], bool] = getattr(judge, "can_judge", lambda record: True)
-    left = [record.where or record.id for record in records if not can(record)]
-    if not left:
+    left = [record.where or record.id for record in records if judge is not None and not judge.can_judge(record)]
+    if judge is None or not left:
         return ""
     shown = ", ".join(left[:3]) + (", ..." if len(left) > 3 else "")
     return (

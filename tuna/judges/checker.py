@@ -28,29 +28,26 @@ class Checker(Judge):
 
     def judge(self, cases: Sequence[Case], context: Context) -> list[Ruling | NoRuling]:
         """A ruling per case."""
-        return [self._rule(case) for case in cases]
+        rulings: list[Ruling | NoRuling] = []
+        for case in cases:
+            marks = self._marks(case.record, [answer.text for answer in case.answers])
+            levels, notes = dense_levels([-mark for mark in marks]), {"by": self._by(case.record)}
+            ruling = Ruling(levels, [round(mark, 6) for mark in marks], notes=notes)
+            rulings.append(ruling if marks else NoRuling(_NOTHING))
+        return rulings
 
     def compare(self, pairs: Sequence[Pair], context: Context) -> list[Comparison]:
         """A comparison per pair: the higher mark is better, whatever the order."""
-        return [self._compare(pair) for pair in pairs]
+        found = []
+        for pair in pairs:
+            marks = self._marks(pair.record, [pair.first, pair.second])
+            sign = (marks[0] > marks[1]) - (marks[0] < marks[1]) if marks else None
+            found.append(Comparison((sign, sign), "" if marks else _NOTHING))
+        return found
 
     def can_judge(self, record: Record) -> bool:
         """Whether there is something to judge the answers by."""
         return self._by(record) is not None
-
-    def _rule(self, case: Case) -> Ruling | NoRuling:
-        marks = self._marks(case.record, [answer.text for answer in case.answers])
-        if not marks:
-            return NoRuling(_NOTHING)
-        levels = dense_levels([-mark for mark in marks])
-        return Ruling(levels, [round(mark, 6) for mark in marks], notes={"by": self._by(case.record)})
-
-    def _compare(self, pair: Pair) -> Comparison:
-        marks = self._marks(pair.record, [pair.first, pair.second])
-        if not marks:
-            return Comparison((None, None), _NOTHING)
-        sign = (marks[0] > marks[1]) - (marks[0] < marks[1])
-        return Comparison((sign, sign))
 
     def _by(self, record: Record) -> str | None:
         """What gives the marks of a record's answers, or None."""

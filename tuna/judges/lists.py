@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -12,7 +12,7 @@ from tuna.data.templates import alpaca
 from tuna.inference.context import Context
 from tuna.inference.store import key_of
 from tuna.judges.base import Case, NoRuling, Ruling, dense_levels
-from tuna.judges.query import Query, said
+from tuna.judges.replies import Query, said
 from tuna.judges.verdict import Verdict, parse_verdict
 
 VERSION = 1  # part of a verdict's key; raise it when a word of the prompt changes
@@ -66,23 +66,6 @@ def _guide(count: int) -> str:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One query about one case: ``order`` says which candidate stands as Response 0, 1, ..."""
-
-    order: tuple[int, ...]
-    query: Query[Verdict]
-
-    def places(self, verdict: Verdict) -> list[int | None]:
-        """Each candidate's place in a verdict, in the candidates' own numbers."""
-        place = {self.order[shown]: at for at, shown in enumerate(verdict.order)}
-        return [place.get(k) for k in range(len(self.order))]
-
-    def marks(self, verdict: Verdict) -> list[float | None]:
-        """Each candidate's mark, in the candidates' own numbers."""
-        return [verdict.marks.get(self.order.index(k)) for k in range(len(self.order))]
-
-
 def orders_of(count: int, asked: int, *, seed: int, record_id: str) -> list[tuple[int, ...]]:
     """The orders in which candidates are shown: shuffled by (seed, record), then the same reversed.
 
@@ -95,48 +78,55 @@ def orders_of(count: int, asked: int, *, seed: int, record_id: str) -> list[tupl
     return [tuple(order), tuple(reversed(order))][:asked]
 
 
-def questions_of(case: Case, identity: dict[str, Any], orders: int, seed: int) -> list[Question]:
-    """The prompts that decide one case."""
+def queries_of(case: Case, identity: dict[str, Any], orders: int, seed: int) -> list[Query[Verdict]]:
+    """The prompts that decide one case; their verdicts are in the candidates' own numbers."""
     found = []
     for order in orders_of(len(case.answers), orders, seed=seed, record_id=case.record.id):
         prompt = judge_prompt(case.record, [case.answers[k].text for k in order])
-        key = key_of(**identity, version=VERSION, prompt=prompt)
-        found.append(Question(order, Query(key, prompt, _reader(len(order)))))
+        found.append(Query(key_of(**identity, version=VERSION, prompt=prompt), prompt, _reader(order)))
     return found
 
 
-def _reader(candidates: int) -> Callable[[str, bool], Verdict]:
-    return lambda text, finished: parse_verdict(text, candidates, finished=finished)
+def _reader(order: Sequence[int]) -> Callable[[str, bool], Verdict]:
+    own = *order, len(order)  # the judge's answer comes after the candidates
+
+    def read(text: str, finished: bool) -> Verdict:
+        found = parse_verdict(text, len(order), finished=finished)
+        marks = {own[k]: mark for k, mark in found.marks.items()}
+        return replace(found, order=tuple(own[k] for k in found.order), marks=marks)
+
+    return read
 
 
-def rule(questions: Sequence[Question], context: Context, *, keep_reference: bool) -> Ruling | NoRuling:
-    """The ruling on one case from the verdicts on all its questions; two orders are averaged by position."""
-    asked = []
-    for question in questions:
-        found = said(question.query, context)
+def rule(case: Case, queries: Sequence[Query[Verdict]], context: Context, *, keep_reference: bool) -> Ruling | NoRuling:
+    """The ruling on one case from the verdicts on all its queries; two orders are averaged by position."""
+    verdicts = []
+    for query in queries:
+        found = said(query, context)
         if found.verdict is None:
-            failed = context.failed.get(question.query.key)
-            reason = failed or context.aside.get(question.query.key) or (found.reasons or [""])[-1]
-            return NoRuling(reason or "not asked yet", found.raw, asked=bool(reason) and not failed)
-        asked.append((question, found.verdict))
-    places = [question.places(verdict) for question, verdict in asked]
-    means = [_mean(of_all) if None not in of_all else None for of_all in zip(*places, strict=True)]
-    marks = [_mean(of_all) for of_all in zip(*(question.marks(verdict) for question, verdict in asked), strict=True)]
-    first = asked[0][1]
+            reason = context.why(query.key) or (found.reasons or [""])[-1]
+            asked = bool(reason) and query.key not in context.failed
+            return NoRuling(reason or "not asked yet", found.raw, asked)
+        verdicts.append(found.verdict)
+    candidates = range(len(case.answers))
+    places = [[v.order.index(k) if k in v.order else None for v in verdicts] for k in candidates]
+    means = [None if None in of_one else _mean(of_one) for of_one in places]
+    marks = [_mean([v.marks.get(k) for v in verdicts]) for k in candidates]
+    first = verdicts[0]
     own = first.reference_text if keep_reference and first.reference is not None else None
     if sum(value is not None for value in means) + (own is not None) < 2:
-        raw = [str(verdict.order) for _, verdict in asked]
-        return NoRuling("the verdict leaves fewer than two answers", raw)
+        return NoRuling("the verdict leaves fewer than two answers", [str(verdict.order) for verdict in verdicts])
     # The judge's own answer stands just before as many of the candidates as it beats.
     place = None if own is None or first.reference is None else first.reference - 0.5
     *levels, own_level = dense_levels([*means, place])
+    shown_in = orders_of(len(candidates), len(queries), seed=context.seed, record_id=case.record.id)
     notes: dict[str, Any] = {
-        "orders": [list(question.order) for question, _ in asked],
-        "ranks": [[question.order[k] for k in verdict.order] for question, verdict in asked],
-        "disagreements": sum(verdict.disagreements for _, verdict in asked),
+        "orders": [list(order) for order in shown_in],
+        "ranks": [list(verdict.order) for verdict in verdicts],
+        "disagreements": sum(verdict.disagreements for verdict in verdicts),
     }
     reference = None if own is None or own_level is None else (own, own_level)
-    return Ruling(levels, marks, reference, notes, *(_flips(*places) if len(places) == 2 else (0, 0)))
+    return Ruling(levels, marks, reference, notes, *_flips(places))
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -145,8 +135,9 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _flips(one: Sequence[int | None], other: Sequence[int | None]) -> tuple[int, int]:
+def _flips(places: Sequence[Sequence[int | None]]) -> tuple[int, int]:
     """Pairs that both verdicts rank, and how many of them they rank differently: (flips, pairs)."""
-    both = [(x, y) for x, y in zip(one, other, strict=True) if x is not None and y is not None]
+    known = [[place for place in of_one if place is not None] for of_one in places]
+    both = [of_one for of_one in known if len(of_one) == 2]
     turned = [(a[0] < b[0]) != (a[1] < b[1]) for a, b in combinations(both, 2)]
     return sum(turned), len(turned)

@@ -1,6 +1,5 @@
-"""Two answers, which is better: the prompt, the verdict marks [[A]], [[B]], [[C]], both orders.
-
-The first answer of a pair stands as A, then as B, so that a judge who likes a place decides nothing by it.
+"""Two answers, which is better: the prompt, and the marks [[A]], [[B]], [[C]]. The first answer of a pair stands as A,
+then as B, so that a judge who likes a place decides nothing by it.
 """
 
 import re
@@ -12,8 +11,7 @@ from tuna.inference.context import Context
 from tuna.inference.store import key_of
 from tuna.judges.base import Comparison, Pair
 from tuna.judges.lists import request
-from tuna.judges.query import Query, said
-from tuna.judges.replies import VerdictError, outside_quotes, shortened, spoken
+from tuna.judges.replies import Query, VerdictError, outside_quotes, said, shortened, spoken
 
 VERSION = 1  # part of a verdict's key; raise it when a word of the prompt changes
 _SIGNS = {"A": 1, "B": -1, "C": 0}
@@ -95,27 +93,27 @@ def _marks(line: str) -> set[str]:
 
 
 def queries_of(pair: Pair, identity: dict[str, Any]) -> list[Query[int]]:
-    """The two prompts that decide a pair: its first answer as A, then as B."""
-    prompts = [pair_prompt(pair.record, pair.first, pair.second), pair_prompt(pair.record, pair.second, pair.first)]
-    return [
-        Query(key_of(**identity, pairwise=VERSION, prompt=prompt), prompt, read)
-        for prompt, read in zip(prompts, (parse_mark, _turned), strict=True)
-    ]
+    """The two prompts that decide a pair, its first answer as A, then as B; none for equal answers, which tie."""
+    if pair.first.strip() == pair.second.strip():
+        return []
 
+    def query(a: str, b: str, sign: int) -> Query[int]:
+        prompt = pair_prompt(pair.record, a, b)
+        key = key_of(**identity, pairwise=VERSION, prompt=prompt)
+        return Query(key, prompt, lambda text, finished: sign * parse_mark(text, finished))
 
-def _turned(text: str, finished: bool) -> int:
-    return -parse_mark(text, finished)
+    return [query(pair.first, pair.second, 1), query(pair.second, pair.first, -1)]
 
 
 def comparison(queries: Sequence[Query[int]], context: Context) -> Comparison:
     """What the stored replies to both prompts of a pair come to; a pair without prompts is of equal answers, a tie."""
     if not queries:
         return Comparison((0, 0))
-    found = [said(query, context) for query in queries]
-    reasons = [
-        context.why(query.key) or (each.reasons or ["not asked yet"])[-1]
-        for query, each in zip(queries, found, strict=True)
-        if each.verdict is None
-    ]
-    raw = [text for each in found if each.verdict is None for text in each.raw]
-    return Comparison((found[0].verdict, found[1].verdict), "; ".join(dict.fromkeys(reasons)), tuple(raw))
+    first, second = (said(query, context) for query in queries)
+    reasons: dict[str, None] = {}  # each once
+    raw: list[str] = []
+    for query, found in zip(queries, (first, second), strict=True):
+        if found.verdict is None:
+            reasons[context.why(query.key) or (found.reasons or ["not asked yet"])[-1]] = None
+            raw += found.raw
+    return Comparison((first.verdict, second.verdict), "; ".join(reasons), tuple(raw))

@@ -1,17 +1,21 @@
-"""A judge's reply in its own words: without its thoughts, and without what it only quotes.
-
-Quoted is what stands in code blocks, on lines after ``>``, in quotation marks or backticks.
+"""What a judge is asked, and its reply in its own words: without its thoughts, and without what it only quotes (in code
+blocks, on lines after ``>``, in quotation marks or backticks).
 """
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Generic, TypeVar
 
-from tuna.inference.answers import outside_thought
+from tuna.data.record import was_cut
+from tuna.inference.answers import outside_thought, stored_answer
+from tuna.inference.context import Context
 
 _CLOSING = {'"': '"', "'": "'", "\u201c": "\u201d", "\u2018": "\u2019", "\u201e": "\u201c", "\u00ab": "\u00bb"}
 _SIGN = re.compile(r"`+|[\"'\u201c\u201d\u201e\u2018\u2019\u00ab\u00bb]")
 _FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})([^`]*)$")
+T = TypeVar("T")
 _AROUND = " \t\r*_#."  # what may stand around the one thing on a line
 
 
@@ -19,11 +23,42 @@ class VerdictError(Exception):
     """Why a reply is no verdict that can be trusted."""
 
 
-def spoken(text: str, finished: bool) -> str:
-    """The reply without its thoughts.
+@dataclass(frozen=True, slots=True)
+class Query(Generic[T]):
+    """One prompt. read: (reply, whether it ended by itself) -> what it says, or VerdictError where that is not sure."""
 
-    Raises:
-        VerdictError: it was cut by its token limit; what comes before the cut is then no verdict.
+    key: str
+    prompt: str
+    read: Callable[[str, bool], T]
+
+
+@dataclass(slots=True)
+class Said(Generic[T]):
+    """What the store has of a query: the verdict of the first reply that is one, and the replies that are none."""
+
+    verdict: T | None = None
+    raw: list[str] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+
+
+def said(query: Query[T], context: Context) -> Said[T]:
+    """Read the stored replies to a query anew, with its reader as it is now."""
+    found: Said[T] = Said()
+    for reply in context.store.journal("verdicts").read(query.key, stored_answer):
+        try:
+            if reply.refused:
+                raise VerdictError(reply.refused)
+            found.verdict = query.read(reply.text, not was_cut(reply.finish_reason))
+            break
+        except VerdictError as error:
+            found.raw.append(reply.text)
+            found.reasons.append(str(error))
+    return found
+
+
+def spoken(text: str, finished: bool) -> str:
+    """The reply without its thoughts. Raises VerdictError where it was cut by its token limit; what comes before the
+    cut is then no verdict.
     """
     if not finished:
         raise VerdictError("the reply was cut by its token limit")

@@ -1,9 +1,7 @@
 """From what a judge wrote to a ranking that can be trusted, or a reason why not. Nothing is ever guessed.
 
-The judge's prompt (Table 9, Appendix E) asks for ``Response k: [sum]`` a response and, at the end, ``rank: [i, j, k]``.
-Judges write the word in prose too, draft in their thoughts, and quote what the responses say: thoughts are never read,
-quotes are no verdict, two ranks that differ are none, nor is one that most of the marks contradict.
-
+The judge's prompt (Table 9, Appendix E) asks for ``Response k: [sum]`` per response and, at the end, ``rank: [i, j]``.
+Thoughts are never read, quotes are no verdict, two ranks that differ are none, nor is one that most marks contradict.
 Replies are hostile text: each pattern takes time linear in a text whose white space :func:`_plain` has shortened.
 """
 

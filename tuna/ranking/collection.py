@@ -16,7 +16,7 @@ from tuna.judges.base import Case, NoRuling, Ruling
 
 @dataclass
 class Components:
-    """The config's nodes, built. A ranker uses those that it needs."""
+    """The config's nodes, built. A ranker uses those that it needs; a sampler that draws here is given the model."""
 
     teacher: Any = None
     judge: Any = None
@@ -24,6 +24,10 @@ class Components:
     model: Any = None
     seed: int = 0
     score_only: bool = False
+
+    def __post_init__(self) -> None:
+        if self.sampler is not None and self.model is not None:
+            self.sampler.model = self.model
 
 
 @dataclass
@@ -41,9 +45,9 @@ class Collected:
 
     def set_aside(self, record: Record, reason: str, raw: Sequence[Any] = ()) -> None:
         """One instruction without a list; without a reason, it was not asked because the run was stopped."""
+        about = {"id": record.id, "instruction": record.instruction, "reason": reason, "raw": list(raw)}
         if reason:
-            about = {"id": record.id, "instruction": record.instruction}
-            self.unusable.append({**about, "reason": reason, "raw": list(raw)})
+            self.unusable.append(about)
         else:
             self.missing += 1
 
@@ -54,15 +58,21 @@ class Collected:
         left_out += [answer for row in self.unusable for answer in row["raw"] if isinstance(answer, Mapping)]
         return dict(Counter(str(answer["reason"]) for answer in left_out))
 
+    @property
+    def commonest(self) -> tuple[str, int]:
+        """The reason for which most instructions got no list, and how many did."""
+        return Counter(str(row["reason"]) for row in self.unusable).most_common(1)[0]
+
 
 class Ranker(ABC):
     """Orders samples of ``model`` drawn by ``sampler``, or the answers that the input has (``score_only``).
 
     A subclass is a dataclass of what can be set. It says how the usable answers are ordered, and may take them from
-    something else than the sampler.
+    something else than the sampler: ``asked`` is that config node.
     """
 
     kind: ClassVar[str]
+    asked: ClassVar[str] = "sampler"
     n: int
 
     def needs(self, score_only: bool) -> tuple[str, ...]:
@@ -79,18 +89,17 @@ class Ranker(ABC):
 
     def prices(self, parts: Components, context: Context) -> dict[str, Any]:
         """Journal -> price, for summing up what was used."""
-        return {} if parts.score_only else {"answers": parts.sampler.price_in(context.prices)}
+        return {} if parts.score_only else {"answers": self._answerer(parts).backend.price_in(context.prices)}
 
     def estimate(self, records: Sequence[Record], parts: Components, context: Context) -> dict[str, Usage]:
         """What is still to be asked at most, by who is asked."""
-        sampled = Usage() if parts.score_only else parts.sampler.estimate(records, self.n, context)
-        return {"sampler": sampled} if sampled.requests else {}
+        return {} if parts.score_only else {self.asked: self._answerer(parts).estimate(records, self.n, context)}
 
     def collect(self, records: Sequence[Record], parts: Components, context: Context) -> Collected:
         """The ranked lists, best first."""
         collected = Collected()
         answers = self._answers(records, parts, context)
-        left_out = [[_dropped(a, why) for a in found if (why := self._unusable(a))] for found in answers]
+        left_out = [[{"text": a.text, "reason": why} for a in found if (why := self._unusable(a))] for found in answers]
         usable = [[a for a in found if not self._unusable(a)] for found in answers]
         cases = {r.id: Case(r, kept) for r, kept in zip(records, usable, strict=True) if len(kept) > 1}
         rulings = dict(zip(cases, self._rank(list(cases.values()), parts, context), strict=True))
@@ -98,16 +107,17 @@ class Ranker(ABC):
         for record, found, dropped in zip(records, answers, left_out, strict=True):
             ruling = rulings.get(record.id)
             if not found:
-                collected.set_aside(record, self._lacks(record, parts, context))
+                collected.set_aside(record, answerer.lacks(record, self.n, context))
             elif ruling is None:
                 collected.set_aside(record, "fewer than two usable answers", dropped)
             elif isinstance(ruling, NoRuling):
                 collected.set_aside(record, ruling.reason if ruling.asked else "", ruling.raw)
             else:
+                name = answerer.name if answerer else "given"
                 given = record.responses if parts.score_only else ()
-                sources = {a.text: c.source or answerer for a, c in zip(found, given, strict=False)}
+                sources = {a.text: c.source or name for a, c in zip(found, given, strict=False)}
                 case = cases[record.id]
-                names = [sources.get(answer.text, answerer) for answer in case.answers]
+                names = [sources.get(answer.text, name) for answer in case.answers]
                 collected.rows.append(_row(case, ruling, names, dropped, parts.judge))
                 collected.flips += ruling.flips
                 collected.pairs += ruling.pairs
@@ -121,24 +131,20 @@ class Ranker(ABC):
     def _rank(self, cases: Sequence[Case], parts: Components, context: Context) -> Sequence[Ruling | NoRuling]:
         """A position for each answer of each case."""
 
+    def _answerer(self, parts: Components) -> Any:
+        """Who answers, or gives the answers of the input their numbers; None where nobody does."""
+        return None if parts.score_only else parts.sampler
+
     def _source(self, parts: Components) -> dict[str, Any]:
         """What shapes the answers."""
-        return {} if parts.score_only else {"n": self.n, **parts.sampler.identity(parts.model, parts.seed)}
+        return {} if parts.score_only else {"n": self.n, **self._answerer(parts).identity(parts.seed)}
 
     def _answers(self, records: Sequence[Record], parts: Components, context: Context) -> Sequence[Sequence[Answer]]:
         """The answers to each record; none where they are not all there."""
         if parts.score_only:
             return [given_answers(record) for record in records]
-        found: Sequence[Sequence[Answer]] = parts.sampler.answer(parts.model, records, self.n, context)
+        found: Sequence[Sequence[Answer]] = self._answerer(parts).answer(records, self.n, context)
         return found
-
-    def _lacks(self, record: Record, parts: Components, context: Context) -> str:
-        """Why a record has no answers; empty where it was not asked."""
-        return "" if parts.score_only else str(parts.sampler.lacks(record, self.n, context))
-
-    def _answerer(self, parts: Components) -> str:
-        """The ``source`` of answers of which the input names none."""
-        return "given" if parts.score_only else str(parts.sampler.name(parts.model))
 
     def _unusable(self, answer: Answer) -> str | None:
         """Why an answer cannot be ranked, or None."""
@@ -146,32 +152,27 @@ class Ranker(ABC):
 
 
 def _row(
-    case: Case, ruling: Ruling, sources: Sequence[str], left_out: list[dict[str, str]], judge: Any
+    case: Case, ruling: Ruling, sources: Sequence[str], dropped: list[dict[str, str]], judge: Any
 ) -> dict[str, Any]:
     """The record of the output: a score is minus the position; equal ones keep the order in which they came.
 
     ``sample`` is an answer's number in the judge's recorded orders and ranks, ``judge_score`` the judge's mark.
     """
-    ranked, dropped = [], list(left_out)
-    identity = judge.identity() if judge else {}
+    ranked: list[tuple[float, dict[str, Any]]] = []
     for place, (answer, level) in enumerate(zip(case.answers, ruling.levels, strict=True)):
         if level is None:
-            dropped.append(_dropped(answer, "left out by the judge"))
+            dropped.append({"text": answer.text, "reason": "left out by the judge"})
         else:
             marks = {"judge_score": ruling.marks[place] if ruling.marks else None, "sample": place} if judge else {}
-            row = candidate(answer, round(float(-level), 6), sources[place], **marks)
-            ranked.append((level, row))
-    if ruling.own is not None:
-        text, level = ruling.own
-        own = {"text": text, "score": float(-level), "source": str(identity.get("model", "judge"))}
-        ranked.append((level, own))
+            ranked.append((level, candidate(answer, round(float(-level), 6), sources[place], **marks)))
     extra: dict[str, Any] = {}
     if judge:
+        identity = judge.identity()
         extra["judge"] = {key: identity[key] for key in ("judge", "model") if key in identity} | dict(ruling.notes)
+        if ruling.own is not None:
+            text, level = ruling.own
+            own = {"text": text, "score": float(-level), "source": str(identity.get("model", "judge"))}
+            ranked.append((level, own))
     if dropped:
         extra["dropped"] = dropped
     return output_row(case.record, [row for _, row in sorted(ranked, key=lambda pair: pair[0])], **extra)
-
-
-def _dropped(answer: Answer, reason: str) -> dict[str, str]:
-    return {"text": answer.text, "reason": reason}

@@ -3,9 +3,8 @@
 import os
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,11 +51,8 @@ class OutputPaths:
 def check_places(places: OutputPaths, source: str | None, *, dry_run: bool = False) -> None:
     """Check all places of an output before anything is asked or paid for.
 
-    source: what is read. dry_run: leave nothing behind, not even a folder.
-
-    Raises:
-        ConfigError: a place is what is read, or holds what rank.py did not make or somebody has changed since.
-        RunError: a place cannot be written to.
+    source: what is read. dry_run: leave nothing behind, not even a folder. Raises ConfigError where a place is what is
+    read, or holds what rank.py did not make or somebody has changed since. RunError: a place cannot be written to.
     """
     try:
         _refuse_source(places, source)
@@ -86,17 +82,18 @@ def readable(path: Path) -> dict[str, Any]:
 
 
 def _refuse_source(places: OutputPaths, source: str | None) -> None:
-    read = None if source is None else Path(source).expanduser()
-    if read is None or not read.exists():  # the embedded file, or a hub id
+    if source is None or not (read := Path(source).expanduser()).exists():  # the embedded file, or a hub id
         return
     for path in places.files:
         if path.exists() and path.samefile(read):
-            raise ConfigError(f"output: {path} is input={source} itself, which would be replaced; {_next(places)}")
+            raise ConfigError(
+                f"output: {path} is input={source} itself, which would be replaced; {_next(places.output)}"
+            )
         if read.is_dir() and path.parent.exists() and path.parent.samefile(read):
             beside = read.absolute().with_name(f"{read.absolute().name}-ranked.jsonl")
             raise ConfigError(
                 f"output: {path} lies in the folder input={source}, whose files are all read the next time; "
-                f"{_next(OutputPaths(beside))}"
+                f"{_next(beside)}"
             )
 
 
@@ -109,7 +106,7 @@ def _refuse_foreign(places: OutputPaths) -> None:
     if not begun and not isinstance(report.get("output_sha256"), str):
         foreign += [path for path in places.files if os.path.lexists(path) and not path.is_dir()]
     if foreign:
-        raise ConfigError(f"output: {foreign[0]} is there and rank.py did not make it; {_next(places)}")
+        raise ConfigError(f"output: {foreign[0]} is there and rank.py did not make it; {_next(places.output)}")
     known = readable(store / _WRITTEN).get("sha256")
     if begun and known is None:  # the store of an older version, which a kill may have left without a report
         return
@@ -126,25 +123,21 @@ def _try(places: OutputPaths) -> None:
     places.output.parent.mkdir(parents=True, exist_ok=True)
     for path in places.files:
         if path.is_dir():
-            raise RunError(f"output: {path} is a folder, where a file has to be written; {_next(places)}")
+            raise RunError(f"output: {path} is a folder, where a file has to be written; {_next(places.output)}")
         trial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         trial.touch()
         trial.unlink()
     if places.store.exists() and not places.store.is_dir():
-        raise RunError(f"output: {places.store} is a file, where a folder has to be made; {_next(places)}")
+        raise RunError(f"output: {places.store} is a file, where a folder has to be made; {_next(places.output)}")
 
 
-def _next(places: OutputPaths) -> str:
-    return f"next: the same command with {shlex.quote(f'output={next(_free(places.output))}')}"
-
-
-def _free(output: Path) -> Iterator[Path]:
-    """Names like the output's under which nothing is there."""
+def _next(output: Path) -> str:
+    """The way out: another name, like the output's, under which nothing is there."""
     stem = re.sub(r"\.shard-\d+-of-\d+$", "", output.stem)
-    for number in count(2):
-        path = output.with_name(f"{stem}-{number}.jsonl")
-        if not any(other.name.startswith(f"{path.stem}.") for other in output.parent.glob("*")):
-            yield path
+    number = 2
+    while any(other.name.startswith(f"{stem}-{number}.") for other in output.parent.glob("*")):
+        number += 1
+    return f"next: the same command with {shlex.quote(f'output={output.with_name(stem)}-{number}.jsonl')}"
 
 
 def next_line(

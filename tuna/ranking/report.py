@@ -35,21 +35,15 @@ class ListReport:
 
     def lines(self) -> list[str]:
         """For printing."""
-        out = [
-            f"lists: {self.lists:,}, {self.answers:,} answers; {self.duplicates:.1%} duplicates, "
-            f"{self.ties:.1%} of pairs tied"
-        ]
-        if self.lengths:
-            ranks = " ".join(f"{value:>7.1f}" for value in self.lengths)
-            out.append(f"mean length by rank, best first (lists of {self.size}): {ranks} words")
-        if self.tokens:
-            out.append(
-                f"{'':>{len(out[-1]) - 8 * len(self.tokens) - 5}}{' '.join(f'{v:>7.1f}' for v in self.tokens)} tokens"
-            )
-        if self.length_correlation is not None:
-            out.append(
-                f"longer is better: Spearman of length and score {self.length_correlation:+.3f}, mean over lists"
-            )
+        shares = f"{self.duplicates:.1%} duplicates, {self.ties:.1%} of pairs tied"
+        out = [f"lists: {self.lists:,}, {self.answers:,} answers; {shares}"]
+        start = f"mean length by rank, best first (lists of {self.size}):"
+        for unit, values in (("words", self.lengths), ("tokens", self.tokens)):
+            if values:
+                out.append(f"{start} {' '.join(f'{value:>7.1f}' for value in values)} {unit}")
+                start = " " * len(start)
+        if (rho := self.length_correlation) is not None:
+            out.append(f"longer is better: Spearman of length and score {rho:+.3f}, mean over lists")
         edges, counts = self.histogram
         most = max(counts, default=0)
         for low, high, count in zip(edges, edges[1:], counts, strict=False):
@@ -67,8 +61,6 @@ def describe_lists(rows: Sequence[Mapping[str, Any]]) -> ListReport:
     """
     lists = [sorted(row["responses"], key=lambda r: -float(r["score"])) for row in rows]
     size = max(Counter(map(len, lists)).items(), key=lambda item: (item[1], item[0]))[0] if lists else 0
-    common = [answers for answers in lists if len(answers) == size]
-    counted = common and all(a.get("num_tokens") for answers in common for a in answers)
     scores = np.array([float(a["score"]) for answers in lists for a in answers])
     bars, edges = np.histogram(scores, bins=BINS) if len(scores) else (np.zeros(0), np.zeros(0))
     texts = [[a["text"].strip() for a in answers] for answers in lists]
@@ -77,13 +69,13 @@ def describe_lists(rows: Sequence[Mapping[str, Any]]) -> ListReport:
     rho = [spearman(counts, [a["score"] for a in answers]) for counts, answers in zip(words, lists, strict=True)]
     known = [value for value in rho if value is not None]
     lengths = [counts for counts in words if len(counts) == size]
-    tokens = [[a["num_tokens"] for a in answers] for answers in common] if counted else []
+    tokens = [[a.get("num_tokens") for a in answers] for answers in lists if len(answers) == size]
     return ListReport(
         lists=len(lists),
         answers=len(scores),
         size=size,
         lengths=np.mean(lengths, axis=0).tolist() if lengths else [],
-        tokens=np.mean(tokens, axis=0).tolist() if tokens else [],
+        tokens=np.mean(tokens, axis=0).tolist() if tokens and all(map(all, tokens)) else [],
         length_correlation=float(np.mean(known)) if known else None,
         histogram=([round(float(edge), 6) for edge in edges], [int(count) for count in bars]),
         duplicates=sum(len(t) - len(set(t)) for t in texts) / max(len(scores), 1),

@@ -1,8 +1,10 @@
 """One collection: check, estimate, collect, write. Called by rank.py with the composed config, and by tests."""
 
+import hashlib
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -18,6 +20,7 @@ from tuna.data.record import Record
 from tuna.errors import ConfigError, DataError, RunError
 from tuna.inference.context import Context
 from tuna.inference.cost import Budget, Prices, Usage, dollars
+from tuna.inference.served import Served
 from tuna.inference.server import check_keys
 from tuna.inference.store import Store, key_of
 from tuna.judges.base import unjudged
@@ -26,7 +29,8 @@ from tuna.ranking.outputs import OutputPaths, check_places, next_line, note_writ
 from tuna.ranking.report import describe_lists, draw
 from tuna.ranking.settings import EMBEDDED_FILE, Settings
 from tuna.runs import read_json, versions, write_json
-from tuna.tracking.loggers import tracked_by_wandb
+from tuna.tracking.lineage import data_file, starting_model
+from tuna.tracking.loggers import Loggers
 
 if TYPE_CHECKING:
     from tuna.models.source import ModelConfig
@@ -34,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Job:
-    """A collection, checked."""
+    """A collection, checked. tuned: the model that the lists are for, None where nobody can know."""
 
     settings: Settings
     ranker: Ranker
@@ -46,28 +50,30 @@ class _Job:
     name: str
     config: dict[str, Any]
     notes: list[str]
+    tuned: "ModelConfig | None"
+
+    def context(self, store: Store) -> Context:
+        settings = self.settings
+        budget = Budget(store.journal("requests"), max_cost=settings.max_cost, max_requests=settings.max_requests)
+        context = Context(store, budget, self.prices, settings.seed)
+        context.check_ledger(self.ranker.prices(self.parts, context))
+        return context
 
 
 def run(cfg: DictConfig) -> dict[str, float]:
-    """Collect what ``cfg`` asks for; gives the figures that are printed.
-
-    Raises:
-        TunaError: a wrong setting or input, before anything is sent; a server, key or budget that ends the collection
-            early, after what is there has been written.
+    """Collect what ``cfg`` asks for; gives the figures that are printed. Raises TunaError for a wrong setting or input,
+    before anything is sent; a server, key or budget that ends the collection early, after what is there has been
+    written.
     """
     job = _prepare(cfg)
     settings, places = job.settings, job.places
-    tuned = _tuned(cfg, settings, job.parts)
     _first_lines(job)
     if settings.dry_run:
         return _dry_run(job)
-    watched = tracked_by_wandb(
-        build_all(cfg, "logger")["logger"], places=places, name=settings.name or job.name, config=job.config,
-        ranker=job.ranker, parts=job.parts, source=settings.input,
-    )  # fmt: skip
-    with Store(places.store) as store, watched as tell:
+    loggers: Loggers = build_all(cfg, "logger")["logger"]
+    with Store(places.store) as store, _tracked_by_wandb(loggers, job) as tell:
         store.identify(job.identity["source"], job.identity["ranking"], rerank=settings.rerank)
-        context = _context(job, store)
+        context = job.context(store)
         estimate = _first_estimate(job, context)
         collected = job.ranker.collect(job.records, job.parts, context)
         figures = _write(job, context, collected, estimate)
@@ -75,8 +81,44 @@ def run(cfg: DictConfig) -> dict[str, float]:
         tell(figures, fault is None)
     if fault is not None:
         raise RunError(fault)
-    print(next_line(places, settings, job.identity["source"]["ranker"], collected.rows, tuned))
+    print(next_line(places, settings, job.ranker.kind, collected.rows, job.tuned))
     return figures
+
+
+@contextmanager
+def _tracked_by_wandb(loggers: Loggers, job: _Job) -> Iterator[Callable[[dict[str, float], bool], None]]:
+    """The collection as a W&B run; gives what takes the final figures, and whether the lists are complete.
+
+    With the runs of train.py that makes the whole graph: model -> ranked lists -> model. An error, or lists that are
+    not complete, mark the run failed.
+    """
+    from tuna.models.source import ModelConfig
+
+    output, source, name = job.places.output, job.settings.input, job.settings.name or job.name
+    run_id = f"{name}-{hashlib.sha256(str(output.resolve()).encode()).hexdigest()[:8]}".replace("/", "-")
+    tags = ["rank", type(job.ranker).__name__]
+    run = loggers.start_wandb(job.places.store, name=name, run_id=run_id, job_type="rank", config=job.config, tags=tags)
+    status = "failed"
+
+    def tell(figures: dict[str, float], complete: bool) -> None:
+        nonlocal status
+        status = "finished" if complete else "failed"
+        run.log_summary(figures)
+        run.produce(lambda: data_file(str(output), sha256_file(output), figures))
+
+    try:
+        asked = [getattr(each, "model", None) for each in (job.parts, job.parts.teacher, job.parts.judge)]
+        for node in [*asked, getattr(job.ranker, "reward_model", None)]:
+            if isinstance(node, ModelConfig):
+                run.use(lambda node=node: starting_model(node.resolve()))  # type: ignore[misc]
+        if source is not None and Path(source).is_file():
+            run.use(lambda: data_file(source, sha256_file(source), {}))
+        yield tell
+    except KeyboardInterrupt:
+        status = "interrupted"
+        raise
+    finally:
+        run.finish(status)
 
 
 def _prepare(cfg: DictConfig) -> _Job:
@@ -84,7 +126,7 @@ def _prepare(cfg: DictConfig) -> _Job:
     ranker: Ranker = build_all(cfg, "ranker")["ranker"]
     prices = Prices.read(cfg.prices)
     nodes = build_all(cfg, *ranker.needs(settings.score_only))
-    if "sampler" in nodes and not nodes["sampler"].needs_model:
+    if isinstance(nodes.get("sampler"), Served):
         nodes.pop("model", None)  # the server has its own
     _refuse_toys(cfg, settings, nodes)
     parts = Components(**nodes, seed=settings.seed, score_only=settings.score_only)
@@ -104,7 +146,11 @@ def _prepare(cfg: DictConfig) -> _Job:
         raise DataError(
             f"{short[0]}: responses: expected two answers or more to rank (score_only), and in {len(short)} rows"
         )
-    notes = [*everything.notes, *_judge_notes(parts.judge, records)]
+    notes = list(everything.notes)
+    if text := unjudged(parts.judge, records):
+        if not any(parts.judge.can_judge(record) for record in records):
+            raise ConfigError(f"{text}; next: judge=openai, or judge=local judge.path=<a model>")
+        notes.append(f"{text}; these get no list")
     if not settings.dry_run:
         check_keys(nodes)
     source, ranking = ranker.identities(parts)
@@ -116,7 +162,8 @@ def _prepare(cfg: DictConfig) -> _Job:
     plain = cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=True))
     config = {key: plain[key] for key in plain if key in {*Settings.__dataclass_fields__, "ranker", *nodes}}
     identity = {"source": source, "ranking": ranking}
-    return _Job(settings, ranker, parts, prices, records, identity, places, name, config, notes)
+    tuned = _tuned(cfg, settings, parts)
+    return _Job(settings, ranker, parts, prices, records, identity, places, name, config, notes, tuned)
 
 
 def _refuse_toys(cfg: DictConfig, settings: Settings, nodes: Mapping[str, Any]) -> None:
@@ -129,10 +176,7 @@ def _refuse_toys(cfg: DictConfig, settings: Settings, nodes: Mapping[str, Any]) 
 
 
 def _tuned(cfg: DictConfig, settings: Settings, parts: Components) -> "ModelConfig | None":
-    """The model that the lists are for: the one that answers, or another that was named; embedded lists have theirs.
-
-    None where nobody can know.
-    """
+    """The model that the lists are for: the one that answers, or another that was named; embedded lists have theirs."""
     if parts.model is not None:
         return cast("ModelConfig", parts.model)
     if untyped(cfg, "model.path") and not (settings.input is None or is_asset(settings.input)):
@@ -140,37 +184,17 @@ def _tuned(cfg: DictConfig, settings: Settings, parts: Components) -> "ModelConf
     return cast("ModelConfig", build_all(cfg, "model")["model"])
 
 
-def _judge_notes(judge: Any, records: Sequence[Record]) -> list[str]:
-    """What is to be noted of the questions that the judge cannot judge; none of them is nothing to begin with."""
-    text = unjudged(judge, records)
-    if text and not any(judge.can_judge(record) for record in records):
-        raise ConfigError(f"{text}; next: judge=openai, or judge=local judge.path=<a model>")
-    return [f"{text}; these get no list"] if text else []
-
-
-def _context(job: _Job, store: Store) -> Context:
-    budget = Budget(store.journal("requests"), max_cost=job.settings.max_cost, max_requests=job.settings.max_requests)
-    context = Context(store, budget, job.prices, job.settings.seed)
-    context.check_ledger(job.ranker.prices(job.parts, context))
-    return context
-
-
 def _first_lines(job: _Job) -> None:
-    settings, source = job.settings, job.identity["source"]
+    settings, source, ranking = job.settings, job.identity["source"], job.identity["ranking"]
     shard = f", shard {settings.shard}" if settings.shard else ""
     shown = ("teacher", "sampler", "model", "n", "temperature", "tau", "score_only")
     print(f"instructions: {settings.input or EMBEDDED_FILE} ({len(job.records):,} rows{shard})")
-    print(f"answers: {_told({key: value for key, value in source.items() if key in shown})}")
-    print(f"ranking: {_told(job.identity['ranking'])}")
+    for title, values in (("answers", {key: source[key] for key in source if key in shown}), ("ranking", ranking)):
+        short = {key: value[:8] if key == "model" and len(str(value)) == 64 else value for key, value in values.items()}
+        print(f"{title}: {', '.join(f'{key} {value}' for key, value in short.items() if value not in (None, False))}")
     print(f"output: {job.places.output}")
     for note in job.notes:
         print(f"note: {note}")
-
-
-def _told(settings: dict[str, Any]) -> str:
-    """Settings on one line; a model's fingerprint by its first eight letters."""
-    short = {key: value[:8] if key == "model" and len(str(value)) == 64 else value for key, value in settings.items()}
-    return ", ".join(f"{key} {value}" for key, value in short.items() if value not in (None, False))
 
 
 def _first_estimate(job: _Job, context: Context) -> dict[str, Usage]:
@@ -185,7 +209,7 @@ def _first_estimate(job: _Job, context: Context) -> dict[str, Usage]:
 def _dry_run(job: _Job) -> dict[str, float]:
     store = job.places.store
     with tempfile.TemporaryDirectory() as empty, Store(store if store.is_dir() else Path(empty)) as opened:
-        context = _context(job, opened)
+        context = job.context(opened)
         estimate = job.ranker.estimate(job.records, job.parts, context)
         spent = context.budget.spent
     for who, usage in estimate.items():
@@ -212,39 +236,35 @@ def _write(job: _Job, context: Context, collected: Collected, estimate: dict[str
     shard = job.settings.part
     counts = {"lists": len(collected.rows), "unusable": len(collected.unusable), "missing": collected.missing}
     flip_rate = collected.flips / collected.pairs if collected.pairs else None
+    maybe: dict[str, Any] = {
+        "dropped": collected.dropped, "failed": dict(Counter(context.failed.values())),
+        "notes": [*job.notes, *context.notes],
+    }  # fmt: skip
+    if shard.count > 1:
+        maybe["shard"] = {"index": shard.index, "count": shard.count, "ids": [record.id for record in job.records]}
     report: dict[str, Any] = {
         "identity": job.identity, **counts, "flip_rate": flip_rate, "ranking": asdict(listed),
-        **({"dropped": collected.dropped} if collected.dropped else {}),
-        **({"failed": dict(Counter(context.failed.values()))} if context.failed else {}),
-        **({"notes": [*job.notes, *context.notes]} if job.notes or context.notes else {}),
+        **{key: value for key, value in maybe.items() if value},
         "estimate": {who: usage.to_dict() for who, usage in estimate.items()}, "usage": used.to_dict(),
         "requests_sent": budget.requests, "spent": budget.spent,
         "output_sha256": sha256_file(places.output), "config": job.config, "versions": versions(),
     }  # fmt: skip
-    if shard.count > 1:
-        report["shard"] = {"index": shard.index, "count": shard.count, "ids": [record.id for record in job.records]}
     write_json(places.report, report)
     if collected.rows:
         draw(listed, places.figure, job.name)
-    for line in listed.lines():
-        print(line)
+    print("\n".join(listed.lines()))
     if flip_rate is not None:
         print(f"flip rate: {flip_rate:.1%} of {collected.pairs:,} pairs when the order was turned round")
     if collected.dropped:
         reasons = ", ".join(f"{reason}: {count:,}" for reason, count in collected.dropped.items())
         print(f"answers left out: {sum(collected.dropped.values()):,} ({reasons})")
     if collected.unusable:
-        print(f"unusable: {len(collected.unusable)} (most often: {_commonest(collected)[0]}): {places.unusable}")
+        print(f"unusable: {len(collected.unusable)} (most often: {collected.commonest[0]}): {places.unusable}")
     if budget.requests:
         print(f"estimated: {sum(estimate.values(), Usage())}")
         spent = dollars(budget.spent)
         print(f"used, over all runs: {used}; {budget.requests:,} sent, {spent} with those that failed")
     return {**counts, "requests": budget.requests, "spent": budget.spent}
-
-
-def _commonest(collected: Collected) -> tuple[str, int]:
-    """The reason for which most instructions got no list, and how many did."""
-    return Counter(str(row["reason"]) for row in collected.unusable).most_common(1)[0]
 
 
 def _fault(job: _Job, context: Context, collected: Collected) -> str | None:
@@ -257,7 +277,7 @@ def _fault(job: _Job, context: Context, collected: Collected) -> str | None:
         )
     if collected.rows:
         return None
-    reason, count = _commonest(collected)
+    reason, count = collected.commonest
     return (
         f"no list came of {len(job.records)} instructions: {reason} ({count} of them); all replies are kept in "
         f"{job.places.unusable}. Next: look there, then change what answers or ranks (another judge, teacher or model, "

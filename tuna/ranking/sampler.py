@@ -1,68 +1,160 @@
 """The sampler: answers of the model being tuned that differ from each other (the paper's Section 3.1)."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge, Gt, Interval
 
 from tuna.config.types import checked
 from tuna.data.record import Record
 from tuna.inference.answers import Answer
-from tuna.inference.backend import Ask, Backend, Plain, StoredSets
+from tuna.inference.backend import AnswerSet, Ask, Backend, StoredSets
 from tuna.inference.context import Context
 from tuna.inference.cost import Usage
-from tuna.inference.local import Device, Dtype, Free, Local
+from tuna.inference.local import Device, Dtype, Local
 from tuna.inference.served import Endpoint, ServedModel
 from tuna.inference.store import key_of
-from tuna.ranking.diversity import DiverseSet
-
-if TYPE_CHECKING:
-    from tuna.models.source import ModelConfig
+from tuna.judges.checker import rouge_l
 
 
-class Drawing:
-    """What samplers and teachers share: ``n`` answers per record, under the diversity rule unless ``tau`` is None."""
+class DiverseSet(AnswerSet):
+    """The paper's rule for samples that differ (Section 3.1): every pair below tau in ROUGE-L.
 
+    A sample that is too similar to one already kept is dropped, the temperature rises by a step and another is drawn in
+    its place. After ``trials`` such resamples have failed, the least similar of all that were tried is kept. A sample
+    once kept is never given up, so a set that passes is final.
+    """
+
+    def __init__(self, n: int, tau: float = 0.8, trials: int = 3) -> None:
+        super().__init__(n)
+        self.tau, self.trials = tau, trials
+        self._tried: dict[int, list[Answer]] = {place: [] for place in range(n)}
+
+    def missing(self) -> list[tuple[int, int]]:
+        """Places still to be drawn for, each with the number of its next trial (0 is the first draw)."""
+        tried = self._tried
+        return [(k, len(tried[k])) for k in range(self.n) if k not in self.kept and len(tried[k]) <= self.trials]
+
+    def offer(self, drawn: Mapping[int, Answer]) -> None:
+        """Keep what passes, in the order of places; remember the rest."""
+        for place, answer in sorted(drawn.items()):
+            similarity = self._similarity(answer)
+            if similarity < self.tau:
+                self.kept[place] = replace(answer, similarity=round(similarity, 4))
+            else:
+                self._tried[place].append(answer)
+
+    def finish(self) -> list[Answer]:
+        """The set; places without a passing sample get the least similar one tried.
+
+        >>> one, same, other = Answer("a b c"), Answer("a b c"), Answer("a b d")
+        >>> few = DiverseSet(2, tau=0.5, trials=1)
+        >>> few.offer({0: one, 1: same}); few.offer({1: other})
+        >>> [(a.text, a.similarity) for a in few.finish()]
+        [('a b c', 0.0), ('a b d', 0.6667)]
+        """
+        for place, tried in self._tried.items():
+            if place not in self.kept and tried:
+                best = min(tried, key=self._similarity)
+                self.kept[place] = replace(best, similarity=round(self._similarity(best), 4))
+        return super().finish()
+
+    def _similarity(self, answer: Answer) -> float:
+        """To the most similar one kept; an answer without text is like any."""
+        if answer.unusable_reason:
+            return 1.0
+        return max((rouge_l(answer.text, other.text) for other in self.kept.values()), default=0.0)
+
+
+class Answerer(ABC):
+    """A sampler or a teacher: ``n`` answers per record, under the diversity rule unless ``tau`` is None."""
+
+    model: Any
     temperature: Any
     max_tokens: Any
     tau: float | None = None
     trials: int = 0
     temperature_step: float = 0.0
+    send_seed: bool = True
+    logprobs: bool = False  # whether a server is asked for them
+
+    @property
+    @abstractmethod
+    def backend(self) -> Backend:
+        """What is asked."""
+
+    @abstractmethod
+    def identity(self, seed: int) -> dict[str, Any]:
+        """What shapes the answers, for the store's identity."""
+
+    @abstractmethod
+    def key(self, record: Record, n: int, seed: int) -> str:
+        """The key of a record's answers."""
+
+    @property
+    def name(self) -> str:
+        """What the answers' ``source`` says."""
+        return str(self.model)
 
     def rule(self) -> dict[str, Any]:
-        """The rule's settings, for keys."""
+        """The diversity rule's settings, for keys."""
         rule = {"tau": self.tau, "trials": self.trials, "temperature_step": self.temperature_step}
         return {} if self.tau is None else rule
 
     def stored(self, context: Context) -> StoredSets:
         """What the store has of the sets of answers."""
-        rule = Plain if self.tau is None else lambda n: DiverseSet(n, self.tau, self.trials)
-        return StoredSets(context.store.journal("answers"), rule)
+        rule = AnswerSet if self.tau is None else partial(DiverseSet, tau=self.tau, trials=self.trials)
+        return StoredSets(context.store.journal("answers"), begin=rule)
 
-    def asks(self, keys: Sequence[str], records: Sequence[Record], n: int, **more: Any) -> list[Ask]:
-        """What a model is asked: ``n`` answers to each record."""
-        fixed = (self.max_tokens, self.temperature, self.temperature_step, n)
-        return [Ask(key, record, *fixed, **more) for key, record in zip(keys, records, strict=True)]
+    def asks(self, records: Sequence[Record], n: int, seed: int) -> list[Ask]:
+        """What the model is asked: ``n`` answers to each record."""
+        fixed = (self.max_tokens, self.temperature, self.temperature_step, n, seed if self.send_seed else None)
+        return [Ask(self.key(record, n, seed), record, *fixed, logprobs=self.logprobs) for record in records]
+
+    def estimate(self, records: Sequence[Record], n: int, context: Context) -> Usage:
+        """What is still to be asked, roughly; resamples come on top."""
+        return self.backend.remaining(self.asks(records, n, context.seed), self.stored(context), context)
+
+    def answer(self, records: Sequence[Record], n: int, context: Context) -> list[list[Answer]]:
+        """``n`` answers per record, none where the set is not whole; asks only for what the store lacks."""
+        return self.backend.ask(self.asks(records, n, context.seed), self.stored(context), context)
+
+    def lacks(self, record: Record, n: int, context: Context) -> str:
+        """Why a record has no whole set: the reason it was set aside, empty where it was not fully asked."""
+        return context.aside.get(self.key(record, n, context.seed), "")
 
 
-class LocalDrawing(Free, Drawing):
+class LocalAnswerer(Answerer):
     """The same of a model on this machine."""
 
-    def settings(self) -> dict[str, Any]:
-        """What shapes an answer, beside the model, the seed and the instruction."""
-        return {"temperature": self.temperature, "max_tokens": self.max_tokens, **self.rule()}
+    role: ClassVar[str]
+    block: Any
 
-    def draw(self, backend: Backend, records: Sequence[Record], n: int, context: Context) -> list[list[Answer]]:
-        """``n`` answers per record; draws only blocks of which the store lacks something."""
-        base = {**self.settings(), **backend.shaped_by(), "seed": context.seed, "n": n}
-        keys = [key_of(**base, record=record.id, prompt=record.question) for record in records]
-        return backend.ask(self.asks(keys, records, n, seed=context.seed), self.stored(context), context)
+    @property
+    def name(self) -> str:
+        """What the answers' ``source`` says: a hub id, else the folder's name."""
+        path = str(self.model.path)
+        return path if path.count("/") == 1 else path.rstrip("/").rpartition("/")[2]
+
+    def identity(self, seed: int) -> dict[str, Any]:
+        """What shapes the answers, for the store's identity."""
+        return {self.role: "local", **self.backend.shaped_by(), "seed": seed, "block": self.block, **self._settings()}
+
+    def key(self, record: Record, n: int, seed: int) -> str:
+        """The key of a record's answers."""
+        base = {**self._settings(), **self.backend.shaped_by(), "seed": seed, "n": n}
+        return key_of(**base, record=record.id, prompt=record.question)
+
+    def _settings(self) -> dict[str, Any]:
+        return {"temperature": self.temperature, "max_tokens": self.max_tokens, **self.rule()}
 
 
 @checked
 @dataclass
-class Sampler(LocalDrawing):
+class Sampler(LocalAnswerer):
     """Draws from ``model`` under the diversity rule.
 
     temperature: of the first draw; each new trial adds temperature_step. tau: highest ROUGE-L between two answers,
@@ -78,43 +170,27 @@ class Sampler(LocalDrawing):
     tau: Annotated[float, Interval(gt=0, le=1)] | None = 0.8
     trials: Annotated[int, Ge(0)] = 3
     temperature_step: Annotated[float, Ge(0)] = 0.1
+    model: Any = field(default=None, init=False)  # the config's ``model``, a ModelConfig
 
-    needs_model: ClassVar[bool] = True  # it uses the config's ``model``
+    role: ClassVar[str] = "sampler"
 
-    def name(self, model: "ModelConfig") -> str:
-        """What the answers' ``source`` says."""
-        return source_name(str(model.path))
-
-    def lacks(self, record: Record, n: int, context: Context) -> str:
-        """Why a record has no whole set: never so."""
-        return ""
-
-    def identity(self, model: "ModelConfig", seed: int) -> dict[str, Any]:
-        """What shapes the answers, for the store's identity."""
+    @cached_property
+    def backend(self) -> Local:
+        """What is asked; a reward model is refused."""
         from tuna.models.reward import writer
 
-        source = {"sampler": "local", "model": writer(model).fingerprint, **model.shaped_by}
-        return {**source, "seed": seed, "block": self.block, **self.settings()}
-
-    def answer(self, model: "ModelConfig", records: Sequence[Record], n: int, context: Context) -> list[list[Answer]]:
-        """``n`` answers of ``model`` per record."""
-        backend = Local(model, block=self.block, device=self.device, dtype=self.dtype)
-        return self.draw(backend, records, n, context)
+        return Local(writer(self.model), block=self.block, device=self.device, dtype=self.dtype)
 
 
 @checked
 @dataclass
-class ServerSampler(ServedModel, Drawing):
+class ServerSampler(ServedModel, Answerer):
     """Draws from a server that holds the model being tuned, a round of the diversity rule in each request.
 
     endpoint: completions with the prompt template it was tuned with (template: alpaca or none), or chat where that is
-    its tokenizer's chat template. temperature: of the first draw; each new trial adds temperature_step. tau: highest
-    ROUGE-L between two answers, exclusive; null draws without the rule. trials: resamples before the least similar one
-    tried is kept. max_tokens: of one answer. send_seed: give each request a seed of its own, made from (seed,
-    instruction, trial, place); servers that know none ignore it.
-
-    Raises:
-        ConfigError: all values out of range.
+    its tokenizer's chat template. temperature, tau, trials, temperature_step, max_tokens: as the local sampler's.
+    send_seed: give each request a seed of its own, made from (seed, instruction, trial, place); servers that know none
+    ignore it.
     """
 
     temperature: Annotated[float, Ge(0)] = 1.0
@@ -126,44 +202,12 @@ class ServerSampler(ServedModel, Drawing):
     send_seed: bool = True
 
     node: ClassVar[str] = "sampler"
-    needs_model: ClassVar[bool] = False  # the server has its own
 
-    def name(self, model: "ModelConfig | None") -> str:
-        """What the answers' ``source`` says."""
-        return self.model
-
-    def identity(self, model: "ModelConfig | None", seed: int) -> dict[str, Any]:
+    def identity(self, seed: int) -> dict[str, Any]:
         """What shapes the answers, for keys and for the store's identity: the model by the server's name for it."""
         seeded = {"max_tokens": self.max_tokens, "send_seed": self.send_seed, "seed": seed}
         return {"sampler": "openai", **self.shaped_by(), **seeded, **self.rule()}
 
     def key(self, record: Record, n: int, seed: int) -> str:
-        """The key of this instruction's answers."""
-        return key_of(**self.identity(None, seed), n=n, record=record.id, prompt=self.prompt(record))
-
-    def lacks(self, record: Record, n: int, context: Context) -> str:
-        """Why a record has no whole set: the reason it was set aside, empty where it was not fully asked."""
-        return context.aside.get(self.key(record, n, context.seed), "")
-
-    def _asks(self, records: Sequence[Record], n: int, context: Context) -> list[Ask]:
-        keys = [self.key(record, n, context.seed) for record in records]
-        return self.asks(keys, records, n, seed=context.seed if self.send_seed else None)
-
-    def estimate(self, records: Sequence[Record], n: int, context: Context) -> Usage:
-        """What is still to be asked, roughly; resamples come on top."""
-        return self.remaining(self._asks(records, n, context), self.stored(context), context)
-
-    def answer(
-        self, model: "ModelConfig | None", records: Sequence[Record], n: int, context: Context
-    ) -> list[list[Answer]]:
-        """``n`` answers per record, none where the set is not whole; asks only for what the store lacks."""
-        return self.ask(self._asks(records, n, context), self.stored(context), context)
-
-
-def source_name(path: str) -> str:
-    """What a local model's answers name as their source: a hub id, else the folder's name.
-
-    >>> source_name("runs/first/model"), source_name("owner/model")
-    ('model', 'owner/model')
-    """
-    return path if path.count("/") == 1 else path.rstrip("/").rpartition("/")[2]
+        """The key of a record's answers."""
+        return key_of(**self.identity(seed), n=n, record=record.id, prompt=self.prompt(record))

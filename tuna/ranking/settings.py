@@ -31,11 +31,7 @@ class Shard:
 
     @staticmethod
     def parse(text: str | None) -> "Shard":
-        """From ``i/n``.
-
-        Raises:
-            ConfigError: it is something else.
-        """
+        """From ``i/n``."""
         if text is None:
             return Shard()
         first, _, last = text.partition("/")
@@ -80,11 +76,7 @@ class Settings:
 
     @staticmethod
     def read(cfg: DictConfig) -> "Settings":
-        """From the composed config.
-
-        Raises:
-            ConfigError: all wrong values, a line each.
-        """
+        """From the composed config. Raises ConfigError for all wrong values, a line each."""
         values, wrong = checks.own_values(cfg, f"{__name__}.Settings")
         output = values.get("output")
         if isinstance(output, str) and not output.endswith(".jsonl"):
@@ -106,10 +98,8 @@ class Settings:
     def instructions(self) -> Loaded:
         """The records of ``input``, before they are cut into shards, each with an id of its own; what is to be noted.
 
-        Unlike for training, the original response may be missing.
-
-        Raises:
-            DataError: every malformed row, an id that comes twice, a range that the file does not have.
+        Unlike for training, the original response may be missing. Raises DataError for every malformed row, an id that
+        comes twice, a range that the file does not have.
         """
         path, first = self.input, self.first
         if path is None:

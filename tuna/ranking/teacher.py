@@ -9,18 +9,16 @@ from annotated_types import Ge, Gt, Interval
 from tuna.config.types import checked
 from tuna.data.record import Record
 from tuna.inference.answers import Answer
-from tuna.inference.backend import Ask
 from tuna.inference.context import Context
-from tuna.inference.cost import Usage
 from tuna.inference.local import LocalModel
 from tuna.inference.served import ServedModel
 from tuna.inference.store import key_of
-from tuna.ranking.sampler import Drawing, LocalDrawing, source_name
+from tuna.ranking.sampler import Answerer, LocalAnswerer
 
 
 @checked
 @dataclass
-class LocalTeacher(LocalModel, LocalDrawing):
+class LocalTeacher(LocalModel, LocalAnswerer):
     """Draws answers from a local model, or scores given ones.
 
     path: an embedded name, a run folder, a Hugging Face folder or a hub id; revision: of a hub id. template: of
@@ -36,20 +34,7 @@ class LocalTeacher(LocalModel, LocalDrawing):
     temperature_step: Annotated[float, Ge(0)] = 0.0
     row_tokens: int = 2048
 
-    scores: ClassVar[bool] = True  # it can score given answers
-
-    @property
-    def name(self) -> str:
-        """What the answers' ``source`` says."""
-        return source_name(self.path)
-
-    def identity(self) -> dict[str, Any]:
-        """What shapes an answer, for the store's identity."""
-        return {"teacher": "local", **self.backend.shaped_by(), "block": self.block, **self.settings()}
-
-    def answer(self, records: Sequence[Record], n: int, context: Context) -> list[list[Answer]]:
-        """``n`` answers per record."""
-        return self.draw(self.backend, records, n, context)
+    role: ClassVar[str] = "teacher"
 
     def score(
         self, records: Sequence[Record], answers: Sequence[Sequence[Answer]], context: Context
@@ -62,40 +47,21 @@ class LocalTeacher(LocalModel, LocalDrawing):
 
 @checked
 @dataclass
-class OpenAITeacher(ServedModel, Drawing):
-    """Samples answers from a server. temperature: the paper's is 1. max_tokens: of one answer.
-
-    Raises:
-        ConfigError: all values out of range, and a missing key.
-    """
+class OpenAITeacher(ServedModel, Answerer):
+    """Samples answers from a server. temperature: the paper's is 1. max_tokens: of one answer."""
 
     model: str = "gpt-4.1"
     temperature: Annotated[float, Ge(0)] = 1.0
     max_tokens: Annotated[int, Ge(1)] = 512
 
     node: ClassVar[str] = "teacher"
-    scores: ClassVar[bool] = False
+    send_seed = False
+    logprobs = True
 
-    @property
-    def name(self) -> str:
-        """What the answers' ``source`` says."""
-        return self.model
-
-    def identity(self) -> dict[str, Any]:
+    def identity(self, seed: int) -> dict[str, Any]:
         """What shapes an answer, for keys and for the store's identity."""
         return {"teacher": "openai", **self.shaped_by(), "max_tokens": self.max_tokens}
 
-    def key(self, record: Record, n: int) -> str:
-        """The key of this instruction's answers."""
-        return key_of(**self.identity(), prompt=self.prompt(record), n=n)
-
-    def _asks(self, records: Sequence[Record], n: int) -> list[Ask]:
-        return self.asks([self.key(record, n) for record in records], records, n, logprobs=True)
-
-    def estimate(self, records: Sequence[Record], n: int, context: Context) -> Usage:
-        """What is still to be asked, roughly."""
-        return self.remaining(self._asks(records, n), self.stored(context), context)
-
-    def answer(self, records: Sequence[Record], n: int, context: Context) -> list[list[Answer]]:
-        """``n`` answers per record, none where some are missing; asks only for what the store lacks."""
-        return self.ask(self._asks(records, n), self.stored(context), context)
+    def key(self, record: Record, n: int, seed: int) -> str:
+        """The key of a record's answers."""
+        return key_of(**self.identity(seed), prompt=self.prompt(record), n=n)

@@ -28,28 +28,24 @@ _USAGE = {
 
 
 def run_tool(argv: Sequence[str]) -> None:
-    """Run the tool that ``argv`` names.
-
-    Raises:
-        SystemExit: 1 after a fault, which is on stderr.
-    """
+    """Run the tool that ``argv`` names. Raises SystemExit(1) after a fault, which is on stderr."""
     tool, *files = argv
     with masked_output():
         try:
-            if not (len(files) in (2, 3) if tool == "compare" else len(files) >= 2):
-                raise ConfigError(f"expected {_USAGE[tool]}")
-            if tool == "merge":
+            if tool == "merge" and len(files) >= 2:
                 print(f"{merge(files[0], files[1:]):,} lists: {files[0]}")
+            elif tool == "compare" and len(files) in (2, 3):
+                _compare(*files)
             else:
-                _compare(files)
+                raise ConfigError(f"expected {_USAGE[tool]}")
         except TunaError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(1)
 
 
-def _compare(files: list[str]) -> None:
-    report = _new_report(files[2]) if len(files) == 3 else None
-    found = compare(files[0], files[1])
+def _compare(first: str, second: str, name: str | None = None) -> None:
+    report = None if name is None else _new_report(name)
+    found = compare(first, second)
     print(
         f"lists in both: {found.lists:,} (only in the first {found.only_first:,}, second {found.only_second:,})\n"
         f"Spearman, mean over {found.spearman.lists:,} lists: {found.spearman}\n"
@@ -58,15 +54,11 @@ def _compare(files: list[str]) -> None:
     if report is not None:
         shown = {"lists": found.lists, "only_first": found.only_first, "only_second": found.only_second}
         write_json(report, {**shown, "spearman": found.spearman.to_dict(), "pairs": found.pairs.to_dict()})
-        _draw(found, report.with_suffix(".png"), f"{Path(files[0]).name} and {Path(files[1]).name}")
+        _draw(found, report.with_suffix(".png"), f"{Path(first).name} and {Path(second).name}")
 
 
 def _new_report(name: str) -> Path:
-    """The path of a report that may be written: nothing is there but an earlier one.
-
-    Raises:
-        ConfigError: it is no .json, or there is something that compare did not make. RunError: it cannot be written.
-    """
+    """The path of a report that may be written: it ends in .json, and nothing is there but an earlier one."""
     path = Path(name)
     if path.suffix != ".json":
         raise ConfigError(f"{name}: expected a path that ends with .json; a picture of the same name comes beside it")
@@ -94,10 +86,8 @@ class Agreement:
 
 
 def compare(first: str, second: str) -> Agreement:
-    """Compare two files of ranked lists, by id and by the answers' texts.
-
-    Raises:
-        DataError: a row without id and responses, or nothing in common.
+    """Compare two files of ranked lists, by id and by the answers' texts. Raises DataError for a row without id and
+    responses, or nothing in common.
     """
     one, two = _scores(first), _scores(second)
     both = [key for key in one if key in two and len(one[key].keys() & two[key].keys()) > 1]
@@ -139,48 +129,45 @@ def _draw(found: Agreement, path: Path, title: str) -> None:
 
 
 def merge(output: str, shards: Sequence[str]) -> int:
-    """Write all lists of ``shards`` to ``output``; gives their number.
-
-    Raises:
-        DataError: an instruction in two of them, a shard missing or twice, different settings, a taken output.
+    """Write all lists of ``shards`` to ``output``; gives their number. Raises DataError for an instruction in two of
+    them, a shard missing or twice, different settings, a taken output.
     """
     if os.path.lexists(output):
         raise DataError(f"{output}: is there already; give the merged file another name")
     check_writable(Path(output).parent, "OUT.jsonl")
-    places = _places(shards, [read_json(OutputPaths(Path(path)).report) for path in shards])
+    reports = [_report(path) for path in shards]
+    if any(
+        (r["shard"]["count"], r["identity"]) != (reports[0]["shard"]["count"], reports[0]["identity"]) for r in reports
+    ):
+        raise DataError(
+            f"{', '.join(shards)}: were collected with different settings, or cut differently (n of shard=i/n)"
+        )
+    count, have = reports[0]["shard"]["count"], sorted(report["shard"]["index"] for report in reports)
+    if have != list(range(1, count + 1)):
+        raise DataError(f"expected shards 1 to {count} of {count}, each once, got {', '.join(map(str, have))}")
     rows: dict[int, Any] = {}
-    for path in shards:
+    owners: dict[str, str] = {}  # id -> the shard that has it
+    for path, report in zip(shards, reports, strict=True):
+        places = {key: report["shard"]["index"] - 1 + k * count for k, key in enumerate(report["shard"]["ids"])}
+        for key in places:
+            if owners.setdefault(key, path) != path:
+                raise DataError(f"{path}: id {key!r} stands in {owners[key]} too; shards must not overlap")
         for row in read_rows(path).rows:
             key = str(row.value.get("id")) if isinstance(row.value, dict) else None
-            if key is None or key not in places:
-                raise DataError(f"{row.where}: expected a list of this collection, got id {key!r}")
-            place, owner = places[key]
-            if owner != path or place in rows:
-                raise DataError(f"{row.where}: id {key!r} stands in {owner} too; shards must not overlap")
-            rows[place] = row.value
+            if key not in places or places[key] in rows:
+                raise DataError(
+                    f"{row.where}: expected each list of its shard once, got {key!r}; shards must not overlap"
+                )
+            rows[places[key]] = row.value
     write_jsonl(output, (rows[place] for place in sorted(rows)))
     return len(rows)
 
 
-def _places(shards: Sequence[str], reports: Sequence[dict[str, Any]]) -> dict[str, tuple[int, str]]:
-    """Each instruction's place in the input and the shard that has it, from the reports of shards that fit together."""
-    for path, report in zip(shards, reports, strict=True):
-        if "ids" not in report.get("shard", {}):
-            raise DataError(f"{path}: expected the output of a run with shard=i/n, its .report.json beside it")
-        if report.get("missing"):
-            raise DataError(f"{path}: {report['missing']} instructions are missing; run the same command again first")
-    count = reports[0]["shard"]["count"]
-    if any(r["shard"]["count"] != count or r["identity"] != reports[0]["identity"] for r in reports):
-        raise DataError(
-            f"{', '.join(shards)}: were collected with different settings, or cut differently (n of shard=i/n)"
-        )
-    have = sorted(report["shard"]["index"] for report in reports)
-    if have != list(range(1, count + 1)):
-        raise DataError(f"expected shards 1 to {count} of {count}, each once, got {', '.join(map(str, have))}")
-    found: dict[str, tuple[int, str]] = {}
-    for path, report in zip(shards, reports, strict=True):
-        for k, key in enumerate(report["shard"]["ids"]):
-            if key in found:
-                raise DataError(f"{path}: id {key!r} stands in {found[key][1]} too; shards must not overlap")
-            found[key] = report["shard"]["index"] - 1 + k * count, path
-    return found
+def _report(path: str) -> dict[str, Any]:
+    """The report of a shard that is whole."""
+    report = read_json(OutputPaths(Path(path)).report)
+    if "ids" not in report.get("shard", {}):
+        raise DataError(f"{path}: expected the output of a run with shard=i/n, its .report.json beside it")
+    if report.get("missing"):
+        raise DataError(f"{path}: {report['missing']} instructions are missing; run the same command again first")
+    return report

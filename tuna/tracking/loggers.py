@@ -1,8 +1,6 @@
 """Where the figures of a run or a collection go besides its own files. The config node ``logger``."""
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, Protocol
@@ -12,10 +10,8 @@ from omegaconf import DictConfig
 
 from tuna.config.compose import is_tiny
 from tuna.config.types import checked
-from tuna.data.files import sha256_file
 from tuna.secrets import secret_in
 from tuna.sweeps.jobs import job_in
-from tuna.tracking.lineage import data_file, starting_model
 from tuna.tracking.wandb_run import WandbRun, wandb_mode
 
 _TITLE, _TAG = 120, 60  # letters; W&B takes 128 and 64
@@ -99,43 +95,3 @@ def tags(cfg: DictConfig) -> list[str]:
     tables = [f"table {which}" if str(which).isdigit() else str(which) for which in rows]
     found = [str(cfg.stage.name), experiment.get("name"), *tables, f"scale {'tiny' if is_tiny(cfg) else 'paper'}"]
     return [str(tag)[:_TAG] for tag in dict.fromkeys(found) if tag]
-
-
-@contextmanager
-def tracked_by_wandb(
-    loggers: Loggers, *, places: Any, name: str, config: dict[str, Any], ranker: Any, parts: Any, source: str | None
-) -> Iterator[Callable[[dict[str, float], bool], None]]:
-    """A collection as a W&B run; gives what takes the final figures, and whether the lists are complete.
-
-    With the runs of train.py that makes the whole graph: model -> ranked lists -> model. An error, or lists that are
-    not complete, mark the run failed.
-
-    places: tuna.ranking.outputs.OutputPaths. ranker, parts: hold the models. source: the file of instructions.
-    """
-    from tuna.models.source import ModelConfig
-
-    run_id = f"{name}-{hashlib.sha256(str(places.output.resolve()).encode()).hexdigest()[:8]}".replace("/", "-")
-    run = loggers.start_wandb(
-        places.store, name=name, run_id=run_id, job_type="rank", config=config, tags=["rank", type(ranker).__name__]
-    )
-    status = "failed"
-
-    def tell(figures: dict[str, float], complete: bool) -> None:
-        nonlocal status
-        status = "finished" if complete else "failed"
-        run.log_summary(figures)
-        run.produce(lambda: data_file(str(places.output), sha256_file(places.output), figures))
-
-    try:
-        nodes = [getattr(holder, "model", None) for holder in (parts, parts.teacher, parts.judge)]
-        for node in [*nodes, getattr(ranker, "reward_model", None)]:
-            if isinstance(node, ModelConfig):
-                run.use(lambda node=node: starting_model(node.resolve()))  # type: ignore[misc]
-        if source is not None and Path(source).is_file():
-            run.use(lambda: data_file(source, sha256_file(source), {}))
-        yield tell
-    except KeyboardInterrupt:
-        status = "interrupted"
-        raise
-    finally:
-        run.finish(status)

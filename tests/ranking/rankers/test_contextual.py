@@ -22,13 +22,12 @@ class Samples:
         self.answers = [[Answer(text) for text in texts] for texts in answers]
         self.reason = reason
 
-    def name(self, model: Any) -> str:
-        return "alpaca"
+    name = "alpaca"
 
     def lacks(self, record: Record, n: int, context: Context) -> str:
         return self.reason
 
-    def answer(self, model: Any, records: Sequence[Record], n: int, context: Context) -> list[list[Answer]]:
+    def answer(self, records: Sequence[Record], n: int, context: Context) -> list[list[Answer]]:
         return self.answers
 
 

@@ -18,16 +18,15 @@ from tuna.ranking.rankers.probabilistic import Probabilistic
 
 class Told:
     name = "teacher"
-    scores = True
 
     def __init__(self, answers: list[list[Answer]]) -> None:
         self.answers = answers
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self, seed: int) -> dict[str, Any]:
         return {"teacher": "local"}
 
-    def key(self, record: Record, n: int) -> str:
-        return f"key {record.id}"
+    def lacks(self, record: Record, n: int, context: Context) -> str:
+        return context.aside.get(f"key {record.id}", "")
 
     def answer(self, records: Sequence[Record], n: int, context: Context) -> list[list[Answer]]:
         return self.answers

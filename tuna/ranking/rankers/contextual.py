@@ -20,9 +20,6 @@ class Contextual(Ranker):
     """Samples from cfg.model by cfg.sampler, then asks cfg.judge. score_only=true judges given answers instead.
 
     n: answers per instruction. answer_tokens: expected length of an answer, for the estimate of the judge's cost.
-
-    Raises:
-        ConfigError: values out of range.
     """
 
     n: Annotated[int, Interval(ge=2, le=25)] = 4

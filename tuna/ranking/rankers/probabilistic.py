@@ -13,7 +13,6 @@ from tuna.data.record import Record, was_cut
 from tuna.errors import ConfigError
 from tuna.inference.answers import Answer
 from tuna.inference.context import Context
-from tuna.inference.cost import Usage
 from tuna.judges.base import Case, Ruling
 from tuna.ranking.collection import Components, Ranker
 
@@ -24,15 +23,13 @@ class Probabilistic(Ranker):
     """Asks cfg.teacher for answers, or has it score given ones.
 
     n: answers per instruction. beta: length exponent of Eq. 3, 0 to 5; training may choose another.
-
-    Raises:
-        ConfigError: values out of range.
     """
 
     n: Annotated[int, Ge(2)] = 4
     beta: Annotated[float, Interval(ge=0, le=5)] = 1.3  # up to LARGEST_BETA
 
     kind: ClassVar[str] = "probabilistic"
+    asked: ClassVar[str] = "teacher"
 
     def needs(self, score_only: bool) -> tuple[str, ...]:
         """The config's nodes that it uses."""
@@ -42,40 +39,26 @@ class Probabilistic(Ranker):
         """Whether only embedded models are asked, which the embedded instructions fit."""
         return is_embedded(getattr(parts.teacher, "path", None))
 
-    def prices(self, parts: Components, context: Context) -> dict[str, Any]:
-        """Journal -> price, for summing up what was used."""
-        return {"answers": parts.teacher.price_in(context.prices)}
-
-    def estimate(self, records: Sequence[Record], parts: Components, context: Context) -> dict[str, Usage]:
-        """What is still to be asked at most, by who is asked."""
-        return {} if parts.score_only else {"teacher": parts.teacher.estimate(records, self.n, context)}
+    def _answerer(self, parts: Components) -> Any:
+        return parts.teacher
 
     def _source(self, parts: Components) -> dict[str, Any]:
-        if parts.score_only and not parts.teacher.scores:
+        if not parts.score_only:
+            return super()._source(parts)
+        if not hasattr(parts.teacher, "score"):
             raise ConfigError(
                 "score_only: a server gives no log-probabilities of given answers; next: teacher=local "
                 "teacher.path=<a folder or a hub id>"
             )
-        teacher = parts.teacher.identity()
-        drawn = not parts.score_only and teacher["teacher"] == "local"
-        return {"n": self.n, **teacher, **({"seed": parts.seed} if drawn else {})}
+        teacher = parts.teacher.identity(parts.seed)
+        return {"n": self.n, **{key: value for key, value in teacher.items() if key != "seed"}}
 
     def _order(self, parts: Components) -> dict[str, Any]:
         return {"beta": self.beta}
 
     def _answers(self, records: Sequence[Record], parts: Components, context: Context) -> Sequence[Sequence[Answer]]:
-        found: Sequence[Sequence[Answer]]
-        if parts.score_only:
-            found = parts.teacher.score(records, super()._answers(records, parts, context), context)
-        else:
-            found = parts.teacher.answer(records, self.n, context)
-        return found
-
-    def _lacks(self, record: Record, parts: Components, context: Context) -> str:
-        return "" if parts.score_only else context.aside.get(parts.teacher.key(record, self.n), "")
-
-    def _answerer(self, parts: Components) -> str:
-        return str(parts.teacher.name)
+        found = super()._answers(records, parts, context)
+        return parts.teacher.score(records, found, context) if parts.score_only else found
 
     def _unusable(self, answer: Answer) -> str | None:
         if answer.unusable_reason or (answer.logprob is not None and answer.num_tokens):
@@ -86,14 +69,10 @@ class Probabilistic(Ranker):
         """Minus Eq. 3. An answer that was drawn twice, in batches that round differently, has the better number."""
         rulings = []
         for case in cases:
-            scores = [eq3(a.logprob or 0.0, a.num_tokens or 1, self.beta) for a in case.answers]
+            same = [(a.text, was_cut(a.finish_reason)) for a in case.answers]  # what makes two answers one
             best: dict[tuple[str, bool], float] = {}
-            for answer, score in zip(case.answers, scores, strict=True):
-                best[_same(answer)] = max(score, best.get(_same(answer), score))
-            rulings.append(Ruling([-best[_same(answer)] for answer in case.answers]))
+            for key, answer in zip(same, case.answers, strict=True):
+                score = eq3(answer.logprob or 0.0, answer.num_tokens or 1, self.beta)
+                best[key] = max(score, best.get(key, score))
+            rulings.append(Ruling([-best[key] for key in same]))
         return rulings
-
-
-def _same(answer: Answer) -> tuple[str, bool]:
-    """What makes two answers one: the text, and whether it was cut."""
-    return answer.text, was_cut(answer.finish_reason)

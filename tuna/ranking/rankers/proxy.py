@@ -13,7 +13,7 @@ from tuna.data.record import Record
 from tuna.errors import ConfigError, NoModelError
 from tuna.inference.answers import Answer
 from tuna.inference.context import Context
-from tuna.inference.local import Device
+from tuna.inference.local import Device, Template
 from tuna.judges.base import Case, Ruling, dense_levels
 from tuna.ranking.collection import Components, Ranker
 from tuna.runs import read_run
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 _MAKE_ONE = (
     "python train.py stage=prm name=prm, with model.path= and datamodule.path= of your own, then ranker.path=runs/prm"
 )
-Template = Literal["auto", "alpaca", "chat", "none"]
 
 
 @checked
@@ -36,9 +35,6 @@ class Proxy(Ranker):
     id; revision: of a hub id. template: of what it reads; auto is the run's own, else chat where the tokenizer has a
     chat template, else alpaca. template_args: variables of the chat template; null: the run's own.
     scorer: as model.scorer. n: answers per instruction. row_tokens: tokens per packed row.
-
-    Raises:
-        ConfigError: values out of range, or no reward model is named.
     """
 
     path: str | None = None
@@ -62,11 +58,7 @@ class Proxy(Ranker):
 
     @cached_property
     def reward_model(self) -> "ModelConfig":
-        """The config node of the reward model.
-
-        Raises:
-            ModelError: there is no such model, or it is none.
-        """
+        """The config node of the reward model. Raises ModelError where there is no such model, or it is none."""
         from tuna.models.reward import check_reward_model
         from tuna.models.source import ModelConfig
 
