@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuna.data.fields import FieldError
 from tuna.data.lists import AnswerList
-from tuna.data.load import Loaded, load_source, look_at, problem_text
+from tuna.data.load import Loaded, load_source, problem_text
 from tuna.data.ranking import count_pairs
 from tuna.errors import ConfigError, DataError, TunaError
 from tuna.secrets import masked_output
@@ -126,7 +126,7 @@ def _load(path: str, options: Mapping[str, Any]) -> tuple[Loaded, "DataSettings"
     arguments, model = (defaults(_NO_STAGE), "tiny") if stage is None else _of_stage(str(stage))
     settings = settings_of(arguments | {"path": path} | {key: options[key] for key in _OF_DATAMODULE if key in options})
     (source,) = settings.all_sources
-    return look_at(source) if stage is None else load_source(source), settings, model
+    return load_source(source, preview=stage is None), settings, model
 
 
 def _of_stage(stage: str) -> tuple[dict[str, Any], str]:
