@@ -28,13 +28,8 @@ _SCORES = (
     ("chosen_rating", "rejected_rating"), ("chosen_reward", "rejected_reward"), ("chosen-rating", "rejected-rating"),
     ("chosen_avg_rating", "rejected_avg_rating"), ("reward_chosen", "reward_rejected"),
 )  # fmt: skip
-_WINNERS = {
-    "model_a": (1.0, 0.0),
-    "model_b": (0.0, 1.0),
-    "tie": (0.0, 0.0),
-    "both_bad": (0.0, 0.0),
-    "tie (bothbad)": (0.0, 0.0),
-}
+_TIES = ("tie", "both_bad", "tie (bothbad)")
+_WINNERS = {"model_a": (1.0, 0.0), "model_b": (0.0, 1.0), **dict.fromkeys(_TIES, (0.0, 0.0))}
 
 
 @importer(
@@ -93,10 +88,7 @@ def _prompt(row: RawRow) -> tuple[str, tuple[Message, ...]]:
 
 
 def _with_messages(row: RawRow, turns: tuple[Message, ...], chosen: Candidate) -> tuple[Message, ...]:
-    """The question, to which ``messages`` beside a pair may add the turns before it; they may hold the chosen answer.
-
-    Raises: FieldError where they end otherwise.
-    """
+    """The question, to which ``messages`` beside a pair may add the turns before it; they may hold the chosen answer."""
     talk = read_messages(row["messages"], "messages")
     if talk[-1]["role"] == "assistant" and talk[-1]["content"] == chosen.text:
         talk = talk[:-1]
@@ -106,11 +98,11 @@ def _with_messages(row: RawRow, turns: tuple[Message, ...], chosen: Candidate) -
 
 
 def _scores(row: RawRow, notes: Notes) -> tuple[float, float]:
-    pair = next((p for p in _SCORES if first_key(row, p)), None)
-    if pair is None:
-        return 1.0, 0.0
+    pair = next((p for p in _SCORES if first_key(row, p)), ())
     if any(isinstance(plain(row.get(key)), str) for key in pair):
         notes["pairs with a score that is no number (N/A), taken as 1 and 0"] += 1
+        pair = ()
+    if not pair:
         return 1.0, 0.0
     chosen, rejected = (number(row.get(key), key) for key in pair)
     if chosen < rejected:

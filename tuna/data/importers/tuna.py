@@ -46,7 +46,7 @@ def tuna(row: RawRow, notes: Notes) -> Record:
 
 
 def _question(row: RawRow) -> dict[str, Any]:
-    """The short form, or ``messages``, which what else there is of a question must not contradict."""
+    """The short form, or ``messages``, which the short form beside them must not contradict."""
     if row.get("messages") is None:
         return {"instruction": text(row, "instruction"), "input": text(row, "input", default="")}
     turns = read_messages(row["messages"], "messages")
@@ -61,16 +61,10 @@ def _question(row: RawRow) -> dict[str, Any]:
 
 
 def _candidate(value: RawRow, path: str) -> Candidate:
-    return Candidate(
-        text=text(value, "text", path=path),
-        score=optional_number(value, "score", path),
-        logprob=optional_number(value, "logprob", path),
-        num_tokens=optional_count(value, "num_tokens", path),
-        source=optional_text(value, "source", path),
-        finish_reason=optional_text(value, "finish_reason", path),
-        extra=rest(value, _CANDIDATE),
-        reasoning=optional_text(value, "reasoning", path),
-    )
+    score, logprob = (optional_number(value, key, path) for key in ("score", "logprob"))
+    texts = {key: optional_text(value, key, path) for key in ("source", "finish_reason", "reasoning")}
+    tokens = optional_count(value, "num_tokens", path)
+    return Candidate(text(value, "text", path=path), score, logprob, tokens, extra=rest(value, _CANDIDATE), **texts)
 
 
 # answers: what the checker of the embedded instructions looks for.
