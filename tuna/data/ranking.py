@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from decimal import Decimal
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,17 +31,6 @@ def eq3(logprob: float, num_tokens: int, beta: float) -> float:
     return float(logprob / num_tokens**beta)
 
 
-def beta_problem(beta: float) -> str | None:
-    """What is wrong with an exponent of Eq. 3, if anything.
-
-    >>> beta_problem(1.3), beta_problem(1000)
-    (None, 'beta: expected a number from 0 to 5 (the paper takes 1.3), got 1000')
-    """
-    if isinstance(beta, int | float) and not isinstance(beta, bool) and 0 <= beta <= LARGEST_BETA:
-        return None
-    return f"beta: expected a number from 0 to {LARGEST_BETA:g} (the paper takes 1.3), got {beta!r}"
-
-
 def check_rankable(record: Record, rank_by: str) -> None:
     """Whether every candidate carries what ``rank_by`` ("score" or "eq3") needs, and there are two at least.
 
@@ -49,8 +38,7 @@ def check_rankable(record: Record, rank_by: str) -> None:
 
     Raises: FieldError naming the field.
     """
-    left_out = record.extra.get("dropped")
-    given = len(record.responses) + (len(left_out) if isinstance(left_out, list) else 0)
+    given = len(record.responses) + left_out(record)
     if given < 2:
         hint = "" if given else f"{COLLECT}; stage=sft needs output alone"
         raise FieldError("responses", "two responses or more", list(record.responses), hint)
@@ -67,6 +55,12 @@ def check_rankable(record: Record, rank_by: str) -> None:
         if not candidate.num_tokens or candidate.num_tokens > LARGEST_LENGTH:
             expected = f"a whole number from 1 to {LARGEST_LENGTH} (rank_by=eq3)"
             raise FieldError(f"{field}.num_tokens", expected, candidate.num_tokens, hint)
+
+
+def left_out(record: Record) -> int:
+    """How many answers a judge, or an importer, left out of the list."""
+    dropped = record.extra.get("dropped")
+    return len(dropped) if isinstance(dropped, list) else 0
 
 
 def scores_of(record: Record, rank_by: str, beta: float) -> list[float]:
@@ -113,8 +107,7 @@ def count_pairs(scores: Sequence[float]) -> int:
     >>> count_pairs([3, 2, 2, 1, float("nan")])
     5
     """
-    ranked = [s for s in scores if s == s]
-    return sum(a != b for i, a in enumerate(ranked) for b in ranked[i + 1 :])
+    return sum(a != b for a, b in combinations((s for s in scores if s == s), 2))
 
 
 def pair_accuracy(values: Sequence[npt.ArrayLike], scores: Sequence[npt.ArrayLike]) -> FloatArray:

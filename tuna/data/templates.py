@@ -10,7 +10,6 @@ from tuna.data.fields import FieldError
 from tuna.data.record import Message, Record
 from tuna.errors import ConfigError
 
-
 # Word for word Stanford Alpaca's (tatsu-lab/stanford_alpaca, train.py).
 _WITH_INPUT = (
     "Below is an instruction that describes a task, paired with an input that provides further context. "

@@ -88,7 +88,7 @@ def _prompt(row: RawRow) -> tuple[str, tuple[Message, ...]]:
 
 
 def _with_messages(row: RawRow, turns: tuple[Message, ...], chosen: Candidate) -> tuple[Message, ...]:
-    """The question, to which ``messages`` beside a pair may add the turns before it; they may hold the chosen answer."""
+    """The question, to which ``messages`` beside a pair may add the turns before it; they may hold the answer."""
     talk = read_messages(row["messages"], "messages")
     if talk[-1]["role"] == "assistant" and talk[-1]["content"] == chosen.text:
         talk = talk[:-1]
