@@ -85,6 +85,11 @@ def problem_text(problems: Sequence[str], otherwise: str = "") -> str:
     return "\n".join([*shortened(problems, SHOWN), f"{count}; next: mend them{otherwise}"])
 
 
+def counted(reasons: Mapping[str, int]) -> str:
+    """Reasons with how often each came, in one line."""
+    return ", ".join(f"{reason}: {n}" for reason, n in sorted(reasons.items()))
+
+
 def load_source(source: Source, *, preview: bool = False) -> Loaded:
     """Read one source. Malformed rows go to ``problems``, the rest to ``records``.
 
