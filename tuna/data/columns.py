@@ -89,10 +89,6 @@ def mapped_row(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
     objects. A dotted name goes into objects.
 
     Raises: FieldError for lists of different lengths, and for what is no conversation.
-
-    >>> columns = {"instruction": "q", "responses": "outs", "score": "marks"}
-    >>> mapped_row({"q": "Add.", "outs": ["3", "4"], "marks": [2, 1]}, columns)
-    {'instruction': 'Add.', 'responses': [{'text': '3', 'score': 2}, {'text': '4', 'score': 1}]}
     """
     found = {word: _get(row, columns[word]) for word in (*_QUESTION, "chosen", "rejected") if word in columns}
     found = {word: value for word, value in found.items() if value is not None and (word, value) != ("system", "")}

@@ -117,11 +117,7 @@ def _written(answers: Iterable[Answer], dropped: Counter[str], reason: str) -> l
 
 
 def merge(answers: Iterable[Answer], dropped: Counter[str] | None = None) -> list[Answer]:
-    """Answers equal in text, reasoning and completeness become one: the better score, a target when one of them is.
-
-    >>> merge([Answer("a", score=1.0), Answer("b", score=2.0), Answer("a", target=True)])[0]
-    Answer(text='a', complete=True, score=1.0, target=True, reasoning=None)
-    """
+    """Answers equal in text, reasoning and completeness become one: the better score, a target when one of them is."""
     kept: dict[tuple[str, bool, str | None], Answer] = {}
     for answer in answers:
         key = (answer.text, answer.complete, answer.reasoning)

@@ -1,10 +1,15 @@
 """Sources to records: read, cut the range, import, find the original responses, check; all faults said at once."""
 
+import base64
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date, time, timedelta
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from tuna.assets import is_asset
 from tuna.console import shortened
@@ -12,7 +17,6 @@ from tuna.data.columns import check_present, format_of, mapped_row
 from tuna.data.fields import FieldError, check_text
 from tuna.data.files import key_beside, read_rows
 from tuna.data.importers import Imported, Importer, choose, records
-from tuna.data.jsonable import Changed, jsonable, notes_of
 from tuna.data.ranking import COLLECT, check_rankable
 from tuna.data.record import Record
 from tuna.data.rows import Row
@@ -20,6 +24,14 @@ from tuna.errors import DataError
 
 SHOWN = 20
 _JOIN = "datamodule.original=FILE (Alpaca rows, joined by id)"
+# What JSON cannot hold, what is done with it, and how.
+_CHANGES: tuple[tuple[Any, str, Callable[[Any], Any]], ...] = (
+    (float, "numbers that are not finite are null", lambda value: None),
+    ((date, time), "dates and times are ISO text", lambda value: value.isoformat()),
+    (timedelta, "durations are seconds", timedelta.total_seconds),
+    (Decimal, "decimals are text", str),
+    ((bytes, bytearray), "bytes are base64", lambda value: base64.b64encode(value).decode()),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +187,7 @@ def load_questions(source: Source) -> Loaded:
     """
     loaded, _, imported = _import(source)
     seen: dict[str, str] = {}
-    changed: Changed = Counter()
+    changed: Counter[tuple[str, str]] = Counter()
 
     def check(record: Record) -> Record:
         if check_text(record.id, "id") in seen:
@@ -184,8 +196,41 @@ def load_questions(source: Source) -> Loaded:
         return jsonable(record, changed)
 
     _keep(loaded, imported, check)
-    loaded.notes += [f"{source.path}: {note}" for note in notes_of(changed)]
+    loaded.notes += [f"{source.path}: column {name!r}: {what}: {n:,}" for (name, what), n in changed.items()]
     return loaded
+
+
+def jsonable(record: Record, changed: Counter[tuple[str, str]]) -> Record:
+    """The record as a line of JSON can carry it. changed: counts the values that were changed, by column and rule.
+
+    Raises: FieldError for a value that JSON cannot be made to hold.
+    """
+
+    def column(name: str, value: Any, field: str) -> Any:
+        if value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
+            return value
+        if isinstance(value, UUID):
+            return str(value)
+        if isinstance(value, list | tuple):
+            return [column(name, inner, field) for inner in value]
+        if isinstance(value, Mapping):
+            found = {str(key): column(name, inner, f"{field}.{key}") for key, inner in value.items()}
+            if len(found) < len(value):
+                raise FieldError(field, "keys that differ as text", value)
+            return found
+        for kinds, what, change in _CHANGES:
+            if isinstance(value, kinds):
+                changed[name, what] += 1
+                return change(value)
+        expected = "text, a number, a date or time, bytes, or a list or object of these, which JSON can be made to hold"
+        raise FieldError(field, expected, value)
+
+    return replace(
+        record,
+        messages=tuple(column("messages", record.messages, "messages")),
+        tools=tuple(column("tools", record.tools, "tools")),
+        extra={key: column(key, value, key) for key, value in record.extra.items()},
+    )
 
 
 def _import(source: Source) -> tuple[Loaded, Importer, list[Imported]]:

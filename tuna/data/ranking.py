@@ -76,9 +76,6 @@ def tie(scores: Sequence[float], min_gap: float) -> list[float]:
     Down the sorted list, a score less than ``min_gap`` under the one before joins its level and takes the level's
     highest score; so every two scores closer than ``min_gap`` are tied, and a chain of close ones is one level. The
     numbers count as they are written: 0.3 and 0.2 are 0.1 apart.
-
-    >>> tie([3.0, 1.0, 2.95, 1.2], min_gap=0.1)
-    [3.0, 1.0, 3.0, 1.2000000476837158]
     """
     written = [Decimal(str(s)) for s in scores]
     gap = Decimal(str(min_gap))
@@ -114,9 +111,6 @@ def pair_accuracy(values: Sequence[npt.ArrayLike], scores: Sequence[npt.ArrayLik
     """For each list the share of pairs with different scores that ``values`` order right, equal values one half.
 
     values, scores: one array [K] per list; NaN scores take no part. Returns [lists]; NaN where a list has no such pair.
-
-    >>> pair_accuracy([[0.3, 0.2, 0.1], [1, 1]], [[3, 1, 2], [2, 1]]).round(3).tolist()
-    [0.667, 0.5]
     """
     out = np.full(len(values), math.nan)
     for n, (value, score) in enumerate(zip(values, scores, strict=True)):

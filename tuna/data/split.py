@@ -35,9 +35,6 @@ def split(keys: Sequence[bytes], held_out: int | float) -> Split:
 
     A count takes the questions with the smallest hashes until it is reached; a question asked several times goes whole,
     so it may end a little above. A share takes each question whose hash lies below it, whatever else there is.
-
-    >>> split([b"b" * 16, b"a" * 16, b"b" * 16, b"c" * 16], 1)
-    Split(train=[0, 2, 3], held_out=[1])
     """
     if 0 < held_out < 1:
         limit = int(held_out * 2**64)

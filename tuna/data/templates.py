@@ -109,11 +109,7 @@ def _one_turn(record: Record, template: str) -> None:
 
 
 def parse_alpaca(prompt: str) -> tuple[str, str] | None:
-    """Instruction and input of a finished Alpaca prompt, None when it is something else.
-
-    >>> parse_alpaca(alpaca(Record("0", "Add.", "1 2")).text)
-    ('Add.', '1 2')
-    """
+    """Instruction and input of a finished Alpaca prompt, None when it is something else."""
     if not prompt.endswith(_RESPONSE):
         return None
     if prompt.startswith(_WITH_INPUT) and _INPUT in prompt:
@@ -137,9 +133,6 @@ def kept(record: Record, characters: int, *, finished: bool = False) -> Record:
     The input goes first, from its end, then the instruction. Of a conversation the oldest exchanges go first, whole,
     then the last one is cut from its end; a system prompt stays. In a ``finished`` prompt (template none) Alpaca's
     words stay, and of any other the end, since what asks for the answer stands there.
-
-    >>> kept(Record("0", "do it", "now"), 6).user_turn
-    'do it\\nn'
     """
     if record.messages:
         return _kept_turns(record, characters)

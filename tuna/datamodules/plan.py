@@ -45,8 +45,6 @@ class StepPlan:
     (2, 4)
     >>> sorted(g for m in range(2) for g in plan.share(0, m, 0).groups) == sorted(plan.step_groups(0))
     True
-    >>> StepPlan((5, 1, 4, 2, 3), 4, sources=(0, 0, 1, 1, 1), weights=(2, 0.5)).per_epoch
-    [4, 2]
     """
 
     lengths: Sequence[int]

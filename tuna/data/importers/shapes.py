@@ -39,11 +39,7 @@ def kinds_of(value: Any) -> frozenset[str]:
 
 
 def shape_of(row: Any) -> Shape:
-    """The shape of a row, the same for rows that differ in their texts and numbers only.
-
-    >>> {key: sorted(*kinds) for key, kinds in shape_of({"id": 3, "answers": [{"rank": 1}, {"rank": 2}]}).items()}
-    {'id': ['any', 'number'], 'answers': ['any', 'list', 'objects'], 'answers[].rank': ['any', 'number']}
-    """
+    """The shape of a row, the same for rows that differ in their texts and numbers only."""
     found = {}
     for key, value in row.items() if isinstance(row, dict) else ():
         kinds = kinds_of(value)
