@@ -69,9 +69,7 @@ class Encoder:
         cache: TokenCache | None = None,
     ) -> None:
         if tokenizer.eos_token_id is None:
-            raise ModelError(
-                "the tokenizer has no end-of-sequence token; next: set eos_token in its tokenizer_config.json"
-            )
+            raise ModelError("the tokenizer has no end-of-sequence token; next: set eos_token in tokenizer_config.json")
         self.tokenizer = tokenizer
         self.eos = int(tokenizer.eos_token_id)
         self.name = meant_by(template, tokenizer)

@@ -185,10 +185,8 @@ def _no_splits(path: str, what: str, split: str | None, key: str) -> DataError:
 def _no_such(path: str, what: str, names: Iterable[str], wanted: str | None, usual: str, key: str) -> DataError:
     choices = sorted(names)
     near = get_close_matches(wanted or usual, choices, n=1, cutoff=0) or [*choices, ""]
-    return DataError(
-        f"{path}: expected the name of a {what}, one of {', '.join(choices)}, got {describe(wanted)}; "
-        f"next: {key}={near[0]}"
-    )
+    expected = f"expected the name of a {what}, one of {', '.join(choices)}"
+    return DataError(f"{path}: {expected}, got {describe(wanted)}; next: {key}={near[0]}")
 
 
 def write_jsonl(

@@ -132,9 +132,9 @@ def baselines(groups: Sequence["Group"], seed: int = 0) -> dict[str, Interval]:
     lengths = [np.array([len(r) for r in group.responses], float) for group in groups]
     generator = np.random.default_rng(seed)
     length = bootstrap_interval(pair_accuracy(lengths, scores), seed)
-    draws = [
-        float(np.nanmean(pair_accuracy([generator.random(len(values)) for values in scores], scores)))
-        for _ in range(200 if length.lists else 0)
-    ]
-    low, mean, high = (np.quantile(draws, 0.025), np.mean(draws), np.quantile(draws, 0.975)) if draws else (np.nan,) * 3
+    low = mean = high = math.nan
+    if length.lists:
+        chance = [pair_accuracy([generator.random(len(values)) for values in scores], scores) for _ in range(200)]
+        draws = np.nanmean(chance, axis=1)
+        low, mean, high = np.quantile(draws, 0.025), draws.mean(), np.quantile(draws, 0.975)
     return {"length": length, "random": Interval(float(mean), float(low), float(high), length.lists)}

@@ -142,10 +142,9 @@ class RecordDataModule(DataSettings, LightningDataModule):
                 f"{paths}: no list has two answers with different scores, so there is nothing to rank "
                 f"({reasons}); next: the same command with stage=sft, which needs no ranking"
             )
-        lengths, weights = [group.num_tokens for group in self.train_groups], self._weights()
-        self._plan = StepPlan(
-            lengths, self.batch_size, accumulate, world_size, epochs, seed, self.train_sources, weights
-        )
+        mix = self.train_sources, self._weights()
+        lengths = [group.num_tokens for group in self.train_groups]
+        self._plan = StepPlan(lengths, self.batch_size, accumulate, world_size, epochs, seed, *mix)
         self._rank = rank
         self.steps_per_epoch, self.total_steps = self._plan.steps_per_epoch, self._plan.total_steps
         self._describe()

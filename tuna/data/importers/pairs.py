@@ -48,10 +48,11 @@ def pairs(row: RawRow, notes: Notes) -> Record:
 
     Raises: FieldError where the two have other turns before them, or the row's scores prefer the rejected one.
     """
-    names = [first_key(row, keys) or keys[0] for keys in (_CHOSEN, _REJECTED)]
-    for name, keys in zip(names, (_CHOSEN, _REJECTED), strict=True):
+    answers = {}
+    for keys in (_CHOSEN, _REJECTED):
+        name = first_key(row, keys) or keys[0]
         no_other(row, name, keys)
-    answers = {name: read_answer(row.get(name), name) for name in names}
+        answers[name] = read_answer(row.get(name), name)
     key, prompt = _prompt(row)
     history = same_history(answers)
     if not prompt and not history:
@@ -61,7 +62,7 @@ def pairs(row: RawRow, notes: Notes) -> Record:
         raise FieldError("history", "nothing beside answers that hold the turns before them", row["history"])
     turns = question(prompt, history, key)
     if row.get("messages") is not None and key != "messages":
-        turns = _with_messages(row, turns, answers[names[0]].candidate)
+        turns = _with_messages(row, turns, next(iter(answers.values())).candidate)
     both = zip(answers.values(), _scores(row, notes), strict=True)
     record = made(turns, [replace(a.candidate, score=score) for a, score in both], notes)
     if key == "input" or not row.get("input"):

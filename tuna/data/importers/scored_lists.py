@@ -139,10 +139,10 @@ def nectar(row: RawRow, notes: Notes) -> Record:
     answers = read_objects(row, "answers", "answer and rank")
     if optional_count(row, "num_responses") not in (None, len(answers)):
         notes["rows with another number of answers than num_responses"] += 1
-    ranked = [
-        replace(_of_object(field, value, "answer", "rank"), score=-number(value.get("rank"), f"{field}.rank"))
-        for field, value in answers.items()
-    ]
+    ranked = []
+    for field, value in answers.items():
+        score = -number(value.get("rank"), f"{field}.rank")
+        ranked.append(replace(_of_object(field, value, "answer", "rank"), score=score))
     return answered(row, "prompt", ranked, notes)
 
 

@@ -36,13 +36,9 @@ def tuna(row: RawRow, notes: Notes) -> Record:
     """Read one record. ``responses`` may be absent; a ranking needs two, which its datamodule checks."""
     given = row if row.get("responses") is not None else {"responses": ()}
     responses = read_objects(given, "responses", "text and score")
-    return Record(
-        "",
-        **_question(row),
-        output=optional_text(row, "output"),
-        responses=tuple(_candidate(value, field + ".") for field, value in responses.items()),
-        template=optional_text(row, "template"),
-    )
+    answers = tuple(_candidate(value, field + ".") for field, value in responses.items())
+    output, template = (optional_text(row, key) for key in ("output", "template"))
+    return Record("", **_question(row), output=output, responses=answers, template=template)
 
 
 def _question(row: RawRow) -> dict[str, Any]:
@@ -82,12 +78,8 @@ def alpaca(row: RawRow, notes: Notes) -> Record:
 
 
 def _alpaca(row: RawRow, path: str = "") -> Record:
-    return Record(
-        identity(row, "", path=path),
-        text(row, "instruction", path=path),
-        text(row, "input", default="", path=path),
-        optional_text(row, "output", path),
-    )
+    question = text(row, "instruction", path=path), text(row, "input", default="", path=path)
+    return Record(identity(row, "", path=path), *question, optional_text(row, "output", path))
 
 
 def read_history(value: Any) -> tuple[Message, ...]:

@@ -104,10 +104,8 @@ def no_other(row: RawRow, key: str, names: Iterable[str]) -> None:
 
 def read_texts(row: RawRow, key: str, holes: bool = False) -> list[Any]:
     """A list of texts; with ``holes`` some of them may be null."""
-    return [
-        None if holes and said is None else check_text(said, f"{key}[{k}]")
-        for k, said in enumerate(items(row, key, "strings"))
-    ]
+    texts = enumerate(items(row, key, "strings"))
+    return [None if holes and said is None else check_text(said, f"{key}[{k}]") for k, said in texts]
 
 
 def read_beside(row: RawRow, key: str, texts: str, size: int) -> list[Any]:
@@ -223,10 +221,8 @@ def _without(prompt: str, texts: Sequence[str]) -> list[str]:
 
 def joined(records: Sequence[Record], notes: Notes) -> list[Imported]:
     """One record per question, with the answers of all records that ask it, in the order of the file."""
-    groups: dict[str, list[Record]] = {}
+    found: dict[str, Record] = {}
     for record in records:
-        groups.setdefault(repr(record.question), []).append(record)
-    return [
-        (same[0].where, replace(same[0], responses=tuple(c for record in same for c in record.responses)))
-        for same in groups.values()
-    ]
+        first = found.get(key := repr(record.question))
+        found[key] = replace(first, responses=first.responses + record.responses) if first else record
+    return [(record.where, record) for record in found.values()]
