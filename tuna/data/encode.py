@@ -84,7 +84,9 @@ class Encoder:
         special = {token for token, each in added.items() if each.special} | markers
         self.literals = Literals(special - _THOUGHT)
         # What decides how a record is written, for keys.
-        self.identity = [self.name, *([self.chat.source(), sorted(self.chat.variables.items())] if self.chat else [])]
+        self.identity: list[Any] = [self.name]
+        if self.chat is not None:
+            self.identity += [self.chat.source(), sorted(self.chat.variables.items())]
         self.tokens = Tokens(tokenizer, self.literals, cache)
         self._special = any_of(special)
         self._cuts = any_of(token for token in special if not added[token].lstrip)  # no token reaches over these

@@ -136,5 +136,5 @@ def baselines(groups: Sequence["Group"], seed: int = 0) -> dict[str, Interval]:
     if length.lists:
         chance = [pair_accuracy([generator.random(len(values)) for values in scores], scores) for _ in range(200)]
         draws = np.nanmean(chance, axis=1)
-        low, mean, high = np.quantile(draws, 0.025), draws.mean(), np.quantile(draws, 0.975)
-    return {"length": length, "random": Interval(float(mean), float(low), float(high), length.lists)}
+        low, mean, high = map(float, (np.quantile(draws, 0.025), draws.mean(), np.quantile(draws, 0.975)))
+    return {"length": length, "random": Interval(mean, low, high, length.lists)}

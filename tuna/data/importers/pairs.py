@@ -99,7 +99,7 @@ def _with_messages(row: RawRow, turns: tuple[Message, ...], chosen: Candidate) -
 
 
 def _scores(row: RawRow, notes: Notes) -> tuple[float, float]:
-    pair = next((p for p in _SCORES if first_key(row, p)), ())
+    pair: Sequence[str] = next((p for p in _SCORES if first_key(row, p)), ())
     if any(isinstance(plain(row.get(key)), str) for key in pair):
         notes["pairs with a score that is no number (N/A), taken as 1 and 0"] += 1
         pair = ()
