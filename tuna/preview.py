@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuna.data.fields import FieldError
 from tuna.data.lists import AnswerList
-from tuna.data.load import Loaded, load_source, look_at, problem_text
+from tuna.data.load import Loaded, counted, load_source, problem_text
 from tuna.data.ranking import count_pairs
 from tuna.errors import ConfigError, DataError, TunaError
 from tuna.secrets import masked_output
@@ -36,7 +36,7 @@ python -m tuna.data FILE [key=value ...]: what a data file is taken for, without
 
 Keys can be written as for train.py, too: datamodule.split=..., model.path=..."""
 _OF_DATAMODULE = ("format", "split", "subset", "columns", "original", "first", "last", "targets")
-KEYS = (*_OF_DATAMODULE, "stage", "model", "template", "template_args", "show")
+_KEYS = (*_OF_DATAMODULE, "stage", "model", "template", "template_args", "show")
 _NO_STAGE = "tuna.datamodules.ranked.ContextualDataModule"
 _SHOWN_TEXT, _SHOWN_IDS = 600, 8
 
@@ -67,8 +67,6 @@ def read_options(words: Sequence[str]) -> dict[str, Any]:
 
     Raises: ConfigError for everything that is no key=value, and for unknown keys.
 
-    >>> read_options(["columns={instruction: q, responses: outs}", "first=10"])
-    {'columns': {'instruction': 'q', 'responses': 'outs'}, 'first': 10}
     >>> read_options(["datamodule.split=test", "model.path=tiny", "model.template=none"])
     {'split': 'test', 'model': 'tiny', 'template': 'none'}
     """
@@ -81,8 +79,8 @@ def read_options(words: Sequence[str]) -> dict[str, Any]:
     for override in line.overrides:
         word = override.key_or_group
         key = "model" if word == "model.path" else word.removeprefix("datamodule.").removeprefix("model.")
-        if key not in KEYS:
-            wrong.append(f"{word}: expected one of {', '.join(KEYS)}{nearest(key, KEYS)}")
+        if key not in _KEYS:
+            wrong.append(f"{word}: expected one of {', '.join(_KEYS)}{nearest(key, _KEYS)}")
         options[key] = values(override)[0]
     show = options.get("show", 3)
     if isinstance(show, bool) or not isinstance(show, int) or show < 0:
@@ -99,8 +97,7 @@ def preview(path: str, options: Mapping[str, Any]) -> Iterator[str]:
     """
     loaded, settings, stage_model = _load(path, options)
     dropped = Counter(loaded.reasons)
-    made = [settings.list_of(record, loaded, dropped) for record in loaded.records]
-    lists = [item for item in made if item is not None]
+    lists = settings.lists_of(loaded, dropped)
     yield from _summary(loaded, lists, dropped)
     shown = (lists or [AnswerList(record, ()) for record in loaded.records])[: options.get("show", 3)]
     if shown:
@@ -126,7 +123,7 @@ def _load(path: str, options: Mapping[str, Any]) -> tuple[Loaded, "DataSettings"
     arguments, model = (defaults(_NO_STAGE), "tiny") if stage is None else _of_stage(str(stage))
     settings = settings_of(arguments | {"path": path} | {key: options[key] for key in _OF_DATAMODULE if key in options})
     (source,) = settings.all_sources
-    return look_at(source) if stage is None else load_source(source), settings, model
+    return load_source(source, preview=stage is None), settings, model
 
 
 def _of_stage(stage: str) -> tuple[dict[str, Any], str]:
@@ -137,8 +134,7 @@ def _of_stage(stage: str) -> tuple[dict[str, Any], str]:
     from tuna.config.help import groups
     from tuna.console import nearest
 
-    stages = list(groups([CONF])["stage"])
-    if stage not in stages:
+    if stage not in (stages := list(groups([CONF])["stage"])):
         raise ConfigError(f"stage={stage}: expected one of {', '.join(stages)}{nearest(stage, stages)}")
     cfg = compose([f"stage={stage}"])
     arguments = OmegaConf.to_container(cfg.datamodule, resolve=True)
@@ -164,7 +160,7 @@ def _summary(loaded: Loaded, lists: Sequence[AnswerList], dropped: Mapping[str, 
     if loaded.records and not lists:
         yield "no answers that could be trained on; python rank.py model.path=MODEL input=FILE collects some"
     if dropped:
-        yield "dropped: " + ", ".join(f"{reason}: {n}" for reason, n in sorted(dropped.items()))
+        yield "dropped: " + counted(dropped)
     yield from (f"note: {note}" for note in loaded.notes)
 
 
@@ -193,9 +189,8 @@ def _record_lines(item: AnswerList, encoder: "Encoder", turns: bool) -> Iterator
     answers = () if found is None else zip(item.answers, found.responses, found.scored, strict=True)
     for k, (answer, ids, scored) in enumerate(answers, start=1):
         score = "" if answer.score != answer.score else f", score {answer.score:g}"
-        target = ", target" if answer.target else ""
         cut = "" if answer.complete else ", cut at a limit: no ending"
-        yield f"  answer {k}{score}{target}{cut}"
+        yield f"  answer {k}{score}{', target' * answer.target}{cut}"
         yield from _quoted(answer.text if answer.reasoning is None else f"({answer.reasoning}) {answer.text}")
         for kind, run in groupby(zip(scored.tolist(), ids.tolist(), strict=True), key=itemgetter(0)):
             yield from _ids([token for _, token in run], "scored" if kind else "not scored", tokenizer)

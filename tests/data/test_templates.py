@@ -64,9 +64,9 @@ def test_names() -> None:
     assert template_named("auto", talking)(record).text.startswith("<s>[user] Add.")
     assert template_named("alpaca", talking)(record).text == WITHOUT_INPUT
     assert template_named("chat", talking)(Record("0", "Add.", template="none")).text == "Add."
-    with pytest.raises(ConfigError, match="no chat template"):
+    with pytest.raises(ConfigError, match="there is no chat template"):
         template_named("chat", plain)
-    with pytest.raises(ConfigError, match="expected one of auto, alpaca, chat, none, got 'vicuna'"):
+    with pytest.raises(ConfigError, match="expected one of auto, chat, alpaca, none, got 'vicuna'"):
         template_named("alpaca", plain)(Record("0", "Add.", template="vicuna"))
 
 

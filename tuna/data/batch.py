@@ -86,6 +86,6 @@ class PackedBatch:
 
     def to(self, device: str) -> "PackedBatch":
         """The same batch with its tensors on ``device``."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        moved: dict[str, Any] = {name: v.to(device) for name, v in values.items() if isinstance(v, Tensor)}
+        values = ((field.name, getattr(self, field.name)) for field in fields(self))
+        moved: dict[str, Any] = {name: v.to(device) for name, v in values if isinstance(v, Tensor)}
         return replace(self, **moved)

@@ -48,11 +48,7 @@ def key_of(text: str) -> bytes:
 
 
 class TokenCache(dict[bytes, IntArray]):
-    """ids by key, in memory, with a file behind it. A damaged, missing or unwritable file is no error: it is rebuilt.
-
-    >>> cache = TokenCache(None)
-    >>> cache[key_of("a")] = np.array([7], np.int32)
-    """
+    """ids by key, in memory, with a file behind it. A damaged, missing or unwritable file is no error."""
 
     def __init__(self, path: Path | None) -> None:
         super().__init__()
@@ -72,9 +68,7 @@ class TokenCache(dict[bytes, IntArray]):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             _save(self.path, self)
         except OSError as error:
-            log.warning(
-                "token cache %s cannot be written (%s): the next run tokenizes again", self.path, error.strerror
-            )
+            log.warning("token cache %s cannot be written (%s): it is made again next time", self.path, error.strerror)
         self._saved = len(self)
 
 

@@ -33,13 +33,11 @@ class ChatTemplate:
         try:
             day = date.fromisoformat(str(self.variables.pop("date", DATE)))
         except ValueError:
-            raise ConfigError(
-                f"model.template_args.date: expected a date such as {DATE}, got {template_args['date']!r}"
-            ) from None
+            given = template_args["date"]
+            raise ConfigError(f"model.template_args.date: expected a date such as {DATE}, got {given!r}") from None
         self.variables.setdefault("date_string", day.strftime("%d %b %Y"))
         self._day = day
-        self._sources: dict[bool, str] = {}
-        self._shows: dict[object, FieldError | None] = {}
+        self._shown: set[object] = set()
         try:
             self.closing = self._closing([{"role": "user", "content": "?"}])
         except FieldError as error:
@@ -54,10 +52,7 @@ class ChatTemplate:
 
     def source(self, tools: Any = ()) -> str:
         """The template's text; a tokenizer can have one of its own for conversations with tools."""
-        if bool(tools) not in self._sources:
-            found = self.tokenizer.get_chat_template(tools=list(tools) or None)
-            self._sources[bool(tools)] = pinned(found, self._day)
-        return self._sources[bool(tools)]
+        return pinned(self.tokenizer.get_chat_template(tools=list(tools) or None), self._day)
 
     def render(self, messages: list[dict[str, Any]], tools: Any = (), *, prompt: bool = False) -> str:
         """Messages as text; prompt: with the opening of the assistant's turn.
@@ -110,28 +105,21 @@ class ChatTemplate:
         closing = self.closing if whole.endswith(self.closing) else self._closing(before, record.tools)
         if not whole.endswith(closing):
             raise FieldError("messages", "a chat template that ends all answers alike", before)
-        shown = whole[: len(whole) - len(closing)]
         self._check_turns(record)
         _check_shown(record, text, whole)
-        return shown, closing
+        return whole[: len(whole) - len(closing)], closing
 
     def _check_turns(self, record: Record) -> None:
-        """Whether the template shows each turn of such a conversation, tried once with words that stand nowhere else.
-
-        Raises: FieldError that names the turn.
-        """
+        """Whether the template shows each turn of such a conversation, tried with words that stand nowhere else."""
         roles = tuple((str(m["role"]), bool(m.get("tool_calls"))) for m in record.messages)
-        if roles not in self._shows:
-            tried = [{**message, "content": f"tuna{k}turn"} for k, message in enumerate(record.messages)]
-            whole = self.render([*tried, _answer("?", None)], record.tools) if tried else ""
-            self._shows[roles] = None
-            for k, (who, calls) in enumerate(roles):
-                if f"tuna{k}turn" not in whole and not calls:
-                    expected = f"a conversation whose {who} turn the chat template shows"
-                    self._shows[roles] = FieldError(f"messages[{k}]", expected, who)
-                    break
-        if (fault := self._shows[roles]) is not None:
-            raise fault
+        if not roles or roles in self._shown:
+            return
+        tried = [{**message, "content": f"tuna{k}turn"} for k, message in enumerate(record.messages)]
+        whole = self.render([*tried, _answer("?", None)], record.tools)
+        for k, (who, calls) in enumerate(roles):
+            if f"tuna{k}turn" not in whole and not calls:
+                raise FieldError(f"messages[{k}]", f"a conversation whose {who} turn the chat template shows", who)
+        self._shown.add(roles)
 
 
 def _answer(text: str, reasoning: str | None) -> dict[str, Any]:
@@ -145,12 +133,11 @@ def _check_shown(record: Record, answer: str, whole: str) -> None:
         name = str((called.get("function") or called).get("name", ""))
         if name not in whole:
             raise FieldError(field, "functions that the chat template shows", name, "next: leave them out of the file")
-    for k, message in enumerate(record.messages or ()):
+    for k, message in enumerate(record.messages):
         said = "" if message.get("tool_calls") else _spoken(message)
         if said not in whole and json.dumps(said, ensure_ascii=False)[1:-1] not in whole:
-            raise FieldError(
-                f"messages[{k}].content", f"what the chat template shows of a turn of the {message['role']}", said
-            )
+            expected = f"what the chat template shows of a turn of the {message['role']}"
+            raise FieldError(f"messages[{k}].content", expected, said)
     if not record.messages and record.user_turn.strip() not in whole:
         raise FieldError("instruction", "a user turn that the chat template shows as it is", record.user_turn)
     if _spoken({"role": "assistant", "content": answer}) not in whole:
@@ -165,7 +152,7 @@ def _spoken(message: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class ChatPrompt:
-    """A record's conversation under a chat template."""
+    """A record's conversation under a chat template; see tuna.data.templates.TextPrompt."""
 
     template: ChatTemplate
     record: Record
@@ -173,7 +160,7 @@ class ChatPrompt:
 
     @cached_property
     def text(self) -> str:
-        """All turns and the opening of the assistant's."""
+        """All turns, and the opening of the assistant's."""
         return self.template.render(self.record.conversation, self.record.tools, prompt=True)
 
     def answered(self, text: str, reasoning: str | None = None) -> tuple[str, str]:
@@ -185,11 +172,6 @@ def pinned(source: str, day: date) -> str:
     """A chat template whose ``strftime_now`` gives ``day``, whatever today is.
 
     A macro before the template hides transformers' function of that name, which reads the clock.
-
-    >>> from jinja2 import Environment
-    >>> jinja = Environment(trim_blocks=True)  # as transformers sets it
-    >>> jinja.from_string(pinned("{{ strftime_now('%-d %B %Y') }}", date(2024, 7, 6))).render()
-    '6 July 2024'
     """
     if "strftime_now" not in source:
         return source

@@ -61,7 +61,7 @@ def format_of(columns: Columns) -> str:
 def check_present(columns: Columns, rows: Iterable[Any], path: str, key: str = "columns") -> None:
     """Raises: DataError for columns that no row has, with those that there are."""
     missing = {(word, name) for word, of in columns.items() for name in ([of] if isinstance(of, str) else of)}
-    seen: dict[str, None] = {}
+    seen: dict[str, None] = {}  # in order
     inside: dict[str, None] = {}
     for row in rows:
         if not isinstance(row, Mapping):
@@ -76,9 +76,8 @@ def check_present(columns: Columns, rows: Iterable[Any], path: str, key: str = "
         if not missing:
             return
     there = f"the file has {', '.join(seen)}" + (f"; its responses have {', '.join(inside)}" if inside else "")
-    raise DataError(
-        "\n".join(f"{path}: {key}.{word}: no row has a column {name!r}; {there}" for word, name in sorted(missing))
-    )
+    lacks = (f"{path}: {key}.{word}: no row has a column {name!r}; {there}" for word, name in sorted(missing))
+    raise DataError("\n".join(lacks))
 
 
 def mapped_row(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
@@ -89,10 +88,6 @@ def mapped_row(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
     objects. A dotted name goes into objects.
 
     Raises: FieldError for lists of different lengths, and for what is no conversation.
-
-    >>> columns = {"instruction": "q", "responses": "outs", "score": "marks"}
-    >>> mapped_row({"q": "Add.", "outs": ["3", "4"], "marks": [2, 1]}, columns)
-    {'instruction': 'Add.', 'responses': [{'text': '3', 'score': 2}, {'text': '4', 'score': 1}]}
     """
     found = {word: _get(row, columns[word]) for word in (*_QUESTION, "chosen", "rejected") if word in columns}
     found = {word: value for word, value in found.items() if value is not None and (word, value) != ("system", "")}

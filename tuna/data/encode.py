@@ -53,10 +53,8 @@ class Encoder:
     end-of-sequence token follows. ends: the ids that end an answer. notes: what was left out or looks odd, counted.
 
     Args:
-        tokenizer: transformers'.
         template: auto, chat, alpaca or none; a record's own wins.
         template_args: variables of the chat template; see tuna.data.chat.
-        cache: ids of texts known already.
 
     Raises:
         ConfigError: the template is unknown or does not serve.
@@ -71,9 +69,7 @@ class Encoder:
         cache: TokenCache | None = None,
     ) -> None:
         if tokenizer.eos_token_id is None:
-            raise ModelError(
-                "the tokenizer has no end-of-sequence token; next: set eos_token in its tokenizer_config.json"
-            )
+            raise ModelError("the tokenizer has no end-of-sequence token; next: set eos_token in tokenizer_config.json")
         self.tokenizer = tokenizer
         self.eos = int(tokenizer.eos_token_id)
         self.name = meant_by(template, tokenizer)
@@ -100,12 +96,8 @@ class Encoder:
         self.notes: Counter[str] = Counter()
         self._checked: set[object] = set()
 
-    # --- prompts
-
     def prompt_of(self, record: Record) -> Prompt:
-        """The prompt, with marks where its text looks like a special token.
-
-        A finished prompt (template none) is taken at its word: it has its special tokens in it.
+        """The prompt, with marks where its text looks like a special token; in a finished prompt it is one.
 
         Raises: FieldError where the template cannot show the record.
         """
@@ -148,8 +140,6 @@ class Encoder:
             else:
                 high = middle
         return low
-
-    # --- prompts with answers
 
     def write(self, record: Record, answers: Sequence[Answer]) -> Written:
         """Question and answers as text.
@@ -195,13 +185,10 @@ class Encoder:
         wholes, scored, starts = [], [], []
         for rest, closing in zip(written.rests, written.endings, strict=True):
             ids, (after, add_eos) = self.tokens.ids(rest), self._ending(closing)
-            if add_eos:
-                ids = np.concatenate([ids, np.asarray([self.eos], np.int32)])
-            start = self._parting(written.record, prompt, ids)
-            place = np.arange(len(ids))
-            wholes.append(ids)
-            scored.append((place >= start) & (place < len(ids) - after))
-            starts.append(start)
+            wholes.append(np.append(ids, np.int32(self.eos)) if add_eos else ids)
+            starts.append(self._parting(written.record, prompt, wholes[-1]))
+            place = np.arange(len(wholes[-1]))
+            scored.append((place >= starts[-1]) & (place < len(place) - after))
         self._check(written, begin, wholes)
         shared = min(starts, default=len(prompt))
         return Group(
@@ -240,15 +227,11 @@ class Encoder:
         return self._endings[closing]
 
     def _check(self, written: Written, begin: IntArray, wholes: Sequence[IntArray]) -> None:
-        """Compare with transformers' own ids, once for each shape of conversation.
-
-        Raises: ConfigError with the row, and where the ids part.
-        """
+        """Compare with transformers' own ids, once for each shape of conversation."""
         if self.chat is None or any(map(self.literals.within, written.texts)):
             return
-        messages = written.record.conversation
         for answer, ids, closing in zip(written.answers, wholes, written.endings, strict=True):
-            shape = _shape(messages, answer, bool(written.record.tools))
+            shape = _shape(written.record, answer)
             if closing is None or shape in self._checked:
                 continue
             prompt = self.prompt_of(written.record)
@@ -282,15 +265,13 @@ class Encoder:
         return replace(encoded, prompt=whole[:first], responses=(whole[first:],), scored=(scored[first:],))
 
     def _turn(self, record: Record, k: int, whole: IntArray) -> tuple[int, int]:
-        """Where assistant turn k begins and ends in the whole conversation, in tokens, its ending included.
-
-        The next turn with other words parts from the whole where its words begin; the ending has to stand before.
-        """
+        """Where assistant turn k begins and ends in the whole conversation, in tokens, its ending included."""
 
         def asked(*messages: Message) -> IntArray:
             return self.prompt(Record(record.id, "", messages=messages, tools=record.tools))
 
         start = self._parting(record, asked(*record.messages[:k]), whole)
+        # The next turn with other words parts from the whole where its words begin; the ending has to stand before.
         other = asked(*record.messages[: k + 1], {**record.messages[k + 1], "content": "\u2603"})
         ends = np.flatnonzero(np.isin(whole[start : _common(other, whole)], list(self.ends)))
         if not len(ends):
@@ -304,11 +285,12 @@ class Encoder:
 def _common(one: IntArray, other: IntArray) -> int:
     """How many tokens two sequences have in common from their beginning."""
     size = min(len(one), len(other))
-    differ = np.flatnonzero(one[:size] != other[:size])
-    return int(differ[0]) if len(differ) else size
+    return int(np.argmin(np.append(one[:size] == other[:size], False)))
 
 
-def _shape(messages: Sequence[Mapping[str, Any]], answer: Answer, tools: bool) -> object:
-    texts = [str(messages[-1].get("content") or ""), answer.text]
+def _shape(record: Record, answer: Answer) -> object:
+    """What may decide how a template or a tokenizer treats a conversation."""
+    roles = tuple(m["role"] for m in record.conversation)
+    texts = [str(record.conversation[-1].get("content") or ""), answer.text]
     edges = tuple((text[:1].isspace(), text[-1:].isspace(), text.isascii()) for text in texts)
-    return tuple(m["role"] for m in messages), edges, tools, answer.reasoning is None, "</think>" in answer.text
+    return roles, edges, bool(record.tools), answer.reasoning is None, "</think>" in answer.text

@@ -56,11 +56,11 @@ def read_rows(path: str, split: str | None = None, subset: str | None = None, *,
     if place.is_dir():
         found = _read_folder(path, place, split, key)
     elif place.is_file():
-        if split is not None and split not in (place.stem, split_of(place.stem)):
-            raise DataError(f"{path}: one file has no splits; next: leave {key_beside(key, 'split')}={split} away")
+        if split not in (None, place.stem, split_of(place.stem)):
+            raise _no_splits(path, "file", split, key)
         found = _read_file(path, place)
     elif is_hub_id(path):
-        found = _read_hub(path, split, subset, key)
+        found = _from_datasets(path, None, split, subset, key)
     else:
         raise DataError(_missing(path, key))
     if not found.rows:
@@ -97,7 +97,7 @@ def _read_file(path: str, place: Path) -> Rows:
 
 def _read_folder(path: str, place: Path, split: str | None, key: str) -> Rows:
     if (place / "state.json").is_file() or (place / "dataset_dict.json").is_file():
-        return _from_datasets(path, lambda d: d.load_from_disk(str(place)), "datasets cannot read it", split, key)
+        return _from_datasets(path, place, split, None, key)
     files = sorted(p for p in place.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
     if not files:
         raise DataError(f"{path}: expected a folder with {', '.join(SUFFIXES)} files, got none; next: ls {quote(path)}")
@@ -111,33 +111,19 @@ def _read_folder(path: str, place: Path, split: str | None, key: str) -> Rows:
     return Rows([row for part in parts for row in part.rows], digest, _split_note(path, chosen, names))
 
 
-def _split_note(path: str, chosen: str, names: Iterable[str]) -> str:
-    others = sorted(set(names) - {chosen})
-    return f"{path}: split {chosen} is read, {', '.join(others)} not" if chosen and others else ""
-
-
-def _read_hub(path: str, split: str | None, subset: str | None, key: str) -> Rows:
-    def load(datasets: Any) -> Any:
-        try:
-            return datasets.load_dataset(path, subset)
-        except ValueError as error:  # where the configuration is missing or unknown, it lists those that there are
-            listed = re.search(r"onfig.*?\[(.+?)\]", str(error), re.DOTALL)
-            if listed is None:
-                raise
-            names = re.findall(r"'([^']+)'", listed[1])
-            raise _no_such(path, "configuration", names, subset, "default", key_beside(key, "subset")) from None
-
-    return _from_datasets(path, load, "no file here, and the hub gave no data set", split, key)
-
-
-def _from_datasets(path: str, load: Callable[[Any], Any], fault: str, split: str | None, key: str) -> Rows:
+def _from_datasets(path: str, place: Path | None, split: str | None, subset: str | None, key: str) -> Rows:
+    """A data set that ``datasets`` saved at ``place``, else of the hub."""
     import datasets
 
     try:
-        found = load(datasets)
-    except DataError:
-        raise
+        found = datasets.load_dataset(path, subset) if place is None else datasets.load_from_disk(str(place))
     except Exception as error:  # whatever the library, the file systems or the network raise: the user hears one line
+        # Where the configuration is missing or unknown, it lists those that there are.
+        listed = re.search(r"onfig.*?\[(.+?)\]", str(error), re.DOTALL) if isinstance(error, ValueError) else None
+        if listed and place is None:
+            names = re.findall(r"'([^']+)'", listed[1])
+            raise _no_such(path, "configuration", names, subset, "default", key_beside(key, "subset")) from None
+        fault = "no file here, and the hub gave no data set" if place is None else "datasets cannot read it"
         text = str(error).partition("\n")[0] or type(error).__name__
         raise DataError(f"{path}: {fault} ({text}); next: ls {quote(path)}") from None
     note = ""
@@ -145,7 +131,7 @@ def _from_datasets(path: str, load: Callable[[Any], Any], fault: str, split: str
         chosen = pick(path, list(found), split, key)
         found, note = found[chosen], _split_note(path, chosen, found)
     elif split is not None:
-        raise DataError(f"{path}: one data set has no splits; next: leave {key_beside(key, 'split')}={split} away")
+        raise _no_splits(path, "data set", split, key)
     values = list(found)
     digest = hashlib.sha256()
     for value in values:
@@ -179,11 +165,6 @@ def pick(path: str, names: Collection[str], wanted: str | None, key: str) -> str
     """The split ``wanted``; where that is None "train", or the only one. key: the config key that names ``path``.
 
     Raises: DataError that lists the splits and gives the key to set.
-
-    >>> pick("a/b", ["train_sft", "train_prefs"], None, "datamodule.path")
-    Traceback (most recent call last):
-    tuna.errors.DataError: a/b: expected the name of a split, one of train_prefs, train_sft, got nothing;
-    next: datamodule.split=train_prefs
     """
     if wanted is None and (len(names) == 1 or "train" in names):
         return "train" if "train" in names else next(iter(names))
@@ -192,13 +173,20 @@ def pick(path: str, names: Collection[str], wanted: str | None, key: str) -> str
     raise _no_such(path, "split", names, wanted, "train_prefs", key_beside(key, "split"))
 
 
+def _split_note(path: str, chosen: str, names: Iterable[str]) -> str:
+    others = sorted(set(names) - {chosen})
+    return f"{path}: split {chosen} is read, {', '.join(others)} not" if chosen and others else ""
+
+
+def _no_splits(path: str, what: str, split: str | None, key: str) -> DataError:
+    return DataError(f"{path}: one {what} has no splits; next: leave {key_beside(key, 'split')}={split} away")
+
+
 def _no_such(path: str, what: str, names: Iterable[str], wanted: str | None, usual: str, key: str) -> DataError:
     choices = sorted(names)
     near = get_close_matches(wanted or usual, choices, n=1, cutoff=0) or [*choices, ""]
-    return DataError(
-        f"{path}: expected the name of a {what}, one of {', '.join(choices)}, got {describe(wanted)}; "
-        f"next: {key}={near[0]}"
-    )
+    expected = f"expected the name of a {what}, one of {', '.join(choices)}"
+    return DataError(f"{path}: {expected}, got {describe(wanted)}; next: {key}={near[0]}")
 
 
 def write_jsonl(

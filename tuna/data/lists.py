@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from tuna.data.ranking import score_for_original, scores_of, tie
-from tuna.data.record import Record
+from tuna.data.ranking import left_out, score_for_original, scores_of, tie
+from tuna.data.record import Candidate, Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +46,11 @@ def ranked_list(
     but its original response still has its cross-entropy (Eq. 6), as in a list whose candidates are all tied; None
     where there is no original either, or no candidate at all.
     """
-    left_out = record.extra.get("dropped")
-    if isinstance(left_out, list) and left_out:
-        dropped["response left out of the rank"] += len(left_out)
-    scores = scores_of(record, rank_by, beta)
-    answers = [
-        Answer(c.text, c.complete, s, reasoning=c.reasoning) for c, s in zip(record.responses, scores, strict=True)
-    ]
-    answers = merge((a for a in answers if not _empty(a, dropped, "empty response")), dropped)
-    original = None if record.output is None else Answer(record.output, target=True)
-    if original is not None and _empty(original, dropped, "empty original response"):
-        original = None
+    dropped += Counter({"response left out of the rank": left_out(record)})
+    scores = zip(record.responses, scores_of(record, rank_by, beta), strict=True)
+    answers = merge(_written((_answer(c, score=s) for c, s in scores), dropped, "empty response"), dropped)
+    outputs = [] if record.output is None else [Answer(record.output, target=True)]
+    original = next(iter(_written(outputs, dropped, "empty original response")), None)
     best_is_target = original is None and original_best and record.output is None
     if not answers or (len(answers) < 2 and original is None and not best_is_target):
         dropped["list with fewer than two responses"] += 1
@@ -79,8 +73,7 @@ def shortened(item: AnswerList, count: int, dropped: Counter[str], *, beside: bo
     would be the best ones. The choice for a smaller count lies within that for a larger one. A target not chosen stays,
     unranked; beside: the original response was ranked as one more candidate, and stays so.
     """
-    record, answers = item.record, list(item.answers)
-
+    record, answers = item.record, item.answers
     asked = [json.dumps(record.question, sort_keys=True)] if record.messages else record.question
 
     def lot(k: int) -> tuple[bytes, int]:
@@ -89,10 +82,8 @@ def shortened(item: AnswerList, count: int, dropped: Counter[str], *, beside: bo
     ranked = [k for k, a in enumerate(answers) if a.score == a.score and not (beside and a.target)]
     beyond = set(sorted(ranked, key=lot)[count:])
     dropped["response beyond num_candidates"] += len(beyond)
-    kept = [
-        replace(a, score=math.nan) if k in beyond else a for k, a in enumerate(answers) if k not in beyond or a.target
-    ]
-    return AnswerList(record, tuple(kept))
+    kept = ((a, k in beyond) for k, a in enumerate(answers) if k not in beyond or a.target)
+    return AnswerList(record, tuple(replace(a, score=math.nan) if unranked else a for a, unranked in kept))
 
 
 def target_list(record: Record, dropped: Counter[str], every: bool, original_best: bool = False) -> AnswerList | None:
@@ -105,36 +96,36 @@ def target_list(record: Record, dropped: Counter[str], every: bool, original_bes
     if record.output is None and original_best and not every:
         scored = [c for c in record.responses if c.score is not None and c.text.strip()]
         chosen = tuple(sorted(scored, key=lambda c: -(c.score or 0.0))[:1])
-    answers += [Answer(c.text, c.complete, target=True, reasoning=c.reasoning) for c in chosen]
-    answers = merge((a for a in answers if not _empty(a, dropped, "empty response")), dropped)
+    answers += [_answer(c, target=True) for c in chosen]
+    answers = merge(_written(answers, dropped, "empty response"), dropped)
     if not answers:
         dropped["list without a response"] += 1
         return None
     return AnswerList(record, tuple(answers))
 
 
-def _empty(answer: Answer, dropped: Counter[str], reason: str) -> bool:
-    if answer.text.strip():
-        return False
-    dropped[reason] += 1
-    return True
+def _answer(candidate: Candidate, *, score: float = math.nan, target: bool = False) -> Answer:
+    return Answer(candidate.text, candidate.complete, score, target, candidate.reasoning)
+
+
+def _written(answers: Iterable[Answer], dropped: Counter[str], reason: str) -> list[Answer]:
+    """The answers that are not empty."""
+    given = list(answers)
+    kept = [answer for answer in given if answer.text.strip()]
+    dropped += Counter({reason: len(given) - len(kept)})
+    return kept
 
 
 def merge(answers: Iterable[Answer], dropped: Counter[str] | None = None) -> list[Answer]:
-    """Answers equal in text, reasoning and completeness become one: the better score, a target when one of them is.
-
-    >>> merge([Answer("a", score=1.0), Answer("b", score=2.0), Answer("a", target=True)])[0]
-    Answer(text='a', complete=True, score=1.0, target=True, reasoning=None)
-    """
+    """Answers equal in text, reasoning and completeness become one: the better score, a target when one of them is."""
     kept: dict[tuple[str, bool, str | None], Answer] = {}
     for answer in answers:
         key = (answer.text, answer.complete, answer.reasoning)
-        if key not in kept:
-            kept[key] = answer
+        same = kept.setdefault(key, answer)
+        if same is answer:
             continue
         if dropped is not None:
             dropped["duplicate response"] += 1
-        same = kept[key]
         kept[key] = replace(same, score=better(same.score, answer.score), target=same.target or answer.target)
     return list(kept.values())
 

@@ -1,18 +1,22 @@
 """Sources to records: read, cut the range, import, find the original responses, check; all faults said at once."""
 
+import base64
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date, time, timedelta
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from tuna.assets import is_asset
 from tuna.console import shortened
 from tuna.data.columns import check_present, format_of, mapped_row
 from tuna.data.fields import FieldError, check_text
-from tuna.data.files import Rows, key_beside, read_rows
+from tuna.data.files import key_beside, read_rows
 from tuna.data.importers import Imported, Importer, choose, records
-from tuna.data.jsonable import Changed, jsonable, notes_of
 from tuna.data.ranking import COLLECT, check_rankable
 from tuna.data.record import Record
 from tuna.data.rows import Row
@@ -20,6 +24,14 @@ from tuna.errors import DataError
 
 SHOWN = 20
 _JOIN = "datamodule.original=FILE (Alpaca rows, joined by id)"
+# What JSON cannot hold, what is done with it, and how.
+_CHANGES: tuple[tuple[Any, str, Callable[[Any], Any]], ...] = (
+    (float, "numbers that are not finite are null", lambda value: None),
+    ((date, time), "dates and times are ISO text", lambda value: value.isoformat()),
+    (timedelta, "durations are seconds", timedelta.total_seconds),
+    (Decimal, "decimals are text", str),
+    ((bytes, bytearray), "bytes are base64", lambda value: base64.b64encode(value).decode()),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,72 +91,76 @@ def load_sources(sources: Sequence[Source], bad_rows: str | None = None) -> list
 def problem_text(problems: Sequence[str], otherwise: str = "") -> str:
     """All faults of the rows, one per line, the list cut at 20 with the number of the others.
 
-    otherwise: what can be done beside mending them.
+    otherwise: what else can be done.
     """
     count = f"{len(problems)} malformed row{'s' if len(problems) > 1 else ''}"
     return "\n".join([*shortened(problems, SHOWN), f"{count}; next: mend them{otherwise}"])
 
 
-def load_source(source: Source) -> Loaded:
-    """Read one source. Malformed rows go to ``problems``, the rest to ``records``."""
-    return _trainable(*_import(source))
+def counted(reasons: Mapping[str, int]) -> str:
+    """Reasons with how often each came, in one line."""
+    return ", ".join(f"{reason}: {n}" for reason, n in sorted(reasons.items()))
 
 
-def look_at(source: Source) -> Loaded:
-    """Read one source to show it, not to train on it: a missing original response is a note and no fault.
+def load_source(source: Source, *, preview: bool = False) -> Loaded:
+    """Read one source. Malformed rows go to ``problems``, the rest to ``records``.
 
-    Its rule is what the responses carry, scores or log-probabilities; None where no row has two responses.
+    preview: read it to show it, not to train on it. Its rule is then what the responses carry, scores or
+    log-probabilities (None where no row has two responses), and a missing original response is a note and no fault.
     """
     loaded, importer, imported = _import(source)
-    lists = [found for _, found in imported if isinstance(found, Record) and len(found.responses) > 1]
-    candidates = [c for record in lists for c in record.responses]
-    eq3 = all(c.score is None for c in candidates) and any(c.logprob is not None for c in candidates)
-    loaded.source = replace(source, rank_by=None if not candidates else "eq3" if eq3 else "score")
-    _trainable(loaded, importer, imported, needs_output=source.original != "error")
-    missing = sum(record.output is None for record in loaded.records)
-    if missing and not loaded.original_best:
-        loaded.notes.append(f"output, the original response: {missing} of {len(loaded.records)} rows have none")
-    return loaded
-
-
-def _trainable(loaded: Loaded, importer: Importer, imported: list[Imported], needs_output: bool = True) -> Loaded:
-    source = loaded.source
+    if preview:
+        loaded.source = replace(source, rank_by=_rule_in(imported))
+    rank_by = loaded.source.rank_by
     rule = importer.original if source.original == "error" else source.original
     loaded.original_best = rule == "best"
+    needs_output = not preview or source.original != "error"
     originals: dict[str, Record] | None = None
     if rule not in ("error", "best", "none"):
-        file = Source(rule, None, format="alpaca", key="datamodule.original")
-        originals = {record.id: record for record in load_sources([file])[0].records}
+        (file,) = load_sources([Source(rule, None, format="alpaca", key="datamodule.original")])
+        originals = {record.id: record for record in file.records}
 
     def check(record: Record) -> Record:
         if record.output is None and originals is not None:
             record = replace(record, output=_original(record, originals, rule))
-        if record.output is None and needs_output and not _may_lack_output(record, rule, source.rank_by):
-            raise FieldError("output", "the original response (a string)", None, _hint(importer, record, source))
-        if source.rank_by is not None:
-            check_rankable(record, source.rank_by)
+        # Without a ranking the best candidate has to be known by its score.
+        scored = any(c.score is not None for c in record.responses)
+        may_lack = rule != "error" if rank_by else rule == "best" and scored
+        if record.output is None and needs_output and not may_lack:
+            hint = importer.hint if rank_by and record.responses else _hint(record, scored)
+            hint = hint if source.key.startswith("datamodule.") else ""  # a benchmark has no such keys
+            raise FieldError("output", "the original response (a string)", None, hint)
+        if rank_by is not None:
+            check_rankable(record, rank_by)
         return record
 
-    if importer.join is not None and source.rank_by is not None:
+    if importer.join is not None and rank_by is not None:
         lists = [(where, found) for where, found in imported if not _single(found)]
-        if single := len(imported) - len(lists):
-            loaded.reasons["list with one answer"] = single
+        loaded.reasons += Counter({"list with one answer": len(imported) - len(lists)})
         imported = lists
     _keep(loaded, imported, check)
-    best = sum(record.output is None for record in loaded.records)
-    if best and loaded.original_best and source.rank_by is None:
-        loaded.notes.append(f"{source.path}: lists without output whose best response is the target: {best}")
+    missing = sum(record.output is None for record in loaded.records)
+    if missing and loaded.original_best and rank_by is None:
+        loaded.notes.append(f"{source.path}: lists without output whose best response is the target: {missing}")
+    elif missing and preview and not loaded.original_best:
+        loaded.notes.append(f"output, the original response: {missing} of {len(loaded.records)} rows have none")
     return loaded
 
 
-def _original(record: Record, originals: Mapping[str, Record], path: str) -> str | None:
-    """The output of the row that has the record's id: its ``id``, else its place in the file from 0.
+def _rule_in(imported: Sequence[Imported]) -> str | None:
+    lists = [found.responses for _, found in imported if isinstance(found, Record) and len(found.responses) > 1]
+    candidates = [c for responses in lists for c in responses]
+    if any(c.score is not None for c in candidates) or all(c.logprob is None for c in candidates):
+        return "score" if candidates else None
+    return "eq3"
 
-    Raises: FieldError when there is no such row, or it is another instruction (the wrong file, or shifted ids).
-    """
+
+def _original(record: Record, originals: Mapping[str, Record], path: str) -> str | None:
+    """The output of the row that has the record's id: its ``id``, else its place in the file from 0."""
     found = originals.get(record.id)
     if found is None:
         raise FieldError("id", f"the id of a row of {path}", record.id)
+    # Another instruction: the wrong file, or shifted ids.
     if " ".join(found.instruction.split()) not in " ".join(record.instruction.split()):
         raise FieldError("id", f"the same instruction as row {found.id} of {path}", record.instruction)
     return found.output
@@ -155,22 +171,11 @@ def _single(found: Record | FieldError) -> bool:
     return isinstance(found, Record) and len(found.responses) == 1 and not found.extra.get("dropped")
 
 
-def _may_lack_output(record: Record, rule: str, rank_by: str | None) -> bool:
-    """Without a ranking the best candidate has to be known by its score."""
-    if rank_by is not None:
-        return rule != "error"
-    return rule == "best" and any(c.score is not None for c in record.responses)
-
-
-def _hint(importer: Importer, record: Record, source: Source) -> str:
-    """What can be done about a missing output; where nothing is ranked, only what gives a target."""
-    if not source.key.startswith("datamodule."):
-        return ""  # a benchmark has no such key
+def _hint(record: Record, scored: bool) -> str:
+    """What gives a target where nothing is ranked, or there are no answers."""
     if not record.responses:
         return f"a question without answers: {COLLECT}; or set {_JOIN}"
-    if source.rank_by is not None:
-        return importer.hint
-    if any(c.score is not None for c in record.responses):
+    if scored:
         return "set datamodule.original=best (the best of its responses) or FILE (Alpaca rows, joined by id)"
     return f"set {_JOIN}"
 
@@ -182,7 +187,7 @@ def load_questions(source: Source) -> Loaded:
     """
     loaded, _, imported = _import(source)
     seen: dict[str, str] = {}
-    changed: Changed = Counter()
+    changed: Counter[tuple[str, str]] = Counter()
 
     def check(record: Record) -> Record:
         if check_text(record.id, "id") in seen:
@@ -191,14 +196,47 @@ def load_questions(source: Source) -> Loaded:
         return jsonable(record, changed)
 
     _keep(loaded, imported, check)
-    loaded.notes += [f"{source.path}: {note}" for note in notes_of(changed)]
+    loaded.notes += [f"{source.path}: column {name!r}: {what}: {n:,}" for (name, what), n in changed.items()]
     return loaded
+
+
+def jsonable(record: Record, changed: Counter[tuple[str, str]]) -> Record:
+    """The record as a line of JSON can carry it. changed: counts the values that were changed, by column and rule.
+
+    Raises: FieldError for a value that JSON cannot be made to hold.
+    """
+
+    def column(name: str, value: Any, field: str) -> Any:
+        if value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
+            return value
+        if isinstance(value, UUID):
+            return str(value)
+        if isinstance(value, list | tuple):
+            return [column(name, inner, field) for inner in value]
+        if isinstance(value, Mapping):
+            found = {str(key): column(name, inner, f"{field}.{key}") for key, inner in value.items()}
+            if len(found) < len(value):
+                raise FieldError(field, "keys that differ as text", value)
+            return found
+        for kinds, what, change in _CHANGES:
+            if isinstance(value, kinds):
+                changed[name, what] += 1
+                return change(value)
+        expected = "text, a number, a date or time, bytes, or a list or object of these, which JSON can be made to hold"
+        raise FieldError(field, expected, value)
+
+    return replace(
+        record,
+        messages=tuple(column("messages", record.messages, "messages")),
+        tools=tuple(column("tools", record.tools, "tools")),
+        extra={key: column(key, value, key) for key, value in record.extra.items()},
+    )
 
 
 def _import(source: Source) -> tuple[Loaded, Importer, list[Imported]]:
     read = read_rows(source.path, source.split, source.subset, key=source.key)
     loaded = Loaded(source, sha256=read.sha256, notes=[read.note] if read.note else [])
-    rows = _cut(read, loaded)
+    rows = _cut(read.rows, loaded)
     name = source.format
     if source.columns is not None:
         check_present(source.columns, [row.value for _, row in rows], source.path, key_beside(source.key, "columns"))
@@ -221,7 +259,7 @@ def _mapped(row: Row, columns: Mapping[str, Any]) -> Row:
         return Row(row.where, None, error)
 
 
-def _keep(loaded: Loaded, imported: list[Imported], check: Callable[[Record], Record]) -> None:
+def _keep(loaded: Loaded, imported: Sequence[Imported], check: Callable[[Record], Record]) -> None:
     for where, found in imported:
         try:
             if isinstance(found, FieldError):
@@ -232,17 +270,16 @@ def _keep(loaded: Loaded, imported: list[Imported], check: Callable[[Record], Re
             loaded.reasons["bad row: " + re.sub(r"\[-?\d+\]", "[]", error.reason)] += 1
 
 
-def _cut(read: Rows, loaded: Loaded) -> list[tuple[int, Row]]:
+def _cut(rows: Sequence[Row], loaded: Loaded) -> list[tuple[int, Row]]:
     """The rows of the range, each with its place in the whole file (which is an Alpaca row's id)."""
     path, first, last = loaded.source.path, loaded.source.first, loaded.source.last
-    size = len(read.rows)
     for key, wanted in (("first", first), ("last", last)):
-        if wanted is not None and wanted > size:
+        if wanted is not None and wanted > len(rows):
             if not is_asset(path):
-                raise DataError(f"{path}: {key}: expected at most {size} (the file's rows), got {wanted}")
-            loaded.notes.append(f"{path}: {key}={wanted} cut to the {size} embedded rows")
-    begin = 0 if last is None else max(0, size - last)
-    rows = list(enumerate(read.rows))[begin:first]
-    if not rows:
-        raise DataError(f"{path}: first={first} and last={last} of {size} rows have none in common")
-    return rows
+                raise DataError(f"{path}: {key}: expected at most {len(rows)} (the file's rows), got {wanted}")
+            loaded.notes.append(f"{path}: {key}={wanted} cut to the {len(rows)} embedded rows")
+    begin = 0 if last is None else max(0, len(rows) - last)
+    chosen = list(enumerate(rows))[begin:first]
+    if not chosen:
+        raise DataError(f"{path}: first={first} and last={last} of {len(rows)} rows have none in common")
+    return chosen

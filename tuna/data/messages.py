@@ -21,9 +21,6 @@ def read_messages(value: Any, field: str) -> tuple[Message, ...]:
     reasoning_content) is kept where it is not null, since templates read it.
 
     Raises: FieldError for anything that is no text, and for an unknown role.
-
-    >>> read_messages([{"from": "human", "value": "Hi."}], "conversations")
-    ({'role': 'user', 'content': 'Hi.'},)
     """
     if not isinstance(value, list | tuple) or not value:
         raise FieldError(field, "one chat message or more", value)
@@ -43,14 +40,11 @@ def read_message(value: Any, field: str) -> Message:
     if content is None and role == "assistant" and value.get("tool_calls"):
         content = ""  # a turn that only calls functions
     rest = {k: v for k, v in value.items() if k not in (key, said) and v is not None}
-    return {"role": role, "content": content_text(content, f"{field}.{said}"), **rest}
+    return {"role": role, "content": _content(content, f"{field}.{said}"), **rest}
 
 
-def content_text(value: Any, field: str) -> str:
-    """The text of a message: a string, or a list of text parts.
-
-    Raises: FieldError for images and the like, which a language model of text cannot be given.
-    """
+def _content(value: Any, field: str) -> str:
+    """The text of a message: a string, or a list of text parts; no images and the like."""
     if not isinstance(value, list):
         return check_text(value, field)
     for k, part in enumerate(value):
@@ -60,11 +54,7 @@ def content_text(value: Any, field: str) -> str:
 
 
 def asked(messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
-    """The fields of a Record that hold this question: one plain user turn is the short form, ``instruction``.
-
-    >>> asked([{"role": "user", "content": "Hi."}])
-    {'instruction': 'Hi.'}
-    """
+    """The fields of a Record that hold this question: one plain user turn is the short form, ``instruction``."""
     last = next((m["content"] for m in reversed(messages) if m["role"] == "user"), "")
     if len(messages) == 1 and set(messages[0]) == {"role", "content"} and messages[0]["role"] == "user" and not tools:
         return {"instruction": last}

@@ -20,8 +20,6 @@ def assign_rows(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
 
     >>> assign_rows([3, 5, 2, 4], row_tokens=7)
     [[1, 2], [3, 0]]
-    >>> assign_rows([10, 1, 1], row_tokens=4)
-    [[0], [1, 2]]
     """
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     capacity = max(row_tokens, max(lengths))
@@ -43,13 +41,12 @@ def _first_fit(order: list[int], lengths: Sequence[int], capacity: int) -> list[
     rows: list[list[int]] = []
     room: list[int] = []
     for i in order:
-        row = next((r for r, left in enumerate(room) if left >= lengths[i]), None)
-        if row is None:
-            row = len(rows)
+        r = next((r for r, left in enumerate(room) if left >= lengths[i]), len(rows))
+        if r == len(rows):
             rows.append([])
             room.append(capacity)
-        rows[row].append(i)
-        room[row] -= lengths[i]
+        rows[r].append(i)
+        room[r] -= lengths[i]
     return rows
 
 
@@ -67,13 +64,9 @@ def _spread(order: list[int], lengths: Sequence[int], count: int) -> list[list[i
 
 def count_totals(groups: Sequence[Group]) -> Totals:
     """What the sums of one optimizer step are divided by, when ``groups`` are the real groups of that step."""
-    return Totals(
-        groups=float(len(groups)),
-        targets=float(sum(sum(group.targets) for group in groups)),
-        candidate_tokens=float(
-            sum(n for group in groups for n, s in zip(group.lengths, group.scores, strict=True) if s == s)
-        ),
-    )
+    targets = sum(sum(group.targets) for group in groups)
+    tokens = sum(n for group in groups for n, s in zip(group.lengths, group.scores, strict=True) if s == s)
+    return Totals(float(len(groups)), float(targets), float(tokens))
 
 
 def filler(group: Group) -> Group:

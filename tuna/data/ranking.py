@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from decimal import Decimal
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,17 +31,6 @@ def eq3(logprob: float, num_tokens: int, beta: float) -> float:
     return float(logprob / num_tokens**beta)
 
 
-def beta_problem(beta: float) -> str | None:
-    """What is wrong with an exponent of Eq. 3, if anything.
-
-    >>> beta_problem(1.3), beta_problem(1000)
-    (None, 'beta: expected a number from 0 to 5 (the paper takes 1.3), got 1000')
-    """
-    if isinstance(beta, int | float) and not isinstance(beta, bool) and 0 <= beta <= LARGEST_BETA:
-        return None
-    return f"beta: expected a number from 0 to {LARGEST_BETA:g} (the paper takes 1.3), got {beta!r}"
-
-
 def check_rankable(record: Record, rank_by: str) -> None:
     """Whether every candidate carries what ``rank_by`` ("score" or "eq3") needs, and there are two at least.
 
@@ -49,8 +38,7 @@ def check_rankable(record: Record, rank_by: str) -> None:
 
     Raises: FieldError naming the field.
     """
-    left_out = record.extra.get("dropped")
-    given = len(record.responses) + (len(left_out) if isinstance(left_out, list) else 0)
+    given = len(record.responses) + left_out(record)
     if given < 2:
         hint = "" if given else f"{COLLECT}; stage=sft needs output alone"
         raise FieldError("responses", "two responses or more", list(record.responses), hint)
@@ -69,6 +57,12 @@ def check_rankable(record: Record, rank_by: str) -> None:
             raise FieldError(f"{field}.num_tokens", expected, candidate.num_tokens, hint)
 
 
+def left_out(record: Record) -> int:
+    """How many answers a judge, or an importer, left out of the list."""
+    dropped = record.extra.get("dropped")
+    return len(dropped) if isinstance(dropped, list) else 0
+
+
 def scores_of(record: Record, rank_by: str, beta: float) -> list[float]:
     """One score per candidate, higher is better. Call check_rankable first."""
     if rank_by == "score":
@@ -82,9 +76,6 @@ def tie(scores: Sequence[float], min_gap: float) -> list[float]:
     Down the sorted list, a score less than ``min_gap`` under the one before joins its level and takes the level's
     highest score; so every two scores closer than ``min_gap`` are tied, and a chain of close ones is one level. The
     numbers count as they are written: 0.3 and 0.2 are 0.1 apart.
-
-    >>> tie([3.0, 1.0, 2.95, 1.2], min_gap=0.1)
-    [3.0, 1.0, 3.0, 1.2000000476837158]
     """
     written = [Decimal(str(s)) for s in scores]
     gap = Decimal(str(min_gap))
@@ -113,17 +104,13 @@ def count_pairs(scores: Sequence[float]) -> int:
     >>> count_pairs([3, 2, 2, 1, float("nan")])
     5
     """
-    ranked = [s for s in scores if s == s]
-    return sum(a != b for i, a in enumerate(ranked) for b in ranked[i + 1 :])
+    return sum(a != b for a, b in combinations((s for s in scores if s == s), 2))
 
 
 def pair_accuracy(values: Sequence[npt.ArrayLike], scores: Sequence[npt.ArrayLike]) -> FloatArray:
     """For each list the share of pairs with different scores that ``values`` order right, equal values one half.
 
     values, scores: one array [K] per list; NaN scores take no part. Returns [lists]; NaN where a list has no such pair.
-
-    >>> pair_accuracy([[0.3, 0.2, 0.1], [1, 1]], [[3, 1, 2], [2, 1]]).round(3).tolist()
-    [0.667, 0.5]
     """
     out = np.full(len(values), math.nan)
     for n, (value, score) in enumerate(zip(values, scores, strict=True)):
@@ -145,9 +132,9 @@ def baselines(groups: Sequence["Group"], seed: int = 0) -> dict[str, Interval]:
     lengths = [np.array([len(r) for r in group.responses], float) for group in groups]
     generator = np.random.default_rng(seed)
     length = bootstrap_interval(pair_accuracy(lengths, scores), seed)
-    draws = [
-        float(np.nanmean(pair_accuracy([generator.random(len(values)) for values in scores], scores)))
-        for _ in range(200 if length.lists else 0)
-    ]
-    low, mean, high = (np.quantile(draws, 0.025), np.mean(draws), np.quantile(draws, 0.975)) if draws else (np.nan,) * 3
-    return {"length": length, "random": Interval(float(mean), float(low), float(high), length.lists)}
+    low = mean = high = math.nan
+    if length.lists:
+        chance = [pair_accuracy([generator.random(len(values)) for values in scores], scores) for _ in range(200)]
+        draws = np.nanmean(chance, axis=1)
+        low, mean, high = map(float, (np.quantile(draws, 0.025), draws.mean(), np.quantile(draws, 0.975)))
+    return {"length": length, "random": Interval(mean, low, high, length.lists)}

@@ -15,8 +15,8 @@ from typing import Any
 
 Message = Mapping[str, Any]  # as chat templates take it: role, content, and what else the role has
 
-# OpenAI, Google and Anthropic, Mistral, OpenAI's responses, text-generation-inference.
-CUT = frozenset({"length", "max_tokens", "model_length", "max_output_tokens", "model_context_window_exceeded"})
+# The words of OpenAI, Google and Anthropic, Mistral, OpenAI's responses, text-generation-inference.
+_CUT = frozenset({"length", "max_tokens", "model_length", "max_output_tokens", "model_context_window_exceeded"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +47,10 @@ class Candidate:
 def was_cut(finish_reason: str | None) -> bool:
     """Whether a server's ``finish_reason`` says that the answer stopped at a limit of tokens.
 
-    OpenAI's word is "length"; gateways to other makers pass theirs on.
-
     >>> was_cut("MAX_TOKENS"), was_cut("length"), was_cut("stop"), was_cut(None)
     (True, True, False, False)
     """
-    return (finish_reason or "").lower() in CUT
+    return (finish_reason or "").lower() in _CUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +59,8 @@ class Record:
 
     ``messages`` holds the conversation up to the answer, empty where ``instruction`` and ``input`` say it all; where
     there are messages, ``instruction`` is the last user turn, for people and logs, and ``input`` is empty. ``tools``
-    are the functions that the chat template shows.
-    ``template`` overrides the datamodule's template for this record (the authors' formatted file carries finished
-    prompts: "none").
-    ``where`` is "file:line" for messages. Other keys stay in ``extra``.
+    are the functions that the chat template shows. ``template`` overrides the datamodule's for this record ("none" for
+    a finished prompt). ``where`` is "file:line" for messages. Other keys stay in ``extra``.
     """
 
     id: str
@@ -80,11 +76,7 @@ class Record:
 
     @property
     def user_turn(self) -> str:
-        """Instruction and input as one user turn, the input on a line of its own.
-
-        >>> Record("0", "Add.", "1 2").user_turn
-        'Add.\\n1 2'
-        """
+        """Instruction and input as one user turn, the input on a line of its own."""
         return f"{self.instruction}\n{self.input}" if self.input else self.instruction
 
     @property

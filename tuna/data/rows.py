@@ -1,5 +1,6 @@
 """The rows of one file: JSONL, JSON, CSV, TSV or Parquet, told by its content before its name."""
 
+import codecs
 import csv
 import io
 from collections.abc import Iterable, Sequence
@@ -9,8 +10,6 @@ from typing import Any
 
 from tuna.data.fields import Cell, FieldError, RowError, parse_json
 from tuna.errors import DataError
-
-_BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ def parse_rows(path: str, data: bytes) -> list[Row]:
         raise DataError(f"{path}: expected the data, got a Git-LFS pointer to it; next: git lfs pull, where it lies")
     if data[:2] == b"\x1f\x8b":
         raise DataError(f"{path}: expected JSONL, JSON, CSV, TSV or Parquet, got gzip; next: gunzip {path}")
-    head = data.removeprefix(_BOM).lstrip()[:1]
+    head = data.removeprefix(codecs.BOM_UTF8).lstrip()[:1]
     suffix = Path(path).suffix.lower()
     if not head:
         return []
@@ -68,14 +67,12 @@ def numbered(path: str, values: Iterable[Any]) -> list[Row]:
 def _jsonl(path: str, text: str) -> list[Row]:
     rows = []
     # Only \n ends a line: str.splitlines would also split at U+2028 inside a string.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        where = f"{path}:{number}"
-        try:
-            rows.append(Row(where, parse_json(line)))
-        except ValueError as error:
-            rows.append(Row(where, None, FieldError("line", "JSON", line, str(error))))
+    for row in numbered(path, text.split("\n")):
+        if row.value.strip():
+            try:
+                rows.append(Row(row.where, parse_json(row.value)))
+            except ValueError as error:
+                rows.append(Row(row.where, None, FieldError("line", "JSON", row.value, str(error))))
     return rows
 
 
@@ -99,16 +96,13 @@ def _parquet(path: str, data: bytes) -> list[Row]:
 
 
 def read_delimited(path: str, text: str, *, tabs: bool) -> list[Row]:
-    r"""The rows of a CSV file (tabs: a TSV file), whose first line names the columns.
+    """The rows of a CSV file (tabs: a TSV file), whose first line names the columns.
 
     A cell is text (see ``Cell``), an empty one None. A column most of whose cells are JSON lists or objects is read as
     JSON. A column without a name, as pandas writes for its index, is left out. A CSV file may have semicolons or tabs
     between its cells: the header line decides.
 
     Raises: DataError for a header that cannot be used.
-
-    >>> read_delimited("a.csv", 'q,n,r\nHi,3,"[""a"", ""b""]"\n"two\nlines",,[]\n', tabs=False)[1]
-    Row(where='a.csv:3', value={'q': 'two\nlines', 'n': None, 'r': []}, fault=None)
     """
     header, *rows = _cells(path, text, "\t" if tabs else max(",;\t", key=text.partition("\n")[0].count))
     if header.fault:
@@ -118,7 +112,7 @@ def read_delimited(path: str, text: str, *, tabs: bool) -> list[Row]:
     if twice is not None:
         raise DataError(f"{header.where}: header: expected different column names, got {twice!r} twice")
     whole = [row.value for row in rows if not row.fault and len(row.value) == len(names)]
-    as_json = [_mostly_json([cells[k] for cells in whole]) for k in range(len(names))]
+    as_json = [_mostly_json(cells) for cells in zip(*whole, strict=True)] or [False] * len(names)
     return [row if row.fault else _by_column(row, names, as_json) for row in rows]
 
 

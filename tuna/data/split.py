@@ -11,11 +11,7 @@ from tuna.data.templates import parse_alpaca
 
 
 def split_key(record: Record) -> bytes:
-    """16 bytes that stand for the question. A finished Alpaca prompt has the key of the instruction inside it.
-
-    >>> split_key(Record("a", "Add.", "1 2")) == split_key(Record("b", "Add. ", "1 2"))
-    True
-    """
+    """16 bytes that stand for the question. A finished Alpaca prompt has the key of the instruction inside it."""
     asked = (record.instruction, record.input)
     if record.template == "none" and not record.input:
         asked = parse_alpaca(record.instruction) or asked
@@ -39,19 +35,14 @@ def split(keys: Sequence[bytes], held_out: int | float) -> Split:
 
     A count takes the questions with the smallest hashes until it is reached; a question asked several times goes whole,
     so it may end a little above. A share takes each question whose hash lies below it, whatever else there is.
-
-    >>> split([b"b" * 16, b"a" * 16, b"b" * 16, b"c" * 16], 1)
-    Split(train=[0, 2, 3], held_out=[1])
     """
     if 0 < held_out < 1:
         limit = int(held_out * 2**64)
         return by_keys(keys, {key for key in keys if int.from_bytes(key[:8]) < limit})
-    chosen, count = set(), 0
+    chosen: Counter[bytes] = Counter()
     for key, times in sorted(Counter(keys).items()):
-        if count >= held_out:
-            break
-        chosen.add(key)
-        count += times
+        if chosen.total() < held_out:
+            chosen[key] = times
     return by_keys(keys, chosen)
 
 

@@ -10,8 +10,6 @@ from tuna.data.fields import FieldError
 from tuna.data.record import Message, Record
 from tuna.errors import ConfigError
 
-TEMPLATES = ("auto", "alpaca", "chat", "none")
-
 # Word for word Stanford Alpaca's (tatsu-lab/stanford_alpaca, train.py).
 _WITH_INPUT = (
     "Below is an instruction that describes a task, paired with an input that provides further context. "
@@ -58,22 +56,18 @@ def template_named(name: str, tokenizer: Any, template_args: Mapping[str, Any] |
 
     @cache
     def find(wanted: str) -> Template:
-        if wanted == "chat" == meant_by("auto", tokenizer):
-            return ChatTemplate(tokenizer, template_args or {})
         if wanted == "chat":
-            raise ConfigError(
-                "datamodule.template: expected alpaca or none (the tokenizer has no chat template), got 'chat'"
-            )
-        if wanted not in ("alpaca", "none"):
-            raise ConfigError(f"datamodule.template: expected one of {', '.join(TEMPLATES)}, got {wanted!r}")
-        return alpaca if wanted == "alpaca" else none
-
-    default = find(name)
+            if meant_by("auto", tokenizer) == "chat":
+                return ChatTemplate(tokenizer, template_args or {})
+            raise ConfigError("datamodule.template: expected alpaca or none (there is no chat template), got 'chat'")
+        if wanted not in _TEXTS:
+            raise ConfigError(f"datamodule.template: expected one of auto, chat, {', '.join(_TEXTS)}, got {wanted!r}")
+        return _TEXTS[wanted]
 
     def render(record: Record) -> Prompt:
-        own = record.template
-        return default(record) if own in (None, "auto", name) else find(str(own))(record)
+        return find(name if record.template in (None, "auto") else str(record.template))(record)
 
+    find(name)
     return render
 
 
@@ -86,9 +80,6 @@ def alpaca(record: Record) -> TextPrompt:
     """Alpaca's template, the one with an input where there is an input.
 
     Raises: FieldError for a conversation, which it cannot show.
-
-    >>> alpaca(Record("0", "Say hi.")).text.endswith("### Instruction:\\nSay hi.\\n\\n### Response:")
-    True
     """
     _one_turn(record, "alpaca")
     if record.input:
@@ -105,6 +96,9 @@ def none(record: Record) -> TextPrompt:
     return TextPrompt(record.user_turn)
 
 
+_TEXTS: dict[str, Template] = {"alpaca": alpaca, "none": none}
+
+
 def _one_turn(record: Record, template: str) -> None:
     if record.messages:
         roles = ", ".join(str(message["role"]) for message in record.messages)
@@ -115,11 +109,7 @@ def _one_turn(record: Record, template: str) -> None:
 
 
 def parse_alpaca(prompt: str) -> tuple[str, str] | None:
-    """Instruction and input of a finished Alpaca prompt, None when it is something else.
-
-    >>> parse_alpaca(alpaca(Record("0", "Add.", "1 2")).text)
-    ('Add.', '1 2')
-    """
+    """Instruction and input of a finished Alpaca prompt, None when it is something else."""
     if not prompt.endswith(_RESPONSE):
         return None
     if prompt.startswith(_WITH_INPUT) and _INPUT in prompt:
@@ -131,11 +121,7 @@ def parse_alpaca(prompt: str) -> tuple[str, str] | None:
 
 
 def size(record: Record) -> int:
-    """Characters that ``kept`` can cut: all that the question says, a system prompt aside.
-
-    >>> size(Record("0", "Add.", "1 2"))
-    7
-    """
+    """Characters that ``kept`` can cut: all that the question says, a system prompt aside."""
     if record.messages:
         return sum(len(_content(m)) for m in record.messages if m["role"] != "system")
     return len(record.instruction) + len(record.input)
@@ -147,9 +133,6 @@ def kept(record: Record, characters: int, *, finished: bool = False) -> Record:
     The input goes first, from its end, then the instruction. Of a conversation the oldest exchanges go first, whole,
     then the last one is cut from its end; a system prompt stays. In a ``finished`` prompt (template none) Alpaca's
     words stay, and of any other the end, since what asks for the answer stands there.
-
-    >>> kept(Record("0", "do it", "now"), 6).user_turn
-    'do it\\nn'
     """
     if record.messages:
         return _kept_turns(record, characters)
@@ -171,9 +154,9 @@ def _kept_turns(record: Record, characters: int) -> Record:
         if later is None:
             break
         turns = turns[later:]
-    left, cut = characters, []
+    left, cut = max(0, characters), []
     for message in turns:
-        content = _content(message)[: max(0, left)]
+        content = _content(message)[:left]
         left -= len(content)
         cut.append({**message, "content": content})
     return replace(record, messages=(*system, *cut))

@@ -48,8 +48,7 @@ def tokenize(
 
     A prompt takes at most ``max_length - min(longest response, max_length // 2)`` tokens: a longer one is shortened,
     see tuna.data.templates.kept. A response is cut to what is left, and has no ending then. turns: every assistant
-    turn of a conversation is a target, not the answer to the last one alone. A row that the template cannot show goes
-    to ``problems``.
+    turn of a conversation is a target. A row that the template cannot show goes to ``problems``.
 
     Raises: ConfigError when the template's own words do not fit.
     """

@@ -29,7 +29,7 @@ CHUNK = 4096  # texts per call: long enough for all cores, short enough to show 
 # Noncharacters, which no text for interchange may hold (Unicode, 23.7): around marks, and around secret names.
 _OPEN, _CLOSE, _SECRET_OPEN, _SECRET_CLOSE = "\ufdd0\ufdd1\ufdd2\ufdd3"
 _MARK = re.compile(f"{_OPEN}(\\d+){_CLOSE}")
-_RESERVED = str.maketrans(dict.fromkeys("\ufdd0\ufdd1\ufdd2\ufdd3", "\ufffd"))
+_RESERVED = dict.fromkeys(range(0xFDD0, 0xFDD4), "\ufffd")
 
 
 def any_of(tokens: Iterable[str]) -> re.Pattern[str]:
@@ -37,22 +37,14 @@ def any_of(tokens: Iterable[str]) -> re.Pattern[str]:
     return re.compile("|".join(map(re.escape, sorted(tokens, key=lambda token: (-len(token), token)))) or "(?!)")
 
 
-def _secret(number: int) -> str:
-    return f"{_SECRET_OPEN}{number}{_SECRET_CLOSE}"
-
-
 class Literals:
-    """What looks like one of ``special`` in the data, as marks and back.
-
-    >>> literals = Literals(["</s>"])
-    >>> literals.within(literals.mark("a</s>b")), literals.plain(literals.mark("a</s>b"))
-    (True, 'a</s>b')
-    """
+    """What looks like one of ``special`` in the data, as marks and back."""
 
     def __init__(self, special: Iterable[str]) -> None:
         self.special = sorted({token for token in special if token.strip()})
         self._find = any_of(self.special)
         self._number = {token: k for k, token in enumerate(self.special)}
+        self._secret = {token: f"{_SECRET_OPEN}{k}{_SECRET_CLOSE}" for token, k in self._number.items()}
 
     def mark(self, text: str) -> str:
         """The text with marks."""
@@ -89,21 +81,24 @@ class Literals:
 
     def secret(self, text: str) -> str:
         """The text as a ``renamed`` tokenizer takes it: special tokens by their secret names, marks as text."""
-        return self.plain(self._find.sub(lambda found: _secret(self._number[found[0]]), text))
+        return self.plain(self._find.sub(lambda found: self._secret[found[0]], text))
 
     def renamed(self, backend: Tokenizer) -> Tokenizer:
         """A copy of the tokenizer that knows the special tokens by their secret names alone."""
+
+        def name(token: str) -> str:
+            return self._secret.get(token, token)
+
         spec = json.loads(backend.to_str())
-        names = {token: _secret(k) for token, k in self._number.items()}
         for token in spec["added_tokens"]:
-            token["content"] = names.get(token["content"], token["content"])
+            token["content"] = name(token["content"])
         model = spec["model"]
         if isinstance(model["vocab"], dict):
-            model["vocab"] = {names.get(piece, piece): number for piece, number in model["vocab"].items()}
+            model["vocab"] = {name(piece): number for piece, number in model["vocab"].items()}
         else:
-            model["vocab"] = [[names.get(piece, piece), score] for piece, score in model["vocab"]]
+            model["vocab"] = [[name(piece), score] for piece, score in model["vocab"]]
         if model.get("unk_token"):
-            model["unk_token"] = names.get(model["unk_token"], model["unk_token"])
+            model["unk_token"] = name(model["unk_token"])
         copy: Tokenizer = Tokenizer.from_str(json.dumps(spec))
         copy.no_truncation()
         copy.no_padding()
@@ -140,13 +135,12 @@ class Tokens:
         todo = sorted(missing.items(), key=lambda item: len(item[1]))
         if len(todo) > CHUNK:
             log.info("tokenizing %d texts", len(todo))
-        bar = tqdm(total=len(todo), desc="tokenizing", unit="text", disable=None if len(todo) > CHUNK else True)
-        for at in range(0, len(todo), CHUNK):
-            part = todo[at : at + CHUNK]
-            for (key, _), ids in zip(part, self._call([text for _, text in part]), strict=True):
-                self.cache[key] = np.asarray(ids, np.int32)
-            bar.update(len(part))
-        bar.close()
+        with tqdm(total=len(todo), desc="tokenizing", unit="text", disable=None if len(todo) > CHUNK else True) as bar:
+            for at in range(0, len(todo), CHUNK):
+                part = todo[at : at + CHUNK]
+                for (key, _), ids in zip(part, self._call([text for _, text in part]), strict=True):
+                    self.cache[key] = np.asarray(ids, np.int32)
+                bar.update(len(part))
 
     def ids(self, text: str) -> IntArray:
         """The ids of one text, remembered."""
@@ -159,12 +153,10 @@ class Tokens:
 
     def fresh(self, text: str) -> IntArray:
         """The ids of one text, not remembered."""
-        if not self.literals.within(text):
-            return np.asarray(self._call([text])[0], np.int32)
-        plain = self.literals.plain(text)
-        if self.renamed is None:  # a tokenizer without a backend, in Python
-            self.unspelled += 1
-            return np.asarray(self._call([plain])[0], np.int32)
+        marked = self.literals.within(text)
+        if not marked or self.renamed is None:  # none: a tokenizer without a backend, in Python
+            self.unspelled += marked
+            return np.asarray(self._call([self.literals.plain(text)])[0], np.int32)
         ids = np.asarray(self.renamed.encode(self.literals.secret(text), add_special_tokens=False).ids, np.int32)
         special = self.tokenizer.convert_tokens_to_ids(self.literals.special)
         self.unspelled += int(np.isin(ids, special).sum() > self.literals.count(text))

@@ -5,8 +5,4 @@ from tuna.datamodules.settings import TargetSettings
 
 
 class AlpacaDataModule(TargetSettings, RecordDataModule):
-    """Each record's original response as target (Eq. 2), its candidates too with targets=all. Arguments: see the bases.
-
-    >>> AlpacaDataModule(path="data.jsonl", targets="all").batch_size
-    128
-    """
+    """Each record's original response as target (Eq. 2), its candidates too with targets=all."""

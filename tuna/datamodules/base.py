@@ -3,7 +3,9 @@
 import hashlib
 import statistics
 import time
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +17,67 @@ from tuna.data.batch import Group, PackedBatch
 from tuna.data.cache import TokenCache, default_folder, locked, tokenizer_hash
 from tuna.data.encode import Encoder
 from tuna.data.lists import AnswerList
-from tuna.data.load import Loaded, load_sources, problem_text
+from tuna.data.load import counted, load_sources, problem_text
 from tuna.data.ranking import baselines, count_pairs
 from tuna.data.record import Record
-from tuna.data.report import DataReport
 from tuna.data.split import by_keys, split, split_key
 from tuna.data.tokenize import tokenize
 from tuna.datamodules.plan import HeldOutBatches, StepPlan, TrainBatches
 from tuna.datamodules.settings import DataSettings
 from tuna.errors import ConfigError, DataError
+
+
+@dataclass(slots=True)
+class DataReport:
+    """Counts of one datamodule. Tokens are those of kept groups, each prompt and response once."""
+
+    # Of each: path, format, rows, rank_by, sha256, lists, weight, lists_per_epoch.
+    sources: list[dict[str, Any]] = field(default_factory=list)
+    rows: int = 0  # rows read, inside the ranges
+    train_lists: int = 0
+    held_out_lists: int = 0
+    responses: int = 0  # of all kept lists, originals included
+    pairs: int = 0  # pairs of different scores in training lists
+    all_tied: int = 0  # kept lists without such a pair: cross-entropy only
+    median_k: float = 0.0  # ranked responses a list (targets a list where nothing is ranked)
+    dropped: Counter[str] = field(default_factory=Counter)  # reason -> rows, responses or lists
+    prompts_shortened: int = 0
+    responses_cut: int = 0
+    prompt_tokens: int = 0
+    response_tokens: int = 0
+    cache_hit: bool = False
+    seconds: float = 0.0
+    baselines: dict[str, Any] = field(default_factory=dict)  # held-out pair_accuracy of length-only and random
+    notes: list[str] = field(default_factory=list)
+    sha256: str = ""
+
+    def lines(self) -> list[str]:
+        """For printing, most needed first."""
+        out = []
+        for source in self.sources:
+            by = f", rank_by {source['rank_by']}" if source.get("rank_by") else ""
+            out.append(f"{source['path']} ({source['format']}{by}, {source['rows']} rows)")
+            if source.get("weight", 1.0) != 1.0:
+                mix = "{lists} lists, weight {weight:g}, {lists_per_epoch} per epoch"
+                out[-1] += ": " + mix.format_map(source)
+        out.append(f"lists: {self.train_lists} to train on, {self.held_out_lists} held out, median K {self.median_k:g}")
+        if self.pairs or self.all_tied:
+            out.append(f"pairs: {self.pairs}; lists without one: {self.all_tied} (cross-entropy only)")
+        out.append(
+            f"tokens: {self.prompt_tokens} prompt, {self.response_tokens} response; prompts shortened: "
+            f"{self.prompts_shortened}, responses cut: {self.responses_cut}"
+        )
+        if self.dropped:
+            out.append("dropped: " + counted(self.dropped))
+        for name, interval in self.baselines.items():
+            shown = f"{interval['mean']:.3f} [{interval['low']:.3f}, {interval['high']:.3f}]"
+            out.append(f"held-out pair_accuracy, {name}: {shown} over {interval['lists']} lists")
+        out.append(f"tokenized in {self.seconds:.1f} s{' (from the cache)' if self.cache_hit else ''}")
+        return out + [f"note: {note}" for note in self.notes]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For run.json."""
+        return {**asdict(self), "dropped": dict(self.dropped)}
 
 
 class RecordDataModule(DataSettings, LightningDataModule):
@@ -80,7 +134,7 @@ class RecordDataModule(DataSettings, LightningDataModule):
         train, held_out = self._read()
         self._tokenize(tokenizer, train, held_out)
         paths = ", ".join(source.path for source in self.all_sources)
-        reasons = ", ".join(f"{reason}: {n}" for reason, n in sorted(self.report.dropped.items())) or "all are held out"
+        reasons = counted(self.report.dropped) or "all are held out"
         if not self.train_groups:
             raise DataError(f"{paths}: no list is left to train on ({reasons})")
         if self.ranked and not any(count_pairs(group.scores) for group in self.train_groups):
@@ -88,10 +142,9 @@ class RecordDataModule(DataSettings, LightningDataModule):
                 f"{paths}: no list has two answers with different scores, so there is nothing to rank "
                 f"({reasons}); next: the same command with stage=sft, which needs no ranking"
             )
+        mix = self.train_sources, self._weights()
         lengths = [group.num_tokens for group in self.train_groups]
-        self._plan = StepPlan(
-            lengths, self.batch_size, accumulate, world_size, epochs, seed, self.train_sources, self._weights()
-        )
+        self._plan = StepPlan(lengths, self.batch_size, accumulate, world_size, epochs, seed, *mix)
         self._rank = rank
         self.steps_per_epoch, self.total_steps = self._plan.steps_per_epoch, self._plan.total_steps
         self._describe()
@@ -136,10 +189,6 @@ class RecordDataModule(DataSettings, LightningDataModule):
         # batch_size=None: an item is a batch already.
         return DataLoader(dataset, batch_size=None, shuffle=False, num_workers=self.num_workers)
 
-    def _lists(self, loaded: Loaded) -> list[AnswerList]:
-        found = (self.list_of(record, loaded, self.report.dropped) for record in loaded.records)
-        return [item for item in found if item is not None]
-
     def _read(self) -> tuple[list[AnswerList], list[AnswerList]]:
         report = self.report
         apart = [] if self.val_path is None else [self.validation()]
@@ -150,12 +199,12 @@ class RecordDataModule(DataSettings, LightningDataModule):
             report.notes += part.notes
             source = {"path": part.source.path, "format": part.format, "rows": part.rows}
             report.sources.append(source | {"rank_by": part.source.rank_by, "sha256": part.sha256})
-        made = [self._lists(part) for part in loaded[: len(self.all_sources)]]
+        made = [self.lists_of(part, report.dropped) for part in loaded[: len(self.all_sources)]]
         lists = [item for part in made for item in part]
         origins = [n for n, part in enumerate(made) for _ in part]
         keys = [split_key(item.record) for item in lists]
         if apart:
-            held_out = self._lists(loaded[-1])
+            held_out = self.lists_of(loaded[-1], report.dropped)
             parts = by_keys(keys, {split_key(item.record) for item in held_out})
             if parts.held_out:
                 report.dropped["list that val_path holds too"] += len(parts.held_out)

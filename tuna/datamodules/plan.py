@@ -45,8 +45,6 @@ class StepPlan:
     (2, 4)
     >>> sorted(g for m in range(2) for g in plan.share(0, m, 0).groups) == sorted(plan.step_groups(0))
     True
-    >>> StepPlan((5, 1, 4, 2, 3), 4, sources=(0, 0, 1, 1, 1), weights=(2, 0.5)).per_epoch
-    [4, 2]
     """
 
     lengths: Sequence[int]
@@ -59,10 +57,7 @@ class StepPlan:
     weights: Sequence[float] = (1.0,)
 
     def __post_init__(self) -> None:
-        """Check the batch size.
-
-        Raises: ConfigError when it cannot be shared out evenly.
-        """
+        """Raises: ConfigError when ``batch_size`` cannot be shared out evenly."""
         if self.batch_size % (self.accumulate * self.world_size):
             raise ConfigError(
                 f"datamodule.batch_size: expected a multiple of trainer.accumulate x trainer.devices x "
@@ -122,21 +117,14 @@ def deal(groups: list[int], micro_steps: int, world_size: int) -> list[list[Shar
 
     >>> [[s.groups for s in ranks] for ranks in deal([0, 1, 2, 3, 4, 5, 6, 7], 2, 2)]
     [[(0, 3), (1, 2)], [(4, 7), (5, 6)]]
-    >>> deal([0, 1, 2], 1, 2)[0][0]
-    Share(groups=(0,), fill=1)
     """
     number = ceil(len(groups) / (micro_steps * world_size))
-    out = []
-    for micro in range(micro_steps):
-        block = groups[micro * number * world_size : (micro + 1) * number * world_size]
-        hands: list[list[int]] = [[] for _ in range(world_size)]
-        for turn in range(0, len(block), world_size):
-            cards = block[turn : turn + world_size]
-            back = turn // world_size % 2 == 1
-            for place, group in enumerate(cards):
-                hands[world_size - 1 - place if back else place].append(group)
-        out.append([Share(tuple(hand), number - len(hand)) for hand in hands])
-    return out
+    hands: list[list[list[int]]] = [[[] for _ in range(world_size)] for _ in range(micro_steps)]
+    for place, group in enumerate(groups):
+        turn, at = divmod(place % (number * world_size), world_size)
+        rank = world_size - 1 - at if turn % 2 else at
+        hands[place // (number * world_size)][rank].append(group)
+    return [[Share(tuple(hand), number - len(hand)) for hand in ranks] for ranks in hands]
 
 
 class TrainBatches(Dataset[PackedBatch]):

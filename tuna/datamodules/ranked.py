@@ -1,5 +1,6 @@
 """Ranked lists, for a ranking loss or a reward model. Arguments: see RankSettings and DataSettings."""
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
@@ -36,12 +37,13 @@ class PRMDataModule(ContextualDataModule):
     original: str = "none"
     batch_size: Annotated[int, Ge(1)] = 64
 
-    def _lists(self, loaded: Loaded) -> list[AnswerList]:
+    def lists_of(self, loaded: Loaded, dropped: Counter[str]) -> list[AnswerList]:
+        """The lists with a pair, without targets."""
         kept = []
-        for item in super()._lists(loaded):
+        for item in super().lists_of(loaded, dropped):
             answers = tuple(replace(a, target=False) for a in item.answers if a.score == a.score)
             if count_pairs([a.score for a in answers]):
                 kept.append(replace(item, answers=answers))
             else:
-                self.report.dropped["list whose answers are all tied"] += 1
+                dropped["list whose answers are all tied"] += 1
         return kept

@@ -76,14 +76,13 @@ class DataSettings:
         faults = list(_reading_faults("", self.format, self.columns))
         if self.val_split is not None and self.val_path is None:
             faults.append(f"val_split: expected val_path with it, got {self.val_split!r} alone")
-        own = {key: getattr(self, key) for key in ("path", "first", "last")}
         self.all_sources: tuple[Source, ...] = ()
         if self.sources is not None:
             self.all_sources = tuple(s for n, given in enumerate(self.sources) for s in self._source(n, given, faults))
-            if any(value is not None for value in own.values()):
+            if (self.path, self.first, self.last) != (None, None, None):
                 faults.append("sources: expected no path, first or last beside it, got both; put them into the sources")
         elif self.path is not None:
-            self.all_sources = (Source(**own, **self._shared()),)
+            self.all_sources = (Source(self.path, first=self.first, last=self.last, **self._shared()),)
         if faults:
             raise ConfigError("\n".join(faults))
 
@@ -95,6 +94,11 @@ class DataSettings:
     def list_of(self, record: Record, loaded: Loaded, dropped: Counter[str]) -> AnswerList | None:
         """The answers of one record of a source; None where nothing useful is left, counted in ``dropped``."""
         raise NotImplementedError
+
+    def lists_of(self, loaded: Loaded, dropped: Counter[str]) -> list[AnswerList]:
+        """The answers of each record where something useful is left."""
+        found = (self.list_of(record, loaded, dropped) for record in loaded.records)
+        return [item for item in found if item is not None]
 
     def trained(self, lists: Sequence[AnswerList], dropped: Counter[str]) -> list[AnswerList]:
         """What is trained on of the lists that are not held out."""
@@ -170,14 +174,9 @@ class RankSettings(DataSettings):
         if loaded.source.rank_by is None:  # a preview has found no rule in the file
             return target_list(record, dropped, False, loaded.original_best)
         return ranked_list(
-            record,
-            dropped,
-            rank_by=loaded.source.rank_by,
-            beta=self.beta,
-            min_gap=self.min_gap,
-            rank_original=self.rank_original,
-            original_best=loaded.original_best,
-        )
+            record, dropped, rank_by=loaded.source.rank_by, beta=self.beta, min_gap=self.min_gap,
+            rank_original=self.rank_original, original_best=loaded.original_best,
+        )  # fmt: skip
 
     def trained(self, lists: Sequence[AnswerList], dropped: Counter[str]) -> list[AnswerList]:
         """The lists with ``num_candidates`` candidates; held-out ones stay whole, so that runs can be compared."""
@@ -190,8 +189,7 @@ class RankSettings(DataSettings):
 def settings_of(node: Mapping[str, Any]) -> DataSettings:
     """The settings in a datamodule's config node; keys that they do not have are left out."""
     cls = RankSettings if "rank_by" in node else TargetSettings
-    names = [f.name for f in fields(cls)]
-    return cls(**{name: node[name] for name in names if name in node})
+    return cls(**{f.name: node[f.name] for f in fields(cls) if f.name in node})
 
 
 def _reading_faults(prefix: str, format: str, columns: Any) -> Iterator[str]:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache, lru_cache
 from importlib import import_module
+from operator import itemgetter
 from pkgutil import iter_modules
 from typing import Any
 
@@ -20,11 +21,7 @@ __all__ = ["Imported", "Importer", "check_format", "choose", "importers", "recog
 
 @cache
 def importers() -> dict[str, Importer]:
-    """All importers by name.
-
-    >>> "alpaca" in importers() and "ultrafeedback" in importers()
-    True
-    """
+    """All importers by name."""
     modules = [import_module(f"{__name__}.{info.name}") for info in iter_modules(__path__)]
     found = {i.name: i for module in modules for i in vars(module).values() if isinstance(i, Importer)}
     return dict(sorted(found.items()))
@@ -43,9 +40,6 @@ def recognize(row: Any) -> tuple[Importer | None, str]:
     Of the formats whose required keys a row has, the one that knows most of its keys is taken, then the one that
     requires more. Where it has no word for what another of them requires, or where a third knows still more but for one
     key that is missing, the row is taken for nothing.
-
-    >>> recognize({"prompt": "Add.", "completion": "3"})
-    (None, 'looks like kto but has no `label`')
     """
     name, problem = _recognized(frozenset(shape_of(row).items()))
     return (importers()[name] if name else None), problem
@@ -54,22 +48,22 @@ def recognize(row: Any) -> tuple[Importer | None, str]:
 @lru_cache(maxsize=4096)
 def _recognized(shape: frozenset[tuple[str, frozenset[frozenset[str]]]]) -> tuple[str, str]:
     row = dict(shape)
-    whole: list[tuple[int, int, Importer]] = []
+    whole: list[tuple[int, Importer]] = []
     near: list[tuple[int, str]] = []
     for importer in importers().values():
         lacks = missing(row, importer.required)
         knows = known(row, importer.keys)
         if not lacks:
-            whole.append((knows, len(importer.required), importer))
+            whole.append((knows, importer))
         elif len(lacks) == 1 and (len(importer.required) > 1 or knows > 1):
             # A required key whose value is of another kind was meant as this format's all the same.
             meant = sum(there(row, names) for names in importer.required if outer(names) in lacks)
             near.append((knows + meant, f"looks like {importer.name} but {next(iter(lacks.values()))}"))
-    most, _, best = max(whole, key=lambda found: found[:2], default=(0, 0, None))
-    like, problem = max(near, key=lambda found: found[0], default=(0, ""))
+    most, best = max(whole, key=lambda found: (found[0], len(found[1].required)), default=(0, None))
+    like, problem = max(near, key=itemgetter(0), default=(0, ""))
     if best is None or like > most:
         return "", problem
-    for _, _, other in whole:
+    for _, other in whole:
         if any(there(row, name) for name in words(other.required) - words(best.keys)):
             return "", f"looks like {best.name} and like {other.name}, so its format has to be named"
     return best.name, ""
@@ -78,8 +72,7 @@ def _recognized(shape: frozenset[tuple[str, frozenset[frozenset[str]]]]) -> tupl
 def choose(name: str, rows: Iterable[Any], path: str) -> Importer:
     """The importer called ``name``; for "auto" the one that recognizes the first row that any recognizes.
 
-    Where other rows are of another format that has all these keys and more (rows with answers after rows without), it
-    is that one.
+    Where other rows are of a format with all these keys and more (rows with answers after rows without), it is that.
 
     Raises: ConfigError for an unknown name; DataError when no row is recognized.
     """
@@ -89,11 +82,9 @@ def choose(name: str, rows: Iterable[Any], path: str) -> Importer:
     objects = [row for row in rows if isinstance(row, dict)]
     found = [recognize(row) for row in objects]
     formats = list({importer.name: importer for importer, _ in found if importer is not None}.values())
-    for wide in formats:
-        if all(words(other.required) <= words(wide.keys) for other in formats):
-            return wide
+    wide = (each for each in formats if all(words(other.required) <= words(each.keys) for other in formats))
     if formats:
-        return formats[0]
+        return next(wide, formats[0])
     looks = next((problem for _, problem in found if problem), "")
     got = f"fields {', '.join(map(str, objects[0]))}" if objects else "no JSON object"
     fields = {i.name: ", ".join(i.required).replace("|", " or ") for i in importers().values()}

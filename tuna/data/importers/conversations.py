@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tuna.data.fields import Cell, FieldError, check_text, optional_number, optional_text, plain, rest, text
+from tuna.data.fields import FieldError, optional_text, plain, rest, text
 from tuna.data.importers.base import Imported, Notes, RawRow, importer
-from tuna.data.importers.turns import made, question, read_answer, read_prompt
+from tuna.data.importers.turns import made, question, read_answer, read_prompt, read_score
 from tuna.data.messages import asked, read_messages
 from tuna.data.record import Candidate, Message, Record
 
@@ -69,10 +69,9 @@ def _node(row: Mapping[str, Any], parent: str | None, path: str = "") -> _Node:
     role = text(row, "role", path=path)
     if role not in _ROLES:
         raise FieldError(path + "role", "prompter or assistant", role)
-    rank = None if isinstance(row.get("rank"), str) and not isinstance(row["rank"], Cell) else row.get("rank")
     return _Node(
         text(row, "message_id", path=path), parent, {"role": _ROLES[role], "content": text(row, "text", path=path)},
-        optional_number({"rank": rank}, "rank", path), bool(plain(row.get("deleted"))), rest(row, _READ),
+        read_score(row.get("rank"), path + "rank"), bool(plain(row.get("deleted"))), rest(row, _READ),
     )  # fmt: skip
 
 
@@ -80,10 +79,10 @@ def _join(records: Sequence[Record], notes: Notes) -> Iterator[Imported]:
     """One list per prompter's message that was answered."""
     nodes = {n.id: replace(n, where=record.where) for record in records for n in record.extra["nodes"]}
     replies = defaultdict(list)
-    for n in nodes.values():
-        if n.deleted and n.turn["role"] == "assistant":
+    for n in (n for n in nodes.values() if n.turn["role"] == "assistant"):
+        if n.deleted:
             notes["replies that were deleted, left out"] += 1
-        elif n.turn["role"] == "assistant":
+        else:
             replies[n.parent].append(n)
     for parent, siblings in replies.items():
         path = _path(nodes, parent)
@@ -100,7 +99,7 @@ def _path(nodes: Mapping[str, _Node], last: str | None) -> list[_Node] | None:
         if last not in nodes or nodes[last] in found:
             return None
         found.insert(0, nodes[last])
-        last = nodes[last].parent
+        last = found[0].parent
     return found
 
 
@@ -110,12 +109,12 @@ def _list(path: Sequence[_Node], siblings: Sequence[_Node], notes: Notes) -> Rec
         return FieldError("rank", "a number for each of the replies to this message", None)
     kept = ranked or siblings
     notes["replies without a rank beside ranked ones, left out"] += len(siblings) - len(kept)
-    responses = [
+    responses = tuple(
         Candidate(n.turn["content"], 0.0 - (n.rank or 0.0), extra={"message_id": n.id, **n.extra}) for n in kept
-    ]
-    extra = {**path[-1].extra, "dropped": [n.turn["content"] for n in siblings if n not in kept]}
-    turns = asked([n.turn for n in path])
-    return Record(path[-1].id, **turns, responses=tuple(responses), where=path[-1].where, extra=extra)
+    )
+    last, turns = path[-1], asked([n.turn for n in path])
+    extra = {**last.extra, "dropped": [n.turn["content"] for n in siblings if n not in kept]}
+    return Record(last.id, **turns, responses=responses, where=last.where, extra=extra)
 
 
 @importer(
@@ -126,7 +125,7 @@ def _list(path: Sequence[_Node], siblings: Sequence[_Node], notes: Notes) -> Rec
 )
 def oasst(row: RawRow, notes: Notes) -> Record:
     """One message."""
-    parent = None if row.get("parent_id") is None else check_text(row["parent_id"], "parent_id")
+    parent = optional_text(row, "parent_id")
     found = _node(row, parent)
     root = row.get("message_tree_id") in (None, found.id)
     if parent is None and (found.turn["role"] == "assistant" or not root):

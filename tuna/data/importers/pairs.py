@@ -28,13 +28,8 @@ _SCORES = (
     ("chosen_rating", "rejected_rating"), ("chosen_reward", "rejected_reward"), ("chosen-rating", "rejected-rating"),
     ("chosen_avg_rating", "rejected_avg_rating"), ("reward_chosen", "reward_rejected"),
 )  # fmt: skip
-_WINNERS = {
-    "model_a": (1.0, 0.0),
-    "model_b": (0.0, 1.0),
-    "tie": (0.0, 0.0),
-    "both_bad": (0.0, 0.0),
-    "tie (bothbad)": (0.0, 0.0),
-}
+_TIES = ("tie", "both_bad", "tie (bothbad)")
+_WINNERS = {"model_a": (1.0, 0.0), "model_b": (0.0, 1.0), **dict.fromkeys(_TIES, (0.0, 0.0))}
 
 
 @importer(
@@ -53,10 +48,11 @@ def pairs(row: RawRow, notes: Notes) -> Record:
 
     Raises: FieldError where the two have other turns before them, or the row's scores prefer the rejected one.
     """
-    names = [first_key(row, keys) or keys[0] for keys in (_CHOSEN, _REJECTED)]
-    for name, keys in zip(names, (_CHOSEN, _REJECTED), strict=True):
+    answers = {}
+    for keys in (_CHOSEN, _REJECTED):
+        name = first_key(row, keys) or keys[0]
         no_other(row, name, keys)
-    answers = {name: read_answer(row.get(name), name) for name in names}
+        answers[name] = read_answer(row.get(name), name)
     key, prompt = _prompt(row)
     history = same_history(answers)
     if not prompt and not history:
@@ -66,7 +62,7 @@ def pairs(row: RawRow, notes: Notes) -> Record:
         raise FieldError("history", "nothing beside answers that hold the turns before them", row["history"])
     turns = question(prompt, history, key)
     if row.get("messages") is not None and key != "messages":
-        turns = _with_messages(row, turns, answers[names[0]].candidate)
+        turns = _with_messages(row, turns, next(iter(answers.values())).candidate)
     both = zip(answers.values(), _scores(row, notes), strict=True)
     record = made(turns, [replace(a.candidate, score=score) for a, score in both], notes)
     if key == "input" or not row.get("input"):
@@ -93,10 +89,7 @@ def _prompt(row: RawRow) -> tuple[str, tuple[Message, ...]]:
 
 
 def _with_messages(row: RawRow, turns: tuple[Message, ...], chosen: Candidate) -> tuple[Message, ...]:
-    """The question, to which ``messages`` beside a pair may add the turns before it; they may hold the chosen answer.
-
-    Raises: FieldError where they end otherwise.
-    """
+    """The question, to which ``messages`` beside a pair may add the turns before it; they may hold the answer."""
     talk = read_messages(row["messages"], "messages")
     if talk[-1]["role"] == "assistant" and talk[-1]["content"] == chosen.text:
         talk = talk[:-1]
@@ -106,11 +99,11 @@ def _with_messages(row: RawRow, turns: tuple[Message, ...], chosen: Candidate) -
 
 
 def _scores(row: RawRow, notes: Notes) -> tuple[float, float]:
-    pair = next((p for p in _SCORES if first_key(row, p)), None)
-    if pair is None:
-        return 1.0, 0.0
+    pair: Sequence[str] = next((p for p in _SCORES if first_key(row, p)), ())
     if any(isinstance(plain(row.get(key)), str) for key in pair):
         notes["pairs with a score that is no number (N/A), taken as 1 and 0"] += 1
+        pair = ()
+    if not pair:
         return 1.0, 0.0
     chosen, rejected = (number(row.get(key), key) for key in pair)
     if chosen < rejected:

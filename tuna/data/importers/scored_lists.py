@@ -118,11 +118,9 @@ def ultrafeedback(row: RawRow, notes: Notes) -> Record:
 
 def _of_object(field: str, value: RawRow, answer: str, score: str) -> Candidate:
     return Candidate(
-        text(value, answer, path=field + "."),
-        score=read_score(value.get(score), f"{field}.{score}"),
-        source=optional_text(value, "model", field + "."),
-        extra=rest(value, {answer, score, "model"}),
-    )
+        text(value, answer, path=field + "."), read_score(value.get(score), f"{field}.{score}"),
+        source=optional_text(value, "model", field + "."), extra=rest(value, {answer, score, "model"}),
+    )  # fmt: skip
 
 
 def _partly_rated(candidate: Candidate) -> bool:
@@ -141,10 +139,10 @@ def nectar(row: RawRow, notes: Notes) -> Record:
     answers = read_objects(row, "answers", "answer and rank")
     if optional_count(row, "num_responses") not in (None, len(answers)):
         notes["rows with another number of answers than num_responses"] += 1
-    ranked = [
-        replace(_of_object(field, value, "answer", "rank"), score=-number(value.get("rank"), f"{field}.rank"))
-        for field, value in answers.items()
-    ]
+    ranked = []
+    for field, value in answers.items():
+        score = -number(value.get("rank"), f"{field}.rank")
+        ranked.append(replace(_of_object(field, value, "answer", "rank"), score=score))
     return answered(row, "prompt", ranked, notes)
 
 
@@ -156,17 +154,12 @@ def nectar(row: RawRow, notes: Notes) -> Record:
 def nemo(row: RawRow, notes: Notes) -> Record:
     """NeMo-RL's preferences: the score is minus the rank (0 is the best); a ``reward`` stays with its answer."""
     ranked = read_objects(row, "completions", "completion and rank")
-    answers = {
-        f"{k}.completion": read_answer(value.get("completion"), f"{k}.completion") for k, value in ranked.items()
-    }
-    candidates = [
-        replace(
-            answer.candidate,
-            score=-number(value.get("rank"), f"{field}.rank"),
-            extra=rest(value, {"completion", "rank"}),
-        )
-        for answer, (field, value) in zip(answers.values(), ranked.items(), strict=True)
-    ]
+    answers, candidates = {}, []
+    for field, value in ranked.items():
+        key = f"{field}.completion"
+        answers[key] = answer = read_answer(value.get("completion"), key)
+        score, extra = -number(value.get("rank"), f"{field}.rank"), rest(value, {"completion", "rank"})
+        candidates.append(replace(answer.candidate, score=score, extra=extra))
     return answered(row, "context", candidates, notes, same_history(answers))
 
 

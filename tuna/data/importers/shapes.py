@@ -5,30 +5,24 @@ for a key ("chosen|chosen_response"), are parted by ``|``; ``answers[].rank`` is
 list ``answers``.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tuna.data.fields import Cell, plain
 
-Shape = Mapping[
-    str, frozenset[frozenset[str]]
-]  # key -> the kinds of its value; of answers[].rank of each of its values
+Shape = Mapping[str, frozenset[frozenset[str]]]  # key -> the kinds of its value; of answers[].rank, of each value
 
 _PLAIN = {bool: "flag", int: "number", float: "number"}
 _LISTED = ("text", "number", "object")  # in a list of these some may be null
 _WORDS = {
-    "text": "text", "number": "a number", "flag": "true or false", "texts": "a list of texts", "list": "a list",
+    "text": "text", "number": "a number", "flag": "true/false", "texts": "a list of texts", "list": "a list",
     "numbers": "a list of numbers", "messages": "chat messages", "message": "a chat message", "object": "an object",
     "objects": "a list of objects", "null": "null", "any": "anything",
 }  # fmt: skip
 
 
 def kinds_of(value: Any) -> frozenset[str]:
-    """All kinds that a value is of. A table's cell that holds a number is text or number, as it is wanted.
-
-    >>> sorted(kinds_of(["a", None])), sorted(kinds_of(3)), sorted(kinds_of({"role": "user", "content": "Hi."}))
-    (['any', 'list', 'texts'], ['any', 'number'], ['any', 'message', 'object'])
-    """
+    """All kinds that a value is of. A table's cell that holds a number is text or number, as it is wanted."""
     if value is None:
         return frozenset({"null"})
     found = {"any", _PLAIN.get(type(value), "any")}
@@ -45,11 +39,7 @@ def kinds_of(value: Any) -> frozenset[str]:
 
 
 def shape_of(row: Any) -> Shape:
-    """The shape of a row, the same for rows that differ in their texts and numbers only.
-
-    >>> {key: sorted(*kinds) for key, kinds in shape_of({"id": 3, "answers": [{"rank": 1}, {"rank": 2}]}).items()}
-    {'id': ['any', 'number'], 'answers': ['any', 'list', 'objects'], 'answers[].rank': ['any', 'number']}
-    """
+    """The shape of a row, the same for rows that differ in their texts and numbers only."""
     found = {}
     for key, value in row.items() if isinstance(row, dict) else ():
         kinds = kinds_of(value)
@@ -87,12 +77,7 @@ def there(row: Shape, names: str) -> bool:
 
 
 def missing(row: Shape, required: Mapping[str, str]) -> dict[str, str]:
-    """What the row lacks of a format, by outermost key: in words, for a message.
-
-    >>> row = shape_of({"prompt": "Hi.", "answers": [{"answer": "Hello."}]})
-    >>> missing(row, {"prompt": "text", "answers[].rank": "number"})
-    {'answers': 'has no `answers[].rank`'}
-    """
+    """What the row lacks of a format, by outermost key: in words, for a message."""
     found: dict[str, str] = {}
     for names, kinds in required.items():
         first, *others = options = names.split("|")
@@ -100,14 +85,10 @@ def missing(row: Shape, required: Mapping[str, str]) -> dict[str, str]:
             continue
         has = next((name for name in options if there(row, name)), None)
         if has is None:
-            said = "has no " + _either([f"`{name}`" for name in (outer(first), *others)])
+            said = "has no " + " or ".join(f"`{name}`" for name in (outer(first), *others))
         elif has != outer(has) and holds(row, outer(has), "objects") and not holds(row, has, "any"):
             said = f"has no `{has}`"
         else:
-            said = f"has `{has}` that is not " + _either([_WORDS[kind] for kind in kinds.split("|")])
+            said = f"has `{has}` that is not " + " or ".join(_WORDS[kind] for kind in kinds.split("|"))
         found.setdefault(outer(first), said)
     return found
-
-
-def _either(options: Sequence[str]) -> str:
-    return options[0] + (f" (or {', '.join(options[1:])})" if len(options) > 1 else "")

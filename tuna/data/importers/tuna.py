@@ -36,17 +36,13 @@ def tuna(row: RawRow, notes: Notes) -> Record:
     """Read one record. ``responses`` may be absent; a ranking needs two, which its datamodule checks."""
     given = row if row.get("responses") is not None else {"responses": ()}
     responses = read_objects(given, "responses", "text and score")
-    return Record(
-        "",
-        **_question(row),
-        output=optional_text(row, "output"),
-        responses=tuple(_candidate(value, field + ".") for field, value in responses.items()),
-        template=optional_text(row, "template"),
-    )
+    answers = tuple(_candidate(value, field + ".") for field, value in responses.items())
+    output, template = (optional_text(row, key) for key in ("output", "template"))
+    return Record("", **_question(row), output=output, responses=answers, template=template)
 
 
 def _question(row: RawRow) -> dict[str, Any]:
-    """The short form, or ``messages``, which what else there is of a question must not contradict."""
+    """The short form, or ``messages``, which the short form beside them must not contradict."""
     if row.get("messages") is None:
         return {"instruction": text(row, "instruction"), "input": text(row, "input", default="")}
     turns = read_messages(row["messages"], "messages")
@@ -61,16 +57,10 @@ def _question(row: RawRow) -> dict[str, Any]:
 
 
 def _candidate(value: RawRow, path: str) -> Candidate:
-    return Candidate(
-        text=text(value, "text", path=path),
-        score=optional_number(value, "score", path),
-        logprob=optional_number(value, "logprob", path),
-        num_tokens=optional_count(value, "num_tokens", path),
-        source=optional_text(value, "source", path),
-        finish_reason=optional_text(value, "finish_reason", path),
-        extra=rest(value, _CANDIDATE),
-        reasoning=optional_text(value, "reasoning", path),
-    )
+    score, logprob = (optional_number(value, key, path) for key in ("score", "logprob"))
+    texts = {key: optional_text(value, key, path) for key in ("source", "finish_reason", "reasoning")}
+    tokens = optional_count(value, "num_tokens", path)
+    return Candidate(text(value, "text", path=path), score, logprob, tokens, extra=rest(value, _CANDIDATE), **texts)
 
 
 # answers: what the checker of the embedded instructions looks for.
@@ -88,12 +78,8 @@ def alpaca(row: RawRow, notes: Notes) -> Record:
 
 
 def _alpaca(row: RawRow, path: str = "") -> Record:
-    return Record(
-        identity(row, "", path=path),
-        text(row, "instruction", path=path),
-        text(row, "input", default="", path=path),
-        optional_text(row, "output", path),
-    )
+    question = text(row, "instruction", path=path), text(row, "input", default="", path=path)
+    return Record(identity(row, "", path=path), *question, optional_text(row, "output", path))
 
 
 def read_history(value: Any) -> tuple[Message, ...]:

@@ -17,10 +17,10 @@ _EXTRA = re.compile(r"\s*<extra_id_\d>[ \t]*(System|User|Assistant)?[ \t]*\n?")
 _ROLES = {"Human": "user", "User": "user", "Assistant": "assistant", "System": "system"}
 
 
-def read_transcript(text: str) -> tuple[Message, ...] | None:
+def read_transcript(text: str) -> tuple[Message, ...]:
     r"""The turns of a text that begins with ``Human:`` and ``\n\nAssistant:``, or has ``<extra_id_1>`` marks.
 
-    Texts are stripped. None for any other text.
+    Texts are stripped. Empty for any other text.
 
     >>> [m["content"] for m in read_transcript("\n\nHuman: Hi.\n\nAssistant: Hello.\n\nHuman: Bye.\n\nAssistant:")]
     ['Hi.', 'Hello.', 'Bye.', '']
@@ -33,7 +33,7 @@ def read_transcript(text: str) -> tuple[Message, ...] | None:
     elif begun.startswith("Human:") and re.search(r"\n\n[ \t]*Assistant:", begun):
         parts = _HUMAN.split(begun)[1:]
     else:
-        return None
+        return ()
     found: list[Message] = []
     for name, said in zip(parts[::2], parts[1::2], strict=True):
         other = "assistant" if found and found[-1]["role"] == "user" else "user"  # a mark without a name
@@ -41,8 +41,8 @@ def read_transcript(text: str) -> tuple[Message, ...] | None:
     return tuple(found if found[0]["content"] else found[1:])
 
 
-def _turns(value: Any, field: str) -> tuple[Message, ...] | None:
-    """The turns of chat messages, of one or of a transcript; None for any other text."""
+def _turns(value: Any, field: str) -> tuple[Message, ...]:
+    """The turns of chat messages, of one message or of a transcript; empty for any other text."""
     if isinstance(value, Mapping):
         return (read_message(value, field),)
     if isinstance(value, list | tuple):
@@ -56,12 +56,11 @@ def read_prompt(value: Any, field: str) -> tuple[Message, ...]:
         raise FieldError(field, "a string or a list of chat messages", value)
     turns = _turns(value, field) or ({"role": "user", "content": value},)
     # A transcript's empty last turn asks for the answer.
-    asks = isinstance(value, str) and not turns[-1]["content"] and len(turns) > 1
-    return turns[:-1] if asks else turns
+    return turns[:-1] if isinstance(value, str) and not turns[-1]["content"] and len(turns) > 1 else turns
 
 
 class Answer(NamedTuple):
-    """An answer as it stands in a row: the turns before it, where they are given with it, and the answer."""
+    """An answer, and the turns before it where they are given with it."""
 
     history: tuple[Message, ...]
     candidate: Candidate
@@ -74,11 +73,11 @@ def read_answer(value: Any, field: str) -> Answer:
         no text can hold.
     """
     turns = _turns(value, field)
-    if turns is None:
+    if not turns:
         return Answer((), Candidate(value))
-    if not turns or turns[-1]["role"] != "assistant":
-        raise FieldError(field, "chat messages that end with the assistant's", shown(turns[-1]) if turns else [])
     last = turns[-1]
+    if last["role"] != "assistant":
+        raise FieldError(field, "chat messages that end with the assistant's", shown(last))
     if last.get("tool_calls"):
         place = f"{field}[{len(turns) - 1}]" if isinstance(value, list | tuple) else field
         raise FieldError(f"{place}.tool_calls", "an answer of text", last["tool_calls"])
@@ -105,10 +104,8 @@ def no_other(row: RawRow, key: str, names: Iterable[str]) -> None:
 
 def read_texts(row: RawRow, key: str, holes: bool = False) -> list[Any]:
     """A list of texts; with ``holes`` some of them may be null."""
-    return [
-        None if holes and said is None else check_text(said, f"{key}[{k}]")
-        for k, said in enumerate(items(row, key, "strings"))
-    ]
+    texts = enumerate(items(row, key, "strings"))
+    return [None if holes and said is None else check_text(said, f"{key}[{k}]") for k, said in texts]
 
 
 def read_beside(row: RawRow, key: str, texts: str, size: int) -> list[Any]:
@@ -224,10 +221,8 @@ def _without(prompt: str, texts: Sequence[str]) -> list[str]:
 
 def joined(records: Sequence[Record], notes: Notes) -> list[Imported]:
     """One record per question, with the answers of all records that ask it, in the order of the file."""
-    groups: dict[str, list[Record]] = {}
+    found: dict[str, Record] = {}
     for record in records:
-        groups.setdefault(repr(record.question), []).append(record)
-    return [
-        (same[0].where, replace(same[0], responses=tuple(c for record in same for c in record.responses)))
-        for same in groups.values()
-    ]
+        first = found.get(key := repr(record.question))
+        found[key] = replace(first, responses=first.responses + record.responses) if first else record
+    return [(record.where, record) for record in found.values()]

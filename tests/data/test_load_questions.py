@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -15,8 +16,7 @@ from hypothesis import strategies as st
 
 from tuna.data.fields import FieldError
 from tuna.data.files import write_jsonl
-from tuna.data.jsonable import Changed, jsonable, notes_of
-from tuna.data.load import Loaded, Source, load_questions
+from tuna.data.load import Loaded, Source, jsonable, load_questions
 from tuna.data.record import Record
 
 
@@ -58,13 +58,13 @@ def test_every_kind_of_json_and_what_it_only_almost_is(tmp_path: Path) -> None:
 
 
 def test_messages_and_tools_are_made_writable_too() -> None:
-    changed = Changed()
+    changed: Counter[tuple[str, str]] = Counter()
     tool = {"name": "f", "since": date(2026, 1, 1)}
     record = jsonable(
         Record("0", "Q", messages=({"role": "user", "content": "Q", "x": math.nan},), tools=(tool,)), changed
     )
     assert record.messages[0]["x"] is None and record.tools[0]["since"] == "2026-01-01"
-    assert len(notes_of(changed)) == 2
+    assert len(changed) == 2
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_what_no_line_can_hold_is_refused_with_its_place(tmp_path: Path, line: s
 @pytest.mark.parametrize("value", [{1, 2}, object(), 1j, {1: "a", "1": "b"}])
 def test_a_value_of_no_kind_that_json_knows(value: Any) -> None:
     with pytest.raises(FieldError, match=r"^odd: expected"):
-        jsonable(Record("0", "Q", extra={"odd": value}), Changed())
+        jsonable(Record("0", "Q", extra={"odd": value}), Counter())
 
 
 leaves = st.one_of(
@@ -103,6 +103,6 @@ def test_whatever_a_column_holds_can_be_written_and_read_back(
     tmp_path_factory: pytest.TempPathFactory, extra: dict[str, Any]
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "generated.jsonl"
-    made = jsonable(Record("0", "Q", extra=extra), Changed()).extra
+    made = jsonable(Record("0", "Q", extra=extra), Counter()).extra
     write_jsonl(path, [made])
     assert json.loads(path.read_text(encoding="utf-8")) == made
