@@ -24,7 +24,21 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Template = Literal["auto", "alpaca", "chat", "none"]
 
 
-class Local:
+class Free:
+    """What costs no money."""
+
+    def price_in(self, prices: Prices) -> Price | None:
+        """Nothing."""
+        return Price(0.0, 0.0)
+
+    def usage(self, *asked: object) -> Usage:
+        """No requests."""
+        return Usage()
+
+    remaining = estimate = usage
+
+
+class Local(Free):
     """A Hugging Face causal LM. block: asks that share batches. by_length: the longest prompts first, so that a lack of
     memory shows at once; else in the order given.
     """
@@ -37,16 +51,6 @@ class Local:
     def shaped_by(self) -> dict[str, Any]:
         """What shapes an answer, beside the ask."""
         return {"model": self.model.fingerprint, **self.model.shaped_by}
-
-    def price_in(self, prices: Prices) -> Price | None:
-        """Nothing."""
-        return Price(0.0, 0.0)
-
-    def usage(self, *asked: object) -> Usage:
-        """No requests."""
-        return Usage()
-
-    remaining = usage
 
     def ask(self, asks: Sequence[Ask], stored: StoredTexts, context: Context) -> list[list[Answer]]:
         """The answers to each ask; a prompt that does not fit and may not be cut is set aside. Raises DataError where
@@ -133,7 +137,7 @@ class LocalModel:
 
 @checked
 @dataclass
-class LocalGeneration:
+class LocalGeneration(Free):
     """How ``cfg.model`` answers on this machine.
 
     batch_size: questions answered at once. device: auto is CUDA where there is one. dtype: auto is float32 on the CPU,
@@ -153,10 +157,6 @@ class LocalGeneration:
 
     def _shaped_by(self) -> dict[str, Any]:
         return {"generation": "local", "batch_size": self.batch_size, "dtype": self.dtype}
-
-    def estimate(self, *asked: object) -> Usage:
-        """No requests."""
-        return Usage()
 
     def measured(self, model: "ModelConfig") -> tuple[str, str, str]:
         """Path, source and fingerprint of what is measured."""
