@@ -27,16 +27,34 @@ _RUN: dict[str, type] = {
     "status": str, "started": str, "name": str, "config": dict, "parents": dict, "metrics": dict, "before": dict,
     "resumed": int, "schema_version": int,
 }  # fmt: skip
-# Classes that had another name in older versions: run folders and files of users' own go on naming them so.
-FORMER_CLASSES = {
-    "tuna.models.source.Model": "tuna.models.source.ModelConfig",
-    "tuna.training.trainer.Training": "tuna.training.trainer.TrainerConfig",
-    "tuna.modules." + "sft.SFT": "tuna.modules.ranking.SFT",
-    **{
-        f"tuna.datamodules.{name.lower()}.{name}DataModule": f"tuna.datamodules.ranked.{name}DataModule"
-        for name in ("Contextual", "Probabilistic", "PRM")
-    },
+# Today's class and its former names, all below the package: users' files and run folders go on naming classes so.
+_FORMERLY = {
+    "datamodules.ranked.ContextualDataModule": "datamodules.contextual.ContextualDataModule",
+    "datamodules.ranked.PRMDataModule": "datamodules.prm.PRMDataModule",
+    "datamodules.ranked.ProbabilisticDataModule": "datamodules.probabilistic.ProbabilisticDataModule",
+    "evaluation.elementary.Elementary": "benchmarks.embedded.EmbeddedTasks evaluation.elementary.EmbeddedTasks",
+    "evaluation.human_study.benchmark.HumanStudy": "benchmarks.human_study.HumanStudy",
+    "evaluation.likelihood.Agreement": "benchmarks.agreement.Agreement evaluation.agreement.Agreement",
+    "evaluation.likelihood.NLL": "benchmarks.nll.NLL evaluation.nll.NLL",
+    "evaluation.lmentry.benchmark.LMentry": "benchmarks.lmentry.LMentry",
+    "evaluation.super_ni.benchmark.SuperNI": "benchmarks.super_ni.SuperNI",
+    "evaluation.vicuna_qa.VicunaQA": "benchmarks.vicuna_qa.VicunaQA",
+    "inference.local.LocalGeneration": "benchmarks.generation.LocalGeneration inference.generation.LocalGeneration",
+    "inference.served.ServedGeneration": (
+        "benchmarks.served.ServedGeneration inference.served_generation.ServedGeneration"
+    ),
+    "judges.asked.LocalJudge": "ranking.judges.local.LocalJudge judges.local.LocalJudge",
+    "judges.asked.OpenAIJudge": "ranking.judges.openai.OpenAIJudge judges.openai.OpenAIJudge",
+    "judges.checker.Checker": "ranking.judges.checker.Checker",
+    "models.source.ModelConfig": "models.source.Model",
+    "modules.ranking.SFT": "modules.sft.SFT",
+    "ranking.sampler.ServerSampler": "ranking.server_sampler.ServerSampler",
+    "ranking.teacher.LocalTeacher": "ranking.teachers.local.LocalTeacher",
+    "ranking.teacher.OpenAITeacher": "ranking.teachers.openai.OpenAITeacher",
+    "tracking.loggers.Loggers": "training.loggers.Loggers",
+    "training.trainer.TrainerConfig": "training.trainer.Training",
 }
+FORMER_CLASSES = {f"tuna.{old}": f"tuna.{new}" for new, names in _FORMERLY.items() for old in names.split()}
 _MENDED = "the file was changed by something else: mend it, or move it away"
 # Keys that say where and how often, never what: a run may be resumed with other values for these.
 FREE = {

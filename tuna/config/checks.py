@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
@@ -14,7 +14,7 @@ from tuna.config import schema
 from tuna.config.arguments import ENVIRONMENT, LITERAL, READS_ENVIRONMENT
 from tuna.config.commands import script
 from tuna.config.compose import own_data, untyped
-from tuna.config.types import describe, fits, wrong_value
+from tuna.config.types import describe, wrong_value
 from tuna.console import nearest
 from tuna.errors import ConfigError
 from tuna.secrets import HIDDEN, is_variable, learn, secret_in
@@ -84,24 +84,14 @@ def expectations(cfg: DictConfig) -> dict[str, Any]:
     return known
 
 
-def own_values(
-    cfg: DictConfig, target: str, at_least: Mapping[str, int] | None = None
-) -> tuple[dict[str, Any], list[str]]:
-    """The keys of a primary config that the class ``target`` takes, with their values; and what is wrong, a line each.
-
-    at_least: keys that are null or a number not below this; ranges stand in annotations instead.
-    """
+def own_values(cfg: DictConfig, target: str) -> tuple[dict[str, Any], list[str]]:
+    """The keys of a primary config that the class ``target`` takes, with their values; and what is wrong."""
     known = schema.parameters(target)
     values: dict[str, Any] = {}
     for key in (key for key in known if key in cfg):
         value = cfg[key]
         values[key] = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
     wrong = [text for key, value in values.items() if (text := wrong_value(key, value, known[key].expected))]
-    for key, low in (at_least or {}).items():
-        value = values.get(key)
-        if fits(value, known[key].expected) and isinstance(value, int | float) and value < low:
-            null = ", or null" if fits(None, known[key].expected) else ""
-            wrong.append(f"{key}: expected {low} or more{null}, got {value}")
     return values, wrong
 
 
