@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, 
 
 from tuna import assets
 from tuna.assets.checker import is_checkable, mark
-from tuna.assets.elementary import held_out_records, prompt_of, train_records
+from tuna.assets.elementary import held_out_records, prompt_of
 from tuna.data.encode import Encoder
 from tuna.inference.generate import greedy_answers
 
@@ -22,6 +22,10 @@ LISTS = ("contextual", "contextual_held_out", "probabilistic", "probabilistic_he
 
 def _lists(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in assets.path(f"rankings/{name}").read_text(encoding="utf-8").splitlines()]
+
+
+def train_records() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in assets.path("instructions/train").read_text(encoding="utf-8").splitlines()]
 
 
 def test_unknown_asset_names_those_there_are() -> None:

@@ -14,15 +14,12 @@ facts       (open-ended) every true detail adds a sixth, every      ``describe a
 ==========  =====================================================  =========================================
 """
 
-from __future__ import annotations
-
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-FULL_MARKS = 6
-"""True details that earn an open-ended answer the full mark."""
-
+CHECKS = ("facts", "one_of", "all_of", "in_order")
+_FULL_MARKS = 6  # true details that earn an open-ended answer the full mark
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _LEAD = re.compile(r"^(?:(?:so|well|yes),? )?(?:(?:the )?answer(?: is|:)|(?:it|that|this|they) (?:is|are)|it's) ")
 _SUBJECT = re.compile(r"^(?:and |also )?(?:(?:the|an|a) (?P<name>[a-z-]+)|it|they|he|she) (?P<said>.+)$")
@@ -56,10 +53,19 @@ def mark(record: Mapping[str, Any], text: str) -> float:
     Raises:
         KeyError: the record has no ``check`` or ``answers``, or an unknown check.
     """
-    answers = tuple(record["answers"])
-    if record["check"] == "facts":
-        return _facts(answers, text, str(record["about"]))
-    return _CHECKS[record["check"]](answers, text)
+    answers = list(record["answers"])
+    match record["check"]:
+        case "one_of":
+            plain = _plain(text)
+            return float(plain in answers or _bare(plain) in answers)
+        case "all_of":
+            return float(sorted(_parts(text)) == sorted(answers))
+        case "in_order":
+            return float(_parts(text) == answers)
+        case "facts":
+            return _facts(answers, text, str(record["about"]))
+        case other:
+            raise KeyError(other)
 
 
 def _plain(text: str) -> str:
@@ -83,36 +89,16 @@ def _parts(text: str) -> list[str]:
     return [_bare(part) for part in parts if part]
 
 
-def _one_of(answers: tuple[str, ...], text: str) -> float:
-    plain = _plain(text)
-    return float(plain in answers or _bare(plain) in answers)
-
-
-def _all_of(answers: tuple[str, ...], text: str) -> float:
-    return float(sorted(_parts(text)) == sorted(answers))
-
-
-def _in_order(answers: tuple[str, ...], text: str) -> float:
-    return float(tuple(_parts(text)) == answers)
-
-
-def _facts(answers: tuple[str, ...], text: str, about: str) -> float:
+def _facts(answers: Sequence[str], text: str, about: str) -> float:
     true: set[str] = set()
     wrong = 0
     to_the_point = True
-    for sentence in re.split(r"[.!?;\n]+", text.lower()):
-        words = " ".join(sentence.split())
-        if not words:
-            continue
-        found = _SUBJECT.match(words)
+    for sentence in filter(None, (" ".join(part.split()) for part in re.split(r"[.!?;\n]+", text.lower()))):
+        found = _SUBJECT.match(sentence)
         if found and found["name"]:
             to_the_point = found["name"] == about
         if found and to_the_point and found["said"] in answers:
             true.add(found["said"])
         else:
             wrong += 1
-    return min(1.0, max(0.0, (len(true) - wrong) / FULL_MARKS))
-
-
-_CHECKS = {"one_of": _one_of, "all_of": _all_of, "in_order": _in_order}
-CHECKS = ("facts", *_CHECKS)
+    return min(1.0, max(0.0, (len(true) - wrong) / _FULL_MARKS))
