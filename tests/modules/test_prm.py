@@ -75,7 +75,7 @@ def test_balanced_interval() -> None:
 def start(architecture: str, labels: int = 1) -> Any:
     config = LlamaConfig(architectures=[architecture])
     config.num_labels = labels
-    return SimpleNamespace(source="m", config=config)
+    return SimpleNamespace(source="m", config=config, architecture=architecture)
 
 
 @pytest.mark.parametrize("loss", [MLE(), Tuna(), LMOps()])

@@ -141,7 +141,7 @@ def prepare(cfg: DictConfig, built: dict[str, Any]) -> Components:
     steps = min(data.total_steps, training.max_steps or data.total_steps)
     if steps == 0:
         raise ConfigError("datamodule: nothing is left to train on; see datamodule.held_out, first and last")
-    template = data.settings.template
+    template = data.template
     if template == "auto":
         template = "chat" if getattr(tokenizer, "chat_template", None) else "alpaca"
     config: Any = OmegaConf.to_container(cfg, resolve=True)
