@@ -110,15 +110,13 @@ def masked_output() -> Iterator[None]:
         return
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = _Masked(before[0]), _Masked(before[1])
-    restore = True
     try:
         yield
-    except Exception:
-        restore = False  # Python has yet to print it
+    except Exception:  # Python has yet to print it
+        before = sys.stdout, sys.stderr
         raise
     finally:
-        if restore:
-            sys.stdout, sys.stderr = before
+        sys.stdout, sys.stderr = before
 
 
 class _Masked:
