@@ -26,15 +26,12 @@ from tuna.secrets import masked_output
 from tuna.sweeps.jobs import error_text, job_in
 from tuna.sweeps.launcher import Sweep, check_optimized, resumable
 
-_INTERRUPTED = 130
-
 
 @masked_output()
 def main(program: Program, argv: Sequence[str] | None = None, config_dir: Path = CONF) -> None:
     """Run an entry point with ``argv`` (default: the command line's); returns only after success.
 
-    Raises:
-        SystemExit: 1 after a fault that the user can mend (its message is on stderr), 130 after an interrupt.
+    Raises: SystemExit, 1 after a fault that the user can mend (its message is on stderr), 130 after an interrupt.
     """
     if argv is not None:
         sys.argv = [sys.argv[0], *argv]
@@ -44,18 +41,17 @@ def main(program: Program, argv: Sequence[str] | None = None, config_dir: Path =
         install()
         if line.shows_help:
             print(help_text(program, [config_dir, *line.config_dirs]))
-            return
-        if line.only_hydra:
+        elif line.only_hydra:
             _run_hydra(program, config_dir)
-            return
-        cfg = check_command_line(line, config_dir=config_dir, config_name=program.config_name)
-        sys.argv[1:] = line.ordered
-        if not line.runs:  # Hydra shows something
-            _run_hydra(program, config_dir)
-        elif line.multirun:
-            _run_sweep(program, config_dir, line)
         else:
-            run_composed(cfg, lambda cfg: resolve_name(program.run)(cfg), config_dir)
+            cfg = check_command_line(line, config_dir=config_dir, config_name=program.config_name)
+            sys.argv[1:] = line.ordered
+            if not line.runs:  # Hydra shows something
+                _run_hydra(program, config_dir)
+            elif line.multirun:
+                _run_sweep(program, config_dir, line)
+            else:
+                run_composed(cfg, lambda cfg: resolve_name(program.run)(cfg), config_dir)
     except (TunaError, HydraException, OmegaConfBaseException) as error:
         if full:
             traceback.print_exception(error)
@@ -63,11 +59,9 @@ def main(program: Program, argv: Sequence[str] | None = None, config_dir: Path =
             _report(error)
         sys.exit(getattr(error, "exit_code", 1))
     except KeyboardInterrupt:
-        print(
-            "interrupted: what was saved is kept; the same command goes on from there (train.py: with resume=auto)",
-            file=sys.stderr,
-        )
-        sys.exit(_INTERRUPTED)
+        text = "what was saved is kept; the same command goes on from there (train.py: with resume=auto)"
+        print(f"interrupted: {text}", file=sys.stderr)
+        sys.exit(130)
 
 
 def _run_hydra(program: Program, config_dir: Path) -> None:

@@ -114,8 +114,7 @@ def read_json(path: Path, shape: Mapping[str, type] | None = None, needs: Sequen
 
     shape: the types of keys. needs: keys that have to be there.
 
-    Raises:
-        RunError: the file cannot be read or holds something else.
+    Raises: RunError where the file cannot be read or holds something else.
     """
     try:
         loaded = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda name: None)
@@ -163,8 +162,7 @@ def choose(
     name: as asked for, else <stage>-<date>-<time>. resume: null, "auto" (the newest unfinished run of the same config,
     data and model, else a new run), or a run's folder or name.
 
-    Raises:
-        RunError: the name is taken; the run to resume is missing, finished or differs.
+    Raises: RunError where the name is taken, or the run to resume is missing, finished or differs.
     """
     old = None  # the run to go on with
     if resume == "auto" and name:
@@ -194,19 +192,15 @@ def choose(
 
 
 def check_free(path: Path) -> None:
-    """Refuse a name that is taken.
-
-    Raises:
-        RunError: it is, with what can be done.
-    """
+    """Refuse a name that is taken, by a RunError that says what can be done."""
     if path.exists() and not path.is_dir():
         raise RunError(f"name: {path} is a file; choose another name=...")
-    if (path / "model").exists() and not (path / "run.json").exists():
-        raise RunError(f"name: {path / 'model'} is there and no run made it; choose another name=...")
     if (path / "run.json").exists():
         status = read_run(path).get("status", "unknown")
         way = f"its model is {path / 'model'}" if status == "finished" else "or go on with it by resume=auto"
         raise RunError(f"name: {path} is taken (status: {status}); choose another name=..., {way}")
+    if (path / "model").exists():
+        raise RunError(f"name: {path / 'model'} is there and no run made it; choose another name=...")
 
 
 def _unfinished(runs_dir: Path) -> list[Path]:
@@ -279,11 +273,7 @@ def settings_of(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def check_writable(folder: Path, key: str = "runs_dir") -> Path:
-    """The nearest folder on the way to ``folder``, which the config's ``key`` names, that exists.
-
-    Raises:
-        RunError: it cannot be written to.
-    """
+    """The nearest folder on the way to ``folder`` (the config's ``key``) that exists; RunError if unwritable."""
     existing = folder
     while not existing.exists():
         existing = existing.parent
@@ -296,10 +286,7 @@ def check_space(folder: Path, *, parameters: int, trainable: int, keep: int) -> 
     """Refuse a run whose checkpoints and model will not fit, before it has trained for hours.
 
     A checkpoint holds the trained weights and two moments in float32, 12 bytes a parameter; ``keep`` of them stand
-    while the next is written; the model is at most 4 bytes a parameter.
-
-    Raises:
-        RunError: the folder cannot be written to, or too little is free.
+    while the next is written; the model is at most 4 bytes a parameter. Raises RunError.
     """
     free = shutil.disk_usage(check_writable(folder)).free
     needed = (keep + 1) * 12 * trainable + 4 * parameters + 10_000_000

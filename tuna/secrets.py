@@ -130,8 +130,7 @@ class _Masked:
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
-        for line in lines:
-            self.write(line)
+        self.write("".join(lines))
 
     def close(self) -> None:
         self._stream.flush()  # a logging handler that closes what it took for a stream of its own
@@ -153,13 +152,12 @@ def secret_in(text: str) -> str | None:
         return key if separator and mask_words(key) == key else ""
     if not separator:
         return None
-    if is_secret(key) and value not in _NOTHING:
-        return key
-    if any(is_secret(inner[1]) and inner[2].rstrip("'\"") not in _NOTHING for inner in _INNER.finditer(value)):
-        return key
     entries = [entry for entry in _DICT_ENTRY.finditer(value) if is_secret(entry[1])]
+    inner = [(inner[1], inner[2].rstrip("'\"")) for inner in _INNER.finditer(value)]
+    found = any(is_secret(name) and said not in _NOTHING for name, said in [(key, value), *inner])
+    found = found or any(entry[2] not in _NOTHING for entry in entries)
     cut_off = bool(entries) and entries[-1].end() == len(value)
-    return key if cut_off or any(entry[2] not in _NOTHING for entry in entries) else None
+    return key if found or cut_off else None
 
 
 def is_secret(key: str) -> bool:

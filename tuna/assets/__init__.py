@@ -10,12 +10,10 @@ def path(name: str) -> Path:
     """The place of an embedded model or file.
 
     name: a model, or a file below ``tuna/assets`` such as ``rankings/contextual.jsonl``, with or without its ending.
+    FileNotFoundError names those there are.
 
     >>> path("tiny").name, path("rankings/contextual").name
     ('tiny', 'contextual.jsonl')
-
-    Raises:
-        FileNotFoundError: there is no such asset; the message names those there are.
     """
     if name in MODELS:
         return FOLDER / "models" / name

@@ -1,17 +1,12 @@
 """The checker: tells a right answer from a wrong one, without any model.
 
-A record carries ``check`` and ``answers``, an open-ended one also ``about``, the thing that is asked about:
+A record carries ``check`` and ``answers``, an open-ended one also ``about``, the thing that is asked about. By its check:
 
-==========  =====================================================  =========================================
-check       right when                                              example
-==========  =====================================================  =========================================
-one_of      the text is one of the answers                          ``rhymes with cat``: hat, bat, mat
-all_of      the text names all the answers, in any order, no more   ``the animals in the list``: fox, hen
-in_order    the text gives the answers in their order, no more      ``sort the numbers``: 3, 7, 12
-facts       (open-ended) every true detail adds a sixth, every      ``describe a fox``: is red, has a tail
-            false or unknown sentence, or one about something else,
-            takes a sixth away
-==========  =====================================================  =========================================
+one_of: right is what is one of the answers. ``rhymes with cat``: hat, bat, mat
+all_of: right is what names all the answers, in any order, and no more. ``the animals in the list``: fox, hen
+in_order: right is what gives the answers in their order, and no more. ``sort the numbers``: 3, 7, 12
+facts: open-ended. Every true detail adds a sixth; every false or unknown sentence, or one about something else, takes a
+sixth away. ``describe a fox``: is red, has a tail
 """
 
 import re
@@ -35,7 +30,7 @@ def is_checkable(record: Mapping[str, Any]) -> bool:
 
 
 def mark(record: Mapping[str, Any], text: str) -> float:
-    """The mark of a text, from 0.0 to 1.0 (right).
+    """The mark of a text, from 0.0 to 1.0 (right); KeyError where the record has no ``answers`` or an unknown check.
 
     >>> cold = {"check": "one_of", "answers": ["cold"]}
     >>> [mark(cold, text) for text in ("cold", "Cold.", "The answer is cold.", "not cold", "cold or hot")]
@@ -49,9 +44,6 @@ def mark(record: Mapping[str, Any], text: str) -> float:
     0.3333333333333333
     >>> mark(fox, "It is blue. It is red."), mark(fox, "A dog is red.")
     (0.0, 0.0)
-
-    Raises:
-        KeyError: the record has no ``check`` or ``answers``, or an unknown check.
     """
     answers = list(record["answers"])
     match record["check"]:

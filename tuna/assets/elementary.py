@@ -42,13 +42,9 @@ def held_out_records() -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line]
 
 
-def prompt_of(record: Record, tokenizer: PreTrainedTokenizerBase, template: str = "chat") -> str:
-    """The prompt of a record, as training makes it (tuna.data.templates).
-
-    Raises:
-        ConfigError: the template is unknown.
-    """
-    return template_named(template, tokenizer)(record_of(record)).text
+def prompt_of(record: Record, tokenizer: PreTrainedTokenizerBase) -> str:
+    """The prompt of a record in the tokenizer's chat template."""
+    return template_named("chat", tokenizer)(record_of(record)).text
 
 
 def record_of(record: Record) -> data.Record:

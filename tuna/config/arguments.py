@@ -2,7 +2,7 @@
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -29,11 +29,7 @@ READS_ENVIRONMENT = re.compile(r"\$\{(\s*(oc\.)?env|[\w.\s]*\$\{[^{}]*\}[\w.\s]*
 
 
 def refuse_environment(*_: Any) -> None:
-    """Stands for the resolver ``oc.env``, however it is reached.
-
-    Raises:
-        ConfigError: always.
-    """
+    """Stands for the resolver ``oc.env``, however it is reached: raises a ConfigError."""
     raise ConfigError(ENVIRONMENT)
 
 
@@ -126,7 +122,7 @@ def _malformed(text: str, error: Exception) -> str:
     return f"{text}: malformed ({reason}); text with odd characters is quoted twice: '{key}=\"{value}\"'"
 
 
-def each(override: Override, choices: Sequence[str] = ()) -> list[Override]:
+def each(override: Override, choices: Iterable[str] = ()) -> list[Override]:
     """The override once for each of its values: one, or several where it is a sweep (at most 64 are looked at).
 
     ``choices`` are what a group's ``glob(...)`` selects from. An interval, which a sweeper draws from, gives none.

@@ -34,11 +34,7 @@ _NAME = re.compile(r"[\w.+-]+(/[\w.+-]+)*")
 
 
 def check(cfg: DictConfig) -> None:
-    """Check a composed config.
-
-    Raises:
-        ConfigError: with everything that is wrong, a line each.
-    """
+    """Raise a ConfigError with everything that is wrong with a composed config, a line each."""
     if found := secret_problems(cfg) or problems(cfg):
         raise ConfigError("\n".join(found))
 

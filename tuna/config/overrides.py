@@ -24,12 +24,9 @@ _ERRORS = (HydraException, OmegaConfBaseException, ConfigError)
 
 
 def check_command_line(line: CommandLine, *, config_dir: Path, config_name: str) -> DictConfig:
-    """Check the overrides against the groups, the keys and the types.
+    """The composed config, with Hydra's own node; of a sweep, that of the first values.
 
-    Returns: the composed config, with Hydra's own node; of a sweep, that of the first values.
-
-    Raises:
-        ConfigError: with all that is wrong, a line each.
+    Raises: ConfigError with all that is wrong with the overrides, by groups, keys and types, a line each.
     """
     checker = _Checker(line, config_dir, line.config_name or config_name)
     if found := list(dict.fromkeys([*line.wrong, *checker.problems()])):
@@ -53,11 +50,12 @@ class _Checker:
             elif override.key_or_group not in self.groups:
                 setting.append(override)
             else:
-                chosen = {str(o.input_line): self._choice_problems(o) for o in each(override, self._choices(override))}
+                choices = each(override, self.groups[override.key_or_group])
+                chosen = {str(choice.input_line): self._choice_problems(choice) for choice in choices}
                 found += itertools.chain(*chosen.values())
                 options.append([text for text, wrong in chosen.items() if not wrong])
-        for choice in itertools.islice(itertools.product(*filter(None, options)), _MOST_COMBINATIONS):
-            found += self._combination([*always, *choice], setting)
+        for texts in itertools.islice(itertools.product(*filter(None, options)), _MOST_COMBINATIONS):
+            found += self._combination([*always, *texts], setting)
         return found
 
     def _sweep_problem(self, override: Override) -> str | None:
@@ -72,12 +70,10 @@ class _Checker:
             )
         return None
 
-    def _choices(self, override: Override) -> list[str]:
-        return list(self.groups[override.key_or_group])
-
     def _choice_problems(self, override: Override) -> list[str]:
         """What is wrong with one choice; or several, as a list: ``experiment=[a,b]``."""
-        group, allowed, chosen = override.key_or_group, self._choices(override), override.value()
+        group, chosen = override.key_or_group, override.value()
+        allowed = list(self.groups[group])
         if override.is_delete() or chosen is None:
             needed = f"{override.input_line}: a {group} is needed; choose one of {', '.join(allowed)}"
             return [] if group in OPTIONAL else [needed]
@@ -190,7 +186,7 @@ def _what_is_there(cfg: DictConfig, override: Override) -> str:
     expected = checks.expectations(cfg).get(parent)
     if expected is not None and fits({}, expected):
         return f"; write {parent}={{{last}: {override.value()}}}"
-    node = OmegaConf.select(cfg, parent) if parent and _exists(cfg, parent) else None
+    node = OmegaConf.select(cfg, parent) if parent else None
     if not (isinstance(node, DictConfig) and node.get("_target_")):
         return ""
     keys = ", ".join(str(key) for key in node if key != "_target_") or "none"

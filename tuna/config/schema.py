@@ -37,8 +37,7 @@ class Parameter:
 def parameters(target: str) -> dict[str, Parameter]:
     """The arguments that the config can set for ``package.module.Class`` (or a function), by config key.
 
-    Raises:
-        ConfigError: if the module, the class or a literal default cannot be found.
+    Raises: ConfigError where the module, the class or a literal default cannot be found.
     """
     module_name, _, name = FORMER_CLASSES.get(target, target).rpartition(".")
     module = _load(module_name) if module_name else None
@@ -56,8 +55,7 @@ def defaults(target: str) -> dict[str, Any]:
 def build(node: DictConfig) -> Any:
     """Call the class that ``node._target_`` names with the node's other keys.
 
-    Raises:
-        ConfigError: the class cannot be imported, or the constructor refuses a value.
+    Raises: ConfigError where the class cannot be imported, or its constructor refuses a value.
 
     >>> build(OmegaConf.create({"_target_": "tuna.losses.tuna.Tuna", "lambda": 5})).lambda_
     5.0
@@ -76,11 +74,9 @@ def build(node: DictConfig) -> Any:
 
 
 def build_all(cfg: DictConfig, *keys: str) -> dict[str, Any]:
-    """Build the nodes of ``cfg`` under ``keys``.
+    """Build the nodes of ``cfg`` under ``keys``; what any constructor refuses is one ConfigError.
 
-    Raises:
-        ConfigError: what every constructor refuses, in one message. A constructor does not know which node of the
-            config it stands in: it names the argument, and the node's key is put in front here.
+    A constructor does not know in which node it stands: it names the argument, the node's key is put in front here.
     """
     built, wrong = {}, []
     for key in keys:

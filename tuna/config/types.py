@@ -1,7 +1,7 @@
 """Annotations as config and constructors check them: types, choices, and the ranges of the package annotated_types.
 
 ``Annotated[int, Ge(1)] | None`` is a whole number of 1 or more, or null. ``checked`` makes a class check its arguments;
-``tuna.config.checks`` holds a config against the same annotations, read from source before anything heavy is imported.
+tuna.config.checks holds a config against the same annotations.
 """
 
 import ast
@@ -67,14 +67,10 @@ def read_annotation(node: ast.expr | None, lookup: Lookup = lambda name: None) -
 
 
 def fits(value: Any, expected: Any) -> bool:
-    """Whether a value of a config, or a constructor's argument, can be given for the type ``expected``.
-
-    A number with a bound has to be finite. A class that a config cannot spell accepts everything.
+    """Whether a value can be given for the type ``expected``: a class that a config cannot spell accepts everything.
 
     >>> fits(1, float), fits(True, int), fits("x", Literal["x", "y"]), fits([1, 2.5], tuple[float, float])
     (True, False, True, True)
-    >>> fits(0, Annotated[int, annotated_types.Ge(1)] | None), fits(None, Annotated[int, annotated_types.Ge(1)] | None)
-    (False, True)
     """
     origin, inner = get_origin(expected), get_args(expected)
     if origin in _UNIONS:
@@ -82,7 +78,7 @@ def fits(value: Any, expected: Any) -> bool:
     if origin is Literal:
         return any(type(value) is type(choice) and value == choice for choice in inner)
     if origin is Annotated:
-        return fits(value, inner[0]) and _within(value, _limits(inner[1:]))
+        return fits(value, inner[0]) and (value is None or _within(value, _limits(inner[1:])))
     kind = type(None) if expected is None else origin or expected
     if kind not in _KINDS:
         return True
@@ -180,7 +176,7 @@ def _limits(rules: Iterable[Any]) -> dict[str, Any]:
 
 
 def _within(value: Any, limits: Mapping[str, Any]) -> bool:
+    """Whether a number is within the bounds, and finite; or another value as long as it has to be."""
     if isinstance(value, int | float):
-        bounds = [_BOUNDS[name](value, limit) for name, limit in limits.items() if name in _BOUNDS]
-        return all(bounds) and (not bounds or math.isfinite(value))
-    return value is None or len(value) >= limits.get("min_length", 0)
+        return math.isfinite(value) and all(_BOUNDS[name](value, limit) for name, limit in limits.items())
+    return len(value) >= limits.get("min_length", 0)

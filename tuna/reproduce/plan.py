@@ -76,8 +76,7 @@ def plan(recipe: Recipe, seeds: Sequence[int]) -> list[Step]:
     ``{x}`` in a command is what step ``x`` makes, or a value; ``{systems}`` all models that are measured, with commas,
     as a sweep takes them. A ``report.py`` step is run once.
 
-    Raises:
-        ConfigError: an unknown program or name, or steps that need each other; all of them, a line each.
+    Raises: ConfigError for unknown programs and names, a line each, or for steps that need each other.
 
     >>> steps = {"a": "train.py model.path={b}", "b": "train.py model.path=x"}
     >>> found = plan(Recipe(steps, {}, [], Path("f")), [0])

@@ -39,9 +39,7 @@ class Settings:
 def run(cfg: DictConfig) -> dict[str, float]:
     """Run what ``cfg`` asks for.
 
-    Raises:
-        ConfigError: steps or settings that are wrong, before anything runs.
-        RunError: steps that failed, after all that do not need them were run.
+    Raises: ConfigError before anything runs; RunError for steps that failed, after all that do not need them.
     """
     given, wrong = checks.own_values(cfg, f"{__name__}.Settings")
     if wrong:

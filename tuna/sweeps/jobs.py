@@ -31,13 +31,8 @@ class Job:
     swept: tuple[str, ...]  # the overrides in which the jobs of its sweep differ
 
     def read(self) -> dict[str, Any]:
-        """job.json, empty where there is none."""
+        """job.json, empty where there is none. status: pending, running, finished, failed or interrupted."""
         return _read(self.folder)
-
-    @property
-    def status(self) -> str:
-        """pending, running, finished, failed or interrupted."""
-        return str(self.read().get("status", "pending"))
 
     def label(self) -> str:
         """As ``job 3 (loss.lambda=5)``."""

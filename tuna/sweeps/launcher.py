@@ -104,7 +104,7 @@ class Sweep(Launcher):
             print(f"error: {type(self.inner).__name__}: {error_text(error)}", file=sys.stderr)
             return
         for job, result in zip(jobs, results, strict=True):
-            if result.status is JobStatus.FAILED and job.status not in ("failed", "interrupted"):
+            if result.status is JobStatus.FAILED and job.read()["status"] not in ("failed", "interrupted"):
                 job.fail(result._return_value)  # it failed before or after our own part of the job
 
     def _result(self, job: Job, texts: Sequence[str]) -> JobReturn:
@@ -122,7 +122,7 @@ class Sweep(Launcher):
     def _write(self) -> list[dict[str, Any]]:
         """Write sweep.json; gives the jobs in it, which are all of the folder."""
         keys = ("job", "swept", "status", "metrics", "error", "started", "ended")
-        rows = [{key: job.read().get(key) for key in keys} for job in jobs_in(self.folder)]
+        rows = [{key: record.get(key) for key in keys} for record in (job.read() for job in jobs_in(self.folder))]
         for row in rows:
             row["asked"] = row["job"] in self.asked  # by this command
             if row["status"] == "running":  # nobody works on it now: it was killed
@@ -179,11 +179,7 @@ def resumable(sweep: Sweep) -> Iterator[None]:
 
 
 def check_optimized(optimize: str | None, metrics: object) -> None:
-    """Refuse to optimize a figure that a job did not give.
-
-    Raises:
-        ConfigError: with the figures it gave.
-    """
+    """Refuse to optimize a figure that a job did not give, by a ConfigError with those it gave."""
     figures = metrics if isinstance(metrics, dict) else {}
     if optimize is not None and optimize not in figures:
         known = ", ".join(sorted(map(str, figures))) or "none"
