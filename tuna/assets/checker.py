@@ -1,6 +1,6 @@
 """The checker: tells a right answer from a wrong one, without any model.
 
-A record carries ``check`` and ``answers``, an open-ended one also ``about``, the thing that is asked about. By its check:
+A record carries ``check`` and ``answers``, an open-ended one also ``about``, the thing asked about. By its check:
 
 one_of: right is what is one of the answers. ``rhymes with cat``: hat, bat, mat
 all_of: right is what names all the answers, in any order, and no more. ``the animals in the list``: fox, hen

@@ -51,8 +51,8 @@ def problems(cfg: DictConfig) -> list[str]:
         found += _unknown(experiment, "experiment", list(EXPERIMENT), f"expected one of {known}")
     elif experiment is not None:
         found.append(f"experiment: expected {known}, got {experiment!r}")
-    name = cfg.get("name")
-    if "name" not in wrong and name is not None and (not _NAME.fullmatch(name) or ".." in name.split("/")):
+    name = None if "name" in wrong else cfg.get("name")
+    if name is not None and (not _NAME.fullmatch(name) or ".." in name.split("/")):
         found.append(f"name: expected letters, digits and . _ + - (no = and no spaces), got {name!r}")
     if "runs_dir" not in wrong and "=" in cfg.get("runs_dir", ""):
         found.append(f"runs_dir: expected a path without =, which Hydra cannot read back, got {cfg.runs_dir!r}")
