@@ -179,4 +179,4 @@ def _within(value: Any, limits: Mapping[str, Any]) -> bool:
     """Whether a number is within the bounds, and finite; or another value as long as it has to be."""
     if isinstance(value, int | float):
         return math.isfinite(value) and all(_BOUNDS[name](value, limit) for name, limit in limits.items())
-    return len(value) >= limits.get("min_length", 0)
+    return bool(len(value) >= limits.get("min_length", 0))

@@ -14,6 +14,7 @@ from annotated_types import Ge
 from omegaconf import DictConfig, OmegaConf
 
 from tuna.config import checks
+from tuna.config.arguments import LITERAL
 from tuna.console import clock_time
 from tuna.errors import ConfigError, OtherSettings, RunError
 from tuna.reproduce.plan import ONCE, Recipe, Step, plan
@@ -76,14 +77,9 @@ def _chosen(steps: list[Step], only: Sequence[str] | None) -> list[Step]:
 
 def _refuse_secrets(steps: Sequence[Step]) -> None:
     """A key in a file of sizes or of a pipeline, where no override was there to be refused."""
-    if found := [
-        f"{step.name}: {key}={HIDDEN}: a literal key or password is refused, since commands are printed and kept in "
-        "steps.json; name its environment variable: judge.api_key_env=OPENAI_API_KEY"
-        for step in steps
-        for word in step.words
-        if (key := secret_in(word)) is not None
-    ]:
-        raise ConfigError("\n".join(found))
+    found = [(step.name, key) for step in steps for word in step.words if (key := secret_in(word)) is not None]
+    if found:
+        raise ConfigError("\n".join(f"{name}: {key}={HIDDEN}: {LITERAL}" for name, key in found))
 
 
 def _jobs_here() -> int:

@@ -128,7 +128,8 @@ def table(rows: Sequence[Mapping[str, Any]], optimize: str | None = None) -> lis
         columns = list(dict.fromkeys([optimize, *columns]))
     cells = [["job", "settings", "status", *columns]]
     for row in rows:
-        figures = [_figure((row.get("metrics") or {}).get(column)) for column in columns]
+        found = map((row.get("metrics") or {}).get, columns)
+        figures = ["" if f is None else f"{f:.4f}" if isinstance(f, float) else str(f) for f in found]
         if row["status"] != "finished" and row.get("error"):
             figures = [str(row["error"]).splitlines()[0]]
         cells.append([str(row["job"]), " ".join(row["swept"]) or "-", str(row["status"]), *figures])
@@ -138,10 +139,6 @@ def table(rows: Sequence[Mapping[str, Any]], optimize: str | None = None) -> lis
         line[0] = line[0].rjust(widths[0])
     padded = ([cell.ljust(width) for cell, width in zip(line, [*widths, 0], strict=False)] for line in cells)
     return ["  ".join(line).rstrip() for line in padded]
-
-
-def _figure(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else "" if value is None else str(value)
 
 
 def _last_written(value: Any) -> float:
