@@ -137,5 +137,5 @@ def untyped(cfg: DictConfig, key: str) -> bool:
     """
     parent, _, last = key.rpartition(".")
     node = select(cfg, parent)
-    written = node._get_node(last) if isinstance(node, DictConfig) else None
-    return written is not None and str(written._value()).startswith("${untyped:")
+    written: Any = OmegaConf.to_container(node, resolve=False) if isinstance(node, DictConfig) else {}
+    return str(written.get(last)).startswith("${untyped:")
