@@ -68,11 +68,6 @@ def test_a_run_has_one_name_and_one_id_however_it_is_resumed(tmp_path: Path) -> 
     assert by_path.run_id() == by_name.run_id() == auto.run_id()
 
 
-def test_no_equals_sign_in_a_path(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="without '='"):
-        ask(tmp_path, name="lr=1")
-
-
 def test_auto_takes_the_newest_unfinished_run_of_the_same_config(tmp_path: Path) -> None:
     make_run(tmp_path, "old", started="2026-01-01")
     make_run(tmp_path, "new", started="2026-02-01")

@@ -83,5 +83,5 @@ def test_a_folder_that_cannot_be_made_is_one_message(
     with pytest.raises(SystemExit) as stopped:
         main(TRAIN, ["-m", "seed=0,1", "name=sweep", f"runs_dir={tmp_path}/file/runs"])
     said = capsys.readouterr().err
-    assert stopped.value.code == 1 and "Not a directory; choose another folder for the sweep" in said
+    assert stopped.value.code == 1 and "sweep: cannot write to it (Not a directory); choose" in said
     assert "Traceback" not in said

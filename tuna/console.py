@@ -4,20 +4,13 @@ import difflib
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, Self, TextIO
+from typing import TYPE_CHECKING, TextIO
 
-_LINE_EVERY = 10.0
-_MOVE_EVERY = 0.5
+if TYPE_CHECKING:  # it imports this module
+    from tuna.inference.cost import Usage
 
-
-class Spent(Protocol):
-    """What a request used, to be added up and printed (``tuna.inference.cost.Usage``)."""
-
-    def __add__(self, other: Any) -> Self:
-        """The sum."""
-
-    def brief(self) -> str:
-        """As ``3,000 + 900 tokens, $0.02``."""
+Clock = Callable[[], float]
+_LINE_EVERY, _MOVE_EVERY = 10.0, 0.5  # seconds: in a file, and on a terminal
 
 
 class Progress:
@@ -27,26 +20,17 @@ class Progress:
     """
 
     def __init__(
-        self,
-        unit: str,
-        total: int,
-        before: int = 0,
-        *,
-        stream: TextIO | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        self, unit: str, total: int, before: int = 0, *, stream: TextIO | None = None, clock: Clock = time.monotonic
     ) -> None:
-        self.unit = unit
-        self.total = total
-        self.done = before
-        self.aside = 0
-        self.spent: Spent | None = None
+        self.unit, self.total, self.done, self.aside = unit, total, before, 0
+        self.spent: Usage | None = None
         self._before = before
-        self._stream = sys.stderr if stream is None else stream
+        self._stream = stream or sys.stderr
         self._clock = clock
         self._start = self._shown = clock()
         self._moves = self._stream.isatty()
 
-    def update(self, done: int = 0, *, aside: int = 0, usage: Spent | None = None) -> None:
+    def update(self, done: int = 0, *, aside: int = 0, usage: "Usage | None" = None) -> None:
         """Count, and print when it is time to."""
         self.done += done
         self.aside += aside
@@ -61,10 +45,10 @@ class Progress:
         """As ``answers: 30/120, 2.0/s, 45 s left, 3,000 + 900 tokens, $0.02``."""
         rate = (self.done - self._before) / max(self._clock() - self._start, 1e-9)
         parts = [f"{self.unit}: {self.done:,}/{self.total:,}"]
-        if rate and self.done + self.aside < self.total:
-            parts += [f"{rate:.1f}/s", f"{clock_time((self.total - self.done - self.aside) / rate)} left"]
-        elif rate:
-            parts += [f"{rate:.1f}/s"]
+        if rate:
+            parts.append(f"{rate:.1f}/s")
+        if rate and (left := self.total - self.done - self.aside) > 0:
+            parts.append(f"{clock_time(left / rate)} left")
         if self.aside:
             parts.append(f"{self.aside} set aside")
         if self.spent:
@@ -95,28 +79,16 @@ def clock_time(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def closest(name: str, allowed: Sequence[str]) -> str | None:
-    """The allowed name that ``name`` most likely meant; a bare last part counts too.
-
-    >>> closest("loss.lamda", ["loss.lambda", "loss.margin"]), closest("lambda", ["loss.lambda", "module.lr"])
-    ('loss.lambda', 'loss.lambda')
-    """
-    if found := difflib.get_close_matches(name, allowed, n=1, cutoff=0.6):
-        return found[0]
-    last = name.rpartition(".")[2]
-    by_last = {key.rpartition(".")[2]: key for key in allowed}
-    found = difflib.get_close_matches(last, list(by_last), n=1, cutoff=0.7)
-    return by_last[found[0]] if found else None
-
-
 def nearest(name: str, allowed: Sequence[str]) -> str:
-    """``; did you mean X?`` or nothing.
+    """``; did you mean X?``, where ``name`` is like an allowed one or like the last part of one; or nothing.
 
-    >>> nearest("lamda", ["lambda", "margin"])
-    '; did you mean lambda?'
+    >>> nearest("loss.lamda", ["loss.lambda", "loss.margin"]), nearest("lambda", ["loss.lambda", "module.lr"])
+    ('; did you mean loss.lambda?', '; did you mean loss.lambda?')
     """
-    found = closest(name, allowed)
-    return f"; did you mean {found}?" if found else ""
+    by_last = {key.rpartition(".")[2]: key for key in allowed}
+    found = difflib.get_close_matches(name, allowed, n=1)
+    found = found or [by_last[last] for last in difflib.get_close_matches(name.rpartition(".")[2], by_last, 1, 0.7)]
+    return f"; did you mean {found[0]}?" if found else ""
 
 
 def shortened(lines: Sequence[str], most: int) -> list[str]:

@@ -1,12 +1,12 @@
 """What every entry point does: help, checks, Hydra, one ``run(cfg)``, and faults as one message with exit code 1."""
 
-import importlib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from pkgutil import resolve_name
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -26,48 +26,42 @@ from tuna.secrets import masked_output
 from tuna.sweeps.jobs import error_text, job_in
 from tuna.sweeps.launcher import Sweep, check_optimized, resumable
 
-_INTERRUPTED = 130
 
-
+@masked_output()
 def main(program: Program, argv: Sequence[str] | None = None, config_dir: Path = CONF) -> None:
     """Run an entry point with ``argv`` (default: the command line's); returns only after success.
 
-    Raises:
-        SystemExit: 1 after a fault that the user can mend (its message is on stderr), 130 after an interrupt.
+    Raises: SystemExit, 1 after a fault that the user can mend (its message is on stderr), 130 after an interrupt.
     """
     if argv is not None:
         sys.argv = [sys.argv[0], *argv]
-    with masked_output():
-        _main(program, config_dir)
-
-
-def _main(program: Program, config_dir: Path) -> None:
-    full = _flag("TUNA_DEBUG") or _flag("HYDRA_FULL_ERROR")
+    full = _wants_traceback()
     try:
         line = read_command_line(sys.argv[1:])
         install()
         if line.shows_help:
             print(help_text(program, [config_dir, *line.config_dirs]))
-            return
-        if line.only_hydra:
+        elif line.only_hydra:
             _run_hydra(program, config_dir)
-            return
-        cfg = check_command_line(line, config_dir=config_dir, config_name=program.config_name)
-        sys.argv[1:] = line.ordered
-        if not line.runs:  # Hydra shows something
-            _run_hydra(program, config_dir)
-        elif line.multirun:
-            _run_sweep(program, config_dir, line)
         else:
-            run_composed(cfg, lambda cfg: _function(program.run)(cfg), config_dir)
+            cfg = check_command_line(line, config_dir=config_dir, config_name=program.config_name)
+            sys.argv[1:] = line.ordered
+            if not line.runs:  # Hydra shows something
+                _run_hydra(program, config_dir)
+            elif line.multirun:
+                _run_sweep(program, config_dir, line)
+            else:
+                run_composed(cfg, lambda cfg: resolve_name(program.run)(cfg), config_dir)
     except (TunaError, HydraException, OmegaConfBaseException) as error:
-        _fail(error, full)
+        if full:
+            traceback.print_exception(error)
+        else:
+            _report(error)
+        sys.exit(getattr(error, "exit_code", 1))
     except KeyboardInterrupt:
-        print(
-            "interrupted: what was saved is kept; the same command goes on from there (train.py: with resume=auto)",
-            file=sys.stderr,
-        )
-        sys.exit(_INTERRUPTED)
+        text = "what was saved is kept; the same command goes on from there (train.py: with resume=auto)"
+        print(f"interrupted: {text}", file=sys.stderr)
+        sys.exit(130)
 
 
 def _run_hydra(program: Program, config_dir: Path) -> None:
@@ -77,7 +71,7 @@ def _run_hydra(program: Program, config_dir: Path) -> None:
         with env_override({"HYDRA_FULL_ERROR": given}):
             if HydraConfig.get().mode is RunMode.RUN:  # --experimental-rerun
                 check(cfg)
-                return _function(program.run)(cfg)
+                return resolve_name(program.run)(cfg)
             return _sweep_job(program.run, cfg)
 
     given = os.environ.get("HYDRA_FULL_ERROR", "0")
@@ -93,8 +87,7 @@ def _run_sweep(program: Program, config_dir: Path, line: CommandLine) -> None:
             "a sweep (-m) cannot run inside of torchrun, where every process would start all of it; leave torchrun "
             "away: each job starts its own processes (trainer=fsdp trainer.devices=...)"
         )
-    fixed = [o.get_key_element().lstrip("+~") for o in line.overrides if not o.is_sweep_override()]
-    sweep = Sweep(sys.argv[1:], fixed)
+    sweep = Sweep(sys.argv[1:], {o.get_key_element().lstrip("+~") for o in line.overrides if not o.is_sweep_override()})
     with resumable(sweep):
         try:
             _run_hydra(program, config_dir)
@@ -125,14 +118,13 @@ def _sweep_job(run: str, cfg: DictConfig) -> Any:
     job.begin(dry=bool(cfg.get("dry_run")))
     try:
         check(cfg)
-        metrics = _function(run)(cfg)
+        metrics = resolve_name(run)(cfg)
         check_optimized(cfg.get("optimize"), metrics)
-    except KeyboardInterrupt as stop:
-        job.fail(stop)
-        raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         job.fail(error)
-        if not isinstance(error, TunaError) or _flag("TUNA_DEBUG") or _flag("HYDRA_FULL_ERROR"):
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        if not isinstance(error, TunaError) or _wants_traceback():
             traceback.print_exception(error)
         _report(error, f"{job.label()}: ")
         if isinstance(error, SystemExit):  # it would end the sweep
@@ -142,29 +134,15 @@ def _sweep_job(run: str, cfg: DictConfig) -> Any:
     return metrics
 
 
-def _fail(error: Exception, full: bool) -> NoReturn:
-    if full:
-        traceback.print_exception(error)
-    else:
-        _report(error)
-    sys.exit(getattr(error, "exit_code", 1))
-
-
-def _function(path: str) -> Callable[[DictConfig], Any]:
-    module, _, name = path.partition(":")
-    function: Callable[[DictConfig], Any] = getattr(importlib.import_module(module), name)
-    return function
-
-
 def _report(error: BaseException, prefix: str = "") -> None:
     """Print a fault, one line per problem. Of several processes the first speaks, but for what one alone saw."""
     rank = int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or "0")
     if rank > 0 and not isinstance(error, RunError):
         return
     prefix = f"process {rank}: {prefix}" if rank else prefix
-    lines = error_text(error).splitlines() or [type(error).__name__]
-    print(f"error: {prefix}" + "\n".join([lines[0], *(f"       {line}" for line in lines[1:])]), file=sys.stderr)
+    text = error_text(error) or type(error).__name__
+    print(f"error: {prefix}" + text.replace("\n", "\n       "), file=sys.stderr)
 
 
-def _flag(name: str) -> bool:
-    return os.environ.get(name, "0") not in ("", "0")
+def _wants_traceback() -> bool:
+    return any(os.environ.get(name, "0") not in ("", "0") for name in ("TUNA_DEBUG", "HYDRA_FULL_ERROR"))

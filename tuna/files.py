@@ -48,10 +48,8 @@ def whole(path: Path) -> Iterator[Path]:
 def locked(path: Path, *, busy: str, patience: float = float("inf")) -> Iterator[None]:
     """Hold the lock file ``path``, which is made. Where the file system has no locks, go on with a warning.
 
-    busy: the message where another process holds it for longer than ``patience`` seconds.
-
-    Raises:
-        RunError: it does; or the file cannot be made.
+    busy: the message of the RunError where another process holds it for longer than ``patience`` seconds. One is raised
+    where the file cannot be made, too.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

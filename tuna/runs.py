@@ -3,13 +3,12 @@
 import hashlib
 import json
 import logging
-import math
 import os
 import platform
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -27,16 +26,34 @@ _RUN: dict[str, type] = {
     "status": str, "started": str, "name": str, "config": dict, "parents": dict, "metrics": dict, "before": dict,
     "resumed": int, "schema_version": int,
 }  # fmt: skip
-# Classes that had another name in older versions: run folders and files of users' own go on naming them so.
-FORMER_CLASSES = {
-    "tuna.models.source.Model": "tuna.models.source.ModelConfig",
-    "tuna.training.trainer.Training": "tuna.training.trainer.TrainerConfig",
-    "tuna.modules." + "sft.SFT": "tuna.modules.ranking.SFT",
-    **{
-        f"tuna.datamodules.{name.lower()}.{name}DataModule": f"tuna.datamodules.ranked.{name}DataModule"
-        for name in ("Contextual", "Probabilistic", "PRM")
-    },
+# Today's class and its former names, all below the package: users' files and run folders go on naming classes so.
+_FORMERLY = {
+    "datamodules.ranked.ContextualDataModule": "datamodules.contextual.ContextualDataModule",
+    "datamodules.ranked.PRMDataModule": "datamodules.prm.PRMDataModule",
+    "datamodules.ranked.ProbabilisticDataModule": "datamodules.probabilistic.ProbabilisticDataModule",
+    "evaluation.elementary.Elementary": "benchmarks.embedded.EmbeddedTasks evaluation.elementary.EmbeddedTasks",
+    "evaluation.human_study.benchmark.HumanStudy": "benchmarks.human_study.HumanStudy",
+    "evaluation.likelihood.Agreement": "benchmarks.agreement.Agreement evaluation.agreement.Agreement",
+    "evaluation.likelihood.NLL": "benchmarks.nll.NLL evaluation.nll.NLL",
+    "evaluation.lmentry.benchmark.LMentry": "benchmarks.lmentry.LMentry",
+    "evaluation.super_ni.benchmark.SuperNI": "benchmarks.super_ni.SuperNI",
+    "evaluation.vicuna_qa.VicunaQA": "benchmarks.vicuna_qa.VicunaQA",
+    "inference.local.LocalGeneration": "benchmarks.generation.LocalGeneration inference.generation.LocalGeneration",
+    "inference.served.ServedGeneration": (
+        "benchmarks.served.ServedGeneration inference.served_generation.ServedGeneration"
+    ),
+    "judges.asked.LocalJudge": "ranking.judges.local.LocalJudge judges.local.LocalJudge",
+    "judges.asked.OpenAIJudge": "ranking.judges.openai.OpenAIJudge judges.openai.OpenAIJudge",
+    "judges.checker.Checker": "ranking.judges.checker.Checker",
+    "models.source.ModelConfig": "models.source.Model",
+    "modules.ranking.SFT": "modules.sft.SFT",
+    "ranking.sampler.ServerSampler": "ranking.server_sampler.ServerSampler",
+    "ranking.teacher.LocalTeacher": "ranking.teachers.local.LocalTeacher",
+    "ranking.teacher.OpenAITeacher": "ranking.teachers.openai.OpenAITeacher",
+    "tracking.loggers.Loggers": "training.loggers.Loggers",
+    "training.trainer.TrainerConfig": "training.trainer.Training",
 }
+FORMER_CLASSES = {f"tuna.{old}": f"tuna.{new}" for new, names in _FORMERLY.items() for old in names.split()}
 _MENDED = "the file was changed by something else: mend it, or move it away"
 # Keys that say where and how often, never what: a run may be resumed with other values for these.
 FREE = {
@@ -49,12 +66,12 @@ FREE = {
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """Where a run writes. ``resumed``: an earlier process began it; ``finished``: and ended it, so nothing is left."""
+    """Where a run writes."""
 
     path: Path
     name: str
-    resumed: bool = False
-    finished: bool = False
+    resumed: bool = False  # an earlier process began it
+    finished: bool = False  # and ended it, so nothing is left
 
     @property
     def checkpoints(self) -> Path:
@@ -72,8 +89,8 @@ class RunFolder:
 
     def run_id(self) -> str:
         """A name for dashboards that no other run has, wherever runs of the same name lie."""
-        began = hashlib.sha256(f"{self.path.resolve()} {self.read().get('started')}".encode()).hexdigest()
-        return f"{self.name.replace('/', '-')}-{began[:8]}"
+        began = f"{self.path.resolve()} {self.read().get('started')}"
+        return f"{self.name.replace('/', '-')}-{hashlib.sha256(began.encode()).hexdigest()[:8]}"
 
     def identity(self) -> str:
         """What tells this run from all others, wherever its folder is moved or copied to."""
@@ -83,18 +100,13 @@ class RunFolder:
         """Change keys of run.json, atomically."""
         write_json(self.path / "run.json", self.read() | changes)
 
-    @contextmanager
-    def locked(self, patience: float = 10.0) -> Iterator[None]:
-        """Hold the run against other processes while it works.
+    def locked(self, patience: float = 10.0) -> AbstractContextManager[None]:
+        """Hold the run against other processes while it works; RunError where another works on it.
 
         patience: seconds to wait for the data workers of a killed process, which need a moment to notice.
-
-        Raises:
-            RunError: another process works on it.
         """
         busy = f"{self.path}: another process is working on this run; wait for it, or end it"
-        with locked(self.path / ".lock", busy=busy, patience=patience):
-            yield
+        return locked(self.path / ".lock", busy=busy, patience=patience)
 
 
 def read_json(path: Path, shape: Mapping[str, type] | None = None, needs: Sequence[str] = ()) -> dict[str, Any]:
@@ -102,11 +114,10 @@ def read_json(path: Path, shape: Mapping[str, type] | None = None, needs: Sequen
 
     shape: the types of keys. needs: keys that have to be there.
 
-    Raises:
-        RunError: the file cannot be read or holds something else.
+    Raises: RunError where the file cannot be read or holds something else.
     """
     try:
-        loaded = _numbers(json.loads(path.read_text(encoding="utf-8")))
+        loaded = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda name: None)
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
@@ -126,27 +137,14 @@ def read_json(path: Path, shape: Mapping[str, type] | None = None, needs: Sequen
 
 
 def read_run(folder: Path) -> dict[str, Any]:
-    """run.json of a run's folder, empty where there is none.
-
-    Raises:
-        RunError: it holds something else.
-    """
+    """run.json of a run's folder, empty where there is none; RunError where it holds something else."""
     return read_json(folder / "run.json", _RUN)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write ``value``, without secrets, NaN and infinity as null; a reader sees the old file or the new one."""
     with replacing(path) as file:
-        file.write(dumps(_numbers(value), indent=2, ensure_ascii=False, default=str, allow_nan=False) + "\n")
-
-
-def _numbers(value: Any) -> Any:
-    """The same with null for floats that JSON has no word for."""
-    if isinstance(value, Mapping):
-        return {key: _numbers(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_numbers(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        file.write(dumps(as_written(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def choose(
@@ -164,49 +162,45 @@ def choose(
     name: as asked for, else <stage>-<date>-<time>. resume: null, "auto" (the newest unfinished run of the same config,
     data and model, else a new run), or a run's folder or name.
 
-    Raises:
-        RunError: the name is taken; the run to resume is missing, finished or differs.
+    Raises: RunError where the name is taken, or the run to resume is missing, finished or differs.
     """
-    if resume == "auto" and name and (runs_dir / name / "run.json").exists():
-        return _same(runs_dir / name, runs_dir, config, data, model)
-    if resume == "auto" and not name:
-        for path in _unfinished(runs_dir):
-            if not differences(read_run(path), config, data, model):
-                return RunFolder(path, _name(path, runs_dir), resumed=True)
-    elif resume and resume != "auto":
-        return _resumed(Path(resume), runs_dir, config, data, model)
-    chosen = name or f"{stage}-{datetime.now():%Y%m%d-%H%M%S}"
-    if "=" in chosen:
-        raise RunError(f"name: expected a name without '=', which Hydra cannot read back, got {chosen!r}")
-    path = runs_dir / chosen
-    while not name and path.exists():  # two runs started in one second
-        time.sleep(0.2)
-        chosen = f"{stage}-{datetime.now():%Y%m%d-%H%M%S-%f}"
-        path = runs_dir / chosen
-    check_free(path)
-    return RunFolder(path, chosen)
+    old = None  # the run to go on with
+    if resume == "auto" and name:
+        old = runs_dir / name if (runs_dir / name / "run.json").exists() else None
+    elif resume == "auto":
+        same = (path for path in _unfinished(runs_dir) if not differences(read_run(path), config, data, model))
+        old = next(same, None)
+    elif resume:
+        old = _unended(Path(resume), runs_dir)
+    if old is None:
+        chosen = name or f"{stage}-{datetime.now():%Y%m%d-%H%M%S}"
+        while not name and (runs_dir / chosen).exists():  # two runs started in one second
+            time.sleep(0.2)
+            chosen = f"{stage}-{datetime.now():%Y%m%d-%H%M%S-%f}"
+        check_free(runs_dir / chosen)
+        return RunFolder(runs_dir / chosen, chosen)
+    written = read_run(old)
+    if changed := differences(written, config, data, model):
+        raise OtherSettings(
+            f"resume: {old} was started with other settings, so the result would be neither run's:\n  "
+            + "\n  ".join(changed)
+            + "\ngive the same settings, or leave resume= away to start a new run"
+        )
+    path, root = old.resolve(), runs_dir.resolve()
+    named = str(path.relative_to(root)) if path.is_relative_to(root) else old.name
+    return RunFolder(old, named, resumed=True, finished=written.get("status") == "finished")
 
 
 def check_free(path: Path) -> None:
-    """Refuse a name that is taken.
-
-    Raises:
-        RunError: it is, with what can be done.
-    """
+    """Refuse a name that is taken, by a RunError that says what can be done."""
     if path.exists() and not path.is_dir():
         raise RunError(f"name: {path} is a file; choose another name=...")
-    if (path / "model").exists() and not (path / "run.json").exists():
-        raise RunError(f"name: {path / 'model'} is there and no run made it; choose another name=...")
     if (path / "run.json").exists():
         status = read_run(path).get("status", "unknown")
         way = f"its model is {path / 'model'}" if status == "finished" else "or go on with it by resume=auto"
         raise RunError(f"name: {path} is taken (status: {status}); choose another name=..., {way}")
-
-
-def _name(path: Path, runs_dir: Path) -> str:
-    """A run's name: its path below ``runs_dir``."""
-    inside = path.resolve().is_relative_to(runs_dir.resolve())
-    return str(path.resolve().relative_to(runs_dir.resolve())) if inside else path.name
+    if (path / "model").exists():
+        raise RunError(f"name: {path / 'model'} is there and no run made it; choose another name=...")
 
 
 def _unfinished(runs_dir: Path) -> list[Path]:
@@ -223,7 +217,8 @@ def _unfinished(runs_dir: Path) -> list[Path]:
     return [path for _, path in sorted(found, reverse=True)]
 
 
-def _resumed(path: Path, runs_dir: Path, config: Mapping[str, Any], data: str, model: str) -> RunFolder:
+def _unended(path: Path, runs_dir: Path) -> Path:
+    """The folder of the run that ``resume`` names by folder or name."""
     path = path if (path / "run.json").exists() else runs_dir / path
     written = read_run(path)
     if not written:
@@ -231,20 +226,7 @@ def _resumed(path: Path, runs_dir: Path, config: Mapping[str, Any], data: str, m
         raise RunError(f"resume: no run at {path}; unfinished runs: {near}")
     if written.get("status") == "finished":
         raise RunError(f"resume: {path} is finished; its model is {path / 'model'}")
-    return _same(path, runs_dir, config, data, model)
-
-
-def _same(path: Path, runs_dir: Path, config: Mapping[str, Any], data: str, model: str) -> RunFolder:
-    """The run at ``path``, if it is of the same config, data and model."""
-    written = read_run(path)
-    changed = differences(written, config, data, model)
-    if changed:
-        raise OtherSettings(
-            f"resume: {path} was started with other settings, so the result would be neither run's:\n  "
-            + "\n  ".join(changed)
-            + "\ngive the same settings, or leave resume= away to start a new run"
-        )
-    return RunFolder(path, _name(path, runs_dir), resumed=True, finished=written.get("status") == "finished")
+    return path
 
 
 def differences(written: Mapping[str, Any], config: Mapping[str, Any], data: str, model: str) -> list[str]:
@@ -265,16 +247,15 @@ def differences(written: Mapping[str, Any], config: Mapping[str, Any], data: str
 
 def _differ(key: str, old: Any, new: Any) -> bool:
     old, new = as_written(old), as_written(new)
-    if old is None and new is False:  # a switch that is newer than the run
-        return False
     if isinstance(old, str):
         old = "last" if (key, old) == ("datamodule.targets", "original") else FORMER_CLASSES.get(old, old)
-    return bool(old != new)
+    return bool(old != new) and (old, new) != (None, False)  # a switch that is newer than the run
 
 
 def as_written(value: Any) -> Any:
     """A value as a JSON file of ours gives it back: 1 and 1.0 are one number, a tuple is a list, NaN null."""
-    return json.loads(json.dumps(_numbers(value), default=str))
+    text = json.dumps(value, default=lambda other: dict(other) if isinstance(other, Mapping) else str(other))
+    return json.loads(text, parse_constant=lambda name: None)
 
 
 def settings_of(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -285,21 +266,14 @@ def settings_of(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """
     flat: dict[str, Any] = {}
     for key, value in config.items():
-        if key in FREE.get(prefix, ()):
-            continue
-        if isinstance(value, Mapping):
-            flat |= settings_of(value, f"{prefix}.{key}" if prefix else str(key))
-        else:
-            flat[f"{prefix}.{key}" if prefix else str(key)] = value
+        dotted = f"{prefix}.{key}" if prefix else str(key)
+        if key not in FREE.get(prefix, ()):
+            flat |= settings_of(value, dotted) if isinstance(value, Mapping) else {dotted: value}
     return flat
 
 
 def check_writable(folder: Path, key: str = "runs_dir") -> Path:
-    """The nearest folder on the way to ``folder``, which the config's ``key`` names, that exists.
-
-    Raises:
-        RunError: it cannot be written to.
-    """
+    """The nearest folder on the way to ``folder`` (the config's ``key``) that exists; RunError if unwritable."""
     existing = folder
     while not existing.exists():
         existing = existing.parent
@@ -312,14 +286,10 @@ def check_space(folder: Path, *, parameters: int, trainable: int, keep: int) -> 
     """Refuse a run whose checkpoints and model will not fit, before it has trained for hours.
 
     A checkpoint holds the trained weights and two moments in float32, 12 bytes a parameter; ``keep`` of them stand
-    while the next is written; the model is at most 4 bytes a parameter.
-
-    Raises:
-        RunError: the folder cannot be written to, or too little is free.
+    while the next is written; the model is at most 4 bytes a parameter. Raises RunError.
     """
-    existing = check_writable(folder)
+    free = shutil.disk_usage(check_writable(folder)).free
     needed = (keep + 1) * 12 * trainable + 4 * parameters + 10_000_000
-    free = shutil.disk_usage(existing).free
     if needed > free:
         raise RunError(
             f"runs_dir: {folder} needs about {needed / 1e9:.2f} GB for {keep} checkpoints and the model, "

@@ -1,30 +1,28 @@
 """Means and their 95% intervals: over examples by bootstrap, over seeds by Student's t; Spearman's correlation."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from statistics import fmean, stdev
 
 import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
-LEVEL = 0.95
+_LEVEL = 0.95
 _NORMAL = 1.959964  # standard errors on either side
+_SAMPLES = 2000  # of a bootstrap
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A figure with its 95% interval. ``n``: how many values it is the mean of. ``how``: where the interval is from.
-
-    low, high: None where there is nothing to make an interval of (one seed, no interval from the benchmark).
-    """
+    """A figure with its 95% interval, None where there is nothing to make one of (one seed, say)."""
 
     mean: float
     low: float | None = None
     high: float | None = None
-    n: int = 1
-    how: str = ""
+    n: int = 1  # how many values it is the mean of
+    how: str = ""  # where the interval is from
 
     @property
     def above(self) -> bool:
@@ -38,8 +36,7 @@ class Estimate:
 
     def negated(self) -> "Estimate":
         """The figure with its sign turned round."""
-        low = None if self.high is None else -self.high
-        high = None if self.low is None else -self.low
+        low, high = (None if bound is None else -bound for bound in (self.high, self.low))
         return Estimate(-self.mean, low, high, self.n, self.how)
 
 
@@ -51,7 +48,7 @@ def t_quantile(degrees: float) -> float:
     """
     from scipy.special import stdtrit
 
-    return float(stdtrit(degrees, (1 + LEVEL) / 2))
+    return float(stdtrit(degrees, (1 + _LEVEL) / 2))
 
 
 def over_seeds(values: Sequence[float]) -> Estimate:
@@ -60,11 +57,25 @@ def over_seeds(values: Sequence[float]) -> Estimate:
     >>> over_seeds([1.0, 2.0, 3.0]).mean, round(over_seeds([1.0, 2.0, 3.0]).high, 4)
     (2.0, 4.4841)
     """
-    mean = fmean(values)
     if len(values) < 2:
-        return Estimate(mean, n=len(values))
-    half = t_quantile(len(values) - 1) * stdev(values) / math.sqrt(len(values))
-    return Estimate(mean, mean - half, mean + half, len(values), "t over seeds")
+        return Estimate(fmean(values), n=len(values))
+    return _around(values, t_quantile(len(values) - 1), "t over seeds")
+
+
+def over_examples(differences: Sequence[float]) -> Estimate | None:
+    """Mean difference of two systems on the same examples, +- 1.96 standard errors; None below two examples.
+
+    >>> found = over_examples([1.0, 0.0, 1.0, 0.0])
+    >>> found.mean, round(found.high, 4), found.how
+    (0.5, 1.0658, 'paired by example')
+    """
+    return _around(differences, _NORMAL, "paired by example") if len(differences) >= 2 else None
+
+
+def _around(values: Sequence[float], errors: float, how: str) -> Estimate:
+    """The mean with an interval of ``errors`` standard errors on either side."""
+    mean, half = fmean(values), errors * stdev(values) / math.sqrt(len(values))
+    return Estimate(mean, mean - half, mean + half, len(values), how)
 
 
 def difference(values: Mapping[int, float], base: Mapping[int, float]) -> Estimate | None:
@@ -79,33 +90,17 @@ def difference(values: Mapping[int, float], base: Mapping[int, float]) -> Estima
         return None
     common = sorted(set(values) & set(base))
     if len(common) >= 2:
-        found = over_seeds([values[seed] - base[seed] for seed in common])
-        return Estimate(found.mean, found.low, found.high, found.n, "paired by seed")
-    one, other = list(values.values()), list(base.values())
-    mean = fmean(one) - fmean(other)
-    n = min(len(one), len(other))
+        return _around([values[seed] - base[seed] for seed in common], t_quantile(len(common) - 1), "paired by seed")
+    samples = [list(values.values()), list(base.values())]
+    mean, n = fmean(samples[0]) - fmean(samples[1]), min(map(len, samples))
     if n < 2:
         return Estimate(mean, n=n)
-    parts = [stdev(sample) ** 2 / len(sample) for sample in (one, other)]
+    parts = [stdev(sample) ** 2 / len(sample) for sample in samples]
     half = 0.0
     if sum(parts) > 0:
-        spread = sum(part**2 / (len(sample) - 1) for part, sample in zip(parts, (one, other), strict=True))
+        spread = sum(part**2 / (len(sample) - 1) for part, sample in zip(parts, samples, strict=True))
         half = t_quantile(sum(parts) ** 2 / spread) * math.sqrt(sum(parts))
     return Estimate(mean, mean - half, mean + half, n, "unpaired (Welch)")
-
-
-def over_examples(differences: Sequence[float]) -> Estimate | None:
-    """Mean difference of two systems on the same examples, +- 1.96 standard errors; None below two examples.
-
-    >>> found = over_examples([1.0, 0.0, 1.0, 0.0])
-    >>> found.mean, round(found.high, 4), found.how
-    (0.5, 1.0658, 'paired by example')
-    """
-    if len(differences) < 2:
-        return None
-    mean = fmean(differences)
-    half = _NORMAL * stdev(differences) / math.sqrt(len(differences))
-    return Estimate(mean, mean - half, mean + half, len(differences), "paired by example")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,32 +114,24 @@ class Interval:
 
     def to_dict(self) -> dict[str, float]:
         """For run.json."""
-        return {"mean": self.mean, "low": self.low, "high": self.high, "lists": self.lists}
+        return asdict(self)
 
     def __str__(self) -> str:
         """As ``0.597 [0.541, 0.650]``."""
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
-def bootstrap_interval(per_list: npt.ArrayLike, seed: int = 0, *, samples: int = 2000, level: float = 0.95) -> Interval:
+def bootstrap_interval(per_list: npt.ArrayLike, seed: int = 0) -> Interval:
     """Mean and percentile bootstrap interval over lists; NaN (lists without a pair) are left out.
 
     >>> print(bootstrap_interval([1.0, 1.0, 1.0]))
     1.000 [1.000, 1.000]
     """
     values = np.asarray(per_list, np.float64)
-    values = values[~np.isnan(values)]
-    if not len(values):
-        return Interval(math.nan, math.nan, math.nan, 0)
-    draws = np.random.default_rng(seed).integers(0, len(values), (samples, len(values)))
-    means = values[draws].mean(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(values.mean()), float(low), float(high), len(values))
+    return _bootstrap(values[~np.isnan(values)], lambda drawn: drawn.mean(axis=-1), seed)
 
 
-def balanced_interval(
-    rows: Sequence[Sequence[float]], seed: int = 0, *, samples: int = 2000, level: float = 0.95
-) -> Interval:
+def balanced_interval(rows: Sequence[Sequence[float]]) -> Interval:
     """Pair accuracy balanced in length, with a percentile bootstrap interval over lists.
 
     rows: for each list (right, pairs) where the better response is longer, then where it is shorter. The figure is the
@@ -155,18 +142,23 @@ def balanced_interval(
     0.5
     """
     table = np.array(sorted(map(tuple, rows)), np.float64).reshape(-1, 4)
-    table = table[table[:, [1, 3]].sum(1) > 0]
-    if not table[:, 1].sum() or not table[:, 3].sum():
+    both = table[:, 1].any() and table[:, 3].any()
+    return _bootstrap(table[table[:, [1, 3]].any(axis=1) & both], _balanced, 0)
+
+
+def _balanced(table: FloatArray) -> FloatArray:
+    longer, of_longer, shorter, of_shorter = np.moveaxis(table.sum(axis=-2), -1, 0)
+    with np.errstate(invalid="ignore"):  # NaN where a sample has none of one kind
+        return np.asarray((longer / of_longer + shorter / of_shorter) / 2)
+
+
+def _bootstrap(rows: FloatArray, figure: Callable[[FloatArray], FloatArray], seed: int) -> Interval:
+    """The figure of the rows, and percentiles of that of rows drawn from them, samples where it is NaN left out."""
+    if not len(rows):
         return Interval(math.nan, math.nan, math.nan, 0)
-    picks = np.random.default_rng(seed).integers(0, len(table), (samples, len(table)))
-    drawn = table[picks].sum(1)
-    drawn = drawn[(drawn[:, 1] > 0) & (drawn[:, 3] > 0)]
-    low, high = np.quantile(_balanced(drawn), [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(_balanced(table.sum(0))), float(low), float(high), len(table))
-
-
-def _balanced(counts: FloatArray) -> FloatArray:
-    return np.asarray((counts[..., 0] / counts[..., 1] + counts[..., 2] / counts[..., 3]) / 2)
+    drawn = rows[np.random.default_rng(seed).integers(0, len(rows), (_SAMPLES, len(rows)))]
+    low, high = np.nanquantile(figure(drawn), [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
+    return Interval(float(figure(rows)), float(low), float(high), len(rows))
 
 
 def spearman(one: Sequence[float], other: Sequence[float]) -> float | None:

@@ -24,6 +24,10 @@ def _lists(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in assets.path(f"rankings/{name}").read_text(encoding="utf-8").splitlines()]
 
 
+def train_records() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in assets.path("instructions/train").read_text(encoding="utf-8").splitlines()]
+
+
 def test_unknown_asset_names_those_there_are() -> None:
     with pytest.raises(FileNotFoundError, match=r"tiny_teacher.*rankings/contextual\.jsonl"):
         assets.path("tinny")

@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from tuna.config.arguments import read_command_line, values
+from tuna.config.arguments import each, read_command_line
 from tuna.config.compose import CONF
 from tuna.config.help import groups
 from tuna.config.schema import parameters
@@ -150,4 +150,4 @@ def test_malformed_overrides_are_all_named() -> None:
 )
 def test_values_of_an_override(text: str, expected: list[object]) -> None:
     (override,) = read_command_line([text]).overrides
-    assert values(override, ["sft", "tuna_p", "tuna_c"]) == expected
+    assert [one.value() for one in each(override, ["sft", "tuna_p", "tuna_c"])] == expected

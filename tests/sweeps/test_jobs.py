@@ -63,7 +63,7 @@ def test_errors_are_written_without_secrets(tmp_path: Path) -> None:
     written = (tmp_path / "0" / "job.json").read_text()
     assert json.loads(written)["error"].startswith("ValueError: ") and "sk-" not in written
     job.fail(KeyboardInterrupt())
-    assert (job.status, error_text(DataError("a:1: b"))) == ("interrupted", "a:1: b")
+    assert (job.read()["status"], error_text(DataError("a:1: b"))) == ("interrupted", "a:1: b")
 
 
 def test_the_optimized_figure_stands_first_and_an_error_in_place_of_figures() -> None:

@@ -1,7 +1,5 @@
 """Package data: the embedded tiny models, their instructions and ranked lists."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 MODELS = ("tiny", "tiny_base", "tiny_prm_base", "tiny_teacher")
@@ -11,20 +9,15 @@ FOLDER = Path(__file__).parent
 def path(name: str) -> Path:
     """The place of an embedded model or file.
 
-    Args:
-        name: a model (``tiny_base``, ``tiny``, ``tiny_teacher``, ``tiny_prm_base``), or a file below ``tuna/assets``
-            such as ``instructions/train.jsonl`` or ``rankings/contextual.jsonl``; the ending may be left out.
+    name: a model, or a file below ``tuna/assets`` such as ``rankings/contextual.jsonl``, with or without its ending.
+    FileNotFoundError names those there are.
 
     >>> path("tiny").name, path("rankings/contextual").name
     ('tiny', 'contextual.jsonl')
-
-    Raises:
-        FileNotFoundError: there is no such asset; the message names those there are.
     """
-    candidates = [FOLDER / "models" / name, FOLDER / name, FOLDER / f"{name}.jsonl"]
     if name in MODELS:
-        return candidates[0]
-    for candidate in candidates[1:]:
+        return FOLDER / "models" / name
+    for candidate in (FOLDER / name, FOLDER / f"{name}.jsonl"):
         if candidate.is_file():
             return candidate
     files = sorted(str(file.relative_to(FOLDER)) for file in FOLDER.glob("*/*.jsonl"))

@@ -1,28 +1,20 @@
 """The checker: tells a right answer from a wrong one, without any model.
 
-A record carries ``check`` and ``answers``, an open-ended one also ``about``, the thing that is asked about:
+A record carries ``check`` and ``answers``, an open-ended one also ``about``, the thing asked about. By its check:
 
-==========  =====================================================  =========================================
-check       right when                                              example
-==========  =====================================================  =========================================
-one_of      the text is one of the answers                          ``rhymes with cat``: hat, bat, mat
-all_of      the text names all the answers, in any order, no more   ``the animals in the list``: fox, hen
-in_order    the text gives the answers in their order, no more      ``sort the numbers``: 3, 7, 12
-facts       (open-ended) every true detail adds a sixth, every      ``describe a fox``: is red, has a tail
-            false or unknown sentence, or one about something else,
-            takes a sixth away
-==========  =====================================================  =========================================
+one_of: right is what is one of the answers. ``rhymes with cat``: hat, bat, mat
+all_of: right is what names all the answers, in any order, and no more. ``the animals in the list``: fox, hen
+in_order: right is what gives the answers in their order, and no more. ``sort the numbers``: 3, 7, 12
+facts: open-ended. Every true detail adds a sixth; every false or unknown sentence, or one about something else, takes a
+sixth away. ``describe a fox``: is red, has a tail
 """
 
-from __future__ import annotations
-
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-FULL_MARKS = 6
-"""True details that earn an open-ended answer the full mark."""
-
+CHECKS = ("facts", "one_of", "all_of", "in_order")
+_FULL_MARKS = 6  # true details that earn an open-ended answer the full mark
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _LEAD = re.compile(r"^(?:(?:so|well|yes),? )?(?:(?:the )?answer(?: is|:)|(?:it|that|this|they) (?:is|are)|it's) ")
 _SUBJECT = re.compile(r"^(?:and |also )?(?:(?:the|an|a) (?P<name>[a-z-]+)|it|they|he|she) (?P<said>.+)$")
@@ -38,7 +30,7 @@ def is_checkable(record: Mapping[str, Any]) -> bool:
 
 
 def mark(record: Mapping[str, Any], text: str) -> float:
-    """The mark of a text, from 0.0 to 1.0 (right).
+    """The mark of a text, from 0.0 to 1.0 (right); KeyError where the record has no ``answers`` or an unknown check.
 
     >>> cold = {"check": "one_of", "answers": ["cold"]}
     >>> [mark(cold, text) for text in ("cold", "Cold.", "The answer is cold.", "not cold", "cold or hot")]
@@ -52,14 +44,20 @@ def mark(record: Mapping[str, Any], text: str) -> float:
     0.3333333333333333
     >>> mark(fox, "It is blue. It is red."), mark(fox, "A dog is red.")
     (0.0, 0.0)
-
-    Raises:
-        KeyError: the record has no ``check`` or ``answers``, or an unknown check.
     """
-    answers = tuple(record["answers"])
-    if record["check"] == "facts":
-        return _facts(answers, text, str(record["about"]))
-    return _CHECKS[record["check"]](answers, text)
+    answers = list(record["answers"])
+    match record["check"]:
+        case "one_of":
+            plain = _plain(text)
+            return float(plain in answers or _bare(plain) in answers)
+        case "all_of":
+            return float(sorted(_parts(text)) == sorted(answers))
+        case "in_order":
+            return float(_parts(text) == answers)
+        case "facts":
+            return _facts(answers, text, str(record["about"]))
+        case other:
+            raise KeyError(other)
 
 
 def _plain(text: str) -> str:
@@ -83,36 +81,16 @@ def _parts(text: str) -> list[str]:
     return [_bare(part) for part in parts if part]
 
 
-def _one_of(answers: tuple[str, ...], text: str) -> float:
-    plain = _plain(text)
-    return float(plain in answers or _bare(plain) in answers)
-
-
-def _all_of(answers: tuple[str, ...], text: str) -> float:
-    return float(sorted(_parts(text)) == sorted(answers))
-
-
-def _in_order(answers: tuple[str, ...], text: str) -> float:
-    return float(tuple(_parts(text)) == answers)
-
-
-def _facts(answers: tuple[str, ...], text: str, about: str) -> float:
+def _facts(answers: Sequence[str], text: str, about: str) -> float:
     true: set[str] = set()
     wrong = 0
     to_the_point = True
-    for sentence in re.split(r"[.!?;\n]+", text.lower()):
-        words = " ".join(sentence.split())
-        if not words:
-            continue
-        found = _SUBJECT.match(words)
+    for sentence in filter(None, (" ".join(part.split()) for part in re.split(r"[.!?;\n]+", text.lower()))):
+        found = _SUBJECT.match(sentence)
         if found and found["name"]:
             to_the_point = found["name"] == about
         if found and to_the_point and found["said"] in answers:
             true.add(found["said"])
         else:
             wrong += 1
-    return min(1.0, max(0.0, (len(true) - wrong) / FULL_MARKS))
-
-
-_CHECKS = {"one_of": _one_of, "all_of": _all_of, "in_order": _in_order}
-CHECKS = ("facts", *_CHECKS)
+    return min(1.0, max(0.0, (len(true) - wrong) / _FULL_MARKS))

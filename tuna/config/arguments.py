@@ -2,7 +2,7 @@
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -29,11 +29,7 @@ READS_ENVIRONMENT = re.compile(r"\$\{(\s*(oc\.)?env|[\w.\s]*\$\{[^{}]*\}[\w.\s]*
 
 
 def refuse_environment(*_: Any) -> None:
-    """Stands for the resolver ``oc.env``, however it is reached.
-
-    Raises:
-        ConfigError: always.
-    """
+    """Stands for the resolver ``oc.env``, however it is reached: raises a ConfigError."""
     raise ConfigError(ENVIRONMENT)
 
 
@@ -41,15 +37,15 @@ def refuse_environment(*_: Any) -> None:
 class CommandLine:
     """What the user typed. ``overrides`` are those that can be parsed, without secrets; ``wrong`` says what is not."""
 
-    overrides: tuple[Override, ...]
-    wrong: tuple[str, ...]
-    ordered: tuple[str, ...]  # everything, overrides first: Hydra takes none after an option that follows others
-    multirun: bool
-    runs: bool  # whether a job will run; else Hydra only shows something
-    shows_help: bool
-    only_hydra: bool  # --hydra-help, --version, shell completion: nothing of ours is looked at
-    config_name: str | None
-    config_dirs: tuple[Path, ...]
+    overrides: tuple[Override, ...] = ()
+    wrong: tuple[str, ...] = ()
+    ordered: tuple[str, ...] = ()  # everything, overrides first: Hydra takes none after an option that follows others
+    multirun: bool = False
+    runs: bool = False  # whether a job will run; else Hydra only shows something
+    shows_help: bool = False
+    only_hydra: bool = False  # --hydra-help, --version, shell completion: nothing of ours is looked at
+    config_name: str | None = None
+    config_dirs: tuple[Path, ...] = ()
 
 
 def read_command_line(argv: Sequence[str]) -> CommandLine:
@@ -59,18 +55,19 @@ def read_command_line(argv: Sequence[str]) -> CommandLine:
     True
     """
     if "--version" in argv:  # argparse would print and exit here
-        return CommandLine((), (), tuple(argv), False, False, False, True, None, ())
-    refused, harmless = _refuse(argv)
+        return CommandLine(only_hydra=True)
+    wrong, harmless = _refuse(argv)
     parser = get_args_parser()
     parser.exit_on_error = False
     try:
         flags, unknown = parser.parse_known_intermixed_args(harmless)
     except argparse.ArgumentError as error:
         raise ConfigError(f"{error}; see --help") from None
-    folders = tuple(Path(folder) for folder in (flags.config_dir,) if folder)
-    wrong = refused + [f"{text}: no such option; see --help" for text in unknown if text.startswith("-")]
+    wrong += [f"{text}: no such option; see --help" for text in unknown if text.startswith("-")]
     typed = [*flags.overrides, *(text for text in unknown if not text.startswith("-"))]
-    wrong += [f"--config-dir: {folder} is not a folder" for folder in folders if not folder.is_dir()]
+    if flags.config_dir and not Path(flags.config_dir).is_dir():
+        wrong.append(f"--config-dir: {flags.config_dir} is not a folder")
+        flags.config_dir = None
     overrides = []
     for text in typed:
         try:
@@ -86,7 +83,7 @@ def read_command_line(argv: Sequence[str]) -> CommandLine:
         shows_help=bool(flags.help),
         only_hydra=bool(flags.hydra_help or flags.shell_completion or flags.experimental_rerun),
         config_name=flags.config_name,
-        config_dirs=tuple(folder for folder in folders if folder.is_dir()),
+        config_dirs=(Path(flags.config_dir),) if flags.config_dir else (),
     )
 
 
@@ -125,21 +122,26 @@ def _malformed(text: str, error: Exception) -> str:
     return f"{text}: malformed ({reason}); text with odd characters is quoted twice: '{key}=\"{value}\"'"
 
 
-def values(override: Override, choices: Sequence[str] = ()) -> list[Any]:
-    """The plain values that an override gives: one, or several where it is a sweep (at most 64 are looked at).
+def each(override: Override, choices: Iterable[str] = ()) -> list[Override]:
+    """The override once for each of its values: one, or several where it is a sweep (at most 64 are looked at).
 
     ``choices`` are what a group's ``glob(...)`` selects from. An interval, which a sweeper draws from, gives none.
+    """
+    if not override.is_sweep_override():
+        return [override]
+    if override.value_type is ValueType.GLOB_CHOICE_SWEEP:
+        glob: Any = override.value()
+        texts = glob.filter(list(choices))
+    else:
+        discrete = override.is_discrete_sweep() and not override.is_delete()
+        texts = list(islice(override.sweep_string_iterator(), 64)) if discrete else []
+    return [OverridesParser.create().parse_override(f"{override.get_key_element()}={text}") for text in texts]
+
+
+def values(override: Override) -> list[Any]:
+    """The plain values that an override gives.
 
     >>> values(OverridesParser.create().parse_override("seed=range(0,3)"))
     [0, 1, 2]
     """
-    if not override.is_sweep_override():
-        return [override.value()]
-    if override.value_type is ValueType.GLOB_CHOICE_SWEEP:
-        glob: Any = override.value()
-        return list(glob.filter(list(choices)))
-    if not override.is_discrete_sweep():
-        return []
-    parser = OverridesParser.create()
-    texts = islice(override.sweep_string_iterator(), 64)
-    return [parser.parse_override(f"x={text}").value() for text in texts]
+    return [one.value() for one in each(override)]

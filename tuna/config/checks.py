@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
@@ -14,7 +14,7 @@ from tuna.config import schema
 from tuna.config.arguments import ENVIRONMENT, LITERAL, READS_ENVIRONMENT
 from tuna.config.commands import script
 from tuna.config.compose import own_data, untyped
-from tuna.config.types import describe, fits, wrong_value
+from tuna.config.types import describe, wrong_value
 from tuna.console import nearest
 from tuna.errors import ConfigError
 from tuna.secrets import HIDDEN, is_variable, learn, secret_in
@@ -34,11 +34,7 @@ _NAME = re.compile(r"[\w.+-]+(/[\w.+-]+)*")
 
 
 def check(cfg: DictConfig) -> None:
-    """Check a composed config.
-
-    Raises:
-        ConfigError: with everything that is wrong, a line each.
-    """
+    """Raise a ConfigError with everything that is wrong with a composed config, a line each."""
     if found := secret_problems(cfg) or problems(cfg):
         raise ConfigError("\n".join(found))
 
@@ -50,9 +46,16 @@ def problems(cfg: DictConfig) -> list[str]:
     for key, node in targets(cfg):
         target = str(node["_target_"])
         found += _unknown(node, key, [*schema.parameters(target)], f"{target} has no such argument")
-    found += _experiment_problems(cfg)
-    if not wrong.keys() & TOP:
-        found += _run_problems(cfg)
+    experiment, known = cfg.get("experiment"), ", ".join(EXPERIMENT)
+    if isinstance(experiment, DictConfig):
+        found += _unknown(experiment, "experiment", list(EXPERIMENT), f"expected one of {known}")
+    elif experiment is not None:
+        found.append(f"experiment: expected {known}, got {experiment!r}")
+    name = None if "name" in wrong else cfg.get("name")
+    if name is not None and (not _NAME.fullmatch(name) or ".." in name.split("/")):
+        found.append(f"name: expected letters, digits and . _ + - (no = and no spaces), got {name!r}")
+    if "runs_dir" not in wrong and "=" in cfg.get("runs_dir", ""):
+        found.append(f"runs_dir: expected a path without =, which Hydra cannot read back, got {cfg.runs_dir!r}")
     try:
         found += _data_problems(cfg)
     except OmegaConfBaseException:
@@ -84,25 +87,16 @@ def expectations(cfg: DictConfig) -> dict[str, Any]:
     return known
 
 
-def own_values(
-    cfg: DictConfig, target: str, at_least: Mapping[str, int] | None = None
-) -> tuple[dict[str, Any], list[str]]:
-    """The keys of a primary config that the class ``target`` takes, with their values; and what is wrong, a line each.
-
-    at_least: keys that are null or a number not below this; ranges stand in annotations instead.
-    """
+def own_values(cfg: DictConfig, target: str) -> tuple[dict[str, Any], list[str]]:
+    """The keys of a primary config that the class ``target`` takes, with their values; and what is wrong."""
     known = schema.parameters(target)
-    values: dict[str, Any] = {}
-    for key in (key for key in known if key in cfg):
-        value = cfg[key]
-        values[key] = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+    values = {key: _plain(cfg[key]) for key in known if key in cfg}
     wrong = [text for key, value in values.items() if (text := wrong_value(key, value, known[key].expected))]
-    for key, low in (at_least or {}).items():
-        value = values.get(key)
-        if fits(value, known[key].expected) and isinstance(value, int | float) and value < low:
-            null = ", or null" if fits(None, known[key].expected) else ""
-            wrong.append(f"{key}: expected {low} or more{null}, got {value}")
     return values, wrong
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
 def _value_problem(cfg: DictConfig, key: str, expected: Any) -> str | None:
@@ -110,9 +104,7 @@ def _value_problem(cfg: DictConfig, key: str, expected: Any) -> str | None:
     try:
         if OmegaConf.is_missing(OmegaConf.select(cfg, parent) if parent else cfg, last):
             return f"{key}: missing; give {key}=<{describe(expected)}>"
-        value = OmegaConf.select(cfg, key)
-        if isinstance(value, DictConfig | ListConfig):
-            value = OmegaConf.to_container(value, resolve=True)
+        value = _plain(OmegaConf.select(cfg, key))
     except OmegaConfBaseException as error:
         return f"{key}: {str(error).splitlines()[0]}"
     return wrong_value(key, value, expected)
@@ -121,24 +113,6 @@ def _value_problem(cfg: DictConfig, key: str, expected: Any) -> str | None:
 def _unknown(node: DictConfig, key: str, known: list[str], text: str) -> list[str]:
     names = [name for name in map(str, node) if name not in (*known, "_target_", "defaults")]
     return [f"{key}.{name}: {text}{nearest(name, known)}" for name in names]
-
-
-def _experiment_problems(cfg: DictConfig) -> list[str]:
-    """Keys of an experiment that nobody reads; its own keys say which row of the paper it is."""
-    node, known = cfg.get("experiment"), ", ".join(EXPERIMENT)
-    if node is not None and not isinstance(node, DictConfig):
-        return [f"experiment: expected {known}, got {node!r}"]
-    return _unknown(node or OmegaConf.create({}), "experiment", list(EXPERIMENT), f"expected one of {known}")
-
-
-def _run_problems(cfg: DictConfig) -> list[str]:
-    found = []
-    name = cfg.get("name")
-    if name is not None and (not _NAME.fullmatch(name) or ".." in name.split("/")):
-        found.append(f"name: expected letters, digits and . _ + - (no = and no spaces), got {name!r}")
-    if "=" in str(cfg.get("runs_dir", "")):
-        found.append(f"runs_dir: expected a path without =, which Hydra cannot read back, got {cfg.runs_dir!r}")
-    return found
 
 
 def untyped_model(key: str, beside: str, embedded: object, asked: str) -> str:
@@ -165,7 +139,11 @@ def _data_problems(cfg: DictConfig) -> list[str]:
     if is_embedded(cfg.model.path):
         own = own_data(cfg) if untyped(cfg, "model.path") else []
         return [untyped_model("model.path", ", ".join(own), cfg.model.path, "model=tiny")] if own else []
-    needs = list(_needed(source))
+    sources = source.get("sources")
+    lacking = [(n, each) for n, each in enumerate(sources or ()) if each.get("path") is None]
+    needs = [_key_of(each, f"datamodule.sources[{n}].path") for n, each in lacking]
+    if not sources and source.get("path") is None:
+        needs = ["datamodule.path"]
     if not needs:
         return []
     experiment, stage = OmegaConf.select(cfg, "experiment.name"), OmegaConf.select(cfg, "stage.name") or "sft"
@@ -178,24 +156,14 @@ def _data_problems(cfg: DictConfig) -> list[str]:
     ]
 
 
-def _needed(datamodule: DictConfig) -> Iterator[str]:
-    """The keys that should name data and are null."""
-    sources = datamodule.get("sources")
-    if not sources:
-        if datamodule.get("path") is None:
-            yield "datamodule.path"
-        return
-    for index, source in enumerate(sources):
-        if source.get("path") is None:
-            name = re.fullmatch(r"\$\{([\w.]+)\}", str(source._get_node("path")._value()) if "path" in source else "")
-            yield name[1] if name else f"datamodule.sources[{index}].path"
+def _key_of(source: DictConfig, key: str) -> str:
+    """The key that a source's path is taken from, or its own."""
+    name = re.fullmatch(r"\$\{([\w.]+)\}", str(OmegaConf.to_container(source, resolve=False).get("path")))
+    return name[1] if name else key
 
 
 def secret_problems(cfg: DictConfig) -> list[str]:
-    """Keys that hold a literal secret, or reach for the environment; no value is in the messages.
-
-    A composed config is printed and written to files.
-    """
+    """Keys that hold a literal secret, or reach for the environment; no value is in the messages."""
     learn(OmegaConf.to_container(cfg, resolve=False))
     found = (_secret_problem(key, holder, last) for key, holder, last in leaves(cfg))
     return list(dict.fromkeys(message for message in found if message))

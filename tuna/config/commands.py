@@ -20,13 +20,10 @@ class Unsayable(Exception):
 
 
 def command(program: str, values: Mapping[str, Any]) -> str:
-    """``python PROGRAM key=value ...`` for a shell.
+    """``python PROGRAM key=value ...`` for a shell; Unsayable for a value that no word of a command line comes to.
 
     >>> command("train.py", {"model.path": "runs/my model", "datamodule.path": "a.jsonl"}).partition("train.py ")[2]
     "'model.path=runs/my model' datamodule.path=a.jsonl"
-
-    Raises:
-        Unsayable: a value that cannot be given on a command line, or looks like a secret there.
     """
     return shlex.join(("python", script(program), *(assignment(key, value) for key, value in values.items())))
 
@@ -38,13 +35,10 @@ def script(program: str) -> str:
 
 
 def assignment(key: str, value: Any) -> str:
-    """One word that Hydra reads back to the very value.
+    """One word that Hydra reads back to the very value; Unsayable where there is none, or it looks like a secret.
 
     >>> assignment("name", "a"), assignment("first", 3), assignment("label", "3"), assignment("args", {"think": True})
     ('name=a', 'first=3', 'label="3"', 'args={think: true}')
-
-    Raises:
-        Unsayable: there is none.
     """
     for quoted in (False, True):
         word = f"{key}={_text(value, quoted)}"

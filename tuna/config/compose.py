@@ -29,6 +29,7 @@ from tuna.config import schema
 from tuna.config.arguments import refuse_environment
 from tuna.errors import ConfigError
 
+select = OmegaConf.select
 CONF = Path(__file__).parents[2] / "conf"
 
 
@@ -63,12 +64,8 @@ def _complete(node: Any) -> Any:
 
 
 def _label_of_model(model: str, label: str, other: str, *, _root_: DictConfig) -> str:
-    name = Path(str(OmegaConf.select(_root_, "model.path"))).name
+    name = Path(str(select(_root_, "model.path"))).name
     return label if name.lower() == Path(model).name.lower() else other
-
-
-def _label_of_data(key: str, label: str, other: str, *, _root_: DictConfig) -> str:
-    return other if is_asset(OmegaConf.select(_root_, key)) else label
 
 
 def install() -> None:
@@ -80,7 +77,7 @@ def install() -> None:
         "untyped": lambda value: value,
         "sweep_name": lambda name, time: name or f"sweep-{time}",
         "label_of_model": _label_of_model,
-        "label_of_data": _label_of_data,
+        "label_of_data": lambda key, label, other, *, _root_: other if is_asset(select(_root_, key)) else label,
         "oc.env": refuse_environment,
     }
     for name, resolver in resolvers.items():
@@ -91,11 +88,7 @@ def install() -> None:
 
 
 def compose(
-    overrides: Sequence[str] = (),
-    *,
-    config_dir: Path = CONF,
-    config_name: str = "train",
-    with_hydra: bool = False,
+    overrides: Sequence[str] = (), *, config_dir: Path = CONF, config_name: str = "train", with_hydra: bool = False
 ) -> DictConfig:
     """The config that ``python train.py <overrides>`` gets, for tests and notebooks; interpolations stay unresolved."""
     install()
@@ -124,14 +117,14 @@ def is_tiny(cfg: DictConfig) -> bool:
     >>> is_tiny(OmegaConf.create({"scale": "auto", "model": {"path": "tiny"}}))
     True
     """
-    asked = OmegaConf.select(cfg, "scale") or "auto"
-    return bool(asked == "tiny" or (asked == "auto" and is_embedded(OmegaConf.select(cfg, "model.path"))))
+    asked = select(cfg, "scale") or "auto"
+    return is_embedded(select(cfg, "model.path")) if asked == "auto" else bool(asked == "tiny")
 
 
 def own_data(cfg: DictConfig) -> list[str]:
     """The files that are trained on and are none of the package's own."""
-    sources = OmegaConf.select(cfg, "datamodule.sources")
-    paths = [source.get("path") for source in sources] if sources else [OmegaConf.select(cfg, "datamodule.path")]
+    sources = select(cfg, "datamodule.sources")
+    paths = [source.get("path") for source in sources] if sources else [select(cfg, "datamodule.path")]
     return [str(path) for path in paths if path is not None and not is_asset(path)]
 
 
@@ -143,6 +136,6 @@ def untyped(cfg: DictConfig, key: str) -> bool:
     (True, False)
     """
     parent, _, last = key.rpartition(".")
-    node = OmegaConf.select(cfg, parent)
-    written = OmegaConf.to_container(node, resolve=False) if isinstance(node, DictConfig) else {}
-    return isinstance(written, dict) and str(written.get(last)).startswith("${untyped:")
+    node = select(cfg, parent)
+    written: Any = OmegaConf.to_container(node, resolve=False) if isinstance(node, DictConfig) else {}
+    return str(written.get(last)).startswith("${untyped:")

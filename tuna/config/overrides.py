@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tuna.config import checks
-from tuna.config.arguments import CommandLine, values
+from tuna.config.arguments import CommandLine, each, values
 from tuna.config.compose import compose
 from tuna.config.help import OPTIONAL, groups
 from tuna.config.types import fits, wrong_value
@@ -24,12 +24,9 @@ _ERRORS = (HydraException, OmegaConfBaseException, ConfigError)
 
 
 def check_command_line(line: CommandLine, *, config_dir: Path, config_name: str) -> DictConfig:
-    """Check the overrides against the groups, the keys and the types.
+    """The composed config, with Hydra's own node; of a sweep, that of the first values.
 
-    Returns: the composed config, with Hydra's own node; of a sweep, that of the first values.
-
-    Raises:
-        ConfigError: with all that is wrong, a line each.
+    Raises: ConfigError with all that is wrong with the overrides, by groups, keys and types, a line each.
     """
     checker = _Checker(line, config_dir, line.config_name or config_name)
     if found := list(dict.fromkeys([*line.wrong, *checker.problems()])):
@@ -44,17 +41,21 @@ class _Checker:
         self.configs: list[DictConfig] = []  # of each combination of choices
 
     def problems(self) -> list[str]:
-        own = [o for o in self.line.overrides if not o.is_hydra_override()]
-        choosing = [o for o in own if o.key_or_group in self.groups]
-        setting = [o for o in own if o.key_or_group not in self.groups]
         found = [m for o in self.line.overrides if (m := self._sweep_problem(o))]
-        found += [m for o in choosing for m in self._choice_problems(o)]
-        options = [texts for o in choosing if (texts := self._texts(o))]
-        folders = ",".join(f"file://{folder.resolve()}" for folder in self.line.config_dirs)
-        always = [f"hydra.searchpath=[{folders}]"] if folders else []
-        always += [str(o.input_line) for o in self.line.overrides if o not in own and not o.is_sweep_override()]
-        for choice in itertools.islice(itertools.product(*options), _MOST_COMBINATIONS):
-            found += self._combination([*always, *choice], setting)
+        always = [f"hydra.searchpath=[file://{folder.resolve()}]" for folder in self.line.config_dirs]
+        setting, options = [], []
+        for override in self.line.overrides:
+            if override.is_hydra_override():
+                always += [] if override.is_sweep_override() else [str(override.input_line)]
+            elif override.key_or_group not in self.groups:
+                setting.append(override)
+            else:
+                choices = each(override, self.groups[override.key_or_group])
+                chosen = {str(choice.input_line): self._choice_problems(choice) for choice in choices}
+                found += itertools.chain(*chosen.values())
+                options.append([text for text, wrong in chosen.items() if not wrong])
+        for texts in itertools.islice(itertools.product(*filter(None, options)), _MOST_COMBINATIONS):
+            found += self._combination([*always, *texts], setting)
         return found
 
     def _sweep_problem(self, override: Override) -> str | None:
@@ -70,56 +71,52 @@ class _Checker:
         return None
 
     def _choice_problems(self, override: Override) -> list[str]:
-        group = override.key_or_group
+        """What is wrong with one choice; or several, as a list: ``experiment=[a,b]``."""
+        group, chosen = override.key_or_group, override.value()
         allowed = list(self.groups[group])
-        if override.is_delete() or override.value() is None:
+        if override.is_delete() or chosen is None:
             needed = f"{override.input_line}: a {group} is needed; choose one of {', '.join(allowed)}"
             return [] if group in OPTIONAL else [needed]
+        wrong = [c for c in map(str, chosen if isinstance(chosen, list) else [chosen]) if c not in allowed]
+        stages = self.groups.get("stage", ())  # a row of the paper that is a stage, or the nearest name
         return [
-            f"{group}={choice}: expected one of {', '.join(allowed)}{self._meant(str(choice), allowed)}"
-            for chosen in values(override, allowed)
-            for choice in (chosen if isinstance(chosen, list) else [chosen])
-            if str(choice) not in allowed
+            f"{group}={choice}: expected one of {', '.join(allowed)}"
+            + (f"; did you mean stage={choice}?" if choice in stages else nearest(choice, allowed))
+            for choice in wrong
         ]
-
-    def _meant(self, choice: str, allowed: list[str]) -> str:
-        """A row of the paper that is a stage, or the nearest name."""
-        stage = f"; did you mean stage={choice}?" if choice in self.groups.get("stage", ()) else ""
-        return stage or nearest(choice, allowed)
-
-    def _texts(self, override: Override) -> list[str]:
-        """The override once for each of its choices that exist."""
-        if not override.is_sweep_override():
-            return [] if self._choice_problems(override) else [str(override.input_line)]
-        allowed = list(self.groups[override.key_or_group])
-        return [f"{override.get_key_element()}={choice}" for choice in values(override, allowed) if choice in allowed]
 
     def _combination(self, chosen: Sequence[str], setting: Sequence[Override]) -> list[str]:
         """What is wrong with the other overrides once the groups are chosen."""
         found: list[str] = []
         try:
-            cfg = self._compose([*chosen, *itertools.chain.from_iterable(map(_first, setting))])
+            cfg = self._compose([*chosen, *_firsts(setting)])
             sound = not _swept_by_file(cfg)
         except _ERRORS:
             sound = False
         if not sound:  # once more in two steps, to say what is wrong with each
             try:
                 base = self._compose(chosen)
-                found = self._sweep_file_problems(base)
                 setting = [*_swept_by_file(base), *setting]
                 wrong = [self._key_problem(o, base) for o in setting]
                 found += [message for message in wrong if message]
                 good = [o for o, message in zip(setting, wrong, strict=True) if not message]
-                cfg = self._compose([*chosen, *itertools.chain.from_iterable(map(_first, good))])
+                cfg = self._compose([*chosen, *_firsts(good)])
             except _ERRORS as error:
                 return [*found, _text(error)]
         if leaks := checks.secret_problems(cfg):
             return leaks  # other messages might show them
         self.configs.append(cfg)
-        found += self._search_problems(cfg)
+        found += self._sweep_file_problems(cfg)
         if self.line.runs:
             found += checks.problems(cfg)
-            found += _swept_value_problems(setting, cfg)
+            expected = checks.expectations(cfg)
+            found += [
+                message
+                for override in setting
+                if override.is_sweep_override() and override.key_or_group in expected
+                for value in values(override)[1:]
+                if (message := wrong_value(override.key_or_group, value, expected[override.key_or_group]))
+            ]
         return found
 
     def _compose(self, overrides: Sequence[str]) -> DictConfig:
@@ -129,22 +126,17 @@ class _Checker:
         return cfg
 
     def _sweep_file_problems(self, cfg: DictConfig) -> list[str]:
-        swept = OmegaConf.select(cfg, "hydra.sweeper.params")
-        if swept and self.line.runs and not self.line.multirun:
-            return [f"this config sweeps over {', '.join(map(str, swept))}; run it with -m"]
+        """Of a sweep that a file asks for, and of a search that is not told what for."""
+        swept = ", ".join(map(str, OmegaConf.select(cfg, "hydra.sweeper.params") or ()))
         several = [o for o in self.line.overrides if o.is_sweep_override() and o.key_or_group == "experiment"]
+        if swept and self.line.runs and not self.line.multirun:
+            return [f"this config sweeps over {swept}; run it with -m"]
         if swept and several:  # Hydra would take its values from no experiment
-            return [
-                f"{several[0].input_line}: one of these sweeps over {', '.join(map(str, swept))} itself; run it alone"
-            ]
+            return [f"{several[0].input_line}: one of these sweeps over {swept} itself; run it alone"]
+        sweeper = str(OmegaConf.select(cfg, "hydra.sweeper._target_")).rpartition(".")[2]
+        if self.line.multirun and sweeper != "BasicSweeper" and "optimize" in cfg and not cfg.optimize:
+            return [f"optimize: missing; {sweeper} looks for its best value, as in optimize=val/loss"]
         return []
-
-    def _search_problems(self, cfg: DictConfig) -> list[str]:
-        """A sweeper that searches needs to know what for."""
-        sweeper = str(OmegaConf.select(cfg, "hydra.sweeper._target_") or "")
-        if not self.line.multirun or sweeper.endswith(".BasicSweeper") or "optimize" not in cfg or cfg.optimize:
-            return []
-        return [f"optimize: missing; {sweeper.rpartition('.')[2]} looks for its best value, as in optimize=val/loss"]
 
     def _key_problem(self, override: Override, base: DictConfig) -> str | None:
         key = override.key_or_group
@@ -163,42 +155,20 @@ def _swept_by_file(cfg: DictConfig) -> list[Override]:
     return [parser.parse_override(f"{key}={found[key]}") for key in found]
 
 
-# What an extra of ours brings to Hydra.
-_EXTRAS = {
-    "joblib": "joblib", "submitit_slurm": "submitit", "submitit_local": "submitit", "ray": "ray", "optuna": "optuna",
-}  # fmt: skip
-
-
 def _text(error: Exception) -> str:
     """The first paragraph of a library's message, on one line."""
     if isinstance(error, ConfigError):
         return str(error)
-    plugin = re.search(r"Could not find '(hydra/(?:launcher|sweeper)/(\w+))'", str(error))
-    if plugin and plugin[2] in _EXTRAS:
-        group, _, choice = plugin[1].rpartition("/")
-        return f"{group}={choice}: not installed; next: .venv/bin/pip install -e '.[{_EXTRAS[choice]}]'"
+    plugin = re.search(r"Could not find 'hydra/(launcher|sweeper)/((joblib|submitit|ray|optuna)(_\w+)?)'", str(error))
+    if plugin:  # what an extra of ours brings to Hydra
+        return f"hydra/{plugin[1]}={plugin[2]}: not installed; next: .venv/bin/pip install -e '.[{plugin[3]}]'"
     lines = [line.strip() for line in str(error).splitlines()[:2]]
     return " ".join(line for line in lines if line and not line.endswith(":"))
 
 
-def _first(override: Override) -> list[str]:
-    """The override with one value: its own, or the first of a sweep."""
-    if not override.is_sweep_override():
-        return [str(override.input_line)]
-    if not override.is_discrete_sweep() or override.is_delete():
-        return []
-    return [f"{override.get_key_element()}={next(iter(override.sweep_string_iterator()))}"]
-
-
-def _swept_value_problems(setting: Sequence[Override], cfg: DictConfig) -> list[str]:
-    expected = checks.expectations(cfg)
-    return [
-        message
-        for override in setting
-        if override.is_sweep_override() and override.key_or_group in expected
-        for value in values(override)[1:]
-        if (message := wrong_value(override.key_or_group, value, expected[override.key_or_group]))
-    ]
+def _firsts(overrides: Sequence[Override]) -> list[str]:
+    """The overrides with one value each: their own, or the first of a sweep."""
+    return [str(one.input_line) for override in overrides for one in each(override)[:1]]
 
 
 def _exists(cfg: DictConfig, key: str) -> bool:
@@ -216,7 +186,7 @@ def _what_is_there(cfg: DictConfig, override: Override) -> str:
     expected = checks.expectations(cfg).get(parent)
     if expected is not None and fits({}, expected):
         return f"; write {parent}={{{last}: {override.value()}}}"
-    node = OmegaConf.select(cfg, parent) if parent and _exists(cfg, parent) else None
+    node = OmegaConf.select(cfg, parent) if parent else None
     if not (isinstance(node, DictConfig) and node.get("_target_")):
         return ""
     keys = ", ".join(str(key) for key in node if key != "_target_") or "none"

@@ -5,10 +5,11 @@ constructor has keyword-only arguments, those are the config's, and what stands 
 """
 
 import ast
-import importlib
 import sys
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
+from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +25,19 @@ Definition = ast.ClassDef | ast.FunctionDef
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One constructor argument: its key in the config, its name in Python, its type and its default (a plain value)."""
+    """One constructor argument."""
 
-    key: str
-    name: str
-    expected: Any
-    default: Any
+    key: str  # in the config
+    name: str  # in Python
+    expected: Any  # its type
+    default: Any  # a plain value
 
 
 @cache
 def parameters(target: str) -> dict[str, Parameter]:
     """The arguments that the config can set for ``package.module.Class`` (or a function), by config key.
 
-    Raises:
-        ConfigError: if the module, the class or a literal default cannot be found.
+    Raises: ConfigError where the module, the class or a literal default cannot be found.
     """
     module_name, _, name = FORMER_CLASSES.get(target, target).rpartition(".")
     module = _load(module_name) if module_name else None
@@ -55,32 +55,28 @@ def defaults(target: str) -> dict[str, Any]:
 def build(node: DictConfig) -> Any:
     """Call the class that ``node._target_`` names with the node's other keys.
 
-    Raises:
-        ConfigError: the class cannot be imported, or the constructor refuses a value.
+    Raises: ConfigError where the class cannot be imported, or its constructor refuses a value.
 
     >>> build(OmegaConf.create({"_target_": "tuna.losses.tuna.Tuna", "lambda": 5})).lambda_
     5.0
     """
-    arguments = OmegaConf.to_container(node, resolve=True)
-    assert isinstance(arguments, dict)
-    target = str(arguments.pop("_target_"))
+    arguments: Any = OmegaConf.to_container(node, resolve=True)
+    target = arguments.pop("_target_")
     known = parameters(target)
-    if unknown := [str(key) for key in arguments if key not in known]:
+    if unknown := [key for key in arguments if key not in known]:
         raise ConfigError(f"{target} takes no argument {', '.join(unknown)}; it takes {', '.join(known)}")
     module, _, name = FORMER_CLASSES.get(target, target).rpartition(".")
     try:
-        cls = getattr(importlib.import_module(module), name)
+        cls = getattr(import_module(module), name)
     except ImportError as error:
         raise ConfigError(f"_target_: expected an importable class, got {target!r} ({error})") from error
-    return cls(**{known[str(key)].name: value for key, value in arguments.items()})
+    return cls(**{known[key].name: value for key, value in arguments.items()})
 
 
 def build_all(cfg: DictConfig, *keys: str) -> dict[str, Any]:
-    """Build the nodes of ``cfg`` under ``keys``.
+    """Build the nodes of ``cfg`` under ``keys``; what any constructor refuses is one ConfigError.
 
-    Raises:
-        ConfigError: what every constructor refuses, in one message. A constructor does not know which node of the
-            config it stands in: it names the argument, and the node's key is put in front here.
+    A constructor does not know in which node it stands: it names the argument, the node's key is put in front here.
     """
     built, wrong = {}, []
     for key in keys:
@@ -105,31 +101,31 @@ def _load(name: str) -> "_Module | None":
 
 
 class _Module:
-    """The syntax tree of one file, and the names at its top level."""
+    """The names at the top level of one file: what is defined or assigned there, or (module, name) of an import."""
 
     def __init__(self, name: str, file: Path) -> None:
         self.file = file
-        self.imports: dict[str, tuple[str, str]] = {}  # local name -> (module, name there)
-        self.names: dict[str, Definition | ast.expr] = {}  # what is defined or assigned here
-        package = name.split(".") if file.name == "__init__.py" else name.split(".")[:-1]
+        self.names: dict[str, Definition | ast.expr | tuple[str, str]] = {}
+        package = name if file.name == "__init__.py" else name.rpartition(".")[0]
         for node in ast.parse(file.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ImportFrom):
-                above = package[: len(package) - node.level + 1] if node.level else []
-                source = ".".join([*above, *([node.module] if node.module else [])])
-                self.imports |= {alias.asname or alias.name: (source, alias.name) for alias in node.names}
-            elif isinstance(node, Definition):
-                self.names[node.name] = node
-            elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-                self.names[node.targets[0].id] = node.value
-            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
-                self.names[node.target.id] = node.value
+            match node:
+                case ast.ImportFrom(module=module, names=aliases, level=level):
+                    source = resolve_name("." * level + (module or ""), package)
+                    self.names |= {alias.asname or alias.name: (source, alias.name) for alias in aliases}
+                case ast.ClassDef() | ast.FunctionDef():
+                    self.names[node.name] = node
+                case ast.Assign(targets=[ast.Name(id=target), *_], value=value):
+                    self.names[target] = value
+                case ast.AnnAssign(target=ast.Name(id=target), value=ast.expr() as value):
+                    self.names[target] = value
 
     def find(self, name: str) -> "tuple[_Module, Definition | ast.expr] | None":
         """Where ``name`` is defined or assigned, through imports."""
-        if name in self.names:
-            return self, self.names[name]
-        other = _load(self.imports[name][0]) if name in self.imports else None
-        return other.find(self.imports[name][1]) if other else None
+        found = self.names.get(name)
+        if isinstance(found, tuple):
+            other = _load(found[0])
+            return other.find(found[1]) if other else None
+        return None if found is None else (self, found)
 
     def value_of(self, name: str) -> ast.expr | None:
         """What ``name`` was assigned, through imports."""
@@ -153,27 +149,28 @@ class _Module:
 
     def _signature(self, function: ast.FunctionDef, skip: int) -> list[Parameter]:
         arguments = function.args
-        names, given = [*arguments.posonlyargs, *arguments.args][skip:], [*arguments.defaults]
-        values = [*[None] * (len(names) - len(given)), *given]
-        if arguments.kwonlyargs:
-            names, values = arguments.kwonlyargs, arguments.kw_defaults
+        names, values = arguments.kwonlyargs, arguments.kw_defaults
+        if not names:
+            names = [*arguments.posonlyargs, *arguments.args][skip:]
+            values = [*[None] * (len(names) - len(arguments.defaults)), *arguments.defaults]
         found = [self._parameter(a.arg, a.annotation, value) for a, value in zip(names, values, strict=True)]
         return [p for p in found if not (p.default == MISSING and p.expected is Any)]  # the code gives objects
 
     def _fields(self, node: ast.ClassDef) -> list[Parameter]:
         found = []
         for field in node.body:
-            if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
+            if not isinstance(field, ast.AnnAssign) or "ClassVar" in ast.unparse(field.annotation):
                 continue
-            options = {}  # the arguments of field(...)
-            if isinstance(field.value, ast.Call) and ast.unparse(field.value.func).endswith("field"):
-                options = {keyword.arg: keyword.value for keyword in field.value.keywords}
-            if "ClassVar" in ast.unparse(field.annotation) or ast.unparse(options.get("init", field.target)) == "False":
-                continue
-            default = options.get("default", None if options else field.value)
-            if "default_factory" in options:  # list() and its like
-                default = ast.Dict([], []) if ast.unparse(options["default_factory"]) == "dict" else ast.List([])
-            found.append(self._parameter(field.target.id, field.annotation, default))
+            default = field.value
+            if isinstance(default, ast.Call) and ast.unparse(default.func).endswith("field"):
+                options = {str(keyword.arg): keyword.value for keyword in default.keywords}
+                if "init" in options and ast.unparse(options["init"]) == "False":
+                    continue
+                default = options.get("default")
+                if "default_factory" in options:  # list() and its like
+                    mapping = ast.unparse(options["default_factory"]) == "dict"
+                    default = ast.Dict([], []) if mapping else ast.List([])
+            found.append(self._parameter(ast.unparse(field.target), field.annotation, default))
         return found
 
     def _parameter(self, name: str, annotation: ast.expr | None, default: ast.expr | None) -> Parameter:

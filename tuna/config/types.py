@@ -1,7 +1,7 @@
 """Annotations as config and constructors check them: types, choices, and the ranges of the package annotated_types.
 
 ``Annotated[int, Ge(1)] | None`` is a whole number of 1 or more, or null. ``checked`` makes a class check its arguments;
-``tuna.config.checks`` holds a config against the same annotations, read from source before anything heavy is imported.
+tuna.config.checks holds a config against the same annotations.
 """
 
 import ast
@@ -24,10 +24,11 @@ from tuna.errors import ConfigError
 
 C = TypeVar("C", bound=type)
 Lookup = Callable[[str], ast.expr | None]
-_KNOWN: dict[str, Any] = {}
-for _module in (builtins, typing, collections.abc, annotated_types):
-    _KNOWN |= vars(_module)
-_KNOWN |= {"Path": Path, "typing": typing, "collections": collections, "annotated_types": annotated_types}
+_KNOWN: dict[str, Any] = {
+    **vars(builtins), **vars(typing), **vars(collections.abc), **vars(annotated_types),
+    "Path": Path, "typing": typing, "collections": collections, "annotated_types": annotated_types,
+}  # fmt: skip
+_UNIONS = (Union, types.UnionType)
 _LISTS = (list, tuple, set, frozenset, Sequence, Iterable, Collection)
 # What is taken for a type, and the type in words.
 _KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
@@ -66,22 +67,18 @@ def read_annotation(node: ast.expr | None, lookup: Lookup = lambda name: None) -
 
 
 def fits(value: Any, expected: Any) -> bool:
-    """Whether a value of a config, or a constructor's argument, can be given for the type ``expected``.
-
-    A number with a bound has to be finite. A class that a config cannot spell accepts everything.
+    """Whether a value can be given for the type ``expected``: a class that a config cannot spell accepts everything.
 
     >>> fits(1, float), fits(True, int), fits("x", Literal["x", "y"]), fits([1, 2.5], tuple[float, float])
     (True, False, True, True)
-    >>> fits(0, Annotated[int, annotated_types.Ge(1)] | None), fits(None, Annotated[int, annotated_types.Ge(1)] | None)
-    (False, True)
     """
     origin, inner = get_origin(expected), get_args(expected)
-    if origin in (Union, types.UnionType):
+    if origin in _UNIONS:
         return any(fits(value, part) for part in inner)
     if origin is Literal:
         return any(type(value) is type(choice) and value == choice for choice in inner)
     if origin is Annotated:
-        return fits(value, inner[0]) and _within(value, _limits(inner[1:]))
+        return fits(value, inner[0]) and (value is None or _within(value, _limits(inner[1:])))
     kind = type(None) if expected is None else origin or expected
     if kind not in _KINDS:
         return True
@@ -102,7 +99,7 @@ def describe(expected: Any, *, only_range: bool = False) -> str:
     'a finite number above 0 and at most 1, or null'
     """
     origin, inner = get_origin(expected), get_args(expected)
-    if origin in (Union, types.UnionType):
+    if origin in _UNIONS:
         ranged = any(get_origin(part) is Annotated for part in inner)
         return (", or " if ranged else " or ").join(describe(part, only_range=only_range) for part in inner)
     if origin is Literal:
@@ -112,10 +109,14 @@ def describe(expected: Any, *, only_range: bool = False) -> str:
         if "min_length" in limits:
             noun, number = describe(inner[0]), limits["min_length"]
             return noun + " that is not empty" if number == 1 else noun.replace("a list", f"a list of {number} or more")
-        words = _range_words(limits)
+        ends = {"ge": "{:.12g} or more", "gt": "above {:.12g}", "le": "at most {:.12g}", "lt": "below {:.12g}"}
+        words, link = " and ".join(ends[name].format(limit) for name, limit in limits.items()), " of "
+        if limits.keys() == {"ge", "le"}:
+            words, link = f"{limits['ge']:.12g} to {limits['le']:.12g}", " from "
+        elif words.startswith(("above", "below")):
+            link = " "
         if only_range:
             return words
-        link = " from " if " to " in words else " " if words.startswith(("above", "below")) else " of "
         return ("a finite number" if inner[0] is float else describe(inner[0])) + link + words
     kind = type(None) if expected is None else origin or expected
     if kind is tuple and inner and inner[-1] is not ...:
@@ -133,7 +134,7 @@ def wrong_value(key: str, value: Any, expected: Any) -> str | None:
     """
     if fits(value, expected):
         return None
-    parts = get_args(expected) if get_origin(expected) in (Union, types.UnionType) else (expected,)
+    parts = get_args(expected) if get_origin(expected) in _UNIONS else (expected,)
     bases = [get_args(part)[0] for part in parts if get_origin(part) is Annotated]
     number = isinstance(value, int | float)
     right_type = len(bases) == 1 and number and math.isfinite(value) and fits(value, bases[0])
@@ -175,14 +176,7 @@ def _limits(rules: Iterable[Any]) -> dict[str, Any]:
 
 
 def _within(value: Any, limits: Mapping[str, Any]) -> bool:
+    """Whether a number is within the bounds, and finite; or another value as long as it has to be."""
     if isinstance(value, int | float):
-        bounds = [_BOUNDS[name](value, limit) for name, limit in limits.items() if name in _BOUNDS]
-        return all(bounds) and (not bounds or math.isfinite(value))
-    return value is None or len(value) >= limits.get("min_length", 0)
-
-
-def _range_words(limits: Mapping[str, Any]) -> str:
-    if limits.keys() == {"ge", "le"}:
-        return f"{limits['ge']:.12g} to {limits['le']:.12g}"
-    words = {"ge": "{:.12g} or more", "gt": "above {:.12g}", "le": "at most {:.12g}", "lt": "below {:.12g}"}
-    return " and ".join(words[name].format(limit) for name, limit in limits.items())
+        return math.isfinite(value) and all(_BOUNDS[name](value, limit) for name, limit in limits.items())
+    return bool(len(value) >= limits.get("min_length", 0))

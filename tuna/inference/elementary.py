@@ -5,8 +5,6 @@ Checkable questions are right or wrong; open-ended ones get a mark from 0 to 1 t
 details.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,54 +22,29 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class ElementaryResult:
-    """What a model reached.
+    """What a model reached."""
 
-    Attributes:
-        accuracy: the share of the checkable questions that were answered right, from 0 to 1; 0 where there are none.
-        by_task: right answers and questions of each checkable task.
-        open_ended: the mean mark of the open-ended questions, from 0 to 1; 0 where there are none.
-        num_checkable: how many questions were checkable.
-        num_open_ended: how many questions were open-ended.
-        answers: the text given to each record, in the order of the records.
-    """
-
-    accuracy: float
-    by_task: dict[str, tuple[int, int]]
-    open_ended: float
+    accuracy: float  # share of the checkable questions that were answered right, from 0 to 1; 0 where there are none
+    by_task: dict[str, tuple[int, int]]  # right answers and questions of each checkable task
+    open_ended: float  # mean mark of the open-ended questions, from 0 to 1; 0 where there are none
     num_checkable: int
     num_open_ended: int
-    answers: tuple[str, ...]
-
-
-def _read(name: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in assets.path(name).read_text(encoding="utf-8").split("\n") if line]
-
-
-def train_records() -> list[dict[str, Any]]:
-    """The embedded training instructions.
-
-    >>> sorted(train_records()[0])
-    ['answers', 'check', 'id', 'input', 'instruction', 'output', 'task']
-    """
-    return _read("instructions/train.jsonl")
+    answers: tuple[str, ...]  # in the order of the records
 
 
 def held_out_records() -> list[dict[str, Any]]:
     """The embedded held-out instructions, none of them in the training part.
 
-    >>> {record["id"] for record in held_out_records()} & {record["id"] for record in train_records()}
-    set()
+    >>> sorted(held_out_records()[0])
+    ['answers', 'check', 'id', 'input', 'instruction', 'output', 'task']
     """
-    return _read("instructions/held_out.jsonl")
+    lines = assets.path("instructions/held_out.jsonl").read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines if line]
 
 
-def prompt_of(record: Record, tokenizer: PreTrainedTokenizerBase, template: str = "chat") -> str:
-    """The prompt of a record, as training makes it (tuna.data.templates).
-
-    Raises:
-        ConfigError: the template is unknown.
-    """
-    return template_named(template, tokenizer)(record_of(record)).text
+def prompt_of(record: Record, tokenizer: PreTrainedTokenizerBase) -> str:
+    """The prompt of a record in the tokenizer's chat template."""
+    return template_named("chat", tokenizer)(record_of(record)).text
 
 
 def record_of(record: Record) -> data.Record:
@@ -90,9 +63,9 @@ def marked(records: Sequence[Record], answers: Sequence[str]) -> ElementaryResul
             by_task[str(record["task"])] = (right + int(points == 1.0), total + 1)
         else:
             open_marks.append(points)
-    checkable = sum(total for _, total in by_task.values())
+    right, checkable = (sum(counts) for counts in zip((0, 0), *by_task.values(), strict=True))
     return ElementaryResult(
-        accuracy=sum(right for right, _ in by_task.values()) / max(1, checkable),
+        accuracy=right / max(1, checkable),
         by_task=dict(sorted(by_task.items())),
         open_ended=sum(open_marks) / max(1, len(open_marks)),
         num_checkable=checkable,

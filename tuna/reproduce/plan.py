@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 from tuna.console import nearest
@@ -13,33 +14,23 @@ _FIELD = re.compile(r"\{(\w+)\}")
 SYSTEMS = "systems"  # in a command: all models that answer, with commas, as a sweep takes them
 ONCE = "report.py"
 # By program: what a step leaves behind, and the arguments that every command of it gets.
-_MAKES = {
-    "train.py": "runs/s{seed}-{name}",
-    "rank.py": "rankings/s{seed}-{name}.jsonl",
-    "evaluate.py": "results/s{seed}-{name}",
-    ONCE: "{name}",
-}
-_ENDS = {
-    "train.py": ("seed={seed}", "name={made.name}", "runs_dir={made.parent}", "resume=auto"),
-    "rank.py": ("seed={seed}", "output={made}"),
-    "evaluate.py": ("seed={seed}", "folder={made}"),
-    ONCE: ("runs={folder}/runs", "rankings={folder}/rankings", "results={folder}/results", "output={made}"),
+_PROGRAMS = {
+    "train.py": ("runs/s{seed}-{name}", "seed={seed} name={made.name} runs_dir={made.parent} resume=auto"),
+    "rank.py": ("rankings/s{seed}-{name}.jsonl", "seed={seed} output={made}"),
+    "evaluate.py": ("results/s{seed}-{name}", "seed={seed} folder={made}"),
+    ONCE: ("{name}", "runs={folder}/runs rankings={folder}/rankings results={folder}/results output={made}"),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One command of one seed (or of all seeds together: ``report.py``).
+    """One command of one seed (or of all seeds together: ``report.py``)."""
 
-    name: as ``s0-tuna_p``. recipe: its name without the seed. words: the command after ``python``. needs: names of the
-    steps that come first. makes: the file or folder that is there when it has succeeded.
-    """
-
-    name: str
-    recipe: str
-    words: tuple[str, ...]
-    needs: tuple[str, ...]
-    makes: Path
+    name: str  # as s0-tuna_p
+    recipe: str  # its name without the seed
+    words: tuple[str, ...]  # the command after python
+    needs: tuple[str, ...]  # names of the steps that come first
+    makes: Path  # the file or folder that is there when it has succeeded
 
     @property
     def command(self) -> str:
@@ -49,14 +40,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """The steps as they are written, with the values that they name, and where all of it goes.
-
-    systems: the steps whose models are measured.
-    """
+    """The steps as they are written, with the values that they name, and where all of it goes."""
 
     steps: Mapping[str, str]
     values: Mapping[str, object]
-    systems: Sequence[str]
+    systems: Sequence[str]  # the steps whose models are measured
     folder: Path
 
     def program(self, name: str) -> str:
@@ -71,20 +59,15 @@ class Recipe:
 
     def made(self, name: str, seed: int) -> Path:
         """What a step leaves behind."""
-        return self.folder / _MAKES[self.program(name)].format(seed=seed, name=name)
+        return self.folder / _PROGRAMS[self.program(name)][0].format(seed=seed, name=name)
 
     def words(self, name: str, seed: int) -> tuple[str, ...]:
         """A step's command, with names replaced; a value of several words gives several."""
-
-        def filled(match: re.Match[str]) -> str:
-            field = match[1]
-            if field == SYSTEMS:
-                return ",".join(str(self.made(system, seed)) for system in self.systems)
-            return str(self.made(field, seed) if field in self.steps else self.values[field])
-
-        known = {"seed": seed, "made": self.made(name, seed), "folder": self.folder}
-        ends = (end.format(**known) for end in _ENDS[self.program(name)])
-        return (*shlex.split(_FIELD.sub(filled, self.steps[name])), *ends)
+        made = {step: str(self.made(step, seed)) for step in self.steps}
+        filled = {**self.values, **made, SYSTEMS: ",".join(made[system] for system in self.systems)}
+        typed = shlex.split(_FIELD.sub(lambda match: str(filled[match[1]]), self.steps[name]))
+        ends = _PROGRAMS[self.program(name)][1].split(" ")
+        return (*typed, *(end.format(seed=seed, made=self.made(name, seed), folder=self.folder) for end in ends))
 
 
 def plan(recipe: Recipe, seeds: Sequence[int]) -> list[Step]:
@@ -93,8 +76,7 @@ def plan(recipe: Recipe, seeds: Sequence[int]) -> list[Step]:
     ``{x}`` in a command is what step ``x`` makes, or a value; ``{systems}`` all models that are measured, with commas,
     as a sweep takes them. A ``report.py`` step is run once.
 
-    Raises:
-        ConfigError: an unknown program or name, or steps that need each other; all of them, a line each.
+    Raises: ConfigError for unknown programs and names, a line each, or for steps that need each other.
 
     >>> steps = {"a": "train.py model.path={b}", "b": "train.py model.path=x"}
     >>> found = plan(Recipe(steps, {}, [], Path("f")), [0])
@@ -104,14 +86,10 @@ def plan(recipe: Recipe, seeds: Sequence[int]) -> list[Step]:
     'python train.py model.path=f/runs/s0-b seed=0 name=s0-a runs_dir=f/runs resume=auto'
     """
     _check(recipe)
-    order: list[str] = []
-    left = list(recipe.steps)
-    while left:
-        ready = next((name for name in left if all(need in order for need in recipe.needs(name))), None)
-        if ready is None:
-            raise ConfigError(f"steps: {', '.join(left)} need each other")
-        order.append(ready)
-        left.remove(ready)
+    try:
+        order = list(TopologicalSorter({name: recipe.needs(name) for name in recipe.steps}).static_order())
+    except CycleError as error:
+        raise ConfigError(f"steps: {', '.join(sorted(set(error.args[1])))} need each other") from None
     found = []
     for seed in seeds:
         for name in order:
@@ -131,8 +109,8 @@ def _check(recipe: Recipe) -> None:
         if name not in recipe.steps
     ]
     for name, command in recipe.steps.items():
-        if (program := recipe.program(name)) not in _MAKES:
-            wrong.append(f"pipeline.steps.{name}: expected a command of {', '.join(_MAKES)}, got {program!r}")
+        if (program := recipe.program(name)) not in _PROGRAMS:
+            wrong.append(f"pipeline.steps.{name}: expected a command of {', '.join(_PROGRAMS)}, got {program!r}")
         wrong += [
             f"pipeline.steps.{name}: {{{field}}} is neither a step nor a value of sizes{nearest(field, known)}"
             for field in _FIELD.findall(command)

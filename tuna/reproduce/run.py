@@ -14,6 +14,7 @@ from annotated_types import Ge
 from omegaconf import DictConfig, OmegaConf
 
 from tuna.config import checks
+from tuna.config.arguments import LITERAL
 from tuna.console import clock_time
 from tuna.errors import ConfigError, OtherSettings, RunError
 from tuna.reproduce.plan import ONCE, Recipe, Step, plan
@@ -26,74 +27,29 @@ _TAIL = 12  # lines of a failed step's log that are shown
 
 @dataclass(frozen=True)
 class Settings:
-    """The keys of conf/reproduce.yaml itself.
+    """The keys of conf/reproduce.yaml itself."""
 
-    name: of the folder below ``folder``; null is the sizes' name. seeds: their number; they are 0, 1, ... jobs: steps
-    at once. only: these steps and what they need. dry_run: print the commands, run none.
-    """
-
-    name: str | None = None
+    name: str | None = None  # of the folder below ``folder``; null is the sizes' name
     folder: str = "reproduce"
-    seeds: Annotated[int, Ge(1)] = 1
-    jobs: Annotated[int, Ge(1)] | Literal["auto"] = "auto"
-    only: list[str] | None = None
-    dry_run: bool = False
-
-
-@dataclass
-class _Run:
-    """The pipeline at work. state: what became of each step, as steps.json holds it."""
-
-    steps: list[Step]
-    folder: Path
-    jobs: int
-    state: dict[str, Any]
-    failed: list[str] = field(default_factory=list)
-    began: float = field(default_factory=time.monotonic)
-
-    def find_done(self) -> set[str]:
-        """Steps whose very command succeeded after all that it needs, and whose results are still there."""
-        done: set[str] = set()
-        for step in self.steps:  # each comes after what it needs
-            known = self.state.get(step.name, {})
-            same = known.get("command") == step.command and known.get("needs") == list(step.needs)
-            newest = max((self.state[need]["ended"] for need in step.needs if need in done), default=0.0)
-            late = done.issuperset(step.needs) and newest <= known.get("ended", 0.0)
-            if same and late and known.get("status") == "finished" and step.makes.exists():
-                done.add(step.name)
-        return done
-
-    def note(self, step: Step, status: str, seconds: float) -> None:
-        """Remember, at once. ended: seconds since 1970."""
-        self.state[step.name] = {
-            "command": step.command, "needs": list(step.needs), "status": status, "seconds": round(seconds, 1),
-            "ended": time.time(),
-        }  # fmt: skip
-        write_json(self.folder / "steps.json", self.state)
-
-    def log(self, step: Step) -> Path:
-        """Where all that a step prints goes."""
-        return self.folder / "logs" / f"{step.name}.log"
+    seeds: Annotated[int, Ge(1)] = 1  # their number; they are 0, 1, ...
+    jobs: Annotated[int, Ge(1)] | Literal["auto"] = "auto"  # steps at once
+    only: list[str] | None = None  # these steps and what they need
+    dry_run: bool = False  # print the commands, run none
 
 
 def run(cfg: DictConfig) -> dict[str, float]:
     """Run what ``cfg`` asks for.
 
-    Raises:
-        ConfigError: steps or settings that are wrong, before anything runs.
-        RunError: steps that failed, after all that do not need them were run.
+    Raises: ConfigError before anything runs; RunError for steps that failed, after all that do not need them.
     """
     given, wrong = checks.own_values(cfg, f"{__name__}.Settings")
     if wrong:
         raise ConfigError("\n".join(wrong))
     settings = Settings(**given)
-    sizes = OmegaConf.to_container(cfg.sizes, resolve=True)
-    pipeline = OmegaConf.to_container(cfg.pipeline, resolve=False)
-    assert isinstance(sizes, dict) and isinstance(pipeline, dict)
-    values = {str(key): value for key, value in sizes.items()}
-    folder = Path(settings.folder) / (settings.name or str(values["name"]))
-    commands = {str(name): str(command) for name, command in pipeline["steps"].items()}
-    recipe = Recipe(commands, values, list(pipeline["systems"]), folder)
+    sizes: Any = OmegaConf.to_container(cfg.sizes, resolve=True)
+    pipeline: Any = OmegaConf.to_container(cfg.pipeline, resolve=False)
+    folder = Path(settings.folder) / (settings.name or str(sizes["name"]))
+    recipe = Recipe(pipeline["steps"], sizes, pipeline["systems"], folder)
     steps = _chosen(plan(recipe, range(settings.seeds)), settings.only)
     _refuse_secrets(steps)
     if settings.dry_run:
@@ -101,40 +57,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
             print(step.command)
         return {"steps": float(len(steps))}
     with RunFolder(folder, folder.name).locked(patience=1.0):
-        return _work(_Run(steps, folder, _jobs_here() if settings.jobs == "auto" else settings.jobs, _state(folder)))
-
-
-def _work(work: _Run) -> dict[str, float]:
-    """Run the steps in a folder that is ours alone for that time."""
-    (work.folder / "logs").mkdir(parents=True, exist_ok=True)
-    done = work.find_done()
-    before, count = len(done), len(work.steps)
-    print(f"{count} steps, {work.jobs} at once, {before} done before; results go to {work.folder}")
-    _run_all(work, done)
-    if work.failed:
-        raise RunError(
-            f"{len(work.failed)} of {count} steps failed ({', '.join(work.failed)}), "
-            f"{count - len(done) - len(work.failed)} that need them were not begun. Their logs: {work.folder}/logs/. "
-            "The same command runs what is missing"
-        )
-    seconds = time.monotonic() - work.began
-    print(f"all {count} steps done in {clock_time(seconds)}")
-    for step in work.steps:
-        if step.words[0] == ONCE:
-            print(f"report: {step.makes / 'report.html'}")
-    return {"steps": float(count), "seconds": seconds}
-
-
-def _state(folder: Path) -> dict[str, Any]:
-    """steps.json: what became of each step."""
-    state = read_json(folder / "steps.json")
-    for name, known in state.items():
-        if not isinstance(known, dict) or not isinstance(known.get("ended"), int | float):
-            raise RunError(
-                f"{folder / 'steps.json'}: {name}: expected an object with a time of its end; move the file away to "
-                "run all anew"
-            )
-    return state
+        return _Run(steps, folder, _jobs_here() if settings.jobs == "auto" else settings.jobs, _state(folder)).work()
 
 
 def _chosen(steps: list[Step], only: Sequence[str] | None) -> list[Step]:
@@ -156,13 +79,7 @@ def _refuse_secrets(steps: Sequence[Step]) -> None:
     """A key in a file of sizes or of a pipeline, where no override was there to be refused."""
     found = [(step.name, key) for step in steps for word in step.words if (key := secret_in(word)) is not None]
     if found:
-        raise ConfigError(
-            "\n".join(
-                f"{name}: {key}={HIDDEN}: a literal key or password is refused, since commands are printed and kept in "
-                "steps.json; name its environment variable: judge.api_key_env=OPENAI_API_KEY"
-                for name, key in found
-            )
-        )
+        raise ConfigError("\n".join(f"{name}: {key}={HIDDEN}: {LITERAL}" for name, key in found))
 
 
 def _jobs_here() -> int:
@@ -172,54 +89,116 @@ def _jobs_here() -> int:
     return 1 if torch.cuda.is_available() or (os.cpu_count() or 1) < 2 else 2
 
 
-def _run_all(work: _Run, done: set[str]) -> None:
-    """Start what has all it needs, as many at once as ``jobs``, until nothing can be started; ``done`` grows."""
-    left = [step for step in work.steps if step.name not in done]
-    count = len(left)
-    running: dict[Future[tuple[int, float]], Step] = {}
-    with ThreadPoolExecutor(work.jobs) as pool:
-        while left or running:
-            ready = [step for step in left if all(need in done for need in step.needs)]
-            for step in ready[: work.jobs - len(running)]:
-                left.remove(step)
-                print(f"{step.name}: {step.command}", flush=True)
-                running[pool.submit(_execute, work, step)] = step
-            if not running:
-                break  # what is left needs a step that failed
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                step = running.pop(future)
-                code, seconds = future.result()
-                work.note(step, "failed" if code else "finished", seconds)
-                if code:
-                    work.failed.append(step.name)
-                    _tell_failure(work, step, code)
-                else:
+def _state(folder: Path) -> dict[str, Any]:
+    """steps.json: what became of each step."""
+    file = folder / "steps.json"
+    state = read_json(file)
+    for name, known in state.items():
+        if not isinstance(known, dict) or not isinstance(known.get("ended"), int | float):
+            raise RunError(
+                f"{file}: {name}: expected an object with a time of its end; move the file away to run all anew"
+            )
+    return state
+
+
+@dataclass
+class _Run:
+    """The pipeline at work, in a folder that is ours alone for that time."""
+
+    steps: list[Step]
+    folder: Path
+    jobs: int
+    state: dict[str, Any]  # what became of each step, as steps.json holds it
+    began: float = field(default_factory=time.monotonic)
+
+    def work(self) -> dict[str, float]:
+        """Run what is not done."""
+        (self.folder / "logs").mkdir(parents=True, exist_ok=True)
+        done = self._done()
+        count = len(self.steps)
+        print(f"{count} steps, {self.jobs} at once, {len(done)} done before; results go to {self.folder}")
+        if failed := self._run_all(done):
+            raise RunError(
+                f"{len(failed)} of {count} steps failed ({', '.join(failed)}), "
+                f"{count - len(done) - len(failed)} that need them were not begun. Their logs: {self.folder}/logs/. "
+                "The same command runs what is missing"
+            )
+        seconds = time.monotonic() - self.began
+        print(f"all {count} steps done in {clock_time(seconds)}")
+        for step in self.steps:
+            if step.words[0] == ONCE:
+                print(f"report: {step.makes / 'report.html'}")
+        return {"steps": float(count), "seconds": seconds}
+
+    def _done(self) -> set[str]:
+        """Steps whose very command succeeded after all that it needs, and whose results are still there."""
+        done: set[str] = set()
+        for step in self.steps:  # each comes after what it needs
+            known = self.state.get(step.name, {})
+            same = (known.get("command"), known.get("needs")) == (step.command, list(step.needs))
+            if same and known.get("status") == "finished" and step.makes.exists() and done.issuperset(step.needs):
+                newest = max((self.state[need]["ended"] for need in step.needs), default=0.0)
+                done |= {step.name} if newest <= known["ended"] else set()
+        return done
+
+    def _run_all(self, done: set[str]) -> list[str]:
+        """Start what has all it needs, as many at once as ``jobs``; ``done`` grows. Returns the steps that failed."""
+        left = [step for step in self.steps if step.name not in done]
+        count = len(left)
+        failed: list[str] = []
+        running: dict[Future[tuple[int, float]], Step] = {}
+        with ThreadPoolExecutor(self.jobs) as pool:
+            while True:
+                ready = [step for step in left if done.issuperset(step.needs)]
+                for step in ready[: self.jobs - len(running)]:
+                    left.remove(step)
+                    print(f"{step.name}: {step.command}", flush=True)
+                    running[pool.submit(self._execute, step)] = step
+                if not running:
+                    return failed  # what is left needs a step that failed
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    step = running.pop(future)
+                    code, seconds = future.result()
+                    self._note(step, "failed" if code else "finished", seconds)
+                    if code:
+                        failed.append(step.name)
+                        self._tell_failure(step, code)
+                        continue
                     done.add(step.name)
                     ended = count - len(left) - len(running)
-                    time_left = clock_time((time.monotonic() - work.began) / ended * (count - ended))
+                    time_left = clock_time((time.monotonic() - self.began) / ended * (count - ended))
                     print(f"{step.name}: done in {seconds:.0f} s; {ended}/{count}, about {time_left} left", flush=True)
 
+    def _execute(self, step: Step) -> tuple[int, float]:
+        """Run one step: its exit code (-1 where it made nothing) and its seconds."""
+        paths = filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+        if self.jobs > 1:
+            environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // self.jobs))
+        words = [sys.executable, str(ROOT / step.words[0]), *step.words[1:]]
+        begin = time.monotonic()
+        with self._log(step).open("w", encoding="utf-8") as file:
+            code = subprocess.run(words, stdout=file, stderr=subprocess.STDOUT, env=environment, check=False).returncode
+        return code if code or step.makes.exists() else -1, time.monotonic() - begin
 
-def _execute(work: _Run, step: Step) -> tuple[int, float]:
-    """Run one step: its exit code (-1 where it made nothing) and its seconds."""
-    paths = filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    if work.jobs > 1:
-        environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // work.jobs))
-    words = [sys.executable, str(ROOT / step.words[0]), *step.words[1:]]
-    begin = time.monotonic()
-    with work.log(step).open("w", encoding="utf-8") as file:
-        code = subprocess.run(words, stdout=file, stderr=subprocess.STDOUT, env=environment, check=False).returncode
-    return code if code or step.makes.exists() else -1, time.monotonic() - begin
+    def _note(self, step: Step, status: str, seconds: float) -> None:
+        """Remember, at once. ended: seconds since 1970."""
+        self.state[step.name] = {
+            "command": step.command, "needs": list(step.needs), "status": status, "seconds": round(seconds, 1),
+            "ended": time.time(),
+        }  # fmt: skip
+        write_json(self.folder / "steps.json", self.state)
 
+    def _log(self, step: Step) -> Path:
+        return self.folder / "logs" / f"{step.name}.log"
 
-def _tell_failure(work: _Run, step: Step, code: int) -> None:
-    log = work.log(step)
-    lines = [f"{step.name}: failed (exit code {code}); the end of {log}:"]
-    lines += log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL:]
-    if code == OtherSettings.exit_code:
-        lines.append(
-            f"{step.makes} was made with other settings or from other data, and may have cost much, so it is left. "
-            "To make it anew here, move it away (of rankings the .store too) and give the same command"
-        )
-    print(*lines, sep="\n  ", file=sys.stderr, flush=True)
+    def _tell_failure(self, step: Step, code: int) -> None:
+        log = self._log(step)
+        lines = [f"{step.name}: failed (exit code {code}); the end of {log}:"]
+        lines += log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL:]
+        if code == OtherSettings.exit_code:
+            lines.append(
+                f"{step.makes} was made with other settings or from other data, and may have cost much, so it is left. "
+                "To make it anew here, move it away (of rankings the .store too) and give the same command"
+            )
+        print(*lines, sep="\n  ", file=sys.stderr, flush=True)

@@ -5,7 +5,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +23,16 @@ _SHOWN = ("val/pair_accuracy", "val/task_accuracy", "val/open_ended_mark", "val/
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One job: its folder holds job.json.
-
-    swept: the overrides in which the jobs of its sweep differ. identity: a hash of the settings that shape the result.
-    """
+    """One job: its folder holds job.json."""
 
     folder: Path
     number: int
-    identity: str
-    swept: tuple[str, ...]
+    identity: str  # a hash of the settings that shape the result
+    swept: tuple[str, ...]  # the overrides in which the jobs of its sweep differ
 
     def read(self) -> dict[str, Any]:
-        """job.json, empty where there is none."""
+        """job.json, empty where there is none. status: pending, running, finished, failed or interrupted."""
         return _read(self.folder)
-
-    @property
-    def status(self) -> str:
-        """pending, running, finished, failed or interrupted."""
-        return str(self.read().get("status", "pending"))
 
     def label(self) -> str:
         """As ``job 3 (loss.lambda=5)``."""
@@ -50,11 +41,8 @@ class Job:
     def update(self, **changes: Any) -> None:
         """Change keys of job.json, atomically."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        own = {
-            "schema_version": SCHEMA_VERSION, "job": self.number, "swept": list(self.swept), "identity": self.identity,
-            "status": "pending",
-        }  # fmt: skip
-        write_json(self.folder / FILE, own | self.read() | changes)
+        own = {"schema_version": SCHEMA_VERSION, "job": self.number, "swept": self.swept, "identity": self.identity}
+        write_json(self.folder / FILE, own | {"status": "pending"} | self.read() | changes)
 
     def begin(self, *, dry: bool = False) -> None:
         """It runs. dry: it only says what it would do."""
@@ -62,13 +50,12 @@ class Job:
 
     def finish(self, metrics: Mapping[str, Any]) -> None:
         """It is done, with these figures."""
-        self.update(status="finished", ended=_now(), metrics=dict(metrics))
+        self.update(status="finished", ended=_now(), metrics=metrics)
 
     def fail(self, error: BaseException) -> None:
         """It ended by an error, or an interrupt."""
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        code = getattr(error, "exit_code", 1)
-        self.update(status=status, ended=_now(), error=error_text(error), exit_code=code)
+        self.update(status=status, ended=_now(), error=error_text(error), exit_code=getattr(error, "exit_code", 1))
 
     def is_done(self, config: Mapping[str, Any]) -> bool:
         """Whether it is finished and no file or folder that ``config`` names has been written to since it began."""
@@ -141,21 +128,17 @@ def table(rows: Sequence[Mapping[str, Any]], optimize: str | None = None) -> lis
         columns = list(dict.fromkeys([optimize, *columns]))
     cells = [["job", "settings", "status", *columns]]
     for row in rows:
-        figures = [_figure((row.get("metrics") or {}).get(column)) for column in columns]
+        found = map((row.get("metrics") or {}).get, columns)
+        figures = ["" if f is None else f"{f:.4f}" if isinstance(f, float) else str(f) for f in found]
         if row["status"] != "finished" and row.get("error"):
             figures = [str(row["error"]).splitlines()[0]]
         cells.append([str(row["job"]), " ".join(row["swept"]) or "-", str(row["status"]), *figures])
     # A column of figures is as wide as its heading: an error, which stands in their place, widens none.
     widths = [max(len(line[index]) for line in cells) for index in range(3)] + [len(column) for column in columns]
-    lines = []
     for line in cells:
-        padded = [f"{cell:<{width}}" for cell, width in zip_longest(line[1:], widths[1:], fillvalue="")]
-        lines.append("  ".join([f"{line[0]:>{widths[0]}}", *padded]).rstrip())
-    return lines
-
-
-def _figure(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else "" if value is None else str(value)
+        line[0] = line[0].rjust(widths[0])
+    padded = ([cell.ljust(width) for cell, width in zip(line, [*widths, 0], strict=False)] for line in cells)
+    return ["  ".join(line).rstrip() for line in padded]
 
 
 def _last_written(value: Any) -> float:

@@ -42,11 +42,8 @@ class Sweep(Launcher):
     folder: Path
 
     def __init__(self, typed: Sequence[str], fixed: Collection[str]) -> None:
-        self.typed = tuple(typed)
-        self.fixed = frozenset(fixed)
+        self.typed, self.fixed = typed, fixed
         self.asked: dict[int, Job] = {}
-        self.begun = ExitStack()  # holds the sweep's lock
-        self.locked = False
 
     @property
     def exit_code(self) -> int:
@@ -59,7 +56,6 @@ class Sweep(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         """Run those of the jobs that are not done, by the inner launcher; a result each, None for a failed one."""
-        self._begin()
         jobs: list[Job] = []
         missing: dict[int, list[str]] = {}
         for texts in job_overrides:
@@ -67,31 +63,25 @@ class Sweep(Launcher):
             jobs.append(job)
             if not done:
                 missing.setdefault(job.number, self._texts(job, texts))
-        again = [self.asked[number] for number in missing]
-        self._tell(len({job.number for job in jobs}), again)
+        count, again = len({job.number for job in jobs}), [self.asked[number] for number in missing]
+        if len(again) < count > 1:  # a search asks for one at a time
+            print(f"sweep   {count - len(again)} of {count} jobs are finished already")
+        for job in again:
+            record = job.read()
+            if record["status"] in _BEFORE:
+                reason = f": {str(record['error']).splitlines()[0]}" if record.get("error") else ""
+                print(f"sweep   {job.label()} {_BEFORE[record['status']]}; it runs again{reason}")
         if again:
             self._run(again, list(missing.values()), initial_job_idx)
         self._write()
         return [self._result(job, texts) for job, texts in zip(jobs, job_overrides, strict=True)]
-
-    def _begin(self) -> None:
-        """Take the sweep's folder, once."""
-        if self.locked:
-            return
-        if (self.folder / "run.json").exists():
-            raise RunError(f"name: {self.folder} is a run; a sweep needs a folder of its own, choose another name=...")
-        self.begun.enter_context(RunFolder(self.folder, self.folder.name).locked())
-        self.locked = True
-        print(f"sweep   {self.folder}; to go on with it after a stop, and to repeat what failed: {self.command()}")
 
     def _job(self, texts: Sequence[str]) -> tuple[Job, bool]:
         """The job of these overrides, and whether it is done."""
         composed = self.context.config_loader.load_sweep_config(self.config, list(texts))
         with open_dict(composed):
             del composed["hydra"]
-        plain = OmegaConf.to_container(composed, resolve=True)
-        assert isinstance(plain, dict)
-        settings = {str(key): value for key, value in plain.items()}
+        settings: Any = OmegaConf.to_container(composed, resolve=True)
         job = assign(self.folder, identity_of(settings), [text for text in texts if _key(text) not in self.fixed])
         self.asked[job.number] = job
         return job, job.is_done(settings)
@@ -105,15 +95,6 @@ class Sweep(Launcher):
         # Quoted as Hydra reads it back, whatever is in it.
         return kept + [f"{key}={QuotedString(v, Quote.single).with_quotes()}" for key, v in places.items()]
 
-    def _tell(self, count: int, missing: Sequence[Job]) -> None:
-        if len(missing) < count > 1:  # a search asks for one at a time
-            print(f"sweep   {count - len(missing)} of {count} jobs are finished already")
-        for job in missing:
-            record = job.read()
-            if record["status"] in _BEFORE:
-                reason = f": {str(record['error']).splitlines()[0]}" if record.get("error") else ""
-                print(f"sweep   {job.label()} {_BEFORE[record['status']]}; it runs again{reason}")
-
     def _run(self, jobs: Sequence[Job], overrides: Sequence[Sequence[str]], index: int) -> None:
         """Launch. Where the launcher itself breaks off (a worker was killed, say), what is done is done."""
         self._write()
@@ -123,7 +104,7 @@ class Sweep(Launcher):
             print(f"error: {type(self.inner).__name__}: {error_text(error)}", file=sys.stderr)
             return
         for job, result in zip(jobs, results, strict=True):
-            if result.status is JobStatus.FAILED and job.status not in ("failed", "interrupted"):
+            if result.status is JobStatus.FAILED and job.read()["status"] not in ("failed", "interrupted"):
                 job.fail(result._return_value)  # it failed before or after our own part of the job
 
     def _result(self, job: Job, texts: Sequence[str]) -> JobReturn:
@@ -138,17 +119,14 @@ class Sweep(Launcher):
         place = f"name={self.folder.name}" if "name" in self.config else f"hydra.sweep.dir={self.folder}"
         return f"python {Path(sys.argv[0]).name} {shlex.join([*self.typed, *([] if named else [place])])}"
 
-    def _row(self, job: Job) -> dict[str, Any]:
-        """A job's entry in sweep.json. asked: whether this command asks for it."""
-        record = job.read()
-        row = {key: record.get(key) for key in ("job", "swept", "status", "metrics", "error", "started", "ended")}
-        # Nobody works on it now: one that still "runs" was killed.
-        status = "unfinished" if row["status"] == "running" else row["status"]
-        return row | {"status": status, "asked": job.number in self.asked}
-
     def _write(self) -> list[dict[str, Any]]:
         """Write sweep.json; gives the jobs in it, which are all of the folder."""
-        rows = [self._row(job) for job in jobs_in(self.folder)]
+        keys = ("job", "swept", "status", "metrics", "error", "started", "ended")
+        rows = [{key: record.get(key) for key in keys} for record in (job.read() for job in jobs_in(self.folder))]
+        for row in rows:
+            row["asked"] = row["job"] in self.asked  # by this command
+            if row["status"] == "running":  # nobody works on it now: it was killed
+                row["status"] = "unfinished"
         content = {
             "schema_version": SCHEMA_VERSION, "name": self.config.get("name") or self.folder.name,
             "command": self.command(), "optimize": self.config.get("optimize"), "jobs": rows,
@@ -158,7 +136,7 @@ class Sweep(Launcher):
 
     def close(self) -> None:
         """Write sweep.json and print the table; nothing where no job was asked for."""
-        if not self.locked:
+        if not self.asked:
             return
         rows = self._write()
         asked = [row for row in rows if row["asked"]]
@@ -179,34 +157,33 @@ def resumable(sweep: Sweep) -> Iterator[None]:
     Hydra looks launchers up by a class in its own package, and has no other place to stand in (hence hydra-core < 1.4).
     """
     plugins: Any = Plugins.instance()
+    with ExitStack() as held:
 
-    def instantiate(hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> Launcher:
-        del plugins.instantiate_launcher  # the instance's own, so that what a launcher pickles is Hydra's
-        sweep.inner = plugins.instantiate_launcher(hydra_context, task_function, config)
-        sweep.context, sweep.config, sweep.folder = hydra_context, config, Path(str(config.hydra.sweep.dir))
-        return sweep
+        def instantiate(hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> Launcher:
+            del plugins.instantiate_launcher  # the instance's own, so that what a launcher pickles is Hydra's
+            folder = Path(str(config.hydra.sweep.dir))
+            sweep.inner = plugins.instantiate_launcher(hydra_context, task_function, config)
+            sweep.context, sweep.config, sweep.folder = hydra_context, config, folder
+            if (folder / "run.json").exists():
+                raise RunError(f"name: {folder} is a run; a sweep needs a folder of its own, choose another name=...")
+            held.enter_context(RunFolder(folder, folder.name).locked())
+            print(f"sweep   {folder}; to go on with it after a stop, and to repeat what failed: {sweep.command()}")
+            return sweep
 
-    plugins.instantiate_launcher = instantiate
-    try:
-        with sweep.begun:
-            try:
-                yield
-            finally:
-                sweep.close()
-    finally:
-        vars(plugins).pop("instantiate_launcher", None)
+        plugins.instantiate_launcher = instantiate
+        try:
+            yield
+        finally:
+            vars(plugins).pop("instantiate_launcher", None)
+            sweep.close()
 
 
 def check_optimized(optimize: str | None, metrics: object) -> None:
-    """Refuse to optimize a figure that a job did not give.
-
-    Raises:
-        ConfigError: with the figures it gave.
-    """
-    if optimize is None or (isinstance(metrics, dict) and optimize in metrics):
-        return
-    known = ", ".join(sorted(map(str, metrics))) if isinstance(metrics, dict) else "none"
-    raise ConfigError(f"optimize: expected a figure of the job's, got {optimize}; there are: {known}")
+    """Refuse to optimize a figure that a job did not give, by a ConfigError with those it gave."""
+    figures = metrics if isinstance(metrics, dict) else {}
+    if optimize is not None and optimize not in figures:
+        known = ", ".join(sorted(map(str, figures))) or "none"
+        raise ConfigError(f"optimize: expected a figure of the job's, got {optimize}; there are: {known}")
 
 
 def _key(override: str) -> str:
