@@ -73,7 +73,7 @@ def slow_loop(command: list[str], steps: int, lr: float, clip: float | None) -> 
     cfg = compose(command)
     parts = prepare(cfg, build_all(cfg, *NODES))
     torch.manual_seed(0)
-    scorer: Any = parts.module.load_scorer(parts.model, parts.resolved)
+    scorer: Any = parts.module.load_scorer(parts.model)
     skipped = bad_steps(parts.data, steps)
     optimizer = torch.optim.AdamW(scorer.parameters(), lr=lr, weight_decay=0.0)
     batches = parts.data.train_dataloader().dataset

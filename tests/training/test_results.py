@@ -45,7 +45,7 @@ def parts(source: Path, **changes: Any) -> Any:
         "data": SimpleNamespace(
             report=SimpleNamespace(to_dict=lambda: {"train_lists": 31, "held_out_lists": 9}),
             sha256="beef",
-            settings=SimpleNamespace(batch_size=8),
+            batch_size=8,
         ),
         "module": SimpleNamespace(lr=1e-3, answers=True),
         "template": "none",

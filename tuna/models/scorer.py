@@ -24,7 +24,7 @@ IMPLEMENTATIONS = {"sdpa": "sdpa", "eager": "eager", "flex": "flex_attention"}
 
 
 class _Reached(Exception):
-    """Raised in place of a backbone's forward to learn which module the model calls."""
+    """Raised in place of a backbone's forward: the model called it."""
 
 
 @contextmanager
@@ -97,19 +97,13 @@ class _TargetLogprobs(torch.autograd.Function):
 
 
 def target_logprobs(head: Callable[[Tensor], Tensor], hidden: Tensor, targets: Tensor, chunk: int) -> Tensor:
-    """Log-probability of each target token, projecting ``chunk`` hidden states at a time.
+    """[T] float32, the log-probability of each target token, projecting ``chunk`` hidden states at a time.
 
     With gradients on, each chunk's logits are dropped after use and recomputed in the backward pass, so memory holds
     one chunk x vocabulary whatever T is.
 
-    Args:
-        head: the model's projection, [n, H] -> logits [n, V].
-        hidden: [T, H] hidden states, each of which predicts one target.
-        targets: [T] int64.
-        chunk: how many targets are projected at a time, at least 1.
-
-    Returns:
-        [T] float32.
+    head: the model's projection, [n, H] -> logits [n, V]. hidden: [T, H] hidden states, each of which predicts one
+    target. targets: [T] int64.
 
     >>> weight = torch.eye(3)
     >>> target_logprobs(lambda h: h @ weight.T, torch.zeros(2, 3), torch.tensor([0, 2]), chunk=1)
@@ -132,10 +126,8 @@ def target_logprobs(head: Callable[[Tensor], Tensor], hidden: Tensor, targets: T
 class ResponseScorer(nn.Module):
     """Summed log-probability of each response of a packed batch; backbone and projection in one forward.
 
-    Args:
-        model: a Hugging Face causal language model; kept as ``model``.
-        attention: "auto" is FlexAttention on CUDA (where the model has it), else SDPA, else eager.
-        projection_chunk: how many hidden states are projected to the vocabulary at a time.
+    model: a Hugging Face causal language model. attention: "auto" is FlexAttention on CUDA (where the model has it),
+    else SDPA, else eager. projection_chunk: how many hidden states are projected to the vocabulary at a time.
     """
 
     def __init__(self, model: nn.Module, *, attention: str = "auto", projection_chunk: int = 512) -> None:
@@ -187,34 +179,25 @@ class ResponseScorer(nn.Module):
         return torch.cat(rows), output_type
 
     def _masks(self, batch: PackedBatch) -> Mask | dict[str, Mask]:
-        device = batch.input_ids.device.type
-        implementation = self._implementation(device)
+        """The batch's masks for the attention that its device asks for; the model is switched to it."""
+        device, config = batch.input_ids.device.type, self.model.config.get_text_config()
         dtype = self.model.get_input_embeddings().weight.dtype
         if torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
-        return build_masks(batch, self.model.config.get_text_config(), implementation, dtype)
-
-    def _implementation(self, device: str) -> str:
-        """The attention implementation for tensors on ``device``; the model is switched to it."""
         if device == "cuda":
             torch.backends.cuda.enable_cudnn_sdp(False)  # masks through cuDNN give NaN gradients: huggingface/trl#7181
+        dropout = any(getattr(config, key, 0.0) for key in ("attention_dropout", "attn_pdrop", "attn_dropout"))
         if self.attention != "auto":
             wanted = IMPLEMENTATIONS[self.attention]
-        elif device == "cuda" and self._flex_fits():
+        elif device == "cuda" and self.model._supports_flex_attn and not dropout:  # FlexAttention has no dropout
             wanted = "flex_attention"  # its CPU kernel has no backward pass
         else:
             wanted = "sdpa" if self.model._supports_sdpa else "eager"
         if wanted == "sdpa" and device == "cpu":
             wanted = BLOCKS
-        if self.model.config.get_text_config()._attn_implementation != wanted:
+        if config._attn_implementation != wanted:
             self.model.set_attn_implementation(wanted)
-        return wanted
-
-    def _flex_fits(self) -> bool:
-        """Whether the model has FlexAttention, and uses it without dropout (it has none)."""
-        config = self.model.config.get_text_config()
-        dropout = any(getattr(config, key, 0.0) for key in ("attention_dropout", "attn_pdrop", "attn_dropout"))
-        return bool(self.model._supports_flex_attn) and not dropout
+        return build_masks(batch, config, wanted, dtype)
 
 
 class RewardScorer(ResponseScorer):

@@ -19,7 +19,7 @@ from tuna.models.folder import (
     explain,
     fingerprint,
     read_config,
-    tensor_shapes,
+    stored_tensors,
 )
 from tuna.models.lora import parse_lora
 
@@ -33,7 +33,7 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 class Resolved:
     """A model that was found and whose files are all there; its weights have not been read.
 
-    source: folder or hub id. folder: where config and tokenizer lie (a hub id's snapshot). revision: of a hub id.
+    source: folder or hub id. folder: where config and tokenizer lie (a hub id's snapshot).
     checked: whether its weights were compared with the config as a causal model's (False), as a reward model's (True).
     """
 
@@ -134,7 +134,7 @@ class ModelConfig:
         check_tokenizer(folder)
         if on_hub:
             return Resolved(self.path, folder, config, self.revision, on_hub)
-        tensor_shapes(folder)
+        stored_tensors(folder)
         return Resolved(str(folder), folder, config)
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -146,9 +146,9 @@ class ModelConfig:
         folder = self.resolve().folder
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=self.trust_remote_code)
+        except (KeyboardInterrupt, SystemExit):
+            raise
         except BaseException as error:  # the Rust of tokenizers panics with a class of its own
-            if isinstance(error, KeyboardInterrupt | SystemExit):
-                raise
             raise ModelError(
                 f"{folder}: transformers cannot read its tokenizer ({explain(error)}); copy its files anew from where "
                 "the model comes from"
@@ -166,7 +166,7 @@ class ModelConfig:
     @property
     def shaped_by(self) -> dict[str, Any]:
         """What of this node decides how a question is written, for keys of a store."""
-        return {"template": self.template, **({"template_args": self.template_args} if self.template_args else {})}
+        return {"template": self.template} | ({"template_args": self.template_args} if self.template_args else {})
 
     @cached_property
     def rows(self) -> int:

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import nn
+from transformers import PreTrainedTokenizerBase
 
 from tuna.config.types import checked
 from tuna.errors import ConfigError
@@ -21,7 +22,7 @@ from tuna.losses.base import (
 )
 from tuna.models.loading import load_reward_scorer
 from tuna.models.reward import check_reward_source, has_reward_head, set_pad
-from tuna.models.weights import check_reward_weights
+from tuna.models.source import ModelConfig, Resolved
 from tuna.modules.meter import Meter
 from tuna.modules.scoring import Ratio, ScoringModule
 from tuna.stats import Interval, balanced_interval
@@ -42,7 +43,7 @@ class PRM(ScoringModule):
     answers: ClassVar[bool] = False
     scored: ClassVar[type[ScoredLists]] = RewardLists  # rewards in place of log-probabilities
 
-    def check_start(self, resolved: Any, loss: Loss) -> None:
+    def check_start(self, resolved: Resolved, loss: Loss) -> None:
         """Refuse a model that takes no reward head, and a loss that is not of the order alone."""
         check_reward_source(resolved)
         zero, two = torch.zeros(2), torch.ones(2, dtype=torch.long)
@@ -54,21 +55,17 @@ class PRM(ScoringModule):
                 f"got {type(loss).__name__}, whose part {', '.join(others)} is of a language model's log-probabilities"
             )
 
-    def check_weights(self, model: Any, resolved: Any) -> None:
-        """Refuse weights that are not those of the config, but for a head that is missing."""
-        check_reward_weights(model, resolved)
-
-    def start_lines(self, resolved: Any, seed: int) -> list[str]:
+    def start_lines(self, resolved: Resolved, seed: int) -> list[str]:
         """Where the reward head comes from."""
         if has_reward_head(resolved.config):
             return ["reward head: the starting model's own"]
         return [f"reward head: fresh (seed {seed}) on the backbone of a causal language model"]
 
-    def load_scorer(self, model: Any, resolved: Any) -> nn.Module:
+    def load_scorer(self, model: ModelConfig) -> nn.Module:
         """The reward scorer with the starting weights."""
-        return load_reward_scorer(model, resolved, seed=self.plan.seed)
+        return load_reward_scorer(model, seed=self.plan.seed)
 
-    def export_tokenizer(self, model: Any) -> Any:
+    def export_tokenizer(self, model: ModelConfig) -> PreTrainedTokenizerBase | None:
         """The tokenizer with a padding token where the starting folder's has none of its own, else None."""
         tokenizer = model.tokenizer()
         return tokenizer if set_pad(tokenizer) else None

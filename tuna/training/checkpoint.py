@@ -9,7 +9,7 @@ counted (the loss scale of 16-mixed starts anew).
 import logging
 import pickle
 import shutil
-from collections.abc import Mapping
+from collections import ChainMap
 from pathlib import Path
 from typing import Any
 
@@ -79,15 +79,20 @@ def _fault(path: Path, step: int, run: str, total_steps: int, unsealed: bool) ->
             return f"expected a step of this run's {total_steps}, got {state.get('step')!r:.40}"
         if not isinstance(state.get("early_stopping") or {}, dict):
             return f"{_STATE}: early_stopping: expected an object or null"
-        old = unsealed and "files" not in state
-        if old:
+        if unsealed and "files" not in state:
             log.info(f"{path}: written by an older version, without hashes; its parts' CRC-32 is looked at")
-        elif fault := _broken_seal(path, state, run):
+            return broken_parts(path)
+        if state.get("run") != run:
+            return "it belongs to another run"
+        files = state.get("files")
+        if not isinstance(files, dict) or METADATA not in files:
+            return f"{_STATE}: files: expected the hashes of its files"
+        if sealed(state)["sha256"] != state.get("sha256"):
+            return f"{_STATE} was changed since it was written (another SHA-256)"
+        if fault := damage(path, files):
             return fault
         known = {place.relative_path for place in Reader(path).read_metadata().storage_data.values()}
-        if old:
-            return broken_parts(path)
-        unknown = sorted(known - state["files"].keys())
+        unknown = sorted(known - files.keys())
         return f"{_STATE} has no hash of {unknown[0]}" if unknown else None
     except RunError as error:
         return str(error).removeprefix(f"{path}/")
@@ -97,18 +102,6 @@ def _fault(path: Path, step: int, run: str, total_steps: int, unsealed: bool) ->
         raise RunError(
             f"{path}: cannot be read ({error.strerror}); put that right, or move it away, and give resume=auto again"
         ) from error
-
-
-def _broken_seal(path: Path, state: Mapping[str, Any], run: str) -> str | None:
-    """What the run's name and the hashes in state.json say against a checkpoint."""
-    files = state.get("files")
-    if state.get("run") != run:
-        return "it belongs to another run"
-    if not isinstance(files, dict) or METADATA not in files:
-        return f"{_STATE}: files: expected the hashes of its files"
-    if sealed(state)["sha256"] != state.get("sha256"):
-        return f"{_STATE} was changed since it was written (another SHA-256)"
-    return damage(path, files)
 
 
 def stopped(path: Path) -> bool:
@@ -177,7 +170,7 @@ class Checkpoints(Callback):
         if distributed.rank() == 0:
             stopping = trainer.early_stopping_callback
             counted = stopping and stopping.state_dict() | {"best_score": float(stopping.best_score)}
-            about = {"step": step, "run": self.run, "files": {name: part[name] for part in parts for name in part}}
+            about = {"step": step, "run": self.run, "files": dict(ChainMap(*parts))}
             about |= {"stopped": trainer.should_stop, "early_stopping": counted}
             write_json(temporary / _STATE, sealed(about))
             temporary.rename(final)
@@ -209,20 +202,15 @@ def load(path: Path, scorer: nn.Module, optimizer: torch.optim.Optimizer | None 
     state = _state(scorer, optimizer)
     try:
         load_sharded(state, storage_reader=Reader(path), planner=Planner(), no_dist=distributed.world_size() == 1)
-    except CheckpointException as error:
-        raise _unread(path, _causes(error)[0]) from None
-    except (RuntimeError, ValueError, KeyError, AssertionError, pickle.UnpicklingError) as error:
-        raise _unread(path, error) from None
+    except (CheckpointException, RuntimeError, ValueError, KeyError, AssertionError, pickle.UnpicklingError) as error:
+        cause = _causes(error)[0] if isinstance(error, CheckpointException) else error
+        why = str(cause).strip().partition("\n")[0][:300] or type(cause).__name__
+        raise RunError(
+            f"{path}: cannot be read ({why}); next: move it away, and give resume=auto again, which takes an older one"
+        ) from None
     set_model_state_dict(scorer, state["model"], options=_INTO_MODEL)
     if optimizer is not None:
         set_optimizer_state_dict(scorer, optimizer, state["optimizer"], options=_OPTIONS)
-
-
-def _unread(path: Path, error: BaseException) -> RunError:
-    why = str(error).strip().partition("\n")[0][:300] or type(error).__name__
-    return RunError(
-        f"{path}: cannot be read ({why}); next: move it away, and give resume=auto again, which takes an older one"
-    )
 
 
 def _unwritten(path: Path, error: CheckpointException) -> RunError:

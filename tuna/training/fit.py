@@ -187,7 +187,7 @@ def _scorer(parts: Components, mesh: Any) -> torch.nn.Module:
     """Load the starting weights, sharded over ``mesh`` where there is one."""
     from tuna.models.sharding import shard
 
-    training, scorer = parts.training, parts.module.load_scorer(parts.model, parts.resolved)
+    training, scorer = parts.training, parts.module.load_scorer(parts.model)
     if mesh is not None and training.strategy == "fsdp":
         activations = training.activation_checkpointing
         shard(scorer, mesh["data_parallel"], precision=training.precision, checkpoint_activations=activations)

@@ -105,7 +105,9 @@ def check_processes(training: "TrainerConfig") -> None:
 
 def prepare(cfg: DictConfig, built: dict[str, Any]) -> Components:
     """Find the model and read the data for what was built; all that can be wrong without weights is reported here."""
+    from tuna.data.templates import meant_by
     from tuna.models.folder import tensor_shapes
+    from tuna.models.weights import check_weights
 
     model, training, data, module = (built[key] for key in ("model", "trainer", "datamodule", "module"))
     runs.check_writable(Path(cfg.runs_dir))
@@ -117,7 +119,7 @@ def prepare(cfg: DictConfig, built: dict[str, Any]) -> Components:
         raise ConfigError(f"evaluate: stage={cfg.stage.name} tunes a reward model, which writes no answers; use auto")
     tokenizer = model.tokenizer()
     if not resolved.on_hub:  # a hub id's weights come only when the data is right
-        module.check_weights(model, resolved)
+        check_weights(model, reward=not module.answers)
 
     def read() -> None:
         data.prepare(
@@ -141,9 +143,6 @@ def prepare(cfg: DictConfig, built: dict[str, Any]) -> Components:
     steps = min(data.total_steps, training.max_steps or data.total_steps)
     if steps == 0:
         raise ConfigError("datamodule: nothing is left to train on; see datamodule.held_out, first and last")
-    template = data.settings.template
-    if template == "auto":
-        template = "chat" if getattr(tokenizer, "chat_template", None) else "alpaca"
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     return Components(
         cfg=cfg,
@@ -156,7 +155,7 @@ def prepare(cfg: DictConfig, built: dict[str, Any]) -> Components:
         loss=built["loss"],
         training=training,
         loggers=built["logger"],
-        template=template,
+        template=meant_by(data.template, tokenizer),
         num_parameters=parameters,
         total_steps=steps,
     )
