@@ -219,7 +219,7 @@ def check_lora(config: PretrainedConfig, lora: Lora, *, trust_remote_code: bool 
 
 
 def _check_names(model: Any, lora: Lora, trained: Sequence[str]) -> None:
-    """Each name of a list must be that of a module, and all that are meant must be linear layers or embeddings."""
+    """Each name must be that of a module, and all that are meant must be linear layers or embeddings."""
     modules = {name: module for name, module in model.named_modules() if name}
     wanted = lora.target_modules
     if wanted == "all-linear":

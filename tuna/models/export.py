@@ -38,21 +38,16 @@ def export(
     card: str | None = None,
     ends: Sequence[int] = (),
 ) -> None:
-    """Write the scorer's model to ``folder``: config, safetensors, tokenizer, generation config, README.md.
+    """Write ``scorer.model`` to ``folder``: config, safetensors, tokenizer, generation config, README.md.
 
     Every process calls it; sharded weights are gathered to the CPU of process 0, which writes to ``folder``.tmp and
     renames it when complete (an earlier ``folder`` is replaced). With LoRA the model is written merged (tied weights
     that differ after it are written both, and the config ties none), and the adapter in peft's layout to ``adapter``
     beside ``folder``.
 
-    Args:
-        scorer: holds the model as ``.model``, a causal LM or a reward model.
-        folder: where the model goes.
-        resolved: the starting model, whose generation config and tokenizer files are taken over.
-        tokenizer: written in place of the starting folder's, where given.
-        dtype: of floating-point weights; "auto" is that of the starting folder.
-        card: text of README.md, where there is to be one.
-        ends: ids of tokens that end an answer, listed in generation_config.json after those that it lists already.
+    resolved: the starting model, whose generation config and tokenizer files are taken over. tokenizer: written in
+    place of those files. dtype: of floating-point weights; "auto" is that of the starting folder. card: the text of
+    README.md. ends: ids of tokens that end an answer, added to those that generation_config.json lists.
 
     Raises:
         ModelError: what was written has other tensor names or shapes than the model's class, an adapter's tensor
@@ -86,8 +81,8 @@ def export(
 
 def full_state(scorer: nn.Module) -> dict[str, Tensor]:
     """The model's whole state dict on the CPU, without the scorer's prefix; empty on processes other than 0."""
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     if dist.is_initialized():
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
         state: dict[str, Any] = get_model_state_dict(scorer, options=options)
     else:
         state = {name: tensor.detach().cpu() for name, tensor in scorer.state_dict().items()}

@@ -76,11 +76,7 @@ def _scorer(model: ModelConfig, config: PretrainedConfig, ways: Ways, load: Call
 
 
 def load_model(model: ModelConfig, *, dtype: torch.dtype = torch.float32) -> Any:
-    """The Hugging Face causal LM itself, with all its weights read from safetensors; ``model.resize`` adds rows.
-
-    Raises:
-        ModelError: the embedding lacks rows for the tokenizer, it is a reward model, or as ``weights.read`` does.
-    """
+    """The Hugging Face causal LM itself, with all its weights read from safetensors; ``model.resize`` adds rows."""
     refuse_reward_model(model.resolve())
     rows = model.rows
     causal, _ = read(model, reward=False, dtype=dtype)
@@ -93,9 +89,6 @@ def load_reward_model(model: ModelConfig, *, seed: int = 0, dtype: torch.dtype =
 
     Of a causal language model the backbone is read, and the head drawn from ``seed``: weights normal with standard
     deviation 0.02, biases zero. A padding token that the vocabulary lacks gets an embedding, the mean of the others.
-
-    Raises:
-        ModelError: the embedding lacks rows for the tokenizer, or as ``weights.read`` does.
     """
     rows = model.rows
     reward, fresh = read(model, reward=True, dtype=dtype)
@@ -141,10 +134,9 @@ def grow(model: Any, rows: int) -> None:
     with quiet():
         model.resize_token_embeddings(rows, mean_resizing=False)
     with torch.no_grad():
-        for module in (model.get_input_embeddings(), model.get_output_embeddings()):
-            for weight in (getattr(module, "weight", None), getattr(module, "bias", None)):
-                if weight is not None:
-                    weight[old:] = weight[:old].mean(0)
+        for module in filter(None, (model.get_input_embeddings(), model.get_output_embeddings())):
+            for weight in module.parameters():
+                weight[old:] = weight[:old].mean(0)
 
 
 def device_named(name: str) -> torch.device:
@@ -153,6 +145,4 @@ def device_named(name: str) -> torch.device:
     >>> device_named("cpu")
     device(type='cpu')
     """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)

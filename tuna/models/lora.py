@@ -41,10 +41,7 @@ class Lora:
 
 
 def parse_lora(value: Mapping[str, Any] | int | None) -> Lora | None:
-    """The config value as a Lora, None where LoRA is off.
-
-    Raises:
-        ConfigError: an unknown key (with the nearest) or a value out of its range; all faults at once.
+    """The config value as a Lora, None where LoRA is off; a ConfigError names all that is wrong.
 
     >>> parse_lora(4).r, parse_lora(True).r, parse_lora(None)
     (4, 8, None)
@@ -70,11 +67,7 @@ def parse_lora(value: Mapping[str, Any] | int | None) -> Lora | None:
 
 
 def add_lora(model: Any, lora: Lora, *, trained: Sequence[str] = ()) -> None:
-    """Put adapters into ``model`` in place; only they, and the parameters named in ``trained``, train afterwards.
-
-    Raises:
-        ModelError: ``target_modules`` names no layer of this model.
-    """
+    """Put adapters into ``model`` in place; only they, and the parameters named in ``trained``, train afterwards."""
     from peft import LoraConfig
 
     config = LoraConfig(

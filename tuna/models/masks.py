@@ -50,8 +50,7 @@ RULES: dict[str, Callable[[Any], Rule | None]] = {
 def layer_rules(config: Any) -> dict[str, Rule | None]:
     """The rule of each attention layer type that a model of this (text) config has, by transformers' name of the type.
 
-    Raises:
-        ModelError: a layer is of a type that is no attention with a mask (state spaces, convolutions, ...).
+    A type that is no attention with a mask (state spaces, convolutions, ...) is a ModelError.
     """
     types = getattr(config, "layer_types", None)
     if not types:  # no list of types: one mask serves all layers, a window where the config has one
@@ -102,9 +101,6 @@ def build_masks(batch: PackedBatch, config: Any, implementation: str, dtype: tor
 
     config: the model's (text) config. implementation: "sdpa", "eager", "flex_attention" or "tuna_blocks".
     dtype: what the attention computes in (the float masks must have it).
-
-    Raises:
-        ModelError: a layer type that takes no mask.
     """
     masks: dict[str, Mask] = {}
     for kind, rule in layer_rules(config).items():

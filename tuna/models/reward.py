@@ -45,12 +45,7 @@ def refuse_reward_model(resolved: Resolved) -> None:
 
 
 def writer(model: ModelConfig) -> ModelConfig:
-    """The model as it is, if it can write answers.
-
-    Raises:
-        ConfigError: ``model.resize`` is set, which only training does.
-        ModelError: it has a reward head, or an embedding that lacks rows for its tokenizer.
-    """
+    """The model as it is, if it can write answers; a ModelError (or a ConfigError, for ``model.resize``) where not."""
     if model.resize:
         raise ConfigError("model.resize: expected false; only train.py adds rows to an embedding; give its run")
     refuse_reward_model(model.resolve())
@@ -70,11 +65,9 @@ def check_reward_model(resolved: Resolved) -> None:
 
 
 def check_reward_source(resolved: Resolved) -> None:
-    """Check, from the config alone, that a reward model can be made of this model, or that it is one.
+    """Check (ModelError), from the config alone, that a reward model can be made of this model, or that it is one.
 
-    Raises:
-        ModelError: its architecture has no causal language model or no sequence-classification class, or it is a
-            classifier with several labels, or has a head of another kind.
+    Its architecture has a causal language model and a sequence-classification class; a classifier has one label.
     """
     config = resolved.config
     kind, who = str(config.model_type), f"{resolved.source}: {resolved.architecture}"

@@ -38,25 +38,19 @@ def forward_replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator
 
 
 def find_backbone(model: Any) -> nn.Module:
-    """The module inside a causal LM that turns tokens into hidden states; what its forward calls before its head.
-
-    Raises:
-        ModelError: the model's forward calls neither its base model nor its decoder.
-    """
+    """The module inside a causal LM that turns tokens into hidden states; what its forward calls before its head."""
 
     def reached(*_: Any, **__: Any) -> Any:
         raise _Reached
 
     for candidate in (model.base_model, model.get_decoder(), *model.children()):
-        if candidate is model:
-            continue
         try:
             with forward_replaced(candidate, reached):
                 device = next(candidate.parameters()).device
                 model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=device), use_cache=False)
         except _Reached:
-            assert isinstance(candidate, nn.Module)
-            return candidate
+            if candidate is not model:
+                return candidate  # type: ignore[no-any-return]
         except Exception:  # this candidate is not it
             continue
     raise ModelError(f"{type(model).__name__}: no backbone found under its head; use model.scorer=plain")

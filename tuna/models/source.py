@@ -4,13 +4,14 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, MinLen
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
 from tuna import assets
 from tuna.config.types import checked
+from tuna.data.encode import Encoder
 from tuna.errors import ModelError, NoModelError
 from tuna.models.folder import (
     SMALL_FILES,
@@ -22,9 +23,6 @@ from tuna.models.folder import (
     stored_tensors,
 )
 from tuna.models.lora import parse_lora
-
-if TYPE_CHECKING:
-    from tuna.data.encode import Encoder
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -86,9 +84,6 @@ class ModelConfig:
     gradient_checkpointing: recompute activations in the backward pass, layer by layer.
     export_dtype: of the exported weights; auto is the starting model's.
     projection_chunk: targets projected to the vocabulary at a time.
-
-    Raises:
-        ConfigError: a value is out of its range.
     """
 
     path: Annotated[str, MinLen(1)] = "tiny"
@@ -118,14 +113,19 @@ class ModelConfig:
             folder = Path(assets.path(self.path))
             if not folder.is_dir():
                 raise NoModelError(self.path, f"the embedded model is not in this installation ({folder} is missing)")
-        elif folder.is_dir():
-            folder = _inside_run(folder)
-        elif HUB_ID.fullmatch(self.path):
+        elif (folder / "run.json").is_file():
+            if not (folder / "model").is_dir():
+                raise ModelError(
+                    f"{folder}: a run that has exported no model yet; finish it with resume={folder.name}, or name "
+                    "another"
+                )
+            folder /= "model"
+        elif not folder.is_dir() and HUB_ID.fullmatch(self.path):
             patterns = (*SMALL_FILES, "*.py") if self.trust_remote_code else SMALL_FILES
             folder, on_hub = _snapshot(self.path, self.revision, patterns), True
-        elif folder.exists():
+        elif folder.is_file():
             raise NoModelError(self.path, "a file; give the folder that holds it")
-        else:
+        elif not folder.is_dir():
             names = ", ".join(assets.MODELS)
             raise NoModelError(
                 self.path, f"no such folder, and neither an embedded model ({names}) nor a hub id (owner/name)"
@@ -157,10 +157,8 @@ class ModelConfig:
         check_special_ids(folder, tokenizer, self._rows_for(tokenizer))
         return tokenizer
 
-    def encoder(self) -> "Encoder":
+    def encoder(self) -> Encoder:
         """Questions and answers as this model sees them; raises as ``tokenizer`` and Encoder do."""
-        from tuna.data.encode import Encoder
-
         return Encoder(self.tokenizer(), self.template, self.template_args)
 
     @property
@@ -195,17 +193,6 @@ class ModelConfig:
     def fingerprint(self) -> str:
         """Hash of config and weights, never of the path."""
         return self.resolve().fingerprint
-
-
-def _inside_run(folder: Path) -> Path:
-    """The model folder of a run folder; any other folder as it is."""
-    if not (folder / "run.json").is_file():
-        return folder
-    if not (folder / "model").is_dir():
-        raise ModelError(
-            f"{folder}: a run that has exported no model yet; finish it with resume={folder.name}, or name another"
-        )
-    return folder / "model"
 
 
 def _snapshot(hub_id: str, revision: str | None, patterns: tuple[str, ...]) -> Path:

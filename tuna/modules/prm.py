@@ -1,6 +1,6 @@
 """The proxy ranking model: a reward scorer under a loss of the order (the paper's PRM)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -15,7 +15,6 @@ from tuna.losses.base import (
     ScoredLists,
     as_lists,
     best_of_n,
-    better_pairs,
     kendall_tau,
     pair_accuracy,
     right_by_length,
@@ -75,16 +74,15 @@ class PRM(ScoringModule):
         super().measure(meter, lists)
         with torch.no_grad():
             ranked, lengths = as_lists(lists), as_lists(lists, lists.lengths.to(lists.logprobs.dtype))
-            for name, figure in _FIGURES.items():
-                meter.keep(name, figure(ranked), ranked.weights)
-            for name in ("kendall_tau", "best_of_n"):
-                meter.add(f"{name}_length_only", _FIGURES[name](lengths), ranked.weights)
-            best = ranked.present & (ranked.scores == ranked.scores.amax(1, keepdim=True))
-            no_pair = ~better_pairs(ranked).any(2).any(1)
-            chance = {"kendall_tau": torch.zeros_like(ranked.weights), "best_of_n": best.sum(1) / ranked.present.sum(1)}
-            for name, share in chance.items():
-                meter.add(f"{name}_chance", share.masked_fill(no_pair, torch.nan), ranked.weights)
+            equal = replace(ranked, v=torch.zeros_like(ranked.v))  # chance: any candidate may be taken
+            meter.keep("pair_accuracy", pair_accuracy(ranked), ranked.weights)
+            meter.keep("kendall_tau", kendall_tau(ranked), ranked.weights)
+            meter.keep("best_of_n", best_of_n(ranked), ranked.weights)
             meter.keep(BALANCED, right_by_length(ranked, lengths), ranked.weights)
+            meter.add("kendall_tau_length_only", kendall_tau(lengths), ranked.weights)
+            meter.add("best_of_n_length_only", best_of_n(lengths), ranked.weights)
+            meter.add("kendall_tau_chance", pair_accuracy(equal) * 0, ranked.weights)
+            meter.add("best_of_n_chance", best_of_n(equal), ranked.weights)
 
     def figures(self, meter: Meter) -> dict[str, float]:
         """``pair_accuracy_balanced`` from the pairs of all lists, and what length alone makes of it: one half."""
@@ -95,6 +93,3 @@ class PRM(ScoringModule):
     def interval(self, name: str, values: list[Any]) -> Interval:
         """95% bootstrap interval of one held-out figure."""
         return balanced_interval(values) if name == BALANCED else super().interval(name, values)
-
-
-_FIGURES = {"pair_accuracy": pair_accuracy, "kendall_tau": kendall_tau, "best_of_n": best_of_n}

@@ -54,9 +54,6 @@ class ScoringModule(pl.LightningModule):
 
     lr: peak learning rate. betas, eps, weight_decay: AdamW's. warmup_steps: optimizer steps of linear warm-up, then
     ``schedule`` down towards min_lr_ratio * lr.
-
-    Raises:
-        ConfigError: a value is out of its range.
     """
 
     lr: Rate = 1e-5

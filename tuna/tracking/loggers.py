@@ -38,9 +38,6 @@ class Loggers:
     group: null is the sweep's name. title: null is a sweep's overrides, or the run's name. artifacts: "metadata" shows
     in W&B which model and data a run was made from and what it made, "files" uploads those that runs made, "none" does
     neither. samples: number of held-out instructions shown with the answers before and after, 0 for none.
-
-    Raises:
-        ConfigError: a value is out of its range.
     """
 
     csv: bool = True

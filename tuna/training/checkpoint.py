@@ -47,10 +47,7 @@ def newest_sound(target: RunFolder, total_steps: int) -> int:
     """The step of the newest checkpoint of ``target`` that is whole and its own, 0 where there is none.
 
     What is passed over on the way is logged and set aside as ``step-N.aside``, where no later checkpoint meets it; what
-    a killed process left half-written is removed.
-
-    Raises:
-        RunError: a file cannot be read at all (permissions, a failing disk).
+    a killed process left half-written is removed. A file that cannot be read at all (a failing disk) is a RunError.
     """
     folder = target.checkpoints
     for path in folder.glob("step-*.tmp"):
@@ -194,11 +191,7 @@ def _state(scorer: nn.Module, optimizer: torch.optim.Optimizer | None) -> dict[s
 
 
 def load(path: Path, scorer: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
-    """Load the checkpoint at ``path``: its weights, and the optimizer's state where one is given.
-
-    Raises:
-        RunError: it holds something else.
-    """
+    """Load the checkpoint at ``path``: its weights, and the optimizer's state where one is given."""
     state = _state(scorer, optimizer)
     try:
         load_sharded(state, storage_reader=Reader(path), planner=Planner(), no_dist=distributed.world_size() == 1)
@@ -223,11 +216,7 @@ def _unwritten(path: Path, error: CheckpointException) -> RunError:
 
 
 def _causes(error: CheckpointException) -> list[BaseException]:
-    """What went wrong in each process: torch's exception is no Exception, and holds a stack trace for each of them.
-
-    Raises:
-        KeyboardInterrupt: that was the Ctrl-C that came while torch was at work on the files.
-    """
+    """What went wrong in each process; a Ctrl-C that came while torch was at work on the files is raised again."""
     causes = [cause for cause, _ in error.failures.values()]
     if any(isinstance(cause, KeyboardInterrupt) for cause in causes):
         raise KeyboardInterrupt

@@ -56,8 +56,7 @@ def hashes(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
 def damage(folder: Path, written: Mapping[str, Any]) -> str | None:
     """What is wrong with files of ``folder``, by the ``hashes`` written with them; None where nothing is.
 
-    Raises:
-        OSError: a file cannot be read, which does not say that it is damaged.
+    An OSError, where a file cannot be read, does not say that it is damaged.
     """
     present = {path.name for path in folder.iterdir()}
     for name, about in written.items():
@@ -82,11 +81,7 @@ def sealed(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def broken_parts(folder: Path) -> str | None:
-    """What the CRC-32 of a checkpoint's parts, which are ZIP archives, says against them: for those without hashes.
-
-    Raises:
-        RunError: its table of contents is none. OSError: a file cannot be read.
-    """
+    """What the CRC-32 of a checkpoint's parts, which are ZIP archives, says against them: for those without hashes."""
     for place in Reader(folder).read_metadata().storage_data.values():
         with (folder / place.relative_path).open("rb") as file:
             file.seek(place.offset)
@@ -116,11 +111,7 @@ class Reader(FileSystemReader):
     """torch's reader, whose own ``read_metadata`` would run whatever a pickle says."""
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> dcp.Metadata:
-        """The checkpoint's table of contents.
-
-        Raises:
-            RunError: it is none.
-        """
+        """The checkpoint's table of contents; a RunError where it is none."""
         path = Path(self.path) / METADATA
         try:
             found = _Unpickler(io.BytesIO(path.read_bytes())).load()

@@ -20,7 +20,7 @@ from tuna.secrets import learn, masked_output
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-# Exit codes of a worker that others brought down: it says nothing, and which of several failures came first is known.
+# Exit codes of a worker that others brought down.
 LOST, TIMED_OUT = 3, 4
 _MODULE = "tuna.training.launch"
 # Next to the config's file: {"rank": ..., "code": ...} of the process that failed first, codes below 0 are signals;
@@ -35,9 +35,8 @@ def launch(cfg: "DictConfig", processes: int) -> None:
     command line would start the whole sweep again in every process. They are in a session of their own, so that Ctrl-C
     reaches each of them once, from here.
 
-    Raises:
-        RunError: a process failed: its own message, or which one it was, and by what.
-        KeyboardInterrupt: when all have ended.
+    Raises RunError where a process failed (its own message, or which one it was, and by what), and KeyboardInterrupt
+    when all have ended.
     """
     from omegaconf import OmegaConf
 

@@ -7,15 +7,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tuna.runs import RunFolder
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-    from tuna.assets.elementary import ElementaryResult
-    from tuna.training.run import Components
+from tuna.assets.elementary import ElementaryResult
+from tuna.runs import RunFolder, as_written
+from tuna.secrets import clean
+from tuna.training.run import Components
 
 _ROWS = (  # key, title, format
     ("pair_accuracy", "held-out pair accuracy", ".3f"),
@@ -59,7 +56,7 @@ class Outcome:
     after: dict[str, Any] | None
     baselines: Mapping[str, Any] = field(default_factory=dict)
     last: Mapping[str, float] = field(default_factory=dict)
-    tasks: "tuple[ElementaryResult, ElementaryResult] | None" = None
+    tasks: tuple[ElementaryResult, ElementaryResult] | None = None
 
     def _figures(self, number: int) -> dict[str, Any]:
         """Everything that was measured before (0) or after (1)."""
@@ -151,7 +148,7 @@ def draw_curves(target: RunFolder) -> Path | None:
     return path
 
 
-def _draw_baselines(axis: "Axes", target: RunFolder, held_out: list[tuple[int, float]]) -> None:
+def _draw_baselines(axis: Any, target: RunFolder, held_out: list[tuple[int, float]]) -> None:
     written = target.read()
     for index, (name, mean) in enumerate(named_baselines(written.get("baselines") or {}).items()):
         axis.axhline(mean, linestyle=":", linewidth=0.8, color=f"C{index + 2}", label=name)
@@ -165,7 +162,7 @@ def _points(rows: list[dict[str, str]], column: str) -> list[tuple[int, float]]:
     return [(int(row["step"]), float(row[column])) for row in rows if row.get(column)]
 
 
-def model_card(parts: "Components", target: RunFolder, outcome: Outcome) -> str:
+def model_card(parts: Components, target: RunFolder, outcome: Outcome) -> str:
     """README.md of the model folder: what it is, from what, how, and how good; no path of this machine stands in it."""
     report, stage = parts.data.report.to_dict(), parts.cfg.stage
     revision = f"@{parts.resolved.revision}" if parts.resolved.revision else ""
@@ -201,7 +198,7 @@ tags: [tuna, ranking, {"instruction-tuning" if parts.module.answers else "reward
 ## Config
 
 ```json
-{json.dumps(_without_paths(parts.config), indent=2, ensure_ascii=False, default=str)}
+{json.dumps(clean(as_written(parts.config), shorten), indent=2, ensure_ascii=False)}
 ```
 """
 
@@ -221,14 +218,6 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     """A Markdown table, nothing without rows."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join("".join(f"| {cell} " if cell else "| " for cell in cells) + "|" for cells in lines) if rows else ""
-
-
-def _without_paths(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _without_paths(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_paths(item) for item in value]
-    return shorten(value) if isinstance(value, str | Path) else value
 
 
 def shorten(value: str | Path) -> str:
