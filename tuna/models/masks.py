@@ -103,14 +103,14 @@ def build_masks(batch: PackedBatch, config: Any, implementation: str, dtype: tor
     dtype: what the attention computes in (the float masks must have it).
     """
     masks: dict[str, Mask] = {}
+    rows, size = batch.group_ids.shape
     for kind, rule in layer_rules(config).items():
         if implementation == "flex_attention":
-            rows, size = batch.group_ids.shape
             masks[kind] = create_block_mask(_sees(batch, rule), rows, None, size, size, device=batch.group_ids.device)
-            continue
-        masks[kind] = mask = _additive(batch, rule, dtype)
-        if implementation == BLOCKS and len(batch.input_ids) == 1:
-            attach_blocks(mask, batch)
+        else:
+            masks[kind] = mask = _additive(batch, rule, dtype)
+            if implementation == BLOCKS and rows == 1:
+                attach_blocks(mask, batch)
     return masks if len(masks) > 1 else next(iter(masks.values()))
 
 

@@ -33,10 +33,8 @@ def unpack(batch: PackedBatch) -> tuple[list[Tensor], list[Tensor], list[Tensor]
 def _rows(prompts: list[Tensor], responses: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """Right-padded input ids [R, S], their attention mask [R, S] and the rows' lengths [R]."""
     rows = [torch.cat(pair) for pair in zip(prompts, responses, strict=True)]
-    input_ids = pad_sequence(rows, batch_first=True)
-    length = torch.tensor([len(row) for row in rows], device=input_ids.device)
-    column = torch.arange(input_ids.shape[1], device=input_ids.device)
-    return input_ids, (column < length[:, None]).long(), length
+    mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+    return pad_sequence(rows, batch_first=True), mask, mask.sum(1)
 
 
 class PlainScorer(nn.Module):

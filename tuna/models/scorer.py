@@ -19,7 +19,6 @@ from tuna.data.batch import PackedBatch
 from tuna.errors import ModelError
 from tuna.models.masks import BLOCKS, Mask, build_masks
 
-ROW_FIELDS = ("input_ids", "position_ids", "group_ids", "response_ids")
 IMPLEMENTATIONS = {"sdpa": "sdpa", "eager": "eager", "flex": "flex_attention"}
 
 
@@ -167,7 +166,8 @@ class ResponseScorer(nn.Module):
         rows: list[Tensor] = []
         output_type: type = object
         for row, width in enumerate(((batch.group_ids >= 0) * column).amax(1).tolist()):
-            part = {name: getattr(batch, name)[row : row + 1, : max(width, 1)] for name in ROW_FIELDS}
+            names = ("input_ids", "position_ids", "group_ids", "response_ids")
+            part = {name: getattr(batch, name)[row : row + 1, : max(width, 1)] for name in names}
             hidden, output_type = self._hidden(replace(batch, **part))
             rows.append(functional.pad(hidden, (0, 0, 0, size - hidden.shape[1])))
         return torch.cat(rows), output_type

@@ -31,7 +31,7 @@ class Meter:
         """Start anew."""
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, float] = {}
-        self.tokens = {"real": 0, "padded": 0, "response": 0}
+        self.tokens = {"real": 0, "padded": 0}
         self.per_list: dict[str, list[Any]] = {}
         self.mark()
 
@@ -68,7 +68,6 @@ class Meter:
         """Add the batch's tokens, for throughput and packing waste."""
         self.tokens["real"] += batch.real_tokens
         self.tokens["padded"] += batch.input_ids.numel()
-        self.tokens["response"] += int(batch.target_ids.numel())
 
     def _add(self, name: str, value: Tensor, count: float) -> None:
         self.sums[name] = self.sums[name] + value if name in self.sums else value

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
 from omegaconf import DictConfig
@@ -16,16 +16,11 @@ from tuna.data.files import sha256_file
 from tuna.secrets import secret_in
 from tuna.sweeps.jobs import job_in
 from tuna.tracking.lineage import data_file, starting_model
+from tuna.tracking.metrics_file import MetricsFile
 from tuna.tracking.wandb_run import WandbRun, wandb_mode
 
 _TITLE, _TAG = 120, 60  # letters; W&B takes 128 and 64
-
-
-class Logger(Protocol):
-    """Takes the figures of a run while it trains: MetricsFile and WandbRun."""
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Take one row."""
+Logger = MetricsFile | WandbRun  # takes the figures of a run while it trains
 
 
 @checked

@@ -50,11 +50,7 @@ def world_size() -> int:
 
 def agree(value: T) -> T:
     """Process 0's value, on every process."""
-    if world_size() == 1:
-        return value
-    box: list[Any] = [value]
-    dist.broadcast_object_list(box, src=0)
-    return box[0]  # type: ignore[no-any-return]
+    return gather(value)[0]
 
 
 def gather(value: T) -> list[T]:
