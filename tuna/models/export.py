@@ -15,7 +15,6 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from tuna.errors import ModelError
-from tuna.files import write_text
 from tuna.models.folder import as_list, stored_dtype, tensor_shapes
 from tuna.models.lora import ADAPTER, embedding_names, merge, rebuilt, with_shared_names
 from tuna.models.source import Resolved
@@ -35,10 +34,9 @@ def export(
     resolved: Resolved,
     tokenizer: PreTrainedTokenizerBase | None = None,
     dtype: str = "auto",
-    card: str | None = None,
     ends: Sequence[int] = (),
 ) -> None:
-    """Write ``scorer.model`` to ``folder``: config, safetensors, tokenizer, generation config, README.md.
+    """Write ``scorer.model`` to ``folder``: config, safetensors, tokenizer, generation config.
 
     Every process calls it; sharded weights are gathered to the CPU of process 0, which writes to ``folder``.tmp and
     renames it when complete (an earlier ``folder`` is replaced). With LoRA the model is written merged (tied weights
@@ -46,8 +44,8 @@ def export(
     beside ``folder``.
 
     resolved: the starting model, whose generation config and tokenizer files are taken over. tokenizer: written in
-    place of those files. dtype: of floating-point weights; "auto" is that of the starting folder. card: the text of
-    README.md. ends: ids of tokens that end an answer, added to those that generation_config.json lists.
+    place of those files. dtype: of floating-point weights; "auto" is that of the starting folder. ends: ids of tokens
+    that end an answer, added to those that generation_config.json lists.
 
     Raises:
         ModelError: what was written has other tensor names or shapes than the model's class, an adapter's tensor
@@ -72,8 +70,6 @@ def export(
             _copy(resolved.folder, partial, *TOKENIZER)
         if model.can_generate():
             _write_generation(partial, resolved, ends)
-        if card is not None:
-            write_text(partial / "README.md", card)
         _put(partial, folder)
     if dist.is_initialized():
         dist.barrier()

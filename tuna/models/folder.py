@@ -84,11 +84,8 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def _refuse_pointer(path: Path, head: bytes) -> None:
-    """Raises ModelError where a file that begins with ``head`` only stands for the one in Git LFS."""
     if is_pointer(head):
-        raise ModelError(
-            f"{path}: a Git-LFS pointer, not the file itself; next: git lfs pull, in the clone where it lies"
-        )
+        raise ModelError(f"{path}: a Git-LFS pointer, not the file itself; next: git lfs pull, in its clone")
 
 
 def check_tokenizer(folder: Path) -> None:
@@ -145,8 +142,7 @@ def weight_files(folder: Path) -> list[Path]:
         raise ModelError(
             f"{folder}: {INDEX} names {', '.join(missing)}, which is missing or empty; copy the folder anew"
         )
-    pickles = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
-    if pickles:
+    if pickles := sorted(file.name for pattern in PICKLES for file in folder.glob(pattern)):
         raise ModelError(
             f"{folder}: weights only as {pickles[0]}, a pickle, which can run code when it is read; convert it once: "
             f"python -c \"from transformers import AutoModelForCausalLM as M; m = M.from_pretrained('{folder}'); "
@@ -233,8 +229,8 @@ def _near(folder: Path) -> str:
     """What lies near that could have been meant."""
     if not folder.is_dir():
         return "the folder does not exist"
-    found = [child for child in sorted(folder.iterdir()) if (child / "config.json").is_file()]
-    return f"did you mean {found[0]}?" if found else f"give a folder written by save_pretrained, not {folder}"
+    found = min(folder.glob("*/config.json"), default=None)
+    return f"did you mean {found.parent}?" if found else f"give a folder written by save_pretrained, not {folder}"
 
 
 def explain(error: BaseException) -> str:

@@ -34,11 +34,6 @@ class Lora:
     dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     target_modules: Annotated[str, MinLen(1)] | Annotated[tuple[str, ...], MinLen(1)] = "all-linear"
 
-    @property
-    def scaling(self) -> float:
-        """alpha / r."""
-        return (2.0 * self.r if self.alpha is None else self.alpha) / self.r
-
 
 def parse_lora(value: Mapping[str, Any] | int | None) -> Lora | None:
     """The config value as a Lora, None where LoRA is off; a ConfigError names all that is wrong.
@@ -72,7 +67,7 @@ def add_lora(model: Any, lora: Lora, *, trained: Sequence[str] = ()) -> None:
 
     config = LoraConfig(
         r=lora.r,
-        lora_alpha=lora.scaling * lora.r,  # type: ignore[arg-type]  # peft divides it, whole or not
+        lora_alpha=lora.alpha or 2 * lora.r,  # type: ignore[arg-type]  # peft divides it, whole or not
         lora_dropout=lora.dropout,
         target_modules=lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules),
         task_type="SEQ_CLS" if trained else "CAUSAL_LM",

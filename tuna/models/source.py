@@ -186,12 +186,12 @@ class ModelConfig:
         return largest + 1
 
     def max_positions(self) -> int | None:
-        """Longest sequence the model has positions for; None where nothing limits it."""
+        """See Resolved."""
         return self.resolve().max_positions
 
     @property
     def fingerprint(self) -> str:
-        """Hash of config and weights, never of the path."""
+        """See Resolved."""
         return self.resolve().fingerprint
 
 

@@ -1,7 +1,7 @@
 """Reading weights, and what can be wrong with them: they are not the config's, or are no numbers."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -81,27 +81,22 @@ def read(
         hint = _NEXT if meta else ""
         raise ModelError(f"{resolved.source}: transformers cannot {failed} ({explain(error)}){hint}") from error
     fresh = head_names(built) if reward and not has_reward_head(resolved.config) else []
-    _refuse_misfit(resolved.source, info, fresh)
+    other = [f"{name} {list(held)} in place of {list(wanted)}" for name, held, wanted in info["mismatched_keys"]]
+    missing = set(info["missing_keys"]) - set(fresh)
+    surplus = {name for name in info["unexpected_keys"] if not HARMLESS.search(name)}
+    for names, told in (  # what transformers would do in silence
+        (other, "the weights have other shapes than config.json says: {}"),
+        (missing, "the weights lack {}; transformers would fill them with noise"),
+        (surplus, "config.json has no place for {}; transformers would leave out these weights"),
+    ):
+        if names:
+            raise ModelError(f"{resolved.source}: {told.format(first_of(sorted(names), 3))}{_NEXT}")
     if not meta and (bad := not_finite((n, p) for n, p in built.named_parameters() if n not in fresh)):
         raise ModelError(
             f"{resolved.source}: the weights hold NaN or infinity ({first_of(bad)}), so nothing can be computed with "
             "them; choose another model, or fetch or make this one again"
         )
     return built, fresh
-
-
-def _refuse_misfit(source: str, info: Mapping[str, Any], fresh: Sequence[str]) -> None:
-    """Refuse what transformers would do in silence, by its loading info."""
-    other = [f"{name} {list(held)} in place of {list(wanted)}" for name, held, wanted in info["mismatched_keys"]]
-    missing = set(info["missing_keys"]) - set(fresh)
-    surplus = {name for name in info["unexpected_keys"] if not HARMLESS.search(name)}
-    for names, told in (
-        (other, "the weights have other shapes than config.json says: {}"),
-        (missing, "the weights lack {}; transformers would fill them with noise"),
-        (surplus, "config.json has no place for {}; transformers would leave out these weights"),
-    ):
-        if names:
-            raise ModelError(f"{source}: {told.format(first_of(sorted(names), 3))}{_NEXT}")
 
 
 def first_of(names: Sequence[str], most: int = 1) -> str:

@@ -95,7 +95,7 @@ class ScoringModule(pl.LightningModule):
         return None
 
     def connect(
-        self, *, loss: Loss, build_scorer: Callable[[Any], nn.Module], plan: Plan, faults: "Faults | None" = None
+        self, *, loss: Loss, build_scorer: Callable[[Any], nn.Module], plan: Plan, faults: Faults | None = None
     ) -> None:
         """Give the module what its config does not hold. ``build_scorer(mesh)`` loads, and shards over a mesh."""
         self.loss, self._build_scorer, self.plan, self.faults = loss, build_scorer, plan, faults
@@ -178,10 +178,8 @@ class ScoringModule(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW over everything trainable, with warm-up and decay counted in optimizer steps of the whole run."""
         assert self.scorer is not None
-        parameters = [parameter for parameter in self.scorer.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(
-            parameters, lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay
-        )
+        trained = [parameter for parameter in self.scorer.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(trained, self.lr, self.betas, self.eps, self.weight_decay)
         start = self.plan.start_step
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.lr_factor(start + step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

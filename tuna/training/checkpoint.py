@@ -34,6 +34,7 @@ from tuna.runs import RunFolder, read_json, write_json
 from tuna.training import distributed, shims
 from tuna.training.checkpoint_files import METADATA, Planner, Reader, broken_parts, damage, hashes, sealed, steps_in
 from tuna.training.nonfinite import check_scorer
+from tuna.training.trainer import TrainerConfig
 from tuna.training.troubles import AGAIN, FULL
 
 log = logging.getLogger("tuna")
@@ -107,10 +108,10 @@ def stopped(path: Path) -> bool:
 
 
 class Checkpoints(Callback):
-    """Saves every ``every`` optimizer steps and at the last one; ``start_step`` > 0 loads step-<start_step> first."""
+    """Saves as ``trainer.checkpoint_every`` says and at the last step; a ``start_step`` > 0 is loaded first."""
 
-    def __init__(self, target: RunFolder, *, every: int, keep: int, start_step: int, total_steps: int) -> None:
-        self.folder, self.run, self.every, self.keep = target.checkpoints, target.identity(), every, keep
+    def __init__(self, target: RunFolder, config: TrainerConfig, start_step: int, total_steps: int) -> None:
+        self.folder, self.run, self.config = target.checkpoints, target.identity(), config
         self.start_step, self.total_steps, self.saved = start_step, total_steps, start_step
         self.waits = False
 
@@ -131,7 +132,7 @@ class Checkpoints(Callback):
     ) -> None:
         """Save where it is time."""
         step = trainer.global_step
-        due = step % self.every == 0 or step == self.total_steps
+        due = step % self.config.checkpoint_every == 0 or step == self.total_steps
         if not due or step <= self.saved or (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
         if shims.validation_follows(trainer):
@@ -146,7 +147,7 @@ class Checkpoints(Callback):
         self.waits = False
 
     def save(self, trainer: pl.Trainer, pl_module: pl.LightningModule, step: int) -> None:
-        """Write step-N, then drop all but the newest ``keep``."""
+        """Write step-N, then drop all but the newest ``trainer.keep_checkpoints``."""
         if not trainer.optimizers[0].state:
             return  # every step so far was left out; asking torch for the empty state would make a step of it
         scorer = _scorer(pl_module)
@@ -172,7 +173,7 @@ class Checkpoints(Callback):
             write_json(temporary / _STATE, sealed(about))
             temporary.rename(final)
             complete = [path for _, path in steps_in(self.folder) if (path / _STATE).exists()]
-            for path in complete[: -self.keep]:
+            for path in complete[: -self.config.keep_checkpoints]:
                 shutil.rmtree(path)
         distributed.barrier()
         self.saved = step

@@ -59,9 +59,8 @@ def fit(parts: Components, target: RunFolder) -> dict[str, float]:
         callbacks: list[pl.Callback] = [progress]
         if training.early_stop_patience:
             callbacks.append(EarlyStopping("val/loss", patience=training.early_stop_patience, mode="min"))
-        every, keep = training.checkpoint_every, training.keep_checkpoints
-        saving = checkpoint.Checkpoints(target, every=every, keep=keep, start_step=start, total_steps=total)
-        trainer = training.lightning(target, total, [*callbacks, saving])
+        callbacks.append(checkpoint.Checkpoints(target, training, start, total))
+        trainer = training.lightning(target, total, callbacks)
         before = distributed.agree(target.read().get("before") if distributed.rank() == 0 else None)
         if before is None and data.val_groups:
             before = held_out(trainer, parts, record.loggers, 0)
@@ -196,14 +195,12 @@ def held_out(trainer: pl.Trainer, parts: Components, loggers: list[Logger], step
     for logger in loggers:
         logger.log_metrics(shown, step)
     figures: dict[str, Any] = {name.removeprefix("val/"): value for name, value in shown.items()}
-    for name, interval in parts.module.intervals().items():
-        figures[f"{name}_interval"] = [interval.low, interval.high]
-    return figures
+    return figures | {f"{name}_interval": [each.low, each.high] for name, each in parts.module.intervals().items()}
 
 
 def _finish(parts: Components, target: RunFolder, outcome: results.Outcome) -> dict[str, float]:
     """Export on all processes; measure and sum up on process 0."""
-    module, cfg, first = parts.module, parts.cfg, distributed.rank() == 0
+    module, cfg = parts.module, parts.cfg
     assert module.scorer is not None
     check_scorer(module.scorer, f"{target.path}: no model is written,")
     try:
@@ -213,16 +210,15 @@ def _finish(parts: Components, target: RunFolder, outcome: results.Outcome) -> d
             resolved=parts.resolved,
             tokenizer=module.export_tokenizer(parts.model),
             dtype=parts.model.export_dtype,
-            card=results.model_card(parts, target, outcome) if first else None,
             ends=sorted(parts.data.ends - {parts.tokenizer.eos_token_id}),
         )
     except SafetensorError as error:
         raise RunError(f"{target.model}: the model cannot be written ({error}); {AGAIN}") from error
-    if first:
+    if distributed.rank() == 0:
         # The embedded tasks: asked for, or auto at the tiny scale; of a model that answers.
         if module.answers and (cfg.evaluate is True or (cfg.evaluate == "auto" and is_tiny(cfg))):
             outcome = replace(outcome, tasks=samples.measure_tasks(parts, target))
-            write_text(target.model / "README.md", results.model_card(parts, target, outcome))
+        write_text(target.model / "README.md", results.model_card(parts, target, outcome))
         target.update(after=outcome.after, baselines=outcome.baselines, metrics=outcome.metrics())
         figure = results.draw_curves(target)
         for line in last_lines(parts, target, outcome, figure):

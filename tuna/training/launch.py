@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 # Exit codes of a worker that others brought down.
 LOST, TIMED_OUT = 3, 4
-_MODULE = "tuna.training.launch"
 # Next to the config's file: {"rank": ..., "code": ...} of the process that failed first, codes below 0 are signals;
 # and the message of the worker that was at fault, of the first where several were.
 _FAILURE, _FAULT = ".failure", ".fault"
@@ -43,9 +42,10 @@ def launch(cfg: "DictConfig", processes: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "config.yaml"
         config.write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
-        torchrun = [sys.executable, "-m", _MODULE, "watch", "--standalone", "--nproc-per-node", str(processes)]
-        env = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-        watcher = subprocess.Popen([*torchrun, "-m", _MODULE, "work", str(config)], env=env, start_new_session=True)
+        watch = [sys.executable, "-m", "tuna.training.launch", "watch"]
+        torchrun = ["--standalone", "--nproc-per-node", str(processes), "-m", "tuna.training.launch", "work"]
+        env = {"OMP_NUM_THREADS": "1"} | os.environ
+        watcher = subprocess.Popen([*watch, *torchrun, str(config)], env=env, start_new_session=True)
         try:
             code = watcher.wait()
         except BaseException as stop:

@@ -69,8 +69,7 @@ class NonFinite:
 
     def held_out(self, module: ScoringModule, loss: float, groups: Sequence[tuple[int, int]]) -> None:
         """A held-out loss that is not finite: always a RunError."""
-        done = module.trainer.global_step if module.trainer.state.fn == "fit" else None
-        when = "" if done is None else f"step {done}/{self.total}: "
+        when = f"step {module.trainer.global_step}/{self.total}: " if module.trainer.state.fn == "fit" else ""
         told = f"{when}the held-out loss is {loss}"
         assert module.scorer is not None
         check_scorer(module.scorer, f"{told}, since")

@@ -135,7 +135,7 @@ def draw_curves(target: RunFolder) -> Path | None:
                 if points := _points(rows, f"{part}/{name}"):
                     axis.plot(*zip(*points, strict=True), style, color=f"C{index}", label=f"{title} {name}")
         if names == ("pair_accuracy",):
-            _draw_baselines(axis, target, _points(rows, "val/pair_accuracy"))
+            _draw_baselines(axis, target.read(), _points(rows, "val/pair_accuracy"))
         axis.set_xlabel("optimizer step")
         axis.set_ylabel(names[0].replace("_", " "))
         axis.xaxis.get_major_locator().set_params(integer=True)
@@ -148,8 +148,7 @@ def draw_curves(target: RunFolder) -> Path | None:
     return path
 
 
-def _draw_baselines(axis: Any, target: RunFolder, held_out: list[tuple[int, float]]) -> None:
-    written = target.read()
+def _draw_baselines(axis: Any, written: Mapping[str, Any], held_out: list[tuple[int, float]]) -> None:
     for index, (name, mean) in enumerate(named_baselines(written.get("baselines") or {}).items()):
         axis.axhline(mean, linestyle=":", linewidth=0.8, color=f"C{index + 2}", label=name)
     for key, points in (("before", held_out[:1]), ("after", held_out[-1:])):

@@ -125,7 +125,7 @@ def prepare(cfg: DictConfig, built: dict[str, Any]) -> Components:
     if distributed.rank() > 0:  # from the token cache
         read()
     distributed.barrier()
-    parameters = sum(prod(shape) for shape in tensor_shapes(resolved.weights_folder).values())
+    parameters = sum(map(prod, tensor_shapes(resolved.weights_folder).values()))
     trainable = parameters if model.lora is None else max(1, parameters // 20)
     keep = training.keep_checkpoints
     runs.check_space(Path(cfg.runs_dir), parameters=parameters, trainable=trainable, keep=keep)
