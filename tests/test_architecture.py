@@ -25,7 +25,7 @@ def actual() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for path in sorted((ROOT / "tuna").rglob("*.py")):
         parts = path.relative_to(ROOT / "tuna").with_suffix("").parts
-        if parts == ("__init__",):
+        if parts == ("__init__",) or parts[-1] == "__main__":  # python -m tuna.data is a command, as train.py is
             continue
         names = found.setdefault(parts[0], set())
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -44,3 +44,31 @@ def actual() -> dict[str, set[str]]:
 @pytest.mark.parametrize("room", sorted(actual()))
 def test_a_room_imports_what_the_page_says(room: str) -> None:
     assert documented().get(room) == actual()[room]
+
+
+def reached(room: str) -> set[str]:
+    """The rooms that a room imports, and those that these import, and so on."""
+    found: set[str] = set()
+    new = {room}
+    while new:
+        new = {name for each in new for name in actual()[each]} - found
+        found |= new
+    return found
+
+
+def test_no_room_imports_itself_through_others() -> None:
+    assert [room for room in actual() if room in reached(room)] == []
+
+
+@pytest.mark.parametrize(
+    ("room", "never"),
+    [
+        ("evaluation", {"ranking", "training"}),
+        ("reporting", {"ranking", "training"}),
+        ("ranking", {"training", "modules", "datamodules"}),
+        ("inference", {"judges", "ranking", "evaluation"}),
+        ("data", {"models", "config"}),
+    ],
+)
+def test_what_a_room_does_without(room: str, never: set[str]) -> None:
+    assert reached(room) & never == set()

@@ -13,8 +13,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, 
 
 from tuna import assets
 from tuna.assets.checker import is_checkable, mark
-from tuna.assets.elementary import held_out_records, prompt_of, train_records
 from tuna.data.encode import Encoder
+from tuna.inference.elementary import held_out_records, prompt_of, train_records
 from tuna.inference.generate import greedy_answers
 
 LISTS = ("contextual", "contextual_held_out", "probabilistic", "probabilistic_held_out")

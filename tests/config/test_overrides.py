@@ -26,7 +26,7 @@ def test_everything_wrong_is_said_at_once() -> None:
     )
     assert set(found[2:5]) == {
         "module.lr: expected a finite number above 0 and at most 1000000, got True",
-        "trainer.max_epochs: expected a whole number, got 'x'",
+        "trainer.max_epochs: expected a whole number of 1 or more, got 'x'",
         "seed: expected 0 or more, got -1",
     }
     assert found[5].startswith(

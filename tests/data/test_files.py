@@ -107,7 +107,7 @@ def test_only_a_line_feed_ends_a_line(tmp_path: Path, mark: str) -> None:
 
 def test_no_text_is_split_where_only_str_splitlines_sees_a_line() -> None:
     """Texts of records hold any character. What may be split: comments of our YAML, messages, our own small files."""
-    messages = {"config/groups.py", "config/build.py", "config/arguments.py", "config/overrides.py", "config/checks.py"}
+    messages = {"config/help.py", "config/schema.py", "config/arguments.py", "config/overrides.py", "config/checks.py"}
     messages |= {"sweeps/launcher.py", "sweeps/jobs.py", "entry.py", "reproduce/run.py"}
     allowed = messages | {"reporting/tables.py"}  # LaTeX comments; a table of words
     root = Path(tuna.__file__).parent

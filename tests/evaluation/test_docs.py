@@ -8,7 +8,7 @@ import pytest
 
 from tuna.config.compose import compose
 
-PAGES = Path(__file__).parents[3] / "docs" / "benchmarks"
+PAGES = Path(__file__).parents[2] / "docs" / "benchmarks"
 
 
 @pytest.mark.parametrize("name", ["vicuna_qa", "human_study", "super_ni", "lmentry"])

@@ -12,9 +12,9 @@ import pytest
 
 from tests.evaluation.make import measure, results_of, write_rows
 from tuna import assets
-from tuna.assets.elementary import held_out_records
 from tuna.errors import TunaError
 from tuna.inference.answers import Answer
+from tuna.inference.elementary import held_out_records
 from tuna.inference.generate import Generator
 
 ROOT = Path(__file__).parents[2]

@@ -7,9 +7,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from tuna import assets
-from tuna.assets.elementary import held_out_records, record_of
 from tuna.data.encode import Encoder
 from tuna.errors import ConfigError
+from tuna.inference.elementary import held_out_records, record_of
 from tuna.inference.generate import greedy_answers, measure_elementary
 
 

@@ -8,11 +8,11 @@ import pytest
 
 from tests.evaluation.make import measure, results_of
 from tests.inference.http_server import LoopbackServer, chaos
-from tuna.assets.elementary import held_out_records
 from tuna.data.record import Record
 from tuna.errors import ConfigError, DataError, RunError, TunaError
 from tuna.evaluation.questions import Question
 from tuna.inference.cost import Price, Prices
+from tuna.inference.elementary import held_out_records
 from tuna.inference.served import ServedGeneration, ServedModel
 from tuna.inference.server import TryAgain
 from tuna.inference.store import key_of

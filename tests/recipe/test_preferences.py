@@ -25,7 +25,7 @@ from tools.recipe.tokenizer import USER
 from tools.recipe.training import Schedule, batches, plain
 from tools.recipe.world import load_world
 from tuna import assets
-from tuna.assets.elementary import prompt_of
+from tuna.inference.elementary import prompt_of
 
 
 @pytest.fixture

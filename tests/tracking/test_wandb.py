@@ -68,7 +68,7 @@ def test_an_offline_run_holds_figures_and_config_and_nothing_else(two_stages: Pa
 
     assert run.config["loss"]["lambda"] == 2.5 and run.config["stage"]["name"] == "tuna_c"
     assert run.run.job_type == "tuna_c" and run.run.project == "tuna" and run.run.display_name == "w"
-    assert list(run.run.tags) == ["tuna_c", "scale paper"] and run.run.run_group == ""
+    assert list(run.run.tags) == ["tuna_c", "table 1", "table 3", "table 8", "scale paper"] and run.run.run_group == ""
     assert run.run.run_id.startswith("w-") and run.run.run_id in path.name
     assert run.exit_code == 0 and run.summary["status"] == "finished"
     assert not (folder / "metrics.csv").exists()

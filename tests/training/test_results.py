@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tuna.assets.elementary import ElementaryResult
 from tuna.config.compose import compose
+from tuna.inference.elementary import ElementaryResult
 from tuna.runs import RunFolder
 from tuna.training import results
 from tuna.training.results import Outcome

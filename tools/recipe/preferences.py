@@ -25,7 +25,7 @@ from tools.recipe.slips import slips, stories
 from tools.recipe.training import Example, Schedule, language_loss, padded
 from tools.recipe.world import World
 from tuna.assets.checker import mark
-from tuna.assets.elementary import prompt_of
+from tuna.inference.elementary import prompt_of
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tuna.assets.checker import mark
-from tuna.assets.elementary import prompt_of
+from tuna.inference.elementary import prompt_of
 
 SAMPLES = 4
 TRIALS = 3

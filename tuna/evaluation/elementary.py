@@ -7,12 +7,12 @@ from annotated_types import Ge
 
 from tuna import assets
 from tuna.assets.checker import is_checkable, mark
-from tuna.assets.elementary import held_out_records
 from tuna.config.types import checked
 from tuna.data.files import sha256_file
 from tuna.data.record import Record
 from tuna.evaluation.base import Benchmark, EvalContext, Result
 from tuna.evaluation.questions import Question, spread
+from tuna.inference.elementary import held_out_records
 from tuna.stats import bootstrap_interval
 
 

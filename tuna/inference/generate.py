@@ -13,7 +13,6 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
-from tuna.assets.elementary import ElementaryResult, marked, record_of
 from tuna.data.batch import BoolArray, IntArray
 from tuna.data.encode import Encoder
 from tuna.data.lists import Answer as Text
@@ -21,6 +20,7 @@ from tuna.data.record import Record, was_cut
 from tuna.data.tokenize import shorten
 from tuna.errors import ModelError
 from tuna.inference.answers import Answer
+from tuna.inference.elementary import ElementaryResult, marked, record_of
 from tuna.models.loading import device_named, load_model
 from tuna.models.source import ModelConfig
 from tuna.models.weights import check_values, check_weights
@@ -283,8 +283,8 @@ def measure_elementary(
 ) -> ElementaryResult:
     """Answers elementary questions greedily and marks the answers, as ``evaluate.py benchmark=elementary`` does.
 
-    records: questions with ``check`` and ``answers``, such as ``tuna.assets.elementary.held_out_records()``. template:
-    of tuna.data.templates.
+    records: questions with ``check`` and ``answers``, as ``tuna.inference.elementary.held_out_records()`` gives them.
+    template: of tuna.data.templates.
 
     Raises:
         ConfigError: an unknown template.

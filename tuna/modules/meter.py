@@ -101,7 +101,7 @@ def all_sum(values: Sequence[Sequence[float]]) -> list[list[float]]:
     tensor = torch.tensor(values, dtype=torch.float64, device="cuda" if on_gpu else "cpu")
     if dist.is_initialized():
         dist.all_reduce(tensor)
-    return tensor.tolist()  # type: ignore[no-any-return]
+    return tensor.tolist()
 
 
 def _all_lists(values: dict[str, list[Any]]) -> dict[str, list[Any]]:

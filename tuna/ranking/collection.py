@@ -158,7 +158,7 @@ def _row(
         if level is None:
             dropped.append(_dropped(answer, "left out by the judge"))
         else:
-            marks = {"judge_score": ruling.marks[place], "sample": place} if judge else {}
+            marks = {"judge_score": ruling.marks[place] if ruling.marks else None, "sample": place} if judge else {}
             row = candidate(answer, round(float(-level), 6), sources[place], **marks)
             ranked.append((level, row))
     if ruling.own is not None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from tuna.assets.elementary import ElementaryResult
+from tuna.inference.elementary import ElementaryResult
 from tuna.runs import RunFolder, as_written
 from tuna.secrets import clean
 from tuna.training.run import Components

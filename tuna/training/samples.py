@@ -8,10 +8,10 @@ from typing import Any
 
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tuna.assets.elementary import ElementaryResult, held_out_records
 from tuna.data.encode import Encoder
 from tuna.data.files import write_jsonl
 from tuna.data.messages import transcript
+from tuna.inference.elementary import ElementaryResult, held_out_records
 from tuna.inference.generate import greedy_answers, measure_elementary
 from tuna.models.loading import grow
 from tuna.runs import RunFolder
