@@ -71,12 +71,16 @@ class _Heard(pl.Callback):
         self.asked = True
         signal.default_int_handler(number, frame)
 
-    def check(self, *_: Any) -> None:
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.check()
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        self.check()
+
+    def check(self) -> None:
         if self.asked:
             self.asked = False
             raise KeyboardInterrupt
-
-    on_train_batch_end = on_validation_batch_end = check
 
 
 @contextmanager
