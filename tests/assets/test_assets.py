@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, 
 from tuna import assets
 from tuna.assets.checker import is_checkable, mark
 from tuna.data.encode import Encoder
-from tuna.inference.elementary import held_out_records, prompt_of, train_records
+from tuna.inference.elementary import held_out_records, prompt_of
 from tuna.inference.generate import greedy_answers
 
 LISTS = ("contextual", "contextual_held_out", "probabilistic", "probabilistic_held_out")

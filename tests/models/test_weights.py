@@ -15,7 +15,7 @@ from tests.models.conftest import write_tokenizer
 from tuna.errors import ModelError
 from tuna.models.loading import load_reward_model, load_scorer
 from tuna.models.source import ModelConfig
-from tuna.models.weights import check_causal_weights, check_reward_weights
+from tuna.models.weights import check_weights
 
 pytestmark = pytest.mark.once  # computes nothing that kernels could round
 
@@ -66,7 +66,7 @@ def test_weights_of_another_config(
     assert model.path in str(caught.value) and "give the config.json that was saved with" in str(caught.value)
     if "num_hidden_layers" in config:
         with pytest.raises(ModelError, match=message):
-            check_reward_weights(model, model.resolve())
+            check_weights(model, reward=True)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_weights_of_another_config(
 )
 def test_heads_and_tables_that_are_computed_may_be_left_out(make_llama: Make, name: str) -> None:
     model = change(make_llama(), lambda state: state.update({name: torch.zeros(1)}))
-    check_causal_weights(model, model.resolve())
+    check_weights(model)
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
@@ -82,19 +82,19 @@ def test_sound_folders_of_every_architecture_fit(tmp_path: Path, kind: str) -> N
     build(CONFIGS[kind]).save_pretrained(tmp_path)
     write_tokenizer(tmp_path)
     model = ModelConfig(path=str(tmp_path))
-    check_causal_weights(model, model.resolve())
+    check_weights(model)
 
 
 def test_a_reward_model_has_to_have_its_head(make_llama: Make) -> None:
     folder = make_llama()
     model = ModelConfig(path=str(folder))
-    check_reward_weights(model, model.resolve())  # a causal one gets a fresh head
-    load_reward_model(model, model.resolve()).save_pretrained(folder)
+    check_weights(model, reward=True)  # a causal one gets a fresh head
+    load_reward_model(model).save_pretrained(folder)
     model = ModelConfig(path=str(folder))
-    check_reward_weights(model, model.resolve())
+    check_weights(model, reward=True)
     model = change(folder, lambda state: state.pop("score.weight"))
     with pytest.raises(ModelError, match=r"lack score\.weight"):
-        check_reward_weights(model, model.resolve())
+        check_weights(model, reward=True)
 
 
 @pytest.mark.parametrize(

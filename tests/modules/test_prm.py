@@ -1,8 +1,7 @@
 """tuna.modules.prm: what is measured of rewards, by hand, and what a reward model does not take."""
 
 import math
-from types import SimpleNamespace
-from typing import Any
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +14,7 @@ from tuna.losses.mle import MLE
 from tuna.losses.pairwise import Pairwise
 from tuna.losses.plackett_luce import PlackettLuce
 from tuna.losses.tuna import Tuna
+from tuna.models.source import Resolved
 from tuna.modules.prm import PRM
 from tuna.stats import balanced_interval
 
@@ -72,10 +72,10 @@ def test_balanced_interval() -> None:
     assert balanced_interval(rows) == balanced_interval(rows[::-1])
 
 
-def start(architecture: str, labels: int = 1) -> Any:
+def start(architecture: str, labels: int = 1) -> Resolved:
     config = LlamaConfig(architectures=[architecture])
     config.num_labels = labels
-    return SimpleNamespace(source="m", config=config, architecture=architecture)
+    return Resolved("m", Path("m"), config)
 
 
 @pytest.mark.parametrize("loss", [MLE(), Tuna(), LMOps()])

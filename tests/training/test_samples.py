@@ -48,11 +48,6 @@ class Answered(tuple[Any, ...]):
 
 
 def test_tasks_are_measured_on_the_weights_that_were_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import transformers
-
-    from tuna.inference import generate
-    from tuna.models import loading
-
     loaded: list[tuple[str, str, bool]] = []
 
     def loader(kind: str) -> Any:
@@ -62,12 +57,12 @@ def test_tasks_are_measured_on_the_weights_that_were_trained(tmp_path: Path, mon
 
         return SimpleNamespace(from_pretrained=load)
 
-    monkeypatch.setattr(transformers, "AutoModelForCausalLM", loader("model"))
-    monkeypatch.setattr(transformers, "AutoTokenizer", loader("tokenizer"))
+    monkeypatch.setattr(samples, "AutoModelForCausalLM", loader("model"))
+    monkeypatch.setattr(samples, "AutoTokenizer", loader("tokenizer"))
     answered = lambda model, tokenizer, records, template: Answered((model, template))  # noqa: E731
-    monkeypatch.setattr(generate, "measure_elementary", answered)
+    monkeypatch.setattr(samples, "measure_elementary", answered)
     monkeypatch.setattr(samples, "write", lambda target, records, before, after: None)
-    monkeypatch.setattr(loading, "grow", lambda model, rows: None)
+    monkeypatch.setattr(samples, "grow", lambda model, rows: None)
     target = RunFolder(tmp_path / "w", "w")
     start = tmp_path / "snapshot"
     resolved = SimpleNamespace(source="owner/name", weights_folder=start)

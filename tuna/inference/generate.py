@@ -23,7 +23,7 @@ from tuna.inference.answers import Answer
 from tuna.inference.elementary import ElementaryResult, marked, record_of
 from tuna.models.loading import device_named, load_model
 from tuna.models.source import ModelConfig
-from tuna.models.weights import check_causal_weights, check_values
+from tuna.models.weights import check_values, check_weights
 
 _LOW = 0xFFFFFFFF
 _GOLDEN = 0x9E3779B1
@@ -82,9 +82,9 @@ class Generator:
         disable_progress_bar()
         resolved = node.resolve()
         place = device_named(device)
-        check_causal_weights(node, resolved)
+        check_weights(node)
         kind: Any = torch.float32 if dtype == "auto" and place.type == "cpu" else getattr(torch, dtype, dtype)
-        model = load_model(node, resolved, dtype=kind).to(place).eval()
+        model = load_model(node, dtype=kind).to(place).eval()
         self._use(model, node.encoder(), max_tokens, resolved.source, resolved.max_positions)
 
     @classmethod

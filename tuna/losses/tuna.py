@@ -20,9 +20,6 @@ class Tuna:
 
     lambda: weight of the cross-entropy (paper: 1.0). margin: m, in nats per token per rank (paper: 0.1).
 
-    Raises:
-        ConfigError: lambda or margin is negative or not finite.
-
     Four candidates at equal v (the worked value of the paper's sum, 0.1 * (1 + 2 + 3 + 1 + 2 + 1)):
 
     >>> from tuna.losses.base import total

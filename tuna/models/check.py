@@ -1,12 +1,10 @@
 """What an architecture can do, shown at load on a small random copy: score packed rows exactly, and merge LoRA exactly.
 
 No list of model names decides. The copy has the model's own config with two layers (one of each layer type at least),
-fewer heads, and windows and positions shrunk below the length of a group and of a row. It is run packed and plain; and
-it gets random adapters, is merged as the export does it, and must still compute the same.
+fewer heads, and windows and positions shrunk below the length of a group and of a row.
 """
 
 import copy
-import logging
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -19,9 +17,9 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PretrainedConfig
 from transformers.pytorch_utils import Conv1D
-from transformers.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
+from transformers.utils import logging
 
-from tuna.data.batch import Group, IntArray, PackedBatch
+from tuna.data.batch import Group, PackedBatch
 from tuna.data.packing import pack
 from tuna.errors import ModelError
 from tuna.models.lora import Lora, add_lora, merge, rebuilt, with_shared_names
@@ -42,7 +40,7 @@ ADAPTABLE = (nn.Linear, Conv1D, nn.Embedding)
 
 @dataclass(frozen=True, slots=True)
 class Ways:
-    """What is compared: the class that builds the copy, how its rows are scored packed and plain, and which number."""
+    """The class that builds a model of this kind, how its rows are scored, and what the scores are called."""
 
     auto: Any
     packed: type[ResponseScorer]
@@ -59,11 +57,8 @@ def check_packing(
 ) -> None:
     """Run a small random copy of ``config`` packed and plain, and refuse a difference.
 
-    Args:
-        config: the model's own config; it is not changed.
-        attention: as ``model.attention``; FlexAttention is checked as SDPA, since the masks have one source.
-        trust_remote_code: let transformers run the model's own code.
-        ways: LOGPROBS, or REWARDS for a config with one label and a padding id.
+    attention is ``model.attention``; FlexAttention is checked as SDPA, since the masks have one source. ways: LOGPROBS,
+    or REWARDS for a config with one label and a padding id.
 
     Raises:
         ModelError: the two ways differ by more than 1e-4 (relative), or the model takes no custom mask at all.
@@ -76,9 +71,8 @@ def check_packing(
         batch = _batch(model.config.get_text_config().vocab_size)
         try:
             attention = "auto" if attention == "flex" else attention
-            scorer = ways.packed(model, attention=attention, projection_chunk=16)
             with torch.no_grad():
-                got = scorer(batch)
+                got = ways.packed(model, attention=attention, projection_chunk=16)(batch)
         except ModelError:
             raise
         except Exception as error:
@@ -98,20 +92,19 @@ def _refused(name: str, why: str) -> ModelError:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keeps transformers from printing about a throw-away model."""
-    logger = logging.getLogger("transformers")
-    level, bars = logger.level, is_progress_bar_enabled()
-    logger.setLevel(logging.ERROR)
-    disable_progress_bar()
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
         yield
     finally:
-        logger.setLevel(level)
+        logging.set_verbosity(level)
         if bars:
-            enable_progress_bar()
+            logging.enable_progress_bar()
 
 
 def small_copy(config: PretrainedConfig, auto: Any, trust_remote_code: bool) -> Any:
-    """The first of ever less shrunken copies that can be built and runs the plain way."""
+    """A copy that can be built and runs the plain way, with fewer heads where that works."""
     for shrink_heads in (True, False):
         try:
             small = _shrunk(config, shrink_heads)
@@ -132,7 +125,7 @@ def _shrunk(config: PretrainedConfig, shrink_heads: bool) -> PretrainedConfig:
     small = copy.deepcopy(config)
     text = small.get_text_config()
     _keep_layers(text)
-    for key, value in list(_integers(text)):
+    for key, value in _integers(text):
         if ("window" in key or key == "attention_chunk_size") and "layers" not in key and value > WINDOW:
             setattr(text, key, WINDOW)
         elif key in ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx"):
@@ -167,22 +160,19 @@ def _keep_layers(text: Any) -> None:
 def _fewer_heads(text: Any) -> None:
     """At most two key-value heads with the ratio of query heads to them and the size of a head as they are."""
     heads, hidden = text.num_attention_heads, text.hidden_size
-    keys = getattr(text, "num_key_value_heads", None) or heads
-    new_keys = min(keys, 2)
-    new_heads = heads // keys * new_keys
+    keys = getattr(text, "num_key_value_heads", None)
+    new_heads = heads // (keys or heads) * min(keys or heads, 2)
     new_hidden = hidden // heads * new_heads
-    for key, value in list(_integers(text)):
-        if value == hidden and ("size" in key or "dim" in key or "embd" in key or "model" in key):
+    for key, value in _integers(text):
+        if value == hidden and re.search("size|dim|embd|model", key):
             setattr(text, key, new_hidden)
     text.hidden_size, text.num_attention_heads = new_hidden, new_heads
-    if getattr(text, "num_key_value_heads", None) is not None:
-        text.num_key_value_heads = new_keys
+    if keys is not None:
+        text.num_key_value_heads = min(keys, 2)
 
 
-def _integers(config: Any) -> Iterator[tuple[str, int]]:
-    for key, value in vars(config).items():
-        if isinstance(value, int) and not isinstance(value, bool):
-            yield key, value
+def _integers(config: Any) -> list[tuple[str, int]]:
+    return [(key, value) for key, value in vars(config).items() if type(value) is int]
 
 
 def _randomize(model: Any) -> None:
@@ -197,25 +187,15 @@ def _randomize(model: Any) -> None:
 
 def _batch(vocabulary: int) -> PackedBatch:
     """The groups of SHAPES with random tokens: two in one row, the third in another with padding."""
-
-    def tokens(count: int) -> IntArray:
-        return torch.randint(0, vocabulary, (count,)).numpy().astype(np.int32)
-
-    groups = [
-        Group(str(number), tokens(prompt), tuple(map(tokens, lengths)), (0.0,) * len(lengths), (True,) * len(lengths))
-        for number, (prompt, lengths) in enumerate(SHAPES)
-    ]
+    groups = []
+    for prompt, lengths in SHAPES:
+        first, *rest = (torch.randint(0, vocabulary, (n,)).numpy().astype(np.int32) for n in (prompt, *lengths))
+        groups.append(Group("", first, tuple(rest), (0.0,) * len(rest), (True,) * len(rest)))
     return pack(groups, row_tokens=ROW)
 
 
 def check_lora(config: PretrainedConfig, lora: Lora, *, trust_remote_code: bool = False, ways: Ways = LOGPROBS) -> None:
-    """Refuse target modules that are not there or take no adapter, and adapters that cannot be merged.
-
-    Arguments are as for ``check_packing``.
-
-    Raises:
-        ModelError: with the names of the modules there are, or with what goes wrong when adapters are merged.
-    """
+    """Refuse (ModelError) target modules that are not there or take no adapter, and adapters that cannot be merged."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     with torch.random.fork_rng(devices=[]), quiet():
@@ -226,8 +206,8 @@ def check_lora(config: PretrainedConfig, lora: Lora, *, trust_remote_code: bool 
         add_lora(model, lora, trained=trained)
         targets = [name for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
         # The copy has fewer layers, so the number of a layer stands for any.
-        numbered = (re.sub(r"\\\.\d+\\\.", lambda _: r"\.\d+\.", re.escape(name), count=1) for name in targets)
-        pattern = "|".join(dict.fromkeys(numbered))
+        numbered = (re.escape(re.sub(r"\.\d+\.", ".#.", name, count=1)) for name in targets)
+        pattern = "|".join(dict.fromkeys(numbered)).replace(r"\#", r"\d+")
         torch.manual_seed(0)
         try:
             small = small_copy(config, ways.auto, trust_remote_code)
@@ -239,17 +219,14 @@ def check_lora(config: PretrainedConfig, lora: Lora, *, trust_remote_code: bool 
 
 
 def _check_names(model: Any, lora: Lora, trained: Sequence[str]) -> None:
-    """Each name of a list must be that of a module, and all that are meant must be linear layers or embeddings."""
+    """Each name must be that of a module, and all that are meant must be linear layers or embeddings."""
     modules = {name: module for name, module in model.named_modules() if name}
     wanted = lora.target_modules
     if wanted == "all-linear":
         return
-    found = (
-        {wanted: [name for name in modules if re.fullmatch(wanted, name)]}
-        if isinstance(wanted, str)
-        else {name: [each for each in modules if f".{each}".endswith(f".{name}")] for name in wanted}
-    )
-    for name, meant in found.items():
+    for name in [wanted] if isinstance(wanted, str) else wanted:
+        pattern = name if isinstance(wanted, str) else rf"(.*\.)?{re.escape(name)}"
+        meant = [each for each in modules if re.fullmatch(pattern, each)]
         unfit = [each for each in meant if not isinstance(modules[each], ADAPTABLE)]
         whole = [each for each in meant if any(parameter.startswith(f"{each}.") for parameter in trained)]
         if whole:

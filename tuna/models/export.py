@@ -15,8 +15,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from tuna.errors import ModelError
-from tuna.files import write_text
-from tuna.models.folder import stored_dtype, tensor_shapes
+from tuna.models.folder import as_list, stored_dtype, tensor_shapes
 from tuna.models.lora import ADAPTER, embedding_names, merge, rebuilt, with_shared_names
 from tuna.models.source import Resolved
 from tuna.models.weights import not_finite
@@ -35,24 +34,18 @@ def export(
     resolved: Resolved,
     tokenizer: PreTrainedTokenizerBase | None = None,
     dtype: str = "auto",
-    card: str | None = None,
     ends: Sequence[int] = (),
 ) -> None:
-    """Write the scorer's model to ``folder``: config, safetensors, tokenizer, generation config, README.md.
+    """Write ``scorer.model`` to ``folder``: config, safetensors, tokenizer, generation config.
 
     Every process calls it; sharded weights are gathered to the CPU of process 0, which writes to ``folder``.tmp and
     renames it when complete (an earlier ``folder`` is replaced). With LoRA the model is written merged (tied weights
     that differ after it are written both, and the config ties none), and the adapter in peft's layout to ``adapter``
     beside ``folder``.
 
-    Args:
-        scorer: holds the model as ``.model``, a causal LM or a reward model.
-        folder: where the model goes.
-        resolved: the starting model, whose config, generation config and tokenizer files are taken over.
-        tokenizer: written in place of the starting folder's tokenizer files, where given.
-        dtype: of floating-point weights; "auto" is that of the starting folder.
-        card: text of README.md; none is written without it.
-        ends: ids of tokens that end an answer, listed in generation_config.json after those that it lists already.
+    resolved: the starting model, whose generation config and tokenizer files are taken over. tokenizer: written in
+    place of those files. dtype: of floating-point weights; "auto" is that of the starting folder. ends: ids of tokens
+    that end an answer, added to those that generation_config.json lists.
 
     Raises:
         ModelError: what was written has other tensor names or shapes than the model's class, an adapter's tensor
@@ -64,25 +57,19 @@ def export(
         folder = Path(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         adapter = getattr(model, "peft_config", {}).get(ADAPTER)
-        state, merged = with_shared_names(model, state), frozenset[str]()
+        state = with_shared_names(model, state)
+        plain, merged = (state, frozenset[str]()) if adapter is None else merge(model, state)
         if adapter is not None:
-            plain, merged = merge(model, state)
-            whole = [n for n, p in model.named_parameters() if p.requires_grad and ".lora_" not in n]
-            old, new = (each.get_text_config().vocab_size for each in (resolved.config, model.config))
-            grown = embedding_names(model, state) if old != new else []
-            _write_adapter(folder.parent / "adapter", state, adapter, resolved, whole, grown)
-            state = plain
+            _write_adapter(folder.parent / "adapter", model, state, adapter, resolved)
         name = stored_dtype(resolved.weights_folder) if dtype == "auto" else dtype
         partial = _fresh(folder)
-        _write_weights(partial, state, model, getattr(torch, name), merged)
+        _write_weights(partial, plain, model, getattr(torch, name), merged)
         if tokenizer is not None:
             tokenizer.save_pretrained(partial)
         else:
             _copy(resolved.folder, partial, *TOKENIZER)
         if model.can_generate():
             _write_generation(partial, resolved, ends)
-        if card is not None:
-            write_text(partial / "README.md", card)
         _put(partial, folder)
     if dist.is_initialized():
         dist.barrier()
@@ -90,8 +77,8 @@ def export(
 
 def full_state(scorer: nn.Module) -> dict[str, Tensor]:
     """The model's whole state dict on the CPU, without the scorer's prefix; empty on processes other than 0."""
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     if dist.is_initialized():
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
         state: dict[str, Any] = get_model_state_dict(scorer, options=options)
     else:
         state = {name: tensor.detach().cpu() for name, tensor in scorer.state_dict().items()}
@@ -134,24 +121,21 @@ def _write_generation(partial: Path, resolved: Resolved, ends: Sequence[int]) ->
         values = json.loads(target.read_text(encoding="utf-8"))
     else:
         values = GenerationConfig.from_model_config(resolved.config).to_diff_dict()
-    listed = _listed(values.get("eos_token_id"))
+    listed = as_list(values.get("eos_token_id"))
     if set(ends) <= set(listed):
         return
-    listed = listed or _listed(getattr(resolved.config.get_text_config(), "eos_token_id", None))
+    listed = listed or as_list(getattr(resolved.config.get_text_config(), "eos_token_id", None))
     values["eos_token_id"] = list(dict.fromkeys([*listed, *ends]))
     target.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
-def _listed(ids: int | list[int] | None) -> list[int]:
-    return [ids] if isinstance(ids, int) else list(ids or [])
-
-
-def _write_adapter(
-    folder: Path, state: dict[str, Tensor], config: Any, resolved: Resolved, whole: Sequence[str], grown: Sequence[str]
-) -> None:
-    """The adapter as peft writes it, with tensors trained in full (``whole``) and with new rows (``grown``)."""
+def _write_adapter(folder: Path, model: Any, state: dict[str, Tensor], config: Any, resolved: Resolved) -> None:
+    """The adapter as peft writes it, with the tensors that were trained in full and those that have new rows."""
     from safetensors.torch import save_file
 
+    whole = [n for n, p in model.named_parameters() if p.requires_grad and ".lora_" not in n]
+    old, new = (each.get_text_config().vocab_size for each in (resolved.config, model.config))
+    grown = embedding_names(model, state) if old != new else []
     partial = _fresh(folder)
     config = copy.deepcopy(config)
     config.base_model_name_or_path, config.inference_mode = resolved.source, True
@@ -183,9 +167,9 @@ def _put(partial: Path, folder: Path) -> None:
     """Give a complete folder its name; an earlier one leaves only then."""
     mask = os.umask(0)
     os.umask(mask)
-    for path in partial.iterdir():
-        path.chmod(0o666 & ~mask)  # safetensors' own files are for their owner only
-    for path in (partial, *partial.iterdir()):
+    for path in (*partial.iterdir(), partial):
+        if path != partial:
+            path.chmod(0o666 & ~mask)  # safetensors' own files are for their owner only
         descriptor = os.open(path, os.O_RDONLY)
         os.fsync(descriptor)
         os.close(descriptor)

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, PretrainedConfig, PreTrainedTokenizerBase
 
 from tuna.data.fields import describe, parse_json
 from tuna.data.rows import is_pointer
@@ -35,7 +35,7 @@ NOT_IDENTITY = ("_name_or_path", "transformers_version", "dtype", "torch_dtype",
 def read_config(folder: Path, trust_remote_code: bool = False) -> PretrainedConfig:
     """The model's config; raises ModelError where transformers would fail on it, or take something else instead."""
     path = folder / "config.json"
-    if (folder / ADAPTER).is_file():  # transformers would take the weights from wherever that names a base model
+    if (folder / ADAPTER).is_file():  # transformers would take the weights from the base model that it names
         raise ModelError(
             f"{folder}: a LoRA adapter ({ADAPTER}), not a whole model; give the model/ folder beside it (merged "
             "weights), or merge it into its model with peft's merge_and_unload"
@@ -59,8 +59,10 @@ def read_config(folder: Path, trust_remote_code: bool = False) -> PretrainedConf
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except Exception as error:
-        hint = "copy the config.json that belongs to the weights" if kind in CONFIG_MAPPING else "update transformers"
-        hint = "set model.trust_remote_code=true if you trust its code" if "auto_map" in raw else hint
+        if "auto_map" in raw:
+            hint = "set model.trust_remote_code=true if you trust its code"
+        else:
+            hint = "copy the config.json that belongs to the weights, or update transformers"
         raise ModelError(
             f"{path}: transformers cannot read a model of type {kind!r} ({explain(error)}); {hint}"
         ) from error
@@ -82,11 +84,8 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def _refuse_pointer(path: Path, head: bytes) -> None:
-    """Raises ModelError where a file that begins with ``head`` only stands for the one in Git LFS."""
     if is_pointer(head):
-        raise ModelError(
-            f"{path}: a Git-LFS pointer, not the file itself; next: git lfs pull, in the clone where it lies"
-        )
+        raise ModelError(f"{path}: a Git-LFS pointer, not the file itself; next: git lfs pull, in its clone")
 
 
 def check_tokenizer(folder: Path) -> None:
@@ -111,9 +110,8 @@ def check_special_ids(folder: Path, tokenizer: PreTrainedTokenizerBase, rows: in
     for path in (folder / "config.json", folder / "generation_config.json"):
         held = read_object(path) if path.is_file() else {}
         for key in ("bos_token_id", "eos_token_id", "pad_token_id"):
-            given = held.get(key)
-            for each in given if isinstance(given, list) else [given]:
-                unset = each is None or (each == -1 and key == "pad_token_id")  # as the first Llamas have it
+            for each in as_list(held.get(key)):
+                unset = each == -1 and key == "pad_token_id"  # as the first Llamas have it
                 if not unset and (type(each) is not int or not 0 <= each < rows):
                     raise ModelError(
                         f"{path}: {key}: expected an id below the embedding's {rows} rows, got {each!r:.40}; set the "
@@ -121,10 +119,19 @@ def check_special_ids(folder: Path, tokenizer: PreTrainedTokenizerBase, rows: in
                     )
 
 
+def as_list(value: Any) -> list[Any]:
+    """A key's values where it holds one, several or null.
+
+    >>> as_list(2), as_list([2, 3]), as_list(None)
+    ([2], [2, 3], [])
+    """
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
 def weight_files(folder: Path) -> list[Path]:
     """The folder's safetensors files, in name order; raises ModelError where one is missing or there are none."""
     index = folder / INDEX
-    named = _named(index) if index.is_file() else [WEIGHTS]
+    named = sorted(set(_weight_map(index).values())) if index.is_file() else [WEIGHTS]
     if index.is_file() and WEIGHTS not in named and (folder / WEIGHTS).exists():
         raise ModelError(f"{folder}: holds both {WEIGHTS} and {INDEX}, which names others; remove the one that is old")
     files = [folder / name for name in named]
@@ -135,8 +142,7 @@ def weight_files(folder: Path) -> list[Path]:
         raise ModelError(
             f"{folder}: {INDEX} names {', '.join(missing)}, which is missing or empty; copy the folder anew"
         )
-    pickles = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
-    if pickles:
+    if pickles := sorted(file.name for pattern in PICKLES for file in folder.glob(pattern)):
         raise ModelError(
             f"{folder}: weights only as {pickles[0]}, a pickle, which can run code when it is read; convert it once: "
             f"python -c \"from transformers import AutoModelForCausalLM as M; m = M.from_pretrained('{folder}'); "
@@ -145,16 +151,15 @@ def weight_files(folder: Path) -> list[Path]:
     raise ModelError(f"{folder}: no weights ({WEIGHTS}, or {INDEX} with its files); {_near(folder)}")
 
 
-def _named(index: Path) -> list[str]:
-    """The files that an index names. Links are followed, as the hub's cache has them; a name leads nowhere else."""
+def _weight_map(index: Path) -> dict[str, str]:
+    """Tensor -> file, by an index. Links are followed, as the hub's cache has them; a name leads nowhere else."""
     held = read_object(index).get("weight_map")
     if not isinstance(held, dict) or not held or not all(isinstance(name, str) for name in held.values()):
         raise ModelError(f"{index}: weight_map: expected an object of file names, got {describe(held)}; copy it anew")
-    named = sorted(set(held.values()))
-    for name in named:
+    for name in held.values():
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or not name.endswith(".safetensors"):
             raise ModelError(f"{index}: weight_map: expected names of .safetensors files beside it, got {name!r}")
-    return named
+    return held
 
 
 def fingerprint(folder: Path) -> str:
@@ -192,9 +197,9 @@ def stored_dtype(folder: Path) -> str:
     names = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
     counts = Counter[str]()
     for dtype, shape in stored_tensors(folder).values():
-        if dtype in names:
-            counts[dtype] += prod(shape)
-    return names[counts.most_common(1)[0][0]] if counts else "float32"
+        counts[names.get(dtype, "")] += prod(shape)
+    del counts[""]
+    return max(counts, key=counts.__getitem__, default="float32")
 
 
 def stored_tensors(folder: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -209,17 +214,14 @@ def stored_tensors(folder: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
                 slices = {name: held.get_slice(name) for name in held.keys()}  # noqa: SIM118 - it is no mapping
                 found = {name: (str(s.get_dtype()), tuple(s.get_shape())) for name, s in slices.items()}
         except (SafetensorError, OSError, ValueError) as error:
-            raise ModelError(
-                f"{file}: no sound safetensors file ({explain(error)}); copy or download it anew"
-            ) from error
+            why = explain(error)
+            raise ModelError(f"{file}: no sound safetensors file ({why}); copy or download it anew") from error
         if twice := sorted(found.keys() & entries.keys()):
             raise ModelError(f"{file}: holds {twice[0]}, which {where[twice[0]]} holds too; copy the folder anew")
         entries |= found
         where |= dict.fromkeys(found, file.name)
-    if (folder / INDEX).is_file():
-        for name in read_object(folder / INDEX)["weight_map"]:
-            if name not in entries:
-                raise ModelError(f"{folder / INDEX}: names {name}, which no file holds; copy the folder anew")
+    if (folder / INDEX).is_file() and (lacking := sorted(_weight_map(folder / INDEX).keys() - entries.keys())):
+        raise ModelError(f"{folder / INDEX}: names {lacking[0]}, which no file holds; copy the folder anew")
     return entries
 
 
@@ -227,8 +229,8 @@ def _near(folder: Path) -> str:
     """What lies near that could have been meant."""
     if not folder.is_dir():
         return "the folder does not exist"
-    found = [child for child in sorted(folder.iterdir()) if (child / "config.json").is_file()]
-    return f"did you mean {found[0]}?" if found else f"give a folder written by save_pretrained, not {folder}"
+    found = min(folder.glob("*/config.json"), default=None)
+    return f"did you mean {found.parent}?" if found else f"give a folder written by save_pretrained, not {folder}"
 
 
 def explain(error: BaseException) -> str:

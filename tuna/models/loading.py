@@ -13,55 +13,44 @@ from tuna.models.lora import add_lora, parse_lora
 from tuna.models.plain import PlainRewardScorer, PlainScorer
 from tuna.models.reward import check_reward_source, head_names, refuse_reward_model, set_pad
 from tuna.models.scorer import IMPLEMENTATIONS, ResponseScorer, RewardScorer
-from tuna.models.source import ModelConfig, Resolved
-from tuna.models.weights import check_causal_weights, check_reward_weights, read
+from tuna.models.source import ModelConfig
+from tuna.models.weights import check_weights, read
 
 Scorer = ResponseScorer | PlainScorer
 HEAD_STD = 0.02  # of a fresh head: rewards begin near zero
 
 
-def load_scorer(model: ModelConfig, resolved: Resolved | None = None, *, dtype: torch.dtype = torch.float32) -> Scorer:
-    """Read the weights and build the scorer that ``model`` asks for.
+def load_scorer(model: ModelConfig, *, dtype: torch.dtype = torch.float32) -> Scorer:
+    """The scorer that ``model`` asks for, in train mode, on the CPU; ``.model`` is the Hugging Face causal LM.
 
     Weights are float32 unless told otherwise, whatever the file holds: in bf16 small AdamW steps round to nothing.
     The packed scorer and the merge of LoRA are first proved on a two-layer random copy of the config.
-
-    Args:
-        model: the config node.
-        resolved: what ``model.resolve()`` gave; resolved now when left out.
-        dtype: of the weights in memory.
-
-    Returns:
-        The scorer, in train mode, on the CPU; ``.model`` is the Hugging Face causal LM.
 
     Raises:
         ModelError: the architecture cannot score packed rows or take these adapters, the embedding lacks rows for the
             tokenizer, or the weights cannot be read.
     """
-    found = model.resolve() if resolved is None else resolved
-    check_causal_weights(model, found)
-    return _scorer(model, found.config, LOGPROBS, lambda: load_model(model, found, dtype=dtype))
+    check_weights(model)
+    return _scorer(model, model.resolve().config, LOGPROBS, lambda: load_model(model, dtype=dtype))
 
 
 def load_reward_scorer(
-    model: ModelConfig, resolved: Resolved | None = None, *, seed: int = 0, dtype: torch.dtype = torch.float32
+    model: ModelConfig, *, seed: int = 0, dtype: torch.dtype = torch.float32
 ) -> RewardScorer | PlainRewardScorer:
-    """Read the weights and build the reward scorer that ``model`` asks for, as ``load_scorer`` does for responses.
+    """The reward scorer that ``model`` asks for, as ``load_scorer`` makes that of responses. seed: of a fresh head.
 
-    ``seed`` is that of a fresh head. ``.model`` of the result is the sequence-classification model, whose padding id is
-    set and not the end-of-sequence id.
+    ``.model`` is the sequence-classification model, whose padding id is set and not the end-of-sequence id.
 
     Raises:
         ModelError: no reward model can be made of it, or not in packed rows, or the weights cannot be read.
     """
-    found = model.resolve() if resolved is None else resolved
-    check_reward_source(found)
-    check_reward_weights(model, found)
-    small = copy.deepcopy(found.config)
-    small.num_labels = 1
-    small.get_text_config().pad_token_id = 0
-    _check_causal(small, model.trust_remote_code)
-    scorer = _scorer(model, small, REWARDS, lambda: load_reward_model(model, found, seed=seed, dtype=dtype))
+    check_reward_source(model.resolve())
+    check_weights(model, reward=True)
+    config = copy.deepcopy(model.resolve().config)
+    config.num_labels = 1
+    config.get_text_config().pad_token_id = 0
+    _check_causal(config, model.trust_remote_code)
+    scorer = _scorer(model, config, REWARDS, lambda: load_reward_model(model, seed=seed, dtype=dtype))
     assert isinstance(scorer, RewardScorer | PlainRewardScorer)
     return scorer
 
@@ -86,32 +75,23 @@ def _scorer(model: ModelConfig, config: PretrainedConfig, ways: Ways, load: Call
     return ways.packed(loaded, attention=model.attention, projection_chunk=model.projection_chunk)
 
 
-def load_model(model: ModelConfig, resolved: Resolved, *, dtype: torch.dtype = torch.float32) -> Any:
-    """The Hugging Face causal LM itself, with all its weights read from safetensors; ``model.resize`` adds rows.
-
-    Raises:
-        ModelError: the embedding lacks rows for the tokenizer, it is a reward model, or as ``weights.read`` does.
-    """
-    refuse_reward_model(resolved)
+def load_model(model: ModelConfig, *, dtype: torch.dtype = torch.float32) -> Any:
+    """The Hugging Face causal LM itself, with all its weights read from safetensors; ``model.resize`` adds rows."""
+    refuse_reward_model(model.resolve())
     rows = model.rows
-    causal, _ = read(model, resolved, reward=False, dtype=dtype)
+    causal, _ = read(model, reward=False, dtype=dtype)
     grow(causal, rows)
     return causal
 
 
-def load_reward_model(
-    model: ModelConfig, resolved: Resolved, *, seed: int = 0, dtype: torch.dtype = torch.float32
-) -> Any:
+def load_reward_model(model: ModelConfig, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> Any:
     """The Hugging Face sequence-classification model itself, one label.
 
     Of a causal language model the backbone is read, and the head drawn from ``seed``: weights normal with standard
     deviation 0.02, biases zero. A padding token that the vocabulary lacks gets an embedding, the mean of the others.
-
-    Raises:
-        ModelError: the embedding lacks rows for the tokenizer, or as ``weights.read`` does.
     """
     rows = model.rows
-    reward, fresh = read(model, resolved, reward=True, dtype=dtype)
+    reward, fresh = read(model, reward=True, dtype=dtype)
     generator = torch.Generator().manual_seed(seed)
     for name in sorted(fresh):
         parameter = reward.get_parameter(name).data
@@ -154,10 +134,9 @@ def grow(model: Any, rows: int) -> None:
     with quiet():
         model.resize_token_embeddings(rows, mean_resizing=False)
     with torch.no_grad():
-        for module in (model.get_input_embeddings(), model.get_output_embeddings()):
-            for weight in (getattr(module, "weight", None), getattr(module, "bias", None)):
-                if weight is not None:
-                    weight[old:] = weight[:old].mean(0)
+        for module in filter(None, (model.get_input_embeddings(), model.get_output_embeddings())):
+            for weight in module.parameters():
+                weight[old:] = weight[:old].mean(0)
 
 
 def device_named(name: str) -> torch.device:
@@ -166,6 +145,4 @@ def device_named(name: str) -> torch.device:
     >>> device_named("cpu")
     device(type='cpu')
     """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)

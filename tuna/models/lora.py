@@ -34,17 +34,9 @@ class Lora:
     dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     target_modules: Annotated[str, MinLen(1)] | Annotated[tuple[str, ...], MinLen(1)] = "all-linear"
 
-    @property
-    def scaling(self) -> float:
-        """alpha / r."""
-        return (2.0 * self.r if self.alpha is None else self.alpha) / self.r
-
 
 def parse_lora(value: Mapping[str, Any] | int | None) -> Lora | None:
-    """The config value as a Lora, None where LoRA is off.
-
-    Raises:
-        ConfigError: an unknown key (with the nearest) or a value out of its range; all faults at once.
+    """The config value as a Lora, None where LoRA is off; a ConfigError names all that is wrong.
 
     >>> parse_lora(4).r, parse_lora(True).r, parse_lora(None)
     (4, 8, None)
@@ -70,18 +62,12 @@ def parse_lora(value: Mapping[str, Any] | int | None) -> Lora | None:
 
 
 def add_lora(model: Any, lora: Lora, *, trained: Sequence[str] = ()) -> None:
-    """Put adapters into ``model`` in place; only they, and the parameters named in ``trained``, train afterwards.
-
-    trained: a reward head's.
-
-    Raises:
-        ModelError: ``target_modules`` names no layer of this model.
-    """
+    """Put adapters into ``model`` in place; only they, and the parameters named in ``trained``, train afterwards."""
     from peft import LoraConfig
 
     config = LoraConfig(
         r=lora.r,
-        lora_alpha=lora.scaling * lora.r,  # type: ignore[arg-type]  # peft divides it, whole or not
+        lora_alpha=lora.alpha or 2 * lora.r,  # type: ignore[arg-type]  # peft divides it, whole or not
         lora_dropout=lora.dropout,
         target_modules=lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules),
         task_type="SEQ_CLS" if trained else "CAUSAL_LM",
@@ -98,20 +84,15 @@ def add_lora(model: Any, lora: Lora, *, trained: Sequence[str] = ()) -> None:
 
 def with_shared_names(model: Any, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The state dict with every name of a tensor that has several, of which a sharded one has only one."""
-    names: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        names.setdefault(id(parameter), []).append(name)
-    whole = dict(state)
-    for group in names.values():
-        if known := next((name for name in group if name in state), None):
-            whole |= dict.fromkeys(group, state[known])
-    return whole
+    names = [(name, id(parameter)) for name, parameter in model.named_parameters(remove_duplicate=False)]
+    held = {parameter: state[name] for name, parameter in names if name in state}
+    return {**state, **{name: held[parameter] for name, parameter in names if parameter in held}}
 
 
 def merge(model: Any, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], frozenset[str]]:
     """A state dict with adapters and all shared names -> that of the plain model, W + alpha / r * B A, plain names.
 
-    ``model`` says which layers have an adapter, and of which kind. Merged tensors are float32; their names come second.
+    Merged tensors are float32; their names come second.
 
     Raises:
         ModelError: an adapter's tensor would be left over, or a layer's kind of adapter cannot be merged here.
@@ -120,7 +101,7 @@ def merge(model: Any, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], f
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     plain = {name.replace(".base_layer.", "."): tensor for name, tensor in state.items() if ".lora_" not in name}
-    used, merged = set(), set()
+    used, merged = set[str](), set[str]()
     for name, module in model.named_modules():
         if not isinstance(module, BaseTunerLayer):
             continue
@@ -145,28 +126,20 @@ def merge(model: Any, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], f
 
 def embedding_names(model: Any, state: Mapping[str, Tensor]) -> list[str]:
     """Names of the embedding's and the head's own tensors, without their adapters'."""
-    ends = [module for module in (model.get_input_embeddings(), model.get_output_embeddings()) if module is not None]
-    prefixes = tuple(f"{name}." for name, module in model.named_modules() if any(module is end for end in ends))
+    ends = (model.get_input_embeddings(), model.get_output_embeddings())
+    prefixes = tuple(f"{name}." for name, module in model.named_modules() if module in ends)
     return [name for name in state if name.startswith(prefixes) and ".lora_" not in name]
 
 
 def rebuilt(
-    model: Any,
-    state: Mapping[str, Tensor],
-    dtype: torch.dtype,
-    *,
-    merged: frozenset[str] = frozenset(),
-    device: str = "meta",
+    model: Any, state: Mapping[str, Tensor], dtype: torch.dtype, *, merged: frozenset[str], device: str = "meta"
 ) -> Any:
     """A fresh model of the class of ``model`` with the weights of ``state``, names and tied set being transformers'.
 
     Weights that were tied and of which one was merged differ, so the fresh model's config ties none.
 
-    Args:
-        model: with or without adapters.
-        state: plain, with all shared names; its floating-point weights become ``dtype``.
-        merged: what ``merge`` says.
-        device: where buffers lie that no state dict has; "meta" is enough to save the model.
+    state: plain, with all shared names; its floating-point weights become ``dtype``. merged: what ``merge`` says.
+    device: where buffers lie that no state dict has; "meta" is enough to save the model.
 
     Raises:
         ModelError: a weight of the class has no value, one of ``state`` has no place, or weights stay tied that differ.
@@ -184,10 +157,8 @@ def rebuilt(
         cast[target] = cast[source]
     fresh.load_state_dict(cast, strict=False, assign=True)
     fresh.tie_weights()
-    empty = sorted(set(fresh.state_dict()) - set(cast))
-    unknown = sorted(set(cast) - set(fresh.state_dict()))
-    if empty or unknown:
-        raise ModelError(f"export: weights without a value {empty[:3]}, without a place {unknown[:3]}")
+    if odd := sorted(fresh.state_dict().keys() ^ cast.keys()):
+        raise ModelError(f"export: weights without a value, or without a place in the model: {', '.join(odd[:3])}")
     return fresh
 
 

@@ -10,6 +10,8 @@ it. A block's part of the row's mask holds inside it, so windows stay.
 """
 
 from collections.abc import Callable
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -30,28 +32,25 @@ Rule = Callable[[Tensor, Tensor], Tensor]  # (query position, key position) -> m
 Block = tuple[int, int | None, Tensor]  # (tokens of the part, its prompt's part or None, its mask over [prompt, part])
 
 
-def _sliding(config: Any) -> Rule | None:
-    window = getattr(config, "sliding_window", None)
+def _within(window: int | None) -> Rule | None:
     return None if window is None else lambda query, key: query - key < window
 
 
-def _chunked(config: Any) -> Rule | None:
-    chunk = config.attention_chunk_size
-    return lambda query, key: query // chunk == key // chunk
+def _same_chunk(size: int) -> Rule:
+    return lambda query, key: query // size == key // size
 
 
 RULES: dict[str, Callable[[Any], Rule | None]] = {
     "full_attention": lambda config: None,
-    "sliding_attention": _sliding,
-    "chunked_attention": _chunked,
+    "sliding_attention": lambda config: _within(getattr(config, "sliding_window", None)),
+    "chunked_attention": lambda config: _same_chunk(config.attention_chunk_size),
 }
 
 
 def layer_rules(config: Any) -> dict[str, Rule | None]:
     """The rule of each attention layer type that a model of this (text) config has, by transformers' name of the type.
 
-    Raises:
-        ModelError: a layer is of a type that is no attention with a mask (state spaces, convolutions, ...).
+    A type that is no attention with a mask (state spaces, convolutions, ...) is a ModelError.
     """
     types = getattr(config, "layer_types", None)
     if not types:  # no list of types: one mask serves all layers, a window where the config has one
@@ -100,57 +99,40 @@ def _additive(batch: PackedBatch, rule: Rule | None, dtype: torch.dtype) -> Tens
 def build_masks(batch: PackedBatch, config: Any, implementation: str, dtype: torch.dtype) -> Mask | dict[str, Mask]:
     """The mask(s) of a batch as the model's backbone takes them: one, or by type where layers are of several types.
 
-    Args:
-        batch: B rows of S tokens.
-        config: the (text) config of the model; its ``layer_types``, ``sliding_window``, ``attention_chunk_size``.
-        implementation: "sdpa", "eager", "flex_attention" or "tuna_blocks".
-        dtype: what the attention computes in (the float masks must have it).
-
-    Raises:
-        ModelError: a layer type that takes no mask.
+    config: the model's (text) config. implementation: "sdpa", "eager", "flex_attention" or "tuna_blocks".
+    dtype: what the attention computes in (the float masks must have it).
     """
     masks: dict[str, Mask] = {}
+    rows, size = batch.group_ids.shape
     for kind, rule in layer_rules(config).items():
         if implementation == "flex_attention":
-            rows, size = batch.group_ids.shape
             masks[kind] = create_block_mask(_sees(batch, rule), rows, None, size, size, device=batch.group_ids.device)
-            continue
-        masks[kind] = mask = _additive(batch, rule, dtype)
-        if implementation == BLOCKS and len(batch.input_ids) == 1:
-            attach_blocks(mask, batch)
+        else:
+            masks[kind] = mask = _additive(batch, rule, dtype)
+            if implementation == BLOCKS and rows == 1:
+                attach_blocks(mask, batch)
     return masks if len(masks) > 1 else next(iter(masks.values()))
 
 
 def attach_blocks(mask: Tensor, batch: PackedBatch) -> None:
     """Cut the mask [1, 1, S, S] of a batch of one row into blocks, and hang them on it for the attention to find."""
-    group, response = batch.group_ids[0].long(), batch.response_ids[0].long()
-    _, counts = torch.unique_consecutive(torch.stack([group, response]), dim=1, return_counts=True)
-    _, spans = torch.unique_consecutive(group, return_counts=True)
+    ids = torch.stack([batch.group_ids[0].long(), batch.response_ids[0].long()])
+    (groups, _), counts = torch.unique_consecutive(ids, dim=1, return_counts=True)
     blocks: list[Block] = []
-    start, parts = 0, counts.tolist()
-    for span in spans.tolist():
-        own: list[int] = []
-        while sum(own) < span:
-            own.append(parts.pop(0))
-        blocks += _of_group(mask, start, own, len(blocks))
-        start += span
+    start = 0
+    for _, parts in groupby(zip(groups.tolist(), counts.tolist(), strict=True), key=itemgetter(0)):
+        sizes = [size for _, size in parts]  # of the group's prompt and responses
+        if sum(sizes) < SHORT:
+            sizes = [sum(sizes)]
+        prompt, number = slice(start, start + sizes[0]), len(blocks)
+        for size in sizes:
+            own = slice(start, start + size)
+            if own == prompt:
+                blocks.append((size, None, mask[..., own, own].contiguous()))
+            else:
+                blocks.append((size, number, torch.cat([mask[..., own, prompt], mask[..., own, own]], -1)))
+            start += size
     mask.tuna_blocks = blocks  # type: ignore[attr-defined]
-
-
-def _of_group(mask: Tensor, start: int, parts: list[int], number: int) -> list[Block]:
-    """The blocks of the group whose prompt and responses have ``parts`` tokens, from column ``start`` on."""
-    if sum(parts) < SHORT or len(parts) == 1:
-        end = start + sum(parts)
-        return [(sum(parts), None, mask[..., start:end, start:end].contiguous())]
-    prompt, blocks = slice(start, start + parts[0]), list[Block]()
-    for size in parts:
-        own = slice(start, start + size)
-        if not blocks:
-            blocks.append((size, None, mask[..., own, own].contiguous()))
-        else:
-            blocks.append((size, number, torch.cat([mask[..., own, prompt], mask[..., own, own]], -1)))
-        start += size
-    return blocks
 
 
 def blocked_attention(

@@ -1,7 +1,7 @@
 """The plain way to score responses: one row per response, prompt repeated, right-padded to the longest, full logits.
 
-It is the reference that the packed scorers must equal, what benchmarks compare with, and the way out for models whose
-attention takes no custom mask (``model.scorer=plain``).
+It is the reference that the packed scorers must equal, and the way out for models whose attention takes no custom mask
+(``model.scorer=plain``).
 """
 
 from typing import Any
@@ -20,9 +20,9 @@ def unpack(batch: PackedBatch) -> tuple[list[Tensor], list[Tensor], list[Tensor]
     The prompt of a group is returned once for each of its responses.
     """
     prompts, responses, scored = [], [], []
-    for group in range(int(batch.weights.shape[0])):
+    for group, count in enumerate(torch.bincount(batch.response_group, minlength=len(batch.weights)).tolist()):
         own = batch.group_ids == group
-        for k in range(1, int((batch.response_group == group).sum()) + 1):
+        for k in range(1, count + 1):
             answer = own & (batch.response_ids == k)
             prompts.append(batch.input_ids[own & (batch.response_ids == 0)])
             responses.append(batch.input_ids[answer])
@@ -33,10 +33,8 @@ def unpack(batch: PackedBatch) -> tuple[list[Tensor], list[Tensor], list[Tensor]
 def _rows(prompts: list[Tensor], responses: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """Right-padded input ids [R, S], their attention mask [R, S] and the rows' lengths [R]."""
     rows = [torch.cat(pair) for pair in zip(prompts, responses, strict=True)]
-    input_ids = pad_sequence(rows, batch_first=True)
-    length = torch.tensor([len(row) for row in rows], device=input_ids.device)
-    column = torch.arange(input_ids.shape[1], device=input_ids.device)
-    return input_ids, (column < length[:, None]).long(), length
+    mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+    return pad_sequence(rows, batch_first=True), mask, mask.sum(1)
 
 
 class PlainScorer(nn.Module):

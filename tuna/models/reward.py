@@ -16,7 +16,7 @@ from tuna.errors import ConfigError, ModelError
 from tuna.models.source import ModelConfig, Resolved
 
 PAD = "<|pad|>"
-_CLASS, _CAUSAL = "ForSequenceClassification", ("ForCausalLM", "LMHeadModel")
+_CLASS = "ForSequenceClassification"
 
 
 def has_reward_head(config: PretrainedConfig) -> bool:
@@ -45,12 +45,7 @@ def refuse_reward_model(resolved: Resolved) -> None:
 
 
 def writer(model: ModelConfig) -> ModelConfig:
-    """The model as it is, if it can write answers.
-
-    Raises:
-        ConfigError: ``model.resize`` is set, which only training does.
-        ModelError: it has a reward head, or an embedding that lacks rows for its tokenizer.
-    """
+    """The model as it is, if it can write answers; a ModelError (or a ConfigError, for ``model.resize``) where not."""
     if model.resize:
         raise ConfigError("model.resize: expected false; only train.py adds rows to an embedding; give its run")
     refuse_reward_model(model.resolve())
@@ -70,33 +65,33 @@ def check_reward_model(resolved: Resolved) -> None:
 
 
 def check_reward_source(resolved: Resolved) -> None:
-    """Check, from the config alone, that a reward model can be made of this model, or that it is one.
+    """Check (ModelError), from the config alone, that a reward model can be made of this model, or that it is one.
 
-    Raises:
-        ModelError: its architecture has no causal language model or no sequence-classification class, or it is a
-            classifier with several labels, or has a head of another kind.
+    Its architecture has a causal language model and a sequence-classification class; a classifier has one label.
     """
-    config, is_reward = resolved.config, has_reward_head(resolved.config)
+    config = resolved.config
     kind, who = str(config.model_type), f"{resolved.source}: {resolved.architecture}"
     remote = getattr(config, "auto_map", None) or {}
-    causal = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind, "...ForCausalLM")
-    causal = causal if isinstance(causal, str) else causal[0]
+    causal, reward = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
     for mapping, auto, what in (
-        (MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, "AutoModelForCausalLM", "causal language model"),
-        (MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES, f"AutoModel{_CLASS}", "sequence-classification class"),
+        (causal, "AutoModelForCausalLM", "causal language model"),
+        (reward, f"AutoModel{_CLASS}", "sequence-classification class"),
     ):
         if kind not in mapping and auto not in remote:
             raise ModelError(
                 f"{who} (model_type {kind}) has no {what} in transformers, so it cannot be a reward model here; take a "
                 "causal architecture that has one, such as Llama, Qwen, Mistral or GPT-2"
             )
-    if is_reward and config.num_labels != 1:
-        raise ModelError(f"{who} with {config.num_labels} labels; expected 1, the reward")
-    writes = (name in (kind, causal) or name.endswith(_CAUSAL) for name in config.architectures or [kind])
-    if not is_reward and not any(writes):
+    if has_reward_head(config):
+        if config.num_labels != 1:
+            raise ModelError(f"{who} with {config.num_labels} labels; expected 1, the reward")
+        return
+    known = causal.get(kind, "...ForCausalLM")
+    names = config.architectures or [kind]
+    if not any(name in (kind, known) or name.endswith(("ForCausalLM", "LMHeadModel")) for name in names):
         raise ModelError(
-            f"{who}; expected a causal language model ({causal}) or a sequence-classification model "
-            f"({MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.get(kind, _CLASS)})"
+            f"{who}; expected a causal language model ({known}) or a sequence-classification model "
+            f"({reward.get(kind, _CLASS)})"
         )
 
 

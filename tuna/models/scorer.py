@@ -19,12 +19,11 @@ from tuna.data.batch import PackedBatch
 from tuna.errors import ModelError
 from tuna.models.masks import BLOCKS, Mask, build_masks
 
-ROW_FIELDS = ("input_ids", "position_ids", "group_ids", "response_ids")
 IMPLEMENTATIONS = {"sdpa": "sdpa", "eager": "eager", "flex": "flex_attention"}
 
 
 class _Reached(Exception):
-    """Raised in place of a backbone's forward to learn which module the model calls."""
+    """Raised in place of a backbone's forward: the model called it."""
 
 
 @contextmanager
@@ -38,25 +37,19 @@ def forward_replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator
 
 
 def find_backbone(model: Any) -> nn.Module:
-    """The module inside a causal LM that turns tokens into hidden states; what its forward calls before its head.
-
-    Raises:
-        ModelError: the model's forward calls neither its base model nor its decoder.
-    """
+    """The module inside a causal LM that turns tokens into hidden states; what its forward calls before its head."""
 
     def reached(*_: Any, **__: Any) -> Any:
         raise _Reached
 
     for candidate in (model.base_model, model.get_decoder(), *model.children()):
-        if candidate is model:
-            continue
         try:
             with forward_replaced(candidate, reached):
                 device = next(candidate.parameters()).device
                 model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=device), use_cache=False)
         except _Reached:
-            assert isinstance(candidate, nn.Module)
-            return candidate
+            if candidate is not model:
+                return candidate  # type: ignore[no-any-return]
         except Exception:  # this candidate is not it
             continue
     raise ModelError(f"{type(model).__name__}: no backbone found under its head; use model.scorer=plain")
@@ -97,19 +90,13 @@ class _TargetLogprobs(torch.autograd.Function):
 
 
 def target_logprobs(head: Callable[[Tensor], Tensor], hidden: Tensor, targets: Tensor, chunk: int) -> Tensor:
-    """Log-probability of each target token, projecting ``chunk`` hidden states at a time.
+    """[T] float32, the log-probability of each target token, projecting ``chunk`` hidden states at a time.
 
     With gradients on, each chunk's logits are dropped after use and recomputed in the backward pass, so memory holds
     one chunk x vocabulary whatever T is.
 
-    Args:
-        head: the model's projection, [n, H] -> logits [n, V].
-        hidden: [T, H] hidden states, each of which predicts one target.
-        targets: [T] int64.
-        chunk: how many targets are projected at a time, at least 1.
-
-    Returns:
-        [T] float32.
+    head: the model's projection, [n, H] -> logits [n, V]. hidden: [T, H] hidden states, each of which predicts one
+    target. targets: [T] int64.
 
     >>> weight = torch.eye(3)
     >>> target_logprobs(lambda h: h @ weight.T, torch.zeros(2, 3), torch.tensor([0, 2]), chunk=1)
@@ -132,10 +119,8 @@ def target_logprobs(head: Callable[[Tensor], Tensor], hidden: Tensor, targets: T
 class ResponseScorer(nn.Module):
     """Summed log-probability of each response of a packed batch; backbone and projection in one forward.
 
-    Args:
-        model: a Hugging Face causal language model; kept as ``model``.
-        attention: "auto" is FlexAttention on CUDA (where the model has it), else SDPA, else eager.
-        projection_chunk: how many hidden states are projected to the vocabulary at a time.
+    model: a Hugging Face causal language model. attention: "auto" is FlexAttention on CUDA (where the model has it),
+    else SDPA, else eager. projection_chunk: how many hidden states are projected to the vocabulary at a time.
     """
 
     def __init__(self, model: nn.Module, *, attention: str = "auto", projection_chunk: int = 512) -> None:
@@ -181,40 +166,32 @@ class ResponseScorer(nn.Module):
         rows: list[Tensor] = []
         output_type: type = object
         for row, width in enumerate(((batch.group_ids >= 0) * column).amax(1).tolist()):
-            part = {name: getattr(batch, name)[row : row + 1, : max(width, 1)] for name in ROW_FIELDS}
+            names = ("input_ids", "position_ids", "group_ids", "response_ids")
+            part = {name: getattr(batch, name)[row : row + 1, : max(width, 1)] for name in names}
             hidden, output_type = self._hidden(replace(batch, **part))
             rows.append(functional.pad(hidden, (0, 0, 0, size - hidden.shape[1])))
         return torch.cat(rows), output_type
 
     def _masks(self, batch: PackedBatch) -> Mask | dict[str, Mask]:
-        device = batch.input_ids.device.type
-        implementation = self._implementation(device)
+        """The batch's masks for the attention that its device asks for; the model is switched to it."""
+        device, config = batch.input_ids.device.type, self.model.config.get_text_config()
         dtype = self.model.get_input_embeddings().weight.dtype
         if torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
-        return build_masks(batch, self.model.config.get_text_config(), implementation, dtype)
-
-    def _implementation(self, device: str) -> str:
-        """The attention implementation for tensors on ``device``; the model is switched to it."""
         if device == "cuda":
             torch.backends.cuda.enable_cudnn_sdp(False)  # masks through cuDNN give NaN gradients: huggingface/trl#7181
+        dropout = any(getattr(config, key, 0.0) for key in ("attention_dropout", "attn_pdrop", "attn_dropout"))
         if self.attention != "auto":
             wanted = IMPLEMENTATIONS[self.attention]
-        elif device == "cuda" and self._flex_fits():
+        elif device == "cuda" and self.model._supports_flex_attn and not dropout:  # FlexAttention has no dropout
             wanted = "flex_attention"  # its CPU kernel has no backward pass
         else:
             wanted = "sdpa" if self.model._supports_sdpa else "eager"
         if wanted == "sdpa" and device == "cpu":
             wanted = BLOCKS
-        if self.model.config.get_text_config()._attn_implementation != wanted:
+        if config._attn_implementation != wanted:
             self.model.set_attn_implementation(wanted)
-        return wanted
-
-    def _flex_fits(self) -> bool:
-        """Whether the model has FlexAttention, and uses it without dropout (it has none)."""
-        config = self.model.config.get_text_config()
-        dropout = any(getattr(config, key, 0.0) for key in ("attention_dropout", "attn_pdrop", "attn_dropout"))
-        return bool(self.model._supports_flex_attn) and not dropout
+        return build_masks(batch, config, wanted, dtype)
 
 
 class RewardScorer(ResponseScorer):

@@ -16,13 +16,10 @@ COMPUTE: dict[str, torch.dtype | None] = {"32-true": None, "bf16-mixed": torch.b
 def shard(
     scorer: nn.Module, mesh: DeviceMesh, *, precision: str = "32-true", checkpoint_activations: bool = False
 ) -> None:
-    """Shard ``scorer`` in place over ``mesh``; each process then holds about 1/n of every parameter.
+    """Shard ``scorer`` in place over the one-dimensional ``mesh``; each process then holds 1/n of every parameter.
 
-    Args:
-        scorer: with the same weights on every process.
-        mesh: one-dimensional.
-        precision: "32-true", or "bf16-mixed" to compute in bfloat16; any other is a ConfigError.
-        checkpoint_activations: recompute each layer's activations in the backward pass.
+    precision: "32-true", or "bf16-mixed" to compute in bfloat16; any other is a ConfigError. checkpoint_activations:
+    recompute each layer's activations in the backward pass.
     """
     if precision not in COMPUTE:
         raise ConfigError(f"precision: expected {' or '.join(COMPUTE)} when sharded, got {precision!r}")

@@ -4,13 +4,14 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, MinLen
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
 from tuna import assets
 from tuna.config.types import checked
+from tuna.data.encode import Encoder
 from tuna.errors import ModelError, NoModelError
 from tuna.models.folder import (
     SMALL_FILES,
@@ -19,12 +20,9 @@ from tuna.models.folder import (
     explain,
     fingerprint,
     read_config,
-    tensor_shapes,
+    stored_tensors,
 )
 from tuna.models.lora import parse_lora
-
-if TYPE_CHECKING:
-    from tuna.data.encode import Encoder
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -33,7 +31,7 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 class Resolved:
     """A model that was found and whose files are all there; its weights have not been read.
 
-    source: folder or hub id. folder: where config and tokenizer lie (a hub id's snapshot). revision: of a hub id.
+    source: folder or hub id. folder: where config and tokenizer lie (a hub id's snapshot).
     checked: whether its weights were compared with the config as a causal model's (False), as a reward model's (True).
     """
 
@@ -86,9 +84,6 @@ class ModelConfig:
     gradient_checkpointing: recompute activations in the backward pass, layer by layer.
     export_dtype: of the exported weights; auto is the starting model's.
     projection_chunk: targets projected to the vocabulary at a time.
-
-    Raises:
-        ConfigError: a value is out of its range.
     """
 
     path: Annotated[str, MinLen(1)] = "tiny"
@@ -118,14 +113,19 @@ class ModelConfig:
             folder = Path(assets.path(self.path))
             if not folder.is_dir():
                 raise NoModelError(self.path, f"the embedded model is not in this installation ({folder} is missing)")
-        elif folder.is_dir():
-            folder = _inside_run(folder)
-        elif HUB_ID.fullmatch(self.path):
+        elif (folder / "run.json").is_file():
+            if not (folder / "model").is_dir():
+                raise ModelError(
+                    f"{folder}: a run that has exported no model yet; finish it with resume={folder.name}, or name "
+                    "another"
+                )
+            folder /= "model"
+        elif not folder.is_dir() and HUB_ID.fullmatch(self.path):
             patterns = (*SMALL_FILES, "*.py") if self.trust_remote_code else SMALL_FILES
             folder, on_hub = _snapshot(self.path, self.revision, patterns), True
-        elif folder.exists():
+        elif folder.is_file():
             raise NoModelError(self.path, "a file; give the folder that holds it")
-        else:
+        elif not folder.is_dir():
             names = ", ".join(assets.MODELS)
             raise NoModelError(
                 self.path, f"no such folder, and neither an embedded model ({names}) nor a hub id (owner/name)"
@@ -134,7 +134,7 @@ class ModelConfig:
         check_tokenizer(folder)
         if on_hub:
             return Resolved(self.path, folder, config, self.revision, on_hub)
-        tensor_shapes(folder)
+        stored_tensors(folder)
         return Resolved(str(folder), folder, config)
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -146,9 +146,9 @@ class ModelConfig:
         folder = self.resolve().folder
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=self.trust_remote_code)
+        except (KeyboardInterrupt, SystemExit):
+            raise
         except BaseException as error:  # the Rust of tokenizers panics with a class of its own
-            if isinstance(error, KeyboardInterrupt | SystemExit):
-                raise
             raise ModelError(
                 f"{folder}: transformers cannot read its tokenizer ({explain(error)}); copy its files anew from where "
                 "the model comes from"
@@ -157,16 +157,14 @@ class ModelConfig:
         check_special_ids(folder, tokenizer, self._rows_for(tokenizer))
         return tokenizer
 
-    def encoder(self) -> "Encoder":
+    def encoder(self) -> Encoder:
         """Questions and answers as this model sees them; raises as ``tokenizer`` and Encoder do."""
-        from tuna.data.encode import Encoder
-
         return Encoder(self.tokenizer(), self.template, self.template_args)
 
     @property
     def shaped_by(self) -> dict[str, Any]:
         """What of this node decides how a question is written, for keys of a store."""
-        return {"template": self.template, **({"template_args": self.template_args} if self.template_args else {})}
+        return {"template": self.template} | ({"template_args": self.template_args} if self.template_args else {})
 
     @cached_property
     def rows(self) -> int:
@@ -188,24 +186,13 @@ class ModelConfig:
         return largest + 1
 
     def max_positions(self) -> int | None:
-        """Longest sequence the model has positions for; None where nothing limits it."""
+        """See Resolved."""
         return self.resolve().max_positions
 
     @property
     def fingerprint(self) -> str:
-        """Hash of config and weights, never of the path."""
+        """See Resolved."""
         return self.resolve().fingerprint
-
-
-def _inside_run(folder: Path) -> Path:
-    """The model folder of a run folder; any other folder as it is."""
-    if not (folder / "run.json").is_file():
-        return folder
-    if not (folder / "model").is_dir():
-        raise ModelError(
-            f"{folder}: a run that has exported no model yet; finish it with resume={folder.name}, or name another"
-        )
-    return folder / "model"
 
 
 def _snapshot(hub_id: str, revision: str | None, patterns: tuple[str, ...]) -> Path:

@@ -1,20 +1,21 @@
-"""What can be wrong with weights: they are not those of the config, or they, and what comes of them, are no numbers."""
+"""Reading weights, and what can be wrong with them: they are not the config's, or are no numbers."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from tuna.errors import ModelError
 from tuna.models.check import quiet
 from tuna.models.folder import explain, stored_tensors
 from tuna.models.reward import has_reward_head, head_names, refuse_reward_model
-from tuna.models.source import ModelConfig, Resolved
+from tuna.models.source import ModelConfig
 
 # Heads that a model of another kind has on the same backbone, and tables that are computed.
 HARMLESS = re.compile(
@@ -24,20 +25,15 @@ HARMLESS = re.compile(
 _NEXT = "; give the config.json that was saved with these weights"
 
 
-def check_causal_weights(model: ModelConfig, resolved: Resolved) -> None:
-    """Refuse, by a ModelError and without reading weights, a reward model, and weights that are not the config's."""
-    refuse_reward_model(resolved)
-    _check_weights(model, resolved, reward=False)
+def check_weights(model: ModelConfig, *, reward: bool = False) -> None:
+    """Refuse, by a ModelError and without reading weights, those that are not the config's.
 
-
-def check_reward_weights(model: ModelConfig, resolved: Resolved) -> None:
-    """The same for a reward model; of a causal language model the head may be missing."""
-    _check_weights(model, resolved, reward=True)
-
-
-def _check_weights(model: ModelConfig, resolved: Resolved, reward: bool) -> None:
-    """Load the model onto a device that holds nothing; once, since train.py asks first and loads later."""
-    if reward in resolved.checked:
+    reward: expect a reward model, of which the head may be missing in a causal language model; else one is refused.
+    """
+    resolved = model.resolve()
+    if not reward:
+        refuse_reward_model(resolved)
+    if reward in resolved.checked:  # train.py asks first and loads later
         return
     folder = resolved.weights_folder
     layers, stored = resolved.config.get_text_config().num_hidden_layers, stored_tensors(folder)
@@ -50,29 +46,24 @@ def _check_weights(model: ModelConfig, resolved: Resolved, reward: bool) -> None
             f"{folder}: {whole[0]} holds whole numbers, as of a quantized model, but config.json has no "
             f"quantization_config{_NEXT}"
         )
-    read(model, resolved, reward=reward, meta=True)
+    read(model, reward=reward, meta=True)
     resolved.checked.add(reward)
 
 
 def read(
-    model: ModelConfig, resolved: Resolved, *, reward: bool, meta: bool = False, dtype: torch.dtype = torch.float32
+    model: ModelConfig, *, reward: bool, meta: bool = False, dtype: torch.dtype = torch.float32
 ) -> tuple[Any, list[str]]:
     """The Hugging Face model with the folder's weights, and the names of those that the folder need not have.
 
-    Args:
-        model: the config node, which resolves to ``resolved``.
-        resolved: where the weights are.
-        reward: build a sequence-classification model with one label, whose head may be missing where the folder holds a
-            causal language model; else that language model.
-        meta: read names and shapes alone.
-        dtype: of the weights in memory.
+    reward: build a sequence-classification model with one label, whose head may be missing where the folder holds a
+    causal language model; else that language model. meta: read names and shapes alone.
 
     Raises:
         ModelError: transformers cannot build the model; weights have other shapes than the config says, are missing,
             have no place in the model, or are no numbers.
     """
     auto: Any = AutoModelForSequenceClassification if reward else AutoModelForCausalLM  # typed without loading info
-    given: dict[str, Any] = {"num_labels": 1} if reward else {}
+    resolved, given = model.resolve(), dict[str, Any](num_labels=1) if reward else {}
     given |= {"device_map": "meta", "ignore_mismatched_sizes": True} if meta else {}
     try:
         # It would report a head that is missing, and the language model's as left over.
@@ -90,29 +81,31 @@ def read(
         hint = _NEXT if meta else ""
         raise ModelError(f"{resolved.source}: transformers cannot {failed} ({explain(error)}){hint}") from error
     fresh = head_names(built) if reward and not has_reward_head(resolved.config) else []
-    _refuse_misfit(resolved.source, info, fresh)
-    if not meta and (bad := not_finite((n, p) for n, p in built.named_parameters() if n not in fresh)):
-        more = f" and {len(bad) - 1} more tensors" if len(bad) > 1 else ""
-        raise ModelError(
-            f"{resolved.source}: the weights hold NaN or infinity ({bad[0]}{more}), so nothing can be computed with "
-            "them; choose another model, or fetch or make this one again"
-        )
-    return built, fresh
-
-
-def _refuse_misfit(source: str, info: Mapping[str, Any], fresh: Sequence[str]) -> None:
-    """Refuse what transformers would do in silence, by its loading info."""
     other = [f"{name} {list(held)} in place of {list(wanted)}" for name, held, wanted in info["mismatched_keys"]]
     missing = set(info["missing_keys"]) - set(fresh)
     surplus = {name for name in info["unexpected_keys"] if not HARMLESS.search(name)}
-    for names, told in (
+    for names, told in (  # what transformers would do in silence
         (other, "the weights have other shapes than config.json says: {}"),
         (missing, "the weights lack {}; transformers would fill them with noise"),
         (surplus, "config.json has no place for {}; transformers would leave out these weights"),
     ):
         if names:
-            shown = ", ".join(sorted(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-            raise ModelError(f"{source}: {told.format(shown)}{_NEXT}")
+            raise ModelError(f"{resolved.source}: {told.format(first_of(sorted(names), 3))}{_NEXT}")
+    if not meta and (bad := not_finite((n, p) for n, p in built.named_parameters() if n not in fresh)):
+        raise ModelError(
+            f"{resolved.source}: the weights hold NaN or infinity ({first_of(bad)}), so nothing can be computed with "
+            "them; choose another model, or fetch or make this one again"
+        )
+    return built, fresh
+
+
+def first_of(names: Sequence[str], most: int = 1) -> str:
+    """The first names, and how many more there are.
+
+    >>> first_of(["a", "b", "c"])
+    'a and 2 more'
+    """
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def not_finite(named: Iterable[tuple[str, Tensor]]) -> list[str]:
@@ -123,9 +116,9 @@ def not_finite(named: Iterable[tuple[str, Tensor]]) -> list[str]:
     """
     names, flags, sharded = [], [], False
     for name, tensor in named:
-        local: Any = getattr(tensor, "to_local", None)
-        sharded = sharded or local is not None
-        part = tensor.detach() if local is None else local().detach()
+        part = tensor.detach()
+        if isinstance(part, DTensor):
+            sharded, part = True, part.to_local()
         if part.dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16):
             names.append(name)
             ends = torch.stack(torch.aminmax(part)) if part.numel() else part.new_zeros(1)

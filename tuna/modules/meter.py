@@ -4,9 +4,10 @@ Figures are sums and counts, so that means are never means of means.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -14,8 +15,6 @@ from torch import Tensor
 
 from tuna.data.batch import PackedBatch
 from tuna.losses.base import ScoredLists, Term, local_totals
-
-T = TypeVar("T")
 
 
 class Meter:
@@ -32,7 +31,7 @@ class Meter:
         """Start anew."""
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, float] = {}
-        self.tokens = {"real": 0, "padded": 0, "response": 0}
+        self.tokens = {"real": 0, "padded": 0}
         self.per_list: dict[str, list[Any]] = {}
         self.mark()
 
@@ -69,7 +68,6 @@ class Meter:
         """Add the batch's tokens, for throughput and packing waste."""
         self.tokens["real"] += batch.real_tokens
         self.tokens["padded"] += batch.input_ids.numel()
-        self.tokens["response"] += int(batch.target_ids.numel())
 
     def _add(self, name: str, value: Tensor, count: float) -> None:
         self.sums[name] = self.sums[name] + value if name in self.sums else value
@@ -83,41 +81,37 @@ class Meter:
         names = sorted(self.sums)
         if not names:
             return {}
-        flat = all_sum([float(self.sums[name]) for name in names] + [self.counts[name] for name in names])
-        means = {name: s / c for name, s, c in zip(names, flat, flat[len(names) :], strict=False) if c > 0}
+        sums, counts = all_sum([[float(self.sums[name]) for name in names], [self.counts[name] for name in names]])
+        means = {name: s / c for name, s, c in zip(names, sums, counts, strict=True) if c > 0}
         parts = {name: means[f"loss_{name}"] for name in weights if f"loss_{name}" in means}
         result = {"loss": sum(weights[name] * value for name, value in parts.items())}
-        self.last_lists = all_lists(self.per_list)
+        self.last_lists = _all_lists(self.per_list)
         self.reset()
         return result | means
 
     def reduce_tokens(self) -> dict[str, int]:
         """Token counts over all processes since the last reset; call before ``reduce``."""
-        values = all_sum([float(value) for value in self.tokens.values()])
+        (values,) = all_sum([list(self.tokens.values())])
         return {name: int(value) for name, value in zip(self.tokens, values, strict=True)}
 
 
-def all_sum(values: list[float]) -> list[float]:
-    """Element-wise sum over processes; the values themselves where there is one process."""
-    if not _several() or not values:
-        return values
-    tensor = torch.tensor(values, dtype=torch.float64, device="cuda" if dist.get_backend() == "nccl" else "cpu")
-    dist.all_reduce(tensor)
-    return [float(value) for value in tensor.tolist()]
+def all_sum(values: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Element-wise sum of rows of equal length over processes."""
+    on_gpu = dist.is_initialized() and dist.get_backend() == "nccl"
+    tensor = torch.tensor(values, dtype=torch.float64, device="cuda" if on_gpu else "cpu")
+    if dist.is_initialized():
+        dist.all_reduce(tensor)
+    return tensor.tolist()
 
 
-def all_lists(values: dict[str, list[T]]) -> dict[str, list[T]]:
+def _all_lists(values: dict[str, list[Any]]) -> dict[str, list[Any]]:
     """The lists of all processes by name, one after the other."""
-    if not _several():
-        return values
-    gathered: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(gathered, values)
+    gathered: list[Any] = [values]
+    if dist.is_initialized():
+        gathered = [None] * dist.get_world_size()
+        dist.all_gather_object(gathered, values)
     names = dict.fromkeys(chain(*gathered))
     return {name: [value for part in gathered for value in part.get(name, [])] for name in names}
-
-
-def _several() -> bool:
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +149,7 @@ class Watch:
         """The norm as a number, and what is wrong with the step; then start anew. Every process has to call it."""
         loss = torch.stack(self.losses).sum() if self.losses else torch.zeros_like(grad_norm)
         norm, local = torch.stack([grad_norm.double(), loss.double()]).tolist()
-        total = all_sum([local])[0]
+        ((total,),) = all_sum([[local]])
         sound = math.isfinite(norm) and math.isfinite(total)
         found = None if sound else Fault(total, norm, self.groups())
         self.clear()

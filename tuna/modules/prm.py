@@ -1,10 +1,11 @@
 """The proxy ranking model: a reward scorer under a loss of the order (the paper's PRM)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
+from transformers import PreTrainedTokenizerBase
 
 from tuna.config.types import checked
 from tuna.errors import ConfigError
@@ -14,14 +15,13 @@ from tuna.losses.base import (
     ScoredLists,
     as_lists,
     best_of_n,
-    better_pairs,
     kendall_tau,
     pair_accuracy,
     right_by_length,
 )
 from tuna.models.loading import load_reward_scorer
 from tuna.models.reward import check_reward_source, has_reward_head, set_pad
-from tuna.models.weights import check_reward_weights
+from tuna.models.source import ModelConfig, Resolved
 from tuna.modules.meter import Meter
 from tuna.modules.scoring import Ratio, ScoringModule
 from tuna.stats import Interval, balanced_interval
@@ -42,7 +42,7 @@ class PRM(ScoringModule):
     answers: ClassVar[bool] = False
     scored: ClassVar[type[ScoredLists]] = RewardLists  # rewards in place of log-probabilities
 
-    def check_start(self, resolved: Any, loss: Loss) -> None:
+    def check_start(self, resolved: Resolved, loss: Loss) -> None:
         """Refuse a model that takes no reward head, and a loss that is not of the order alone."""
         check_reward_source(resolved)
         zero, two = torch.zeros(2), torch.ones(2, dtype=torch.long)
@@ -54,21 +54,17 @@ class PRM(ScoringModule):
                 f"got {type(loss).__name__}, whose part {', '.join(others)} is of a language model's log-probabilities"
             )
 
-    def check_weights(self, model: Any, resolved: Any) -> None:
-        """Refuse weights that are not those of the config, but for a head that is missing."""
-        check_reward_weights(model, resolved)
-
-    def start_lines(self, resolved: Any, seed: int) -> list[str]:
+    def start_lines(self, resolved: Resolved, seed: int) -> list[str]:
         """Where the reward head comes from."""
         if has_reward_head(resolved.config):
             return ["reward head: the starting model's own"]
         return [f"reward head: fresh (seed {seed}) on the backbone of a causal language model"]
 
-    def load_scorer(self, model: Any, resolved: Any) -> nn.Module:
+    def load_scorer(self, model: ModelConfig) -> nn.Module:
         """The reward scorer with the starting weights."""
-        return load_reward_scorer(model, resolved, seed=self.plan.seed)
+        return load_reward_scorer(model, seed=self.plan.seed)
 
-    def export_tokenizer(self, model: Any) -> Any:
+    def export_tokenizer(self, model: ModelConfig) -> PreTrainedTokenizerBase | None:
         """The tokenizer with a padding token where the starting folder's has none of its own, else None."""
         tokenizer = model.tokenizer()
         return tokenizer if set_pad(tokenizer) else None
@@ -78,16 +74,15 @@ class PRM(ScoringModule):
         super().measure(meter, lists)
         with torch.no_grad():
             ranked, lengths = as_lists(lists), as_lists(lists, lists.lengths.to(lists.logprobs.dtype))
-            for name, figure in _FIGURES.items():
-                meter.keep(name, figure(ranked), ranked.weights)
-            for name in ("kendall_tau", "best_of_n"):
-                meter.add(f"{name}_length_only", _FIGURES[name](lengths), ranked.weights)
-            best = ranked.present & (ranked.scores == ranked.scores.amax(1, keepdim=True))
-            no_pair = ~better_pairs(ranked).any(2).any(1)
-            chance = {"kendall_tau": torch.zeros_like(ranked.weights), "best_of_n": best.sum(1) / ranked.present.sum(1)}
-            for name, share in chance.items():
-                meter.add(f"{name}_chance", share.masked_fill(no_pair, torch.nan), ranked.weights)
+            equal = replace(ranked, v=torch.zeros_like(ranked.v))  # chance: any candidate may be taken
+            meter.keep("pair_accuracy", pair_accuracy(ranked), ranked.weights)
+            meter.keep("kendall_tau", kendall_tau(ranked), ranked.weights)
+            meter.keep("best_of_n", best_of_n(ranked), ranked.weights)
             meter.keep(BALANCED, right_by_length(ranked, lengths), ranked.weights)
+            meter.add("kendall_tau_length_only", kendall_tau(lengths), ranked.weights)
+            meter.add("best_of_n_length_only", best_of_n(lengths), ranked.weights)
+            meter.add("kendall_tau_chance", pair_accuracy(equal) * 0, ranked.weights)
+            meter.add("best_of_n_chance", best_of_n(equal), ranked.weights)
 
     def figures(self, meter: Meter) -> dict[str, float]:
         """``pair_accuracy_balanced`` from the pairs of all lists, and what length alone makes of it: one half."""
@@ -98,6 +93,3 @@ class PRM(ScoringModule):
     def interval(self, name: str, values: list[Any]) -> Interval:
         """95% bootstrap interval of one held-out figure."""
         return balanced_interval(values) if name == BALANCED else super().interval(name, values)
-
-
-_FIGURES = {"pair_accuracy": pair_accuracy, "kendall_tau": kendall_tau, "best_of_n": best_of_n}

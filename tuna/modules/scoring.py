@@ -10,13 +10,14 @@ import torch
 from annotated_types import Ge, Gt, Le, Lt
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
 
 from tuna.config.types import checked
 from tuna.data.batch import PackedBatch
 from tuna.losses.base import Loss, ScoredLists, total
 from tuna.models.loading import load_scorer
 from tuna.models.reward import refuse_reward_model
-from tuna.models.weights import check_causal_weights
+from tuna.models.source import ModelConfig, Resolved
 from tuna.modules.meter import Fault, Meter, Watch
 from tuna.stats import Interval, bootstrap_interval
 
@@ -53,9 +54,6 @@ class ScoringModule(pl.LightningModule):
 
     lr: peak learning rate. betas, eps, weight_decay: AdamW's. warmup_steps: optimizer steps of linear warm-up, then
     ``schedule`` down towards min_lr_ratio * lr.
-
-    Raises:
-        ConfigError: a value is out of its range.
     """
 
     lr: Rate = 1e-5
@@ -80,28 +78,24 @@ class ScoringModule(pl.LightningModule):
         self.faults: Faults | None = None
         self.grad_norm = float("nan")
 
-    def check_start(self, resolved: Any, loss: Loss) -> None:
+    def check_start(self, resolved: Resolved, loss: Loss) -> None:
         """Refuse (ModelError, ConfigError), before weights load, a start or a loss that the module cannot use."""
         refuse_reward_model(resolved)
 
-    def check_weights(self, model: Any, resolved: Any) -> None:
-        """Refuse weights that are not those of the config (ModelError). model, resolved: of tuna.models.source."""
-        check_causal_weights(model, resolved)
-
-    def start_lines(self, resolved: Any, seed: int) -> list[str]:
+    def start_lines(self, resolved: Resolved, seed: int) -> list[str]:
         """What the run prints about the starting model."""
         return []
 
-    def load_scorer(self, model: Any, resolved: Any) -> nn.Module:
-        """The scorer with the starting weights, unsharded. model, resolved: of tuna.models.source."""
-        return load_scorer(model, resolved)
+    def load_scorer(self, model: ModelConfig) -> nn.Module:
+        """The scorer with the starting weights, unsharded."""
+        return load_scorer(model)
 
-    def export_tokenizer(self, model: Any) -> Any:
+    def export_tokenizer(self, model: ModelConfig) -> PreTrainedTokenizerBase | None:
         """The tokenizer to export; None is the starting model's, as it is."""
         return None
 
     def connect(
-        self, *, loss: Loss, build_scorer: Callable[[Any], nn.Module], plan: Plan, faults: "Faults | None" = None
+        self, *, loss: Loss, build_scorer: Callable[[Any], nn.Module], plan: Plan, faults: Faults | None = None
     ) -> None:
         """Give the module what its config does not hold. ``build_scorer(mesh)`` loads, and shards over a mesh."""
         self.loss, self._build_scorer, self.plan, self.faults = loss, build_scorer, plan, faults
@@ -184,10 +178,8 @@ class ScoringModule(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW over everything trainable, with warm-up and decay counted in optimizer steps of the whole run."""
         assert self.scorer is not None
-        parameters = [parameter for parameter in self.scorer.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(
-            parameters, lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay
-        )
+        trained = [parameter for parameter in self.scorer.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(trained, self.lr, self.betas, self.eps, self.weight_decay)
         start = self.plan.start_step
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.lr_factor(start + step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -23,9 +23,6 @@ def workspace(place: str, name: str, group: str | None) -> Any:
     """The saved view for ``place`` (ENTITY/PROJECT), a wandb_workspaces Workspace; nothing is sent.
 
     group: show the runs of this sweep alone.
-
-    Raises:
-        ConfigError: ``place`` is no ENTITY/PROJECT, or wandb-workspaces is not installed.
     """
     entity, _, project = place.partition("/")
     if not entity or not project or "/" in project:
@@ -54,6 +51,7 @@ def workspace(place: str, name: str, group: str | None) -> Any:
         "Training": (3, 2, [wr.LinePlot(title=key, x=STEP, y=[key]) for key in CURVES]),
         "Answers before and after": (1, 1, [wr.WeavePanelSummaryTable(table_name="samples")]),
     }  # fmt: skip
+    filters = [expr.Metric("Group") == group] if group else ""
     pinned = ["run:displayName", "run:group", *(f"summary:{key}" for key in RESULTS)]
     return ws.Workspace(
         entity=entity,
@@ -69,9 +67,7 @@ def workspace(place: str, name: str, group: str | None) -> Any:
             for title, (wide, high, panels) in sections.items()
         ],
         settings=ws.WorkspaceSettings(x_axis=STEP),
-        runset_settings=ws.RunsetSettings(
-            filters=[expr.Metric("Group") == group] if group else "", pinned_columns=pinned
-        ),
+        runset_settings=ws.RunsetSettings(filters=filters, pinned_columns=pinned),
     )
 
 
@@ -87,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         view = workspace(asked.place, asked.name, asked.group)
         if asked.json:
-            spec = json.loads(view._to_model().spec.model_dump_json(by_alias=True, exclude_none=True))
+            spec = view._to_model().spec.model_dump(mode="json", by_alias=True, exclude_none=True)
             shown = {"entity": view.entity, "project": view.project, "name": view.name, "spec": spec}
             print(json.dumps(shown, indent=2))
             return 0

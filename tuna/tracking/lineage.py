@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from tuna.runs import read_run
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a collection that asks a server goes without torch
     from tuna.models.source import Resolved
-
-_LONGEST = 100  # letters of an artifact's name; W&B takes 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +33,7 @@ def artifact_name(kind: str, name: str) -> str:
     >>> artifact_name("model", "sweep-1/3"), artifact_name("dataset", "my lists.v2")
     ('model-sweep-1-3', 'dataset-my-lists.v2')
     """
-    return f"{kind}-{re.sub(r'[^A-Za-z0-9_.-]+', '-', name).strip('-')}"[:_LONGEST].rstrip("-.")
+    return f"{kind}-{re.sub(r'[^A-Za-z0-9_.-]+', '-', name).strip('-')}"[:100].rstrip("-.")  # W&B takes 128 letters
 
 
 def made_by(model: Path) -> str | None:

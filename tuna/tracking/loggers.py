@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
 from omegaconf import DictConfig
@@ -12,16 +12,12 @@ from tuna.config.compose import is_tiny
 from tuna.config.types import checked
 from tuna.secrets import secret_in
 from tuna.sweeps.jobs import job_in
+from tuna.tracking.lineage import data_file, starting_model
+from tuna.tracking.metrics_file import MetricsFile
 from tuna.tracking.wandb_run import WandbRun, wandb_mode
 
 _TITLE, _TAG = 120, 60  # letters; W&B takes 128 and 64
-
-
-class Logger(Protocol):
-    """Takes the figures of a run while it trains: MetricsFile and WandbRun."""
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Take one row."""
+Logger = MetricsFile | WandbRun  # takes the figures of a run while it trains
 
 
 @checked
@@ -34,9 +30,6 @@ class Loggers:
     group: null is the sweep's name. title: null is a sweep's overrides, or the run's name. artifacts: "metadata" shows
     in W&B which model and data a run was made from and what it made, "files" uploads those that runs made, "none" does
     neither. samples: number of held-out instructions shown with the answers before and after, 0 for none.
-
-    Raises:
-        ConfigError: a value is out of its range.
     """
 
     csv: bool = True

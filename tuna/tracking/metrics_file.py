@@ -20,9 +20,17 @@ class MetricsFile:
         self.path = path
         self.columns = ["step"]
         self.rows: dict[tuple[str, frozenset[str]], dict[str, str]] = {}  # by step and filled columns, in order
-        if path.exists():
-            self._read(start_step)
-            self._rewrite()
+        if not path.exists():
+            return
+        text = path.read_text(encoding="utf-8", errors="replace")
+        text = text[: text.rfind("\n") + 1]  # what a killed process was writing has no end
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        self.columns = list(reader.fieldnames or ["step"])
+        for row in reader:
+            whole = None not in row and None not in row.values()
+            if whole and row["step"].isdigit() and int(row["step"]) <= start_step:
+                self.rows[_key(row)] = row
+        self._rewrite()
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Append one row and flush it. NaN and infinity are left out."""
@@ -31,31 +39,20 @@ class MetricsFile:
             return
         added = [key for key in row if key not in self.columns]
         self.columns += added
-        if self._put(row) or added or not self.path.exists():
+        appends = not added and _key(row) not in self.rows and self.path.exists()
+        self.rows[_key(row)] = row
+        if not appends:
             self._rewrite()
             return
         with self.path.open("a", encoding="utf-8", newline="") as file:
             csv.DictWriter(file, self.columns, restval="").writerow(row)
-
-    def _put(self, row: dict[str, str]) -> bool:
-        """Add ``row``; True when it replaced an older one."""
-        key = row["step"], frozenset(column for column, value in row.items() if value)
-        replaces = key in self.rows
-        self.rows[key] = row
-        return replaces
-
-    def _read(self, start_step: int) -> None:
-        text = self.path.read_text(encoding="utf-8", errors="replace")
-        text = text[: text.rfind("\n") + 1]  # what a killed process was writing has no end
-        reader = csv.DictReader(io.StringIO(text, newline=""))
-        self.columns = list(reader.fieldnames or ["step"])
-        for row in reader:
-            whole = None not in row and None not in row.values()
-            if whole and row["step"].isdigit() and int(row["step"]) <= start_step:
-                self._put(row)
 
     def _rewrite(self) -> None:
         with replacing(self.path) as file:
             writer = csv.DictWriter(file, self.columns, restval="")
             writer.writeheader()
             writer.writerows(self.rows.values())
+
+
+def _key(row: Mapping[str, str]) -> tuple[str, frozenset[str]]:
+    return row["step"], frozenset(column for column, value in row.items() if value)

@@ -5,11 +5,13 @@ import logging
 import math
 import netrc
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
+
+from hydra.core.utils import env_override
 
 from tuna.files import write_text
 from tuna.secrets import clean, mask_words
@@ -29,11 +31,10 @@ def wandb_mode(mode: str) -> str:
     if os.environ.get("WANDB_API_KEY"):
         return "online"
     file = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
-    try:
-        known = netrc.netrc(str(file)).authenticators(urlparse(_server()).hostname or "") is not None
-    except (OSError, netrc.NetrcParseError):
-        known = False
-    return "online" if known else "offline"
+    with suppress(OSError, netrc.NetrcParseError):
+        if netrc.netrc(str(file)).authenticators(urlparse(_server()).hostname or ""):
+            return "online"
+    return "offline"
 
 
 def _server() -> str:
@@ -44,8 +45,7 @@ class WandbRun:
     """A run in W&B; one that is disabled, or cannot be opened, takes everything and does nothing.
 
     folder: the run's own; W&B writes to ``wandb/`` in it. mode: "online" becomes "offline" where the server cannot be
-    reached, to be sent later by ``wandb sync``. artifacts: see Loggers. about: ``wandb.init``'s arguments that say
-    what the run is called there.
+    reached, to be sent later by ``wandb sync``. artifacts: see Loggers. about: ``wandb.init``'s arguments.
     """
 
     def __init__(self, folder: Path, mode: str, artifacts: str, about: Mapping[str, Any]) -> None:
@@ -160,22 +160,10 @@ class WandbRun:
         if self.run is None or "metrics" in self._failed:
             return
         try:
-            with _data_dir(self.folder / "wandb" / "data"):
+            # W&B copies what it has to upload into the home folder; here an offline run is all in one place.
+            with env_override({"WANDB_DATA_DIR": os.environ.get("WANDB_DATA_DIR") or f"{self.folder}/wandb/data"}):
                 act(self.run)
         except Exception as error:
             if what not in self._failed:
                 log.warning(f"W&B did not take the {what} ({type(error).__name__}: {error}); the run is not harmed")
             self._failed.add(what)
-
-
-@contextmanager
-def _data_dir(folder: Path) -> Iterator[None]:
-    """W&B copies what it has to upload into the home folder; next to the run, an offline run is all in one place."""
-    if os.environ.get("WANDB_DATA_DIR"):
-        yield
-        return
-    os.environ["WANDB_DATA_DIR"] = str(folder)
-    try:
-        yield
-    finally:
-        del os.environ["WANDB_DATA_DIR"]

@@ -9,7 +9,7 @@ counted (the loss scale of 16-mixed starts anew).
 import logging
 import pickle
 import shutil
-from collections.abc import Mapping
+from collections import ChainMap
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from tuna.runs import RunFolder, read_json, write_json
 from tuna.training import distributed, shims
 from tuna.training.checkpoint_files import METADATA, Planner, Reader, broken_parts, damage, hashes, sealed, steps_in
 from tuna.training.nonfinite import check_scorer
+from tuna.training.trainer import TrainerConfig
 from tuna.training.troubles import AGAIN, FULL
 
 log = logging.getLogger("tuna")
@@ -47,10 +48,7 @@ def newest_sound(target: RunFolder, total_steps: int) -> int:
     """The step of the newest checkpoint of ``target`` that is whole and its own, 0 where there is none.
 
     What is passed over on the way is logged and set aside as ``step-N.aside``, where no later checkpoint meets it; what
-    a killed process left half-written is removed.
-
-    Raises:
-        RunError: a file cannot be read at all (permissions, a failing disk).
+    a killed process left half-written is removed. A file that cannot be read at all (a failing disk) is a RunError.
     """
     folder = target.checkpoints
     for path in folder.glob("step-*.tmp"):
@@ -79,15 +77,20 @@ def _fault(path: Path, step: int, run: str, total_steps: int, unsealed: bool) ->
             return f"expected a step of this run's {total_steps}, got {state.get('step')!r:.40}"
         if not isinstance(state.get("early_stopping") or {}, dict):
             return f"{_STATE}: early_stopping: expected an object or null"
-        old = unsealed and "files" not in state
-        if old:
+        if unsealed and "files" not in state:
             log.info(f"{path}: written by an older version, without hashes; its parts' CRC-32 is looked at")
-        elif fault := _broken_seal(path, state, run):
+            return broken_parts(path)
+        if state.get("run") != run:
+            return "it belongs to another run"
+        files = state.get("files")
+        if not isinstance(files, dict) or METADATA not in files:
+            return f"{_STATE}: files: expected the hashes of its files"
+        if sealed(state)["sha256"] != state.get("sha256"):
+            return f"{_STATE} was changed since it was written (another SHA-256)"
+        if fault := damage(path, files):
             return fault
         known = {place.relative_path for place in Reader(path).read_metadata().storage_data.values()}
-        if old:
-            return broken_parts(path)
-        unknown = sorted(known - state["files"].keys())
+        unknown = sorted(known - files.keys())
         return f"{_STATE} has no hash of {unknown[0]}" if unknown else None
     except RunError as error:
         return str(error).removeprefix(f"{path}/")
@@ -99,28 +102,16 @@ def _fault(path: Path, step: int, run: str, total_steps: int, unsealed: bool) ->
         ) from error
 
 
-def _broken_seal(path: Path, state: Mapping[str, Any], run: str) -> str | None:
-    """What the run's name and the hashes in state.json say against a checkpoint."""
-    files = state.get("files")
-    if state.get("run") != run:
-        return "it belongs to another run"
-    if not isinstance(files, dict) or METADATA not in files:
-        return f"{_STATE}: files: expected the hashes of its files"
-    if sealed(state)["sha256"] != state.get("sha256"):
-        return f"{_STATE} was changed since it was written (another SHA-256)"
-    return damage(path, files)
-
-
 def stopped(path: Path) -> bool:
     """Whether early stopping ended the run at this checkpoint."""
     return bool(read_json(path / _STATE).get("stopped"))
 
 
 class Checkpoints(Callback):
-    """Saves every ``every`` optimizer steps and at the last one; ``start_step`` > 0 loads step-<start_step> first."""
+    """Saves as ``trainer.checkpoint_every`` says and at the last step; a ``start_step`` > 0 is loaded first."""
 
-    def __init__(self, target: RunFolder, *, every: int, keep: int, start_step: int, total_steps: int) -> None:
-        self.folder, self.run, self.every, self.keep = target.checkpoints, target.identity(), every, keep
+    def __init__(self, target: RunFolder, config: TrainerConfig, start_step: int, total_steps: int) -> None:
+        self.folder, self.run, self.config = target.checkpoints, target.identity(), config
         self.start_step, self.total_steps, self.saved = start_step, total_steps, start_step
         self.waits = False
 
@@ -141,7 +132,7 @@ class Checkpoints(Callback):
     ) -> None:
         """Save where it is time."""
         step = trainer.global_step
-        due = step % self.every == 0 or step == self.total_steps
+        due = step % self.config.checkpoint_every == 0 or step == self.total_steps
         if not due or step <= self.saved or (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
         if shims.validation_follows(trainer):
@@ -156,7 +147,7 @@ class Checkpoints(Callback):
         self.waits = False
 
     def save(self, trainer: pl.Trainer, pl_module: pl.LightningModule, step: int) -> None:
-        """Write step-N, then drop all but the newest ``keep``."""
+        """Write step-N, then drop all but the newest ``trainer.keep_checkpoints``."""
         if not trainer.optimizers[0].state:
             return  # every step so far was left out; asking torch for the empty state would make a step of it
         scorer = _scorer(pl_module)
@@ -177,12 +168,12 @@ class Checkpoints(Callback):
         if distributed.rank() == 0:
             stopping = trainer.early_stopping_callback
             counted = stopping and stopping.state_dict() | {"best_score": float(stopping.best_score)}
-            about = {"step": step, "run": self.run, "files": {name: part[name] for part in parts for name in part}}
+            about = {"step": step, "run": self.run, "files": dict(ChainMap(*parts))}
             about |= {"stopped": trainer.should_stop, "early_stopping": counted}
             write_json(temporary / _STATE, sealed(about))
             temporary.rename(final)
             complete = [path for _, path in steps_in(self.folder) if (path / _STATE).exists()]
-            for path in complete[: -self.keep]:
+            for path in complete[: -self.config.keep_checkpoints]:
                 shutil.rmtree(path)
         distributed.barrier()
         self.saved = step
@@ -201,28 +192,19 @@ def _state(scorer: nn.Module, optimizer: torch.optim.Optimizer | None) -> dict[s
 
 
 def load(path: Path, scorer: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
-    """Load the checkpoint at ``path``: its weights, and the optimizer's state where one is given.
-
-    Raises:
-        RunError: it holds something else.
-    """
+    """Load the checkpoint at ``path``: its weights, and the optimizer's state where one is given."""
     state = _state(scorer, optimizer)
     try:
         load_sharded(state, storage_reader=Reader(path), planner=Planner(), no_dist=distributed.world_size() == 1)
-    except CheckpointException as error:
-        raise _unread(path, _causes(error)[0]) from None
-    except (RuntimeError, ValueError, KeyError, AssertionError, pickle.UnpicklingError) as error:
-        raise _unread(path, error) from None
+    except (CheckpointException, RuntimeError, ValueError, KeyError, AssertionError, pickle.UnpicklingError) as error:
+        cause = _causes(error)[0] if isinstance(error, CheckpointException) else error
+        why = str(cause).strip().partition("\n")[0][:300] or type(cause).__name__
+        raise RunError(
+            f"{path}: cannot be read ({why}); next: move it away, and give resume=auto again, which takes an older one"
+        ) from None
     set_model_state_dict(scorer, state["model"], options=_INTO_MODEL)
     if optimizer is not None:
         set_optimizer_state_dict(scorer, optimizer, state["optimizer"], options=_OPTIONS)
-
-
-def _unread(path: Path, error: BaseException) -> RunError:
-    why = str(error).strip().partition("\n")[0][:300] or type(error).__name__
-    return RunError(
-        f"{path}: cannot be read ({why}); next: move it away, and give resume=auto again, which takes an older one"
-    )
 
 
 def _unwritten(path: Path, error: CheckpointException) -> RunError:
@@ -235,11 +217,7 @@ def _unwritten(path: Path, error: CheckpointException) -> RunError:
 
 
 def _causes(error: CheckpointException) -> list[BaseException]:
-    """What went wrong in each process: torch's exception is no Exception, and holds a stack trace for each of them.
-
-    Raises:
-        KeyboardInterrupt: that was the Ctrl-C that came while torch was at work on the files.
-    """
+    """What went wrong in each process; a Ctrl-C that came while torch was at work on the files is raised again."""
     causes = [cause for cause, _ in error.failures.values()]
     if any(isinstance(cause, KeyboardInterrupt) for cause in causes):
         raise KeyboardInterrupt

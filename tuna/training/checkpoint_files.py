@@ -20,7 +20,6 @@ from tuna.errors import RunError
 from tuna.runs import as_written
 
 METADATA = ".metadata"
-_THREADS = 8  # of hashing, which leaves Python's lock
 # Everything that torch's ``.metadata`` is pickled from; constructing any of it does nothing else.
 _CLASSES = {
     "torch.distributed.checkpoint.metadata": {
@@ -43,21 +42,21 @@ def steps_in(folder: Path) -> list[tuple[int, Path]]:
 
 def hashes(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Size in bytes and SHA-256 of files of ``folder``, by name."""
+
+    def of(name: str) -> dict[str, Any]:
+        with (folder / name).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256")
+            return {"bytes": file.tell(), "sha256": digest.hexdigest()}
+
     names = sorted(names)
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return dict(zip(names, pool.map(lambda name: _hash(folder / name), names), strict=True))
-
-
-def _hash(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    with ThreadPoolExecutor(8) as pool:  # hashing leaves Python's lock
+        return dict(zip(names, pool.map(of, names), strict=True))
 
 
 def damage(folder: Path, written: Mapping[str, Any]) -> str | None:
     """What is wrong with files of ``folder``, by the ``hashes`` written with them; None where nothing is.
 
-    Raises:
-        OSError: a file cannot be read, which does not say that it is damaged.
+    An OSError, where a file cannot be read, does not say that it is damaged.
     """
     present = {path.name for path in folder.iterdir()}
     for name, about in written.items():
@@ -77,17 +76,12 @@ def sealed(state: Mapping[str, Any]) -> dict[str, Any]:
     >>> sealed({"step": 3}) == sealed({"step": 3}) != sealed({"step": 4})
     True
     """
-    rest = as_written({key: value for key, value in state.items() if key != "sha256"})
-    text = json.dumps(rest, sort_keys=True)
-    return dict(rest) | {"sha256": hashlib.sha256(text.encode()).hexdigest()}
+    rest: dict[str, Any] = as_written({key: value for key, value in state.items() if key != "sha256"})
+    return rest | {"sha256": hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()}
 
 
 def broken_parts(folder: Path) -> str | None:
-    """What the CRC-32 of a checkpoint's parts, which are ZIP archives, says against them: for those without hashes.
-
-    Raises:
-        RunError: its table of contents is none. OSError: a file cannot be read.
-    """
+    """What the CRC-32 of a checkpoint's parts, which are ZIP archives, says against them: for those without hashes."""
     for place in Reader(folder).read_metadata().storage_data.values():
         with (folder / place.relative_path).open("rb") as file:
             file.seek(place.offset)
@@ -106,10 +100,10 @@ class _Unpickler(pickle.Unpickler):
     """Makes nothing but what torch writes into ``.metadata``."""
 
     def find_class(self, module: str, name: str) -> Any:
-        known = name in _CLASSES.get(module, ())
-        value = super().find_class(module, name) if known or module == "torch" else None
-        if known or isinstance(value, torch.dtype):
-            return value
+        if name in _CLASSES.get(module, ()):
+            return super().find_class(module, name)
+        if module == "torch" and isinstance(dtype := getattr(torch, name, None), torch.dtype):
+            return dtype
         raise pickle.UnpicklingError(f"it holds {module}.{name}, which no checkpoint has")
 
 
@@ -117,11 +111,7 @@ class Reader(FileSystemReader):
     """torch's reader, whose own ``read_metadata`` would run whatever a pickle says."""
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> dcp.Metadata:
-        """The checkpoint's table of contents.
-
-        Raises:
-            RunError: it is none.
-        """
+        """The checkpoint's table of contents; a RunError where it is none."""
         path = Path(self.path) / METADATA
         try:
             found = _Unpickler(io.BytesIO(path.read_bytes())).load()

@@ -40,21 +40,17 @@ def join(on_gpu: bool, timeout_minutes: float) -> None:
 
 def rank() -> int:
     """This process's number over all machines, 0 where there is one."""
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+    return dist.get_rank() if dist.is_initialized() else 0
 
 
 def world_size() -> int:
     """Processes over all machines, 1 where there is one."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def agree(value: T) -> T:
     """Process 0's value, on every process."""
-    if world_size() == 1:
-        return value
-    box: list[Any] = [value]
-    dist.broadcast_object_list(box, src=0)
-    return box[0]  # type: ignore[no-any-return]
+    return gather(value)[0]
 
 
 def gather(value: T) -> list[T]:
@@ -68,17 +64,17 @@ def gather(value: T) -> list[T]:
 
 def on_first(make: Callable[[], T]) -> T:
     """Call ``make`` on process 0 and give its value to all; its error is raised on all, so that none waits forever."""
-    value: T | None = None
+    value: Any = None
     fault: Exception | None = None
     if rank() == 0:
         try:
             value = make()
         except (TunaError, OSError) as error:
             fault = error
-    fault = agree(fault)
+    value, fault = agree((value, fault))
     if fault is not None:
         raise fault
-    return agree(value)  # type: ignore[return-value]
+    return value  # type: ignore[no-any-return]
 
 
 def barrier() -> None:

@@ -18,6 +18,8 @@ from tuna import runs
 from tuna.config.compose import is_tiny
 from tuna.errors import RunError
 from tuna.files import write_text
+from tuna.models.export import export
+from tuna.models.sharding import shard
 from tuna.modules.scoring import Plan
 from tuna.runs import RunFolder
 from tuna.tracking.lineage import data_file, made_by, made_model, starting_model
@@ -41,14 +43,15 @@ def fit(parts: Components, target: RunFolder) -> dict[str, float]:
         pl.seed_everything(parts.cfg.seed, verbose=False)
         if training.threads:
             torch.set_num_threads(training.threads)
-        plan = Plan(parts.total_steps, start, training.world_size, training.accumulate, parts.cfg.seed)
-        faults = NonFinite(training.nonfinite, data, target, start=start, total=plan.total_steps)
+        total = parts.total_steps
+        plan = Plan(total, start, training.world_size, training.accumulate, parts.cfg.seed)
+        faults = NonFinite(training.nonfinite, data, target, start=start, total=total)
         module.connect(loss=parts.loss, build_scorer=lambda mesh: _scorer(parts, mesh), plan=plan, faults=faults)
         data.start_step = start
         progress = Progress(
             every=training.log_every,
             start_step=start,
-            total_steps=plan.total_steps,
+            total_steps=total,
             loggers=record.loggers,
             baselines=data.report.baselines,
             skipped=faults.skipped if faults.skips else None,
@@ -56,16 +59,15 @@ def fit(parts: Components, target: RunFolder) -> dict[str, float]:
         callbacks: list[pl.Callback] = [progress]
         if training.early_stop_patience:
             callbacks.append(EarlyStopping("val/loss", patience=training.early_stop_patience, mode="min"))
-        every, keep = training.checkpoint_every, training.keep_checkpoints
-        saving = checkpoint.Checkpoints(target, every=every, keep=keep, start_step=start, total_steps=plan.total_steps)
-        trainer = training.lightning(target, plan.total_steps, [*callbacks, saving])
+        callbacks.append(checkpoint.Checkpoints(target, training, start, total))
+        trainer = training.lightning(target, total, callbacks)
         before = distributed.agree(target.read().get("before") if distributed.rank() == 0 else None)
         if before is None and data.val_groups:
             before = held_out(trainer, parts, record.loggers, 0)
             if distributed.rank() == 0:
                 target.update(before=before)
         newest = target.checkpoints / f"step-{start}"
-        if start == plan.total_steps or (start > 0 and checkpoint.stopped(newest)):
+        if start == total or (start > 0 and checkpoint.stopped(newest)):
             # Everything was trained when the run was interrupted; only what comes after is missing.
             if training.strategy == "fsdp" and distributed.world_size() > 1:
                 shims.set_mesh(module, training.on_gpu, distributed.world_size())
@@ -146,7 +148,7 @@ def _finished_is_finished(target: RunFolder) -> Iterator[None]:
 
 def _begin(parts: Components, target: RunFolder) -> None:
     """Write run.json: what this run is, where it comes from, what it is made with."""
-    written = target.read()
+    written, model, data = target.read(), parts.resolved, parts.data
     target.update(
         schema_version=written.get("schema_version", runs.SCHEMA_VERSION),
         name=target.name,
@@ -156,25 +158,18 @@ def _begin(parts: Components, target: RunFolder) -> None:
         resumed=written.get("resumed", 0) + int(target.resumed),
         config=parts.config,
         parents={
-            "model": parts.resolved.source,
-            "model_fingerprint": parts.resolved.fingerprint,
-            "model_run": made_by(parts.resolved.folder),
-            "data": parts.data.report.to_dict(),
-            "data_sha256": parts.data.sha256,
+            "model": model.source, "model_fingerprint": model.fingerprint, "model_run": made_by(model.folder),
+            "data": data.report.to_dict(), "data_sha256": data.sha256,
         },
         versions=runs.versions(),
-    )
+    )  # fmt: skip
 
 
 def _start_wandb(parts: Components, target: RunFolder) -> WandbRun:
     """Open the W&B run, and say what the run is made from."""
+    stage, run_id = str(parts.cfg.stage.name), target.run_id()
     wandb = parts.loggers.start_wandb(
-        target.path,
-        name=target.name,
-        run_id=target.run_id(),
-        job_type=str(parts.cfg.stage.name),
-        config=parts.config,
-        tags=tags(parts.cfg),
+        target.path, name=target.name, run_id=run_id, job_type=stage, config=parts.config, tags=tags(parts.cfg)
     )
     wandb.use(lambda: starting_model(parts.resolved))
     for source in parts.data.report.sources:
@@ -185,9 +180,7 @@ def _start_wandb(parts: Components, target: RunFolder) -> WandbRun:
 
 def _scorer(parts: Components, mesh: Any) -> torch.nn.Module:
     """Load the starting weights, sharded over ``mesh`` where there is one."""
-    from tuna.models.sharding import shard
-
-    training, scorer = parts.training, parts.module.load_scorer(parts.model, parts.resolved)
+    training, scorer = parts.training, parts.module.load_scorer(parts.model)
     if mesh is not None and training.strategy == "fsdp":
         activations = training.activation_checkpointing
         shard(scorer, mesh["data_parallel"], precision=training.precision, checkpoint_activations=activations)
@@ -202,16 +195,12 @@ def held_out(trainer: pl.Trainer, parts: Components, loggers: list[Logger], step
     for logger in loggers:
         logger.log_metrics(shown, step)
     figures: dict[str, Any] = {name.removeprefix("val/"): value for name, value in shown.items()}
-    for name, interval in parts.module.intervals().items():
-        figures[f"{name}_interval"] = [interval.low, interval.high]
-    return figures
+    return figures | {f"{name}_interval": [each.low, each.high] for name, each in parts.module.intervals().items()}
 
 
 def _finish(parts: Components, target: RunFolder, outcome: results.Outcome) -> dict[str, float]:
     """Export on all processes; measure and sum up on process 0."""
-    from tuna.models.export import export
-
-    module, cfg, first = parts.module, parts.cfg, distributed.rank() == 0
+    module, cfg = parts.module, parts.cfg
     assert module.scorer is not None
     check_scorer(module.scorer, f"{target.path}: no model is written,")
     try:
@@ -221,16 +210,15 @@ def _finish(parts: Components, target: RunFolder, outcome: results.Outcome) -> d
             resolved=parts.resolved,
             tokenizer=module.export_tokenizer(parts.model),
             dtype=parts.model.export_dtype,
-            card=results.model_card(parts, target, outcome) if first else None,
             ends=sorted(parts.data.ends - {parts.tokenizer.eos_token_id}),
         )
     except SafetensorError as error:
         raise RunError(f"{target.model}: the model cannot be written ({error}); {AGAIN}") from error
-    if first:
+    if distributed.rank() == 0:
         # The embedded tasks: asked for, or auto at the tiny scale; of a model that answers.
         if module.answers and (cfg.evaluate is True or (cfg.evaluate == "auto" and is_tiny(cfg))):
             outcome = replace(outcome, tasks=samples.measure_tasks(parts, target))
-            write_text(target.model / "README.md", results.model_card(parts, target, outcome))
+        write_text(target.model / "README.md", results.model_card(parts, target, outcome))
         target.update(after=outcome.after, baselines=outcome.baselines, metrics=outcome.metrics())
         figure = results.draw_curves(target)
         for line in last_lines(parts, target, outcome, figure):

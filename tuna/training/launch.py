@@ -20,9 +20,8 @@ from tuna.secrets import learn, masked_output
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-# Exit codes of a worker that others brought down: it says nothing, and which of several failures came first is known.
+# Exit codes of a worker that others brought down.
 LOST, TIMED_OUT = 3, 4
-_MODULE = "tuna.training.launch"
 # Next to the config's file: {"rank": ..., "code": ...} of the process that failed first, codes below 0 are signals;
 # and the message of the worker that was at fault, of the first where several were.
 _FAILURE, _FAULT = ".failure", ".fault"
@@ -35,18 +34,18 @@ def launch(cfg: "DictConfig", processes: int) -> None:
     command line would start the whole sweep again in every process. They are in a session of their own, so that Ctrl-C
     reaches each of them once, from here.
 
-    Raises:
-        RunError: a process failed: its own message, or which one it was, and by what.
-        KeyboardInterrupt: when all have ended.
+    Raises RunError where a process failed (its own message, or which one it was, and by what), and KeyboardInterrupt
+    when all have ended.
     """
     from omegaconf import OmegaConf
 
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "config.yaml"
         config.write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
-        torchrun = [sys.executable, "-m", _MODULE, "watch", "--standalone", "--nproc-per-node", str(processes)]
-        env = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-        watcher = subprocess.Popen([*torchrun, "-m", _MODULE, "work", str(config)], env=env, start_new_session=True)
+        watch = [sys.executable, "-m", "tuna.training.launch", "watch"]
+        torchrun = ["--standalone", "--nproc-per-node", str(processes), "-m", "tuna.training.launch", "work"]
+        env = {"OMP_NUM_THREADS": "1"} | os.environ
+        watcher = subprocess.Popen([*watch, *torchrun, str(config)], env=env, start_new_session=True)
         try:
             code = watcher.wait()
         except BaseException as stop:

@@ -6,8 +6,9 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
@@ -22,9 +23,7 @@ from tuna.secrets import mask_words
 from tuna.tracking.loggers import Logger
 from tuna.training import distributed
 from tuna.training.results import Outcome, named_baselines
-
-if TYPE_CHECKING:
-    from tuna.training.run import Components
+from tuna.training.run import Components
 
 log = logging.getLogger("tuna")
 
@@ -51,7 +50,7 @@ def open_log(path: Path) -> Iterator[None]:
         file.close()
 
 
-def first_lines(parts: "Components", target: RunFolder, start_step: int) -> list[str]:
+def first_lines(parts: Components, target: RunFolder, start_step: int) -> list[str]:
     """Scale, starting model, data, learning rate, batch, where the run goes."""
     cfg, training, data = parts.cfg, parts.training, parts.data
     scale = "tiny (values for the embedded models)" if is_tiny(cfg) else "the paper's values"
@@ -62,56 +61,48 @@ def first_lines(parts: "Components", target: RunFolder, start_step: int) -> list
         f"model   {parts.resolved.source} ({parts.num_parameters / 1e6:.1f}M parameters)",
         f"        stage {cfg.stage.name} starts from {cfg.stage.start}",
         *[f"        {line}" for line in parts.module.start_lines(parts.resolved, cfg.seed)],
-        *[f"        {line}" if n else f"data    {line}" for n, line in enumerate(data.report.lines())],
+        *[f"{'' if n else 'data':8}{line}" for n, line in enumerate(data.report.lines())],
         f"train   lr {parts.module.lr:g}, {data.batch_size} groups per step, {parts.total_steps} steps, "
         f"{processes}{training.precision} on {'gpu' if training.on_gpu else 'cpu'}, seed {cfg.seed}",
         f"run     {target.path}" + (f"  (resumed at step {start_step})" if target.resumed else ""),
     ]
 
 
+@dataclass(kw_only=True, eq=False)
 class Progress(Callback):
     """Logs train/..., perf/... every ``every`` optimizer steps (ten times at least) and at the last, and prints it.
 
     perf/tokens_per_second counts the time inside steps: no validation, no checkpoint. It has to stand before
-    Checkpoints among the callbacks.
+    Checkpoints among the callbacks. NaN and infinity are not logged.
 
     baselines: of a data report, shown next to the held-out pair accuracy. skipped: the steps left out so far, where
-    that may happen; their number is logged. NaN and infinity are not logged.
+    that may happen; their number is logged.
     """
 
-    def __init__(
-        self,
-        *,
-        every: int,
-        start_step: int,
-        total_steps: int,
-        loggers: Sequence[Logger] = (),
-        baselines: Mapping[str, Any] | None = None,
-        skipped: Sequence[int] | None = None,
-    ) -> None:
-        self.every = max(1, min(every, total_steps // 10))  # a short run shows ten points all the same
-        self.start_step, self.total_steps, self.skipped = start_step, total_steps, skipped
-        self.loggers, self.baselines = loggers, baselines or {}
-        self.last: dict[str, float] = {}
-        self.validated = -1  # the last step whose held-out figures were logged
+    every: int
+    start_step: int
+    total_steps: int
+    loggers: Sequence[Logger] = ()
+    baselines: Mapping[str, Any] = field(default_factory=dict)
+    skipped: Sequence[int] | None = None
+    last: dict[str, float] = field(default_factory=dict, init=False)
+    validated: int = field(default=-1, init=False)  # the last step whose held-out figures were logged
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clocks."""
-        self.began = self.since = time.perf_counter()
+        self.began = time.perf_counter()
         self.busy = 0.0  # seconds inside steps since the last report
 
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, *_: Any) -> None:
         """Start the clock of the step; what lies between two batches is not counted."""
         self.since = time.perf_counter()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Report where it is time."""
-        step = trainer.global_step
-        if (batch_idx + 1) % trainer.accumulate_grad_batches or (step % self.every and step != self.total_steps):
+        """Report where it is time; a short run shows ten points all the same."""
+        step, every = trainer.global_step, max(1, min(self.every, self.total_steps // 10))
+        if (batch_idx + 1) % trainer.accumulate_grad_batches or (step % every and step != self.total_steps):
             self.busy += time.perf_counter() - self.since
             return
         assert isinstance(pl_module, ScoringModule)
@@ -132,14 +123,10 @@ class Progress(Callback):
             logger.log_metrics(figures, step)
         if distributed.rank() == 0 and "train/loss" in figures:  # else all of these steps were left out, as was said
             left = (now - self.began) / (step - self.start_step) * (self.total_steps - step)
-            parts = [f"step {step}/{self.total_steps}"]
-            parts += [
-                f"{name} {figures[f'train/{name}']:.4f}"
-                for name in ("loss", "loss_rank", "loss_ce", "pair_accuracy")
-                if f"train/{name}" in figures
-            ]
-            parts += [f"lr {lr:.2e}", f"{figures['perf/tokens_per_second']:,.0f} tokens/s"]
-            log.info("  ".join([*parts, f"left {clock_time(left)}"]))
+            shown = ("loss", "loss_rank", "loss_ce", "pair_accuracy")
+            parts = [f"{name} {figures[f'train/{name}']:.4f}" for name in shown if f"train/{name}" in figures]
+            parts += [f"lr {lr:.2e}", f"{figures['perf/tokens_per_second']:,.0f} tokens/s", f"left {clock_time(left)}"]
+            log.info("  ".join([f"step {step}/{self.total_steps}", *parts]))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the held-out figures of a validation in the middle of training, at the step it follows."""
@@ -150,22 +137,17 @@ class Progress(Callback):
         for logger in self.loggers:
             logger.log_metrics(figures, self.validated)
         if distributed.rank() == 0:
-            shown = [f"{name.removeprefix('val/')} {value:.4f}" for name, value in figures.items()]
-            if "val/pair_accuracy" in figures:
-                shown[list(figures).index("val/pair_accuracy")] += self._context(pl_module)
-            log.info(f"step {self.validated}/{self.total_steps}  held-out: {'  '.join(shown)}")
-
-    def _context(self, pl_module: pl.LightningModule) -> str:
-        """What pair accuracy is to be read against: its 95% interval, and what anyone gets without a model."""
-        parts = []
-        interval = pl_module.intervals().get("pair_accuracy") if isinstance(pl_module, ScoringModule) else None
-        if interval and self.baselines:
-            parts.append(f"95% {interval.low:.2f}-{interval.high:.2f}")
-        parts += [f"{name} {mean:.3f}" for name, mean in named_baselines(self.baselines).items()]
-        return f" ({', '.join(parts)})" if parts else ""
+            shown = {name: f"{name.removeprefix('val/')} {value:.4f}" for name, value in figures.items()}
+            if "val/pair_accuracy" in figures and self.baselines:
+                assert isinstance(pl_module, ScoringModule)
+                interval = pl_module.intervals().get("pair_accuracy")
+                against = [f"95% {interval.low:.2f}-{interval.high:.2f}"] if interval else []
+                against += [f"{name} {mean:.3f}" for name, mean in named_baselines(self.baselines).items()]
+                shown["val/pair_accuracy"] += f" ({', '.join(against)})" if against else ""
+            log.info(f"step {self.validated}/{self.total_steps}  held-out: {'  '.join(shown.values())}")
 
 
-def last_lines(parts: "Components", target: RunFolder, outcome: Outcome, figure: Path | None) -> list[str]:
+def last_lines(parts: Components, target: RunFolder, outcome: Outcome, figure: Path | None) -> list[str]:
     """The before/after table, and where everything is."""
     lines = ["", f"{'':28}{'before':>10}{'after':>10}{'change':>10}"]
     for row in outcome.rows():
@@ -193,35 +175,26 @@ def next_command(cfg: DictConfig, run: Path, *, answers: bool) -> str | None:
 
     answers: whether it is a model that answers, not a reward model.
     """
-    program, values = "evaluate.py", {"model.path": str(run)}
-    if not answers:
-        program, values = "rank.py", {"ranker": "proxy", "ranker.path": str(run)}
+    words: dict[str, Any] = {}
     if not is_tiny(cfg):  # the embedded questions say nothing of it
-        data = _held_out_words(cfg, answers)
-        if data is None:
-            return None
-        values = {**data, **values}
+        data, model = cfg.datamodule, OmegaConf.to_container(cfg.model)
+        assert isinstance(model, dict)
+        more = any(data.get(key) is not None for key in ("columns", "val_split", "subset"))
+        if data.val_path is None or data.bad_rows != "error" or data.format != "auto" or more:
+            return None  # the other programs have no keys for how such a file is read
+        if not answers:
+            words = {"score_only": True, "input": data.val_path}
+        elif data.get("rank_by") is None:
+            words = {"benchmark": "nll", "benchmark.path": data.val_path}
+        else:
+            words = {"benchmark": "agreement", "benchmark.path": data.val_path}
+            words |= {"benchmark.rank_by": "eq3", "benchmark.beta": data.beta} if data.rank_by == "eq3" else {}
+        if answers:
+            usual = {"template": "auto", "template_args": None, "trust_remote_code": False}
+            words |= {f"model.{key}": model[key] for key, value in usual.items() if model[key] != value}
     try:
-        return command(program, values)
+        if answers:
+            return command("evaluate.py", {**words, "model.path": str(run)})
+        return command("rank.py", {**words, "ranker": "proxy", "ranker.path": str(run)})
     except Unsayable:
         return None
-
-
-def _held_out_words(cfg: DictConfig, answers: bool) -> dict[str, Any] | None:
-    """The words that name ``val_path`` to a program that has no other keys for how it is read; None: it needs more."""
-    data, model = cfg.datamodule, cfg.model
-    if data.val_path is None or data.bad_rows != "error" or data.format != "auto":
-        return None
-    if any(data.get(key) is not None for key in ("columns", "val_split", "subset")):
-        return None
-    if not answers:
-        return {"score_only": True, "input": data.val_path}
-    known = {
-        f"model.{key}": OmegaConf.to_container(value) if OmegaConf.is_config(value := model[key]) else value
-        for key, default in (("template", "auto"), ("template_args", None), ("trust_remote_code", False))
-        if model[key] != default
-    }
-    if data.get("rank_by") is None:
-        return {"benchmark": "nll", "benchmark.path": data.val_path, **known}
-    rule = {"benchmark.rank_by": "eq3", "benchmark.beta": data.beta} if data.rank_by == "eq3" else {}
-    return {"benchmark": "agreement", "benchmark.path": data.val_path, **rule, **known}

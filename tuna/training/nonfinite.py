@@ -6,6 +6,7 @@
 import logging
 import math
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, Literal
 
 from torch import nn
@@ -13,8 +14,8 @@ from torch import nn
 from tuna.data.record import Record
 from tuna.datamodules.base import RecordDataModule
 from tuna.errors import RunError
-from tuna.models.weights import not_finite
-from tuna.modules.meter import Fault, all_lists
+from tuna.models.weights import first_of, not_finite
+from tuna.modules.meter import Fault
 from tuna.modules.scoring import ScoringModule
 from tuna.runs import RunFolder
 from tuna.training import distributed
@@ -40,11 +41,7 @@ class NonFinite:
         self.skipped: list[int] = distributed.agree([step for step in written if step <= start])
 
     def step(self, module: ScoringModule, fault: Fault) -> None:
-        """A step whose loss or gradient is not finite.
-
-        Raises:
-            RunError: the run stops here.
-        """
+        """A step whose loss or gradient is not finite; RunError where the run stops here."""
         done, lr = module.trainer.global_step, module.trainer.optimizers[0].param_groups[0]["lr"]
         if _scaled(module.trainer, fault):
             return
@@ -60,9 +57,8 @@ class NonFinite:
             return
         lower = f"the same command with module.lr={module.lr / 10:g} and another name=..."
         if self.skips:
-            before = "1 step was" if self.limit == 1 else f"{self.limit} steps were"
             raise RunError(
-                f"{told}\n{before} skipped before, and trainer.nonfinite=skip skips 1 in {LIMIT} of the "
+                f"{told}\nsteps skipped before: {self.limit}; trainer.nonfinite=skip skips 1 in {LIMIT} of the "
                 f"{self.total} steps at most, one at least; {self._kept()}\n"
                 f"next: leave these records out of the data, or {lower}"
             )
@@ -72,13 +68,8 @@ class NonFinite:
         )
 
     def held_out(self, module: ScoringModule, loss: float, groups: Sequence[tuple[int, int]]) -> None:
-        """A held-out loss that is not finite.
-
-        Raises:
-            RunError: always.
-        """
-        done = module.trainer.global_step if module.trainer.state.fn == "fit" else None
-        when = "" if done is None else f"step {done}/{self.total}: "
+        """A held-out loss that is not finite: always a RunError."""
+        when = f"step {module.trainer.global_step}/{self.total}: " if module.trainer.state.fn == "fit" else ""
         told = f"{when}the held-out loss is {loss}"
         assert module.scorer is not None
         check_scorer(module.scorer, f"{told}, since")
@@ -94,15 +85,10 @@ class NonFinite:
 
 
 def check_scorer(scorer: nn.Module, why: str) -> None:
-    """Refuse trained weights that are NaN or infinite; every process has to call it. why: begins the message.
-
-    Raises:
-        RunError: names the first tensor.
-    """
+    """Refuse (RunError) trained weights that are NaN or infinite; every process calls it. why: begins the message."""
     if bad := not_finite((n, p) for n, p in scorer.named_parameters() if p.requires_grad):
-        more = f" and {len(bad) - 1} more tensors" if len(bad) > 1 else ""
         raise RunError(
-            f"{why} the weights hold NaN or infinity ({bad[0]}{more}): an optimizer step made them so, the learning "
+            f"{why} the weights hold NaN or infinity ({first_of(bad)}): an optimizer step made them so, the learning "
             "rate is too high; nothing was saved of them, and the checkpoints before are kept\n"
             "next: the same command with a lower module.lr and another name=..."
         )
@@ -116,9 +102,6 @@ def _scaled(trainer: Any, fault: Fault) -> bool:
 
 def _named(batches: Sequence[Sequence[Record]], groups: Sequence[tuple[int, int]]) -> str:
     """The records of these groups, (batch, number in it), over all processes; all records, where no one is at fault."""
-    bad = [batches[at][group] for at, group in groups if group < len(batches[at])]  # after them stand fillers
-    found = all_lists({"bad": bad, "all": [record for batch in batches for record in batch]})
-    records = found["bad"] or found["all"]
-    shown = [f"{record.where} (id {record.id})" if record.where else f"id {record.id}" for record in records]
-    more = f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
-    return f"records: {', '.join(shown[:SHOWN])}{more}"
+    mine = [batches[at][group] for at, group in groups if group < len(batches[at])]  # after them stand fillers
+    records = list(chain(*distributed.gather(mine))) or list(chain(*distributed.gather(list(chain(*batches)))))
+    return f"records: {first_of([f'{r.where} (id {r.id})' if r.where else f'id {r.id}' for r in records], SHOWN)}"

@@ -7,42 +7,42 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tuna.runs import RunFolder
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-    from tuna.inference.elementary import ElementaryResult
-    from tuna.training.run import Components
+from tuna.inference.elementary import ElementaryResult
+from tuna.runs import RunFolder, as_written
+from tuna.secrets import clean
+from tuna.training.run import Components
 
 _ROWS = (  # key, title, format
-    ("pair_accuracy", "held-out pair accuracy", "{:.3f}"),
-    ("pair_accuracy_balanced", "  balanced in length", "{:.3f}"),
-    ("kendall_tau", "held-out Kendall's tau-b", "{:.3f}"),
-    ("best_of_n", "held-out best of N", "{:.3f}"),
-    ("v_best", "  mean v of the best", "{:.3f}"),
-    ("v_worst", "  mean v of the worst", "{:.3f}"),
-    ("margin_violations", "  pairs short of margin", "{:.3f}"),
-    ("loss", "held-out loss", "{:.4f}"),
-    ("loss_rank", "  ranking part", "{:.4f}"),
-    ("loss_ce", "  cross-entropy part", "{:.4f}"),
+    ("pair_accuracy", "held-out pair accuracy", ".3f"),
+    ("pair_accuracy_balanced", "  balanced in length", ".3f"),
+    ("kendall_tau", "held-out Kendall's tau-b", ".3f"),
+    ("best_of_n", "held-out best of N", ".3f"),
+    ("v_best", "  mean v of the best", ".3f"),
+    ("v_worst", "  mean v of the worst", ".3f"),
+    ("margin_violations", "  pairs short of margin", ".3f"),
+    ("loss", "held-out loss", ".4f"),
+    ("loss_rank", "  ranking part", ".4f"),
+    ("loss_ce", "  cross-entropy part", ".4f"),
+    ("task_accuracy", "greedy accuracy, {tasks} tasks", ".3f"),
+    ("open_ended_mark", "open-ended mark", ".3f"),
 )
 _BASELINES = {"length": "length-only", "random": "chance"}  # names in a data report, and what they are called
+_NAMES = tuple(_BASELINES.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A figure before and after, as text. intervals: 95%, before and after. baselines: what needs no model, by name."""
+    """A figure before and after, as text, with its 95% intervals, and what needs no model, by name."""
 
     key: str
     title: str
     before: str
     after: str
     change: str
-    intervals: tuple[str, str] = ("", "")
-    baselines: Mapping[str, float] = field(default_factory=dict)
+    intervals: tuple[str, str]
+    baselines: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,51 +56,41 @@ class Outcome:
     after: dict[str, Any] | None
     baselines: Mapping[str, Any] = field(default_factory=dict)
     last: Mapping[str, float] = field(default_factory=dict)
-    tasks: "tuple[ElementaryResult, ElementaryResult] | None" = None
+    tasks: tuple[ElementaryResult, ElementaryResult] | None = None
+
+    def _figures(self, number: int) -> dict[str, Any]:
+        """Everything that was measured before (0) or after (1)."""
+        figures = dict((self.before, self.after)[number] or {})
+        if self.tasks:
+            result = self.tasks[number]
+            figures |= {"task_accuracy": result.accuracy, "open_ended_mark": result.open_ended}
+        return figures
 
     def metrics(self) -> dict[str, float]:
         """Everything as one flat mapping of numbers: val/..., before/..., and the last training figures."""
         flat = dict(self.last)
-        for index, (prefix, figures) in enumerate((("before", self.before), ("val", self.after))):
-            flat |= {f"{prefix}/{k}": float(v) for k, v in (figures or {}).items() if isinstance(v, int | float)}
-            if self.tasks:
-                flat[f"{prefix}/task_accuracy"] = self.tasks[index].accuracy
-                flat[f"{prefix}/open_ended_mark"] = self.tasks[index].open_ended
+        for number, prefix in enumerate(("before", "val")):
+            flat |= {f"{prefix}/{k}": float(v) for k, v in self._figures(number).items() if isinstance(v, int | float)}
         return flat
 
     def rows(self) -> list[Row]:
         """The table of all that was measured on the held-out part."""
-        before, after = self.before or {}, self.after or {}
-        rows = [
-            Row(
-                key,
-                title,
-                *_cells(before.get(key), after[key], form),
-                (_interval(before, key), _interval(after, key)),
-                self._baselines(key),
-            )
-            for key, title, form in _ROWS
-            if key in after
-        ]
-        if self.tasks:
-            was, now = self.tasks
-            title = f"greedy accuracy, {now.num_checkable} tasks"
-            rows.append(Row("task_accuracy", title, *_cells(was.accuracy, now.accuracy, "{:.3f}")))
-            rows.append(Row("open_ended_mark", "open-ended mark", *_cells(was.open_ended, now.open_ended, "{:.3f}")))
+        rows, before, after = [], self._figures(0), self._figures(1)
+        for key, title, form in _ROWS:
+            if key in after:
+                title = title.format(tasks=self.tasks and self.tasks[0].num_checkable)
+                was, now = before.get(key), after[key]
+                cells = ("-", "-") if was is None else (f"{was:{form}}", f"{now - was:+.3f}")
+                intervals = (_interval(before, key), _interval(after, key))
+                rows.append(Row(key, title, cells[0], f"{now:{form}}", cells[1], intervals, self._baselines(key)))
         return rows
 
     def _baselines(self, key: str) -> dict[str, float]:
         """pair_accuracy's are in the data report; those of other figures are measured with them: <key>_chance."""
         if key == "pair_accuracy":
             return named_baselines(self.baselines)
-        found = {name: (self.after or {}).get(f"{key}_{name.replace('-', '_')}") for name in _BASELINES.values()}
+        found = {name: (self.after or {}).get(f"{key}_{name.replace('-', '_')}") for name in _NAMES}
         return {name: float(value) for name, value in found.items() if value is not None}
-
-
-def _cells(before: float | None, after: float, form: str) -> tuple[str, str, str]:
-    if before is None:
-        return "-", form.format(after), "-"
-    return form.format(before), form.format(after), f"{after - before:+.3f}"
 
 
 def _interval(figures: Mapping[str, Any], key: str) -> str:
@@ -134,20 +124,18 @@ def draw_curves(target: RunFolder) -> Path | None:
     with source.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     panels = [
-        names for names in (("loss", "loss_rank", "loss_ce"), ("pair_accuracy",)) if _points(rows, f"train/{names[0]}")
+        each for each in (("loss", "loss_rank", "loss_ce"), ("pair_accuracy",)) if _points(rows, f"train/{each[0]}")
     ]
     if not panels:
         return None
     figure, axes = plt.subplots(1, len(panels), figsize=(5.5 * len(panels), 3.8), squeeze=False, layout="constrained")
     for axis, names in zip(axes[0], panels, strict=True):
         for index, name in enumerate(names):
-            color = f"C{index}"
-            if train := _points(rows, f"train/{name}"):
-                axis.plot(*zip(*train, strict=True), ".-", color=color, label=f"train {name}", linewidth=1.5)
-            if val := _points(rows, f"val/{name}"):
-                axis.plot(*zip(*val, strict=True), "o--", color=color, label=f"held-out {name}", alpha=0.7)
+            for part, title, style in (("train", "train", ".-"), ("val", "held-out", "o--")):
+                if points := _points(rows, f"{part}/{name}"):
+                    axis.plot(*zip(*points, strict=True), style, color=f"C{index}", label=f"{title} {name}")
         if names == ("pair_accuracy",):
-            _draw_baselines(axis, target, _points(rows, "val/pair_accuracy"))
+            _draw_baselines(axis, target.read(), _points(rows, "val/pair_accuracy"))
         axis.set_xlabel("optimizer step")
         axis.set_ylabel(names[0].replace("_", " "))
         axis.xaxis.get_major_locator().set_params(integer=True)
@@ -160,8 +148,7 @@ def draw_curves(target: RunFolder) -> Path | None:
     return path
 
 
-def _draw_baselines(axis: "Axes", target: RunFolder, held_out: list[tuple[int, float]]) -> None:
-    written = target.read()
+def _draw_baselines(axis: Any, written: Mapping[str, Any], held_out: list[tuple[int, float]]) -> None:
     for index, (name, mean) in enumerate(named_baselines(written.get("baselines") or {}).items()):
         axis.axhline(mean, linestyle=":", linewidth=0.8, color=f"C{index + 2}", label=name)
     for key, points in (("before", held_out[:1]), ("after", held_out[-1:])):
@@ -174,7 +161,7 @@ def _points(rows: list[dict[str, str]], column: str) -> list[tuple[int, float]]:
     return [(int(row["step"]), float(row[column])) for row in rows if row.get(column)]
 
 
-def model_card(parts: "Components", target: RunFolder, outcome: Outcome) -> str:
+def model_card(parts: Components, target: RunFolder, outcome: Outcome) -> str:
     """README.md of the model folder: what it is, from what, how, and how good; no path of this machine stands in it."""
     report, stage = parts.data.report.to_dict(), parts.cfg.stage
     revision = f"@{parts.resolved.revision}" if parts.resolved.revision else ""
@@ -210,7 +197,7 @@ tags: [tuna, ranking, {"instruction-tuning" if parts.module.answers else "reward
 ## Config
 
 ```json
-{json.dumps(_without_paths(parts.config), indent=2, ensure_ascii=False, default=str)}
+{json.dumps(clean(as_written(parts.config), shorten), indent=2, ensure_ascii=False)}
 ```
 """
 
@@ -219,12 +206,11 @@ def held_out_table(outcome: Outcome) -> str:
     """Markdown: every held-out figure before and after, with its interval and baselines; empty where there is none."""
     rows = []
     for row in outcome.rows():
-        cells = [f"{row.title.strip()} (`val/{row.key}`)", row.before, row.after]
-        if row.key == "pair_accuracy" or row.intervals[1] or row.baselines:
-            found = (row.baselines.get(name) for name in _BASELINES.values())
-            cells += [row.intervals[1] or "-", *("-" if value is None else f"{value:.3f}" for value in found)]
-        rows.append(cells + [""] * (6 - len(cells)))
-    return _table(["figure", "before", "after", "95% interval (after)", "length-only", "chance"], rows)
+        cells = [row.intervals[1], *(f"{row.baselines[name]:.3f}" if name in row.baselines else "" for name in _NAMES)]
+        if row.key == "pair_accuracy" or any(cells):
+            cells = [cell or "-" for cell in cells]
+        rows.append([f"{row.title.strip()} (`val/{row.key}`)", row.before, row.after, *cells])
+    return _table(["figure", "before", "after", "95% interval (after)", *_NAMES], rows)
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -233,32 +219,21 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("".join(f"| {cell} " if cell else "| " for cell in cells) + "|" for cells in lines) if rows else ""
 
 
-def _without_paths(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _without_paths(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_paths(item) for item in value]
-    return shorten(value) if isinstance(value, str | Path) else value
-
-
 def shorten(value: str | Path) -> str:
     """A text as it is; an absolute path as its last two parts, less a home folder and the user's name.
 
     >>> shorten("/data/lists/a.jsonl"), shorten("/home/ann/runs"), shorten("runs/a"), shorten("owner/name")
     ('lists/a.jsonl', 'runs', 'runs/a', 'owner/name')
     """
-    text = str(value)
-    path: PurePosixPath | PureWindowsPath
+    text, home = str(value), Path.home().parts
     if re.match(r"[A-Za-z]:[\\/]", text):
-        path = PureWindowsPath(text)
+        root, *parts = PureWindowsPath(text).parts
     elif text.startswith(("/", "~")):
-        path = PurePosixPath(text)
+        root, *parts = PurePosixPath(text).parts
     else:
         return text
-    home = Path.home().parts
-    parts = path.parts[1:]
-    if path.parts[: len(home)] == home:
-        parts = path.parts[len(home) :]
-    elif parts[:1] in (("home",), ("Users",)):
+    if (root, *parts)[: len(home)] == home:
+        parts = parts[len(home) - 1 :]
+    elif parts[:1] in (["home"], ["Users"]):
         parts = parts[2:]
     return "/".join(parts[-2:]) or "."

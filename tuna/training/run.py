@@ -4,27 +4,29 @@ import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from tuna import runs
 from tuna.config.schema import build_all
+from tuna.data.templates import meant_by
+from tuna.datamodules.base import RecordDataModule
 from tuna.errors import ConfigError
+from tuna.losses.base import Loss
+from tuna.models.folder import tensor_shapes
+from tuna.models.source import ModelConfig, Resolved
+from tuna.models.weights import check_weights
+from tuna.modules.scoring import ScoringModule
 from tuna.runs import RunFolder
+from tuna.tracking.loggers import Loggers
 from tuna.training import distributed
 from tuna.training.launch import launch
+from tuna.training.trainer import TrainerConfig
 from tuna.training.troubles import explained
-
-if TYPE_CHECKING:
-    from tuna.datamodules.base import RecordDataModule
-    from tuna.losses.base import Loss
-    from tuna.models.source import ModelConfig, Resolved
-    from tuna.modules.scoring import ScoringModule
-    from tuna.tracking.loggers import Loggers
-    from tuna.training.trainer import TrainerConfig
 
 NODES = ("model", "trainer", "loss", "module", "datamodule", "logger")
 
@@ -38,25 +40,21 @@ class Components:
 
     cfg: DictConfig
     config: dict[str, Any]
-    model: "ModelConfig"
-    resolved: "Resolved"
+    model: ModelConfig
+    resolved: Resolved
     tokenizer: Any
-    data: "RecordDataModule"
-    module: "ScoringModule"
-    loss: "Loss"
-    training: "TrainerConfig"
-    loggers: "Loggers"
+    data: RecordDataModule
+    module: ScoringModule
+    loss: Loss
+    training: TrainerConfig
+    loggers: Loggers
     template: str
     num_parameters: int
     total_steps: int
 
 
 def run(cfg: DictConfig) -> dict[str, float]:
-    """Train as ``cfg`` says and return the final metrics.
-
-    Raises:
-        TunaError: anything that the user can fix, before weights load wherever it can be known by then.
-    """
+    """Train as ``cfg`` says and return the final metrics; what can be wrong is found before weights load."""
     built = build_all(cfg, *NODES)
     training = built["trainer"]
     check_processes(training)
@@ -77,12 +75,8 @@ def run(cfg: DictConfig) -> dict[str, float]:
         return fit(parts, target)
 
 
-def check_processes(training: "TrainerConfig") -> None:
-    """Refuse a number of processes or a precision that the trainer's settings do not go with.
-
-    Raises:
-        ConfigError: what was started, and what the config says.
-    """
+def check_processes(training: TrainerConfig) -> None:
+    """Refuse (ConfigError) a number of processes or a precision that the trainer's settings do not go with."""
     if distributed.launched():
         started = int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS", "1"))
         if started > 1 and training.strategy != "fsdp":
@@ -105,8 +99,6 @@ def check_processes(training: "TrainerConfig") -> None:
 
 def prepare(cfg: DictConfig, built: dict[str, Any]) -> Components:
     """Find the model and read the data for what was built; all that can be wrong without weights is reported here."""
-    from tuna.models.folder import tensor_shapes
-
     model, training, data, module = (built[key] for key in ("model", "trainer", "datamodule", "module"))
     runs.check_writable(Path(cfg.runs_dir))
     if cfg.name and not cfg.resume:
@@ -117,33 +109,29 @@ def prepare(cfg: DictConfig, built: dict[str, Any]) -> Components:
         raise ConfigError(f"evaluate: stage={cfg.stage.name} tunes a reward model, which writes no answers; use auto")
     tokenizer = model.tokenizer()
     if not resolved.on_hub:  # a hub id's weights come only when the data is right
-        module.check_weights(model, resolved)
+        check_weights(model, reward=not module.answers)
 
-    def read() -> None:
-        data.prepare(
-            tokenizer,
-            max_positions=resolved.max_positions,
-            world_size=training.world_size,
-            rank=distributed.rank(),
-            accumulate=training.accumulate,
-            epochs=training.max_epochs,
-            seed=cfg.seed,
-        )
-
+    read = partial(
+        data.prepare,
+        tokenizer,
+        max_positions=resolved.max_positions,
+        world_size=training.world_size,
+        rank=distributed.rank(),
+        accumulate=training.accumulate,
+        epochs=training.max_epochs,
+        seed=cfg.seed,
+    )
     distributed.on_first(read)
     if distributed.rank() > 0:  # from the token cache
         read()
     distributed.barrier()
-    parameters = sum(prod(shape) for shape in tensor_shapes(resolved.weights_folder).values())
+    parameters = sum(map(prod, tensor_shapes(resolved.weights_folder).values()))
     trainable = parameters if model.lora is None else max(1, parameters // 20)
     keep = training.keep_checkpoints
     runs.check_space(Path(cfg.runs_dir), parameters=parameters, trainable=trainable, keep=keep)
     steps = min(data.total_steps, training.max_steps or data.total_steps)
     if steps == 0:
         raise ConfigError("datamodule: nothing is left to train on; see datamodule.held_out, first and last")
-    template = data.template
-    if template == "auto":
-        template = "chat" if getattr(tokenizer, "chat_template", None) else "alpaca"
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     return Components(
         cfg=cfg,
@@ -156,7 +144,7 @@ def prepare(cfg: DictConfig, built: dict[str, Any]) -> Components:
         loss=built["loss"],
         training=training,
         loggers=built["logger"],
-        template=template,
+        template=meant_by(data.template, tokenizer),
         num_parameters=parameters,
         total_steps=steps,
     )

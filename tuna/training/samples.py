@@ -4,27 +4,28 @@ import json
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tuna.data.encode import Encoder
 from tuna.data.files import write_jsonl
 from tuna.data.messages import transcript
+from tuna.inference.elementary import ElementaryResult, held_out_records
+from tuna.inference.generate import greedy_answers, measure_elementary
+from tuna.models.loading import grow
 from tuna.runs import RunFolder
-
-if TYPE_CHECKING:
-    from tuna.inference.elementary import ElementaryResult
-    from tuna.training.run import Components
+from tuna.training.run import Components
 
 MAX_NEW_TOKENS = 64
 _NAME = "samples.jsonl"
 _SHOWN = 2000  # letters of a text in a table
 
 
-def measure_tasks(parts: "Components", target: RunFolder) -> "tuple[ElementaryResult, ElementaryResult]":
+def measure_tasks(parts: Components, target: RunFolder) -> tuple[ElementaryResult, ElementaryResult]:
     """Greedy accuracy on the held-out embedded tasks: the starting model's, then the exported folder's."""
-    from tuna.inference.elementary import held_out_records
-    from tuna.inference.generate import measure_elementary
 
-    def measure(folder: Path) -> "ElementaryResult":
+    def measure(folder: Path) -> ElementaryResult:
         model, tokenizer = _load(folder, parts, "float32")
         template = "chat" if getattr(tokenizer, "chat_template", None) else parts.template
         return measure_elementary(model, tokenizer, records, template=template)
@@ -35,11 +36,8 @@ def measure_tasks(parts: "Components", target: RunFolder) -> "tuple[ElementaryRe
     return before, after
 
 
-def generate(parts: "Components", target: RunFolder, count: int) -> None:
+def generate(parts: Components, target: RunFolder, count: int) -> None:
     """Have both models answer the first ``count`` held-out instructions that fit, greedily, and write samples.jsonl."""
-    from tuna.data.encode import Encoder
-    from tuna.inference.generate import greedy_answers
-
     on_gpu = parts.training.on_gpu
     encoder = Encoder(parts.tokenizer, parts.data.template, parts.data.template_args)
     room = (parts.resolved.max_positions or 10**9) - MAX_NEW_TOKENS
@@ -60,11 +58,7 @@ def generate(parts: "Components", target: RunFolder, count: int) -> None:
         write(target, records, answer(parts.resolved.weights_folder), answer(target.model))
 
 
-def _load(folder: Path, parts: "Components", dtype: str) -> tuple[Any, Any]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from tuna.models.loading import grow
-
+def _load(folder: Path, parts: Components, dtype: str) -> tuple[Any, Any]:
     trust = parts.model.trust_remote_code
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=trust)
     grow(model, parts.model.rows)
@@ -81,7 +75,7 @@ def write(target: RunFolder, records: Sequence[Mapping[str, Any]], before: Seque
     write_jsonl(target.path / _NAME, rows)
 
 
-def table(parts: "Components", target: RunFolder) -> list[dict[str, str]]:
+def table(parts: Components, target: RunFolder) -> list[dict[str, str]]:
     """``logger.samples`` rows of samples.jsonl, evenly spread, long texts cut; made now where there are none yet."""
     count, path = parts.loggers.samples if parts.module.answers else 0, target.path / _NAME
     if count and not path.exists():

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as pl
+from torch.distributed.device_mesh import init_device_mesh
 from transformers.utils.logging import disable_progress_bar
 
 _DELIBERATE = (  # warnings about choices that are deliberate
@@ -55,8 +56,6 @@ def validation_follows(trainer: pl.Trainer) -> bool:
 
 def set_mesh(module: pl.LightningModule, on_gpu: bool, processes: int) -> None:
     """Give the module the device mesh that Lightning's ModelParallelStrategy would give it, without a Trainer's run."""
-    from torch.distributed.device_mesh import init_device_mesh
-
     module._device_mesh = init_device_mesh(
         "cuda" if on_gpu else "cpu", (processes, 1), mesh_dim_names=("data_parallel", "tensor_parallel")
     )
@@ -66,8 +65,7 @@ class _Heard(pl.Callback):
     """Raises at the end of the batch what Python dropped: a KeyboardInterrupt inside ``__del__`` or a weakref's
     callback is printed and ignored."""
 
-    def __init__(self) -> None:
-        self.asked = False
+    asked = False
 
     def hear(self, number: int, frame: Any) -> None:
         self.asked = True

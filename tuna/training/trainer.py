@@ -30,9 +30,6 @@ class TrainerConfig:
     without a better val/loss after which training ends, null for never. nonfinite: "stop" ends the run at the first
     loss or gradient that is NaN or infinite; "skip" leaves such a step out, 1 in 20 of the run's steps at most, one at
     least. timeout_minutes: for which processes wait for each other before they give up.
-
-    Raises:
-        ConfigError: a value is out of its range, or two do not go together.
     """
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
@@ -72,11 +69,7 @@ class TrainerConfig:
 
     @property
     def on_gpu(self) -> bool:
-        """Whether this run computes on CUDA.
-
-        Raises:
-            ConfigError: a GPU was asked for and there is none.
-        """
+        """Whether this run computes on CUDA; a ConfigError where a GPU was asked for and there is none."""
         import torch
 
         if self.accelerator == "gpu" and not torch.cuda.is_available():
@@ -94,7 +87,7 @@ class TrainerConfig:
         if self.strategy == "single":
             return 1
         if self.devices == "auto":
-            return torch.cuda.device_count() if self.on_gpu else max(1, (os.cpu_count() or 1))
+            return torch.cuda.device_count() if self.on_gpu else os.cpu_count() or 1
         return self.devices
 
     @property
@@ -107,15 +100,10 @@ class TrainerConfig:
         import lightning.pytorch as pl
         from lightning.pytorch.strategies import ModelParallelStrategy
 
-        sharded = self.strategy == "fsdp"
+        sharded, wait = self.strategy == "fsdp", timedelta(minutes=self.timeout_minutes)
         strategy: str | ModelParallelStrategy = "auto"
-        if sharded:
-            # "auto" sizes mean the number of nodes, and would shard nothing on one.
-            strategy = ModelParallelStrategy(
-                data_parallel_size=self.world_size,
-                tensor_parallel_size=1,
-                timeout=timedelta(minutes=self.timeout_minutes),
-            )
+        if sharded:  # "auto" sizes mean the number of nodes, and would shard nothing on one
+            strategy = ModelParallelStrategy(self.world_size, tensor_parallel_size=1, timeout=wait)
         return pl.Trainer(
             accelerator="gpu" if self.on_gpu else "cpu",
             devices=self.local_devices,

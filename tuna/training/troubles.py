@@ -15,14 +15,10 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of a disk, or of what a user
 # torch says these with a bare RuntimeError; nothing else tells them apart.
 _TIMED_OUT = ("timed out", "timeout")
 _LOST = ("gloo", "nccl", "connection closed by peer", "connection reset by peer", "broken pipe", *_TIMED_OUT)
-_WORKER = "DataLoader worker"
 
 
 class LostProcess(RunError):
-    """Another process of the run ended, or did not answer in time; whoever started them knows more.
-
-    timed_out: it did not answer for trainer.timeout_minutes.
-    """
+    """Another process of the run ended, or (``timed_out``) did not answer; whoever started them knows more."""
 
     def __init__(self, message: str, timed_out: bool = False) -> None:
         super().__init__(message)
@@ -31,11 +27,7 @@ class LostProcess(RunError):
 
 @contextmanager
 def explained(folder: Path, minutes: float) -> Iterator[None]:
-    """Within it, such an error is a RunError with the next command. minutes: trainer.timeout_minutes.
-
-    Raises:
-        RunError: says what happened.
-    """
+    """Within it, such an error is a RunError with the next command. minutes: trainer.timeout_minutes."""
     try:
         yield
     except Exception as error:
@@ -59,17 +51,15 @@ def _trouble(error: Exception, folder: Path, minutes: float) -> RunError | None:
             "next: the same command with resume=auto datamodule.num_workers=0"
         )
     if isinstance(error, OSError):
-        what = f"{error.filename or folder}: {error.strerror or error}"
-        if error.errno in FULL:
-            return RunError(f"{what}; {AGAIN}")
-        return RunError(f"{what}; next: put that right, then the same command with resume=auto")
+        again = AGAIN if error.errno in FULL else "next: put that right, then the same command with resume=auto"
+        return RunError(f"{error.filename or folder}: {error.strerror or error}; {again}")
     return None
 
 
 def _of_worker(error: Exception) -> bool:
     """torch says so, or its pipe to a worker breaks first: a batch comes through a socket, which has no file name."""
     if isinstance(error, RuntimeError):
-        return _WORKER in str(error)
+        return "DataLoader worker" in str(error)
     return isinstance(error, EOFError | ConnectionError) or (
         isinstance(error, FileNotFoundError) and error.filename is None
     )
