@@ -45,17 +45,17 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def locked(path: Path, *, busy: str, patience: float = float("inf")) -> Iterator[None]:
+def locked(path: Path, *, busy: str, keys: str = "output=...", patience: float = float("inf")) -> Iterator[None]:
     """Hold the lock file ``path``, which is made. Where the file system has no locks, go on with a warning.
 
     busy: the message of the RunError where another process holds it for longer than ``patience`` seconds. One is raised
-    where the file cannot be made, too.
+    where the file cannot be made, too, which names the ``keys`` that choose another folder.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("w")
     except OSError as error:
-        raise RunError(f"{path.parent}: cannot write to it ({error.strerror}); choose a folder of yours") from None
+        raise RunError(f"{path.parent}: cannot write to it ({error.strerror}); choose another with {keys}") from None
     with file:
         end = time.monotonic() + patience
         while True:

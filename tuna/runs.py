@@ -106,7 +106,7 @@ class RunFolder:
         patience: seconds to wait for the data workers of a killed process, which need a moment to notice.
         """
         busy = f"{self.path}: another process is working on this run; wait for it, or end it"
-        return locked(self.path / ".lock", busy=busy, patience=patience)
+        return locked(self.path / ".lock", busy=busy, keys="name=... or runs_dir=...", patience=patience)
 
 
 def read_json(path: Path, shape: Mapping[str, type] | None = None, needs: Sequence[str] = ()) -> dict[str, Any]:

@@ -158,7 +158,8 @@ def _data_problems(cfg: DictConfig) -> list[str]:
 
 def _key_of(source: DictConfig, key: str) -> str:
     """The key that a source's path is taken from, or its own."""
-    name = re.fullmatch(r"\$\{([\w.]+)\}", str(OmegaConf.to_container(source, resolve=False).get("path")))
+    written: Any = OmegaConf.to_container(source, resolve=False)
+    name = re.fullmatch(r"\$\{([\w.]+)\}", str(written.get("path")))
     return name[1] if name else key
 
 

@@ -12,7 +12,6 @@ from tuna.config.compose import is_tiny
 from tuna.config.types import checked
 from tuna.secrets import secret_in
 from tuna.sweeps.jobs import job_in
-from tuna.tracking.lineage import data_file, starting_model
 from tuna.tracking.metrics_file import MetricsFile
 from tuna.tracking.wandb_run import WandbRun, wandb_mode
 
