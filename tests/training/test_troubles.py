@@ -75,7 +75,9 @@ def test_one_that_nobody_may_write_to(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", refused)
         patch.setattr(os, "access", lambda *_: True)  # as a network's file system may say
-        with pytest.raises(RunError, match=r"other: cannot write to it \(Operation not permitted\); choose a folder"):
+        with pytest.raises(
+            RunError, match=r"other: cannot write to it \(Operation not permitted\); choose another with name="
+        ):
             run(compose(overrides(llama, lists, tmp_path, name="other")))
 
 
