@@ -20,7 +20,6 @@ from tuna.errors import ConfigError, DataError, TunaError
 from tuna.secrets import masked_output
 
 if TYPE_CHECKING:  # they bring numpy, or more
-    from tuna.data.batch import Group
     from tuna.data.encode import Encoder
     from tuna.datamodules.settings import DataSettings
 
@@ -164,21 +163,11 @@ def _summary(loaded: Loaded, lists: Sequence[AnswerList], dropped: Mapping[str, 
     yield from (f"note: {note}" for note in loaded.notes)
 
 
-def encoded(item: AnswerList, encoder: "Encoder", turns: bool = False) -> "Group":
-    """The ids that training makes of answers, before any are cut off. turns: each assistant turn is a target.
-
-    Raises: FieldError where the template cannot show the record.
-    """
-    if turns:
-        return encoder.encode_turns(item.record, item.answers[0])
-    return encoder.encode(encoder.write(item.record, item.answers))
-
-
 def _record_lines(item: AnswerList, encoder: "Encoder", turns: bool) -> Iterator[str]:
     record, tokenizer = item.record, encoder.tokenizer
     try:
         text = encoder.text(record)
-        found = encoded(item, encoder, turns) if item.answers else None
+        found = encoder.encode(encoder.write(record, item.answers), turns) if item.answers else None
         prompt = encoder.prompt(record) if found is None else found.prompt
     except FieldError as error:
         raise DataError(f"{record.where}: {error}") from None

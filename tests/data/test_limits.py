@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tuna.data.limits import bounded
+from tuna.data.chat import bounded
 
 
 def test_a_loop_without_an_end_is_ended_and_everything_is_as_before() -> None:

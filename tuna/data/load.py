@@ -23,7 +23,6 @@ from tuna.data.rows import Row
 from tuna.errors import DataError
 
 SHOWN = 20
-_JOIN = "datamodule.original=FILE (Alpaca rows, joined by id)"
 # What JSON cannot hold, what is done with it, and how.
 _CHANGES: tuple[tuple[Any, str, Callable[[Any], Any]], ...] = (
     (float, "numbers that are not finite are null", lambda value: None),
@@ -127,8 +126,7 @@ def load_source(source: Source, *, preview: bool = False) -> Loaded:
         scored = any(c.score is not None for c in record.responses)
         may_lack = rule != "error" if rank_by else rule == "best" and scored
         if record.output is None and needs_output and not may_lack:
-            hint = importer.hint if rank_by and record.responses else _hint(record, scored)
-            hint = hint if source.key.startswith("datamodule.") else ""  # a benchmark has no such keys
+            hint = _hint(record, rank_by, scored) if source.key.startswith("datamodule.") else ""  # not a benchmark's
             raise FieldError("output", "the original response (a string)", None, hint)
         if rank_by is not None:
             check_rankable(record, rank_by)
@@ -171,13 +169,12 @@ def _single(found: Record | FieldError) -> bool:
     return isinstance(found, Record) and len(found.responses) == 1 and not found.extra.get("dropped")
 
 
-def _hint(record: Record, scored: bool) -> str:
-    """What gives a target where nothing is ranked, or there are no answers."""
+def _hint(record: Record, rank_by: str | None, scored: bool) -> str:
+    """What gives an original response."""
+    file = "FILE (Alpaca rows such as alpaca_data.json, joined by id)"
     if not record.responses:
-        return f"a question without answers: {COLLECT}; or set {_JOIN}"
-    if scored:
-        return "set datamodule.original=best (the best of its responses) or FILE (Alpaca rows, joined by id)"
-    return f"set {_JOIN}"
+        return f"a question without answers: {COLLECT}; or set datamodule.original={file}"
+    return f"set datamodule.original={'best, none or ' if rank_by else 'best or ' if scored else ''}{file}"
 
 
 def load_questions(source: Source) -> Loaded:

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 from tuna.data.record import Record
 from tuna.data.templates import parse_alpaca
@@ -22,16 +21,10 @@ def split_key(record: Record) -> bytes:
     return hashlib.sha256(text.encode()).digest()[:16]
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
-    """Indices into the sequence that was split, each in order."""
-
-    train: list[int]
-    held_out: list[int]
-
-
-def split(keys: Sequence[bytes], held_out: int | float) -> Split:
+def split(keys: Sequence[bytes], held_out: int | float) -> tuple[list[int], list[int]]:
     """Hold out ``held_out`` lists (a whole number) or that share of all questions (between 0 and 1).
+
+    Returns: the indices to train on and those held out, each in order.
 
     A count takes the questions with the smallest hashes until it is reached; a question asked several times goes whole,
     so it may end a little above. A share takes each question whose hash lies below it, whatever else there is.
@@ -46,7 +39,7 @@ def split(keys: Sequence[bytes], held_out: int | float) -> Split:
     return by_keys(keys, chosen)
 
 
-def by_keys(keys: Sequence[bytes], chosen: Collection[bytes]) -> Split:
-    """Hold out exactly the questions in ``chosen``."""
-    held = [key in chosen for key in keys]
-    return Split([i for i, out in enumerate(held) if not out], [i for i, out in enumerate(held) if out])
+def by_keys(keys: Sequence[bytes], chosen: Collection[bytes]) -> tuple[list[int], list[int]]:
+    """Hold out exactly the questions in ``chosen``; see ``split``."""
+    places = range(len(keys))
+    return [i for i in places if keys[i] not in chosen], [i for i in places if keys[i] in chosen]

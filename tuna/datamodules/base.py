@@ -205,18 +205,17 @@ class RecordDataModule(DataSettings, LightningDataModule):
         keys = [split_key(item.record) for item in lists]
         if apart:
             held_out = self.lists_of(loaded[-1], report.dropped)
-            parts = by_keys(keys, {split_key(item.record) for item in held_out})
-            if parts.held_out:
-                report.dropped["list that val_path holds too"] += len(parts.held_out)
+            chosen, both = by_keys(keys, {split_key(item.record) for item in held_out})
+            report.dropped += Counter({"list that val_path holds too": len(both)})
         else:
-            parts = split(keys, self.held_out)
-            held_out = [lists[i] for i in parts.held_out]
-            if lists and not parts.train:
+            chosen, others = split(keys, self.held_out)
+            held_out = [lists[i] for i in others]
+            if lists and not chosen:
                 raise ConfigError(
                     f"datamodule.held_out: expected less than the {len(lists)} lists there are, got {self.held_out}"
                 )
-        self.train_sources = [origins[i] for i in parts.train]  # until tokenizing drops some
-        return self.trained([lists[i] for i in parts.train], report.dropped), held_out
+        self.train_sources = [origins[i] for i in chosen]  # until tokenizing drops some
+        return self.trained([lists[i] for i in chosen], report.dropped), held_out
 
     def _tokenize(self, tokenizer: Any, train: list[AnswerList], held_out: list[AnswerList]) -> None:
         report = self.report

@@ -10,8 +10,7 @@ from typing import Any
 
 from tuna.console import nearest
 from tuna.data.fields import FieldError, RowError
-from tuna.data.importers.base import Imported, Importer, Notes
-from tuna.data.importers.shapes import known, missing, outer, shape_of, there, words
+from tuna.data.importers.base import Imported, Importer, Notes, known, missing, outer, shape_of, there, words
 from tuna.data.record import Record
 from tuna.data.rows import Row
 from tuna.errors import ConfigError, DataError
