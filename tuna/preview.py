@@ -37,14 +37,13 @@ Keys can be written as for train.py, too: datamodule.split=..., model.path=...""
 _OF_DATAMODULE = ("format", "split", "subset", "columns", "original", "first", "last", "targets")
 _KEYS = (*_OF_DATAMODULE, "stage", "model", "template", "template_args", "show")
 _NO_STAGE = "tuna.datamodules.ranked.ContextualDataModule"
-_SHOWN_TEXT, _SHOWN_IDS = 600, 8
+_SHOWN_TEXT, _SHOWN_IDS = 300, 8  # at each end
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Show the file that the command line names.
 
-    Raises:
-        SystemExit: 1 after a fault that the user can mend (its message is on stderr).
+    Raises: SystemExit with 1 after a fault that the user can mend (its message is on stderr).
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or {"--help", "-h"} & set(words):
@@ -186,9 +185,9 @@ def _record_lines(item: AnswerList, encoder: "Encoder", turns: bool) -> Iterator
 
 
 def _quoted(text: str) -> Iterator[str]:
-    if len(text) > _SHOWN_TEXT:
-        half = _SHOWN_TEXT // 2
-        text = f"{text[:half]} ... {len(text) - 2 * half} characters ... {text[-half:]}"
+    if len(text) > 2 * _SHOWN_TEXT:
+        cut = len(text) - 2 * _SHOWN_TEXT
+        text = f"{text[:_SHOWN_TEXT]} ... {cut} characters ... {text[-_SHOWN_TEXT:]}"
     return (f"    | {line}" for line in text.split("\n"))
 
 

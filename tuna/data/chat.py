@@ -35,13 +35,12 @@ class ChatTemplate:
     def __init__(self, tokenizer: Any, template_args: Mapping[str, Any]) -> None:
         self.tokenizer = tokenizer
         self.variables = dict(template_args)
+        given = self.variables.pop("date", DATE)
         try:
-            day = date.fromisoformat(str(self.variables.pop("date", DATE)))
+            self._day = date.fromisoformat(str(given))
         except ValueError:
-            given = template_args["date"]
             raise ConfigError(f"model.template_args.date: expected a date such as {DATE}, got {given!r}") from None
-        self.variables.setdefault("date_string", day.strftime("%d %b %Y"))
-        self._day = day
+        self.variables.setdefault("date_string", self._day.strftime("%d %b %Y"))
         self._shown: set[object] = set()
         try:
             self.closing = self._closing([{"role": "user", "content": "?"}])

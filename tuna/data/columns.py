@@ -32,19 +32,16 @@ def check_columns(columns: Any, key: str = "columns") -> None:
             or_list = " or a list of names" if several else ""
             faults.append(f"{key}.{word}: expected the name of a column{or_list}, got {column!r}")
     given = set(columns)
-    apart = [word for word in _OF_RESPONSES if word in columns]
-    if len({"chosen", "rejected"} & given) == 1:
-        faults.append(f"{key}: expected chosen and rejected together")
-    if "chosen" in given and {"responses", "output"} & given:
-        faults.append(f"{key}: expected chosen and rejected, or responses and output, got both")
-    if apart and not {"responses", "chosen"} & given:
-        faults.append(f"{key}.{apart[0]}: expected responses beside it, whose {apart[0]} it is")
-    if "chosen" in given and set(apart) - {"score"}:
-        faults.append(f"{key}: expected score alone beside chosen and rejected, got {', '.join(apart)}")
-    if "messages" in given and {"instruction", "input"} & given:
-        faults.append(f"{key}: expected instruction (and input) or messages, got both")
-    if not {"instruction", "messages", "chosen"} & given:
-        faults.append(f"{key}: expected instruction or messages, which hold the question")
+    pair, apart = "chosen" in given, given & set(_OF_RESPONSES)
+    rules = (
+        (len({"chosen", "rejected"} & given) == 1, "chosen and rejected together"),
+        (pair and {"responses", "output"} & given, "chosen and rejected, or responses and output, got both"),
+        (apart and not {"responses", "chosen"} & given, f"responses beside {', '.join(sorted(apart))}"),
+        (pair and apart - {"score"}, f"score alone beside chosen and rejected, got {', '.join(sorted(apart))}"),
+        ("messages" in given and {"instruction", "input"} & given, "instruction (and input) or messages, got both"),
+        (not {"instruction", "messages", "chosen"} & given, "instruction or messages, which hold the question"),
+    )
+    faults += [f"{key}: expected {rule}" for broken, rule in rules if broken]
     if faults:
         raise ConfigError("\n".join(faults))
 

@@ -26,15 +26,12 @@ _THOUGHT = {"<think>", "</think>"}  # an answer has these itself
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A question with its answers as text: each whole text is ``head`` and its own rest.
-
-    The head ends where a special token begins, since no token reaches over that; it is tokenized once.
-    """
+    """A question with its answers as text: each whole text is ``head`` and its own rest."""
 
     record: Record
     answers: tuple[Answer, ...]
     bos: bool
-    head: str
+    head: str  # ends where a special token begins, since no token reaches over that; it is tokenized once
     prompt: str
     rests: tuple[str, ...]
     endings: tuple[str | None, ...]  # what the template writes after the answer; None: the answer was cut

@@ -105,9 +105,7 @@ def describe(value: Any) -> str:
 def text(row: Mapping[str, Any], key: str, *, default: str | None = None, path: str = "") -> str:
     """A string; ``default`` when the key is absent or null, an error when there is no default."""
     value = row.get(key)
-    if value is None and default is not None:
-        return default
-    return check_text(value, path + key)
+    return default if value is None and default is not None else check_text(value, path + key)
 
 
 def optional_text(row: Mapping[str, Any], key: str, path: str = "") -> str | None:

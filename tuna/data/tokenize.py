@@ -32,7 +32,6 @@ class Counts:
     problems: list[str] = field(default_factory=list)  # rows that the template cannot show, as file:line: field
 
     def refuse(self, item: AnswerList, error: FieldError) -> None:
-        """Count a row that cannot be shown."""
         self.problems.append(f"{item.record.where or item.record.id}: {error}")
         self.dropped[f"bad row: {error.reason}"] += 1
 
@@ -126,10 +125,7 @@ def _cut(group: Group, room: int, counts: Counts) -> Group:
 
 
 def shorten(record: Record, encoder: Encoder, limit: int) -> Record:
-    """The record with the longest beginning of its question whose prompt has at most ``limit`` tokens.
-
-    The outcome is remembered in the encoder's cache.
-    """
+    """The record with the longest beginning of its question whose prompt has at most ``limit`` tokens, remembered."""
     cache = encoder.tokens.cache
     asked = json.dumps([limit, record.template, record.question], sort_keys=True)
     key = hashlib.blake2b(f"{encoder.identity}\0{asked}".encode(), digest_size=16, person=b"shortened").digest()

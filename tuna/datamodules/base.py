@@ -166,7 +166,7 @@ class RecordDataModule(DataSettings, LightningDataModule):
         return [[self.train_records[i] for i in share.groups] for share in shares]
 
     def held_out_records(self) -> list[list[Record]]:
-        """This process's records of each batch of ``val_dataloader``, as their groups stand."""
+        """The same of each batch of ``val_dataloader``."""
         return [[self.val_records[i] for i in share.groups] for share in self._held_out().shares]
 
     def baselines(self) -> dict[str, Any]:

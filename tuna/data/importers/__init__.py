@@ -100,8 +100,7 @@ def records(
 ) -> Iterator[Imported]:
     """Each row's record, or what is wrong with the row; for formats with one row per answer, the joined lists.
 
-    rows: each with its place in the file. notes: counts what else was done to them. auto: the format was recognized and
-    not named, so every row must be of it.
+    rows: each with its place in the file. auto: the format was recognized, not named, so every row must be of it.
     """
     good: list[Record] = []
     for index, row in rows:

@@ -40,21 +40,19 @@ _ANSWERS = frozenset({"generations", "responses", "all_generated_responses", "al
 
 @dataclass(frozen=True)
 class Importer:
-    """One file format.
+    """One file format; a row is recognized by all keys that are required.
 
-    required, optional: the keys that ``parse`` reads and of what kind their values are, see above;
-    kept: others that the format has. A row is recognized by all that are required; what is not read stays in ``extra``.
-    parse(row, notes) gives a record or raises tuna.data.fields.FieldError; the row's id, its place and the columns of
-    every format are added to the record. join(records, notes) makes lists of the records of a whole file, where the
-    format has one row per answer. original: what ``datamodule.original=error`` means here: "best" where the format says
-    which answer is wanted.
+    parse(row, notes) gives a record or raises tuna.data.fields.FieldError; the row's id, its place, the columns of
+    every format and what is not read (``extra``) are added. join(records, notes) makes lists of the records of a whole
+    file, where the format has one row per answer. original: what ``datamodule.original=error`` means here: "best" where
+    the format says which answer is wanted.
     """
 
     name: str
     parse: Parse
-    required: Mapping[str, str]
+    required: Mapping[str, str]  # keys that ``parse`` reads, and the kinds of their values
     optional: Mapping[str, str] = field(default_factory=dict)
-    kept: Mapping[str, str] = field(default_factory=dict)
+    kept: Mapping[str, str] = field(default_factory=dict)  # others that the format has
     join: Callable[[Sequence[Record], Notes], Iterable[Imported]] | None = None
     original: Literal["error", "best"] = "best"
 

@@ -38,8 +38,8 @@ def _question(row: RawRow) -> dict[str, Any]:
     if turns[-1]["role"] not in ("user", "tool"):
         raise FieldError("messages", "the conversation up to the answer", f"{turns[-1]['role']}: its last turn")
     parts = asked(turns)
-    texts = (fields.text(row, key, default="") for key in ("instruction", "input"))
-    short = Record("", *texts).user_turn.strip()
+    instruction, given = (fields.text(row, key, default="") for key in ("instruction", "input"))
+    short = Record("", instruction, given).user_turn.strip()
     if short and short != parts["instruction"].strip():
         key, last = "instruction" if row.get("instruction") else "input", fields.describe(parts["instruction"])
         raise FieldError(key, "the last user turn of messages", short, f"that is {last}")
