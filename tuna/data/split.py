@@ -11,13 +11,10 @@ from tuna.data.templates import parse_alpaca
 
 def split_key(record: Record) -> bytes:
     """16 bytes that stand for the question. A finished Alpaca prompt has the key of the instruction inside it."""
-    asked = (record.instruction, record.input)
-    if record.template == "none" and not record.input:
-        asked = parse_alpaca(record.instruction) or asked
+    finished = record.template == "none" and not record.input
+    asked = (parse_alpaca(record.instruction) if finished else None) or (record.instruction, record.input)
     # Spaces at the ends make no other question, and files differ in them.
-    text = "\x1f".join(part.strip() for part in asked)
-    if record.messages:
-        text = json.dumps(record.question, sort_keys=True)
+    text = json.dumps(record.question, sort_keys=True) if record.messages else "\x1f".join(map(str.strip, asked))
     return hashlib.sha256(text.encode()).digest()[:16]
 
 

@@ -32,6 +32,7 @@ class Counts:
     problems: list[str] = field(default_factory=list)  # rows that the template cannot show, as file:line: field
 
     def refuse(self, item: AnswerList, error: FieldError) -> None:
+        """Count a row that cannot be shown."""
         self.problems.append(f"{item.record.where or item.record.id}: {error}")
         self.dropped[f"bad row: {error.reason}"] += 1
 

@@ -169,12 +169,6 @@ class RecordDataModule(DataSettings, LightningDataModule):
         """The same of each batch of ``val_dataloader``."""
         return [[self.val_records[i] for i in share.groups] for share in self._held_out().shares]
 
-    def baselines(self) -> dict[str, Any]:
-        """Held-out pair_accuracy of "length" (longer is better) and "random"; empty where no held-out pair is."""
-        if not any(count_pairs(group.scores) for group in self.val_groups):
-            return {}
-        return {name: interval.to_dict() for name, interval in baselines(self.val_groups).items()}
-
     def _held_out(self) -> HeldOutBatches:
         plan = self._ready()
         groups = self.batch_size // (plan.accumulate * plan.world_size)
@@ -258,7 +252,8 @@ class RecordDataModule(DataSettings, LightningDataModule):
         ranked = [group for group in groups if any(s == s for s in group.scores)]
         report.all_tied = sum(count_pairs(group.scores) == 0 for group in ranked)
         report.pairs = sum(count_pairs(group.scores) for group in self.train_groups)
-        report.baselines = self.baselines()
+        if any(count_pairs(group.scores) for group in self.val_groups):
+            report.baselines = {name: interval.to_dict() for name, interval in baselines(self.val_groups).items()}
         weights = self._weights()
         for n, (per_epoch, weight) in enumerate(zip(self._ready().per_epoch, weights, strict=True)):
             report.sources[n] |= {"lists": self.train_sources.count(n), "weight": weight, "lists_per_epoch": per_epoch}

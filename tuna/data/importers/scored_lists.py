@@ -88,9 +88,8 @@ def _finished(record: Record, notes: Notes) -> Record:
 def ultrafeedback(row: RawRow, notes: Notes) -> Record:
     """UltraFeedback (openbmb): completions with annotations; ``fine-grained_score`` is the score.
 
-    ``overall_score`` is not used: it was wrong in thousands of rows until the end of 2023. The system prompts and
-    principles of the completions differ, so they stay with the answers and are no part of the question. Completions
-    that were not rated are left out of the list and counted.
+    ``overall_score`` was wrong in thousands of rows until the end of 2023. The completions' system prompts and
+    principles differ, so they stay with the answers. Completions that were not rated are left out and counted.
 
     Raises: FieldError where no completion has a fine-grained score.
     """

@@ -131,10 +131,9 @@ def gpt4_ranking(row: RawRow, notes: Notes) -> Record:
     """The authors' file of GPT-4's rankings; ``instruct`` is a finished Alpaca prompt.
 
     ``generation`` holds the four answers 0..3; ``rank`` (or ``ranks``) lists indices, best first, where 4 is the
-    judge's own reference (``response_4``), which is no sample of the tuned model and so no candidate here. ``rank`` was
-    made from every integer after "rank:", prose included; when it is no list of different indices, the bracketed list
-    in ``rank_str`` or ``gpt_eval`` is read. An answer's score is minus its place in the rank; answers that the judge
-    left out (duplicates) are dropped and counted.
+    judge's own reference (``response_4``), no sample of the tuned model and so no candidate. ``rank`` was made from
+    every integer after "rank:", prose included; when it is no list of different indices, the bracketed list in
+    ``rank_str`` or ``gpt_eval`` is read. The score is minus the place; answers left out are dropped and counted.
     """
     texts = fields.texts(row, "generation")
     order = [k for k in _rank(row, len(texts)) if k < len(texts)]

@@ -69,8 +69,7 @@ class Answer(NamedTuple):
 def read_answer(value: Any, field: str) -> Answer:
     """An answer: a text, a transcript that ends with it, a message of the assistant's, or messages that end with one.
 
-    Raises: FieldError for what does not end with the assistant's turn, and for an answer that calls functions, which
-        no text can hold.
+    Raises: FieldError for what does not end with the assistant's turn, and for one that calls functions.
     """
     turns = _turns(value, field)
     if not turns:
