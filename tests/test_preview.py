@@ -10,9 +10,9 @@ import pytest
 
 from tests.data.make import row, tokenizer, write
 from tuna.data.encode import Encoder
-from tuna.data.lists import Answer, AnswerList
+from tuna.data.lists import Answer
 from tuna.data.record import Record
-from tuna.preview import encoded, main, preview, read_options
+from tuna.preview import main, preview, read_options
 
 TIED = [("one", 2.0), ("two", 1.0), ("three", 1.0), (" ", 0.0)]
 
@@ -71,8 +71,8 @@ def test_questions_alone_are_shown_without_answers(tmp_path: Path) -> None:
 
 def test_the_ids_are_those_of_training() -> None:
     tok = tokenizer(bos=True)
-    item = AnswerList(Record("0", "Do."), (Answer("good"), Answer("bad", complete=False)))
-    found = encoded(item, Encoder(tok, "none"))
+    encoder = Encoder(tok, "none")
+    found = encoder.encode(encoder.write(Record("0", "Do."), (Answer("good"), Answer("bad", complete=False))))
     prompt, answers = found.prompt.tolist(), [response.tolist() for response in found.responses]
     ids = {text: tok(text, add_special_tokens=False)["input_ids"] for text in ("Do.", "Do.good", "Do.bad")}
     assert prompt == [1, *ids["Do."]]
@@ -83,8 +83,9 @@ def test_the_ids_are_those_of_training() -> None:
 def test_every_turn_is_a_run_of_its_own() -> None:
     turns = [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Hello."}]
     asked = (*turns, {"role": "user", "content": "Name a tree."})
-    item = AnswerList(Record("0", "Name a tree.", messages=asked), (Answer("An oak.", target=True),))
-    masks = encoded(item, Encoder(tokenizer(chat=True)), turns=True).scored[0]
+    encoder = Encoder(tokenizer(chat=True))
+    written = encoder.write(Record("0", "Name a tree.", messages=asked), (Answer("An oak.", target=True),))
+    masks = encoder.encode(written, turns=True).scored[0]
     assert [bool(kind) for kind, _ in groupby(masks)] == [True, False, True]
 
 

@@ -20,7 +20,6 @@ from tuna.errors import ConfigError, DataError, TunaError
 from tuna.secrets import masked_output
 
 if TYPE_CHECKING:  # they bring numpy, or more
-    from tuna.data.batch import Group
     from tuna.data.encode import Encoder
     from tuna.datamodules.settings import DataSettings
 
@@ -38,14 +37,13 @@ Keys can be written as for train.py, too: datamodule.split=..., model.path=...""
 _OF_DATAMODULE = ("format", "split", "subset", "columns", "original", "first", "last", "targets")
 _KEYS = (*_OF_DATAMODULE, "stage", "model", "template", "template_args", "show")
 _NO_STAGE = "tuna.datamodules.ranked.ContextualDataModule"
-_SHOWN_TEXT, _SHOWN_IDS = 600, 8
+_SHOWN_TEXT, _SHOWN_IDS = 300, 8  # at each end
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Show the file that the command line names.
 
-    Raises:
-        SystemExit: 1 after a fault that the user can mend (its message is on stderr).
+    Raises: SystemExit with 1 after a fault that the user can mend (its message is on stderr).
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or {"--help", "-h"} & set(words):
@@ -164,21 +162,11 @@ def _summary(loaded: Loaded, lists: Sequence[AnswerList], dropped: Mapping[str, 
     yield from (f"note: {note}" for note in loaded.notes)
 
 
-def encoded(item: AnswerList, encoder: "Encoder", turns: bool = False) -> "Group":
-    """The ids that training makes of answers, before any are cut off. turns: each assistant turn is a target.
-
-    Raises: FieldError where the template cannot show the record.
-    """
-    if turns:
-        return encoder.encode_turns(item.record, item.answers[0])
-    return encoder.encode(encoder.write(item.record, item.answers))
-
-
 def _record_lines(item: AnswerList, encoder: "Encoder", turns: bool) -> Iterator[str]:
     record, tokenizer = item.record, encoder.tokenizer
     try:
         text = encoder.text(record)
-        found = encoded(item, encoder, turns) if item.answers else None
+        found = encoder.encode(encoder.write(record, item.answers), turns) if item.answers else None
         prompt = encoder.prompt(record) if found is None else found.prompt
     except FieldError as error:
         raise DataError(f"{record.where}: {error}") from None
@@ -197,9 +185,9 @@ def _record_lines(item: AnswerList, encoder: "Encoder", turns: bool) -> Iterator
 
 
 def _quoted(text: str) -> Iterator[str]:
-    if len(text) > _SHOWN_TEXT:
-        half = _SHOWN_TEXT // 2
-        text = f"{text[:half]} ... {len(text) - 2 * half} characters ... {text[-half:]}"
+    if len(text) > 2 * _SHOWN_TEXT:
+        cut = len(text) - 2 * _SHOWN_TEXT
+        text = f"{text[:_SHOWN_TEXT]} ... {cut} characters ... {text[-_SHOWN_TEXT:]}"
     return (f"    | {line}" for line in text.split("\n"))
 
 

@@ -138,7 +138,7 @@ def test_a_turn_that_is_shown_otherwise_later_is_refused() -> None:
     turns = [("system", "Be kind."), ("user", "One?"), ("assistant", "Uno."), ("user", "Two?")]
     record = Record("0", **asked([{"role": role, "content": content} for role, content in turns]))
     with pytest.raises(FieldError, match="writes earlier ones otherwise once an answer follows"):
-        encoder.encode_turns(record, Answer("Dos."))
+        encoder.encode(encoder.write(record, [Answer("Dos.")]), turns=True)
 
 
 @pytest.mark.parametrize("name", ["llama3", "gemma2", "qwen3", "chatml_base", "phi3", "deepseek_r1", "zephyr"])
@@ -147,7 +147,7 @@ def test_all_assistant_turns_are_scored_from_opening_to_end(name: str) -> None:
     encoder = Encoder(fixture.tokenizer)
     turns = [("user", "One?"), ("assistant", "Uno."), ("user", "Two?"), ("assistant", "Dos."), ("user", "Three?")]
     record = Record("0", **asked([{"role": role, "content": content} for role, content in turns]))
-    encoded = encoder.encode_turns(record, Answer("Tres."))
+    encoded = encoder.encode(encoder.write(record, [Answer("Tres.")]), turns=True)
     ids, mask = encoded.responses[0], encoded.scored[0]
     parts, part = [], list[int]()
     for token, own in [*zip(ids.tolist(), mask.tolist(), strict=True), (0, False)]:
@@ -212,7 +212,7 @@ TALK = Record(
 def test_no_other_turn_is_ever_a_target(template: str) -> None:
     encoder = Encoder(_with_template(template))
     try:
-        encoded = encoder.encode_turns(TALK, Answer("Dos."))
+        encoded = encoder.encode(encoder.write(TALK, [Answer("Dos.")]), turns=True)
     except FieldError as error:
         assert "targets=last" in str(error)
         return
@@ -236,7 +236,8 @@ def test_an_ending_that_takes_white_space_before_it_is_the_ending_once() -> None
 def test_a_turn_of_weight_nothing_is_no_target() -> None:
     turns = [{**m, "weight": 0} if m["role"] == "assistant" else m for m in TALK.messages]
     tokenizer = FIXTURES["gemma3"].tokenizer
-    encoded = Encoder(tokenizer).encode_turns(Record("0", **asked(turns)), Answer("Dos."))
+    encoder = Encoder(tokenizer)
+    encoded = encoder.encode(encoder.write(Record("0", **asked(turns)), [Answer("Dos.")]), turns=True)
     text = tokenizer.decode(encoded.responses[0][encoded.scored[0]])
     assert "Uno" not in text and "Dos." in text
 

@@ -112,7 +112,7 @@ def test_a_column_that_no_row_has(tmp_path: Path) -> None:
         ({"instruction": "q", "chosen": "c"}, "columns: expected chosen and rejected together"),
         ({"chosen": "c", "rejected": "r", "responses": "x"}, "or responses and output, got both"),
         ({"chosen": "c", "rejected": "r", "logprob": "x"}, "expected score alone beside chosen and rejected"),
-        ({"instruction": "q", "score": "s"}, "columns.score: expected responses beside it, whose score it is"),
+        ({"instruction": "q", "score": "s"}, "columns: expected responses beside score"),
     ],
 )
 def test_columns_that_cannot_be(columns: Any, message: str) -> None:

@@ -11,7 +11,7 @@ from tests.data.test_importers import ALL
 from tuna.data.fields import FieldError
 from tuna.data.files import read_rows
 from tuna.data.importers import choose, importers, recognize, records
-from tuna.data.importers.shapes import kinds_of, shape_of
+from tuna.data.importers.base import kinds_of, shape_of
 from tuna.data.load import Source, load_source
 from tuna.data.rows import Row
 from tuna.errors import DataError

@@ -100,7 +100,7 @@ def test_pairs_take_the_chosen_one_as_original(tmp_path: Path) -> None:
 
 def test_sft_needs_the_output_or_a_best_candidate(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [row(0, output=None)])
-    assert "set datamodule.original=best (the best of its responses) or FILE" in _error(Source(path, rank_by=None))
+    assert "set datamodule.original=best or FILE" in _error(Source(path, rank_by=None))
     assert load_source(Source(path, rank_by=None, original="best")).original_best
     bare = write(tmp_path / "b.jsonl", [row(0, output=None) | {"responses": [{"text": "a"}, {"text": "b"}]}])
     said = _error(Source(bare, rank_by=None, original="best"))
@@ -126,7 +126,9 @@ def test_questions_need_an_id_of_their_own_and_nothing_else(tmp_path: Path) -> N
 @pytest.mark.parametrize("given", [GPT4, FORMATTED])
 def test_the_authors_files_name_the_file_to_join(tmp_path: Path, given: dict[str, Any]) -> None:
     path = write(tmp_path / "a.jsonl", [given])
-    assert "set datamodule.original=FILE, Alpaca's alpaca_data.json, joined by id" in _error(Source(path))
+    assert "set datamodule.original=best, none or FILE (Alpaca rows such as alpaca_data.json, joined by id)" in _error(
+        Source(path)
+    )
 
 
 def test_joining_alpaca_rows_by_id(tmp_path: Path) -> None:

@@ -27,23 +27,23 @@ def test_the_same_set_in_any_order_with_duplicates_on_one_side(held_out: float) 
     numbers = list(range(300)) + list(range(0, 300, 7))
     shuffled = numbers[:]
     random.Random(0).shuffle(shuffled)
-    one, other = split(_keys(numbers), held_out), split(_keys(shuffled), held_out)
-    held = {numbers[i] for i in one.held_out}
-    assert held == {shuffled[i] for i in other.held_out}
-    assert held.isdisjoint(numbers[i] for i in one.train)
-    assert sorted(one.train + one.held_out) == list(range(len(numbers)))
+    (train, out), (_, other) = split(_keys(numbers), held_out), split(_keys(shuffled), held_out)
+    held = {numbers[i] for i in out}
+    assert held == {shuffled[i] for i in other}
+    assert held.isdisjoint(numbers[i] for i in train)
+    assert sorted(train + out) == list(range(len(numbers)))
     if held_out >= 1 or held_out == 0:
-        assert min(held_out, len(numbers)) <= len(one.held_out) <= held_out + 1
+        assert min(held_out, len(numbers)) <= len(out) <= held_out + 1
     else:
-        assert len(one.held_out) == pytest.approx(held_out * len(numbers), abs=40)
+        assert len(out) == pytest.approx(held_out * len(numbers), abs=40)
 
 
 def test_a_share_holds_out_the_same_questions_of_any_part() -> None:
-    whole = {n for i, n in enumerate(range(500)) if i in set(split(_keys(list(range(500))), 0.2).held_out)}
+    whole = {n for i, n in enumerate(range(500)) if i in set(split(_keys(list(range(500))), 0.2)[1])}
     part = list(range(100, 250))
-    assert {part[i] for i in split(_keys(part), 0.2).held_out} == whole & set(part)
+    assert {part[i] for i in split(_keys(part), 0.2)[1]} == whole & set(part)
 
 
 def test_by_keys() -> None:
     keys = _keys([1, 2, 1, 3])
-    assert by_keys(keys, _keys([1])).held_out == [0, 2]
+    assert by_keys(keys, _keys([1])) == ([1, 3], [0, 2])

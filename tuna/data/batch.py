@@ -15,18 +15,16 @@ BoolArray = npt.NDArray[np.bool_]
 class Group:
     """One instruction, tokenized: a prompt and its K >= 1 responses, which share it.
 
-    scores: one per response, higher is better, NaN = takes no part in the ranking. targets: whether the response is a
-    cross-entropy target (the original response; every response for Alpaca-Mul). A response may be both. For a ranking
-    run with an original that is not itself a candidate, the original is one more response with score NaN and target
-    True. scored: which tokens of a response the model itself writes, and so is scored on; the rest is the template's (a
-    line break after the turn's end, the other turns of a conversation). Empty: all of them.
+    A response may be both ranked and a target; an original that is no candidate has score NaN and target True. scored:
+    which tokens of a response the model itself writes, and so is scored on; the rest is the template's (a line break
+    after the turn's end, the other turns of a conversation). Empty: all of them.
     """
 
     id: str
     prompt: IntArray  # [P], P >= 1
     responses: tuple[IntArray, ...]  # K arrays [L_k], L_k >= 1, its ending included when the answer was complete
-    scores: tuple[float, ...]  # K
-    targets: tuple[bool, ...]  # K
+    scores: tuple[float, ...]  # K, higher is better; NaN takes no part in the ranking
+    targets: tuple[bool, ...]  # K, whether the response is a cross-entropy target
     scored: tuple[BoolArray, ...] = ()  # K arrays [L_k], one true value or more in each; or none
 
     @property
@@ -47,14 +45,11 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Global counts of one optimizer step, over all processes and accumulation: what sums are divided by.
+    """Global counts of one optimizer step, over all processes and accumulation: what sums are divided by."""
 
-    groups: groups with weight 1. targets: cross-entropy target responses. candidate_tokens: tokens of ranked responses.
-    """
-
-    groups: float
-    targets: float
-    candidate_tokens: float
+    groups: float  # groups with weight 1
+    targets: float  # cross-entropy target responses
+    candidate_tokens: float  # tokens of ranked responses
 
 
 @dataclass(frozen=True, slots=True)

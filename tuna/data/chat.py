@@ -2,14 +2,19 @@
 
 import json
 import re
-from collections.abc import Mapping
+import resource
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cached_property
+from types import FrameType
 from typing import Any
 
 from tuna.data.fields import FieldError
-from tuna.data.limits import bounded
 from tuna.data.record import Record
 from tuna.errors import ConfigError
 
@@ -30,13 +35,12 @@ class ChatTemplate:
     def __init__(self, tokenizer: Any, template_args: Mapping[str, Any]) -> None:
         self.tokenizer = tokenizer
         self.variables = dict(template_args)
+        given = self.variables.pop("date", DATE)
         try:
-            day = date.fromisoformat(str(self.variables.pop("date", DATE)))
+            self._day = date.fromisoformat(str(given))
         except ValueError:
-            given = template_args["date"]
             raise ConfigError(f"model.template_args.date: expected a date such as {DATE}, got {given!r}") from None
-        self.variables.setdefault("date_string", day.strftime("%d %b %Y"))
-        self._day = day
+        self.variables.setdefault("date_string", self._day.strftime("%d %b %Y"))
         self._shown: set[object] = set()
         try:
             self.closing = self._closing([{"role": "user", "content": "?"}])
@@ -180,3 +184,44 @@ def pinned(source: str, day: date) -> str:
     chain = "".join(f"|replace({json.dumps(code)}, {json.dumps(text)})" for code, text in said.items())
     # The line break after the macro's end is Jinja's to take away; the template starts at a line's start, as it did.
     return "{% macro strftime_now(format) %}{{ format" + chain + " }}{% endmacro %}" + "\n" + source
+
+
+@contextmanager
+def bounded(*, seconds: float, size: int) -> Iterator[None]:
+    """Let the code of others compute for ``seconds``, and allocate ``size`` bytes where the system can tell (Linux).
+
+    Time is the thread's own, so that a busy or a sleeping machine is no fault. Only the main thread is bounded, as
+    signals reach no other; it is the one that reads models and data.
+
+    Raises: TimeoutError, MemoryError.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    begun = time.thread_time()
+
+    def look(signal_number: int, frame: FrameType | None) -> None:
+        if time.thread_time() - begun > seconds:
+            raise TimeoutError(f"it goes on for more than {seconds:g} s")
+
+    taken, limit = _taken(), resource.getrlimit(resource.RLIMIT_AS)
+    allowed = [each for each in (taken + size, *limit) if each != resource.RLIM_INFINITY]
+    handler = signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, 0.25, 0.25)
+    try:
+        if taken:
+            resource.setrlimit(resource.RLIMIT_AS, (min(allowed), limit[1]))
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+        resource.setrlimit(resource.RLIMIT_AS, limit)
+
+
+def _taken() -> int:
+    """Bytes of this process's address space, 0 where that is not told."""
+    try:
+        with open("/proc/self/statm", "rb", buffering=0) as file:
+            return int(file.read(32).split()[0]) * resource.getpagesize()
+    except OSError:
+        return 0

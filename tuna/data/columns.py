@@ -32,19 +32,16 @@ def check_columns(columns: Any, key: str = "columns") -> None:
             or_list = " or a list of names" if several else ""
             faults.append(f"{key}.{word}: expected the name of a column{or_list}, got {column!r}")
     given = set(columns)
-    apart = [word for word in _OF_RESPONSES if word in columns]
-    if len({"chosen", "rejected"} & given) == 1:
-        faults.append(f"{key}: expected chosen and rejected together")
-    if "chosen" in given and {"responses", "output"} & given:
-        faults.append(f"{key}: expected chosen and rejected, or responses and output, got both")
-    if apart and not {"responses", "chosen"} & given:
-        faults.append(f"{key}.{apart[0]}: expected responses beside it, whose {apart[0]} it is")
-    if "chosen" in given and set(apart) - {"score"}:
-        faults.append(f"{key}: expected score alone beside chosen and rejected, got {', '.join(apart)}")
-    if "messages" in given and {"instruction", "input"} & given:
-        faults.append(f"{key}: expected instruction (and input) or messages, got both")
-    if not {"instruction", "messages", "chosen"} & given:
-        faults.append(f"{key}: expected instruction or messages, which hold the question")
+    pair, apart = "chosen" in given, given & set(_OF_RESPONSES)
+    rules = (
+        (len({"chosen", "rejected"} & given) == 1, "chosen and rejected together"),
+        (pair and {"responses", "output"} & given, "chosen and rejected, or responses and output, got both"),
+        (apart and not {"responses", "chosen"} & given, f"responses beside {', '.join(sorted(apart))}"),
+        (pair and apart - {"score"}, f"score alone beside chosen and rejected, got {', '.join(sorted(apart))}"),
+        ("messages" in given and {"instruction", "input"} & given, "instruction (and input) or messages, got both"),
+        (not {"instruction", "messages", "chosen"} & given, "instruction or messages, which hold the question"),
+    )
+    faults += [f"{key}: expected {rule}" for broken, rule in rules if broken]
     if faults:
         raise ConfigError("\n".join(faults))
 
@@ -60,24 +57,19 @@ def format_of(columns: Columns) -> str:
 
 def check_present(columns: Columns, rows: Iterable[Any], path: str, key: str = "columns") -> None:
     """Raises: DataError for columns that no row has, with those that there are."""
-    missing = {(word, name) for word, of in columns.items() for name in ([of] if isinstance(of, str) else of)}
-    seen: dict[str, None] = {}  # in order
-    inside: dict[str, None] = {}
-    for row in rows:
-        if not isinstance(row, Mapping):
-            continue
-        responses = _get(row, columns.get("responses", ()))
-        answers = [a for a in responses if isinstance(a, Mapping)] if isinstance(responses, list | tuple) else []
-        seen |= dict.fromkeys(map(str, row))
-        inside |= {str(name): None for answer in answers for name in answer}
-        for word, name in tuple(missing):
-            if any(_has(place, name) for place in (row, *(answers if word in _OF_RESPONSES else ()))):
-                missing.remove((word, name))
-        if not missing:
-            return
-    there = f"the file has {', '.join(seen)}" + (f"; its responses have {', '.join(inside)}" if inside else "")
-    lacks = (f"{path}: {key}.{word}: no row has a column {name!r}; {there}" for word, name in sorted(missing))
-    raise DataError("\n".join(lacks))
+    objects = [row for row in rows if isinstance(row, Mapping)]
+    given = (_get(row, columns.get("responses", ())) for row in objects)
+    answers = [a for listed in given if isinstance(listed, list | tuple) for a in listed if isinstance(a, Mapping)]
+    seen, inside = (", ".join(dict.fromkeys(str(k) for row in of for k in row)) for of in (objects, answers))
+    there = f"the file has {seen}" + (f"; its responses have {inside}" if inside else "")
+    lacks = []
+    for word, of in sorted(columns.items()):
+        places = [*objects, *answers] if word in _OF_RESPONSES else objects
+        names = [of] if isinstance(of, str) else of
+        absent = (name for name in names if not any(_has(place, name) for place in places))
+        lacks += [f"{path}: {key}.{word}: no row has a column {name!r}; {there}" for name in absent]
+    if lacks:
+        raise DataError("\n".join(lacks))
 
 
 def mapped_row(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:

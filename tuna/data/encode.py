@@ -26,15 +26,12 @@ _THOUGHT = {"<think>", "</think>"}  # an answer has these itself
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A question with its answers as text: each whole text is ``head`` and its own rest.
-
-    The head ends where a special token begins, since no token reaches over that; it is tokenized once.
-    """
+    """A question with its answers as text: each whole text is ``head`` and its own rest."""
 
     record: Record
     answers: tuple[Answer, ...]
     bos: bool
-    head: str
+    head: str  # ends where a special token begins, since no token reaches over that; it is tokenized once
     prompt: str
     rests: tuple[str, ...]
     endings: tuple[str | None, ...]  # what the template writes after the answer; None: the answer was cut
@@ -171,13 +168,16 @@ class Encoder:
             if said and self.literals.mark(said) not in shown:
                 self.notes["answers whose reasoning the template leaves out"] += 1
 
-    def encode(self, written: Written) -> Group:
+    def encode(self, written: Written, turns: bool = False) -> Group:
         """Text to ids: prompt + response is the whole conversation as transformers gives it, of any length.
+
+        turns: all assistant turns are scored, each from where the model would begin it in use.
 
         The prompt that the model is given in use need not be a beginning of the whole conversation (white space at the
         answer's start can join its last token; a template can open a thought); a response begins where they part.
 
-        Raises: FieldError where they part before the assistant's turn.
+        Raises: FieldError where they part before the assistant's turn, or a turn is written otherwise once later ones
+            follow.
         """
         prompt = self.tokens.ids(written.prompt)
         head = self.tokens.ids(written.head) if written.head else prompt[:0]
@@ -191,7 +191,7 @@ class Encoder:
             scored.append((place >= starts[-1]) & (place < len(place) - after))
         self._check(written, begin, wholes)
         shared = min(starts, default=len(prompt))
-        return Group(
+        group = Group(
             written.record.id,
             np.concatenate([begin, prompt[:shared]]),
             tuple(ids[shared:] for ids in wholes),
@@ -199,6 +199,7 @@ class Encoder:
             tuple(answer.target for answer in written.answers),
             tuple(mask[shared:] for mask in scored),
         )
+        return self._with_turns(group, written.record) if turns else group
 
     def _parting(self, record: Record, prompt: IntArray, ids: IntArray) -> int:
         """How many tokens the prompt in use and the whole conversation have in common."""
@@ -249,12 +250,7 @@ class Encoder:
                     "model.template=none"
                 )
 
-    def encode_turns(self, record: Record, answer: Answer) -> Group:
-        """A conversation with all of its assistant turns scored, each from where the model would begin it in use.
-
-        Raises: FieldError where the template writes a turn otherwise once later ones follow.
-        """
-        encoded = self.encode(self.write(record, [answer]))
+    def _with_turns(self, encoded: Group, record: Record) -> Group:
         whole = np.concatenate([encoded.prompt, encoded.responses[0]])
         scored = np.concatenate([np.zeros(len(encoded.prompt), bool), encoded.scored[0]])
         for k, message in enumerate(record.messages):

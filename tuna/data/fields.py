@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from tuna.errors import writable
@@ -105,9 +105,7 @@ def describe(value: Any) -> str:
 def text(row: Mapping[str, Any], key: str, *, default: str | None = None, path: str = "") -> str:
     """A string; ``default`` when the key is absent or null, an error when there is no default."""
     value = row.get(key)
-    if value is None and default is not None:
-        return default
-    return check_text(value, path + key)
+    return default if value is None and default is not None else check_text(value, path + key)
 
 
 def optional_text(row: Mapping[str, Any], key: str, path: str = "") -> str | None:
@@ -170,3 +168,51 @@ def identity(row: Mapping[str, Any], index: int | str, key: str = "id", path: st
 def rest(row: Mapping[str, Any], used: Collection[str]) -> dict[str, Any]:
     """What else the row carries: kept and ignored."""
     return {key: value for key, value in row.items() if key not in used}
+
+
+def first_key(row: Mapping[str, Any], names: Sequence[str]) -> str:
+    """The first of the names that the row has a value under; "" where it has none."""
+    return next((name for name in names if row.get(name) is not None), "")
+
+
+def no_other(row: Mapping[str, Any], key: str, names: Iterable[str]) -> None:
+    """Raises: FieldError where the row has another value than ``key``'s under one more of the names."""
+    for other in names:
+        if row.get(other) and row[other] != row[key]:
+            raise FieldError(other, f"nothing beside {key}, or the same again", row[other])
+
+
+def texts(row: Mapping[str, Any], key: str, holes: bool = False) -> list[Any]:
+    """A list of texts; with ``holes`` some of them may be null."""
+    texts = enumerate(items(row, key, "strings"))
+    return [None if holes and said is None else check_text(said, f"{key}[{k}]") for k, said in texts]
+
+
+def beside(row: Mapping[str, Any], key: str, texts: str, size: int) -> list[Any]:
+    """A list of numbers, not yet read: as many as there are under the key ``texts``."""
+    value = row.get(key)
+    if not isinstance(value, list | tuple) or len(value) != size:
+        raise FieldError(key, f"{size} numbers, one for each of {texts}", value)
+    return list(value)
+
+
+def objects(row: Mapping[str, Any], key: str, holds: str) -> dict[str, Mapping[str, Any]]:
+    """The objects of a list by their fields, ``key[0]`` and so on; holds: what is in them, for a message."""
+    found = {f"{key}[{k}]": value for k, value in enumerate(items(row, key, f"objects with {holds}"))}
+    for name, value in found.items():
+        if not isinstance(value, dict):
+            raise FieldError(name, f"an object with {holds}", value)
+    return found
+
+
+def score(value: Any, field: str) -> float | None:
+    """A score; None where it is null or a text, "N/A"."""
+    return None if value is None or isinstance(plain(value), str) else number(value, field)
+
+
+def zero_or_one(row: Mapping[str, Any], key: str, expected: str = "0 or 1") -> int:
+    """0 or 1, which may be written as false or true. expected: the two, for a message."""
+    value = plain(row.get(key))
+    if value not in (0, 1):
+        raise FieldError(key, expected, value)
+    return int(value)

@@ -25,14 +25,11 @@ _FIRST_WORDS = {"train", "training", "test", "testing", "validation", "valid", "
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """All rows of one path, in order, and the hash of their content (never of the path).
-
-    note: which split this is, where the path has others.
-    """
+    """All rows of one path, in order."""
 
     rows: list[Row]
-    sha256: str
-    note: str = ""
+    sha256: str  # of their content, never of the path
+    note: str = ""  # which split this is, where the path has others
 
 
 def read_rows(path: str, split: str | None = None, subset: str | None = None, *, key: str = "datamodule.path") -> Rows:
@@ -40,9 +37,8 @@ def read_rows(path: str, split: str | None = None, subset: str | None = None, *,
 
     Lines of a JSONL, CSV or TSV file that cannot be read become rows with a ``problem``; blank lines are skipped.
 
-    split: of a hub data set, a folder that ``datasets`` saved, or a folder whose files are named after splits; None is
-    "train", or the only one. subset: a hub data set's configuration. key: the config key that names the path, for
-    messages.
+    split: of a hub data set, a folder that ``datasets`` saved, or a folder whose files are named after splits; see
+    ``pick``. subset: a hub data set's configuration. key: the config key that names the path, for messages.
 
     Raises: DataError when there is no such path or split, nothing in it, or the file as a whole cannot be read.
     """
@@ -166,11 +162,10 @@ def pick(path: str, names: Collection[str], wanted: str | None, key: str) -> str
 
     Raises: DataError that lists the splits and gives the key to set.
     """
-    if wanted is None and (len(names) == 1 or "train" in names):
-        return "train" if "train" in names else next(iter(names))
-    if wanted is not None and wanted in names:
-        return wanted
-    raise _no_such(path, "split", names, wanted, "train_prefs", key_beside(key, "split"))
+    chosen = wanted or ("train" if "train" in names or len(names) != 1 else next(iter(names)))
+    if chosen not in names:
+        raise _no_such(path, "split", names, wanted, "train_prefs", key_beside(key, "split"))
+    return chosen
 
 
 def _split_note(path: str, chosen: str, names: Iterable[str]) -> str:

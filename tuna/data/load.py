@@ -23,7 +23,6 @@ from tuna.data.rows import Row
 from tuna.errors import DataError
 
 SHOWN = 20
-_JOIN = "datamodule.original=FILE (Alpaca rows, joined by id)"
 # What JSON cannot hold, what is done with it, and how.
 _CHANGES: tuple[tuple[Any, str, Callable[[Any], Any]], ...] = (
     (float, "numbers that are not finite are null", lambda value: None),
@@ -36,24 +35,19 @@ _CHANGES: tuple[tuple[Any, str, Callable[[Any], Any]], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One path with its rule and range. rank_by: "score", "eq3", or None where nothing is ranked (SFT).
-
-    first, last: the number of rows taken from the start, from the end of the file. original: error, best, none or FILE
-    (Alpaca rows). split, subset: of a data set that has several. columns: see tuna.data.columns. weight: how often per
-    epoch each list is trained on. key: the config key that names the path, for messages.
-    """
+    """One path with its rule and range."""
 
     path: str
-    rank_by: str | None = "score"
-    first: int | None = None
-    last: int | None = None
+    rank_by: str | None = "score"  # or "eq3", or None where nothing is ranked (SFT)
+    first: int | None = None  # so many rows from the start of the file
+    last: int | None = None  # from its end
     format: str = "auto"
-    original: str = "error"
-    split: str | None = None
+    original: str = "error"  # or best, none, or a FILE of Alpaca rows
+    split: str | None = None  # of a data set that has several, as subset
     subset: str | None = None
-    columns: Mapping[str, Any] | None = None
-    weight: float = 1.0
-    key: str = "datamodule.path"
+    columns: Mapping[str, Any] | None = None  # see tuna.data.columns
+    weight: float = 1.0  # how often per epoch each list is trained on
+    key: str = "datamodule.path"  # the config key that names the path, for messages
 
 
 @dataclass(slots=True)
@@ -74,7 +68,7 @@ class Loaded:
 def load_sources(sources: Sequence[Source], bad_rows: str | None = None) -> list[Loaded]:
     """Read all sources; with bad_rows="drop" malformed rows are left out and counted in ``reasons``.
 
-    bad_rows: the datamodule's key; None where the caller has no such key to offer.
+    bad_rows: the datamodule's key; None where the caller has none.
 
     Raises: DataError that lists every malformed row of every source (the first 20 are printed).
     """
@@ -89,10 +83,7 @@ def load_sources(sources: Sequence[Source], bad_rows: str | None = None) -> list
 
 
 def problem_text(problems: Sequence[str], otherwise: str = "") -> str:
-    """All faults of the rows, one per line, the list cut at 20 with the number of the others.
-
-    otherwise: what else can be done.
-    """
+    """All faults of the rows, one per line, the list cut at 20. otherwise: what else than mending them can be done."""
     count = f"{len(problems)} malformed row{'s' if len(problems) > 1 else ''}"
     return "\n".join([*shortened(problems, SHOWN), f"{count}; next: mend them{otherwise}"])
 
@@ -127,14 +118,13 @@ def load_source(source: Source, *, preview: bool = False) -> Loaded:
         scored = any(c.score is not None for c in record.responses)
         may_lack = rule != "error" if rank_by else rule == "best" and scored
         if record.output is None and needs_output and not may_lack:
-            hint = importer.hint if rank_by and record.responses else _hint(record, scored)
-            hint = hint if source.key.startswith("datamodule.") else ""  # a benchmark has no such keys
+            hint = _hint(record, rank_by, scored) if source.key.startswith("datamodule.") else ""  # not a benchmark's
             raise FieldError("output", "the original response (a string)", None, hint)
         if rank_by is not None:
             check_rankable(record, rank_by)
         return record
 
-    if importer.join is not None and rank_by is not None:
+    if importer.join is not None and rank_by is not None:  # a list joined of one row has no pair, and is no fault
         lists = [(where, found) for where, found in imported if not _single(found)]
         loaded.reasons += Counter({"list with one answer": len(imported) - len(lists)})
         imported = lists
@@ -156,7 +146,7 @@ def _rule_in(imported: Sequence[Imported]) -> str | None:
 
 
 def _original(record: Record, originals: Mapping[str, Record], path: str) -> str | None:
-    """The output of the row that has the record's id: its ``id``, else its place in the file from 0."""
+    """The output of the row that has the record's id."""
     found = originals.get(record.id)
     if found is None:
         raise FieldError("id", f"the id of a row of {path}", record.id)
@@ -167,17 +157,15 @@ def _original(record: Record, originals: Mapping[str, Record], path: str) -> str
 
 
 def _single(found: Record | FieldError) -> bool:
-    """Whether a list that was joined of rows has one answer: no pair, and no fault of the file's."""
     return isinstance(found, Record) and len(found.responses) == 1 and not found.extra.get("dropped")
 
 
-def _hint(record: Record, scored: bool) -> str:
-    """What gives a target where nothing is ranked, or there are no answers."""
+def _hint(record: Record, rank_by: str | None, scored: bool) -> str:
+    """What gives an original response."""
+    file = "FILE (Alpaca rows such as alpaca_data.json, joined by id)"
     if not record.responses:
-        return f"a question without answers: {COLLECT}; or set {_JOIN}"
-    if scored:
-        return "set datamodule.original=best (the best of its responses) or FILE (Alpaca rows, joined by id)"
-    return f"set {_JOIN}"
+        return f"a question without answers: {COLLECT}; or set datamodule.original={file}"
+    return f"set datamodule.original={'best, none or ' if rank_by else 'best or ' if scored else ''}{file}"
 
 
 def load_questions(source: Source) -> Loaded:

@@ -17,8 +17,8 @@ _SPOKEN = {
 def read_messages(value: Any, field: str) -> tuple[Message, ...]:
     """A list of chat messages ``{role, content}``, or ShareGPT's ``{from, value}``, with the roles of ROLES.
 
-    Content that is a list of text parts becomes their text. What else a message has (tool_calls, tool_call_id, name,
-    reasoning_content) is kept where it is not null, since templates read it.
+    Content that is a list of text parts becomes their text. What else a message has (tool_calls, reasoning_content) is
+    kept where it is not null, since templates read it.
 
     Raises: FieldError for anything that is no text, and for an unknown role.
     """

@@ -1,7 +1,7 @@
 """Packing: several groups into one row, prompt once, the responses after it (see docs/scorer.md)."""
 
 from collections.abc import Sequence
-from heapq import heapify, heapreplace
+from heapq import heapreplace
 
 import numpy as np
 import torch
@@ -53,8 +53,7 @@ def _first_fit(order: list[int], lengths: Sequence[int], capacity: int) -> list[
 def _spread(order: list[int], lengths: Sequence[int], count: int) -> list[list[int]]:
     """Longest first, each to the row that is shortest so far."""
     rows: list[list[int]] = [[] for _ in range(count)]
-    heap = [(0, r) for r in range(count)]
-    heapify(heap)
+    heap = [(0, r) for r in range(count)]  # sorted, so a heap already
     for i in order:
         used, row = heap[0]
         rows[row].append(i)
@@ -99,8 +98,8 @@ def pack(
     start = np.zeros(len(groups), np.int64)
     for r, row in enumerate(rows):
         start[row] = r * width + np.cumsum([0, *(lengths[i] for i in row[:-1])])
-    flat = {name: np.full(len(rows) * width, fill, np.int64) for name, fill in _EMPTY.items()}
-    flat["input"] += pad_id
+    empty = {"input": pad_id, "position": 0, "group": -1, "response": 0, "scored": 0}
+    flat = {name: np.full(len(rows) * width, fill, np.int64) for name, fill in empty.items()}
     predict, target = _fill(groups, start, flat)
     sizes = [length for g in groups for length in g.lengths]
     counts = [len(g.responses) for g in groups]
@@ -126,9 +125,6 @@ def pack(
         real_tokens=sum(lengths),
         plain_tokens=len(sizes) * longest,
     )
-
-
-_EMPTY = {"input": 0, "position": 0, "group": -1, "response": 0, "scored": 0}
 
 
 def _fill(groups: Sequence[Group], start: np.ndarray, flat: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -32,29 +32,25 @@ def eq3(logprob: float, num_tokens: int, beta: float) -> float:
 
 
 def check_rankable(record: Record, rank_by: str) -> None:
-    """Whether every candidate carries what ``rank_by`` ("score" or "eq3") needs, and there are two at least.
+    """Raises: FieldError where a candidate lacks what ``rank_by`` ("score" or "eq3") needs, or there are not two.
 
     Answers that a judge left out (the record's ``dropped``) count as given: such a list is short, not malformed.
-
-    Raises: FieldError naming the field.
     """
     given = len(record.responses) + left_out(record)
     if given < 2:
         hint = "" if given else f"{COLLECT}; stage=sft needs output alone"
         raise FieldError("responses", "two responses or more", list(record.responses), hint)
+    by_eq3 = "next: rank.py ranker=probabilistic score_only=true, or datamodule.rank_by=score"
     for k, candidate in enumerate(record.responses):
-        field = f"responses[{k}]"
-        if rank_by == "score":
-            if candidate.score is None:
-                hint = "these have log-probabilities: set rank_by=eq3" if candidate.logprob is not None else ""
-                raise FieldError(f"{field}.score", "a finite number", None, hint)
-            continue
-        hint = "next: rank.py ranker=probabilistic score_only=true, or datamodule.rank_by=score"
-        if candidate.logprob is None:
-            raise FieldError(f"{field}.logprob", "a finite number (rank_by=eq3)", None, hint)
-        if not candidate.num_tokens or candidate.num_tokens > LARGEST_LENGTH:
+        field, logprob, tokens = f"responses[{k}]", candidate.logprob, candidate.num_tokens
+        if rank_by == "score" and candidate.score is None:
+            hint = "these have log-probabilities: set rank_by=eq3" if logprob is not None else ""
+            raise FieldError(f"{field}.score", "a finite number", None, hint)
+        if rank_by == "eq3" and logprob is None:
+            raise FieldError(f"{field}.logprob", "a finite number (rank_by=eq3)", None, by_eq3)
+        if rank_by == "eq3" and not 1 <= (tokens or 0) <= LARGEST_LENGTH:
             expected = f"a whole number from 1 to {LARGEST_LENGTH} (rank_by=eq3)"
-            raise FieldError(f"{field}.num_tokens", expected, candidate.num_tokens, hint)
+            raise FieldError(f"{field}.num_tokens", expected, tokens, by_eq3)
 
 
 def left_out(record: Record) -> int:

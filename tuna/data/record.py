@@ -21,22 +21,16 @@ _CUT = frozenset({"length", "max_tokens", "model_length", "max_output_tokens", "
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One response that takes part in the ranking.
-
-    ``score`` decides the order, higher is better, equal scores are ties. ``logprob`` is the teacher's summed
-    natural-log probability over ``num_tokens`` tokens (end-of-sequence counted when it was generated).
-    ``finish_reason`` "length" marks an answer that was cut: no ending is put after it. ``reasoning`` is the thought
-    that came before the text, where it was given apart. Other keys stay in ``extra``.
-    """
+    """One response that takes part in the ranking."""
 
     text: str
-    score: float | None = None
-    logprob: float | None = None
-    num_tokens: int | None = None
+    score: float | None = None  # decides the order, higher is better, equal scores are ties
+    logprob: float | None = None  # the teacher's summed natural-log probability
+    num_tokens: int | None = None  # over so many tokens (end-of-sequence counted when it was generated)
     source: str | None = None
-    finish_reason: str | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    reasoning: str | None = None
+    finish_reason: str | None = None  # "length" marks an answer that was cut: no ending is put after it
+    extra: Mapping[str, Any] = field(default_factory=dict)  # other keys
+    reasoning: str | None = None  # the thought that came before the text, where it was given apart
 
     @property
     def complete(self) -> bool:
@@ -57,10 +51,7 @@ def was_cut(finish_reason: str | None) -> bool:
 class Record:
     """One question (instruction i with its optional input, or messages), original response r (``output``), candidates.
 
-    ``messages`` holds the conversation up to the answer, empty where ``instruction`` and ``input`` say it all; where
-    there are messages, ``instruction`` is the last user turn, for people and logs, and ``input`` is empty. ``tools``
-    are the functions that the chat template shows. ``template`` overrides the datamodule's for this record ("none" for
-    a finished prompt). ``where`` is "file:line" for messages. Other keys stay in ``extra``.
+    Where there are messages, ``instruction`` is the last user turn, for people and logs, and ``input`` is empty.
     """
 
     id: str
@@ -68,11 +59,11 @@ class Record:
     input: str = ""
     output: str | None = None
     responses: tuple[Candidate, ...] = ()
-    template: str | None = None
-    where: str = ""
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    messages: tuple[Message, ...] = ()
-    tools: tuple[Mapping[str, Any], ...] = ()
+    template: str | None = None  # instead of the datamodule's ("none" for a finished prompt)
+    where: str = ""  # "file:line" for messages
+    extra: Mapping[str, Any] = field(default_factory=dict)  # other keys
+    messages: tuple[Message, ...] = ()  # the conversation up to the answer, where that is more than one user turn
+    tools: tuple[Mapping[str, Any], ...] = ()  # the functions that the chat template shows
 
     @property
     def user_turn(self) -> str:

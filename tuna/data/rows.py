@@ -112,7 +112,8 @@ def read_delimited(path: str, text: str, *, tabs: bool) -> list[Row]:
     if twice is not None:
         raise DataError(f"{header.where}: header: expected different column names, got {twice!r} twice")
     whole = [row.value for row in rows if not row.fault and len(row.value) == len(names)]
-    as_json = [_mostly_json(cells) for cells in zip(*whole, strict=True)] or [False] * len(names)
+    columns = [list(filter(None, cells)) for cells in zip(*whole, strict=True)] or [[]] * len(names)
+    as_json = [2 * sum(_listed(cell) is not None for cell in cells) > len(cells) for cells in columns]
     return [row if row.fault else _by_column(row, names, as_json) for row in rows]
 
 
@@ -131,11 +132,6 @@ def _cells(path: str, text: str, mark: str) -> list[Row]:
         except csv.Error as error:
             fault = RowError(f"line: expected cells whose quotes are doubled and closed ({error})")
             rows.append(Row(where, None, fault))
-
-
-def _mostly_json(cells: Sequence[str]) -> bool:
-    given = [cell for cell in cells if cell]
-    return 2 * sum(_listed(cell) is not None for cell in given) > len(given)
 
 
 def _listed(cell: str) -> Any:

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 from tuna.data.record import Record
 from tuna.data.templates import parse_alpaca
@@ -12,26 +11,17 @@ from tuna.data.templates import parse_alpaca
 
 def split_key(record: Record) -> bytes:
     """16 bytes that stand for the question. A finished Alpaca prompt has the key of the instruction inside it."""
-    asked = (record.instruction, record.input)
-    if record.template == "none" and not record.input:
-        asked = parse_alpaca(record.instruction) or asked
+    finished = record.template == "none" and not record.input
+    asked = (parse_alpaca(record.instruction) if finished else None) or (record.instruction, record.input)
     # Spaces at the ends make no other question, and files differ in them.
-    text = "\x1f".join(part.strip() for part in asked)
-    if record.messages:
-        text = json.dumps(record.question, sort_keys=True)
+    text = json.dumps(record.question, sort_keys=True) if record.messages else "\x1f".join(map(str.strip, asked))
     return hashlib.sha256(text.encode()).digest()[:16]
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
-    """Indices into the sequence that was split, each in order."""
-
-    train: list[int]
-    held_out: list[int]
-
-
-def split(keys: Sequence[bytes], held_out: int | float) -> Split:
+def split(keys: Sequence[bytes], held_out: int | float) -> tuple[list[int], list[int]]:
     """Hold out ``held_out`` lists (a whole number) or that share of all questions (between 0 and 1).
+
+    Returns: the indices to train on and those held out, each in order.
 
     A count takes the questions with the smallest hashes until it is reached; a question asked several times goes whole,
     so it may end a little above. A share takes each question whose hash lies below it, whatever else there is.
@@ -46,7 +36,7 @@ def split(keys: Sequence[bytes], held_out: int | float) -> Split:
     return by_keys(keys, chosen)
 
 
-def by_keys(keys: Sequence[bytes], chosen: Collection[bytes]) -> Split:
-    """Hold out exactly the questions in ``chosen``."""
-    held = [key in chosen for key in keys]
-    return Split([i for i, out in enumerate(held) if not out], [i for i, out in enumerate(held) if out])
+def by_keys(keys: Sequence[bytes], chosen: Collection[bytes]) -> tuple[list[int], list[int]]:
+    """Hold out exactly the questions in ``chosen``; see ``split``."""
+    places = range(len(keys))
+    return [i for i in places if keys[i] not in chosen], [i for i in places if keys[i] in chosen]

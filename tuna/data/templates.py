@@ -77,10 +77,7 @@ def meant_by(name: str, tokenizer: Any) -> str:
 
 
 def alpaca(record: Record) -> TextPrompt:
-    """Alpaca's template, the one with an input where there is an input.
-
-    Raises: FieldError for a conversation, which it cannot show.
-    """
+    """Alpaca's template, the one with an input where there is one. Raises: FieldError for a conversation."""
     _one_turn(record, "alpaca")
     if record.input:
         return TextPrompt(_WITH_INPUT + record.instruction + _INPUT + record.input + _RESPONSE)
@@ -88,10 +85,7 @@ def alpaca(record: Record) -> TextPrompt:
 
 
 def none(record: Record) -> TextPrompt:
-    """The instruction as it is, the input after it on a line of its own.
-
-    Raises: FieldError for a conversation, which it cannot show.
-    """
+    """The instruction as it is, the input on a line of its own. Raises: FieldError for a conversation."""
     _one_turn(record, "none")
     return TextPrompt(record.user_turn)
 

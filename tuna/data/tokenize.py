@@ -79,20 +79,17 @@ def tokenize(
 def _group(
     item: AnswerList, written: Written, encoder: Encoder, max_length: int, ranked: bool, turns: bool, counts: Counts
 ) -> Group | None:
-    def encode(written: Written) -> Group:
-        return encoder.encode_turns(written.record, written.answers[0]) if turns else encoder.encode(written)
-
-    record, group = item.record, encode(written)
+    record, group = item.record, encoder.encode(written, turns)
     while turns and len(group.prompt) + len(group.responses[0]) > max_length:
         # The oldest exchanges are left out until all turns fit, so that the newest are trained on.
         fewer = encoder.kept(record, size(record) - 1)
         if len(fewer.messages) == len(record.messages):
             break  # one exchange is left, which is cut as any other
         counts.shortened += record is item.record
-        record, group = fewer, encoder.encode_turns(fewer, item.answers[0])
+        record, group = fewer, encoder.encode(encoder.write(fewer, item.answers), turns)
     room = max_length - min(max(map(len, group.responses)), max_length // 2)
     if len(group.prompt) > room:
-        group = encode(encoder.write(shorten(record, encoder, room), item.answers))
+        group = encoder.encode(encoder.write(shorten(record, encoder, room), item.answers), turns)
         counts.shortened += 1
         if len(group.prompt) >= max_length:
             raise ConfigError(
@@ -129,10 +126,7 @@ def _cut(group: Group, room: int, counts: Counts) -> Group:
 
 
 def shorten(record: Record, encoder: Encoder, limit: int) -> Record:
-    """The record with the longest beginning of its question whose prompt has at most ``limit`` tokens.
-
-    The outcome is remembered in the encoder's cache.
-    """
+    """The record with the longest beginning of its question whose prompt has at most ``limit`` tokens, remembered."""
     cache = encoder.tokens.cache
     asked = json.dumps([limit, record.template, record.question], sort_keys=True)
     key = hashlib.blake2b(f"{encoder.identity}\0{asked}".encode(), digest_size=16, person=b"shortened").digest()

@@ -43,12 +43,12 @@ class Literals:
     def __init__(self, special: Iterable[str]) -> None:
         self.special = sorted({token for token in special if token.strip()})
         self._find = any_of(self.special)
-        self._number = {token: k for k, token in enumerate(self.special)}
-        self._secret = {token: f"{_SECRET_OPEN}{k}{_SECRET_CLOSE}" for token, k in self._number.items()}
+        self._mark = {token: f"{_OPEN}{k}{_CLOSE}" for k, token in enumerate(self.special)}
+        self._secret = {token: f"{_SECRET_OPEN}{k}{_SECRET_CLOSE}" for k, token in enumerate(self.special)}
 
     def mark(self, text: str) -> str:
         """The text with marks."""
-        return self._find.sub(lambda found: f"{_OPEN}{self._number[found[0]]}{_CLOSE}", text.translate(_RESERVED))
+        return self._find.sub(lambda found: self._mark[found[0]], text.translate(_RESERVED))
 
     def record(self, record: Record) -> Record:
         """The record with marks in everything that a template shows."""

@@ -166,14 +166,8 @@ class RecordDataModule(DataSettings, LightningDataModule):
         return [[self.train_records[i] for i in share.groups] for share in shares]
 
     def held_out_records(self) -> list[list[Record]]:
-        """This process's records of each batch of ``val_dataloader``, as their groups stand."""
+        """The same of each batch of ``val_dataloader``."""
         return [[self.val_records[i] for i in share.groups] for share in self._held_out().shares]
-
-    def baselines(self) -> dict[str, Any]:
-        """Held-out pair_accuracy of "length" (longer is better) and "random"; empty where no held-out pair is."""
-        if not any(count_pairs(group.scores) for group in self.val_groups):
-            return {}
-        return {name: interval.to_dict() for name, interval in baselines(self.val_groups).items()}
 
     def _held_out(self) -> HeldOutBatches:
         plan = self._ready()
@@ -205,18 +199,17 @@ class RecordDataModule(DataSettings, LightningDataModule):
         keys = [split_key(item.record) for item in lists]
         if apart:
             held_out = self.lists_of(loaded[-1], report.dropped)
-            parts = by_keys(keys, {split_key(item.record) for item in held_out})
-            if parts.held_out:
-                report.dropped["list that val_path holds too"] += len(parts.held_out)
+            chosen, both = by_keys(keys, {split_key(item.record) for item in held_out})
+            report.dropped += Counter({"list that val_path holds too": len(both)})
         else:
-            parts = split(keys, self.held_out)
-            held_out = [lists[i] for i in parts.held_out]
-            if lists and not parts.train:
+            chosen, others = split(keys, self.held_out)
+            held_out = [lists[i] for i in others]
+            if lists and not chosen:
                 raise ConfigError(
                     f"datamodule.held_out: expected less than the {len(lists)} lists there are, got {self.held_out}"
                 )
-        self.train_sources = [origins[i] for i in parts.train]  # until tokenizing drops some
-        return self.trained([lists[i] for i in parts.train], report.dropped), held_out
+        self.train_sources = [origins[i] for i in chosen]  # until tokenizing drops some
+        return self.trained([lists[i] for i in chosen], report.dropped), held_out
 
     def _tokenize(self, tokenizer: Any, train: list[AnswerList], held_out: list[AnswerList]) -> None:
         report = self.report
@@ -259,7 +252,8 @@ class RecordDataModule(DataSettings, LightningDataModule):
         ranked = [group for group in groups if any(s == s for s in group.scores)]
         report.all_tied = sum(count_pairs(group.scores) == 0 for group in ranked)
         report.pairs = sum(count_pairs(group.scores) for group in self.train_groups)
-        report.baselines = self.baselines()
+        if any(count_pairs(group.scores) for group in self.val_groups):
+            report.baselines = {name: interval.to_dict() for name, interval in baselines(self.val_groups).items()}
         weights = self._weights()
         for n, (per_epoch, weight) in enumerate(zip(self._ready().per_epoch, weights, strict=True)):
             report.sources[n] |= {"lists": self.train_sources.count(n), "weight": weight, "lists_per_epoch": per_epoch}

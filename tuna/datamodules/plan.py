@@ -19,10 +19,10 @@ from tuna.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One process's part of one micro-step: indices of groups, and how many weight-0 groups fill it up."""
+    """One process's part of one micro-step."""
 
-    groups: tuple[int, ...]
-    fill: int
+    groups: tuple[int, ...]  # their indices
+    fill: int  # how many groups of weight 0 fill it up
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,9 @@ class StepPlan:
     Epoch e is the permutation of (seed, e), cut into chunks of ``batch_size`` groups, one per optimizer step; the last
     chunk of an epoch may be short and is not dropped.
 
-    sources: of each group, which source it is of; nothing where there is one. weights: of each source, how often per
-    epoch each of its groups is seen on average. A source of n groups and weight w gives ``per_epoch`` = round(n * w)
-    groups to each epoch, taken in turn from an endless row of permutations of its groups: so no group is seen a second
-    time before all others were seen once, and with w = 0.5 the second epoch has the other half.
+    A source of n groups and weight w gives ``per_epoch`` = round(n * w) groups to each epoch, taken in turn from an
+    endless row of permutations of its groups: so no group is seen a second time before all others were seen once, and
+    with w = 0.5 the second epoch has the other half.
 
     Within a step, groups are sorted by length into ``accumulate`` micro-steps and dealt to the processes back and
     forth, so that these carry about as many tokens each.
@@ -53,8 +52,8 @@ class StepPlan:
     world_size: int = 1
     epochs: int = 1
     seed: int = 0
-    sources: Sequence[int] = ()
-    weights: Sequence[float] = (1.0,)
+    sources: Sequence[int] = ()  # of each group, which source it is of; nothing where there is one
+    weights: Sequence[float] = (1.0,)  # of each source, how often per epoch each of its groups is seen on average
 
     def __post_init__(self) -> None:
         """Raises: ConfigError when ``batch_size`` cannot be shared out evenly."""
@@ -78,10 +77,8 @@ class StepPlan:
     @cached_property
     def per_epoch(self) -> list[int]:
         """How many groups of each source an epoch has: one at least of a source that has any."""
-        return [
-            max(1, floor(len(groups) * weight + 0.5)) if len(groups) else 0
-            for groups, weight in zip(self.members, self.weights, strict=True)
-        ]
+        sizes = zip(map(len, self.members), self.weights, strict=True)
+        return [max(1, floor(size * weight + 0.5)) if size else 0 for size, weight in sizes]
 
     @property
     def total_steps(self) -> int:

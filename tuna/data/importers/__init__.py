@@ -10,8 +10,7 @@ from typing import Any
 
 from tuna.console import nearest
 from tuna.data.fields import FieldError, RowError
-from tuna.data.importers.base import Imported, Importer, Notes
-from tuna.data.importers.shapes import known, missing, outer, shape_of, there, words
+from tuna.data.importers.base import Imported, Importer, Notes, known, missing, outer, shape_of, there, words
 from tuna.data.record import Record
 from tuna.data.rows import Row
 from tuna.errors import ConfigError, DataError
@@ -101,8 +100,7 @@ def records(
 ) -> Iterator[Imported]:
     """Each row's record, or what is wrong with the row; for formats with one row per answer, the joined lists.
 
-    rows: each with its place in the file. notes: counts what else was done to them. auto: the format was recognized and
-    not named, so every row must be of it.
+    rows: each with its place in the file. auto: the format was recognized, not named, so every row must be of it.
     """
     good: list[Record] = []
     for index, row in rows:

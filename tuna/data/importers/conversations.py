@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tuna.data.fields import FieldError, optional_text, plain, rest, text
+from tuna.data import fields
+from tuna.data.fields import FieldError
 from tuna.data.importers.base import Imported, Notes, RawRow, importer
-from tuna.data.importers.turns import made, question, read_answer, read_prompt, read_score
+from tuna.data.importers.turns import made, question, read_answer, read_prompt
 from tuna.data.messages import asked, read_messages
 from tuna.data.record import Candidate, Message, Record
 
@@ -43,7 +44,7 @@ def _conversation(row: RawRow, key: str, notes: Notes) -> Record:
     before = turns if answer is None else answer.history
     record = made(question(prompt, before, "prompt" if prompt else key), (), notes)
     if answer is None:
-        return replace(record, output=optional_text(row, "output"))
+        return replace(record, output=fields.optional_text(row, "output"))
     if row.get("output") is not None:
         raise FieldError("output", f"nothing beside {key} that end with the answer", row["output"])
     if answer.candidate.reasoning is not None:
@@ -66,12 +67,13 @@ class _Node:
 
 def _node(row: Mapping[str, Any], parent: str | None, path: str = "") -> _Node:
     """A message of its row; path: where in the row it stands."""
-    role = text(row, "role", path=path)
+    role = fields.text(row, "role", path=path)
     if role not in _ROLES:
         raise FieldError(path + "role", "prompter or assistant", role)
+    turn = {"role": _ROLES[role], "content": fields.text(row, "text", path=path)}
     return _Node(
-        text(row, "message_id", path=path), parent, {"role": _ROLES[role], "content": text(row, "text", path=path)},
-        read_score(row.get("rank"), path + "rank"), bool(plain(row.get("deleted"))), rest(row, _READ),
+        fields.text(row, "message_id", path=path), parent, turn,
+        fields.score(row.get("rank"), path + "rank"), bool(fields.plain(row.get("deleted"))), fields.rest(row, _READ),
     )  # fmt: skip
 
 
@@ -125,7 +127,7 @@ def _list(path: Sequence[_Node], siblings: Sequence[_Node], notes: Notes) -> Rec
 )
 def oasst(row: RawRow, notes: Notes) -> Record:
     """One message."""
-    parent = optional_text(row, "parent_id")
+    parent = fields.optional_text(row, "parent_id")
     found = _node(row, parent)
     root = row.get("message_tree_id") in (None, found.id)
     if parent is None and (found.turn["role"] == "assistant" or not root):
@@ -137,7 +139,7 @@ def oasst(row: RawRow, notes: Notes) -> Record:
 def oasst_trees(row: RawRow, notes: Notes) -> Record:
     """One tree, its messages nested by ``replies``."""
     nodes = list(_nodes(row.get("prompt"), None, "prompt"))
-    return Record(text(row, "message_tree_id"), nodes[0].turn["content"], extra={"nodes": nodes})
+    return Record(fields.text(row, "message_tree_id"), nodes[0].turn["content"], extra={"nodes": nodes})
 
 
 def _nodes(value: Any, parent: str | None, field: str) -> Iterator[_Node]:

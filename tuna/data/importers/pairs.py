@@ -3,21 +3,11 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from tuna.data.fields import FieldError, check_text, identity, number, optional_count, optional_text, plain, text
+from tuna.data import fields
+from tuna.data.fields import FieldError
 from tuna.data.importers.base import Imported, Notes, RawRow, importer
 from tuna.data.importers.tuna import read_history
-from tuna.data.importers.turns import (
-    answered,
-    first_key,
-    made,
-    no_other,
-    question,
-    read_answer,
-    read_prompt,
-    read_texts,
-    same_history,
-    zero_or_one,
-)
+from tuna.data.importers.turns import answered, made, question, read_answer, read_prompt, same_history
 from tuna.data.messages import read_messages
 from tuna.data.record import Candidate, Message, Record
 
@@ -50,8 +40,8 @@ def pairs(row: RawRow, notes: Notes) -> Record:
     """
     answers = {}
     for keys in (_CHOSEN, _REJECTED):
-        name = first_key(row, keys) or keys[0]
-        no_other(row, name, keys)
+        name = fields.first_key(row, keys) or keys[0]
+        fields.no_other(row, name, keys)
         answers[name] = read_answer(row.get(name), name)
     key, prompt = _prompt(row)
     history = same_history(answers)
@@ -67,7 +57,7 @@ def pairs(row: RawRow, notes: Notes) -> Record:
     record = made(turns, [replace(a.candidate, score=score) for a, score in both], notes)
     if key == "input" or not row.get("input"):
         return record
-    beside = check_text(row["input"], "input")
+    beside = fields.check_text(row["input"], "input")
     if history and beside not in record.instruction:
         raise FieldError("input", "a part of the last user turn, or nothing beside a conversation", beside)
     return record if history or record.messages else replace(record, input=beside)
@@ -76,15 +66,15 @@ def pairs(row: RawRow, notes: Notes) -> Record:
 def _prompt(row: RawRow) -> tuple[str, tuple[Message, ...]]:
     """The prompt's key and turns; no turns where it stands only before the answers."""
     inside = any(isinstance(row.get(key), list | tuple) and len(row[key]) > 1 for key in _CHOSEN)
-    key = first_key(row, (*_PROMPTS, "input") if inside else (*_PROMPTS, "input", "messages"))
+    key = fields.first_key(row, (*_PROMPTS, "input") if inside else (*_PROMPTS, "input", "messages"))
     if not key:
         return "prompt", ()
-    no_other(row, key, _PROMPTS)
+    fields.no_other(row, key, _PROMPTS)
     before, prompt = read_history(row.get("history")), read_prompt(row[key], key)
     beside = row.get("input")
     apart = isinstance(beside, str) and beside not in prompt[-1]["content"]
     if before and apart and [turn["role"] for turn in prompt] == ["user"]:
-        prompt = ({**prompt[0], "content": f"{prompt[0]['content']}\n{check_text(beside, 'input')}"},)
+        prompt = ({**prompt[0], "content": f"{prompt[0]['content']}\n{fields.check_text(beside, 'input')}"},)
     return key, (*before, *prompt)
 
 
@@ -99,13 +89,13 @@ def _with_messages(row: RawRow, turns: tuple[Message, ...], chosen: Candidate) -
 
 
 def _scores(row: RawRow, notes: Notes) -> tuple[float, float]:
-    pair: Sequence[str] = next((p for p in _SCORES if first_key(row, p)), ())
-    if any(isinstance(plain(row.get(key)), str) for key in pair):
+    pair: Sequence[str] = next((p for p in _SCORES if fields.first_key(row, p)), ())
+    if any(isinstance(fields.plain(row.get(key)), str) for key in pair):
         notes["pairs with a score that is no number (N/A), taken as 1 and 0"] += 1
         pair = ()
     if not pair:
         return 1.0, 0.0
-    chosen, rejected = (number(row.get(key), key) for key in pair)
+    chosen, rejected = (fields.number(row.get(key), key) for key in pair)
     if chosen < rejected:
         raise FieldError(pair[1], f"at most {pair[0]}", rejected, f"that is {chosen:g}")
     if chosen == rejected:
@@ -127,9 +117,9 @@ def reward_bench(row: RawRow, notes: Notes) -> Record:
     """
     candidates = []
     for key, counted, score in (("chosen", "num_correct", 1.0), ("rejected", "num_incorrect", 0.0)):
-        texts = read_texts(row, key)
+        texts = fields.texts(row, key)
         candidates += [Candidate(answer, score) for answer in texts]
-        if optional_count(row, counted) not in (None, len(texts)):
+        if fields.optional_count(row, counted) not in (None, len(texts)):
             notes[f"rows whose {counted} is not the number of {key} answers"] += 1
     return answered(row, "prompt", candidates, notes)
 
@@ -143,14 +133,14 @@ def arena(row: RawRow, notes: Notes) -> Record:
 
     Raises: FieldError for a battle of several turns in which the models' earlier answers differ: no common question.
     """
-    winner = text(row, "winner")
+    winner = fields.text(row, "winner")
     if winner not in _WINNERS:
         raise FieldError("winner", "model_a, model_b, tie or both_bad", winner)
     answers = {key: read_answer(row.get(key), key) for key in ("conversation_a", "conversation_b")}
     turns = question((), same_history(answers), "conversation_a")
     notes["battles that were a tie"] += winner == "tie"
     notes["battles in which both were bad, taken as ties"] += "bad" in winner
-    names = [optional_text(row, key) for key in ("model_a", "model_b")]
+    names = [fields.optional_text(row, key) for key in ("model_a", "model_b")]
     both = zip(answers.values(), _WINNERS[winner], names, strict=True)
     return made(turns, [replace(a.candidate, score=score, source=name) for a, score, name in both], notes)
 
@@ -164,12 +154,12 @@ def helpsteer3(row: RawRow, notes: Notes) -> Record:
 
     The scores are minus half of it and half of it, so that they differ by the strength of the preference.
     """
-    preference = number(row.get("overall_preference"), "overall_preference")
+    preference = fields.number(row.get("overall_preference"), "overall_preference")
     if not -3 <= preference <= 3:
         raise FieldError("overall_preference", "a number from -3 to 3", preference)
     notes["rows whose overall_preference is 0, a tie"] += preference == 0
     scores = {"response1": 0.0 - preference / 2, "response2": preference / 2}
-    return answered(row, "context", [Candidate(text(row, key), score) for key, score in scores.items()], notes)
+    return answered(row, "context", [Candidate(fields.text(row, key), score) for key, score in scores.items()], notes)
 
 
 @importer(
@@ -178,14 +168,14 @@ def helpsteer3(row: RawRow, notes: Notes) -> Record:
 )
 def safe_rlhf(row: RawRow, notes: Notes) -> Record:
     """PKU-SafeRLHF: the better response has score 1, the other 0; which is safe, and the safer one, stands in extra."""
-    better = zero_or_one(row, "better_response_id")
-    safer = None if row.get("safer_response_id") is None else zero_or_one(row, "safer_response_id")
+    better = fields.zero_or_one(row, "better_response_id")
+    safer = None if row.get("safer_response_id") is None else fields.zero_or_one(row, "safer_response_id")
     notes["rows whose better response is not the safer one; the better one decides"] += safer not in (None, better)
     both = []
     for k in (0, 1):
-        flags = {"safe": plain(row.get(f"is_response_{k}_safe")), "safer": None if safer is None else k == safer}
+        flags = {"safe": fields.plain(row.get(f"is_response_{k}_safe")), "safer": None if safer is None else k == safer}
         extra = {key: value for key, value in flags.items() if value is not None}
-        both.append(Candidate(text(row, f"response_{k}"), float(k == better), extra=extra))
+        both.append(Candidate(fields.text(row, f"response_{k}"), float(k == better), extra=extra))
     return answered(row, "prompt", both, notes)
 
 
@@ -217,11 +207,11 @@ def shp(row: RawRow, notes: Notes) -> Record:
 
     Raises: FieldError where ``labels`` (1: A is better) contradicts the votes.
     """
-    a, b = (number(row.get(key), key) for key in ("score_A", "score_B"))
-    label = plain(row.get("labels"))
+    a, b = (fields.number(row.get(key), key) for key in ("score_A", "score_B"))
+    label = fields.plain(row.get("labels"))
     if label is not None and (label not in (0, 1) or (a - b) * (1 if label else -1) < 0):
         raise FieldError("labels", "1 where score_A is higher, else 0", label, f"the scores are {a:g} and {b:g}")
-    both = [Candidate(text(row, "human_ref_A"), a), Candidate(text(row, "human_ref_B"), b)]
+    both = [Candidate(fields.text(row, "human_ref_A"), a), Candidate(fields.text(row, "human_ref_B"), b)]
     if row.get("post_id") is None:
         raise FieldError("post_id", "a string or a whole number", None)
-    return replace(answered(row, "history", both, notes), id=identity(row, 0, "post_id"))
+    return replace(answered(row, "history", both, notes), id=fields.identity(row, 0, "post_id"))

@@ -4,21 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from tuna.data.fields import FieldError, number, optional_count, optional_text, rest, text
+from tuna.data import fields
+from tuna.data.fields import FieldError
 from tuna.data.importers.base import Imported, Notes, RawRow, importer
-from tuna.data.importers.turns import (
-    answered,
-    first_key,
-    joined,
-    no_other,
-    read_answer,
-    read_beside,
-    read_objects,
-    read_score,
-    read_texts,
-    same_history,
-    zero_or_one,
-)
+from tuna.data.importers.turns import answered, joined, read_answer, same_history
 from tuna.data.record import Candidate, Message, Record
 from tuna.data.templates import parse_alpaca
 
@@ -47,18 +36,18 @@ def scored_lists(row: RawRow, notes: Notes) -> Record:
     ``query``, ``responses`` and ``scores``. ``chosen`` and ``rejected`` beside a list repeat two of its answers.
     Answers or scores that are null (or "N/A") are left out of the list and counted.
     """
-    key, scored, prompt = (first_key(row, names) or names[0] for names in (_TEXTS, _SCORES, _PROMPTS))
-    texts = read_texts(row, key, holes=True)
-    scores = read_beside(row, scored, key, len(texts))
+    key, scored, prompt = (fields.first_key(row, names) or names[0] for names in (_TEXTS, _SCORES, _PROMPTS))
+    texts = fields.texts(row, key, holes=True)
+    scores = fields.beside(row, scored, key, len(texts))
     lists = {name for name, value in row.items() if isinstance(value, list | tuple)}
-    no_other(row, key, [name for name in _TEXTS if name in lists])
-    no_other(row, scored, [name for name in _SCORES if name in lists and len(row[name]) == len(texts)])
+    fields.no_other(row, key, [name for name in _TEXTS if name in lists])
+    fields.no_other(row, scored, [name for name in _SCORES if name in lists and len(row[name]) == len(texts)])
     # A text called input may be Alpaca's, which belongs to the question.
-    no_other(row, prompt, [name for name in _PROMPTS if name != "input" or not isinstance(row.get(name), str)])
+    fields.no_other(row, prompt, [name for name in _PROMPTS if name != "input" or not isinstance(row.get(name), str)])
     models: Any = next((row[name] for name in _MODELS if name in lists), ())
     sources = map(str, models) if len(models) == len(texts) else [None] * len(texts)
     found = [
-        Candidate(said or "", None if said is None else read_score(score, f"{scored}[{k}]"), source=source)
+        Candidate(said or "", None if said is None else fields.score(score, f"{scored}[{k}]"), source=source)
         for k, (said, score, source) in enumerate(zip(texts, scores, sources, strict=True))
     ]
     kept = [c for c in found if c.score is not None]
@@ -99,13 +88,12 @@ def _finished(record: Record, notes: Notes) -> Record:
 def ultrafeedback(row: RawRow, notes: Notes) -> Record:
     """UltraFeedback (openbmb): completions with annotations; ``fine-grained_score`` is the score.
 
-    ``overall_score`` is not used: it was wrong in thousands of rows until the end of 2023. The system prompts and
-    principles of the completions differ, so they stay with the answers and are no part of the question. Completions
-    that were not rated are left out of the list and counted.
+    ``overall_score`` was wrong in thousands of rows until the end of 2023. The completions' system prompts and
+    principles differ, so they stay with the answers. Completions that were not rated are left out and counted.
 
     Raises: FieldError where no completion has a fine-grained score.
     """
-    completions = read_objects(row, "completions", "response")
+    completions = fields.objects(row, "completions", "response")
     if completions and all(completion.get(_SCORE) is None for completion in completions.values()):
         raise FieldError(f"completions[].{_SCORE}", "a finite number", None, _HINT)
     found = [_of_object(field, value, "response", _SCORE) for field, value in completions.items()]
@@ -118,8 +106,8 @@ def ultrafeedback(row: RawRow, notes: Notes) -> Record:
 
 def _of_object(field: str, value: RawRow, answer: str, score: str) -> Candidate:
     return Candidate(
-        text(value, answer, path=field + "."), read_score(value.get(score), f"{field}.{score}"),
-        source=optional_text(value, "model", field + "."), extra=rest(value, {answer, score, "model"}),
+        fields.text(value, answer, path=field + "."), fields.score(value.get(score), f"{field}.{score}"),
+        source=fields.optional_text(value, "model", field + "."), extra=fields.rest(value, {answer, score, "model"}),
     )  # fmt: skip
 
 
@@ -136,12 +124,12 @@ def _partly_rated(candidate: Candidate) -> bool:
 )
 def nectar(row: RawRow, notes: Notes) -> Record:
     """Nectar (berkeley-nest): a prompt, mostly a transcript; the score is minus the rank (1 is the best)."""
-    answers = read_objects(row, "answers", "answer and rank")
-    if optional_count(row, "num_responses") not in (None, len(answers)):
+    answers = fields.objects(row, "answers", "answer and rank")
+    if fields.optional_count(row, "num_responses") not in (None, len(answers)):
         notes["rows with another number of answers than num_responses"] += 1
     ranked = []
     for field, value in answers.items():
-        score = -number(value.get("rank"), f"{field}.rank")
+        score = -fields.number(value.get("rank"), f"{field}.rank")
         ranked.append(replace(_of_object(field, value, "answer", "rank"), score=score))
     return answered(row, "prompt", ranked, notes)
 
@@ -153,12 +141,12 @@ def nectar(row: RawRow, notes: Notes) -> Record:
 )
 def nemo(row: RawRow, notes: Notes) -> Record:
     """NeMo-RL's preferences: the score is minus the rank (0 is the best); a ``reward`` stays with its answer."""
-    ranked = read_objects(row, "completions", "completion and rank")
+    ranked = fields.objects(row, "completions", "completion and rank")
     answers, candidates = {}, []
     for field, value in ranked.items():
         key = f"{field}.completion"
         answers[key] = answer = read_answer(value.get("completion"), key)
-        score, extra = -number(value.get("rank"), f"{field}.rank"), rest(value, {"completion", "rank"})
+        score, extra = -fields.number(value.get("rank"), f"{field}.rank"), fields.rest(value, {"completion", "rank"})
         candidates.append(replace(answer.candidate, score=score, extra=extra))
     return answered(row, "context", candidates, notes, same_history(answers))
 
@@ -170,9 +158,9 @@ def nemo(row: RawRow, notes: Notes) -> Record:
 )
 def helpsteer2(row: RawRow, notes: Notes) -> Record:
     """HelpSteer2 (nvidia): one row per response; ``helpfulness`` is the score, the other ratings stay with it."""
-    score = number(row.get("helpfulness"), "helpfulness")
-    ratings = {key: number(row[key], key) for key in _RATINGS if row.get(key) is not None}
-    return answered(row, "prompt", [Candidate(text(row, "response"), score, extra=ratings)], notes)
+    score = fields.number(row.get("helpfulness"), "helpfulness")
+    ratings = {key: fields.number(row[key], key) for key in _RATINGS if row.get(key) is not None}
+    return answered(row, "prompt", [Candidate(fields.text(row, "response"), score, extra=ratings)], notes)
 
 
 def _join_wanted(records: Sequence[Record], notes: Notes) -> Sequence[Imported]:
@@ -189,6 +177,6 @@ def _join_wanted(records: Sequence[Record], notes: Notes) -> Sequence[Imported]:
 )
 def kto(row: RawRow, notes: Notes) -> Record:
     """Unpaired answers (TRL's KTO): one row per answer, score 1 where ``label`` is true, else 0."""
-    label = zero_or_one(row, "label", "true or false")
+    label = fields.zero_or_one(row, "label", "true or false")
     answer = read_answer(row.get("completion"), "completion")
     return answered(row, "prompt", [replace(answer.candidate, score=float(label))], notes, answer.history)

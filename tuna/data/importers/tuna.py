@@ -3,26 +3,15 @@
 import re
 from typing import Any
 
-from tuna.data.fields import (
-    FieldError,
-    check_text,
-    describe,
-    identity,
-    number,
-    optional_count,
-    optional_number,
-    optional_text,
-    rest,
-    text,
-)
+from tuna.data import fields
+from tuna.data.fields import FieldError
 from tuna.data.importers.base import Notes, RawRow, importer, spoken
-from tuna.data.importers.turns import answered, first_key, read_beside, read_objects, read_texts
+from tuna.data.importers.turns import answered
 from tuna.data.messages import asked, read_messages
 from tuna.data.record import Candidate, Message, Record
 from tuna.data.templates import parse_alpaca
 
 _CANDIDATE = {"text", "score", "logprob", "num_tokens", "source", "finish_reason", "reasoning"}
-_JOIN = "set datamodule.original=FILE, Alpaca's alpaca_data.json, joined by id (or best, none)"
 _ANSWERS = ("output", "response", "completion", "answer", "answers", "responses", "completions", "generations")
 
 
@@ -35,32 +24,33 @@ _ANSWERS = ("output", "response", "completion", "answer", "answers", "responses"
 def tuna(row: RawRow, notes: Notes) -> Record:
     """Read one record. ``responses`` may be absent; a ranking needs two, which its datamodule checks."""
     given = row if row.get("responses") is not None else {"responses": ()}
-    responses = read_objects(given, "responses", "text and score")
+    responses = fields.objects(given, "responses", "text and score")
     answers = tuple(_candidate(value, field + ".") for field, value in responses.items())
-    output, template = (optional_text(row, key) for key in ("output", "template"))
+    output, template = (fields.optional_text(row, key) for key in ("output", "template"))
     return Record("", **_question(row), output=output, responses=answers, template=template)
 
 
 def _question(row: RawRow) -> dict[str, Any]:
     """The short form, or ``messages``, which the short form beside them must not contradict."""
     if row.get("messages") is None:
-        return {"instruction": text(row, "instruction"), "input": text(row, "input", default="")}
+        return {"instruction": fields.text(row, "instruction"), "input": fields.text(row, "input", default="")}
     turns = read_messages(row["messages"], "messages")
     if turns[-1]["role"] not in ("user", "tool"):
         raise FieldError("messages", "the conversation up to the answer", f"{turns[-1]['role']}: its last turn")
     parts = asked(turns)
-    short = Record("", text(row, "instruction", default=""), text(row, "input", default="")).user_turn.strip()
+    instruction, given = (fields.text(row, key, default="") for key in ("instruction", "input"))
+    short = Record("", instruction, given).user_turn.strip()
     if short and short != parts["instruction"].strip():
-        key = "instruction" if row.get("instruction") else "input"
-        raise FieldError(key, "the last user turn of messages", short, f"that is {describe(parts['instruction'])}")
+        key, last = "instruction" if row.get("instruction") else "input", fields.describe(parts["instruction"])
+        raise FieldError(key, "the last user turn of messages", short, f"that is {last}")
     return parts
 
 
 def _candidate(value: RawRow, path: str) -> Candidate:
-    score, logprob = (optional_number(value, key, path) for key in ("score", "logprob"))
-    texts = {key: optional_text(value, key, path) for key in ("source", "finish_reason", "reasoning")}
-    tokens = optional_count(value, "num_tokens", path)
-    return Candidate(text(value, "text", path=path), score, logprob, tokens, extra=rest(value, _CANDIDATE), **texts)
+    score, logprob = (fields.optional_number(value, key, path) for key in ("score", "logprob"))
+    texts = {key: fields.optional_text(value, key, path) for key in ("source", "finish_reason", "reasoning")}
+    said, tokens = fields.text(value, "text", path=path), fields.optional_count(value, "num_tokens", path)
+    return Candidate(said, score, logprob, tokens, extra=fields.rest(value, _CANDIDATE), **texts)
 
 
 # answers: what the checker of the embedded instructions looks for.
@@ -78,8 +68,8 @@ def alpaca(row: RawRow, notes: Notes) -> Record:
 
 
 def _alpaca(row: RawRow, path: str = "") -> Record:
-    question = text(row, "instruction", path=path), text(row, "input", default="", path=path)
-    return Record(identity(row, "", path=path), *question, optional_text(row, "output", path))
+    question = fields.text(row, "instruction", path=path), fields.text(row, "input", default="", path=path)
+    return Record(fields.identity(row, "", path=path), *question, fields.optional_text(row, "output", path))
 
 
 def read_history(value: Any) -> tuple[Message, ...]:
@@ -91,7 +81,7 @@ def read_history(value: Any) -> tuple[Message, ...]:
         if not isinstance(said, list | tuple) or len(said) != 2:
             raise FieldError(f"history[{k}]", "a question and its answer", said)
         for role, content in zip(("user", "assistant"), said, strict=True):
-            turns.append({"role": role, "content": check_text(content, f"history[{k}]")})
+            turns.append({"role": role, "content": fields.check_text(content, f"history[{k}]")})
     return tuple(turns)
 
 
@@ -110,25 +100,25 @@ def davinci(row: RawRow, notes: Notes) -> Record:
     if not isinstance(orig, dict):
         raise FieldError("orig", "an object with instruction, input, output", orig)
     record = _alpaca(orig, "orig.")
-    texts = read_texts(row, "text")
-    lengths, logprobs = (read_beside(row, key, "text", len(texts)) for key in ("length", "logprob"))
+    texts = fields.texts(row, "text")
+    lengths, logprobs = (fields.beside(row, key, "text", len(texts)) for key in ("length", "logprob"))
     candidates = []
     for k, (said, length, logprob) in enumerate(zip(texts, lengths, logprobs, strict=True)):
         parts = logprob if isinstance(logprob, list) else [logprob]
-        logprob = sum(number(part, f"logprob[{k}]") for part in parts)
-        tokens = optional_count({f"length[{k}]": length}, f"length[{k}]")
+        logprob = sum(fields.number(part, f"logprob[{k}]") for part in parts)
+        tokens = fields.optional_count({f"length[{k}]": length}, f"length[{k}]")
         candidates.append(Candidate(said, None, logprob, tokens, source="text-davinci-003"))
     return Record(record.id, record.instruction, record.input, record.output, tuple(candidates))
 
 
-@importer({"instruction": "text", "output": "texts", "score": "numbers"}, original="error", hint=_JOIN)
+@importer({"instruction": "text", "output": "texts", "score": "numbers"}, original="error")
 def formatted(row: RawRow, notes: Notes) -> Record:
     """The authors' files formatted for training; the prompt is finished, and taken as it is (``template`` none)."""
-    texts = read_texts(row, "output")
-    scores = read_beside(row, "score", "output", len(texts))
+    texts = fields.texts(row, "output")
+    scores = fields.beside(row, "score", "output", len(texts))
     scored = enumerate(zip(texts, scores, strict=True))
-    candidates = tuple(Candidate(said, number(score, f"score[{k}]")) for k, (said, score) in scored)
-    return Record("", text(row, "instruction"), responses=candidates, template="none")
+    candidates = tuple(Candidate(said, fields.number(score, f"score[{k}]")) for k, (said, score) in scored)
+    return Record("", fields.text(row, "instruction"), responses=candidates, template="none")
 
 
 @importer(
@@ -136,27 +126,25 @@ def formatted(row: RawRow, notes: Notes) -> Record:
     optional={"prompt": "text", "output": "text"},
     kept={"response_4": "text"},
     original="error",
-    hint=_JOIN,
 )
 def gpt4_ranking(row: RawRow, notes: Notes) -> Record:
     """The authors' file of GPT-4's rankings; ``instruct`` is a finished Alpaca prompt.
 
     ``generation`` holds the four answers 0..3; ``rank`` (or ``ranks``) lists indices, best first, where 4 is the
-    judge's own reference (``response_4``), which is no sample of the tuned model and so no candidate here. ``rank`` was
-    made from every integer after "rank:", prose included; when it is no list of different indices, the bracketed list
-    in ``rank_str`` or ``gpt_eval`` is read. An answer's score is minus its place in the rank; answers that the judge
-    left out (duplicates) are dropped and counted.
+    judge's own reference (``response_4``), no sample of the tuned model and so no candidate. ``rank`` was made from
+    every integer after "rank:", prose included; when it is no list of different indices, the bracketed list in
+    ``rank_str`` or ``gpt_eval`` is read. The score is minus the place; answers left out are dropped and counted.
     """
-    texts = read_texts(row, "generation")
+    texts = fields.texts(row, "generation")
     order = [k for k in _rank(row, len(texts)) if k < len(texts)]
-    prompt = text(row, "instruct")
+    prompt = fields.text(row, "instruct")
     parsed = parse_alpaca(prompt)
     instruction, given = parsed or (prompt, "")
     return Record(
         "",
         instruction,
         given,
-        output=optional_text(row, "output"),
+        output=fields.optional_text(row, "output"),
         responses=tuple(Candidate(texts[k], -float(place)) for place, k in enumerate(order)),
         template="none" if parsed is None and "### Response" in prompt else None,
         extra={"dropped": [texts[k] for k in range(len(texts)) if k not in order]},
@@ -164,7 +152,7 @@ def gpt4_ranking(row: RawRow, notes: Notes) -> Record:
 
 
 def _rank(row: RawRow, size: int) -> list[int]:
-    key = first_key(row, ("rank", "ranks")) or "rank"
+    key = fields.first_key(row, ("rank", "ranks")) or "rank"
     tried: list[Any] = [row.get(key)]
     for said in (row.get("rank_str"), row.get("gpt_eval")):
         # A judge that explains itself says "rank:" more than once; its verdict is the last.
@@ -186,7 +174,7 @@ def prompts(row: RawRow, notes: Notes) -> Record:
 
     Raises: FieldError for a column of answers, which would not be read.
     """
-    key = first_key(row, _ANSWERS)
+    key = fields.first_key(row, _ANSWERS)
     if key:
         hint = f"next: datamodule.columns={{instruction: prompt, output: {key}}} for one answer, responses: for a list"
         raise FieldError(key, "no answers beside prompt in this format", row[key], hint)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
-from tuna.data.fields import FieldError, check_text, items, number, plain
+from tuna.data.fields import FieldError, check_text
 from tuna.data.importers.base import Imported, Notes, RawRow
 from tuna.data.messages import asked, read_message, read_messages
 from tuna.data.record import Candidate, Message, Record
@@ -69,8 +69,7 @@ class Answer(NamedTuple):
 def read_answer(value: Any, field: str) -> Answer:
     """An answer: a text, a transcript that ends with it, a message of the assistant's, or messages that end with one.
 
-    Raises: FieldError for what does not end with the assistant's turn, and for an answer that calls functions, which
-        no text can hold.
+    Raises: FieldError for what does not end with the assistant's turn, and for one that calls functions.
     """
     turns = _turns(value, field)
     if not turns:
@@ -88,54 +87,6 @@ def read_answer(value: Any, field: str) -> Answer:
 def shown(message: Message) -> str:
     """A turn in a message."""
     return f"{message['role']}: {message['content']}"
-
-
-def first_key(row: RawRow, names: Sequence[str]) -> str:
-    """The first of the names that the row has a value under; "" where it has none."""
-    return next((name for name in names if row.get(name) is not None), "")
-
-
-def no_other(row: RawRow, key: str, names: Iterable[str]) -> None:
-    """Raises: FieldError where the row has another value than ``key``'s under one more of the names."""
-    for other in names:
-        if row.get(other) and row[other] != row[key]:
-            raise FieldError(other, f"nothing beside {key}, or the same again", row[other])
-
-
-def read_texts(row: RawRow, key: str, holes: bool = False) -> list[Any]:
-    """A list of texts; with ``holes`` some of them may be null."""
-    texts = enumerate(items(row, key, "strings"))
-    return [None if holes and said is None else check_text(said, f"{key}[{k}]") for k, said in texts]
-
-
-def read_beside(row: RawRow, key: str, texts: str, size: int) -> list[Any]:
-    """A list of numbers, not yet read: as many as there are under the key ``texts``."""
-    value = row.get(key)
-    if not isinstance(value, list | tuple) or len(value) != size:
-        raise FieldError(key, f"{size} numbers, one for each of {texts}", value)
-    return list(value)
-
-
-def read_objects(row: RawRow, key: str, holds: str) -> dict[str, RawRow]:
-    """The objects of a list by their fields, ``key[0]`` and so on; holds: what is in them, for a message."""
-    found = {f"{key}[{k}]": value for k, value in enumerate(items(row, key, f"objects with {holds}"))}
-    for name, value in found.items():
-        if not isinstance(value, dict):
-            raise FieldError(name, f"an object with {holds}", value)
-    return found
-
-
-def read_score(value: Any, field: str) -> float | None:
-    """A score; None where it is null or a text, "N/A"."""
-    return None if value is None or isinstance(plain(value), str) else number(value, field)
-
-
-def zero_or_one(row: RawRow, key: str, expected: str = "0 or 1") -> int:
-    """0 or 1, which may be written as false or true. expected: the two, for a message."""
-    value = plain(row.get(key))
-    if value not in (0, 1):
-        raise FieldError(key, expected, value)
-    return int(value)
 
 
 def same_history(answers: Mapping[str, Answer]) -> tuple[Message, ...]:
