@@ -59,8 +59,7 @@ class GivenAnswers:
 
         A row names its question by task and id, by id alone, or by its instruction or messages.
 
-        Raises:
-            DataError: no row answers any question.
+        Raises: DataError: no row answers any question.
         """
         named = {(q.task, q.id): next((name for name in q.names if name in self.texts), None) for q in questions}
         found = {question: self.texts[name] for question, name in named.items() if name is not None}
@@ -78,8 +77,7 @@ def read_answers(path: str) -> GivenAnswers:
 
     A conversation up to the answer stands as ``messages`` in the instruction's place.
 
-    Raises:
-        DataError: every malformed row, and a question that is answered twice, as file:line.
+    Raises: DataError: every malformed row, and a question that is answered twice, as file:line.
     """
     rows = read_rows(path)
     texts: dict[Name, str] = {}
@@ -114,8 +112,7 @@ class OpenQuestions:
     def check(self, given: GivenAnswers) -> None:
         """Every answer of a file must belong to a question.
 
-        Raises:
-            DataError: with those that belong to none.
+        Raises: DataError: with those that belong to none.
         """
         known = {name for question in self.questions for name in question.names}
         unknown = [" ".join(filter(None, name)) for name in given.texts if name not in known]
@@ -134,8 +131,7 @@ def read_questions(path: str | None) -> OpenQuestions:
 
     path: null is the embedded open-ended questions. What else a row carries stays with its record.
 
-    Raises:
-        DataError: every malformed row, and two rows that ask the same, as file:line.
+    Raises: DataError: every malformed row, and two rows that ask the same, as file:line.
     """
     source = str(assets.path("instructions/held_out.jsonl")) if path is None else path
     rows = read_rows(source)

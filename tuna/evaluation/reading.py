@@ -37,8 +37,7 @@ class Faults:
 def read_object(path: Path) -> tuple[dict[str, Any], bytes]:
     """The JSON object in a file, and the file's content.
 
-    Raises:
-        FieldError: it cannot be read, or holds something else.
+    Raises: FieldError: it cannot be read, or holds something else.
     """
     try:
         content = path.expanduser().read_bytes()
@@ -55,8 +54,7 @@ def read_object(path: Path) -> tuple[dict[str, Any], bytes]:
 def find_clone(root: str | None, repository: str, command: str, inside: str) -> Path:
     """The folder of a clone, which ``benchmark.root`` names. inside: a path in it that tells it from other folders.
 
-    Raises:
-        ConfigError: it is not named or not there, with the command that gets it.
+    Raises: ConfigError: it is not named or not there, with the command that gets it.
     """
     if root is None:
         raise ConfigError(
@@ -77,8 +75,7 @@ def read_files(
 
     read: called with a file's name, object and path, and where to leave what is wrong with it.
 
-    Raises:
-        DataError: what is wrong inside the files, all of it.
+    Raises: DataError: what is wrong inside the files, all of it.
     """
     digest, found, faults = hashlib.sha256(), [], Faults()
     for name in names:

@@ -54,8 +54,7 @@ class Settings:
     def read(cfg: DictConfig) -> "Settings":
         """From the composed config.
 
-        Raises:
-            ConfigError: all wrong values, a line each.
+        Raises: ConfigError: all wrong values, a line each.
         """
         values, wrong = checks.own_values(cfg, f"{__name__}.Settings")
         label, answers = values.get("label"), values.get("answers")

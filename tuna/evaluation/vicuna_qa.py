@@ -51,8 +51,7 @@ class VicunaQA(Benchmark):
     tiny, for the embedded questions alone. max_tokens: of an answer. answer_tokens: expected length of an answer, for
     the estimate of what is not answered yet.
 
-    Raises:
-        ConfigError: values out of range, real questions without a baseline.
+    Raises: ConfigError: values out of range, real questions without a baseline.
     """
 
     questions: str | None = None

@@ -57,8 +57,7 @@ class Settings:
     def read(cfg: DictConfig) -> "Settings":
         """From the composed config.
 
-        Raises:
-            ConfigError: all wrong values, a line each; a folder was named that does not exist.
+        Raises: ConfigError: all wrong values, a line each; a folder was named that does not exist.
         """
         values, wrong = checks.own_values(cfg, f"{__name__}.Settings")
         if isinstance(values.get("paper"), str) and not Path(values["paper"]).is_file():
@@ -84,8 +83,7 @@ class Settings:
 def run(cfg: DictConfig) -> dict[str, float]:
     """Write the report that ``cfg`` asks for; gives its counts.
 
-    Raises:
-        TunaError: wrong settings, nothing to report on, an output that cannot be written.
+    Raises: TunaError: wrong settings, nothing to report on, an output that cannot be written.
     """
     settings = Settings.read(cfg)
     date = _date()
@@ -119,8 +117,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
 def _check_own(output: Path) -> dict[str, Any]:
     """The report.json of an earlier report, whole or begun: nothing that no report of ours has made is replaced.
 
-    Raises:
-        ConfigError: the folder holds such a thing under one of our names.
+    Raises: ConfigError: the folder holds such a thing under one of our names.
     """
     try:
         before = read_json(output / "report.json")

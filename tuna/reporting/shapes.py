@@ -227,8 +227,7 @@ def read_paper_tables(path: Path) -> list[Table]:
 
     path: a JSON list of {"table": "1", "system": "Tuna", "column": "LMentry", "value": 1.0}.
 
-    Raises:
-        DataError: the file is no such list; all that is wrong, a line each.
+    Raises: DataError: the file is no such list; all that is wrong, a line each.
     """
     try:
         cells = json.loads(path.read_text(encoding="utf-8"))

@@ -17,7 +17,7 @@ from tuna.config import checks
 from tuna.config.arguments import LITERAL
 from tuna.console import clock_time
 from tuna.errors import ConfigError, OtherSettings, RunError
-from tuna.reproduce.plan import ONCE, Recipe, Step, plan
+from tuna.reproduce.plan import ONCE, Step, plan
 from tuna.runs import RunFolder, read_json, write_json
 from tuna.secrets import HIDDEN, secret_in
 
@@ -49,8 +49,8 @@ def run(cfg: DictConfig) -> dict[str, float]:
     sizes: Any = OmegaConf.to_container(cfg.sizes, resolve=True)
     pipeline: Any = OmegaConf.to_container(cfg.pipeline, resolve=False)
     folder = Path(settings.folder) / (settings.name or str(sizes["name"]))
-    recipe = Recipe(pipeline["steps"], sizes, pipeline["systems"], folder)
-    steps = _chosen(plan(recipe, range(settings.seeds)), settings.only)
+    steps = plan(pipeline["steps"], sizes, pipeline["systems"], folder, range(settings.seeds))
+    steps = _chosen(steps, settings.only)
     _refuse_secrets(steps)
     if settings.dry_run:
         for step in steps:

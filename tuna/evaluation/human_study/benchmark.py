@@ -38,8 +38,7 @@ class HumanStudy(Benchmark):
     questions alone. annotators: pages to write. max_tokens: of an answer of a model. sheets: exported files;
     unblinding: the unblinding.json that was written next to the pages. alpha: below it a difference is significant.
 
-    Raises:
-        ConfigError: values out of range, real questions without systems, sheets without what unblinds them.
+    Raises: ConfigError: values out of range, real questions without systems, sheets without what unblinds them.
     """
 
     questions: str | None = None

@@ -106,8 +106,7 @@ class Sheets:
 def read_sheets(paths: Sequence[str], unblinding: str) -> Sheets:
     """Read exported sheets.
 
-    Raises:
-        DataError: no JSON, another study's, a person twice, and every question without a place for every answer.
+    Raises: DataError: no JSON, another study's, a person twice, and every question without a place for every answer.
     """
     faults = Faults()
     with faults.at(unblinding):

@@ -115,8 +115,7 @@ class Scorers:
     def check(self) -> None:
         """Import them once.
 
-        Raises:
-            ConfigError: they cannot be imported, with the command that mends it.
+        Raises: ConfigError: they cannot be imported, with the command that mends it.
         """
         with self._worker([]) as worker:
             first = _reply(worker)
@@ -133,8 +132,7 @@ class Scorers:
     def mark(self, examples: Sequence[Example], predictions: Sequence[str], processes: int) -> list[Mark]:
         """Score and certainty of each prediction, in order; after ``check``.
 
-        Raises:
-            RunError: a scorer failed.
+        Raises: RunError: a scorer failed.
         """
         asked = [
             {"scorer": SCORER[example.task], "prediction": text, "example": example.raw, "truncate": self.truncate}

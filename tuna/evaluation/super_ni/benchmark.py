@@ -30,8 +30,7 @@ class SuperNI(Benchmark):
     prompts at "Output:", without the space after it, as Tk-Instruct did for GPT-3. max_tokens: of an answer.
     bert_score: the folder of an encoder, for BERTScore too. bert_layers: after which layer; null is the last.
 
-    Raises:
-        ConfigError: bert_layers without bert_score.
+    Raises: ConfigError: bert_layers without bert_score.
     """
 
     root: str | None = None

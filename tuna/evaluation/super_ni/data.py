@@ -124,8 +124,7 @@ def make_prompt(task: Task, given: str, shots: int, count: Count | None, limit: 
 
     count: tokens of a text; None puts no limit on the prompt. limit: of tokens.
 
-    Raises:
-        ConfigError: the limit has no room for the words around definition and input.
+    Raises: ConfigError: the limit has no room for the words around definition and input.
 
     >>> task = Task("t", "c", "Add the numbers", (("1 2", "3"), ("2 2", "4")), ())
     >>> print(make_prompt(task, "3 4", 1, None, 0).text)

@@ -119,8 +119,7 @@ class BertScore:
     folder: an encoder in Hugging Face layout whose tokenizer puts a token before and one after a text. layers: whose
     output is compared; null is the last (17 of roberta-large is what published figures use).
 
-    Raises:
-        ConfigError: the library is missing, or there is no such folder or layer.
+    Raises: ConfigError: the library is missing, or there is no such folder or layer.
     """
 
     def __init__(self, folder: str, layers: int | None) -> None:
@@ -143,8 +142,7 @@ class BertScore:
     def f1(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
         """One value per prediction, the best over its references.
 
-        Raises:
-            ModelError: the model or its tokenizer cannot be read.
+        Raises: ModelError: the model or its tokenizer cannot be read.
         """
         disable_progress_bar()
         try:
