@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from tuna.config import checks
 from tuna.config.compose import compose
 from tuna.errors import ConfigError
-from tuna.reproduce.plan import Step, plan
+from tuna.reproduce.run import Step, plan
 
 STEPS = {
     "tuned": "train.py model.path={base_run} datamodule.path={lists} {more}",

@@ -63,8 +63,9 @@ def find_clone(root: str | None, repository: str, command: str, inside: str) -> 
         )
     folder = Path(root).expanduser()
     if not (folder / inside).exists():
-        got, into = (f"a folder without {inside}", "") if folder.is_dir() else ("no such folder", f" {root}")
-        raise ConfigError(f"benchmark.root={root}: expected a clone of {repository}, got {got}; next: {command}{into}")
+        raise ConfigError(
+            f"benchmark.root={root}: expected a clone of {repository}, no {inside} there; next: {command}"
+        )
     return folder
 
 

@@ -126,16 +126,12 @@ def _annotator(sheet: Mapping[str, Any], key: Mapping[str, Any]) -> str:
 
 def _checked_places(places: Any, labels: Labels) -> dict[str, int]:
     """One question's places: the answers must have 1, 2, ... in some order."""
-    if not isinstance(places, dict):
-        raise RowError(f"expected a place for every answer, got {describe(places)}")
-    if unknown := sorted(places.keys() - labels.keys()):
-        raise RowError(f"expected places of answers {', '.join(labels)}, got one of {', '.join(unknown)}")
-    if missing := [label for label in labels if label not in places]:
-        raise RowError(f"expected a place for every answer, got none for {', '.join(missing)}")
-    given = [places[label] for label in labels]
-    if {*map(type, given)} != {int} or sorted(given) != list(range(1, len(labels) + 1)):
-        raise RowError(f"expected the places 1 to {len(labels)}, each once, got {given}")
-    return places
+    found = places if isinstance(places, dict) else {}
+    whole = all(type(place) is int for place in found.values())
+    if found.keys() != labels.keys() or not whole or sorted(found.values()) != list(range(1, len(labels) + 1)):
+        expected = f"a place for each of {', '.join(labels)}, from 1 to {len(labels)} and each once"
+        raise RowError(f"expected {expected}, got {places or 'none'}")
+    return found
 
 
 def points_of(places: Mapping[str, int], labels: Labels, systems: Sequence[str]) -> list[float]:
