@@ -159,8 +159,8 @@ def test_nothing_that_is_missing_goes_unsaid(tmp_path: Path) -> None:
     }  # fmt: skip
     told = "\n".join(missing)
     for text in (
-        "run failed: failed: see its log.txt", "run running: still running, or killed", "run interrupted: interrupted",
-        "run odd: status 'odd'", "result lmentry of good: incomplete, 3 of 10 questions",
+        "run failed: failed, not finished", "run running: running, not finished", "run interrupted: interrupted,",
+        "run odd: odd, not finished", "result lmentry of good: incomplete, 3 of 10 questions",
         "run unmeasured (Tuna_c, seed 1): finished, no benchmark measured it", "torn/run.json: cannot be read",
         "ranking r: 7 instructions still to ask",
         "sweep/3 (loss.lambda=-1): failed: loss.lambda: expected 0 or more",

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuna.errors import DataError
-from tuna.reporting.columns import Column
 from tuna.reporting.compare import Comparison
 from tuna.reporting.read import Row, read_examples
 from tuna.reporting.tables import Cell, Table, number
@@ -35,35 +34,33 @@ def answer_sheets(comparison: Comparison, count: int, problems: list[str]) -> li
 
     Each system is shown by its lowest seed. Examples that cannot be read are told in ``problems``.
     """
-    columns = [column for column in comparison.of_results if count and not column.beside]
-    return [sheet for column in columns if (sheet := _sheet(column, comparison, count, problems))]
-
-
-def _sheet(column: Column, comparison: Comparison, count: int, problems: list[str]) -> Sheet | None:
-    rows: dict[str, dict[tuple[str, str], Row]] = {}
-    held = [system for system in comparison.systems if column.key in system.results and not system.swept]
-    if len(held) > _MOST_SYSTEMS:
-        problems.append(f"{column.title}: answers of {_MOST_SYSTEMS} of {len(held)} systems are shown")
-    for system in held[:_MOST_SYSTEMS]:
-        results = system.results[column.key]
-        try:
-            found = read_examples(results[min(results)].path)
-        except DataError as error:
-            problems.append(f"{error}; no answers of {system.label} are shown")
+    sheets = []
+    for column in comparison.of_results if count else ():
+        held = [system for system in comparison.systems if column.key in system.results and not system.swept]
+        if len(held) > _MOST_SYSTEMS:
+            problems.append(f"{column.title}: answers of {_MOST_SYSTEMS} of {len(held)} systems are shown")
+        rows: dict[str, dict[tuple[str, str], Row]] = {}
+        for system in held[:_MOST_SYSTEMS]:
+            results = system.results[column.key]
+            try:
+                found = read_examples(results[min(results)].path)
+            except DataError as error:
+                problems.append(f"{error}; no answers of {system.label} are shown")
+                continue
+            if answered := {key: row for key, row in found.items() if isinstance(row.get("prediction"), str)}:
+                rows[system.label] = answered
+        if not rows:
             continue
-        if answered := {key: row for key, row in found.items() if isinstance(row.get("prediction"), str)}:
-            rows[system.label] = answered
-    if not rows:
-        return None
-    common = set.intersection(*(set(answered) for answered in rows.values()))
-    chosen = sorted(sorted(common, key=lambda key: hashlib.sha256("\n".join(key).encode()).hexdigest())[:count])
-    if not chosen:
-        problems.append(f"{column.title}: no question was answered by all of {', '.join(rows)}")
-        return None
-    first = next(iter(rows.values()))
-    canaries = dict.fromkeys(str(first[key]["canary"]) for key in chosen if first[key].get("canary"))
-    questions = [_question(key, {label: answered[key] for label, answered in rows.items()}) for key in chosen]
-    return Sheet(column.title, questions, len(common), " ".join(canaries))
+        common = set.intersection(*(set(answered) for answered in rows.values()))
+        chosen = sorted(sorted(common, key=lambda key: hashlib.sha256("\n".join(key).encode()).hexdigest())[:count])
+        if not chosen:
+            problems.append(f"{column.title}: no question was answered by all of {', '.join(rows)}")
+            continue
+        first = next(iter(rows.values()))
+        canaries = dict.fromkeys(str(first[key]["canary"]) for key in chosen if first[key].get("canary"))
+        questions = [_question(key, {label: answered[key] for label, answered in rows.items()}) for key in chosen]
+        sheets.append(Sheet(column.title, questions, len(common), " ".join(canaries)))
+    return sheets
 
 
 def _question(key: tuple[str, str], rows: dict[str, Row]) -> dict[str, Any]:

@@ -17,11 +17,6 @@ _FREE = {"seed", "data", "trainer.threads"}
 _FREE |= {f"{group}.{key}".lstrip(".") for group, keys in FREE.items() for key in keys}
 _FREE_OF_RANKING = {"seed", "name", "output", "folder", "dry_run", "rerank", "max_cost", "max_requests", "prices"}
 _LONG = 24  # characters; a longer value (a path) tells nothing in a label
-_UNFINISHED = {
-    "running": "still running, or killed: resume it with resume=auto",
-    "failed": "failed: see its log.txt; the same command with resume=auto goes on",
-    "interrupted": "interrupted: the same command with resume=auto goes on",
-}
 
 
 @dataclass
@@ -226,7 +221,7 @@ def summarize(found: Found, systems: list[System]) -> tuple[dict[str, int], list
         "rankings": len(found.rankings),
     }
     missing = [
-        f"run {run.name}: {_UNFINISHED.get(run.status, f'status {run.status!r}')}; not in the tables"
+        f"run {run.name}: {run.status}, not finished (log.txt says why; resume=auto goes on); not in the tables"
         for run in found.runs
         if run.status != "finished"
     ]

@@ -135,7 +135,7 @@ def plan(
         made = {name: folder / _PROGRAMS[program][0].format(seed=seed, name=name) for name, program in programs.items()}
         filled = {**values, **made, SYSTEMS: ",".join(str(made[system]) for system in systems)}
         for name in order:
-            typed = shlex.split(_FIELD.sub(lambda match, filled=filled: str(filled[match[1]]), steps[name]))
+            typed = _words(steps[name], filled)
             ends = _PROGRAMS[programs[name]][1].split(" ")
             words = (*typed, *(end.format(seed=seed, made=made[name], folder=folder) for end in ends))
             if programs[name] == ONCE:
@@ -146,6 +146,10 @@ def plan(
                 )
     every = tuple(step.name for step in found)
     return [*found, *(replace(step, needs=every) for step in once.values())]
+
+
+def _words(command: str, filled: Mapping[str, object]) -> list[str]:
+    return shlex.split(_FIELD.sub(lambda match: str(filled[match[1]]), command))
 
 
 def _chosen(steps: list[Step], only: Sequence[str] | None) -> list[Step]:

@@ -79,12 +79,10 @@ class Sweep(Launcher):
         if again:
             self._run(again, list(missing.values()), initial_job_idx)
         self._write()
-        results = []
+        results, optimize = [], self.config.get("optimize")
         for job, texts in zip(jobs, job_overrides, strict=True):
-            record, figures = job.read(), {}
-            if record["status"] == "finished":
-                figures = record.get("metrics") or {}
-            value = figures.get(self.config.get("optimize"))
+            record = job.read()
+            value = (record.get("metrics") or {}).get(optimize) if record["status"] == "finished" and optimize else None
             results.append(JobReturn(overrides=list(texts), status=JobStatus.COMPLETED, _return_value=value))
         return results
 

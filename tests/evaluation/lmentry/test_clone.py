@@ -10,7 +10,7 @@ from tests.evaluation.lmentry.make import write_clone
 from tuna.errors import ConfigError, RunError
 from tuna.evaluation.lmentry.clone import CLONE, REPOSITORY, SCORERS, check_scorers, mark, read_tasks, scorers_sha256
 from tuna.evaluation.lmentry.figures import CORE
-from tuna.evaluation.reading import find_clone
+from tuna.evaluation.questions import find_clone
 
 
 def test_marks_keep_their_order_in_any_number_of_processes(tmp_path: Path) -> None:

@@ -13,8 +13,7 @@ from jinja2.utils import htmlsafe_json_dumps
 
 from tuna.data.fields import FieldError, RowError, describe
 from tuna.errors import DataError
-from tuna.evaluation.questions import Question
-from tuna.evaluation.reading import Faults, read_object
+from tuna.evaluation.questions import Faults, Question, read_object
 from tuna.files import write_text
 from tuna.inference.store import key_of
 from tuna.judges.lists import request, shown

@@ -24,8 +24,7 @@ from tuna.evaluation.lmentry.clone import (
     scorers_sha256,
 )
 from tuna.evaluation.lmentry.figures import CORE, SCORER, Tally, figures, part_rows, task_rows
-from tuna.evaluation.questions import spread
-from tuna.evaluation.reading import find_clone
+from tuna.evaluation.questions import find_clone, spread
 
 FIGURES = 1  # the version of how figures are made
 

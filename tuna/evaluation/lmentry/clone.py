@@ -20,8 +20,7 @@ from tuna.data.fields import FieldError, RowError, describe
 from tuna.data.record import Record
 from tuna.errors import ConfigError, RunError
 from tuna.evaluation.lmentry.figures import ANSWER_ORDER, CORE, SCORER
-from tuna.evaluation.questions import Question
-from tuna.evaluation.reading import Faults, read_files
+from tuna.evaluation.questions import Faults, Question, read_files
 
 REPOSITORY = "aviaefrat/lmentry"
 CLONE = f"git clone https://github.com/{REPOSITORY}.git"

@@ -16,8 +16,7 @@ from tuna.data import fields
 from tuna.data.fields import FieldError, RowError
 from tuna.data.record import Record
 from tuna.errors import ConfigError
-from tuna.evaluation.questions import Question
-from tuna.evaluation.reading import Faults, find_clone, read_files
+from tuna.evaluation.questions import Faults, Question, find_clone, read_files
 
 REPOSITORY = "allenai/natural-instructions"
 CLONE = f"git clone --depth 1 https://github.com/{REPOSITORY}.git"
