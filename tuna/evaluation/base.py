@@ -42,9 +42,8 @@ class EvalContext:
 
         source: another system than what is measured: a file of answers, else a model's name, run, folder or hub id.
 
-        Raises:
-            DataError: the file of answers answers none of the questions.
-            ModelError, RunError: the model or the server fails.
+        Raises: DataError where the file answers none of the questions; ModelError, RunError where the model or the
+        server fails.
         """
         given, model = self.given, self.model
         if source is not None:

@@ -40,7 +40,7 @@ class Sweep:
 
     def from_start(self, points: Sequence[Point]) -> list[Point]:
         """The points behind what stands at zero."""
-        return [*([(0.0, self.start)] if self.start else []), *points]
+        return [(0.0, self.start), *points] if self.start else [*points]
 
 
 def find_sweeps(comparison: Comparison) -> list[Sweep]:

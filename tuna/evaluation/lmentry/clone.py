@@ -51,9 +51,7 @@ class TaskFile:
 def read_tasks(folder: Path, *, partial: bool) -> tuple[list[TaskFile], list[str], str]:
     """The 41 files (with ``partial``: those that are there), the names of missing ones, a hash of the former's content.
 
-    Raises:
-        ConfigError: files are missing.
-        DataError: what is wrong inside them, all of it.
+    Raises: ConfigError where files are missing; DataError with all that is wrong inside them.
     """
     missing = [name for name in SCORER if not (folder / f"{name}.json").is_file()]
     if len(missing) == len(SCORER) or (missing and not partial):

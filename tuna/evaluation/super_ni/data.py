@@ -47,9 +47,7 @@ def read_clone(root: str | None, instances: int) -> tuple[list[Task], str]:
 
     The official evaluation's instances are the first 100.
 
-    Raises:
-        ConfigError: there is no clone, with the command that gets it; or files are missing in it.
-        DataError: what is wrong inside the files, all of it.
+    Raises: ConfigError without a clone, or with files missing in it; DataError with all that is wrong inside them.
     """
     folder = find_clone(root, REPOSITORY, CLONE, SPLIT)
     names = list(dict.fromkeys((folder / SPLIT).read_text(encoding="utf-8").split()))
