@@ -11,7 +11,6 @@ follows, fails with transformers 5.
 """
 
 import string
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, reduce
 from operator import add
@@ -92,21 +91,16 @@ def rounded(value: float | None) -> float | None:
 
 def group_rows(
     name: str,
-    groups: Sequence[str],
-    scores: Sequence[Mapping[str, float]],
-    every: Sequence[str],
-    categories: Mapping[str, str],
+    found: Mapping[str, Sequence[Mapping[str, float]]],
+    totals: Mapping[str, int],
+    category: Mapping[str, str],
 ) -> list[dict[str, Any]]:
-    """A row per group, in the order of ``every`` (the group of each instance, answered or not).
-
-    name: what a group is (task, category). groups: that of each score. categories: group -> category.
-    """
+    """A row per group (a task or a category, as ``name`` says), by its scores and its number of instances."""
     rows = []
-    for group, total in Counter(every).items():
-        found = [each for each, own in zip(scores, groups, strict=True) if own == group]
-        metric = CATEGORY_METRIC.get(categories[group])
-        full = {key: percent(each[key] for each in found) for key in METRICS}
-        row: dict[str, Any] = {name: group, "n": len(found), "N": total, "metric": metric}
+    for group, scores in found.items():
+        metric = CATEGORY_METRIC.get(category[group])
+        full = {key: percent(each[key] for each in scores) for key in METRICS}
+        row: dict[str, Any] = {name: group, "n": len(scores), "N": totals[group], "metric": metric}
         row["score"] = rounded(full[metric]) if metric else None
         row |= {key: rounded(full[key]) for key in ("exact_match", "rougeL")}
         rows.append(row | {f"{key}_full": full[key] for key in ("exact_match", "rougeL")})
