@@ -135,4 +135,4 @@ def test_the_two_best_of_three(tmp_path: Path) -> None:
     comparison, systems = compare(tmp_path)
     best = comparison.best(comparison.of_results, list(systems.values()))
     assert best == {"elementary": {"Tuna_p", "Tuna_c"}, "nll": {"Alpaca", "Tuna_p"}}
-    assert comparison.best([Column("x", "x", "x", False)], list(systems.values())) == {"x": set()}
+    assert comparison.best([Column("x", "x", "x", False, "x")], list(systems.values())) == {"x": set()}

@@ -2,6 +2,7 @@ from pathlib import Path
 
 from tests.reporting.make import make_result, make_run
 from tests.reporting.test_compare import compare
+from tuna.reporting.figures import draw_sweep
 from tuna.reporting.sweeps import Sweep, find_sweeps
 
 
@@ -61,3 +62,15 @@ def test_words_are_no_sweep(tmp_path: Path) -> None:
     for n, name in enumerate(["a", "b"]):
         make_run(tmp_path / "runs", f"s/{n}", loss={"kind": name})
     assert sweeps(tmp_path) == []
+
+
+def test_sweeps_whose_names_differ_in_case_and_punctuation_have_their_own_files(tmp_path: Path) -> None:
+    for folder, system in (("a", "My_Model"), ("b", "my model")):
+        for n, margin in enumerate([0.1, 0.2]):
+            run = make_run(tmp_path / "runs", f"{folder}/{n}", system=system, loss={"margin": margin})
+            make_result(tmp_path / "results", "elementary", f"{folder}{n}", margin, run=run)
+    comparison = compare(tmp_path)[0]
+    found = find_sweeps(comparison)
+    assert [sweep.name for sweep in found] == ["my-model-loss-margin", "my-model-loss-margin-2"]
+    drawn = [path.name for sweep in found for path, _ in draw_sweep(sweep, comparison, tmp_path)[0]]
+    assert drawn == ["my-model-loss-margin-embedded-tasks.png", "my-model-loss-margin-2-embedded-tasks.png"]

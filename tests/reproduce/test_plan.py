@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from tuna.config import checks
 from tuna.config.compose import compose
 from tuna.errors import ConfigError
-from tuna.reproduce.plan import Recipe, Step, plan
+from tuna.reproduce.run import Step, plan
 
 STEPS = {
     "tuned": "train.py model.path={base_run} datamodule.path={lists} {more}",
@@ -17,11 +17,15 @@ STEPS = {
     "measured": "evaluate.py -m model.path={systems}",
     "report": "report.py",
 }
-RECIPE = Recipe(STEPS, {"start": "tiny", "more": "a=1 b=2"}, ["base_run", "tuned"], Path("out"))
+OUT = Path("out")
+
+
+def planned(seeds: list[int]) -> list[Step]:
+    return plan(STEPS, {"start": "tiny", "more": "a=1 b=2"}, ["base_run", "tuned"], OUT, seeds)
 
 
 def test_each_after_what_it_needs() -> None:
-    steps = plan(RECIPE, [0, 1])
+    steps = planned([0, 1])
     assert [step.name for step in steps] == [
         "s0-base_run", "s0-lists", "s0-tuned", "s0-measured", "s1-base_run", "s1-lists", "s1-tuned", "s1-measured",
         "report",
@@ -33,7 +37,7 @@ def test_each_after_what_it_needs() -> None:
 
 
 def test_commands() -> None:
-    by_name = {step.name: step.command for step in plan(RECIPE, [3])}
+    by_name = {step.name: step.command for step in planned([3])}
     assert by_name["s3-tuned"] == (
         "python train.py model.path=out/runs/s3-base_run datamodule.path=out/rankings/s3-lists.jsonl a=1 b=2 "
         "seed=3 name=s3-tuned runs_dir=out/runs resume=auto"
@@ -50,9 +54,8 @@ def test_commands() -> None:
 
 
 def test_all_faults_at_once() -> None:
-    wrong = Recipe({"a": "rm.py x", "b": "train.py model.path={bse}"}, {"base": 1}, ["c"], Path("out"))
     with pytest.raises(ConfigError) as error:
-        plan(wrong, [0])
+        plan({"a": "rm.py x", "b": "train.py model.path={bse}"}, {"base": 1}, ["c"], OUT, [0])
     said = str(error.value)
     assert "steps.a: expected a command of train.py" in said and "did you mean base?" in said
     assert "systems: c is no step" in said
@@ -60,18 +63,18 @@ def test_all_faults_at_once() -> None:
 
 def test_steps_that_need_each_other() -> None:
     with pytest.raises(ConfigError, match="a, b need each other"):
-        plan(Recipe({"a": "train.py {b}", "b": "train.py {a}"}, {}, [], Path("out")), [0])
+        plan({"a": "train.py {b}", "b": "train.py {a}"}, {}, [], OUT, [0])
 
 
-def recipe(sizes: str) -> Recipe:
+def steps_of(sizes: str) -> list[Step]:
     cfg = compose([f"sizes={sizes}"], config_name="reproduce")
     values = OmegaConf.to_container(cfg.sizes, resolve=True)
     pipeline = OmegaConf.to_container(cfg.pipeline, resolve=True)
     assert isinstance(values, dict) and isinstance(pipeline, dict)
-    return Recipe(pipeline["steps"], {str(k): v for k, v in values.items()}, pipeline["systems"], Path("out"))
+    return plan(pipeline["steps"], {str(k): v for k, v in values.items()}, pipeline["systems"], OUT, [0])
 
 
-@pytest.mark.parametrize("step", plan(recipe("tiny"), [0]) + plan(recipe("paper"), [0]), ids=lambda step: step.name)
+@pytest.mark.parametrize("step", steps_of("tiny") + steps_of("paper"), ids=lambda step: step.name)
 def test_every_command_of_ours_composes(step: Step) -> None:
     program, *words = step.words
     swept = words[:1] == ["-m"]

@@ -42,9 +42,8 @@ class EvalContext:
 
         source: another system than what is measured: a file of answers, else a model's name, run, folder or hub id.
 
-        Raises:
-            DataError: the file of answers answers none of the questions.
-            ModelError, RunError: the model or the server fails.
+        Raises: DataError where the file answers none of the questions; ModelError, RunError where the model or the
+        server fails.
         """
         given, model = self.given, self.model
         if source is not None:
@@ -162,8 +161,7 @@ class Benchmark(ABC):
 
         limit: the number of questions at most.
 
-        Raises:
-            ConfigError, DataError: what is wrong with settings or files.
+        Raises: ConfigError, DataError: what is wrong with settings or files.
         """
 
     def identity(self) -> dict[str, Any]:
@@ -173,8 +171,7 @@ class Benchmark(ABC):
     def check(self, given: GivenAnswers | None, generation: Any) -> None:
         """Whether what is measured can be: a file of answers, or what ``generation`` names. After ``prepare``.
 
-        Raises:
-            ConfigError, DataError: it cannot, told before any weights load.
+        Raises: ConfigError, DataError: it cannot, told before any weights load.
         """
         if given is not None:
             given.match(self.asked)
@@ -191,8 +188,7 @@ class Benchmark(ABC):
 def other_fingerprint(source: str, questions: OpenQuestions) -> str:
     """A hash of another system: of a file, whose answers must all belong to ``questions``, or of a model.
 
-    Raises:
-        ConfigError, DataError, ModelError: there is no such model, or the file or the model cannot be used.
+    Raises: ConfigError, DataError, ModelError: there is no such model, or the file or the model cannot be used.
     """
     if not Path(source).is_file():
         from tuna.models.reward import writer  # loads torch

@@ -76,9 +76,7 @@ class LikelihoodBenchmark(Benchmark):
 
         v_k = (1 / |r_k|) log p(r_k | i) in nats per token, the end-of-sequence counted (the paper's Eq. 4).
 
-        Raises:
-            DataError: nothing is left to score.
-            ModelError: the model computes no number.
+        Raises: DataError where nothing is left to score; ModelError where the model computes no number.
         """
         model = context.model
         limit = min(self.max_length, model.max_positions() or self.max_length)

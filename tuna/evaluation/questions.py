@@ -1,22 +1,27 @@
-"""Questions to answer, from FastChat's question.jsonl or instruction rows, and answers that lie in a file already."""
+"""Reading what others wrote: questions, answers that lie in a file already, clones of benchmarks' repositories.
 
+All that is wrong in the files is one message.
+"""
+
+import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from tuna import assets
 from tuna.assets.checker import is_checkable
 from tuna.console import shortened
 from tuna.data import fields
-from tuna.data.fields import FieldError, RowError
+from tuna.data.fields import FieldError, RowError, describe, parse_json
 from tuna.data.files import read_rows
 from tuna.data.load import problem_text
 from tuna.data.messages import asked, read_messages
 from tuna.data.record import Record
 from tuna.data.rows import Row
-from tuna.errors import DataError
-from tuna.evaluation.reading import Faults
+from tuna.errors import ConfigError, DataError
 from tuna.judges.lists import shown
 
 T = TypeVar("T")
@@ -24,6 +29,26 @@ Name = tuple[str, str]  # (task, id); ("", id) where a row has no task; ("instru
 _USED = frozenset(
     {"id", "instruction", "input", "output", "question_id", "category", "task", "turns", "messages", "tools"}
 )
+
+
+class Faults:
+    """Collects what is wrong in many places, so that one message names all of it."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    @contextmanager
+    def at(self, place: str) -> Iterator[None]:
+        """Keep a FieldError of the block, with the place before it; the block ends there."""
+        try:
+            yield
+        except FieldError as error:
+            self.found.append(f"{place}: {error}")
+
+    def check(self, next_step: str = "") -> None:
+        """Raises DataError with what was collected, the first 20 of it."""
+        if self.found:
+            raise DataError("\n".join(filter(None, [*shortened(self.found, 20), next_step])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +84,7 @@ class GivenAnswers:
 
         A row names its question by task and id, by id alone, or by its instruction or messages.
 
-        Raises:
-            DataError: no row answers any question.
+        Raises: DataError: no row answers any question.
         """
         named = {(q.task, q.id): next((name for name in q.names if name in self.texts), None) for q in questions}
         found = {question: self.texts[name] for question, name in named.items() if name is not None}
@@ -78,8 +102,7 @@ def read_answers(path: str) -> GivenAnswers:
 
     A conversation up to the answer stands as ``messages`` in the instruction's place.
 
-    Raises:
-        DataError: every malformed row, and a question that is answered twice, as file:line.
+    Raises: DataError: every malformed row, and a question that is answered twice, as file:line.
     """
     rows = read_rows(path)
     texts: dict[Name, str] = {}
@@ -114,8 +137,7 @@ class OpenQuestions:
     def check(self, given: GivenAnswers) -> None:
         """Every answer of a file must belong to a question.
 
-        Raises:
-            DataError: with those that belong to none.
+        Raises: DataError: with those that belong to none.
         """
         known = {name for question in self.questions for name in question.names}
         unknown = [" ".join(filter(None, name)) for name in given.texts if name not in known]
@@ -134,8 +156,7 @@ def read_questions(path: str | None) -> OpenQuestions:
 
     path: null is the embedded open-ended questions. What else a row carries stays with its record.
 
-    Raises:
-        DataError: every malformed row, and two rows that ask the same, as file:line.
+    Raises: DataError: every malformed row, and two rows that ask the same, as file:line.
     """
     source = str(assets.path("instructions/held_out.jsonl")) if path is None else path
     rows = read_rows(source)
@@ -207,3 +228,58 @@ def spread(items: Sequence[T], limit: int | None, by: Callable[[T], object]) -> 
         turns.append((seen[kind], place))
         seen[kind] += 1
     return [items[place] for place in sorted(place for _, place in sorted(turns)[:limit])]
+
+
+def read_object(path: Path) -> tuple[dict[str, Any], bytes]:
+    """The JSON object in a file, and the file's content.
+
+    Raises: FieldError: it cannot be read, or holds something else.
+    """
+    try:
+        content = path.expanduser().read_bytes()
+        value = parse_json(content)
+    except OSError as error:
+        raise RowError(f"cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise RowError(f"expected a JSON object, got broken JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise RowError(f"expected a JSON object, got {describe(value)}")
+    return value, content
+
+
+def find_clone(root: str | None, repository: str, command: str, inside: str) -> Path:
+    """The folder of a clone, which ``benchmark.root`` names. inside: a path in it that tells it from other folders.
+
+    Raises: ConfigError: it is not named or not there, with the command that gets it.
+    """
+    if root is None:
+        raise ConfigError(
+            f"benchmark.root: missing; expected a clone of {repository}; next: {command}, then "
+            f"benchmark.root={repository.partition('/')[2]}"
+        )
+    folder = Path(root).expanduser()
+    if not (folder / inside).exists():
+        raise ConfigError(
+            f"benchmark.root={root}: expected a clone of {repository}, no {inside} there; next: {command}"
+        )
+    return folder
+
+
+def read_files(
+    folder: Path, names: Sequence[str], read: Callable[[str, Mapping[str, Any], str, Faults], T]
+) -> tuple[list[T], str]:
+    """What ``read`` makes of the objects in ``folder/<name>.json``, and a hash of the files' names and contents.
+
+    read: called with a file's name, object and path, and where to leave what is wrong with it.
+
+    Raises: DataError: what is wrong inside the files, all of it.
+    """
+    digest, found, faults = hashlib.sha256(), [], Faults()
+    for name in names:
+        path = folder / f"{name}.json"
+        with faults.at(str(path)):
+            value, content = read_object(path)
+            digest.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
+            found.append(read(name, value, str(path), faults))
+    faults.check()
+    return found, digest.hexdigest()

@@ -33,13 +33,7 @@ SHOWN_ROWS = 40
 
 @dataclass(frozen=True)
 class Settings:
-    """The keys of conf/evaluate.yaml itself: what one measurement is asked to do.
-
-    answers: FILE.jsonl of answers given already. label: the measured model's name in the results. folder: results go
-    below it. seed: of bootstrap intervals and shuffled orders. limit: the number of questions, for a quick look.
-    dry_run: say what would be asked, and send nothing. max_cost (dollars), max_requests: never overrun, all runs into
-    one results folder together.
-    """
+    """The keys of conf/evaluate.yaml itself, explained there: what one measurement is asked to do."""
 
     answers: str | None = None
     label: str | None = None
@@ -54,8 +48,7 @@ class Settings:
     def read(cfg: DictConfig) -> "Settings":
         """From the composed config.
 
-        Raises:
-            ConfigError: all wrong values, a line each.
+        Raises: ConfigError: all wrong values, a line each.
         """
         values, wrong = checks.own_values(cfg, f"{__name__}.Settings")
         label, answers = values.get("label"), values.get("answers")
@@ -71,9 +64,8 @@ class Settings:
 def run(cfg: DictConfig) -> dict[str, float | None]:
     """Measure what ``cfg`` asks for; gives the scores.
 
-    Raises:
-        TunaError: a wrong setting or file, before any weights load; a server, key or budget that ends it early, after
-            what is there has been written.
+    Raises: TunaError for a wrong setting or file, before any weights load; for a server, key or budget that ends it
+    early, after what is there has been written.
     """
     settings = Settings.read(cfg)
     benchmark, nodes, given = _prepare(cfg, settings)
@@ -180,7 +172,7 @@ def _identities(
         name, source, fingerprint = generation.measured(model)
         shaped_by["generation"] = {**model.shaped_by, **generation.identity()}
         if kind == "local":
-            name, run = model_name(name), run_of(model.path)  # it is named by its path
+            name, run = named(model.path)
     measured = {
         "name": settings.label or name, "source": source, "fingerprint": fingerprint, "kind": kind,
         "run": str(run) if run else None,
@@ -221,22 +213,17 @@ def _show(path: Path, results: Mapping[str, Any]) -> dict[str, float | None]:
     return scores
 
 
-def model_name(path: str) -> str:
-    """What a model is called in results: its run's name, else its folder's, or a hub id's last part.
+def named(path: str) -> tuple[str, Path | None]:
+    """What a model is called in results (its run's name, else its folder's, or a hub id's last part); the run folder.
 
-    >>> model_name("tiny"), model_name("owner/model-7b"), model_name("/models/llama/")
-    ('tiny', 'model-7b', 'llama')
+    >>> named("tiny"), named("owner/model-7b"), named("/models/llama/")
+    (('tiny', None), ('model-7b', None), ('llama', None))
     """
-    folder = run_of(path)
-    if folder is not None:
-        return str(read_run(folder).get("name", folder.name)).replace("/", "-")
-    return path.rstrip("/").rpartition("/")[2] or "model"
-
-
-def run_of(path: str) -> Path | None:
-    """The run folder that ``path`` (a run's folder or its model/) belongs to, None where it is no run's."""
-    folder = Path(path).expanduser()
-    return next((f for f in (folder, folder.parent) if folder.is_dir() and (f / "run.json").is_file()), None)
+    folder = Path(path).expanduser()  # a run's, or its model/
+    for run in (folder, folder.parent):
+        if folder.is_dir() and (run / "run.json").is_file():
+            return str(read_run(run).get("name", run.name)).replace("/", "-"), run
+    return path.rstrip("/").rpartition("/")[2] or "model", None
 
 
 def lines_of(results: Mapping[str, Any]) -> list[str]:

@@ -51,8 +51,7 @@ class VicunaQA(Benchmark):
     tiny, for the embedded questions alone. max_tokens: of an answer. answer_tokens: expected length of an answer, for
     the estimate of what is not answered yet.
 
-    Raises:
-        ConfigError: values out of range, real questions without a baseline.
+    Raises: ConfigError: values out of range, real questions without a baseline.
     """
 
     questions: str | None = None
@@ -108,7 +107,7 @@ class VicunaQA(Benchmark):
         both = [q for q in self.asked if q.id in ours and q.id in theirs]
         verdicts = judge.compare([Pair(q.record, ours[q.id], theirs[q.id]) for q in both], context.inference)
         found = {q.id: comparison for q, comparison in zip(both, verdicts, strict=True)}
-        judged, examples, errors = [], [], defaultdict[str, list[str]](list)
+        judged, examples, missing, errors = [], [], list[str](), defaultdict[str, list[str]](list)
         for q in self.asked:
             who = [who for who, answers in (("the system", ours), ("the baseline", theirs)) if q.id not in answers]
             c = found[q.id] if not who else Comparison((None, None), f"no answer of {' and '.join(who)}")
@@ -120,6 +119,7 @@ class VicunaQA(Benchmark):
                 unreadable=list(c.raw),
             ))  # fmt: skip
             if c.outcome == "error":
+                missing.append(q.id)
                 errors[c.reason].append(q.id)
         context.notes += [f"error, {reason}: {len(ids)} (question {', '.join(ids)})" for reason, ids in errors.items()]
         figures, interval = scores(judged, context.seed)
@@ -128,7 +128,7 @@ class VicunaQA(Benchmark):
             primary="adjusted_win_rate",
             examples=examples,
             expected=len(self.asked),
-            missing=[q.id for q, item in zip(self.asked, judged, strict=True) if item.comparison.outcome == "error"],
+            missing=missing,
             unsettled=sum(c.outcome == "error" for c in verdicts) if judge.asks_again else 0,
             tables={"by_category": by_category(judged)},
             intervals={"adjusted_win_rate": interval},

@@ -3,9 +3,9 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tuna.errors import DataError
-from tuna.reporting.columns import Column
 from tuna.reporting.compare import Comparison
 from tuna.reporting.read import Row, read_examples
 from tuna.reporting.tables import Cell, Table, number
@@ -16,32 +16,15 @@ _MOST_REFERENCES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """One system's answer, and what it was worth: the scores' names and figures."""
-
-    system: str
-    text: str
-    scores: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """One question with all answers, and the references where there are some."""
-
-    id: str
-    task: str
-    instruction: str
-    input: str
-    references: tuple[str, ...]
-    answers: tuple[Shown, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Sheet:
-    """The questions of one column. ``total``: how many all systems shown answered. canary: as its authors ask."""
+    """The questions of one column. ``total``: how many all systems shown answered. canary: as its authors ask.
+
+    A question has an id, a task, an instruction, an input, references, and answers: each with a system, a text, and
+    scores as (name, figure).
+    """
 
     title: str
-    questions: tuple[Asked, ...]
+    questions: list[dict[str, Any]]
     total: int
     canary: str = ""
 
@@ -51,51 +34,53 @@ def answer_sheets(comparison: Comparison, count: int, problems: list[str]) -> li
 
     Each system is shown by its lowest seed. Examples that cannot be read are told in ``problems``.
     """
-    columns = [column for column in comparison.of_results if count and not column.beside]
-    return [sheet for column in columns if (sheet := _sheet(column, comparison, count, problems))]
-
-
-def _sheet(column: Column, comparison: Comparison, count: int, problems: list[str]) -> Sheet | None:
-    rows: dict[str, dict[tuple[str, str], Row]] = {}
-    held = [system for system in comparison.systems if column.key in system.results and not system.swept]
-    if len(held) > _MOST_SYSTEMS:
-        problems.append(f"{column.title}: answers of {_MOST_SYSTEMS} of {len(held)} systems are shown")
-    for system in held[:_MOST_SYSTEMS]:
-        results = system.results[column.key]
-        try:
-            found = read_examples(results[min(results)].path)
-        except DataError as error:
-            problems.append(f"{error}; no answers of {system.label} are shown")
+    sheets = []
+    for column in comparison.of_results if count else ():
+        held = [system for system in comparison.systems if column.key in system.results and not system.swept]
+        if len(held) > _MOST_SYSTEMS:
+            problems.append(f"{column.title}: answers of {_MOST_SYSTEMS} of {len(held)} systems are shown")
+        rows: dict[str, dict[tuple[str, str], Row]] = {}
+        for system in held[:_MOST_SYSTEMS]:
+            results = system.results[column.key]
+            try:
+                found = read_examples(results[min(results)].path)
+            except DataError as error:
+                problems.append(f"{error}; no answers of {system.label} are shown")
+                continue
+            if answered := {key: row for key, row in found.items() if isinstance(row.get("prediction"), str)}:
+                rows[system.label] = answered
+        if not rows:
             continue
-        if answered := {key: row for key, row in found.items() if isinstance(row.get("prediction"), str)}:
-            rows[system.label] = answered
-    if not rows:
-        return None
-    common = set.intersection(*(set(answered) for answered in rows.values()))
-    chosen = sorted(sorted(common, key=lambda key: hashlib.sha256("\n".join(key).encode()).hexdigest())[:count])
-    if not chosen:
-        problems.append(f"{column.title}: no question was answered by all of {', '.join(rows)}")
-        return None
-    first = next(iter(rows.values()))
-    canaries = dict.fromkeys(str(first[key]["canary"]) for key in chosen if first[key].get("canary"))
-    questions = tuple(_question(key, {label: answered[key] for label, answered in rows.items()}) for key in chosen)
-    return Sheet(column.title, questions, len(common), " ".join(canaries))
+        common = set.intersection(*(set(answered) for answered in rows.values()))
+        chosen = sorted(sorted(common, key=lambda key: hashlib.sha256("\n".join(key).encode()).hexdigest())[:count])
+        if not chosen:
+            problems.append(f"{column.title}: no question was answered by all of {', '.join(rows)}")
+            continue
+        first = next(iter(rows.values()))
+        canaries = dict.fromkeys(str(first[key]["canary"]) for key in chosen if first[key].get("canary"))
+        questions = [_question(key, {label: answered[key] for label, answered in rows.items()}) for key in chosen]
+        sheets.append(Sheet(column.title, questions, len(common), " ".join(canaries)))
+    return sheets
 
 
-def _question(key: tuple[str, str], rows: dict[str, Row]) -> Asked:
-    task, name = key
+def _question(key: tuple[str, str], rows: dict[str, Row]) -> dict[str, Any]:
     first = next(iter(rows.values()))
-    instruction, given = (_cut(first.get(field) or "") for field in ("instruction", "input"))
     references = first.get("references") or ()
     references = [references] if isinstance(references, str) else references[:_MOST_REFERENCES]
-    answers = (Shown(label, _cut(row["prediction"]), _scores(row.get("scores"))) for label, row in rows.items())
-    return Asked(name, task, instruction, given, tuple(map(_cut, references)), tuple(answers))
+    return {
+        "task": key[0], "id": key[1], "references": [*map(_cut, references)],
+        "instruction": _cut(first.get("instruction") or ""), "input": _cut(first.get("input") or ""),
+        "answers": [
+            {"system": label, "text": _cut(row["prediction"]), "scores": _scores(row.get("scores"))}
+            for label, row in rows.items()
+        ],
+    }  # fmt: skip
 
 
-def _scores(found: object) -> tuple[tuple[str, str], ...]:
+def _scores(found: object) -> list[tuple[str, str]]:
     numbers = found.items() if isinstance(found, dict) else ()
     figures = ((str(name), float(value)) for name, value in numbers if isinstance(value, int | float))
-    return tuple((name, f"{value:g}" if value == int(value) else number(value)) for name, value in figures)
+    return [(name, f"{value:g}" if value == int(value) else number(value)) for name, value in figures]
 
 
 def _cut(value: object) -> str:
@@ -106,11 +91,12 @@ def _cut(value: object) -> str:
 def answers_table(sheets: Sequence[Sheet]) -> Table:
     """The same as a table: one row per answer."""
     rows = [
-        [Cell(f"{sheet.title}, {question.id}"), Cell(" ".join(f"{question.instruction} {question.input}".split())),
-         Cell(answer.system), Cell(answer.text), Cell(", ".join(f"{name} {value}" for name, value in answer.scores))]
+        [Cell(f"{sheet.title}, {question['id']}"),
+         Cell(" ".join(f"{question['instruction']} {question['input']}".split())), Cell(answer["system"]),
+         Cell(answer["text"]), Cell(", ".join(f"{name} {value}" for name, value in answer["scores"]))]
         for sheet in sheets
         for question in sheet.questions
-        for answer in question.answers
+        for answer in question["answers"]
     ]  # fmt: skip
     head = ["question", "asked", "system", "answer", "scores"]
     caption = "Questions chosen by a hash of their id; each system by its lowest seed."

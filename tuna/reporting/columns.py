@@ -1,7 +1,7 @@
 """Which results stand in one column: the same benchmark under the same settings, whoever was measured."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,44 +12,26 @@ from tuna.reporting.read import Measured, paper
 class Column:
     """A score of a benchmark under one choice of settings, or (RUN_COLUMNS) a figure of run.json.
 
-    key: its name, unlike any other. changed: the settings that set it apart from other columns of the benchmark.
-    beside: for a further score of the same results, the key of the column of the primary one; else empty.
+    key: its name, unlike any other. title: its heading. held: the key that systems hold the results under, which is
+    that of the column of the results' primary score; empty where runs measured it themselves.
     """
 
     key: str
     benchmark: str
     score: str
     lower_is_better: bool
-    changed: tuple[tuple[str, Any], ...] = ()
-    beside: str = ""
-
-    @property
-    def held(self) -> str:
-        """The key that systems hold the results under."""
-        return self.beside or self.key
+    title: str
+    held: str = ""
 
     @property
     def of_runs(self) -> bool:
         """Whether runs measured it themselves."""
-        return self.key in _RUN_TITLES
+        return not self.held
 
     @property
-    def title(self) -> str:
-        """Its heading.
-
-        >>> Column("super_ni examples=2", "super_ni", "rougeL", False, (("benchmark.examples", 2),)).title
-        'Super NI, 2-shot'
-        """
-        if self.of_runs:
-            return _RUN_TITLES[self.key]
-        name = str(paper()["benchmarks"].get(self.benchmark, self.benchmark))
-        rest = self.held.removeprefix(self.benchmark).strip()
-        for key, value in self.changed:
-            key = key.rpartition(".")[2]
-            form = paper()["settings"].get(f"{self.benchmark}.{key}")
-            rest = rest.replace(f"{key}={value}", form.format(value)) if form else rest
-        name = f"{name}, {rest.replace('=', ' ')}" if rest else name
-        return f"{name}: {self.score}" if self.beside else name
+    def beside(self) -> bool:
+        """Whether it is a further score of results that have a column already."""
+        return self.held not in ("", self.key)
 
     @property
     def direction(self) -> str:
@@ -57,13 +39,16 @@ class Column:
         return " (lower is better)" if self.lower_is_better else ""
 
 
-_RUN_TITLES = {
-    "run:val/task_accuracy": "task accuracy (of the run)",
-    "run:val/open_ended_mark": "open-ended mark (of the run)",
-    "run:val/pair_accuracy": "held-out pair accuracy (of the run)",
-    "run:val/loss_ce": "held-out cross-entropy (of the run)",
+_OF_RUNS = {
+    "val/task_accuracy": "task accuracy",
+    "val/open_ended_mark": "open-ended mark",
+    "val/pair_accuracy": "held-out pair accuracy",
+    "val/loss_ce": "held-out cross-entropy",
 }
-RUN_COLUMNS = tuple(Column(k, k, k.removeprefix("run:"), k.endswith("loss_ce")) for k in _RUN_TITLES)
+RUN_COLUMNS = tuple(
+    Column(f"run:{score}", f"run:{score}", score, score == "val/loss_ce", f"{words} (of the run)")
+    for score, words in _OF_RUNS.items()
+)
 TASK_ACCURACY, OPEN_ENDED_MARK, PAIR_ACCURACY, CROSS_ENTROPY = RUN_COLUMNS
 
 
@@ -77,23 +62,33 @@ def find_columns(results: Sequence[Measured]) -> dict[Path, Column]:
         several = len({result.primary for result in of}) > 1
         columns: dict[str, Column] = {}  # by what sets them apart
         for result in sorted(of, key=lambda r: [_orderable(kept[r.path].get(key)) for key in differ]):
-            changed = tuple((key, kept[result.path].get(key)) for key in differ)
+            changed = [(key, kept[result.path].get(key)) for key in differ]
             apart = repr((changed, result.primary))
             if apart not in columns:
-                name = benchmark + "".join(f" {key.rpartition('.')[2]}={_short(value)}" for key, value in changed)
-                name += f" {result.primary}" if several else ""
+                primary = [result.primary] if several else []
+                parts = [f"{key.rpartition('.')[2]}={_short(value)}" for key, value in changed]
+                name = " ".join([benchmark, *parts, *primary])
                 while name in {column.key for column in columns.values()}:
-                    name += "'"
+                    name, primary = f"{name}'", [*primary, "'"]
                 lower = result.primary in (result.content.get("lower_is_better") or ())
-                columns[apart] = Column(name, benchmark, result.primary, lower, changed)
+                title = _title(benchmark, changed, primary)
+                columns[apart] = Column(name, benchmark, result.primary, lower, title, name)
             found[result.path] = columns[apart]
     return found
 
 
-def further_scores(column: Column) -> list[Column]:
-    """The columns of other scores of the same results that stand in tables too."""
-    scores = paper()["further"].get(column.benchmark, ())
-    return [replace(column, key=f"{column.key} {score}", score=score, beside=column.key) for score in scores]
+def _title(benchmark: str, changed: Sequence[tuple[str, Any]], rest: Sequence[str] = ()) -> str:
+    """A heading, by the settings that set a column apart from others of the benchmark.
+
+    >>> _title("super_ni", [("benchmark.examples", 2)])
+    'Super NI, 2-shot'
+    """
+    words = []
+    for key, value in changed:
+        last = key.rpartition(".")[2]
+        words.append(paper()["settings"].get(f"{benchmark}.{last}", f"{last} {{}}").format(_short(value)))
+    name = str(paper()["benchmarks"].get(benchmark, benchmark))
+    return ", ".join(filter(None, [name, " ".join([*words, *rest])]))
 
 
 def differing(flats: Sequence[dict[str, Any]]) -> list[str]:

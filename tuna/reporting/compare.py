@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, cached_property
 from statistics import fmean
 
-from tuna.reporting.columns import PAIR_ACCURACY, Column, further_scores
+from tuna.reporting.columns import PAIR_ACCURACY, Column
 from tuna.reporting.read import Measured, paper, place_in_order, read_examples
 from tuna.reporting.systems import System
 from tuna.stats import Estimate, difference, over_examples, over_seeds
@@ -39,9 +40,13 @@ class Comparison:
     @cached_property
     def of_results(self) -> list[Column]:
         """Columns that a system has a result in, in the order of the benchmarks' names in the paper."""
-        order = list(paper()["benchmarks"])
-        every = [*self.columns, *(further for column in self.columns for further in further_scores(column))]
-        found = [column for column in every if self.measured(self.systems, column)]
+        order, further = list(paper()["benchmarks"]), paper()["further"]
+        beside = [
+            replace(column, key=f"{column.key} {score}", score=score, title=f"{column.title}: {score}")
+            for column in self.columns
+            for score in further.get(column.benchmark, ())
+        ]
+        found = [column for column in (*self.columns, *beside) if self.measured(self.systems, column)]
         return sorted(found, key=lambda c: (order.index(c.benchmark) if c.benchmark in order else len(order), c.held))
 
     def measured(self, systems: Iterable[System], column: Column) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 from tuna.files import whole
 from tuna.reporting.compare import Comparison
 from tuna.reporting.read import Ranking
-from tuna.reporting.sweeps import Sweep, file_name
+from tuna.reporting.sweeps import Sweep, file_names
 from tuna.stats import Estimate
 
 COLORS = ("#2563a8", "#c2571a", "#2d8659", "#8b4aa8", "#b3364b", "#5f6b7a")
@@ -24,7 +24,8 @@ def draw_sweep(sweep: Sweep, comparison: Comparison, folder: Path) -> tuple[list
     lines = dict(list(sweep.lines.items())[:MOST_LINES])
     places = _axis_places([x for x, _ in sweep.from_start(sweep.points)])
     drawn = []
-    for column in sweep.columns[:_MOST_FIGURES]:
+    columns = sweep.columns[:_MOST_FIGURES]
+    for column, name in zip(columns, file_names([column.title for column in columns]), strict=True):
         figure, panel = _panel()
         base = comparison.estimate(comparison.baseline, column) if comparison.baseline else None
         start = [(0.0, base)] if sweep.start and base else []
@@ -42,7 +43,7 @@ def draw_sweep(sweep: Sweep, comparison: Comparison, folder: Path) -> tuple[list
         panel.tick_params(axis="y", labelsize=9)
         if panel.get_legend_handles_labels()[0]:
             panel.legend(fontsize=8, frameon=False)
-        path = folder / f"{sweep.name}-{file_name(column.title)}.png"
+        path = folder / f"{sweep.name}-{name}.png"
         _save(figure, path)
         drawn.append((path, f"{sweep.title}: {column.title}"))
     left = {"columns": len(sweep.columns) - _MOST_FIGURES, "lines": len(sweep.lines) - MOST_LINES}

@@ -92,8 +92,7 @@ class Measured:
 def read_examples(results: Path) -> dict[tuple[str, str], Row]:
     """Rows of the examples.jsonl next to a results.json, by task and id; none where there is no file.
 
-    Raises:
-        DataError: the file cannot be read, or a line is no JSON object.
+    Raises: DataError: the file cannot be read, or a line is no JSON object.
     """
     path = results.with_name("examples.jsonl")
     rows: dict[tuple[str, str], Row] = {}
@@ -140,8 +139,7 @@ class Found:
     def read(runs: Sequence[Path], rankings: Sequence[Path], results: Sequence[Path]) -> "Found":
         """Read the folders.
 
-        Raises:
-            DataError: there is nothing to report on in any of them.
+        Raises: DataError: there is nothing to report on in any of them.
         """
         found, folders = Found(), [*runs, *rankings, *results]
         for root, path, content in found._files(runs, "run.json", status=str, config=dict):

@@ -36,12 +36,7 @@ _MOST_OPEN = 30  # runs; a longer table of them is folded
 
 @dataclass(frozen=True)
 class Settings:
-    """What one report is made of: the keys of conf/report.yaml.
-
-    runs, rankings, results: a folder or a list of folders. output: where the report goes. name, title: of the report.
-    baseline: the system that differences are taken to. questions: how many of each benchmark are shown with all
-    answers. paper: a JSON file with cells of the paper's tables, shown apart; null shows what the paper's text says.
-    """
+    """What one report is made of: the keys of conf/report.yaml, explained there."""
 
     runs: str | list[str] = "runs"
     rankings: str | list[str] = "rankings"
@@ -57,8 +52,7 @@ class Settings:
     def read(cfg: DictConfig) -> "Settings":
         """From the composed config.
 
-        Raises:
-            ConfigError: all wrong values, a line each; a folder was named that does not exist.
+        Raises: ConfigError: all wrong values, a line each; a folder was named that does not exist.
         """
         values, wrong = checks.own_values(cfg, f"{__name__}.Settings")
         if isinstance(values.get("paper"), str) and not Path(values["paper"]).is_file():
@@ -84,8 +78,7 @@ class Settings:
 def run(cfg: DictConfig) -> dict[str, float]:
     """Write the report that ``cfg`` asks for; gives its counts.
 
-    Raises:
-        TunaError: wrong settings, nothing to report on, an output that cannot be written.
+    Raises: TunaError: wrong settings, nothing to report on, an output that cannot be written.
     """
     settings = Settings.read(cfg)
     date = _date()
@@ -119,8 +112,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
 def _check_own(output: Path) -> dict[str, Any]:
     """The report.json of an earlier report, whole or begun: nothing that no report of ours has made is replaced.
 
-    Raises:
-        ConfigError: the folder holds such a thing under one of our names.
+    Raises: ConfigError: the folder holds such a thing under one of our names.
     """
     try:
         before = read_json(output / "report.json")
@@ -154,10 +146,10 @@ def _write(
     comparison = Comparison(systems, columns.values(), settings.baseline)
     sweeps = find_sweeps(comparison)
     sheets = answer_sheets(comparison, settings.questions, found.problems)
-    state, claims = summarize(found, systems), check_claims(comparison, sweeps)
+    (counts, missing), claims = summarize(found, systems), check_claims(comparison, sweeps)
     notes: list[str] = []
     groups = _groups(comparison, sweeps, found, output / "figures", notes)
-    notes += comparison.notes + state.notes
+    notes += comparison.notes + found.problems
     tables = [table for group in groups for table in group.tables]
     tables += [answers_table(sheets)] * bool(sheets) + paper_tables
     for table in tables:
@@ -172,15 +164,15 @@ def _write(
     sections = [("claims", "Claims"), *((group.id, group.title) for group in groups)]
     sections += [("answers", "Answers")] * bool(sheets) + [("paper", "The paper")]
     page = render(
-        title=settings.title, date=date, state=state, notes=notes, claims=claims, groups=groups, sheets=sheets,
-        paper=paper(), paper_tables=paper_tables, sections=sections,
+        title=settings.title, date=date, counts=counts, missing=missing, notes=notes, claims=claims, groups=groups,
+        sheets=sheets, paper=paper(), paper_tables=paper_tables, sections=sections,
         sources=", ".join(str(folder) for folders in settings.folders.values() for folder in folders),
     )  # fmt: skip
     write_text(output / "report.html", page)
     report = {
         "schema_version": SCHEMA_VERSION, "name": settings.name, "title": settings.title, "date": date,
-        "baseline": comparison.baseline.label if comparison.baseline else None, "counts": state.counts,
-        "missing": state.missing, "notes": notes,
+        "baseline": comparison.baseline.label if comparison.baseline else None, "counts": counts,
+        "missing": missing, "notes": notes,
         "systems": [_figures(system, comparison) for system in comparison.systems],
         "claims": [asdict(claim) for claim in claims], "tables": [table.key for table in tables],
         "figures": figures,

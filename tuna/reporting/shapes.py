@@ -8,7 +8,7 @@ from tuna.errors import DataError
 from tuna.inference.cost import Prices, dollars
 from tuna.reporting.columns import CROSS_ENTROPY, OPEN_ENDED_MARK, PAIR_ACCURACY, TASK_ACCURACY, Column
 from tuna.reporting.compare import Comparison
-from tuna.reporting.read import Found, Measured, Ranking, Row, paper
+from tuna.reporting.read import Found, Ranking, Row, paper
 from tuna.reporting.sweeps import Sweep
 from tuna.reporting.systems import System
 from tuna.reporting.tables import EMPTY, Cell, Table, cell, figure_cell
@@ -106,7 +106,10 @@ def benchmark_tables(comparison: Comparison) -> list[Table]:
             pairs = sorted({result.coverage for result in by_seed.values()})
             shown = ", ".join(f"{n}/{total}" if n != total else str(n) for n, total in pairs)
             rows.append([cell(system.label), Cell(shown, pairs[0][0]), *figures])
-        rows += _baseline_rows(results, names)
+        without = [result.content.get("baselines") or {} for result in results]
+        for kind in sorted({kind for by_name in without for by_kind in by_name.values() for kind in by_kind}):
+            means = (_mean(each.get(name, {}).get(kind) for each in without) for name in names)
+            rows.append([cell(f"({kind})"), EMPTY, *map(cell, means)])
         caption = "Mean over seeds and its 95% interval. Rows in parentheses need no model."
         notes = list(dict.fromkeys(str(n) for r in results for n in r.content.get("notes") or []))[:_MOST_NOTES]
         key, head = f"benchmark-{_name(column.key)}", ["system", "questions", *names]
@@ -116,15 +119,6 @@ def benchmark_tables(comparison: Comparison) -> list[Table]:
 
 def _name(key: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in key)
-
-
-def _baseline_rows(results: Sequence[Measured], names: Sequence[str]) -> list[list[Cell]]:
-    found = [result.content.get("baselines") or {} for result in results]
-    kinds = sorted({kind for by_name in found for by_kind in by_name.values() for kind in by_kind})
-    return [
-        [cell(f"({kind})"), EMPTY, *(cell(_mean(each.get(name, {}).get(kind) for each in found)) for name in names)]
-        for kind in kinds
-    ]
 
 
 def _mean(values: Iterable[object]) -> float | None:
@@ -227,8 +221,7 @@ def read_paper_tables(path: Path) -> list[Table]:
 
     path: a JSON list of {"table": "1", "system": "Tuna", "column": "LMentry", "value": 1.0}.
 
-    Raises:
-        DataError: the file is no such list; all that is wrong, a line each.
+    Raises: DataError: the file is no such list; all that is wrong, a line each.
     """
     try:
         cells = json.loads(path.read_text(encoding="utf-8"))

@@ -4,7 +4,8 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain, count
 from typing import Any
 
 from tuna.reporting.columns import RUN_COLUMNS, Column, differing
@@ -37,14 +38,9 @@ class Sweep:
         """All of them, by x."""
         return _by_x([point for line in self.lines.values() for point in line])
 
-    @property
-    def labels(self) -> set[str]:
-        """Those of its systems."""
-        return {system.label for _, system in self.points}
-
     def from_start(self, points: Sequence[Point]) -> list[Point]:
         """The points behind what stands at zero."""
-        return [*([(0.0, self.start)] if self.start else []), *points]
+        return [(0.0, self.start), *points] if self.start else [*points]
 
 
 def find_sweeps(comparison: Comparison) -> list[Sweep]:
@@ -61,12 +57,17 @@ def find_sweeps(comparison: Comparison) -> list[Sweep]:
         if len({x for x, _ in points}) < 2:
             continue
         labels = {system.label for _, system in points}
-        same = [f for f in families if f.key == spec["key"] and labels & f.labels]
-        # The system of the main table may be a further point of the same family.
-        lines = next((f.lines for f in same if labels <= f.labels), {"": points})
+        lines = {"": points}
+        for family in [family for family in families if family.key == spec["key"]]:
+            others = {system.label for _, system in family.points}
+            if labels & others:
+                families.remove(family)
+            if labels <= others:  # the system of the main table may be a further point of the same family
+                lines = family.lines
         tagged.append(_make(spec["key"], lines, comparison, spec["tag"]))
-        families = [f for f in families if f not in same]
-    return tagged + families
+    found = tagged + families
+    names = file_names([sweep.name for sweep in found])
+    return [replace(sweep, name=name) for sweep, name in zip(found, names, strict=True)]
 
 
 def _families(base: str, same: Sequence[System], comparison: Comparison) -> list[Sweep]:
@@ -98,7 +99,7 @@ def _make(key: str, lines: dict[str, list[Point]], comparison: Comparison, base:
     systems = [system for points in lines.values() for _, system in points]
     columns = [column for column in comparison.of_results if comparison.measured(systems, column) >= 2]
     columns = columns or [column for column in RUN_COLUMNS if comparison.measured(systems, column) >= 2]
-    return Sweep(file_name(name), title, key, label, ordered, start, columns)
+    return Sweep(name, title, key, label, ordered, start, columns)
 
 
 def _by_x(points: Sequence[Point]) -> list[Point]:
@@ -113,10 +114,15 @@ def _x(system: System, key: str) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def file_name(text: str) -> str:
-    """Text as a part of a file's name.
+def file_names(texts: Sequence[str]) -> list[str]:
+    """Texts as parts of files' names, a number behind those that would be the same.
 
-    >>> file_name("Super NI, 0-shot")
-    'super-ni-0-shot'
+    >>> file_names(["Super NI, 0-shot", "a b", "A_B"])
+    ['super-ni-0-shot', 'a-b', 'a-b-2']
     """
-    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.")
+    found: list[str] = []
+    for text in texts:
+        name = re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.")
+        every = chain([name], (f"{name}-{number}" for number in count(2)))
+        found.append(next(each for each in every if each not in found))
+    return found

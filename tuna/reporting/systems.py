@@ -17,11 +17,6 @@ _FREE = {"seed", "data", "trainer.threads"}
 _FREE |= {f"{group}.{key}".lstrip(".") for group, keys in FREE.items() for key in keys}
 _FREE_OF_RANKING = {"seed", "name", "output", "folder", "dry_run", "rerank", "max_cost", "max_requests", "prices"}
 _LONG = 24  # characters; a longer value (a path) tells nothing in a label
-_UNFINISHED = {
-    "running": "still running, or killed: resume it with resume=auto",
-    "failed": "failed: see its log.txt; the same command with resume=auto goes on",
-    "interrupted": "interrupted: the same command with resume=auto goes on",
-}
 
 
 @dataclass
@@ -209,20 +204,11 @@ def _hang_results(
     return [*bare.values()]
 
 
-@dataclass(frozen=True, slots=True)
-class State:
-    """What is on disk and what of it counts: counts, and what is missing and other notes, a line each."""
+def summarize(found: Found, systems: list[System]) -> tuple[dict[str, int], list[str]]:
+    """Counts of what is on disk, and what is missing, a line each, so that no gap looks like a result.
 
-    counts: dict[str, int]
-    missing: list[str]
-    notes: list[str]
-
-
-def summarize(found: Found, systems: list[System]) -> State:
-    """List and count, so that no gap looks like a result.
-
-    ``missing``: unfinished runs, jobs that never became one, incomplete results, finished runs without any result,
-    unreadable files, instructions that a ranking lacks.
+    Missing: unfinished runs, jobs that never became one, incomplete results, finished runs without any result,
+    unreadable files, instructions that a ranking lacks. What else a ranking lacks is told in ``found.problems``.
     """
     by_status = Counter(run.status for run in found.runs)
     incomplete = [result for result in found.results if not result.finished]
@@ -235,7 +221,7 @@ def summarize(found: Found, systems: list[System]) -> State:
         "rankings": len(found.rankings),
     }
     missing = [
-        f"run {run.name}: {_UNFINISHED.get(run.status, f'status {run.status!r}')}; not in the tables"
+        f"run {run.name}: {run.status}, not finished (log.txt says why; resume=auto goes on); not in the tables"
         for run in found.runs
         if run.status != "finished"
     ]
@@ -250,9 +236,9 @@ def summarize(found: Found, systems: list[System]) -> State:
             who = f"run {system.runs[seed].name} ({system.label}, seed {seed})"
             missing.append(f"{who}: finished, no benchmark measured it")
     missing += found.unread
-    told = {"missing": "instructions still to ask", "unusable": "instructions without a usable list"}
-    lacking, unusable = (
-        [f"ranking {r.name}: {r.content[key]} {what}" for r in found.rankings if r.content.get(key)]
-        for key, what in told.items()
-    )
-    return State(counts, missing + lacking, found.problems + unusable)
+    for ranking in found.rankings:
+        if number := ranking.content.get("missing"):
+            missing.append(f"ranking {ranking.name}: {number} instructions still to ask")
+        if number := ranking.content.get("unusable"):
+            found.problems.append(f"ranking {ranking.name}: {number} instructions without a usable list")
+    return counts, missing

@@ -59,10 +59,15 @@ class Sweep(Launcher):
         jobs: list[Job] = []
         missing: dict[int, list[str]] = {}
         for texts in job_overrides:
-            job, done = self._job(texts)
+            composed = self.context.config_loader.load_sweep_config(self.config, list(texts))
+            with open_dict(composed):
+                del composed["hydra"]
+            settings: Any = OmegaConf.to_container(composed, resolve=True)
+            job = assign(self.folder, identity_of(settings), [text for text in texts if _key(text) not in self.fixed])
+            self.asked[job.number] = job
             jobs.append(job)
-            if not done:
-                missing.setdefault(job.number, self._texts(job, texts))
+            if not job.is_done(settings):
+                missing.setdefault(job.number, self._texts(texts, job.number))
         count, again = len({job.number for job in jobs}), [self.asked[number] for number in missing]
         if len(again) < count > 1:  # a search asks for one at a time
             print(f"sweep   {count - len(again)} of {count} jobs are finished already")
@@ -74,23 +79,18 @@ class Sweep(Launcher):
         if again:
             self._run(again, list(missing.values()), initial_job_idx)
         self._write()
-        return [self._result(job, texts) for job, texts in zip(jobs, job_overrides, strict=True)]
+        results, optimize = [], self.config.get("optimize")
+        for job, texts in zip(jobs, job_overrides, strict=True):
+            record = job.read()
+            value = (record.get("metrics") or {}).get(optimize) if record["status"] == "finished" and optimize else None
+            results.append(JobReturn(overrides=list(texts), status=JobStatus.COMPLETED, _return_value=value))
+        return results
 
-    def _job(self, texts: Sequence[str]) -> tuple[Job, bool]:
-        """The job of these overrides, and whether it is done."""
-        composed = self.context.config_loader.load_sweep_config(self.config, list(texts))
-        with open_dict(composed):
-            del composed["hydra"]
-        settings: Any = OmegaConf.to_container(composed, resolve=True)
-        job = assign(self.folder, identity_of(settings), [text for text in texts if _key(text) not in self.fixed])
-        self.asked[job.number] = job
-        return job, job.is_done(settings)
-
-    def _texts(self, job: Job, texts: Sequence[str]) -> list[str]:
+    def _texts(self, texts: Sequence[str], number: int) -> list[str]:
         """A job's overrides with its place: the folder that it has, wherever in the sweep it stands this time."""
-        places = {"hydra.sweep.dir": str(self.folder), "hydra.sweep.subdir": str(job.number)}
+        places = {"hydra.sweep.dir": str(self.folder), "hydra.sweep.subdir": str(number)}
         if "name" in self.config:
-            places["name"] = f"{self.config.name or self.folder.name}/{job.number}"
+            places["name"] = f"{self.config.name or self.folder.name}/{number}"
         kept = [text for text in texts if _key(text) not in places]
         # Quoted as Hydra reads it back, whatever is in it.
         return kept + [f"{key}={QuotedString(v, Quote.single).with_quotes()}" for key, v in places.items()]
@@ -106,12 +106,6 @@ class Sweep(Launcher):
         for job, result in zip(jobs, results, strict=True):
             if result.status is JobStatus.FAILED and job.read()["status"] not in ("failed", "interrupted"):
                 job.fail(result._return_value)  # it failed before or after our own part of the job
-
-    def _result(self, job: Job, texts: Sequence[str]) -> JobReturn:
-        """What the sweeper gets: the figure to optimize."""
-        record, optimize = job.read(), self.config.get("optimize")
-        value = (record.get("metrics") or {}).get(optimize) if record["status"] == "finished" and optimize else None
-        return JobReturn(overrides=list(texts), status=JobStatus.COMPLETED, _return_value=value)
 
     def command(self) -> str:
         """The command that goes on with this sweep."""

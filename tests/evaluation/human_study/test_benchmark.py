@@ -20,7 +20,7 @@ from tuna.data.record import Record
 from tuna.entry import main
 from tuna.errors import ConfigError, DataError
 from tuna.evaluation.human_study.benchmark import HumanStudy
-from tuna.evaluation.human_study.pages import Study, page, read_sheets, unblinding, write_study
+from tuna.evaluation.human_study.pages import read_sheets, write_study
 from tuna.evaluation.questions import Question
 from tuna.evaluation.run import run
 
@@ -69,81 +69,86 @@ def answers(count: int = 4) -> dict[str, dict[str, str]]:
     return found
 
 
-def study(count: int = 4, **changes: Any) -> Study:
+def study(folder: Path, count: int = 4, texts: Any = None, seed: int = 0) -> tuple[dict[str, Any], list[Path]]:
+    """What unblinds a study that is written into the folder, and the pages of two people."""
     questions = [Question(f"q{n}", Record(f"q{n}", f"Question {n} <b>?"), "generic") for n in range(count)]
-    return Study(
-        questions, changes.get("answers", answers(count)), changes.get("annotators", 2), changes.get("seed", 0)
-    )
+    pages = write_study(questions, texts or answers(count), 2, seed, folder)
+    return json.loads((folder / "unblinding.json").read_text()), pages
 
 
-def fill(made: Study, folder: Path, orders: Sequence[Sequence[str]]) -> list[str]:
+def asked(page: Path) -> list[dict[str, Any]]:
+    """The questions on a page."""
+    found: list[dict[str, Any]] = json.loads(re.search(r'json">(.*)</script>', page.read_text())[1])["questions"]  # type: ignore[index]
+    return found
+
+
+def fill(made: dict[str, Any], folder: Path, orders: Sequence[Sequence[str]]) -> list[str]:
     """Sheets of people who put the systems in these orders, best first, on every question."""
     paths = []
     for who, order in enumerate(orders, start=1):
         places = {
-            q.id: {
-                label: order.index(systems[0]) + 1 for label, systems in made.labels(who, q).items()
-            } for q in made.questions
-        }  # fmt: skip
-        sheet = {"schema_version": 1, "study": made.name, "annotator": str(who), "places": places}
+            question: {label: order.index(systems[0]) + 1 for label, systems in labels.items()}
+            for question, labels in made["annotators"][str(who)].items()
+        }
+        sheet = {"schema_version": 1, "study": made["study"], "annotator": str(who), "places": places}
         paths.append(str(folder / f"sheet{who}.json"))
         Path(paths[-1]).write_text(json.dumps(sheet))
     return paths
 
 
-def test_a_page_names_no_system_and_loads_nothing() -> None:
-    for annotator in (1, 2):
-        text = page(study(), annotator)
+def test_a_page_names_no_system_and_loads_nothing(tmp_path: Path) -> None:
+    for page in study(tmp_path)[1]:
+        text = page.read_text()
         assert not any(system.lower() in text.lower() for system in SYSTEMS)
         assert not re.search(r"(?:src|href)\s*=\s*[\"']|https?:|@import|url\(", text)
         assert text.count("<script") == text.count("</script>") == 2  # NASTY opened and closed none
 
 
-def test_a_conversation_is_shown_as_its_transcript() -> None:
+def test_a_conversation_is_shown_as_its_transcript(tmp_path: Path) -> None:
     turns = (
         {"role": "user", "content": "Hi."},
         {"role": "assistant", "content": "Yes?"},
         {"role": "user", "content": "Why?"},
     )
-    made = Study([Question("1", Record("1", "Why?", messages=turns))], {"a": {"1": "x"}, "b": {"1": "y"}}, 1, 0)
-    shown = json.loads(re.search(r'json">(.*)</script>', page(made, 1))[1])  # type: ignore[index]
+    question = Question("1", Record("1", "Why?", messages=turns))
+    (page,) = write_study([question], {"a": {"1": "x"}, "b": {"1": "y"}}, 1, 0, tmp_path)
+    key = json.loads((tmp_path / "unblinding.json").read_text())
     told = "User: Hi.\n\nAssistant: Yes?\n\nUser: Why?"
-    assert shown["questions"][0]["text"] == told and unblinding(made)["questions"][0]["instruction"] == told
+    assert asked(page)[0]["text"] == told and key["questions"][0]["instruction"] == told
 
 
-def test_orders_differ_by_person_and_question_and_repeat_by_seed() -> None:
-    made = study(30)
-    orders = [[s[0] for s in made.labels(who, q).values()] for who in (1, 2) for q in made.questions]
+def test_orders_differ_by_person_and_question_and_repeat_by_seed(tmp_path: Path) -> None:
+    def seen(seed: int) -> list[list[str]]:
+        by_person = study(tmp_path, 30, seed=seed)[0]["annotators"]
+        return [[s[0] for s in labels.values()] for who in "12" for labels in by_person[who].values()]
+
+    orders = seen(0)
     assert len({tuple(order) for order in orders}) == 6 and orders[:30] != orders[30:]
-    assert orders == [[s[0] for s in study(30).labels(w, q).values()] for w in (1, 2) for q in made.questions]
-    assert orders != [[s[0] for s in study(30, seed=1).labels(w, q).values()] for w in (1, 2) for q in made.questions]
+    assert orders == seen(0) != seen(1)
     first = [order[0] for order in orders]
     assert all(8 <= first.count(system) <= 32 for system in SYSTEMS)  # 20 expected
 
 
-def test_the_unblinding_says_whose_answer_each_is_and_equal_ones_share_a_label() -> None:
+def test_the_unblinding_says_whose_answer_each_is_and_equal_ones_share_a_label(tmp_path: Path) -> None:
     texts = answers(2)
     texts["Walrus"]["q1"] = texts["Yak-PPO"]["q1"] + "\n"
-    made = study(2, answers=texts)
-    found = unblinding(made)
+    found, (page, _) = study(tmp_path, 2, texts)
     assert sorted(map(sorted, found["annotators"]["1"]["q1"].values())) == [["Walrus", "Yak-PPO"], ["Zebra-7B"]]
-    shown = json.loads(re.search(r'json">(.*)</script>', page(made, 1))[1])  # type: ignore[index]
-    for question in shown["questions"]:
+    for question in asked(page):
         whose = found["annotators"]["1"][question["id"]]
         for answer in question["answers"]:
             assert all(texts[name][question["id"]].strip() == answer["text"] for name in whose[answer["label"]])
 
 
-def test_every_system_answers_every_question() -> None:
+def test_every_system_answers_every_question(tmp_path: Path) -> None:
     texts = answers(2)
     del texts["Walrus"]["q1"]
     with pytest.raises(DataError, match=r"systems\.Walrus: no answer to 1 questions: q1"):
-        study(2, answers=texts)
+        study(tmp_path, 2, texts)
 
 
 def test_scores_by_hand(tmp_path: Path) -> None:
-    made = study(4)
-    write_study(made, tmp_path)
+    made, _ = study(tmp_path)
     paths = fill(made, tmp_path, [SYSTEMS, (SYSTEMS[0], SYSTEMS[2], SYSTEMS[1])])
     found = read_sheets(paths, str(tmp_path / "unblinding.json"))
     assert found.systems == list(SYSTEMS) and found.annotators == ["1", "2"]
@@ -206,12 +211,18 @@ def test_a_study_from_files_is_written_and_scored(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"places": {"q0": {"A": 1, "B": 2}}}, "question q0: expected a place for every answer, got none for C"),
-        ({"places": {"q1": None}}, "question q1: expected a place for every answer, got nothing"),
-        ({"places": {"q0": {"A": 1, "B": 2, "C": 2}}}, "q0: expected the places 1 to 3, each once, got [1, 2, 2]"),
-        ({"places": {"q0": {"A": 1, "B": 2, "C": 4}}}, "q0: expected the places 1 to 3"),
-        ({"places": {"q0": {"A": True, "B": 2, "C": 3}}}, "q0: expected the places 1 to 3"),
-        ({"places": {"q0": {"A": 1, "B": 2, "C": 3, "D": 4}}}, "got one of D"),
+        (
+            {"places": {"q0": {"A": 1, "B": 2}}},
+            "question q0: expected a place for each of A, B, C, from 1 to 3 and each once, got {'A': 1, 'B': 2}",
+        ),
+        (
+            {"places": {"q1": None}},
+            "question q1: expected a place for each of A, B, C, from 1 to 3 and each once, got none",
+        ),
+        ({"places": {"q0": {"A": 1, "B": 2, "C": 2}}}, "and each once, got {'A': 1, 'B': 2, 'C': 2}"),
+        ({"places": {"q0": {"A": 1, "B": 2, "C": 4}}}, "got {'A': 1, 'B': 2, 'C': 4}"),
+        ({"places": {"q0": {"A": True, "B": 2, "C": 3}}}, "got {'A': True, 'B': 2, 'C': 3}"),
+        ({"places": {"q0": {"A": 1, "B": 2, "C": 3, "D": 4}}}, "'D': 4}"),
         ({"places": {"q9": {"A": 1}}}, "expected the study's questions, got 'q9'"),
         ({"places": []}, "expected an exported sheet"),
         ({"study": "other"}, "study: expected"),
@@ -221,8 +232,7 @@ def test_a_study_from_files_is_written_and_scored(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_sheets_are_named_with_the_question(change: dict[str, Any], told: str, tmp_path: Path) -> None:
-    made = study(2)
-    write_study(made, tmp_path)
+    made, _ = study(tmp_path, 2)
     second, first = fill(made, tmp_path, [SYSTEMS, SYSTEMS])  # the second is read last, so that a person comes twice
     sheet = json.loads(Path(second).read_text())
     if isinstance(change.get("places"), dict):
@@ -234,8 +244,7 @@ def test_wrong_sheets_are_named_with_the_question(change: dict[str, Any], told: 
 
 
 def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
-    made = study(3)
-    write_study(made, tmp_path)
+    made, _ = study(tmp_path, 3)
     paths = fill(made, tmp_path, [SYSTEMS, SYSTEMS])
     for path in paths:
         sheet = json.loads(Path(path).read_text())
@@ -243,7 +252,7 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
         Path(path).write_text(json.dumps(sheet))
     with pytest.raises(DataError) as error:
         read_sheets(paths, str(tmp_path / "unblinding.json"))
-    assert str(error.value).count("expected a place for every answer, got nothing") == 4
+    assert str(error.value).count("and each once, got none") == 4
     with pytest.raises(DataError, match="expected a JSON object"):
         read_sheets([str(tmp_path / "annotator-1.html")], str(tmp_path / "unblinding.json"))
     with pytest.raises(DataError, match=r"expected the unblinding\.json"):
@@ -305,16 +314,15 @@ def browse(place: Path, profile: Path, sign: int, kept: str | None = None) -> di
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 def test_a_page_is_filled_in_exported_and_scored(tmp_path: Path) -> None:
-    made = study(4)
-    pages = write_study(made, tmp_path)
+    made, pages = study(tmp_path)
     sheets = []
     for who, (place, sign) in enumerate(zip(pages, (-1, 1), strict=True), start=1):
         saw = browse(place, tmp_path / f"profile{who}", sign)
         assert saw["title"] == "Annotation sheet" and saw["wide"] <= 0  # NASTY ran nothing; a phone scrolls one way
         assert saw["at"] == "Question 1 of 4, 0 ranked" and "All 4 questions are ranked" in saw["status"]
-        assert saw["file"] == f"sheet-{made.name}-{who}.json"
-        for question, texts in zip(made.questions, saw["texts"], strict=True):
-            assert texts == [made.answers[s[0]][question.id].strip() for s in made.labels(who, question).values()]
+        assert saw["file"] == f"sheet-{made['study']}-{who}.json"
+        for (question, labels), texts in zip(made["annotators"][str(who)].items(), saw["texts"], strict=True):
+            assert texts == [answers()[systems[0]][question].strip() for systems in labels.values()]
         assert json.loads(saw["kept"])["places"] == saw["sheet"]["places"]
         sheets.append(str(tmp_path / saw["file"]))
         Path(sheets[-1]).write_text(json.dumps(saw["sheet"]))
@@ -327,8 +335,7 @@ def test_a_page_is_filled_in_exported_and_scored(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 def test_a_page_goes_on_where_it_was_left_and_says_what_is_missing(tmp_path: Path) -> None:
-    made = study(3)
-    (place, _) = write_study(made, tmp_path)
+    made, (place, _) = study(tmp_path, 3)
     (full, _) = fill(made, tmp_path, [SYSTEMS, SYSTEMS])
     kept = json.loads(Path(full).read_text())
     kept["places"]["q2"] = {"A": 1, "B": 1, "C": 7}  # not as the page would write it: two on one place, one nowhere
@@ -337,5 +344,7 @@ def test_a_page_goes_on_where_it_was_left_and_says_what_is_missing(tmp_path: Pat
     assert saw["sheet"]["places"] == {**kept["places"], "q2": {"A": 1}}
     sheet = tmp_path / "sheet.json"
     sheet.write_text(json.dumps(saw["sheet"]))
-    with pytest.raises(DataError, match=r"question q2: expected a place for every answer, got none for B, C"):
+    with pytest.raises(
+        DataError, match=r"question q2: expected a place for each of A, B, C, from 1 to 3 and each once, got \{'A': 1\}"
+    ):
         read_sheets([str(sheet)], str(tmp_path / "unblinding.json"))

@@ -18,7 +18,7 @@ from tuna.config.types import checked
 from tuna.data.files import sha256_file
 from tuna.errors import ConfigError
 from tuna.evaluation.base import Benchmark, EvalContext, Result, check_other, other_fingerprint
-from tuna.evaluation.human_study.pages import Study, read_sheets, write_study
+from tuna.evaluation.human_study.pages import read_sheets, write_study
 from tuna.evaluation.questions import GivenAnswers, read_questions, spread
 from tuna.stats import Interval, bootstrap_interval
 
@@ -38,8 +38,7 @@ class HumanStudy(Benchmark):
     questions alone. annotators: pages to write. max_tokens: of an answer of a model. sheets: exported files;
     unblinding: the unblinding.json that was written next to the pages. alpha: below it a difference is significant.
 
-    Raises:
-        ConfigError: values out of range, real questions without systems, sheets without what unblinds them.
+    Raises: ConfigError: values out of range, real questions without systems, sheets without what unblinds them.
     """
 
     questions: str | None = None
@@ -108,7 +107,7 @@ class HumanStudy(Benchmark):
             for name, source in self._sources.items()
         }
         folder = context.inference.store.folder.parent
-        pages = write_study(Study(self._asked, answers, self.annotators, context.seed), folder)
+        pages = write_study(self._asked, answers, self.annotators, context.seed, folder)
         sheets = ",".join(f"SHEET{k + 1}.json" for k in range(len(pages)))
         return Result(
             scores={"pages": len(pages)},

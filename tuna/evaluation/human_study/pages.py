@@ -13,8 +13,7 @@ from jinja2.utils import htmlsafe_json_dumps
 
 from tuna.data.fields import FieldError, RowError, describe
 from tuna.errors import DataError
-from tuna.evaluation.questions import Question
-from tuna.evaluation.reading import Faults, read_object
+from tuna.evaluation.questions import Faults, Question, read_object
 from tuna.files import write_text
 from tuna.inference.store import key_of
 from tuna.judges.lists import request, shown
@@ -24,73 +23,51 @@ SCHEMA_VERSION = 1
 Labels = Mapping[str, Sequence[str]]  # label -> the systems whose answer it is
 
 
-@dataclass(frozen=True, slots=True)
-class Study:
-    """Questions, and the answers of all systems to each: answers[system][question id]."""
+def write_study(
+    questions: Sequence[Question], answers: Mapping[str, Mapping[str, str]], annotators: int, seed: int, folder: Path
+) -> list[Path]:
+    """A page for each annotator, which names no system; unblinding.json, next to them, tells whose each answer is.
 
-    questions: Sequence[Question]
-    answers: Mapping[str, Mapping[str, str]]
-    annotators: int
-    seed: int
+    answers[system][question id]: all systems' answers to each question. Gives the pages.
 
-    def __post_init__(self) -> None:
-        for system, answers in self.answers.items():
-            if missing := [question.id for question in self.questions if question.id not in answers]:
-                shown = ", ".join(missing[:8]) + (" ..." if len(missing) > 8 else "")
-                raise DataError(f"systems.{system}: no answer to {len(missing)} questions: {shown}")
-
-    @property
-    def name(self) -> str:
-        """What tells this study from others."""
-        texts = {system: [answers[q.id] for q in self.questions] for system, answers in self.answers.items()}
-        return key_of(questions=[q.id for q in self.questions], answers=texts, seed=self.seed)[:16]
-
-    def labels(self, annotator: int, question: Question) -> dict[str, list[str]]:
-        """A, B, ... in the order in which a person sees them; equal answers are shown once, under one label."""
-        whose: dict[str, list[str]] = {}
-        for system, answers in self.answers.items():
-            whose.setdefault(answers[question.id].strip(), []).append(system)
-        groups = list(whose.values())
-        random.Random(f"{self.seed}\0{annotator}\0{question.id}").shuffle(groups)
-        return dict(zip(string.ascii_uppercase, groups, strict=False))
-
-
-def page(study: Study, annotator: int) -> str:
-    """One person's page, whole: it loads nothing, and names no system."""
-    asked = []
-    for question in study.questions:
-        answers = [
-            {"label": label, "text": study.answers[systems[0]][question.id].strip()}
-            for label, systems in study.labels(annotator, question).items()
-        ]
-        asked.append({"id": question.id, "text": request(question.record), "answers": answers})
-    # So written that no text ends the script it stands in.
-    data = htmlsafe_json_dumps({"study": study.name, "annotator": str(annotator), "questions": asked})
-    return Path(__file__).with_name("page.html").read_text(encoding="utf-8").replace("%%STUDY%%", data)
-
-
-def unblinding(study: Study) -> dict[str, Any]:
-    """What scoring needs and nobody who ranks may see."""
-    return {
-        "schema_version": SCHEMA_VERSION, "study": study.name, "systems": list(study.answers),
-        "questions": [
-            {"id": q.id, "category": q.task, "instruction": shown(q.record), "input": q.record.input}
-            for q in study.questions
-        ],
-        "annotators": {
-            str(annotator): {question.id: study.labels(annotator, question) for question in study.questions}
-            for annotator in range(1, study.annotators + 1)
-        },
-    }  # fmt: skip
-
-
-def write_study(study: Study, folder: Path) -> list[Path]:
-    """The pages, and unblinding.json next to them; gives the pages."""
-    pages = [folder / f"annotator-{annotator + 1}.html" for annotator in range(study.annotators)]
-    for annotator, path in enumerate(pages, start=1):
-        write_text(path, page(study, annotator))
-    write_json(folder / "unblinding.json", unblinding(study))
+    Raises: DataError: a system lacks an answer.
+    """
+    for system, texts in answers.items():
+        if missing := [question.id for question in questions if question.id not in texts]:
+            told = ", ".join(missing[:8]) + (" ..." if len(missing) > 8 else "")
+            raise DataError(f"systems.{system}: no answer to {len(missing)} questions: {told}")
+    in_order = {system: [texts[q.id] for q in questions] for system, texts in answers.items()}
+    study = key_of(questions=[q.id for q in questions], answers=in_order, seed=seed)[:16]
+    template = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
+    pages: list[Path] = []
+    whose: dict[str, dict[str, Labels]] = {}
+    for annotator in map(str, range(1, annotators + 1)):
+        whose[annotator] = {q.id: _labels(answers, q.id, f"{seed}\0{annotator}\0{q.id}") for q in questions}
+        asked = []
+        for q in questions:
+            labels = whose[annotator][q.id].items()
+            shown_texts = [{"label": label, "text": answers[systems[0]][q.id].strip()} for label, systems in labels]
+            asked.append({"id": q.id, "text": request(q.record), "answers": shown_texts})
+        # So written that no text ends the script it stands in.
+        data = htmlsafe_json_dumps({"study": study, "annotator": annotator, "questions": asked})
+        pages.append(folder / f"annotator-{annotator}.html")
+        write_text(pages[-1], template.replace("%%STUDY%%", data))
+    rows = [
+        {"id": q.id, "category": q.task, "instruction": shown(q.record), "input": q.record.input} for q in questions
+    ]
+    key = {"schema_version": SCHEMA_VERSION, "study": study, "systems": list(answers)}
+    write_json(folder / "unblinding.json", {**key, "questions": rows, "annotators": whose})
     return pages
+
+
+def _labels(answers: Mapping[str, Mapping[str, str]], question: str, seed: str) -> Labels:
+    """A, B, ... in the order in which a person sees them; equal answers are shown once, under one label."""
+    whose: dict[str, list[str]] = {}
+    for system, texts in answers.items():
+        whose.setdefault(texts[question].strip(), []).append(system)
+    groups = list(whose.values())
+    random.Random(seed).shuffle(groups)
+    return dict(zip(string.ascii_uppercase, groups, strict=False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +83,7 @@ class Sheets:
 def read_sheets(paths: Sequence[str], unblinding: str) -> Sheets:
     """Read exported sheets.
 
-    Raises:
-        DataError: no JSON, another study's, a person twice, and every question without a place for every answer.
+    Raises: DataError: no JSON, another study's, a person twice, and every question without a place for every answer.
     """
     faults = Faults()
     with faults.at(unblinding):
@@ -149,16 +125,12 @@ def _annotator(sheet: Mapping[str, Any], key: Mapping[str, Any]) -> str:
 
 def _checked_places(places: Any, labels: Labels) -> dict[str, int]:
     """One question's places: the answers must have 1, 2, ... in some order."""
-    if not isinstance(places, dict):
-        raise RowError(f"expected a place for every answer, got {describe(places)}")
-    if unknown := sorted(places.keys() - labels.keys()):
-        raise RowError(f"expected places of answers {', '.join(labels)}, got one of {', '.join(unknown)}")
-    if missing := [label for label in labels if label not in places]:
-        raise RowError(f"expected a place for every answer, got none for {', '.join(missing)}")
-    given = [places[label] for label in labels]
-    if {*map(type, given)} != {int} or sorted(given) != list(range(1, len(labels) + 1)):
-        raise RowError(f"expected the places 1 to {len(labels)}, each once, got {given}")
-    return places
+    found = places if isinstance(places, dict) else {}
+    whole = all(type(place) is int for place in found.values())
+    if found.keys() != labels.keys() or not whole or sorted(found.values()) != list(range(1, len(labels) + 1)):
+        expected = f"a place for each of {', '.join(labels)}, from 1 to {len(labels)} and each once"
+        raise RowError(f"expected {expected}, got {places or 'none'}")
+    return found
 
 
 def points_of(places: Mapping[str, int], labels: Labels, systems: Sequence[str]) -> list[float]:

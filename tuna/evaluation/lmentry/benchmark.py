@@ -13,10 +13,18 @@ from annotated_types import Ge
 
 from tuna.config.types import checked
 from tuna.evaluation.base import Benchmark, EvalContext, Result
-from tuna.evaluation.lmentry.clone import CLONE, REPOSITORY, SCORERS, Example, Scorers, read_tasks
+from tuna.evaluation.lmentry.clone import (
+    CLONE,
+    REPOSITORY,
+    SCORERS,
+    Example,
+    check_scorers,
+    mark,
+    read_tasks,
+    scorers_sha256,
+)
 from tuna.evaluation.lmentry.figures import CORE, SCORER, Tally, figures, part_rows, task_rows
-from tuna.evaluation.questions import spread
-from tuna.evaluation.reading import find_clone
+from tuna.evaluation.questions import find_clone, spread
 
 FIGURES = 1  # the version of how figures are made
 
@@ -44,12 +52,11 @@ class LMentry(Benchmark):
 
     def prepare(self, limit: int | None) -> None:
         """Find the clone, read the files, try the scorers."""
-        root = find_clone(self.root, REPOSITORY, CLONE, SCORERS)
-        data = Path(self.data).expanduser() if self.data else root / "data"
+        self._clone = find_clone(self.root, REPOSITORY, CLONE, SCORERS).absolute()
+        data = Path(self.data).expanduser() if self.data else self._clone / "data"
         self._files, self._missing, sha256 = read_tasks(data, partial=self.partial)
-        self._scorers = Scorers(root, truncate=self.truncate)
-        self._scorers.check()
-        self.hashes = {"data": sha256, "scorers": self._scorers.sha256(), "figures": FIGURES}
+        check_scorers(self._clone)
+        self.hashes = {"data": sha256, "scorers": scorers_sha256(self._clone), "figures": FIGURES}
         every = [example for file in self._files for example in file.examples]
         self._cut = limit is not None and limit < len(every)
         self.asked: list[Example] = spread(every, limit, lambda example: (example.task, example.template))
@@ -58,8 +65,8 @@ class LMentry(Benchmark):
         """Accuracy, robustness and the score; by task, and by what robustness compares."""
         answers = context.answer(self.asked, max_tokens=self.max_tokens)
         there = [example for example in self.asked if example.id in answers]
-        processes = self.processes or os.cpu_count() or 1
-        marks = self._scorers.mark(there, [answers[example.id] for example in there], processes)
+        predictions, processes = [answers[example.id] for example in there], self.processes or os.cpu_count() or 1
+        marks = mark(self._clone, there, predictions, processes, truncate=self.truncate)
         tallies = self._tallies()
         canary = {file.name: file.canary for file in self._files}
         examples = []
@@ -97,13 +104,13 @@ class LMentry(Benchmark):
         if self._missing:
             missing = f"{len(self._missing)} of {len(SCORER)} files are missing ({', '.join(self._missing)})"
             notes.append(f"partial=true: {missing}; {rest}")
-        without = [name for name, tally in tallies.items() if not tally.marks and not self._cut]
-        other = [f.name for f in self._files if len(f.examples) != f.per_template * f.templates and not self._cut]
-        if without:
+        if self._cut:
+            return notes
+        if without := [name for name, tally in tallies.items() if not tally.marks]:
             no_figure = "so no figure that needs them; benchmark.partial=true takes means over the rest"
             end = f"partial=true: {rest}" if self.partial else no_figure
             notes.append(f"{len(without)} tasks have no answer ({', '.join(without)}); {end}")
-        if other:
+        if other := [file.name for file in self._files if len(file.examples) != file.per_template * file.templates]:
             wrong = "the number of examples is not what the file's settings say, by which its owners divide"
             notes.append(f"{wrong}: {', '.join(other)}")
         return notes

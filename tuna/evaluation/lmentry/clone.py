@@ -20,14 +20,12 @@ from tuna.data.fields import FieldError, RowError, describe
 from tuna.data.record import Record
 from tuna.errors import ConfigError, RunError
 from tuna.evaluation.lmentry.figures import ANSWER_ORDER, CORE, SCORER
-from tuna.evaluation.questions import Question
-from tuna.evaluation.reading import Faults, read_files
+from tuna.evaluation.questions import Faults, Question, read_files
 
 REPOSITORY = "aviaefrat/lmentry"
 CLONE = f"git clone https://github.com/{REPOSITORY}.git"
 SCORERS = "lmentry/scorers"
 WORKER = Path(__file__).with_name("worker.py")
-Mark = tuple[int, int]  # score, certainty: 0 or 1 each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +51,7 @@ class TaskFile:
 def read_tasks(folder: Path, *, partial: bool) -> tuple[list[TaskFile], list[str], str]:
     """The 41 files (with ``partial``: those that are there), the names of missing ones, a hash of the former's content.
 
-    Raises:
-        ConfigError: files are missing.
-        DataError: what is wrong inside them, all of it.
+    Raises: ConfigError where files are missing; DataError with all that is wrong inside them.
     """
     missing = [name for name in SCORER if not (folder / f"{name}.json").is_file()]
     if len(missing) == len(SCORER) or (missing and not partial):
@@ -98,86 +94,81 @@ def _example(task: str, key: str, raw: Any, templates: int) -> Example:
     return Example(name, Record(name, raw["input"]), task, template=template, answer_index=index, raw=raw)
 
 
-class Scorers:
-    """The scorers of one clone. truncate: mark a prediction's first sentence only, as its owners do for base models."""
+def scorers_sha256(clone: Path) -> str:
+    """Hash of the scorers' source."""
+    digest = hashlib.sha256()
+    for path in sorted((clone / SCORERS).glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
 
-    def __init__(self, clone: Path, *, truncate: bool = False) -> None:
-        self.clone = clone.absolute()
-        self.truncate = truncate
 
-    def sha256(self) -> str:
-        """Hash of the scorers' source."""
-        digest = hashlib.sha256()
-        for path in sorted((self.clone / SCORERS).glob("*.py")):
-            digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-        return digest.hexdigest()
+def check_scorers(clone: Path) -> None:
+    """Import the scorers of a clone (an absolute path) once.
 
-    def check(self) -> None:
-        """Import them once.
+    Raises: ConfigError: they cannot be imported, with the command that mends it.
+    """
+    with _worker(clone, []) as worker:
+        first = _reply(worker)
+    missing, lacking = str(first.get("missing") or ""), sorted({*CORE} - {*first.get("scorers", ())})
+    if missing and missing.partition(".")[0] != "lmentry":
+        problem = f"its scorers need the package {missing}, which is not installed"
+        raise ConfigError(f"benchmark.root={clone}: {problem}; next: pip install 'tuna-ranking[lmentry]'")
+    problem = f"its scorers cannot be imported ({first['error']})" if "error" in first else ""
+    if lacking and not problem:
+        problem = f"expected scorers for {len(CORE)} tasks, got none for {', '.join(lacking[:5])}"
+    if problem:
+        raise ConfigError(f"benchmark.root={clone}: {problem}; next: {CLONE}")
 
-        Raises:
-            ConfigError: they cannot be imported, with the command that mends it.
-        """
-        with self._worker([]) as worker:
-            first = _reply(worker)
-        missing, lacking = str(first.get("missing") or ""), sorted({*CORE} - {*first.get("scorers", ())})
-        if missing and missing.partition(".")[0] != "lmentry":
-            problem = f"its scorers need the package {missing}, which is not installed"
-            raise ConfigError(f"benchmark.root={self.clone}: {problem}; next: pip install 'tuna-ranking[lmentry]'")
-        problem = f"its scorers cannot be imported ({first['error']})" if "error" in first else ""
-        if lacking and not problem:
-            problem = f"expected scorers for {len(CORE)} tasks, got none for {', '.join(lacking[:5])}"
-        if problem:
-            raise ConfigError(f"benchmark.root={self.clone}: {problem}; next: {CLONE}")
 
-    def mark(self, examples: Sequence[Example], predictions: Sequence[str], processes: int) -> list[Mark]:
-        """Score and certainty of each prediction, in order; after ``check``.
+def mark(
+    clone: Path, examples: Sequence[Example], predictions: Sequence[str], processes: int, *, truncate: bool = False
+) -> list[tuple[int, int]]:
+    """Score and certainty (0 or 1 each) of each prediction, in order; after ``check_scorers``.
 
-        Raises:
-            RunError: a scorer failed.
-        """
-        asked = [
-            {"scorer": SCORER[example.task], "prediction": text, "example": example.raw, "truncate": self.truncate}
-            for example, text in zip(examples, predictions, strict=True)
-        ]
-        marks: list[Mark] = []
-        with contextlib.ExitStack() as stack:
-            progress = stack.enter_context(contextlib.closing(Progress("scores", len(examples))))
-            # They work at once, and each waits only where its pipe is full of replies that were not read yet.
-            workers = [
-                stack.enter_context(self._worker(asked[k::processes])) for k in range(min(processes, len(asked)))
-            ]
-            for worker in workers:
-                _reply(worker)  # of its import, which ``check`` has tried
-            for index, example in enumerate(examples):
-                reply = _reply(workers[index % len(workers)])
-                if not isinstance(reply, list) or len(reply) != 2 or not {*reply} <= {0, 1}:
-                    got = reply.get("error") if isinstance(reply, dict) else reply
-                    expected = "a score and a certainty of 0 or 1 each"
-                    raise RunError(
-                        f"{example.id}: LMentry's scorer gave {got!r}, expected {expected}; next: look at "
-                        f"{self.clone / SCORERS}"
-                    )
-                marks.append((int(reply[0]), int(reply[1])))
-                progress.update(1)
-        return marks
+    truncate: mark a prediction's first sentence only, as its owners do for base models.
 
-    @contextlib.contextmanager
-    def _worker(self, asked: Sequence[Mapping[str, Any]]) -> Iterator["subprocess.Popen[str]"]:
-        """A process that imports the scorers and marks each prediction: a line of its output each."""
-        with tempfile.TemporaryFile("w+", encoding="utf-8") as lines:
-            lines.writelines(json.dumps(each) + "\n" for each in asked)
-            lines.seek(0)
-            # -P: nothing next to the script shadows a package; -B: the clone stays as it is; UTF-8 whatever the locale.
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-B", str(WORKER), str(self.clone)], cwd=self.clone, text=True, encoding="utf-8",
-                stdin=lines, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONUTF8": "1"},
-            )  # fmt: skip
-        with process:
-            try:
-                yield process
-            finally:
-                process.kill()
+    Raises: RunError: a scorer failed.
+    """
+    asked = [
+        {"scorer": SCORER[example.task], "prediction": text, "example": example.raw, "truncate": truncate}
+        for example, text in zip(examples, predictions, strict=True)
+    ]
+    marks: list[tuple[int, int]] = []
+    with contextlib.ExitStack() as stack:
+        progress = stack.enter_context(contextlib.closing(Progress("scores", len(examples))))
+        # They work at once, and each waits only where its pipe is full of replies that were not read yet.
+        workers = [stack.enter_context(_worker(clone, asked[k::processes])) for k in range(min(processes, len(asked)))]
+        for worker in workers:
+            _reply(worker)  # of its import, which ``check_scorers`` has tried
+        for index, example in enumerate(examples):
+            reply = _reply(workers[index % len(workers)])
+            if not isinstance(reply, list) or len(reply) != 2 or not {*reply} <= {0, 1}:
+                got = reply.get("error") if isinstance(reply, dict) else reply
+                expected = "a score and a certainty of 0 or 1 each"
+                raise RunError(
+                    f"{example.id}: LMentry's scorer gave {got!r}, expected {expected}; next: look at {clone / SCORERS}"
+                )
+            marks.append((int(reply[0]), int(reply[1])))
+            progress.update(1)
+    return marks
+
+
+@contextlib.contextmanager
+def _worker(clone: Path, asked: Sequence[Mapping[str, Any]]) -> Iterator["subprocess.Popen[str]"]:
+    """A process that imports the scorers and marks each prediction: a line of its output each."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as lines:
+        lines.writelines(json.dumps(each) + "\n" for each in asked)
+        lines.seek(0)
+        # -P: nothing next to the script shadows a package; -B: the clone stays as it is; UTF-8 whatever the locale.
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-B", str(WORKER), str(clone)], cwd=clone, text=True, encoding="utf-8",
+            stdin=lines, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONUTF8": "1"},
+        )  # fmt: skip
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def _reply(worker: "subprocess.Popen[str]") -> Any:

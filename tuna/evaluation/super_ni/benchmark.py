@@ -1,5 +1,6 @@
 """Super-NaturalInstructions (Wang et al. 2022): unseen tasks by definition, alone or with two positive examples."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -30,8 +31,7 @@ class SuperNI(Benchmark):
     prompts at "Output:", without the space after it, as Tk-Instruct did for GPT-3. max_tokens: of an answer.
     bert_score: the folder of an encoder, for BERTScore too. bert_layers: after which layer; null is the last.
 
-    Raises:
-        ConfigError: bert_layers without bert_score.
+    Raises: ConfigError: bert_layers without bert_score.
     """
 
     root: str | None = None
@@ -140,20 +140,21 @@ class SuperNI(Benchmark):
         """Each metric's mean over instances, then over tasks, rounded as officially, then in full; and the tables."""
         category = {name: task.category for name, task in self._tasks.items()}
         metric_of = category | {name: name for name in category.values()}
-        every, tasks = [i.task for i in self._instances], [i.task for i in there]
-        by_task = {
-            task: [s for s, own in zip(scores, tasks, strict=True) if own == task] for task in dict.fromkeys(every)
-        }
+        by_task: dict[str, list[dict[str, float]]] = {i.task: [] for i in self._instances}
+        by_category: dict[str, list[dict[str, float]]] = {category[i.task]: [] for i in self._instances}
+        for instance, each in zip(there, scores, strict=True):
+            by_task[instance.task].append(each)
+            by_category[category[instance.task]].append(each)
+        totals = Counter(group for i in self._instances for group in (i.task, category[i.task]))
         names = ["rougeL", *(name for name in METRICS if name != "rougeL"), *(["bert_score"] if self._bert else [])]
         full = {name: percent(each[name] for each in scores) for name in names}
         for name in names:
             means = [percent(each[name] for each in found) or 0.0 for found in by_task.values() if found]
             full[f"{name}_over_tasks"] = sum(means) / len(means) if means else None
-        categories = [category[task] for task in tasks], scores, [category[task] for task in every]
         return (
             {name: rounded(value) for name, value in full.items()} | {f"{k}_full": v for k, v in full.items()},
             {
-                "by_category": group_rows("category", *categories, metric_of),
-                "by_task": group_rows("task", tasks, scores, every, metric_of),
+                "by_category": group_rows("category", by_category, totals, metric_of),
+                "by_task": group_rows("task", by_task, totals, metric_of),
             },
         )

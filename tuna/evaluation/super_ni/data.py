@@ -16,8 +16,7 @@ from tuna.data import fields
 from tuna.data.fields import FieldError, RowError
 from tuna.data.record import Record
 from tuna.errors import ConfigError
-from tuna.evaluation.questions import Question
-from tuna.evaluation.reading import Faults, find_clone, read_files
+from tuna.evaluation.questions import Faults, Question, find_clone, read_files
 
 REPOSITORY = "allenai/natural-instructions"
 CLONE = f"git clone --depth 1 https://github.com/{REPOSITORY}.git"
@@ -48,9 +47,7 @@ def read_clone(root: str | None, instances: int) -> tuple[list[Task], str]:
 
     The official evaluation's instances are the first 100.
 
-    Raises:
-        ConfigError: there is no clone, with the command that gets it; or files are missing in it.
-        DataError: what is wrong inside the files, all of it.
+    Raises: ConfigError without a clone, or with files missing in it; DataError with all that is wrong inside them.
     """
     folder = find_clone(root, REPOSITORY, CLONE, SPLIT)
     names = list(dict.fromkeys((folder / SPLIT).read_text(encoding="utf-8").split()))
@@ -124,8 +121,7 @@ def make_prompt(task: Task, given: str, shots: int, count: Count | None, limit: 
 
     count: tokens of a text; None puts no limit on the prompt. limit: of tokens.
 
-    Raises:
-        ConfigError: the limit has no room for the words around definition and input.
+    Raises: ConfigError: the limit has no room for the words around definition and input.
 
     >>> task = Task("t", "c", "Add the numbers", (("1 2", "3"), ("2 2", "4")), ())
     >>> print(make_prompt(task, "3 4", 1, None, 0).text)

@@ -11,7 +11,6 @@ follows, fails with transformers 5.
 """
 
 import string
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, reduce
 from operator import add
@@ -92,21 +91,16 @@ def rounded(value: float | None) -> float | None:
 
 def group_rows(
     name: str,
-    groups: Sequence[str],
-    scores: Sequence[Mapping[str, float]],
-    every: Sequence[str],
-    categories: Mapping[str, str],
+    found: Mapping[str, Sequence[Mapping[str, float]]],
+    totals: Mapping[str, int],
+    category: Mapping[str, str],
 ) -> list[dict[str, Any]]:
-    """A row per group, in the order of ``every`` (the group of each instance, answered or not).
-
-    name: what a group is (task, category). groups: that of each score. categories: group -> category.
-    """
+    """A row per group (a task or a category, as ``name`` says), by its scores and its number of instances."""
     rows = []
-    for group, total in Counter(every).items():
-        found = [each for each, own in zip(scores, groups, strict=True) if own == group]
-        metric = CATEGORY_METRIC.get(categories[group])
-        full = {key: percent(each[key] for each in found) for key in METRICS}
-        row: dict[str, Any] = {name: group, "n": len(found), "N": total, "metric": metric}
+    for group, scores in found.items():
+        metric = CATEGORY_METRIC.get(category[group])
+        full = {key: percent(each[key] for each in scores) for key in METRICS}
+        row: dict[str, Any] = {name: group, "n": len(scores), "N": totals[group], "metric": metric}
         row["score"] = rounded(full[metric]) if metric else None
         row |= {key: rounded(full[key]) for key in ("exact_match", "rougeL")}
         rows.append(row | {f"{key}_full": full[key] for key in ("exact_match", "rougeL")})
@@ -119,8 +113,7 @@ class BertScore:
     folder: an encoder in Hugging Face layout whose tokenizer puts a token before and one after a text. layers: whose
     output is compared; null is the last (17 of roberta-large is what published figures use).
 
-    Raises:
-        ConfigError: the library is missing, or there is no such folder or layer.
+    Raises: ConfigError: the library is missing, or there is no such folder or layer.
     """
 
     def __init__(self, folder: str, layers: int | None) -> None:
@@ -143,8 +136,7 @@ class BertScore:
     def f1(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
         """One value per prediction, the best over its references.
 
-        Raises:
-            ModelError: the model or its tokenizer cannot be read.
+        Raises: ModelError: the model or its tokenizer cannot be read.
         """
         disable_progress_bar()
         try:
