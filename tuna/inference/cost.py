@@ -8,7 +8,7 @@ stays counted at its worst case, so the budget holds over restarts too.
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from annotated_types import Ge
@@ -132,10 +132,6 @@ class Usage:
     def brief(self) -> str:
         """Tokens of prompts and of answers, and dollars, as ``3,000 + 900 tokens, $0.02``."""
         return f"{self.prompt_tokens:,} + {self.completion_tokens:,} tokens, {dollars(self.cost)}"
-
-    def to_dict(self) -> dict[str, float | None]:
-        """For the report."""
-        return asdict(self)
 
 
 def dollars(amount: float | None) -> str:

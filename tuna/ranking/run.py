@@ -29,8 +29,8 @@ from tuna.ranking.outputs import OutputPaths, check_places, next_line, note_writ
 from tuna.ranking.report import describe_lists, draw
 from tuna.ranking.settings import EMBEDDED_FILE, Settings
 from tuna.runs import read_json, versions, write_json
-from tuna.tracking.lineage import data_file, starting_model
 from tuna.tracking.loggers import Loggers
+from tuna.tracking.wandb_run import data_file, starting_model
 
 if TYPE_CHECKING:
     from tuna.models.source import ModelConfig
@@ -138,7 +138,8 @@ def _prepare(cfg: DictConfig) -> _Job:
     if settings.score_only and settings.input is None:
         raise ConfigError("score_only: needs input=FILE with answers (responses) to rank")
     everything = settings.instructions()
-    records = settings.part.take(everything.records)
+    index, count = settings.part
+    records = everything.records[index - 1 :: count]
     if not records:
         raise ConfigError(f"shard: {settings.shard} of {len(everything.records)} instructions is empty")
     short = [r.where for r in records if settings.score_only and len(r.responses) < 2]
@@ -202,7 +203,7 @@ def _first_estimate(job: _Job, context: Context) -> dict[str, Usage]:
     path = context.store.folder / "estimate.json"
     if not path.exists():
         estimate = job.ranker.estimate(job.records, job.parts, context)
-        write_json(path, {who: usage.to_dict() for who, usage in estimate.items()})
+        write_json(path, {who: asdict(usage) for who, usage in estimate.items()})
     return {who: Usage(**values) for who, values in read_json(path).items()}
 
 
@@ -233,19 +234,19 @@ def _write(job: _Job, context: Context, collected: Collected, estimate: dict[str
         places.unusable.unlink(missing_ok=True)
     used = context.used(job.ranker.prices(job.parts, context))
     listed = describe_lists(collected.rows)
-    shard = job.settings.part
+    index, count = job.settings.part
     counts = {"lists": len(collected.rows), "unusable": len(collected.unusable), "missing": collected.missing}
     flip_rate = collected.flips / collected.pairs if collected.pairs else None
     maybe: dict[str, Any] = {
         "dropped": collected.dropped, "failed": dict(Counter(context.failed.values())),
         "notes": [*job.notes, *context.notes],
     }  # fmt: skip
-    if shard.count > 1:
-        maybe["shard"] = {"index": shard.index, "count": shard.count, "ids": [record.id for record in job.records]}
+    if count > 1:
+        maybe["shard"] = {"index": index, "count": count, "ids": [record.id for record in job.records]}
     report: dict[str, Any] = {
         "identity": job.identity, **counts, "flip_rate": flip_rate, "ranking": asdict(listed),
         **{key: value for key, value in maybe.items() if value},
-        "estimate": {who: usage.to_dict() for who, usage in estimate.items()}, "usage": used.to_dict(),
+        "estimate": {who: asdict(usage) for who, usage in estimate.items()}, "usage": asdict(used),
         "requests_sent": budget.requests, "spent": budget.spent,
         "output_sha256": sha256_file(places.output), "config": job.config, "versions": versions(),
     }  # fmt: skip
