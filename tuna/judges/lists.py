@@ -131,9 +131,8 @@ def parse_verdict(text: str, candidates: int, *, finished: bool = True) -> Verdi
     ...
     tuna.judges.replies.VerdictError: rank names a response twice: [1, 1, 0]
 
-    Raises:
-        VerdictError: no rank, one that is malformed, cut or only quoted, two that differ, unknown or repeated numbers,
-            nothing but the reference, or an order that most of the marks contradict.
+    Raises VerdictError: no rank, one that is malformed, cut or only quoted, two that differ, unknown or repeated
+    numbers, nothing but the reference, or an order that most of the marks contradict.
     """
     text = spoken(text, finished)
     plain = _plain(text)

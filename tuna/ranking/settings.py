@@ -22,7 +22,7 @@ def shard_of(text: str | None) -> tuple[int, int]:
     >>> shard_of("2/3"), shard_of(None)
     ((2, 3), (1, 1))
     """
-    first, _, last = (text or "1/1").partition("/")
+    first, _, last = ("1/1" if text is None else text).partition("/")
     if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
         raise ConfigError(f"shard: expected i/n with i from 1 to n, such as 2/8, got {text!r}")
     return int(first), int(last)
@@ -79,7 +79,7 @@ class Settings:
         path, first = self.input, self.first
         if path is None:
             path, first = str(EMBEDDED_FILE), EMBEDDED_FIRST if first is None and self.last is None else first
-        more = {"split": self.input_split, "subset": self.input_subset, "columns": self.input_columns}
+        more: dict[str, Any] = {"split": self.input_split, "subset": self.input_subset, "columns": self.input_columns}
         found = load_questions(Source(path, None, first, self.last, **more, key="input"))
         if found.problems:
             raise DataError(problem_text(found.problems))

@@ -76,13 +76,10 @@ Logger = MetricsFile | WandbRun  # takes the figures of a run while it trains
 @checked
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Loggers:
-    """Whether metrics.csv is written, and how W&B shows the run.
+    """Whether metrics.csv is written, and how W&B shows the run; docs/wandb.md describes each key.
 
-    mode: "auto" is online where W&B is logged in (WANDB_API_KEY or a netrc entry) and offline elsewhere, so that
-    nothing ever waits for an answer; "online", "offline" and "disabled" are W&B's own. WANDB_MODE wins over it.
-    group: null is the sweep's name. title: null is a sweep's overrides, or the run's name. artifacts: "metadata" shows
-    in W&B which model and data a run was made from and what it made, "files" uploads those that runs made, "none" does
-    neither. samples: number of held-out instructions shown with the answers before and after, 0 for none.
+    mode: "auto" is online where W&B is logged in and offline elsewhere, so that nothing ever waits for an answer;
+    WANDB_MODE wins over it. group: null is the sweep's name. title: null is a sweep's overrides, or the run's name.
     """
 
     csv: bool = True
@@ -125,11 +122,7 @@ def title(folder: Path, name: str) -> str:
 
 
 def _short(override: str) -> str:
-    """An override without the folders of a path.
-
-    >>> _short("model.path=/home/ann/runs/sft"), _short("loss.lambda=5")
-    ('model.path=sft', 'loss.lambda=5')
-    """
+    """An override without the folders of a path."""
     key, _, value = override.partition("=")
     return f"{key}={PurePath(value).name}" if value.startswith(("/", "~")) else override
 
