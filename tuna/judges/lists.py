@@ -30,8 +30,6 @@ Third, identify if there are duplicate responses and keep only one of the duplic
 Fourth, compare Response {own} with Response {all}/{own} and assign each response an overall score on a scale of 0 to 15 where a higher score indicates better overall quality. For an open-ended instruction, please rate based on the relevance (score 0 to 5), level of details/justification: (score 0 to 5) and accuracy (score 0 to 5) of each response; for a close-ended instruction, please rate based on the accuracy (score 0 to 5), level of details/justification (score 0 to 5) and clarity (score 0 to 5) of each response. The ratings should have the format: \u2018Response k: [sum of the 3 individual scores you give to response k]\u2019.
 Last, rank the responses in decreasing order of their overall scores. The ranking should have the format: \u2018rank: {full}\u2019. If there are duplicate responses, keep only one of them in the rank, that is, the ranking may become: {shorter} or even \u2018rank: [i]\u2019."""  # noqa: E501
 
-MAX_MARK = 15.0
-
 _WIDE = "\uff1a\uff3b\uff3d\u3010\u3011\uff0c\uff1e\u2192\u227b"  # full-width signs and arrows
 _NARROW = ":[][],>>>"
 _PLAIN = str.maketrans(
@@ -242,7 +240,7 @@ def _marks(plain: str, candidates: int) -> dict[int, float]:
 def _mark(text: str) -> float | None:
     match = _MARK.fullmatch(text.strip().lower().rpartition("=")[2].strip())
     value = float(sum(map(Decimal, re.split(r"\s*\+\s*", match.group(1))))) if match else -1.0
-    return value if 0 <= value <= MAX_MARK else None  # by Decimal, 3.2 + 5.9 + 5.9 is 15, no more
+    return value if 0 <= value <= 15 else None  # by Decimal, 3.2 + 5.9 + 5.9 is 15, no more
 
 
 def _against(ranked: Sequence[int], marks: Mapping[int, float]) -> int:
