@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from tests.inference.make import write_instructions, write_rows
 from tuna.errors import ConfigError, DataError
 from tuna.ranking.outputs import OutputPaths
-from tuna.ranking.settings import EMBEDDED_FIRST, Settings, Shard
+from tuna.ranking.settings import EMBEDDED_FIRST, Settings, shard_of
 
 pytestmark = pytest.mark.once  # computes nothing that kernels could round
 
@@ -90,12 +90,12 @@ def test_splits_and_columns(tmp_path: Path) -> None:
 
 def test_shards_part_the_rows() -> None:
     rows = list(range(11))
-    parts = [Shard.parse(f"{i}/4").take(rows) for i in (1, 2, 3, 4)]
+    parts = [rows[index - 1 :: count] for index, count in (shard_of(f"{i}/4") for i in (1, 2, 3, 4))]
     assert sorted(row for part in parts for row in part) == rows and [len(part) for part in parts] == [3, 3, 3, 2]
-    assert Shard.parse(None).take(rows) == rows
+    assert shard_of(None) == (1, 1)
 
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "1", "a/b", "1/", "-1/2", "1/2/3"])
 def test_a_wrong_shard(text: str) -> None:
     with pytest.raises(ConfigError, match="expected i/n with i from 1 to n"):
-        Shard.parse(text)
+        shard_of(text)

@@ -65,10 +65,8 @@ def text_logprobs(given: Any, text: str, *, thought: bool) -> tuple[list[float],
     """The log-probabilities of the tokens that spell ``text`` and of the ending token after them; else none, and why.
 
     White space is not compared, since some servers decode tokens one by one and lose it; nor are characters of which
-    the tokens hold parts. Where tokens come before the text (a thought, which ``thought`` says was there), they do not
-    count. A reply whose log-probabilities are missing or come without tokens has no reason; the latter are taken as
-    they are unless there was a thought. One token without a number (null, infinite, above 0, -9999 and less): none,
-    since their sum is not known.
+    the tokens hold parts. Tokens before the text (a thought, which ``thought`` says was there) do not count. Values
+    without tokens are taken as they are unless there was a thought. One token without a number: none at all.
 
     >>> tokens = [("Hm", -2.0), ("</think>", -0.1), ("An", -0.5), (" oak.", -0.25), ("<|im_end|>", -0.125)]
     >>> given = {"content": [{"token": token, "logprob": value} for token, value in tokens]}
@@ -195,8 +193,7 @@ def from_choice(choice: Mapping[str, Any]) -> Answer:
     Answer(text='Hi.', logprob=-1.5, num_tokens=2, finish_reason='stop', refused=None, temperature=None,
            similarity=None, reward=None, reasoning=None, unscored=None)
 
-    Raises:
-        ValueError: it is no such thing.
+    Raises ValueError: it is no such thing.
     """
     answer = apart(read_choice(choice))
     logprobs, why = text_logprobs(choice.get("logprobs"), answer.text, thought=answer.reasoning is not None)
@@ -230,11 +227,7 @@ def read_choice(choice: Mapping[str, Any]) -> Answer:
 
 
 def _parts(content: object) -> tuple[str, str, object]:
-    """Text, thought and refusal of a content: a text, none, or a list of parts; ValueError where it is something else.
-
-    >>> _parts([{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": "An "}, "oak."])
-    ('An oak.', 'Hm.', None)
-    """
+    """Text, thought and refusal of a content: a text, none, or a list of parts; else ValueError."""
     if content is None or isinstance(content, str):
         return content or "", "", None
     if not isinstance(content, list):

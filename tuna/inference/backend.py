@@ -136,10 +136,8 @@ class StoredSets(StoredTexts):
 
     def line(self, answers: Sequence[Answer], drawn: Round | None = None) -> dict[str, Any]:
         """What is stored of the answers to a request, or of a whole set."""
-        choices = [answer.to_dict() for answer in answers]
-        if drawn is None:
-            return {"choices": choices}
-        return {"trial": drawn.trial, "places": drawn.places[: len(answers)], "choices": choices}
+        about = {} if drawn is None else {"trial": drawn.trial, "places": drawn.places[: len(answers)]}
+        return {**about, "choices": [answer.to_dict() for answer in answers]}
 
     def whole(self, ask: Ask) -> list[Answer]:
         """The answers of an ask that stand in one line; none where there is no line."""

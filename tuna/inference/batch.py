@@ -48,9 +48,7 @@ class BatchEngine(Sender):
                 await self._submit()
 
     async def _take_up(self, name: str) -> None:
-        noted: dict[str, Any] = {}
-        for line in self.journal.get(name):
-            noted |= line
+        noted = {key: value for line in self.journal.get(name) for key, value in line.items()}
         if "over" in noted:
             return
         tickets, found = dict(noted.get("tickets", {})), noted.get("batch")

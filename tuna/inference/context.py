@@ -47,7 +47,11 @@ class Replies:
             return self.done(request, body)
         except Exception as error:
             if isinstance(error, StopRun) or not isinstance(error, TunaError):  # others: the disk is full
-                self._keep(request, body, str(error) or type(error).__name__)
+                usage, reason = body.get("usage"), str(error) or type(error).__name__
+                self._unusable.append({
+                    "key": request.key, "part": request.part, "reason": reason, "usage": usage,
+                    "cost": usage_cost(self.price, usage), "body": told(body, _MOST),
+                })  # fmt: skip
             raise
 
     def given_up(self, request: Request) -> str | None:
@@ -57,11 +61,6 @@ class Replies:
         if len(reasons) <= self.server.connection.retries:
             return None
         return f"{len(reasons)} replies could not be used (kept in the store's unusable.jsonl); the last: {reasons[-1]}"
-
-    def _keep(self, request: Request, body: dict[str, Any], reason: str) -> None:
-        usage = body.get("usage")
-        about = {"key": request.key, "part": request.part, "reason": reason, "usage": usage}
-        self._unusable.append({**about, "cost": usage_cost(self.price, usage), "body": told(body, _MOST)})
 
     def _check_model(self, given: object) -> None:
         if not isinstance(given, str) or not given.strip():
@@ -86,13 +85,7 @@ class Replies:
 
 
 def _same(one: str, other: str) -> bool:
-    """Whether two names are of one model: equal, or one is the other's without its date.
-
-    >>> _same("gpt-4o", "gpt-4o-2024-08-06"), _same("gpt-4o", "gpt-4o-mini")
-    (True, False)
-    >>> _same("gpt-4o-2024-05-13", "gpt-4o-2024-08-06")
-    False
-    """
+    """Whether two names are of one model: equal, or one is the other's without its date."""
     return one == other or undated(one) == other or one == undated(other)
 
 

@@ -1,14 +1,12 @@
-"""Money and tokens: the price table, the estimate before anything is sent, the budget that is never overrun.
-
-A request's worst case (every byte of its prompt a token, every answer as long as allowed) is reserved, and written
-down, before it is sent; the server's own figures replace it afterwards. What was in flight when a process was killed
-stays counted at its worst case, so the budget holds over restarts too.
+"""Money and tokens: the price table, the estimate before anything is sent, the budget that is never overrun. The worst
+case of a request (every byte of its prompt a token) is written down before it is sent; the server's own figures replace
+it. What was in flight when a process was killed stays at its worst case, so the budget holds over restarts too.
 """
 
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from annotated_types import Ge
@@ -51,8 +49,7 @@ class Prices:
     >>> Prices({"gpt-4o": [2.5, 10.0]}).find("gpt-4o-2024-08-06")
     Price(input=2.5, output=10.0)
 
-    Raises:
-        ConfigError: a price that is no pair of numbers of 0 or more.
+    Raises ConfigError: a price that is no pair of numbers of 0 or more.
     """
 
     table: Mapping[str, Sequence[float]] | None = None
@@ -132,10 +129,6 @@ class Usage:
     def brief(self) -> str:
         """Tokens of prompts and of answers, and dollars, as ``3,000 + 900 tokens, $0.02``."""
         return f"{self.prompt_tokens:,} + {self.completion_tokens:,} tokens, {dollars(self.cost)}"
-
-    def to_dict(self) -> dict[str, float | None]:
-        """For the report."""
-        return asdict(self)
 
 
 def dollars(amount: float | None) -> str:

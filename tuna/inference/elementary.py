@@ -1,11 +1,9 @@
-"""The elementary benchmark: held-out questions about a little world, marked by a checker, no judge needed.
-
-The questions are those of `tuna/assets/instructions/held_out.jsonl`; tuna.inference.generate has a model answer them.
-Checkable questions are right or wrong; open-ended ones get a mark from 0 to 1 that grows with the number of true
-details.
+"""The elementary benchmark: held-out questions about a little world, marked by a checker, no judge needed. Checkable
+ones are right or wrong; open-ended ones get a mark from 0 to 1 that grows with the number of true details.
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -54,19 +52,18 @@ def record_of(record: Record) -> data.Record:
 
 def marked(records: Sequence[Record], answers: Sequence[str]) -> ElementaryResult:
     """Marks one answer a record."""
-    by_task: dict[str, tuple[int, int]] = {}
+    right: dict[str, list[bool]] = defaultdict(list)
     open_marks: list[float] = []
     for record, answer in zip(records, answers, strict=True):
         points = mark(record, answer)
         if is_checkable(record):
-            right, total = by_task.get(str(record["task"]), (0, 0))
-            by_task[str(record["task"])] = (right + int(points == 1.0), total + 1)
+            right[str(record["task"])].append(points == 1.0)
         else:
             open_marks.append(points)
-    right, checkable = (sum(counts) for counts in zip((0, 0), *by_task.values(), strict=True))
+    checkable = sum(map(len, right.values()))
     return ElementaryResult(
-        accuracy=right / max(1, checkable),
-        by_task=dict(sorted(by_task.items())),
+        accuracy=sum(map(sum, right.values())) / max(1, checkable),
+        by_task={task: (sum(of_task), len(of_task)) for task, of_task in sorted(right.items())},
         open_ended=sum(open_marks) / max(1, len(open_marks)),
         num_checkable=checkable,
         num_open_ended=len(open_marks),

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import inf
 from typing import Any
 
 import numpy as np
@@ -106,19 +105,16 @@ class Generator:
         """A record's prompt as ids, shortened as in training where answers of ``max_tokens`` would not fit. Raises
         ModelError: it does not fit, and ``cut`` is False.
         """
-        ids = self.encoder.prompt(record)
-        if len(ids) > self._room and not cut:
-            raise ModelError(f"a prompt of {len(ids)} tokens does not fit the model's {self.positions} positions")
-        return [int(i) for i in self.encoder.prompt(self._fitting(record))]
-
-    @property
-    def _room(self) -> float:
-        """Tokens that a prompt may have."""
-        return inf if self.positions is None else self.positions - min(self.max_tokens, self.positions // 2)
+        fitting, ids = self._fitting(record), self.encoder.prompt(record)
+        if fitting is record or cut:
+            return [int(i) for i in self.encoder.prompt(fitting)]
+        raise ModelError(f"a prompt of {len(ids)} tokens does not fit the model's {self.positions} positions")
 
     def _fitting(self, record: Record) -> Record:
-        fits = len(self.encoder.prompt(record)) <= self._room
-        return record if fits else shorten(record, self.encoder, int(self._room))
+        if self.positions is None:
+            return record
+        room = self.positions - min(self.max_tokens, self.positions // 2)
+        return record if len(self.encoder.prompt(record)) <= room else shorten(record, self.encoder, room)
 
     @torch.inference_mode()
     def draw(self, prompts: Sequence[Sequence[int]], draws: Sequence[Draw]) -> list[Answer]:

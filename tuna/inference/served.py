@@ -1,7 +1,7 @@
 """A model behind an OpenAI-compatible server that is asked: what it is sent, and what its replies are."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -156,21 +156,19 @@ class Served(Connection):
         except ValueError as error:
             raise TryAgain(str(error), billed=True) from None
 
-    def _requests(self, ask: Ask, drawn: Round, stored: StoredTexts) -> list[Request]:
+    def _requests(self, ask: Ask, drawn: Round, stored: StoredTexts) -> Iterator[Request]:
         """One request for all places of a round, or one each."""
-        cut = [(place,) for place in drawn.places] if self._one_by_one else [drawn.places]
-        return [self._request(ask, Round(drawn.trial, places), stored) for places in cut]
-
-    def _request(self, ask: Ask, drawn: Round, stored: StoredTexts) -> Request:
-        payload = self.payload(ask.record, ask.max_tokens, ask.heat(drawn.trial), len(drawn.places))
-        part = drawn.trial * stored.part_size + drawn.places[0]
-        if ask.logprobs:
-            # top_logprobs: the alternatives are of no use here, but llama-cpp-python gives no logprobs without it
-            payload |= {"logprobs": True, "top_logprobs": 0} if self.endpoint == "chat" else {"logprobs": 1}
-        if ask.seed is not None:
-            payload["seed"] = int(key_of(key=ask.key, part=part)[:7], 16)
-        answer_tokens = ask.max_tokens * len(drawn.places)
-        return Request(ask.key, part, payload, at_most_tokens(self.prompt(ask.record)), answer_tokens, (ask, drawn))
+        prompt_tokens = at_most_tokens(self.prompt(ask.record))
+        for places in [(place,) for place in drawn.places] if self._one_by_one else [drawn.places]:
+            payload = self.payload(ask.record, ask.max_tokens, ask.heat(drawn.trial), len(places))
+            part = drawn.trial * stored.part_size + places[0]
+            if ask.logprobs:
+                # top_logprobs: the alternatives are of no use here, but llama-cpp-python gives no logprobs without it
+                payload |= {"logprobs": True, "top_logprobs": 0} if self.endpoint == "chat" else {"logprobs": 1}
+            if ask.seed is not None:
+                payload["seed"] = int(key_of(key=ask.key, part=part)[:7], 16)
+            row = ask, Round(drawn.trial, places)
+            yield Request(ask.key, part, payload, prompt_tokens, ask.max_tokens * len(places), row)
 
 
 @checked

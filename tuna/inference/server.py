@@ -28,8 +28,8 @@ _ENDPOINT = re.compile(r"(.*?)/(?:chat/completions|completions|chat|models|embed
 def address_problem(url: str) -> str | None:
     """What is wrong with a ``base_url``, or None.
 
-    >>> address_problem("http://localhost:80a/v1")
-    "expected http://HOST:PORT/v1, got 'http://localhost:80a/v1': its port is no number from 1 to 65535"
+    >>> address_problem("http://h:80a/v1")
+    "expected http://HOST:PORT/v1, got 'http://h:80a/v1': it is no address, or its port is no number from 1 to 65535"
     >>> address_problem("https://api.example.org/v1") is None
     True
     """
@@ -42,19 +42,15 @@ def _fault_of(url: str) -> str | None:
         return "it holds white space or a backslash"
     try:
         parts = urlsplit(url)
-        host = parts.hostname or ""
+        if parts.port == 0 or parts.netloc.endswith(":"):
+            raise ValueError
     except ValueError:
-        return "it is no address"
+        return "it is no address, or its port is no number from 1 to 65535"
+    host = parts.hostname or ""
     if parts.scheme not in ("http", "https"):
         return "it does not begin with http:// or https://"
     if not host or ".." in host or host.startswith("."):
         return "it names no host"
-    try:
-        port = 0 if parts.netloc.endswith(":") else parts.port
-    except ValueError:
-        port = 0
-    if port == 0:
-        return "its port is no number from 1 to 65535"
     if parts.query or parts.fragment or url.endswith(("?", "#")):
         return "it holds ? or #; give further fields by extra_body"
     found = _ENDPOINT.fullmatch(url)
@@ -166,9 +162,7 @@ class Server:
     """An open connection. Use it as an asynchronous context manager."""
 
     def __init__(self, connection: Connection, endpoint: Literal["chat", "completions"], model: str) -> None:
-        self.connection = connection
-        self.endpoint = endpoint
-        self.model = model
+        self.connection, self.model = connection, model
         self.path = "/chat/completions" if endpoint == "chat" else "/completions"
         self._key = connection.api_key()
         refresh([connection.api_key_env])

@@ -1,8 +1,6 @@
-"""What was asked and answered, on disk the moment it is known: append-only, locked, mended after a kill.
-
-A store is a folder ``<name>.store/`` beside the output. Each of its journals is a file of JSON lines; a line is one
-finished request (or one finished instruction of a local model) under a key that hashes all that shaped it. What is
-there is never asked for again.
+"""What was asked and answered, on disk the moment it is known: append-only, locked, mended after a kill. A store is a
+folder of journals, files of JSON lines; a line is one finished request (or one finished instruction of a local model)
+under a key that hashes all that shaped it. What is there is never asked for again.
 """
 
 import errno
@@ -233,10 +231,7 @@ class Store:
 
 
 def _sound(line: bytes, old: bool = True) -> bytes:
-    """The line's fields without its checksum and braces.
-
-    old: a line without a checksum may stand here; no version writes one after a line that has it.
-    """
+    """The line's fields without checksum and braces. old: it may have none, which no version writes after one."""
     rest = line[_SEALED:]
     if line[:_SEALED] == _SEAL % crc32(rest):
         return rest[:-2]

@@ -79,10 +79,7 @@ class AskedJudge(Judge):
         return self.backend.usage(requests, prompt_tokens, requests * self.reply_tokens, context)
 
     def _put(self, queries: Sequence[Query[Any]], context: Context, *, again: bool = False) -> None:
-        """Ask what the store has no readable reply to, up to ``attempts`` times.
-
-        again: replies of earlier runs do not count as attempts, so that what was unreadable is asked once more.
-        """
+        """Ask what lacks a readable reply, up to ``attempts`` times. again: those of earlier runs do not count."""
         fixed = self.max_tokens, self.temperature
         asks = [Ask(query.key, Record(query.key, query.prompt), *fixed, cut=False) for query in queries]
         self.backend.ask(asks, _Replies(context, queries, self.attempts, again=again), context)

@@ -60,8 +60,7 @@ def parse_mark(text: str, finished: bool = True) -> int:
     ...
     tuna.judges.replies.VerdictError: more than one verdict on its line: [[A]] or [[B]]
 
-    Raises:
-        VerdictError: no mark, another one, several, a quoted one alone, or a reply that was cut by its token limit.
+    Raises VerdictError: no mark, another one, several, a quoted one alone, or a reply that its token limit cut.
     """
     text = spoken(text, finished).translate(_ESCAPED)
     lines = _marked(text)
@@ -109,11 +108,8 @@ def comparison(queries: Sequence[Query[int]], context: Context) -> Comparison:
     """What the stored replies to both prompts of a pair come to; a pair without prompts is of equal answers, a tie."""
     if not queries:
         return Comparison((0, 0))
-    first, second = (said(query, context) for query in queries)
-    reasons: dict[str, None] = {}  # each once
-    raw: list[str] = []
-    for query, found in zip(queries, (first, second), strict=True):
-        if found.verdict is None:
-            reasons[context.why(query.key) or (found.reasons or ["not asked yet"])[-1]] = None
-            raw += found.raw
-    return Comparison((first.verdict, second.verdict), "; ".join(reasons), tuple(raw))
+    first, second = found = [said(query, context) for query in queries]
+    unread = [(query.key, each) for query, each in zip(queries, found, strict=True) if each.verdict is None]
+    reasons = [context.why(key) or (each.reasons or ["not asked yet"])[-1] for key, each in unread]
+    raw = tuple(text for _, each in unread for text in each.raw)
+    return Comparison((first.verdict, second.verdict), "; ".join(dict.fromkeys(reasons)), raw)

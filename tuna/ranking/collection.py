@@ -99,12 +99,12 @@ class Ranker(ABC):
         """The ranked lists, best first."""
         collected = Collected()
         answers = self._answers(records, parts, context)
-        left_out = [[{"text": a.text, "reason": why} for a in found if (why := self._unusable(a))] for found in answers]
         usable = [[a for a in found if not self._unusable(a)] for found in answers]
         cases = {r.id: Case(r, kept) for r, kept in zip(records, usable, strict=True) if len(kept) > 1}
         rulings = dict(zip(cases, self._rank(list(cases.values()), parts, context), strict=True))
         answerer = self._answerer(parts)
-        for record, found, dropped in zip(records, answers, left_out, strict=True):
+        for record, found in zip(records, answers, strict=True):
+            dropped = [{"text": a.text, "reason": why} for a in found if (why := self._unusable(a))]
             ruling = rulings.get(record.id)
             if not found:
                 collected.set_aside(record, answerer.lacks(record, self.n, context))
@@ -154,10 +154,7 @@ class Ranker(ABC):
 def _row(
     case: Case, ruling: Ruling, sources: Sequence[str], dropped: list[dict[str, str]], judge: Any
 ) -> dict[str, Any]:
-    """The record of the output: a score is minus the position; equal ones keep the order in which they came.
-
-    ``sample`` is an answer's number in the judge's recorded orders and ranks, ``judge_score`` the judge's mark.
-    """
+    """The record of the output. ``sample``: an answer's number in the judge's recorded orders and ranks."""
     ranked: list[tuple[float, dict[str, Any]]] = []
     for place, (answer, level) in enumerate(zip(case.answers, ruling.levels, strict=True)):
         if level is None:

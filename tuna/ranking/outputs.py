@@ -37,9 +37,9 @@ class OutputPaths:
     def of(settings: Settings, name: str) -> "OutputPaths":
         """The places of a collection that is called ``name`` unless ``output`` says otherwise."""
         output = Path(settings.output) if settings.output else Path(settings.folder) / f"{settings.name or name}.jsonl"
-        shard = settings.part
-        if shard.count > 1:
-            output = output.with_name(f"{output.stem}.shard-{shard.index}-of-{shard.count}.jsonl")
+        index, count = settings.part
+        if count > 1:
+            output = output.with_name(f"{output.stem}.shard-{index}-of-{count}.jsonl")
         return OutputPaths(output)
 
     @property
@@ -147,7 +147,7 @@ def next_line(
 
     tuned: the model that they are for; None where a server or a file gave the answers and nobody has named it.
     """
-    if settings.part.count > 1:
+    if settings.part[1] > 1:
         return _merge_line(places, settings)
     if not any(len({answer["score"] for answer in row["responses"]}) > 1 for row in rows):
         return "all answers of each list are tied, so there is nothing to train on; another judge or model may differ"
@@ -166,7 +166,7 @@ def next_line(
 
 def _merge_line(places: OutputPaths, settings: Settings) -> str:
     """The command that joins the parts once all are there and whole."""
-    total, name = settings.part.count, places.output.name.partition(".shard-")[0]
+    total, name = settings.part[1], places.output.name.partition(".shard-")[0]
     parts = [OutputPaths.of(replace(settings, shard=f"{k}/{total}"), name) for k in range(1, total + 1)]
     output = OutputPaths.of(replace(settings, shard=None), name).output
     left = sum(not part.output.exists() or read_json(part.report).get("missing") != 0 for part in parts)

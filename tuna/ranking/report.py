@@ -12,8 +12,6 @@ import numpy as np
 from tuna.files import whole
 from tuna.stats import spearman
 
-BINS = 10
-
 
 @dataclass(frozen=True, slots=True)
 class ListReport:
@@ -62,7 +60,7 @@ def describe_lists(rows: Sequence[Mapping[str, Any]]) -> ListReport:
     lists = [sorted(row["responses"], key=lambda r: -float(r["score"])) for row in rows]
     size = max(Counter(map(len, lists)).items(), key=lambda item: (item[1], item[0]))[0] if lists else 0
     scores = np.array([float(a["score"]) for answers in lists for a in answers])
-    bars, edges = np.histogram(scores, bins=BINS) if len(scores) else (np.zeros(0), np.zeros(0))
+    bars, edges = np.histogram(scores, bins=10) if len(scores) else (np.zeros(0), np.zeros(0))
     texts = [[a["text"].strip() for a in answers] for answers in lists]
     pairs = [(x["score"], y["score"]) for answers in lists for k, x in enumerate(answers) for y in answers[k + 1 :]]
     words = [[len(a["text"].split()) for a in answers] for answers in lists]

@@ -3,7 +3,7 @@
 import hashlib
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,8 +29,8 @@ from tuna.ranking.outputs import OutputPaths, check_places, next_line, note_writ
 from tuna.ranking.report import describe_lists, draw
 from tuna.ranking.settings import EMBEDDED_FILE, Settings
 from tuna.runs import read_json, versions, write_json
-from tuna.tracking.lineage import data_file, starting_model
 from tuna.tracking.loggers import Loggers
+from tuna.tracking.wandb_run import WandbRun, data_file, starting_model
 
 if TYPE_CHECKING:
     from tuna.models.source import ModelConfig
@@ -71,41 +71,31 @@ def run(cfg: DictConfig) -> dict[str, float]:
     if settings.dry_run:
         return _dry_run(job)
     loggers: Loggers = build_all(cfg, "logger")["logger"]
-    with Store(places.store) as store, _tracked_by_wandb(loggers, job) as tell:
+    with Store(places.store) as store, _tracked_by_wandb(loggers, job) as tracked:
         store.identify(job.identity["source"], job.identity["ranking"], rerank=settings.rerank)
         context = job.context(store)
         estimate = _first_estimate(job, context)
         collected = job.ranker.collect(job.records, job.parts, context)
         figures = _write(job, context, collected, estimate)
-        fault = _fault(job, context, collected)
-        tell(figures, fault is None)
-    if fault is not None:
-        raise RunError(fault)
+        tracked.log_summary(figures)
+        tracked.produce(lambda: data_file(str(places.output), sha256_file(places.output), figures))
+        if (fault := _fault(job, context, collected)) is not None:
+            raise RunError(fault)
     print(next_line(places, settings, job.ranker.kind, collected.rows, job.tuned))
     return figures
 
 
 @contextmanager
-def _tracked_by_wandb(loggers: Loggers, job: _Job) -> Iterator[Callable[[dict[str, float], bool], None]]:
-    """The collection as a W&B run; gives what takes the final figures, and whether the lists are complete.
-
-    With the runs of train.py that makes the whole graph: model -> ranked lists -> model. An error, or lists that are
-    not complete, mark the run failed.
-    """
+def _tracked_by_wandb(loggers: Loggers, job: _Job) -> Iterator[WandbRun]:
+    """The collection as a W&B run: with those of train.py, the whole graph: model -> ranked lists -> model."""
     from tuna.models.source import ModelConfig
 
-    output, source, name = job.places.output, job.settings.input, job.settings.name or job.name
-    run_id = f"{name}-{hashlib.sha256(str(output.resolve()).encode()).hexdigest()[:8]}".replace("/", "-")
+    source, name = job.settings.input, job.settings.name or job.name
+    place = str(job.places.output.resolve()).encode()
+    run_id = f"{name}-{hashlib.sha256(place).hexdigest()[:8]}".replace("/", "-")
     tags = ["rank", type(job.ranker).__name__]
     run = loggers.start_wandb(job.places.store, name=name, run_id=run_id, job_type="rank", config=job.config, tags=tags)
     status = "failed"
-
-    def tell(figures: dict[str, float], complete: bool) -> None:
-        nonlocal status
-        status = "finished" if complete else "failed"
-        run.log_summary(figures)
-        run.produce(lambda: data_file(str(output), sha256_file(output), figures))
-
     try:
         asked = [getattr(each, "model", None) for each in (job.parts, job.parts.teacher, job.parts.judge)]
         for node in [*asked, getattr(job.ranker, "reward_model", None)]:
@@ -113,7 +103,8 @@ def _tracked_by_wandb(loggers: Loggers, job: _Job) -> Iterator[Callable[[dict[st
                 run.use(lambda node=node: starting_model(node.resolve()))  # type: ignore[misc]
         if source is not None and Path(source).is_file():
             run.use(lambda: data_file(source, sha256_file(source), {}))
-        yield tell
+        yield run
+        status = "finished"
     except KeyboardInterrupt:
         status = "interrupted"
         raise
@@ -138,7 +129,8 @@ def _prepare(cfg: DictConfig) -> _Job:
     if settings.score_only and settings.input is None:
         raise ConfigError("score_only: needs input=FILE with answers (responses) to rank")
     everything = settings.instructions()
-    records = settings.part.take(everything.records)
+    index, count = settings.part
+    records = everything.records[index - 1 :: count]
     if not records:
         raise ConfigError(f"shard: {settings.shard} of {len(everything.records)} instructions is empty")
     short = [r.where for r in records if settings.score_only and len(r.responses) < 2]
@@ -202,7 +194,7 @@ def _first_estimate(job: _Job, context: Context) -> dict[str, Usage]:
     path = context.store.folder / "estimate.json"
     if not path.exists():
         estimate = job.ranker.estimate(job.records, job.parts, context)
-        write_json(path, {who: usage.to_dict() for who, usage in estimate.items()})
+        write_json(path, {who: asdict(usage) for who, usage in estimate.items()})
     return {who: Usage(**values) for who, values in read_json(path).items()}
 
 
@@ -233,19 +225,19 @@ def _write(job: _Job, context: Context, collected: Collected, estimate: dict[str
         places.unusable.unlink(missing_ok=True)
     used = context.used(job.ranker.prices(job.parts, context))
     listed = describe_lists(collected.rows)
-    shard = job.settings.part
+    index, count = job.settings.part
     counts = {"lists": len(collected.rows), "unusable": len(collected.unusable), "missing": collected.missing}
     flip_rate = collected.flips / collected.pairs if collected.pairs else None
     maybe: dict[str, Any] = {
         "dropped": collected.dropped, "failed": dict(Counter(context.failed.values())),
         "notes": [*job.notes, *context.notes],
     }  # fmt: skip
-    if shard.count > 1:
-        maybe["shard"] = {"index": shard.index, "count": shard.count, "ids": [record.id for record in job.records]}
+    if count > 1:
+        maybe["shard"] = {"index": index, "count": count, "ids": [record.id for record in job.records]}
     report: dict[str, Any] = {
         "identity": job.identity, **counts, "flip_rate": flip_rate, "ranking": asdict(listed),
         **{key: value for key, value in maybe.items() if value},
-        "estimate": {who: usage.to_dict() for who, usage in estimate.items()}, "usage": used.to_dict(),
+        "estimate": {who: asdict(usage) for who, usage in estimate.items()}, "usage": asdict(used),
         "requests_sent": budget.requests, "spent": budget.spent,
         "output_sha256": sha256_file(places.output), "config": job.config, "versions": versions(),
     }  # fmt: skip

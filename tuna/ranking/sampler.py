@@ -23,9 +23,8 @@ from tuna.judges.checker import rouge_l
 class DiverseSet(AnswerSet):
     """The paper's rule for samples that differ (Section 3.1): every pair below tau in ROUGE-L.
 
-    A sample that is too similar to one already kept is dropped, the temperature rises by a step and another is drawn in
-    its place. After ``trials`` such resamples have failed, the least similar of all that were tried is kept. A sample
-    once kept is never given up, so a set that passes is final.
+    A sample that is too similar to one already kept is dropped, and another is drawn hotter in its place. After
+    ``trials`` such resamples the least similar of all that were tried is kept. No sample once kept is given up.
     """
 
     def __init__(self, n: int, tau: float = 0.8, trials: int = 3) -> None:

@@ -1,7 +1,5 @@
-"""``python rank.py compare A B`` and ``python rank.py merge OUT PART PART ...``.
-
-Compare: agreement between two rankings of the same answers, by Spearman as in the paper's Appendix G, and by pairs.
-Merge: outputs of ``shard=1/n`` to ``shard=n/n`` as one file in the input's order; overlaps are refused.
+"""``rank.py compare``: agreement between two rankings of the same answers, by pairs and by Spearman (the paper's
+Appendix G). ``rank.py merge``: outputs of ``shard=1/n`` to ``shard=n/n`` as one file in the input's order.
 """
 
 import math
@@ -136,9 +134,8 @@ def merge(output: str, shards: Sequence[str]) -> int:
         raise DataError(f"{output}: is there already; give the merged file another name")
     check_writable(Path(output).parent, "OUT.jsonl")
     reports = [_report(path) for path in shards]
-    if any(
-        (r["shard"]["count"], r["identity"]) != (reports[0]["shard"]["count"], reports[0]["identity"]) for r in reports
-    ):
+    cuts = [(report["shard"]["count"], report["identity"]) for report in reports]
+    if any(cut != cuts[0] for cut in cuts):
         raise DataError(
             f"{', '.join(shards)}: were collected with different settings, or cut differently (n of shard=i/n)"
         )

@@ -1,7 +1,4 @@
-"""The W&B dashboard of sweeps, as code: ``python -m tuna.tracking.dashboard ENTITY/PROJECT [--group SWEEP] [--json]``.
-
-It makes a saved view of the project in W&B. ``--json`` prints what it would make, and sends nothing.
-"""
+"""The W&B dashboard of sweeps: ``python -m tuna.tracking.dashboard ENTITY/PROJECT [--group SWEEP] [--json]``."""
 
 import argparse
 import json

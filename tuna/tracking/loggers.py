@@ -1,5 +1,8 @@
 """Where the figures of a run or a collection go besides its own files. The config node ``logger``."""
 
+import csv
+import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -10,25 +13,73 @@ from omegaconf import DictConfig
 
 from tuna.config.compose import is_tiny
 from tuna.config.types import checked
+from tuna.files import replacing
 from tuna.secrets import secret_in
 from tuna.sweeps.jobs import job_in
-from tuna.tracking.metrics_file import MetricsFile
 from tuna.tracking.wandb_run import WandbRun, wandb_mode
 
 _TITLE, _TAG = 120, 60  # letters; W&B takes 128 and 64
+
+
+class MetricsFile:
+    """metrics.csv: one row per logged step, one column per metric; new columns are added at the end as they come.
+
+    A row that comes again (same step, same columns: the run was killed after it and resumed) replaces the old one.
+    start_step: the step that the run goes on from; rows of later steps are dropped, since these steps come again.
+    """
+
+    def __init__(self, path: Path, start_step: int = 0) -> None:
+        self.path = path
+        self.columns = ["step"]
+        self.rows: dict[tuple[str, frozenset[str]], dict[str, str]] = {}  # by step and filled columns, in order
+        if not path.exists():
+            return
+        text = path.read_text(encoding="utf-8", errors="replace")
+        text = text[: text.rfind("\n") + 1]  # what a killed process was writing has no end
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        self.columns = list(reader.fieldnames or ["step"])
+        for row in reader:
+            whole = None not in row and None not in row.values()
+            if whole and row["step"].isdigit() and int(row["step"]) <= start_step:
+                self.rows[_key(row)] = row
+        self._rewrite()
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Append one row and flush it. NaN and infinity are left out."""
+        row = {"step": str(step)} | {k: repr(float(v)) for k, v in metrics.items() if math.isfinite(v)}
+        if len(row) == 1:
+            return
+        added = [key for key in row if key not in self.columns]
+        self.columns += added
+        appends = not added and _key(row) not in self.rows and self.path.exists()
+        self.rows[_key(row)] = row
+        if not appends:
+            self._rewrite()
+            return
+        with self.path.open("a", encoding="utf-8", newline="") as file:
+            csv.DictWriter(file, self.columns, restval="").writerow(row)
+
+    def _rewrite(self) -> None:
+        with replacing(self.path) as file:
+            writer = csv.DictWriter(file, self.columns, restval="")
+            writer.writeheader()
+            writer.writerows(self.rows.values())
+
+
+def _key(row: Mapping[str, str]) -> tuple[str, frozenset[str]]:
+    return row["step"], frozenset(column for column, value in row.items() if value)
+
+
 Logger = MetricsFile | WandbRun  # takes the figures of a run while it trains
 
 
 @checked
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Loggers:
-    """Whether metrics.csv is written, and how W&B shows the run.
+    """Whether metrics.csv is written, and how W&B shows the run; docs/wandb.md describes each key.
 
-    mode: "auto" is online where W&B is logged in (WANDB_API_KEY or a netrc entry) and offline elsewhere, so that
-    nothing ever waits for an answer; "online", "offline" and "disabled" are W&B's own. WANDB_MODE wins over it.
-    group: null is the sweep's name. title: null is a sweep's overrides, or the run's name. artifacts: "metadata" shows
-    in W&B which model and data a run was made from and what it made, "files" uploads those that runs made, "none" does
-    neither. samples: number of held-out instructions shown with the answers before and after, 0 for none.
+    mode: "auto" is online where W&B is logged in and offline elsewhere, so that nothing ever waits for an answer;
+    WANDB_MODE wins over it. group: null is the sweep's name. title: null is a sweep's overrides, or the run's name.
     """
 
     csv: bool = True
@@ -71,11 +122,7 @@ def title(folder: Path, name: str) -> str:
 
 
 def _short(override: str) -> str:
-    """An override without the folders of a path.
-
-    >>> _short("model.path=/home/ann/runs/sft"), _short("loss.lambda=5")
-    ('model.path=sft', 'loss.lambda=5')
-    """
+    """An override without the folders of a path."""
     key, _, value = override.partition("=")
     return f"{key}={PurePath(value).name}" if value.startswith(("/", "~")) else override
 

@@ -1,21 +1,28 @@
-"""One Weights & Biases run. Whatever W&B cannot do is a warning: it never asks, and never stops or fails a run."""
+"""One Weights & Biases run, and the artifacts that show what it was made from and what it made. Whatever W&B cannot do
+is a warning: it never asks, and never stops or fails a run.
+"""
 
 import json
 import logging
 import math
 import netrc
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
 from hydra.core.utils import env_override
 
 from tuna.files import write_text
+from tuna.runs import read_run
 from tuna.secrets import clean, mask_words
-from tuna.tracking.lineage import Item
+
+if TYPE_CHECKING:  # a collection that asks a server goes without torch
+    from tuna.models.source import Resolved
 
 log = logging.getLogger("tuna")
 REACH_TIMEOUT = 10.0  # seconds for a first sign of W&B's server
@@ -39,6 +46,20 @@ def wandb_mode(mode: str) -> str:
 
 def _server() -> str:
     return os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A model or a data file. Its name and identity decide which one it is, on whatever machine it is met.
+
+    identity: a hash, stored as a small file. files: what ``logger.artifacts=files`` uploads.
+    """
+
+    kind: str  # "model" or "dataset"
+    name: str
+    identity: Mapping[str, str]
+    metadata: Mapping[str, Any]
+    files: Path | None = None
 
 
 class WandbRun:
@@ -167,3 +188,43 @@ class WandbRun:
             if what not in self._failed:
                 log.warning(f"W&B did not take the {what} ({type(error).__name__}: {error}); the run is not harmed")
             self._failed.add(what)
+
+
+def artifact_name(kind: str, name: str) -> str:
+    """A name that W&B takes. It is unique in a project over all kinds, hence the kind in it.
+
+    >>> artifact_name("model", "sweep-1/3"), artifact_name("dataset", "my lists.v2")
+    ('model-sweep-1-3', 'dataset-my-lists.v2')
+    """
+    return f"{kind}-{re.sub(r'[^A-Za-z0-9_.-]+', '-', name).strip('-')}"[:100].rstrip("-.")  # W&B takes 128 letters
+
+
+def made_by(model: Path) -> str | None:
+    """The name of the run that made the model in this folder, if one of ours did."""
+    written = read_run(model.parent)
+    return str(written.get("name", model.parent.name)) if written else None
+
+
+def starting_model(resolved: "Resolved") -> Item:
+    """The model that a run starts from or samples from; one that no run made is never uploaded."""
+    run = made_by(resolved.folder)
+    name = run or (resolved.source if resolved.on_hub else resolved.folder.name)
+    about = {"source": resolved.source, "revision": resolved.revision, "run": run}
+    identity = {"fingerprint": resolved.fingerprint}
+    return Item("model", artifact_name("model", name), identity, about, resolved.folder if run else None)
+
+
+def made_model(folder: Path, name: str, metadata: Mapping[str, Any]) -> Item:
+    """The exported model of the run ``name``."""
+    from tuna.models.folder import fingerprint
+
+    about = {**metadata, "source": str(folder), "run": name}
+    return Item("model", artifact_name("model", name), {"fingerprint": fingerprint(folder)}, about, folder)
+
+
+def data_file(path: str, sha256: str, metadata: Mapping[str, Any]) -> Item:
+    """A file of instructions or rankings; ``path`` may be a hub id, which has no file here."""
+    file = Path(path)
+    name = artifact_name("dataset", file.stem if file.suffix else path)
+    about = {**metadata, "source": path}
+    return Item("dataset", name, {"sha256": sha256}, about, file if file.is_file() else None)
