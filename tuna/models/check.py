@@ -24,9 +24,8 @@ from tuna.data.packing import pack
 from tuna.errors import ModelError
 from tuna.models.lora import Lora, add_lora, merge, rebuilt, with_shared_names
 from tuna.models.masks import layer_rules
-from tuna.models.plain import PlainRewardScorer, PlainScorer
 from tuna.models.reward import head_names
-from tuna.models.scorer import ResponseScorer, RewardScorer
+from tuna.models.scorer import PlainRewardScorer, PlainScorer, ResponseScorer, RewardScorer
 
 TOLERANCE = 1e-4  # relative difference of a summed log-probability
 WINDOW, POSITIONS, VOCABULARY = 7, 140, 96

@@ -19,7 +19,7 @@ from tuna.config.compose import is_tiny
 from tuna.errors import RunError
 from tuna.files import write_text
 from tuna.models.export import export
-from tuna.models.sharding import shard
+from tuna.models.loading import shard
 from tuna.modules.scoring import Plan
 from tuna.runs import RunFolder
 from tuna.tracking.lineage import data_file, made_by, made_model, starting_model
@@ -72,7 +72,6 @@ def fit(parts: Components, target: RunFolder) -> dict[str, float]:
             if training.strategy == "fsdp" and distributed.world_size() > 1:
                 shims.set_mesh(module, training.on_gpu, distributed.world_size())
             module.configure_model()
-            assert module.scorer is not None
             checkpoint.load(newest, module.scorer.to("cuda") if training.on_gpu else module.scorer)
         else:
             with shims.interruptible(trainer):
@@ -201,7 +200,6 @@ def held_out(trainer: pl.Trainer, parts: Components, loggers: list[Logger], step
 def _finish(parts: Components, target: RunFolder, outcome: results.Outcome) -> dict[str, float]:
     """Export on all processes; measure and sum up on process 0."""
     module, cfg = parts.module, parts.cfg
-    assert module.scorer is not None
     check_scorer(module.scorer, f"{target.path}: no model is written,")
     try:
         export(

@@ -17,7 +17,6 @@ from omegaconf import DictConfig, OmegaConf
 from tuna.config.commands import Unsayable, command
 from tuna.config.compose import is_tiny
 from tuna.console import clock_time
-from tuna.modules.scoring import ScoringModule
 from tuna.runs import RunFolder
 from tuna.secrets import mask_words
 from tuna.tracking.loggers import Logger
@@ -88,7 +87,7 @@ class Progress(Callback):
     last: dict[str, float] = field(default_factory=dict, init=False)
     validated: int = field(default=-1, init=False)  # the last step whose held-out figures were logged
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Start the clocks."""
         self.began = time.perf_counter()
         self.busy = 0.0  # seconds inside steps since the last report
@@ -97,15 +96,12 @@ class Progress(Callback):
         """Start the clock of the step; what lies between two batches is not counted."""
         self.since = time.perf_counter()
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Report where it is time; a short run shows ten points all the same."""
         step, every = trainer.global_step, max(1, min(self.every, self.total_steps // 10))
         if (batch_idx + 1) % trainer.accumulate_grad_batches or (step % every and step != self.total_steps):
             self.busy += time.perf_counter() - self.since
             return
-        assert isinstance(pl_module, ScoringModule)
         tokens = pl_module.train_meter.reduce_tokens()
         means = pl_module.train_meter.reduce(pl_module.loss_weights())
         now = time.perf_counter()  # reading the figures has waited for the device
@@ -128,7 +124,7 @@ class Progress(Callback):
             parts += [f"lr {lr:.2e}", f"{figures['perf/tokens_per_second']:,.0f} tokens/s", f"left {clock_time(left)}"]
             log.info("  ".join([f"step {step}/{self.total_steps}", *parts]))
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Log the held-out figures of a validation in the middle of training, at the step it follows."""
         if trainer.state.fn != "fit":
             return
@@ -139,7 +135,6 @@ class Progress(Callback):
         if distributed.rank() == 0:
             shown = {name: f"{name.removeprefix('val/')} {value:.4f}" for name, value in figures.items()}
             if "val/pair_accuracy" in figures and self.baselines:
-                assert isinstance(pl_module, ScoringModule)
                 interval = pl_module.intervals().get("pair_accuracy")
                 against = [f"95% {interval.low:.2f}-{interval.high:.2f}"] if interval else []
                 against += [f"{name} {mean:.3f}" for name, mean in named_baselines(self.baselines).items()]

@@ -62,7 +62,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
     if not starts_others:
         distributed.join(training.on_gpu, training.timeout_minutes)
     parts = prepare(cfg, built)
-    target = distributed.on_first(lambda: _choose(parts))
+    target = distributed.on_first(lambda: runs.choose(parts.config, parts.data.sha256, parts.resolved.fingerprint))
     if target.finished:
         return _finished(target)
     if starts_others:
@@ -147,19 +147,6 @@ def prepare(cfg: DictConfig, built: dict[str, Any]) -> Components:
         template=meant_by(data.template, tokenizer),
         num_parameters=parameters,
         total_steps=steps,
-    )
-
-
-def _choose(parts: Components) -> RunFolder:
-    cfg = parts.cfg
-    return runs.choose(
-        runs_dir=Path(cfg.runs_dir),
-        name=cfg.name,
-        stage=str(cfg.stage.name),
-        resume=cfg.resume,
-        config=parts.config,
-        data=parts.data.sha256,
-        model=parts.resolved.fingerprint,
     )
 
 

@@ -109,7 +109,7 @@ class TrainerConfig:
             devices=self.local_devices,
             num_nodes=self.num_nodes,
             strategy=strategy,
-            # sharded: MixedPrecisionPolicy, see tuna.models.sharding
+            # sharded: MixedPrecisionPolicy, see tuna.models.loading
             precision="32-true" if sharded else self.precision,
             max_epochs=1,
             max_steps=steps,
