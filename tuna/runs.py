@@ -101,10 +101,7 @@ class RunFolder:
         write_json(self.path / "run.json", self.read() | changes)
 
     def locked(self, patience: float = 10.0) -> AbstractContextManager[None]:
-        """Hold the run against other processes while it works; RunError where another works on it.
-
-        patience: seconds to wait for the data workers of a killed process, which need a moment to notice.
-        """
+        """Hold the run; RunError where another process does. patience: seconds that a killed one's workers may need."""
         busy = f"{self.path}: another process is working on this run; wait for it, or end it"
         return locked(self.path / ".lock", busy=busy, keys="name=... or runs_dir=...", patience=patience)
 

@@ -173,9 +173,5 @@ def _decoder_layers(model: Any) -> list[nn.Module]:
 
 
 def device_named(name: str) -> torch.device:
-    """The device of a config's ``device`` key: auto is CUDA where there is one, else the CPU.
-
-    >>> device_named("cpu")
-    device(type='cpu')
-    """
+    """The device of a config's ``device`` key: auto is CUDA where there is one, else the CPU."""
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)

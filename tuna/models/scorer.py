@@ -158,10 +158,7 @@ class ResponseScorer(nn.Module):
         return output.last_hidden_state, type(output)
 
     def _hidden_by_row(self, batch: PackedBatch) -> tuple[Tensor, type]:
-        """The same row by row, each without its padding, which on the CPU is faster than a batch of padded rows.
-
-        Not when sharded: there all processes must run the backbone equally often.
-        """
+        """Row by row without padding: faster on the CPU. Sharded, all processes must run the backbone equally often."""
         size = batch.input_ids.shape[1]
         column = torch.arange(1, size + 1)
         rows: list[Tensor] = []
@@ -228,10 +225,7 @@ def last_tokens(batch: PackedBatch) -> Tensor:
 
 
 def unpack(batch: PackedBatch) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """The R prompts, R responses (int64 token ids) and R masks of scored tokens of a packed batch, in response order.
-
-    The prompt of a group is returned once for each of its responses.
-    """
+    """For each response of a batch in order: its prompt, itself (int64 ids), and which of its tokens are scored."""
     prompts, responses, scored = [], [], []
     for group, count in enumerate(torch.bincount(batch.response_group, minlength=len(batch.weights)).tolist()):
         own = batch.group_ids == group

@@ -72,18 +72,15 @@ class Resolved:
 class ModelConfig:
     """Which model to start from and how to score with it.
 
-    path: an embedded name (tiny, tiny_base, tiny_prm_base, tiny_teacher), a run folder, a Hugging Face folder or a
-        hub id.
-    revision: branch, tag or commit of a hub id. trust_remote_code: run code that comes with the model.
-    template: of prompts; auto is chat where the tokenizer has a chat template, else alpaca. template_args: variables of
-        the chat template, such as {enable_thinking: false}; date is the day that a template shows.
-    lora: null, or a rank, or {r, alpha, dropout, target_modules}. resize: add rows to the embedding and the head where
-        the tokenizer has ids beyond them; without it such a model is refused.
-    attention: auto is flex on CUDA, else sdpa.
-    scorer: packed shares the prompt and packs rows; plain is one padded row a response, for models that take no mask.
-    gradient_checkpointing: recompute activations in the backward pass, layer by layer.
-    export_dtype: of the exported weights; auto is the starting model's.
-    projection_chunk: targets projected to the vocabulary at a time.
+    path: an embedded name (tiny, tiny_base, tiny_prm_base, tiny_teacher), a run folder, a Hugging Face folder or a hub
+    id. revision: branch, tag or commit of a hub id. trust_remote_code: run code that comes with the model. template: of
+    prompts; auto is chat where the tokenizer has a chat template, else alpaca. template_args: variables of the chat
+    template, such as {enable_thinking: false}; date is the day that a template shows. lora: null, or a rank, or {r,
+    alpha, dropout, target_modules}. resize: add rows to the embedding and the head where the tokenizer has ids beyond
+    them; without it such a model is refused. attention: auto is flex on CUDA, else sdpa. scorer: packed shares the
+    prompt and packs rows; plain is one padded row per response, for models that take no mask. gradient_checkpointing:
+    recompute activations in the backward pass, layer by layer. export_dtype: of the exported weights; auto is the
+    starting model's. projection_chunk: targets projected to the vocabulary at a time.
     """
 
     path: Annotated[str, MinLen(1)] = "tiny"

@@ -30,7 +30,7 @@ class Meter:
     def reset(self) -> None:
         """Start anew."""
         self.sums: dict[str, tuple[Tensor | float, float]] = {}  # with their counts
-        self.tokens = {"real": 0, "padded": 0}
+        self.tokens = [0, 0]  # real, with padding
         self.per_list: dict[str, list[Any]] = {}
         self.mark()
 
@@ -64,8 +64,8 @@ class Meter:
 
     def add_tokens(self, batch: PackedBatch) -> None:
         """Add the batch's tokens, for throughput and packing waste."""
-        self.tokens["real"] += batch.real_tokens
-        self.tokens["padded"] += batch.input_ids.numel()
+        self.tokens[0] += batch.real_tokens
+        self.tokens[1] += batch.input_ids.numel()
 
     def _add(self, name: str, value: Tensor, count: float) -> None:
         before, counted = self.sums.get(name, (0.0, 0.0))
@@ -87,10 +87,9 @@ class Meter:
         self.reset()
         return result | means
 
-    def reduce_tokens(self) -> dict[str, int]:
-        """Token counts over all processes since the last reset; call before ``reduce``."""
-        (values,) = all_sum([list(self.tokens.values())])
-        return {name: int(value) for name, value in zip(self.tokens, values, strict=True)}
+    def reduce_tokens(self) -> list[float]:
+        """Tokens, without padding and with it, over all processes since the last reset; call before ``reduce``."""
+        return all_sum([self.tokens])[0]
 
 
 def all_sum(values: Sequence[Sequence[float]]) -> list[list[float]]:

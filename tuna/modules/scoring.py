@@ -85,10 +85,7 @@ class ScoringModule(pl.LightningModule):
         return None
 
     def connect(self, *, loss: Loss, build_scorer: Callable[[Any], nn.Module], plan: Plan, faults: Any = None) -> None:
-        """Give the module what its config does not hold. ``build_scorer(mesh)`` loads, and shards over a mesh.
-
-        faults: decides, on every process alike, about what is not finite; see tuna.training.nonfinite.NonFinite.
-        """
+        """What no config holds. ``build_scorer(mesh)`` loads and shards; faults: tuna.training.nonfinite.NonFinite."""
         self.loss, self._build_scorer, self.plan, self.faults = loss, build_scorer, plan, faults
 
     def configure_model(self) -> None:
@@ -98,14 +95,8 @@ class ScoringModule(pl.LightningModule):
 
     def forward(self, batch: PackedBatch) -> ScoredLists:
         """Score the batch's responses: summed log-probabilities [R], with what the loss needs to know of them."""
-        return self.scored(
-            logprobs=self.scorer(batch),
-            lengths=batch.lengths,
-            scores=batch.scores,
-            targets=batch.targets,
-            groups=batch.response_group,
-            weights=batch.weights,
-        )
+        logprobs, owner = self.scorer(batch), batch.response_group
+        return self.scored(logprobs, batch.lengths, batch.scores, batch.targets, owner, batch.weights)
 
     def training_step(self, batch: PackedBatch, batch_idx: int) -> Tensor:
         """The share of this micro-batch in the step's loss.
@@ -193,10 +184,7 @@ class ScoringModule(pl.LightningModule):
         torch.manual_seed(hash((self.plan.seed, micro, self.global_rank)) & 0x7FFF_FFFF_FFFF_FFFF)
 
     def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         """Clip by the global norm, sharded or not, and keep the norm before clipping for the log.
 

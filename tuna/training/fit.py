@@ -26,7 +26,7 @@ from tuna.tracking.lineage import data_file, made_by, made_model, starting_model
 from tuna.tracking.loggers import Logger, tags
 from tuna.tracking.metrics_file import MetricsFile
 from tuna.tracking.wandb_run import WandbRun
-from tuna.training import checkpoint, distributed, results, samples, shims
+from tuna.training import checkpoint, distributed, results, shims
 from tuna.training.log import Progress, first_lines, last_lines, open_log
 from tuna.training.nonfinite import NonFinite, check_scorer
 from tuna.training.run import Components, end
@@ -49,13 +49,9 @@ def fit(parts: Components, target: RunFolder) -> dict[str, float]:
         module.connect(loss=parts.loss, build_scorer=lambda mesh: _scorer(parts, mesh), plan=plan, faults=faults)
         data.start_step = start
         progress = Progress(
-            every=training.log_every,
-            start_step=start,
-            total_steps=total,
-            loggers=record.loggers,
-            baselines=data.report.baselines,
-            skipped=faults.skipped if faults.skips else None,
-        )
+            every=training.log_every, start_step=start, total_steps=total, loggers=record.loggers,
+            baselines=data.report.baselines, skipped=faults.skipped if faults.skips else None,
+        )  # fmt: skip
         callbacks: list[pl.Callback] = [progress]
         if training.early_stop_patience:
             callbacks.append(EarlyStopping("val/loss", patience=training.early_stop_patience, mode="min"))
@@ -116,7 +112,7 @@ def _recorded(parts: Components, target: RunFolder) -> Iterator[_Record]:
             status = "finished"
             end(target, status)
             wandb.log_summary(record.metrics)
-            wandb.log_table("samples", lambda: samples.table(parts, target))
+            wandb.log_table("samples", lambda: results.samples_table(parts, target))
             about = {key: value for key, value in record.metrics.items() if key.startswith("val/")}
             about |= {"stage": parts.cfg.stage.name}
             wandb.produce(lambda: made_model(target.model, target.name, about))
@@ -203,19 +199,15 @@ def _finish(parts: Components, target: RunFolder, outcome: results.Outcome) -> d
     check_scorer(module.scorer, f"{target.path}: no model is written,")
     try:
         export(
-            module.scorer,
-            target.model,
-            resolved=parts.resolved,
-            tokenizer=module.export_tokenizer(parts.model),
-            dtype=parts.model.export_dtype,
-            ends=sorted(parts.data.ends - {parts.tokenizer.eos_token_id}),
-        )
+            module.scorer, target.model, resolved=parts.resolved, tokenizer=module.export_tokenizer(parts.model),
+            dtype=parts.model.export_dtype, ends=sorted(parts.data.ends - {parts.tokenizer.eos_token_id}),
+        )  # fmt: skip
     except SafetensorError as error:
         raise RunError(f"{target.model}: the model cannot be written ({error}); {AGAIN}") from error
     if distributed.rank() == 0:
         # The embedded tasks: asked for, or auto at the tiny scale; of a model that answers.
         if module.answers and (cfg.evaluate is True or (cfg.evaluate == "auto" and is_tiny(cfg))):
-            outcome = replace(outcome, tasks=samples.measure_tasks(parts, target))
+            outcome = replace(outcome, tasks=results.measure_tasks(parts, target))
         write_text(target.model / "README.md", results.model_card(parts, target, outcome))
         target.update(after=outcome.after, baselines=outcome.baselines, metrics=outcome.metrics())
         figure = results.draw_curves(target)

@@ -102,15 +102,15 @@ class Progress(Callback):
         if (batch_idx + 1) % trainer.accumulate_grad_batches or (step % every and step != self.total_steps):
             self.busy += time.perf_counter() - self.since
             return
-        tokens = pl_module.train_meter.reduce_tokens()
+        real, padded = pl_module.train_meter.reduce_tokens()
         means = pl_module.train_meter.reduce(pl_module.loss_weights())
         now = time.perf_counter()  # reading the figures has waited for the device
         self.busy += now - self.since
         figures = {f"train/{name}": value for name, value in means.items()}
         lr = pl_module.lr * pl_module.lr_factor(step - 1)  # of this step; the scheduler has moved on
         figures |= {"train/lr": lr, "train/grad_norm": pl_module.grad_norm}
-        figures["perf/tokens_per_second"] = tokens["real"] / max(self.busy, 1e-9)
-        figures["perf/packing_waste"] = 1 - tokens["real"] / max(1, tokens["padded"])
+        figures["perf/tokens_per_second"] = real / max(self.busy, 1e-9)
+        figures["perf/packing_waste"] = 1 - real / max(1, padded)
         if self.skipped is not None:
             figures["train/skipped_steps"] = float(len(self.skipped))
         figures = {name: value for name, value in figures.items() if math.isfinite(value)}
@@ -166,10 +166,7 @@ def last_lines(parts: Components, target: RunFolder, outcome: Outcome, figure: P
 
 
 def next_command(cfg: DictConfig, run: Path, *, answers: bool) -> str | None:
-    """The command that takes the model that the run has made; None where none is known that fits its data.
-
-    answers: whether it is a model that answers, not a reward model.
-    """
+    """The command that takes the run's model, which ``answers`` or is a reward model; None where none fits its data."""
     words: dict[str, Any] = {}
     if not is_tiny(cfg):  # the embedded questions say nothing of it
         data, model = cfg.datamodule, OmegaConf.to_container(cfg.model)
@@ -187,9 +184,8 @@ def next_command(cfg: DictConfig, run: Path, *, answers: bool) -> str | None:
         if answers:
             usual = {"template": "auto", "template_args": None, "trust_remote_code": False}
             words |= {f"model.{key}": model[key] for key, value in usual.items() if model[key] != value}
+    words |= {"model.path": str(run)} if answers else {"ranker": "proxy", "ranker.path": str(run)}
     try:
-        if answers:
-            return command("evaluate.py", {**words, "model.path": str(run)})
-        return command("rank.py", {**words, "ranker": "proxy", "ranker.path": str(run)})
+        return command("evaluate.py" if answers else "rank.py", words)
     except Unsayable:
         return None
