@@ -180,7 +180,8 @@ def is_variable(name: str) -> bool:
 def _known() -> tuple[frozenset[str], frozenset[int]]:
     """All runs of the environment's secrets, in every form; and blocks, one of which is in every text with a run."""
     values = {value.strip() for name, value in os.environ.items() if name in _named or _VARIABLE.match(name)}
-    forms = {form for value in values if _is_one(value) for form in _forms(value)}
+    values = {value for value in values if not (_NUMBER.fullmatch(value) or os.path.exists(value))}
+    forms = {form for value in values if len(value) >= _RUN for form in _forms(value)}
     runs = frozenset(form[i : i + _RUN] for form in forms for i in range(len(form) - _RUN + 1))
     return runs, frozenset(block for form in forms for i in range(4) for block in _blocks(form[i:]))
 
@@ -205,10 +206,6 @@ def _spans(text: str) -> Iterator[tuple[int, int]]:
             stop = place + _RUN
     if stop:
         yield start, stop
-
-
-def _is_one(value: str) -> bool:
-    return len(value) >= _RUN and not _NUMBER.fullmatch(value) and not os.path.exists(value)
 
 
 def _forms(secret: str) -> Iterator[str]:

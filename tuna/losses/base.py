@@ -11,8 +11,6 @@ from torch import Tensor
 
 from tuna.data.batch import Totals
 
-Denominator = Literal["groups", "targets", "candidate_tokens"]
-
 
 @dataclass(frozen=True, slots=True)
 class ScoredLists:
@@ -48,7 +46,7 @@ class Term:
 
     sum: Tensor
     coefficient: float
-    per: Denominator
+    per: Literal["groups", "targets", "candidate_tokens"]
 
 
 class Loss(Protocol):

@@ -24,17 +24,11 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 from torch.distributed.checkpoint import metadata as dcp
+from torch.distributed.checkpoint import state_dict as dicts
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.planner import ReadItem
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
 from torch.distributed.checkpoint.state_dict_loader import load as load_sharded
 from torch.distributed.checkpoint.state_dict_saver import save as save_sharded
 
@@ -62,8 +56,8 @@ _CLASSES = {
 }  # fmt: skip
 _STATE = "state.json"
 # Frozen weights (LoRA's base) come from the starting model; only what is trained is saved.
-_OPTIONS = StateDictOptions(ignore_frozen_params=True, flatten_optimizer_state_dict=True)
-_INTO_MODEL = StateDictOptions(ignore_frozen_params=True, strict=False)
+_OPTIONS = dicts.StateDictOptions(ignore_frozen_params=True, flatten_optimizer_state_dict=True)
+_INTO_MODEL = dicts.StateDictOptions(ignore_frozen_params=True, strict=False)
 
 
 def newest_sound(target: RunFolder, total_steps: int) -> int:
@@ -200,9 +194,9 @@ class Checkpoints(Callback):
 
 
 def _state(scorer: nn.Module, optimizer: torch.optim.Optimizer | None) -> dict[str, Any]:
-    state: dict[str, Any] = {"model": get_model_state_dict(scorer, options=_OPTIONS)}
+    state: dict[str, Any] = {"model": dicts.get_model_state_dict(scorer, options=_OPTIONS)}
     if optimizer is not None:
-        state["optimizer"] = get_optimizer_state_dict(scorer, optimizer, options=_OPTIONS)
+        state["optimizer"] = dicts.get_optimizer_state_dict(scorer, optimizer, options=_OPTIONS)
     return state
 
 
@@ -217,9 +211,9 @@ def load(path: Path, scorer: nn.Module, optimizer: torch.optim.Optimizer | None 
         raise RunError(
             f"{path}: cannot be read ({why}); next: move it away, and give resume=auto again, which takes an older one"
         ) from None
-    set_model_state_dict(scorer, state["model"], options=_INTO_MODEL)
+    dicts.set_model_state_dict(scorer, state["model"], options=_INTO_MODEL)
     if optimizer is not None:
-        set_optimizer_state_dict(scorer, optimizer, state["optimizer"], options=_OPTIONS)
+        dicts.set_optimizer_state_dict(scorer, optimizer, state["optimizer"], options=_OPTIONS)
 
 
 def _unwritten(path: Path, error: CheckpointException) -> RunError:

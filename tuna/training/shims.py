@@ -76,7 +76,7 @@ class _Heard(pl.Callback):
             self.asked = False
             raise KeyboardInterrupt
 
-    on_train_batch_end = on_validation_batch_end = check
+    on_train_batch_end = on_validation_batch_end = check  # type: ignore[assignment]
 
 
 @contextmanager
