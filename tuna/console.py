@@ -4,10 +4,7 @@ import difflib
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TextIO
-
-if TYPE_CHECKING:  # it imports this module
-    from tuna.inference.cost import Usage
+from typing import Any, TextIO
 
 Clock = Callable[[], float]
 _LINE_EVERY, _MOVE_EVERY = 10.0, 0.5  # seconds: in a file, and on a terminal
@@ -23,14 +20,14 @@ class Progress:
         self, unit: str, total: int, before: int = 0, *, stream: TextIO | None = None, clock: Clock = time.monotonic
     ) -> None:
         self.unit, self.total, self.done, self.aside = unit, total, before, 0
-        self.spent: Usage | None = None
+        self.spent: Any = None  # a tuna.inference.cost.Usage
         self._before = before
         self._stream = stream or sys.stderr
         self._clock = clock
         self._start = self._shown = clock()
         self._moves = self._stream.isatty()
 
-    def update(self, done: int = 0, *, aside: int = 0, usage: "Usage | None" = None) -> None:
+    def update(self, done: int = 0, *, aside: int = 0, usage: Any = None) -> None:
         """Count, and print when it is time to."""
         self.done += done
         self.aside += aside
