@@ -24,10 +24,9 @@ def make_run(runs: Path, name: str, status: str = "running", started: str = "202
 
 
 def ask(runs: Path, **changes: Any) -> RunFolder:
-    asked: dict[str, Any] = {
-        "runs_dir": runs, "name": None, "stage": "tuna_c", "resume": None, "config": CONFIG, "data": "d", "model": "m"
-    }  # fmt: skip
-    return choose(**(asked | changes))
+    data, model, config = changes.pop("data", "d"), changes.pop("model", "m"), changes.pop("config", CONFIG)
+    asked = {"runs_dir": str(runs), "name": None, "stage": {"name": "tuna_c"}, "resume": None}
+    return choose(config | asked | changes, data, model)
 
 
 def test_a_new_run_is_named_after_stage_and_time(tmp_path: Path) -> None:
@@ -195,5 +194,5 @@ def test_keys_of_other_types_are_named(tmp_path: Path) -> None:
 def test_no_neighbor_breaks_auto(written: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "odd").mkdir()
     (tmp_path / "odd" / "run.json").write_text(written)
-    chosen = choose(runs_dir=tmp_path, name=None, stage="sft", resume="auto", config={}, data="d", model="m")
+    chosen = ask(tmp_path, resume="auto", config={})
     assert not chosen.resumed and "odd/run.json" in caplog.text and "left alone" in caplog.text

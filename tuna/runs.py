@@ -101,12 +101,14 @@ class RunFolder:
         write_json(self.path / "run.json", self.read() | changes)
 
     def locked(self, patience: float = 10.0) -> AbstractContextManager[None]:
-        """Hold the run against other processes while it works; RunError where another works on it.
-
-        patience: seconds to wait for the data workers of a killed process, which need a moment to notice.
-        """
+        """Hold the run; RunError where another process does. patience: seconds that a killed one's workers may need."""
         busy = f"{self.path}: another process is working on this run; wait for it, or end it"
         return locked(self.path / ".lock", busy=busy, keys="name=... or runs_dir=...", patience=patience)
+
+
+def steps_in(folder: Path) -> list[tuple[int, Path]]:
+    """(step, path) of the checkpoints in ``folder``, complete or not, oldest first."""
+    return sorted((int(path.name[5:]), path) for path in folder.glob("step-*") if path.name[5:].isdecimal())
 
 
 def read_json(path: Path, shape: Mapping[str, type] | None = None, needs: Sequence[str] = ()) -> dict[str, Any]:
@@ -147,23 +149,15 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
         file.write(dumps(as_written(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def choose(
-    *,
-    runs_dir: Path,
-    name: str | None,
-    stage: str,
-    resume: str | None,
-    config: Mapping[str, Any],
-    data: str,
-    model: str,
-) -> RunFolder:
-    """The folder of this run: a new one, or the one that it resumes.
+def choose(config: Mapping[str, Any], data: str, model: str) -> RunFolder:
+    """The folder of the run of this ``config``: a new one, or the one that it resumes.
 
     name: as asked for, else <stage>-<date>-<time>. resume: null, "auto" (the newest unfinished run of the same config,
-    data and model, else a new run), or a run's folder or name.
+    data and model, else a new run), or a run's folder or name. data, model: their hashes.
 
     Raises: RunError where the name is taken, or the run to resume is missing, finished or differs.
     """
+    runs_dir, name, resume, stage = Path(config["runs_dir"]), config["name"], config["resume"], config["stage"]["name"]
     old = None  # the run to go on with
     if resume == "auto" and name:
         old = runs_dir / name if (runs_dir / name / "run.json").exists() else None

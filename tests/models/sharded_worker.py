@@ -16,8 +16,7 @@ from torch.distributed.tensor import DTensor
 
 from tests.models.packing import packed, random_lists
 from tuna.models.export import export
-from tuna.models.loading import load_reward_scorer, load_scorer
-from tuna.models.sharding import shard
+from tuna.models.loading import load_reward_scorer, load_scorer, shard
 from tuna.models.source import ModelConfig
 
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {

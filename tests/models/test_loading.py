@@ -23,9 +23,8 @@ from tuna.data.batch import PackedBatch
 from tuna.errors import ModelError
 from tuna.models.export import export
 from tuna.models.loading import HEAD_STD, load_reward_scorer, load_scorer
-from tuna.models.plain import PlainScorer
 from tuna.models.reward import PAD, set_pad
-from tuna.models.scorer import ResponseScorer
+from tuna.models.scorer import PlainScorer, ResponseScorer
 from tuna.models.source import ModelConfig
 
 Make = Callable[..., Path]

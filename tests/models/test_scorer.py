@@ -10,8 +10,7 @@ from tests.models.architectures import CONFIGS, UNFIT, VOCAB, build
 from tests.models.packing import packed, random_lists
 from tuna.data.batch import PackedBatch
 from tuna.models import masks
-from tuna.models.plain import PlainScorer
-from tuna.models.scorer import ResponseScorer, target_logprobs
+from tuna.models.scorer import PlainScorer, ResponseScorer, target_logprobs
 
 
 def loss_and_gradients(scorer: nn.Module, batch: PackedBatch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:

@@ -13,8 +13,7 @@ from tests.models.packing import packed, random_lists
 from tuna.data.batch import PackedBatch
 from tuna.models import masks
 from tuna.models import scorer as scorers
-from tuna.models.plain import PlainRewardScorer, unpack
-from tuna.models.scorer import RewardScorer
+from tuna.models.scorer import PlainRewardScorer, RewardScorer, unpack
 
 NAMES = ("llama_tied", "qwen2_sliding", "qwen3", "mistral", "gemma2", "gemma3", "gpt2", "opt", "gpt_neox", "phi")
 PAD = 0

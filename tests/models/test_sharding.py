@@ -14,8 +14,7 @@ from safetensors.torch import load_file
 from tests.models.sharded_worker import CASES
 from tuna.errors import ConfigError
 from tuna.models.folder import tensor_shapes
-from tuna.models.loading import load_scorer
-from tuna.models.sharding import shard
+from tuna.models.loading import load_scorer, shard
 from tuna.models.source import ModelConfig
 
 ROOT = Path(__file__).parents[2]

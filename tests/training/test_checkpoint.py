@@ -15,8 +15,7 @@ import torch
 from tests.training.test_run import assert_equal, train, weights
 from tuna.errors import RunError
 from tuna.runs import RunFolder
-from tuna.training.checkpoint import Checkpoints
-from tuna.training.checkpoint_files import METADATA, Reader, damage, hashes, sealed
+from tuna.training.checkpoint import METADATA, Checkpoints, Reader, damage, hashes, sealed
 
 Damage = Callable[[Path], object]
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from tests.training.kills import ROOT, finish, kill_when, steps_run
 from tests.training.make import overrides
-from tuna.training.checkpoint_files import steps_in
+from tuna.runs import steps_in
 
 pytestmark = pytest.mark.once
 

@@ -93,7 +93,7 @@ def test_tokens_per_second_counts_steps_only(monkeypatch: pytest.MonkeyPatch) ->
         clock.now += 100  # data, validation, the checkpoint of the step before
         progress.on_train_batch_start(trainer, module, None, batch)
         clock.now += 2
-        module.train_meter.tokens = {"real": 40 * (batch % 2 + 1), "padded": 100}
+        module.train_meter.tokens = [40 * (batch % 2 + 1), 100]
         trainer.global_step = (batch + 1) // 2
         progress.on_train_batch_end(trainer, module, None, None, batch)
     assert [row["perf/tokens_per_second"] for row in rows] == [20.0, 20.0]

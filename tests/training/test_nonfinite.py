@@ -19,9 +19,9 @@ from tuna.errors import ModelError, RunError
 from tuna.losses.base import total
 from tuna.models.weights import not_finite
 from tuna.modules.meter import Fault
+from tuna.runs import steps_in
 from tuna.training import nonfinite
 from tuna.training.checkpoint import Checkpoints
-from tuna.training.checkpoint_files import steps_in
 from tuna.training.run import NODES, prepare, run
 
 MODELS = {"loss": nan_loss, "gradient norm": nan_gradient}

@@ -49,11 +49,7 @@ class CommandLine:
 
 
 def read_command_line(argv: Sequence[str]) -> CommandLine:
-    """Take ``argv`` (without the program's name) apart.
-
-    >>> read_command_line(["loss.lambda=5", "-m"]).multirun
-    True
-    """
+    """Take ``argv`` (without the program's name) apart."""
     if "--version" in argv:  # argparse would print and exit here
         return CommandLine(only_hydra=True)
     wrong, harmless = _refuse(argv)
@@ -90,8 +86,7 @@ def read_command_line(argv: Sequence[str]) -> CommandLine:
 def _refuse(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """Messages about arguments that hold or fetch a secret, and the other arguments.
 
-    A shell cuts ``x={api_key: abc}`` in two where it is not quoted, as it does ``api_key= abc`` and ``--token abc``;
-    what comes second is the secret.
+    A shell cuts an unquoted ``x={api_key: abc}`` in two, and ``--token abc`` is two; what comes second is the secret.
     """
     messages: list[str] = []
     harmless: list[str] = []
@@ -139,9 +134,5 @@ def each(override: Override, choices: Iterable[str] = ()) -> list[Override]:
 
 
 def values(override: Override) -> list[Any]:
-    """The plain values that an override gives.
-
-    >>> values(OverridesParser.create().parse_override("seed=range(0,3)"))
-    [0, 1, 2]
-    """
+    """The plain values that an override gives: 0, 1 and 2 for ``seed=range(0,3)``."""
     return [one.value() for one in each(override)]

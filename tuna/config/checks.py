@@ -116,10 +116,7 @@ def _unknown(node: DictConfig, key: str, known: list[str], text: str) -> list[st
 
 
 def untyped_model(key: str, beside: str, embedded: object, asked: str) -> str:
-    """What is wrong where an embedded model would work on a user's own data without having been asked for.
-
-    key: the model's. beside: the user's data, as key=value. embedded: the model. asked: the words that ask for it.
-    """
+    """What is wrong where an embedded model meets a user's own data unasked. asked: words that ask for it."""
     return (
         f"{key}: missing beside {beside}, which is data of your own; the embedded toy model {embedded} works on it "
         f"only where you ask for it. Next: {key}=<a folder, a run or a hub id>, or {asked} to use the toy"

@@ -24,10 +24,7 @@ _ERRORS = (HydraException, OmegaConfBaseException, ConfigError)
 
 
 def check_command_line(line: CommandLine, *, config_dir: Path, config_name: str) -> DictConfig:
-    """The composed config, with Hydra's own node; of a sweep, that of the first values.
-
-    Raises: ConfigError with all that is wrong with the overrides, by groups, keys and types, a line each.
-    """
+    """The composed config, of a sweep the first values', with Hydra's node; a ConfigError with all faults."""
     checker = _Checker(line, config_dir, line.config_name or config_name)
     if found := list(dict.fromkeys([*line.wrong, *checker.problems()])):
         raise ConfigError("\n".join(found))

@@ -35,10 +35,7 @@ class Parameter:
 
 @cache
 def parameters(target: str) -> dict[str, Parameter]:
-    """The arguments that the config can set for ``package.module.Class`` (or a function), by config key.
-
-    Raises: ConfigError where the module, the class or a literal default cannot be found.
-    """
+    """What the config can set for ``package.module.Class``, by key; ConfigError where it cannot be found."""
     module_name, _, name = FORMER_CLASSES.get(target, target).rpartition(".")
     module = _load(module_name) if module_name else None
     found = module and module.find(name)

@@ -23,7 +23,6 @@ import annotated_types
 from tuna.errors import ConfigError
 
 C = TypeVar("C", bound=type)
-Lookup = Callable[[str], ast.expr | None]
 _KNOWN: dict[str, Any] = {
     **vars(builtins), **vars(typing), **vars(collections.abc), **vars(annotated_types),
     "Path": Path, "typing": typing, "collections": collections, "annotated_types": annotated_types,
@@ -44,7 +43,7 @@ _KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
 _BOUNDS = {"ge": operator.ge, "gt": operator.gt, "le": operator.le, "lt": operator.lt}
 
 
-def read_annotation(node: ast.expr | None, lookup: Lookup = lambda name: None) -> Any:
+def read_annotation(node: ast.expr | None, lookup: Callable[[str], Any] = lambda name: None) -> Any:
     """The type that an annotation's syntax tree stands for; ``Any``, which accepts all, where it is not understood.
 
     lookup: gives what a name is an alias of (``Schedule = Literal[...]``), or None.

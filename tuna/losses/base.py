@@ -11,8 +11,6 @@ from torch import Tensor
 
 from tuna.data.batch import Totals
 
-Denominator = Literal["groups", "targets", "candidate_tokens"]
-
 
 @dataclass(frozen=True, slots=True)
 class ScoredLists:
@@ -48,7 +46,7 @@ class Term:
 
     sum: Tensor
     coefficient: float
-    per: Denominator
+    per: Literal["groups", "targets", "candidate_tokens"]
 
 
 class Loss(Protocol):
@@ -70,10 +68,7 @@ def local_totals(lists: ScoredLists) -> Totals:
 
 
 def total(terms: dict[str, Term], lists: ScoredLists, totals: Totals | None = None) -> Tensor:
-    """sum over terms of coefficient * sum / global count; the counts of ``lists`` alone where no totals are given.
-
-    A term whose global count is 0 adds nothing (there is nothing that it was summed over).
-    """
+    """sum over terms of coefficient * sum / global count (of ``lists`` alone by default); a count of 0 adds 0."""
     counts = totals or local_totals(lists)
     parts = [term.coefficient * term.sum / max(getattr(counts, term.per), 1.0) for term in terms.values()]
     return torch.stack(parts).sum()
@@ -90,10 +85,7 @@ class Lists:
 
 
 def as_lists(lists: ScoredLists, values: Tensor | None = None) -> Lists:
-    """Gather the ranked responses of each group into padded rows, in the order they came.
-
-    v is ``lists.values`` (Eq. 4), or ``values`` [R] in its place.
-    """
+    """Pad each group's ranked responses to rows, as they came. v is ``values`` [R], else ``lists.values``."""
     groups = lists.weights.shape[0]
     ranked = ~torch.isnan(lists.scores)
     owner = lists.groups[ranked]

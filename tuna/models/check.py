@@ -24,16 +24,14 @@ from tuna.data.packing import pack
 from tuna.errors import ModelError
 from tuna.models.lora import Lora, add_lora, merge, rebuilt, with_shared_names
 from tuna.models.masks import layer_rules
-from tuna.models.plain import PlainRewardScorer, PlainScorer
 from tuna.models.reward import head_names
-from tuna.models.scorer import ResponseScorer, RewardScorer
+from tuna.models.scorer import PlainRewardScorer, PlainScorer, ResponseScorer, RewardScorer
 
 TOLERANCE = 1e-4  # relative difference of a summed log-probability
 WINDOW, POSITIONS, VOCABULARY = 7, 140, 96
 # (prompt, responses) in tokens: longer than the window, together longer than the positions, a prompt of one token;
 # the first group is long enough for the CPU's attention in blocks, the others are not.
 SHAPES = ((60, (75, 64)), (1, (16, 5, 2)), (6, (1, 8)))
-ROW = 230  # tokens: the first two groups
 TARGETS = "model.lora.target_modules"
 ADAPTABLE = (nn.Linear, Conv1D, nn.Embedding)
 
@@ -191,7 +189,7 @@ def _batch(vocabulary: int) -> PackedBatch:
     for prompt, lengths in SHAPES:
         first, *rest = (torch.randint(0, vocabulary, (n,)).numpy().astype(np.int32) for n in (prompt, *lengths))
         groups.append(Group("", first, tuple(rest), (0.0,) * len(rest), (True,) * len(rest)))
-    return pack(groups, row_tokens=ROW)
+    return pack(groups, row_tokens=230)  # the first two groups
 
 
 def check_lora(config: PretrainedConfig, lora: Lora, *, trust_remote_code: bool = False, ways: Ways = LOGPROBS) -> None:

@@ -110,10 +110,7 @@ def _write_weights(
 
 
 def _write_generation(partial: Path, resolved: Resolved, ends: Sequence[int]) -> None:
-    """The starting folder's generation_config.json, to the byte where it lists all of ``ends`` or there is none to add.
-
-    Where there is no such file, transformers takes its values from the config, and so does the new one.
-    """
+    """The starting folder's generation_config.json, or what its config stands for, with all of ``ends``."""
     target = partial / "generation_config.json"
     target.unlink(missing_ok=True)  # save_pretrained's, which lists no end at all
     _copy(resolved.folder, partial, target.name)

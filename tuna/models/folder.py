@@ -120,11 +120,7 @@ def check_special_ids(folder: Path, tokenizer: PreTrainedTokenizerBase, rows: in
 
 
 def as_list(value: Any) -> list[Any]:
-    """A key's values where it holds one, several or null.
-
-    >>> as_list(2), as_list([2, 3]), as_list(None)
-    ([2], [2, 3], [])
-    """
+    """A key's values where it holds one, several or null."""
     return value if isinstance(value, list) else [] if value is None else [value]
 
 

@@ -1,23 +1,27 @@
-"""From a resolved model to a scorer with float32 weights: of log-probabilities, or of rewards."""
+"""From a resolved model to a scorer with float32 weights, of log-probabilities or of rewards; sharding it (FSDP2)."""
 
 import copy
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from transformers import AutoModelForSequenceClassification, PretrainedConfig
 
-from tuna.errors import ModelError
+from tuna.errors import ConfigError, ModelError
 from tuna.models.check import LOGPROBS, REWARDS, Ways, check_lora, check_packing, quiet, small_copy
 from tuna.models.lora import add_lora, parse_lora
-from tuna.models.plain import PlainRewardScorer, PlainScorer
 from tuna.models.reward import check_reward_source, head_names, refuse_reward_model, set_pad
-from tuna.models.scorer import IMPLEMENTATIONS, ResponseScorer, RewardScorer
+from tuna.models.scorer import IMPLEMENTATIONS, PlainRewardScorer, PlainScorer, ResponseScorer, RewardScorer
 from tuna.models.source import ModelConfig
 from tuna.models.weights import check_weights, read
 
 Scorer = ResponseScorer | PlainScorer
 HEAD_STD = 0.02  # of a fresh head: rewards begin near zero
+# Trained weights are float32 always; this is what layers compute in. Gradients are reduced in float32.
+COMPUTE: dict[str, torch.dtype | None] = {"32-true": None, "bf16-mixed": torch.bfloat16}
 
 
 def load_scorer(model: ModelConfig, *, dtype: torch.dtype = torch.float32) -> Scorer:
@@ -139,10 +143,35 @@ def grow(model: Any, rows: int) -> None:
                 weight[old:] = weight[:old].mean(0)
 
 
-def device_named(name: str) -> torch.device:
-    """The device of a config's ``device`` key: auto is CUDA where there is one, else the CPU.
+def shard(
+    scorer: nn.Module, mesh: DeviceMesh, *, precision: str = "32-true", checkpoint_activations: bool = False
+) -> None:
+    """Shard ``scorer`` in place over the one-dimensional ``mesh``; each process then holds 1/n of every parameter.
 
-    >>> device_named("cpu")
-    device(type='cpu')
+    precision: "32-true", or "bf16-mixed" to compute in bfloat16; any other is a ConfigError. checkpoint_activations:
+    recompute each layer's activations in the backward pass.
     """
+    if precision not in COMPUTE:
+        raise ConfigError(f"precision: expected {' or '.join(COMPUTE)} when sharded, got {precision!r}")
+    model: Any = scorer.model
+    if checkpoint_activations:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    policy = MixedPrecisionPolicy(param_dtype=COMPUTE[precision], reduce_dtype=torch.float32)
+    for layer in _decoder_layers(model):
+        fully_shard(layer, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
+    # What is in no layer (embeddings, last norm, head) belongs to the root, whose forward uses all of it.
+    fully_shard(scorer, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
+
+
+def _decoder_layers(model: Any) -> list[nn.Module]:
+    """The model's repeated layers: the outermost module list that is as long as the config says."""
+    count = model.config.get_text_config().num_hidden_layers
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count:
+            return list(module)
+    raise ConfigError(f"{type(model).__name__}: no list of {count} layers to shard; train it without trainer=fsdp")
+
+
+def device_named(name: str) -> torch.device:
+    """The device of a config's ``device`` key: auto is CUDA where there is one, else the CPU."""
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)

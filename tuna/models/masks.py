@@ -4,9 +4,7 @@ Token i sees token j when both belong to the same group, j does not come after i
 response, and the layer type's own rule holds. Windows and chunks count positions, not columns: in a packed row the two
 differ. A padding token sees itself only, so that no row of the mask is empty (softmax over nothing is NaN).
 
-On the CPU a mask saves SDPA no work, and a row of groups is mostly invisible to any one token. There attention runs in
-blocks: each response attends to its prompt and itself in a call of its own, and a short group in one call for all of
-it. A block's part of the row's mask holds inside it, so windows stay.
+On the CPU attention runs in blocks (docs/scorer.md), in which the row's mask holds, so windows stay.
 """
 
 from collections.abc import Callable
@@ -48,10 +46,7 @@ RULES: dict[str, Callable[[Any], Rule | None]] = {
 
 
 def layer_rules(config: Any) -> dict[str, Rule | None]:
-    """The rule of each attention layer type that a model of this (text) config has, by transformers' name of the type.
-
-    A type that is no attention with a mask (state spaces, convolutions, ...) is a ModelError.
-    """
+    """The rule of each attention layer type of a (text) config; a ModelError for a type that takes no mask."""
     types = getattr(config, "layer_types", None)
     if not types:  # no list of types: one mask serves all layers, a window where the config has one
         types = ["full_attention" if getattr(config, "sliding_window", None) is None else "sliding_attention"]
@@ -89,8 +84,7 @@ def _visible(batch: PackedBatch, rule: Rule | None) -> Tensor:
 def _additive(batch: PackedBatch, rule: Rule | None, dtype: torch.dtype) -> Tensor:
     """[B, 1, S, S], 0 where seen and the lowest finite number elsewhere, for eager attention and SDPA.
 
-    SDPA would take a boolean mask, but makes a float one of it in every layer and keeps each for the backward pass;
-    eager attention would add a boolean one as 0 and 1.
+    SDPA would make floats of a boolean mask in every layer and keep them; eager attention would add it as 0 and 1.
     """
     seen = _visible(batch, rule)
     return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, torch.finfo(dtype).min)

@@ -1,7 +1,7 @@
 """The scorers: each prompt once, several groups per row, projection at response positions only. Exact.
 
 ResponseScorer gives log-probabilities, RewardScorer the rewards of a sequence-classification model with one label. See
-docs/scorer.md; tuna.models.plain computes the same numbers the plain way.
+docs/scorer.md; PlainScorer and PlainRewardScorer compute the same numbers the plain way.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
 
 from tuna.data.batch import PackedBatch
@@ -157,10 +158,7 @@ class ResponseScorer(nn.Module):
         return output.last_hidden_state, type(output)
 
     def _hidden_by_row(self, batch: PackedBatch) -> tuple[Tensor, type]:
-        """The same row by row, each without its padding, which on the CPU is faster than a batch of padded rows.
-
-        Not when sharded: there all processes must run the backbone equally often.
-        """
+        """Row by row without padding: faster on the CPU. Sharded, all processes must run the backbone equally often."""
         size = batch.input_ids.shape[1]
         column = torch.arange(1, size + 1)
         rows: list[Tensor] = []
@@ -224,3 +222,62 @@ def last_tokens(batch: PackedBatch) -> Tensor:
     own = ((batch.group_ids.flatten() >= 0) & (response > 0)).nonzero().squeeze(1)
     index = first[batch.group_ids.flatten().long()[own]] + response[own] - 1
     return torch.zeros_like(batch.lengths).scatter_reduce(0, index, own, "amax")
+
+
+def unpack(batch: PackedBatch) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """For each response of a batch in order: its prompt, itself (int64 ids), and which of its tokens are scored."""
+    prompts, responses, scored = [], [], []
+    for group, count in enumerate(torch.bincount(batch.response_group, minlength=len(batch.weights)).tolist()):
+        own = batch.group_ids == group
+        for k in range(1, count + 1):
+            answer = own & (batch.response_ids == k)
+            prompts.append(batch.input_ids[own & (batch.response_ids == 0)])
+            responses.append(batch.input_ids[answer])
+            scored.append(batch.scored[answer])
+    return prompts, responses, scored
+
+
+def _rows(prompts: list[Tensor], responses: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Right-padded input ids [R, S], their attention mask [R, S] and the rows' lengths [R]."""
+    rows = [torch.cat(pair) for pair in zip(prompts, responses, strict=True)]
+    mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+    return pad_sequence(rows, batch_first=True), mask, mask.sum(1)
+
+
+class PlainScorer(nn.Module):
+    """The plain way: one row per response, prompt repeated, right-padded to the longest, full logits.
+
+    It is the reference that ResponseScorer must equal, and the way out for models whose attention takes no custom mask
+    (``model.scorer=plain``).
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model: Any = model
+
+    def forward(self, batch: PackedBatch) -> Tensor:
+        """[R] float32, natural log, differentiable: sum over scored t of log p(response_t | prompt, response_<t)."""
+        prompts, responses, masks = unpack(batch)
+        input_ids, attention_mask, _ = _rows(prompts, responses)
+        unscored = [torch.zeros_like(prompt, dtype=torch.bool) for prompt in prompts]
+        scored = pad_sequence([torch.cat(pair) for pair in zip(unscored, masks, strict=True)], batch_first=True)
+        output = self.model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+        logprobs = output.logits[:, :-1].float().log_softmax(-1)
+        token = logprobs.gather(-1, input_ids[:, 1:, None]).squeeze(-1)
+        total: Tensor = token.masked_fill(~scored[:, 1:], 0.0).sum(-1)
+        return total
+
+
+class PlainRewardScorer(PlainScorer):
+    """Reward of each response; ``model`` is as for RewardScorer."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model)
+        self._backbone = (find_backbone(model),)  # a tuple, as in ResponseScorer
+
+    def forward(self, batch: PackedBatch) -> Tensor:
+        """[R] float32, differentiable: the head's value at each response's last token."""
+        input_ids, attention_mask, length = _rows(*unpack(batch)[:2])
+        output = self._backbone[0](input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+        states = output.last_hidden_state[torch.arange(len(length), device=length.device), length - 1]
+        return logits_of(self.model, self._backbone[0], states[:, None], type(output))[:, 0].float()

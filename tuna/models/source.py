@@ -13,15 +13,7 @@ from tuna import assets
 from tuna.config.types import checked
 from tuna.data.encode import Encoder
 from tuna.errors import ModelError, NoModelError
-from tuna.models.folder import (
-    SMALL_FILES,
-    check_special_ids,
-    check_tokenizer,
-    explain,
-    fingerprint,
-    read_config,
-    stored_tensors,
-)
+from tuna.models import folder as files
 from tuna.models.lora import parse_lora
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -47,12 +39,12 @@ class Resolved:
         """The folder with the weights too; of a hub id they are downloaded now, once."""
         if not self.on_hub:
             return self.folder
-        return _snapshot(self.source, self.revision, (*SMALL_FILES, "*.safetensors"))
+        return _snapshot(self.source, self.revision, (*files.SMALL_FILES, "*.safetensors"))
 
     @cached_property
     def fingerprint(self) -> str:
         """Hash of config and weights, never of the path; see tuna.models.folder.fingerprint."""
-        return fingerprint(self.weights_folder)
+        return files.fingerprint(self.weights_folder)
 
     @property
     def architecture(self) -> str:
@@ -72,18 +64,15 @@ class Resolved:
 class ModelConfig:
     """Which model to start from and how to score with it.
 
-    path: an embedded name (tiny, tiny_base, tiny_prm_base, tiny_teacher), a run folder, a Hugging Face folder or a
-        hub id.
-    revision: branch, tag or commit of a hub id. trust_remote_code: run code that comes with the model.
-    template: of prompts; auto is chat where the tokenizer has a chat template, else alpaca. template_args: variables of
-        the chat template, such as {enable_thinking: false}; date is the day that a template shows.
-    lora: null, or a rank, or {r, alpha, dropout, target_modules}. resize: add rows to the embedding and the head where
-        the tokenizer has ids beyond them; without it such a model is refused.
-    attention: auto is flex on CUDA, else sdpa.
-    scorer: packed shares the prompt and packs rows; plain is one padded row a response, for models that take no mask.
-    gradient_checkpointing: recompute activations in the backward pass, layer by layer.
-    export_dtype: of the exported weights; auto is the starting model's.
-    projection_chunk: targets projected to the vocabulary at a time.
+    path: an embedded name (tiny, tiny_base, tiny_prm_base, tiny_teacher), a run folder, a Hugging Face folder or a hub
+    id. revision: branch, tag or commit of a hub id. trust_remote_code: run code that comes with the model. template: of
+    prompts; auto is chat where the tokenizer has a chat template, else alpaca. template_args: variables of the chat
+    template, such as {enable_thinking: false}; date is the day that a template shows. lora: null, or a rank, or {r,
+    alpha, dropout, target_modules}. resize: add rows to the embedding and the head where the tokenizer has ids beyond
+    them; without it such a model is refused. attention: auto is flex on CUDA, else sdpa. scorer: packed shares the
+    prompt and packs rows; plain is one padded row per response, for models that take no mask. gradient_checkpointing:
+    recompute activations in the backward pass, layer by layer. export_dtype: of the exported weights; auto is the
+    starting model's. projection_chunk: targets projected to the vocabulary at a time.
     """
 
     path: Annotated[str, MinLen(1)] = "tiny"
@@ -121,7 +110,7 @@ class ModelConfig:
                 )
             folder /= "model"
         elif not folder.is_dir() and HUB_ID.fullmatch(self.path):
-            patterns = (*SMALL_FILES, "*.py") if self.trust_remote_code else SMALL_FILES
+            patterns = (*files.SMALL_FILES, "*.py") if self.trust_remote_code else files.SMALL_FILES
             folder, on_hub = _snapshot(self.path, self.revision, patterns), True
         elif folder.is_file():
             raise NoModelError(self.path, "a file; give the folder that holds it")
@@ -130,11 +119,11 @@ class ModelConfig:
             raise NoModelError(
                 self.path, f"no such folder, and neither an embedded model ({names}) nor a hub id (owner/name)"
             )
-        config = read_config(folder, self.trust_remote_code)
-        check_tokenizer(folder)
+        config = files.read_config(folder, self.trust_remote_code)
+        files.check_tokenizer(folder)
         if on_hub:
             return Resolved(self.path, folder, config, self.revision, on_hub)
-        stored_tensors(folder)
+        files.stored_tensors(folder)
         return Resolved(str(folder), folder, config)
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -150,11 +139,11 @@ class ModelConfig:
             raise
         except BaseException as error:  # the Rust of tokenizers panics with a class of its own
             raise ModelError(
-                f"{folder}: transformers cannot read its tokenizer ({explain(error)}); copy its files anew from where "
-                "the model comes from"
+                f"{folder}: transformers cannot read its tokenizer ({files.explain(error)}); copy its files anew from "
+                "where the model comes from"
             ) from error
         assert isinstance(tokenizer, PreTrainedTokenizerBase)
-        check_special_ids(folder, tokenizer, self._rows_for(tokenizer))
+        files.check_special_ids(folder, tokenizer, self._rows_for(tokenizer))
         return tokenizer
 
     def encoder(self) -> Encoder:

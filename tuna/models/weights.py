@@ -69,13 +69,9 @@ def read(
         # It would report a head that is missing, and the language model's as left over.
         with quiet() if reward or meta else nullcontext():
             built, info = auto.from_pretrained(
-                resolved.weights_folder,
-                dtype=dtype,
-                use_safetensors=True,
-                trust_remote_code=model.trust_remote_code,
-                output_loading_info=True,
-                **given,
-            )
+                resolved.weights_folder, dtype=dtype, use_safetensors=True, trust_remote_code=model.trust_remote_code,
+                output_loading_info=True, **given,
+            )  # fmt: skip
     except Exception as error:
         failed = "build a model of its config.json" if meta else f"load it with {auto.__name__}"
         hint = _NEXT if meta else ""

@@ -29,22 +29,20 @@ class Meter:
 
     def reset(self) -> None:
         """Start anew."""
-        self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, float] = {}
-        self.tokens = {"real": 0, "padded": 0}
+        self.sums: dict[str, tuple[Tensor | float, float]] = {}  # with their counts
+        self.tokens = [0, 0]  # real, with padding
         self.per_list: dict[str, list[Any]] = {}
         self.mark()
 
     def mark(self) -> None:
         """Remember what there is, for ``rollback``."""
-        lists = {name: len(values) for name, values in self.per_list.items()}
-        self._marked = (dict(self.sums), dict(self.counts), lists)
+        self._marked = self.sums.copy(), {name: len(values) for name, values in self.per_list.items()}
 
     def rollback(self) -> None:
         """Forget what came after the last ``mark``, but for the tokens, which were computed."""
-        sums, counts, lists = self._marked
-        self.sums, self.counts = dict(sums), dict(counts)
-        self.per_list = {name: self.per_list[name][:size] for name, size in lists.items()}
+        self.sums, sizes = self._marked
+        self.per_list = {name: self.per_list[name][:size] for name, size in sizes.items()}
+        self.mark()
 
     def add(self, name: str, values: Tensor, weights: Tensor) -> None:
         """Add a weighted sum of per-list values; NaN values (nothing to measure in that list) are left out."""
@@ -66,12 +64,12 @@ class Meter:
 
     def add_tokens(self, batch: PackedBatch) -> None:
         """Add the batch's tokens, for throughput and packing waste."""
-        self.tokens["real"] += batch.real_tokens
-        self.tokens["padded"] += batch.input_ids.numel()
+        self.tokens[0] += batch.real_tokens
+        self.tokens[1] += batch.input_ids.numel()
 
     def _add(self, name: str, value: Tensor, count: float) -> None:
-        self.sums[name] = self.sums[name] + value if name in self.sums else value
-        self.counts[name] = self.counts.get(name, 0.0) + count
+        before, counted = self.sums.get(name, (0.0, 0.0))
+        self.sums[name] = before + value, counted + count
 
     def reduce(self, weights: dict[str, float]) -> dict[str, float]:
         """Means over everything added on every process since the last reset, ``loss`` first; then start anew.
@@ -81,18 +79,17 @@ class Meter:
         names = sorted(self.sums)
         if not names:
             return {}
-        sums, counts = all_sum([[float(self.sums[name]) for name in names], [self.counts[name] for name in names]])
-        means = {name: s / c for name, s, c in zip(names, sums, counts, strict=True) if c > 0}
+        totals = all_sum([[float(self.sums[name][0]), self.sums[name][1]] for name in names])
+        means = {name: value / count for name, (value, count) in zip(names, totals, strict=True) if count > 0}
         parts = {name: means[f"loss_{name}"] for name in weights if f"loss_{name}" in means}
         result = {"loss": sum(weights[name] * value for name, value in parts.items())}
         self.last_lists = _all_lists(self.per_list)
         self.reset()
         return result | means
 
-    def reduce_tokens(self) -> dict[str, int]:
-        """Token counts over all processes since the last reset; call before ``reduce``."""
-        (values,) = all_sum([list(self.tokens.values())])
-        return {name: int(value) for name, value in zip(self.tokens, values, strict=True)}
+    def reduce_tokens(self) -> list[float]:
+        """Tokens, without padding and with it, over all processes since the last reset; call before ``reduce``."""
+        return all_sum([self.tokens])[0]
 
 
 def all_sum(values: Sequence[Sequence[float]]) -> list[list[float]]:

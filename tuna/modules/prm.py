@@ -9,16 +9,8 @@ from transformers import PreTrainedTokenizerBase
 
 from tuna.config.types import checked
 from tuna.errors import ConfigError
-from tuna.losses.base import (
-    Loss,
-    RewardLists,
-    ScoredLists,
-    as_lists,
-    best_of_n,
-    kendall_tau,
-    pair_accuracy,
-    right_by_length,
-)
+from tuna.losses import base
+from tuna.losses.base import Loss, RewardLists, ScoredLists
 from tuna.models.loading import load_reward_scorer
 from tuna.models.reward import check_reward_source, has_reward_head, set_pad
 from tuna.models.source import ModelConfig, Resolved
@@ -73,16 +65,16 @@ class PRM(ScoringModule):
         """Beside the loss: pair accuracy, on pairs balanced in length too, Kendall's tau-b, best of N; baselines."""
         super().measure(meter, lists)
         with torch.no_grad():
-            ranked, lengths = as_lists(lists), as_lists(lists, lists.lengths.to(lists.logprobs.dtype))
+            ranked, lengths = base.as_lists(lists), base.as_lists(lists, lists.lengths.to(lists.logprobs.dtype))
             equal = replace(ranked, v=torch.zeros_like(ranked.v))  # chance: any candidate may be taken
-            meter.keep("pair_accuracy", pair_accuracy(ranked), ranked.weights)
-            meter.keep("kendall_tau", kendall_tau(ranked), ranked.weights)
-            meter.keep("best_of_n", best_of_n(ranked), ranked.weights)
-            meter.keep(BALANCED, right_by_length(ranked, lengths), ranked.weights)
-            meter.add("kendall_tau_length_only", kendall_tau(lengths), ranked.weights)
-            meter.add("best_of_n_length_only", best_of_n(lengths), ranked.weights)
-            meter.add("kendall_tau_chance", pair_accuracy(equal) * 0, ranked.weights)
-            meter.add("best_of_n_chance", best_of_n(equal), ranked.weights)
+            meter.keep("pair_accuracy", base.pair_accuracy(ranked), ranked.weights)
+            meter.keep("kendall_tau", base.kendall_tau(ranked), ranked.weights)
+            meter.keep("best_of_n", base.best_of_n(ranked), ranked.weights)
+            meter.keep(BALANCED, base.right_by_length(ranked, lengths), ranked.weights)
+            meter.add("kendall_tau_length_only", base.kendall_tau(lengths), ranked.weights)
+            meter.add("best_of_n_length_only", base.best_of_n(lengths), ranked.weights)
+            meter.add("kendall_tau_chance", base.pair_accuracy(equal) * 0, ranked.weights)
+            meter.add("best_of_n_chance", base.best_of_n(equal), ranked.weights)
 
     def figures(self, meter: Meter) -> dict[str, float]:
         """``pair_accuracy_balanced`` from the pairs of all lists, and what length alone makes of it: one half."""

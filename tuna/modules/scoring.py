@@ -1,9 +1,9 @@
 """What all modules share: a scorer, a loss, an optimizer and its schedule."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal
 
 import lightning.pytorch as pl
 import torch
@@ -18,7 +18,7 @@ from tuna.losses.base import Loss, ScoredLists, total
 from tuna.models.loading import load_scorer
 from tuna.models.reward import refuse_reward_model
 from tuna.models.source import ModelConfig, Resolved
-from tuna.modules.meter import Fault, Meter, Watch
+from tuna.modules.meter import Meter, Watch
 from tuna.stats import Interval, bootstrap_interval
 
 Rate = Annotated[float, Gt(0), Le(1_000_000)]
@@ -35,16 +35,6 @@ class Plan:
     world_size: int = 1
     accumulate: int = 1
     seed: int = 0
-
-
-class Faults(Protocol):
-    """Who decides about losses and gradients that are not finite; on every process alike."""
-
-    def step(self, module: Any, fault: Fault) -> None:
-        """Raise, or return to have the step left out."""
-
-    def held_out(self, module: Any, loss: float, groups: Sequence[tuple[int, int]]) -> None:
-        """Raise."""
 
 
 @checked
@@ -71,11 +61,11 @@ class ScoringModule(pl.LightningModule):
         """Become Lightning's."""
         super().__init__()
         self.betas = (self.betas[0], self.betas[1])
-        self.scorer: nn.Module | None = None
+        self.scorer: Any = None  # until configure_model
         self.plan = Plan(total_steps=1)
         self.train_meter, self.val_meter = Meter(), Meter()
         self.train_watch, self.val_watch = Watch(), Watch()
-        self.faults: Faults | None = None
+        self.faults: Any = None
         self.grad_norm = float("nan")
 
     def check_start(self, resolved: Resolved, loss: Loss) -> None:
@@ -94,10 +84,8 @@ class ScoringModule(pl.LightningModule):
         """The tokenizer to export; None is the starting model's, as it is."""
         return None
 
-    def connect(
-        self, *, loss: Loss, build_scorer: Callable[[Any], nn.Module], plan: Plan, faults: Faults | None = None
-    ) -> None:
-        """Give the module what its config does not hold. ``build_scorer(mesh)`` loads, and shards over a mesh."""
+    def connect(self, *, loss: Loss, build_scorer: Callable[[Any], nn.Module], plan: Plan, faults: Any = None) -> None:
+        """What no config holds. ``build_scorer(mesh)`` loads and shards; faults: tuna.training.nonfinite.NonFinite."""
         self.loss, self._build_scorer, self.plan, self.faults = loss, build_scorer, plan, faults
 
     def configure_model(self) -> None:
@@ -107,15 +95,8 @@ class ScoringModule(pl.LightningModule):
 
     def forward(self, batch: PackedBatch) -> ScoredLists:
         """Score the batch's responses: summed log-probabilities [R], with what the loss needs to know of them."""
-        assert self.scorer is not None
-        return self.scored(
-            logprobs=self.scorer(batch),
-            lengths=batch.lengths,
-            scores=batch.scores,
-            targets=batch.targets,
-            groups=batch.response_group,
-            weights=batch.weights,
-        )
+        logprobs, owner = self.scorer(batch), batch.response_group
+        return self.scored(logprobs, batch.lengths, batch.scores, batch.targets, owner, batch.weights)
 
     def training_step(self, batch: PackedBatch, batch_idx: int) -> Tensor:
         """The share of this micro-batch in the step's loss.
@@ -177,7 +158,6 @@ class ScoringModule(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW over everything trainable, with warm-up and decay counted in optimizer steps of the whole run."""
-        assert self.scorer is not None
         trained = [parameter for parameter in self.scorer.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(trained, self.lr, self.betas, self.eps, self.weight_decay)
         start = self.plan.start_step
@@ -204,10 +184,7 @@ class ScoringModule(pl.LightningModule):
         torch.manual_seed(hash((self.plan.seed, micro, self.global_rank)) & 0x7FFF_FFFF_FFFF_FFFF)
 
     def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         """Clip by the global norm, sharded or not, and keep the norm before clipping for the log.
 

@@ -6,42 +6,58 @@ learning rate follow from the step alone, so nothing is saved but weights, optim
 counted (the loss scale of 16-mixed starts anew).
 """
 
+import hashlib
+import io
+import json
 import logging
 import pickle
 import shutil
+import zipfile
 from collections import ChainMap
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePath
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import nn
+from torch.distributed.checkpoint import metadata as dcp
+from torch.distributed.checkpoint import state_dict as dicts
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
+from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
+from torch.distributed.checkpoint.filesystem import FileSystemReader
+from torch.distributed.checkpoint.planner import ReadItem
 from torch.distributed.checkpoint.state_dict_loader import load as load_sharded
 from torch.distributed.checkpoint.state_dict_saver import save as save_sharded
 
 from tuna.errors import RunError
-from tuna.modules.scoring import ScoringModule
-from tuna.runs import RunFolder, read_json, write_json
+from tuna.runs import RunFolder, as_written, read_json, steps_in, write_json
 from tuna.training import distributed, shims
-from tuna.training.checkpoint_files import METADATA, Planner, Reader, broken_parts, damage, hashes, sealed, steps_in
 from tuna.training.nonfinite import check_scorer
 from tuna.training.trainer import TrainerConfig
 from tuna.training.troubles import AGAIN, FULL
 
 log = logging.getLogger("tuna")
+METADATA = ".metadata"
+# Everything that torch's ``.metadata`` is pickled from; constructing any of it does nothing else.
+_CLASSES = {
+    "torch.distributed.checkpoint.metadata": {
+        "Metadata", "MetadataIndex", "ChunkStorageMetadata", "TensorProperties", "TensorStorageMetadata",
+        "BytesStorageMetadata", "StorageMeta", "_MEM_FORMAT_ENCODING",
+    },
+    "torch.distributed.checkpoint.filesystem": {"_StorageInfo", "_StoragePrefix"},
+    "torch.serialization": {"_get_layout"},
+    "torch": {"Size"},
+    "pathlib": {"Path", "PosixPath"},
+    "pathlib._local": {"Path", "PosixPath"},
+    "collections": {"OrderedDict"},
+}  # fmt: skip
 _STATE = "state.json"
 # Frozen weights (LoRA's base) come from the starting model; only what is trained is saved.
-_OPTIONS = StateDictOptions(ignore_frozen_params=True, flatten_optimizer_state_dict=True)
-_INTO_MODEL = StateDictOptions(ignore_frozen_params=True, strict=False)
+_OPTIONS = dicts.StateDictOptions(ignore_frozen_params=True, flatten_optimizer_state_dict=True)
+_INTO_MODEL = dicts.StateDictOptions(ignore_frozen_params=True, strict=False)
 
 
 def newest_sound(target: RunFolder, total_steps: int) -> int:
@@ -115,21 +131,19 @@ class Checkpoints(Callback):
         self.start_step, self.total_steps, self.saved = start_step, total_steps, start_step
         self.waits = False
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Load the checkpoint, and have Lightning count on from there."""
         if self.start_step == 0:
             return
         path = self.folder / f"step-{self.start_step}"
-        load(path, _scorer(pl_module), trainer.optimizers[0])
+        load(path, pl_module.scorer, trainer.optimizers[0])
         saved, stopping = read_json(path / _STATE).get("early_stopping"), trainer.early_stopping_callback
         if saved and stopping:
             best = saved["best_score"]  # null where nothing was validated before: JSON has no infinity
             stopping.load_state_dict(saved | {"best_score": torch.tensor(torch.inf if best is None else best)})
         shims.start_at(trainer, self.start_step)
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Save where it is time."""
         step = trainer.global_step
         due = step % self.config.checkpoint_every == 0 or step == self.total_steps
@@ -140,17 +154,17 @@ class Checkpoints(Callback):
         else:
             self.save(trainer, pl_module, step)
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Save what waited for this validation, and the end of a run that early stopping ends here."""
         if trainer.state.fn == "fit" and (self.waits or trainer.should_stop) and trainer.global_step > self.saved:
             self.save(trainer, pl_module, trainer.global_step)
         self.waits = False
 
-    def save(self, trainer: pl.Trainer, pl_module: pl.LightningModule, step: int) -> None:
+    def save(self, trainer: pl.Trainer, pl_module: Any, step: int) -> None:
         """Write step-N, then drop all but the newest ``trainer.keep_checkpoints``."""
         if not trainer.optimizers[0].state:
             return  # every step so far was left out; asking torch for the empty state would make a step of it
-        scorer = _scorer(pl_module)
+        scorer = pl_module.scorer
         check_scorer(scorer, f"step {step}/{self.total_steps}:")
         temporary, final = self.folder / f"step-{step}.tmp", self.folder / f"step-{step}"
         state = _state(scorer, trainer.optimizers[0])
@@ -179,15 +193,10 @@ class Checkpoints(Callback):
         self.saved = step
 
 
-def _scorer(module: pl.LightningModule) -> nn.Module:
-    assert isinstance(module, ScoringModule) and module.scorer is not None
-    return module.scorer
-
-
 def _state(scorer: nn.Module, optimizer: torch.optim.Optimizer | None) -> dict[str, Any]:
-    state: dict[str, Any] = {"model": get_model_state_dict(scorer, options=_OPTIONS)}
+    state: dict[str, Any] = {"model": dicts.get_model_state_dict(scorer, options=_OPTIONS)}
     if optimizer is not None:
-        state["optimizer"] = get_optimizer_state_dict(scorer, optimizer, options=_OPTIONS)
+        state["optimizer"] = dicts.get_optimizer_state_dict(scorer, optimizer, options=_OPTIONS)
     return state
 
 
@@ -202,9 +211,9 @@ def load(path: Path, scorer: nn.Module, optimizer: torch.optim.Optimizer | None 
         raise RunError(
             f"{path}: cannot be read ({why}); next: move it away, and give resume=auto again, which takes an older one"
         ) from None
-    set_model_state_dict(scorer, state["model"], options=_INTO_MODEL)
+    dicts.set_model_state_dict(scorer, state["model"], options=_INTO_MODEL)
     if optimizer is not None:
-        set_optimizer_state_dict(scorer, optimizer, state["optimizer"], options=_OPTIONS)
+        dicts.set_optimizer_state_dict(scorer, optimizer, state["optimizer"], options=_OPTIONS)
 
 
 def _unwritten(path: Path, error: CheckpointException) -> RunError:
@@ -222,3 +231,102 @@ def _causes(error: CheckpointException) -> list[BaseException]:
     if any(isinstance(cause, KeyboardInterrupt) for cause in causes):
         raise KeyboardInterrupt
     return causes
+
+
+def hashes(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Size in bytes and SHA-256 of files of ``folder``, by name."""
+
+    def of(name: str) -> dict[str, Any]:
+        with (folder / name).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256")
+            return {"bytes": file.tell(), "sha256": digest.hexdigest()}
+
+    names = sorted(names)
+    with ThreadPoolExecutor(8) as pool:  # hashing leaves Python's lock
+        return dict(zip(names, pool.map(of, names), strict=True))
+
+
+def damage(folder: Path, written: Mapping[str, Any]) -> str | None:
+    """What is wrong with files of ``folder``, by the ``hashes`` written with them; None where nothing is.
+
+    An OSError, where a file cannot be read, does not say that it is damaged.
+    """
+    present = {path.name for path in folder.iterdir()}
+    for name, about in written.items():
+        if name not in present:
+            return f"{name} is missing"
+        size = (folder / name).stat().st_size
+        if not isinstance(about, Mapping) or size != about.get("bytes"):
+            return f"{name} has {size:,} bytes, not those that were written"
+    found = hashes(folder, written)
+    changed = [name for name, about in written.items() if found[name] != about]
+    return f"{changed[0]} was changed since it was written (another SHA-256)" if changed else None
+
+
+def sealed(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A checkpoint's state with a hash of itself."""
+    rest: dict[str, Any] = as_written({key: value for key, value in state.items() if key != "sha256"})
+    return rest | {"sha256": hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()}
+
+
+def broken_parts(folder: Path) -> str | None:
+    """What the CRC-32 of a checkpoint's parts, which are ZIP archives, says against them: for those without hashes."""
+    for place in Reader(folder).read_metadata().storage_data.values():
+        with (folder / place.relative_path).open("rb") as file:
+            file.seek(place.offset)
+            part = io.BytesIO(file.read(place.length))
+        try:
+            with zipfile.ZipFile(part) as archive:
+                broken = archive.testzip()
+        except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, ValueError) as error:
+            return f"{place.relative_path} is damaged ({error})"
+        if broken is not None:
+            return f"{place.relative_path} is damaged (the CRC-32 of {broken} differs)"
+    return None
+
+
+class _Unpickler(pickle.Unpickler):
+    """Makes nothing but what torch writes into ``.metadata``."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if name in _CLASSES.get(module, ()):
+            return super().find_class(module, name)
+        if module == "torch" and isinstance(dtype := getattr(torch, name, None), torch.dtype):
+            return dtype
+        raise pickle.UnpicklingError(f"it holds {module}.{name}, which no checkpoint has")
+
+
+class Reader(FileSystemReader):
+    """torch's reader, whose own ``read_metadata`` would run whatever a pickle says."""
+
+    def read_metadata(self, *args: Any, **kwargs: Any) -> dcp.Metadata:
+        """The checkpoint's table of contents; a RunError where it is none."""
+        path = Path(self.path) / METADATA
+        try:
+            found = _Unpickler(io.BytesIO(path.read_bytes())).load()
+        except (OSError, RunError):
+            raise
+        except Exception as error:  # a damaged pickle raises anything
+            raise RunError(
+                f"{path}: expected a checkpoint's table of contents ({error or type(error).__name__})"
+            ) from None
+        if not isinstance(found, dcp.Metadata):
+            raise RunError(f"{path}: expected a checkpoint's table of contents, got {type(found).__name__}")
+        for name in (place.relative_path for place in found.storage_data.values()):
+            if PurePath(name).name != name:
+                raise RunError(f"{path}: expected names of files next to it, got {name!r}")
+        found.storage_meta = found.storage_meta or dcp.StorageMeta()
+        found.storage_meta.load_id = self.load_id
+        return found
+
+
+class Planner(DefaultLoadPlanner):
+    """torch's planner, whose own ``load_bytes`` would unpickle what is no tensor (a learning rate) without a guard."""
+
+    def load_bytes(self, read_item: ReadItem, value: io.BytesIO) -> None:
+        """Take a number or a text that stands beside the tensors."""
+        plain = torch.load(value, weights_only=True)
+        again = io.BytesIO()
+        torch.save(plain, again)
+        again.seek(0)
+        super().load_bytes(read_item, again)

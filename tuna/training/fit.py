@@ -19,14 +19,14 @@ from tuna.config.compose import is_tiny
 from tuna.errors import RunError
 from tuna.files import write_text
 from tuna.models.export import export
-from tuna.models.sharding import shard
+from tuna.models.loading import shard
 from tuna.modules.scoring import Plan
 from tuna.runs import RunFolder
 from tuna.tracking.lineage import data_file, made_by, made_model, starting_model
 from tuna.tracking.loggers import Logger, tags
 from tuna.tracking.metrics_file import MetricsFile
 from tuna.tracking.wandb_run import WandbRun
-from tuna.training import checkpoint, distributed, results, samples, shims
+from tuna.training import checkpoint, distributed, results, shims
 from tuna.training.log import Progress, first_lines, last_lines, open_log
 from tuna.training.nonfinite import NonFinite, check_scorer
 from tuna.training.run import Components, end
@@ -49,13 +49,9 @@ def fit(parts: Components, target: RunFolder) -> dict[str, float]:
         module.connect(loss=parts.loss, build_scorer=lambda mesh: _scorer(parts, mesh), plan=plan, faults=faults)
         data.start_step = start
         progress = Progress(
-            every=training.log_every,
-            start_step=start,
-            total_steps=total,
-            loggers=record.loggers,
-            baselines=data.report.baselines,
-            skipped=faults.skipped if faults.skips else None,
-        )
+            every=training.log_every, start_step=start, total_steps=total, loggers=record.loggers,
+            baselines=data.report.baselines, skipped=faults.skipped if faults.skips else None,
+        )  # fmt: skip
         callbacks: list[pl.Callback] = [progress]
         if training.early_stop_patience:
             callbacks.append(EarlyStopping("val/loss", patience=training.early_stop_patience, mode="min"))
@@ -72,7 +68,6 @@ def fit(parts: Components, target: RunFolder) -> dict[str, float]:
             if training.strategy == "fsdp" and distributed.world_size() > 1:
                 shims.set_mesh(module, training.on_gpu, distributed.world_size())
             module.configure_model()
-            assert module.scorer is not None
             checkpoint.load(newest, module.scorer.to("cuda") if training.on_gpu else module.scorer)
         else:
             with shims.interruptible(trainer):
@@ -117,7 +112,7 @@ def _recorded(parts: Components, target: RunFolder) -> Iterator[_Record]:
             status = "finished"
             end(target, status)
             wandb.log_summary(record.metrics)
-            wandb.log_table("samples", lambda: samples.table(parts, target))
+            wandb.log_table("samples", lambda: results.samples_table(parts, target))
             about = {key: value for key, value in record.metrics.items() if key.startswith("val/")}
             about |= {"stage": parts.cfg.stage.name}
             wandb.produce(lambda: made_model(target.model, target.name, about))
@@ -201,23 +196,18 @@ def held_out(trainer: pl.Trainer, parts: Components, loggers: list[Logger], step
 def _finish(parts: Components, target: RunFolder, outcome: results.Outcome) -> dict[str, float]:
     """Export on all processes; measure and sum up on process 0."""
     module, cfg = parts.module, parts.cfg
-    assert module.scorer is not None
     check_scorer(module.scorer, f"{target.path}: no model is written,")
     try:
         export(
-            module.scorer,
-            target.model,
-            resolved=parts.resolved,
-            tokenizer=module.export_tokenizer(parts.model),
-            dtype=parts.model.export_dtype,
-            ends=sorted(parts.data.ends - {parts.tokenizer.eos_token_id}),
-        )
+            module.scorer, target.model, resolved=parts.resolved, tokenizer=module.export_tokenizer(parts.model),
+            dtype=parts.model.export_dtype, ends=sorted(parts.data.ends - {parts.tokenizer.eos_token_id}),
+        )  # fmt: skip
     except SafetensorError as error:
         raise RunError(f"{target.model}: the model cannot be written ({error}); {AGAIN}") from error
     if distributed.rank() == 0:
         # The embedded tasks: asked for, or auto at the tiny scale; of a model that answers.
         if module.answers and (cfg.evaluate is True or (cfg.evaluate == "auto" and is_tiny(cfg))):
-            outcome = replace(outcome, tasks=samples.measure_tasks(parts, target))
+            outcome = replace(outcome, tasks=results.measure_tasks(parts, target))
         write_text(target.model / "README.md", results.model_card(parts, target, outcome))
         target.update(after=outcome.after, baselines=outcome.baselines, metrics=outcome.metrics())
         figure = results.draw_curves(target)

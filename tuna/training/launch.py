@@ -30,12 +30,10 @@ _FAILURE, _FAULT = ".failure", ".fault"
 def launch(cfg: "DictConfig", processes: int) -> None:
     """Train with this config in ``processes`` processes, and wait for them.
 
-    They get a file with the composed config rather than the command line: inside a Hydra multirun, or pytest, the
-    command line would start the whole sweep again in every process. They are in a session of their own, so that Ctrl-C
-    reaches each of them once, from here.
+    They get a file with the composed config: inside a Hydra multirun, or pytest, the command line would start the whole
+    sweep again in every process. A session of their own lets Ctrl-C reach each of them once, from here.
 
-    Raises RunError where a process failed (its own message, or which one it was, and by what), and KeyboardInterrupt
-    when all have ended.
+    Raises RunError where one failed, by its own message, and KeyboardInterrupt when all have ended.
     """
     from omegaconf import OmegaConf
 
@@ -107,8 +105,7 @@ def _watch(arguments: list[str]) -> int:
 
 
 def _work(arguments: list[str]) -> int:
-    """Train as one of several processes; the exit code is the error's after a fault that the user can fix, LOST
-    or TIMED_OUT where another process is at fault."""
+    """Train as one of several processes; the exit code is the error's, or LOST or TIMED_OUT by another's fault."""
     import time
     import traceback
 

@@ -17,7 +17,6 @@ from omegaconf import DictConfig, OmegaConf
 from tuna.config.commands import Unsayable, command
 from tuna.config.compose import is_tiny
 from tuna.console import clock_time
-from tuna.modules.scoring import ScoringModule
 from tuna.runs import RunFolder
 from tuna.secrets import mask_words
 from tuna.tracking.loggers import Logger
@@ -88,7 +87,7 @@ class Progress(Callback):
     last: dict[str, float] = field(default_factory=dict, init=False)
     validated: int = field(default=-1, init=False)  # the last step whose held-out figures were logged
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Start the clocks."""
         self.began = time.perf_counter()
         self.busy = 0.0  # seconds inside steps since the last report
@@ -97,24 +96,21 @@ class Progress(Callback):
         """Start the clock of the step; what lies between two batches is not counted."""
         self.since = time.perf_counter()
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Report where it is time; a short run shows ten points all the same."""
         step, every = trainer.global_step, max(1, min(self.every, self.total_steps // 10))
         if (batch_idx + 1) % trainer.accumulate_grad_batches or (step % every and step != self.total_steps):
             self.busy += time.perf_counter() - self.since
             return
-        assert isinstance(pl_module, ScoringModule)
-        tokens = pl_module.train_meter.reduce_tokens()
+        real, padded = pl_module.train_meter.reduce_tokens()
         means = pl_module.train_meter.reduce(pl_module.loss_weights())
         now = time.perf_counter()  # reading the figures has waited for the device
         self.busy += now - self.since
         figures = {f"train/{name}": value for name, value in means.items()}
         lr = pl_module.lr * pl_module.lr_factor(step - 1)  # of this step; the scheduler has moved on
         figures |= {"train/lr": lr, "train/grad_norm": pl_module.grad_norm}
-        figures["perf/tokens_per_second"] = tokens["real"] / max(self.busy, 1e-9)
-        figures["perf/packing_waste"] = 1 - tokens["real"] / max(1, tokens["padded"])
+        figures["perf/tokens_per_second"] = real / max(self.busy, 1e-9)
+        figures["perf/packing_waste"] = 1 - real / max(1, padded)
         if self.skipped is not None:
             figures["train/skipped_steps"] = float(len(self.skipped))
         figures = {name: value for name, value in figures.items() if math.isfinite(value)}
@@ -128,7 +124,7 @@ class Progress(Callback):
             parts += [f"lr {lr:.2e}", f"{figures['perf/tokens_per_second']:,.0f} tokens/s", f"left {clock_time(left)}"]
             log.info("  ".join([f"step {step}/{self.total_steps}", *parts]))
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Log the held-out figures of a validation in the middle of training, at the step it follows."""
         if trainer.state.fn != "fit":
             return
@@ -139,7 +135,6 @@ class Progress(Callback):
         if distributed.rank() == 0:
             shown = {name: f"{name.removeprefix('val/')} {value:.4f}" for name, value in figures.items()}
             if "val/pair_accuracy" in figures and self.baselines:
-                assert isinstance(pl_module, ScoringModule)
                 interval = pl_module.intervals().get("pair_accuracy")
                 against = [f"95% {interval.low:.2f}-{interval.high:.2f}"] if interval else []
                 against += [f"{name} {mean:.3f}" for name, mean in named_baselines(self.baselines).items()]
@@ -171,10 +166,7 @@ def last_lines(parts: Components, target: RunFolder, outcome: Outcome, figure: P
 
 
 def next_command(cfg: DictConfig, run: Path, *, answers: bool) -> str | None:
-    """The command that takes the model that the run has made; None where none is known that fits its data.
-
-    answers: whether it is a model that answers, not a reward model.
-    """
+    """The command that takes the run's model, which ``answers`` or is a reward model; None where none fits its data."""
     words: dict[str, Any] = {}
     if not is_tiny(cfg):  # the embedded questions say nothing of it
         data, model = cfg.datamodule, OmegaConf.to_container(cfg.model)
@@ -192,9 +184,8 @@ def next_command(cfg: DictConfig, run: Path, *, answers: bool) -> str | None:
         if answers:
             usual = {"template": "auto", "template_args": None, "trust_remote_code": False}
             words |= {f"model.{key}": model[key] for key, value in usual.items() if model[key] != value}
+    words |= {"model.path": str(run)} if answers else {"ranker": "proxy", "ranker.path": str(run)}
     try:
-        if answers:
-            return command("evaluate.py", {**words, "model.path": str(run)})
-        return command("rank.py", {**words, "ranker": "proxy", "ranker.path": str(run)})
+        return command("evaluate.py" if answers else "rank.py", words)
     except Unsayable:
         return None

@@ -17,9 +17,8 @@ from tuna.errors import RunError
 from tuna.models.weights import first_of, not_finite
 from tuna.modules.meter import Fault
 from tuna.modules.scoring import ScoringModule
-from tuna.runs import RunFolder
+from tuna.runs import RunFolder, steps_in
 from tuna.training import distributed
-from tuna.training.checkpoint_files import steps_in
 
 log = logging.getLogger("tuna")
 SHOWN = 5  # records named in a message
@@ -45,7 +44,6 @@ class NonFinite:
         done, lr = module.trainer.global_step, module.trainer.optimizers[0].param_groups[0]["lr"]
         if _scaled(module.trainer, fault):
             return
-        assert module.scorer is not None
         check_scorer(module.scorer, f"step {done + 1}/{self.total}: {fault}, since")
         records = _named(self.data.records_at(done), fault.groups)
         told = f"step {done + 1}/{self.total}: {fault} (learning rate {lr:.3g}; {records})"
@@ -71,7 +69,6 @@ class NonFinite:
         """A held-out loss that is not finite: always a RunError."""
         when = f"step {module.trainer.global_step}/{self.total}: " if module.trainer.state.fn == "fit" else ""
         told = f"{when}the held-out loss is {loss}"
-        assert module.scorer is not None
         check_scorer(module.scorer, f"{told}, since")
         raise RunError(
             f"{told} ({_named(self.data.held_out_records(), groups)}); {self._kept()}\n"

@@ -62,7 +62,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
     if not starts_others:
         distributed.join(training.on_gpu, training.timeout_minutes)
     parts = prepare(cfg, built)
-    target = distributed.on_first(lambda: _choose(parts))
+    target = distributed.on_first(lambda: runs.choose(parts.config, parts.data.sha256, parts.resolved.fingerprint))
     if target.finished:
         return _finished(target)
     if starts_others:
@@ -112,15 +112,9 @@ def prepare(cfg: DictConfig, built: dict[str, Any]) -> Components:
         check_weights(model, reward=not module.answers)
 
     read = partial(
-        data.prepare,
-        tokenizer,
-        max_positions=resolved.max_positions,
-        world_size=training.world_size,
-        rank=distributed.rank(),
-        accumulate=training.accumulate,
-        epochs=training.max_epochs,
-        seed=cfg.seed,
-    )
+        data.prepare, tokenizer, max_positions=resolved.max_positions, world_size=training.world_size,
+        rank=distributed.rank(), accumulate=training.accumulate, epochs=training.max_epochs, seed=cfg.seed,
+    )  # fmt: skip
     distributed.on_first(read)
     if distributed.rank() > 0:  # from the token cache
         read()
@@ -134,33 +128,10 @@ def prepare(cfg: DictConfig, built: dict[str, Any]) -> Components:
         raise ConfigError("datamodule: nothing is left to train on; see datamodule.held_out, first and last")
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     return Components(
-        cfg=cfg,
-        config=config,
-        model=model,
-        resolved=resolved,
-        tokenizer=tokenizer,
-        data=data,
-        module=module,
-        loss=built["loss"],
-        training=training,
-        loggers=built["logger"],
-        template=meant_by(data.template, tokenizer),
-        num_parameters=parameters,
-        total_steps=steps,
-    )
-
-
-def _choose(parts: Components) -> RunFolder:
-    cfg = parts.cfg
-    return runs.choose(
-        runs_dir=Path(cfg.runs_dir),
-        name=cfg.name,
-        stage=str(cfg.stage.name),
-        resume=cfg.resume,
-        config=parts.config,
-        data=parts.data.sha256,
-        model=parts.resolved.fingerprint,
-    )
+        cfg=cfg, config=config, model=model, resolved=resolved, tokenizer=tokenizer, data=data, module=module,
+        loss=built["loss"], training=training, loggers=built["logger"], template=meant_by(data.template, tokenizer),
+        num_parameters=parameters, total_steps=steps,
+    )  # fmt: skip
 
 
 def _lock(target: RunFolder, stack: ExitStack) -> bool:

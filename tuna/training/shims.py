@@ -71,16 +71,12 @@ class _Heard(pl.Callback):
         self.asked = True
         signal.default_int_handler(number, frame)
 
-    def on_train_batch_end(self, *_: Any) -> None:
-        self.check()
-
-    def on_validation_batch_end(self, *_: Any) -> None:
-        self.check()
-
-    def check(self) -> None:
+    def check(self, *_: Any) -> None:
         if self.asked:
             self.asked = False
             raise KeyboardInterrupt
+
+    on_train_batch_end = on_validation_batch_end = check  # type: ignore[assignment]
 
 
 @contextmanager

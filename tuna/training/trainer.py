@@ -105,25 +105,13 @@ class TrainerConfig:
         if sharded:  # "auto" sizes mean the number of nodes, and would shard nothing on one
             strategy = ModelParallelStrategy(self.world_size, tensor_parallel_size=1, timeout=wait)
         return pl.Trainer(
-            accelerator="gpu" if self.on_gpu else "cpu",
-            devices=self.local_devices,
-            num_nodes=self.num_nodes,
-            strategy=strategy,
-            # sharded: MixedPrecisionPolicy, see tuna.models.sharding
-            precision="32-true" if sharded else self.precision,
-            max_epochs=1,
-            max_steps=steps,
-            accumulate_grad_batches=self.accumulate,
-            gradient_clip_val=self.clip_norm,
-            val_check_interval=(self.validate_every or 10**9) * self.accumulate,
-            check_val_every_n_epoch=None,
-            num_sanity_val_steps=0,
-            logger=False,
-            callbacks=list(callbacks),
-            default_root_dir=target.path,
-            deterministic=self.deterministic,
-            use_distributed_sampler=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
+            accelerator="gpu" if self.on_gpu else "cpu", devices=self.local_devices, num_nodes=self.num_nodes,
+            strategy=strategy, max_epochs=1, max_steps=steps,
+            # sharded: MixedPrecisionPolicy, see tuna.models.loading
+            precision="32-true" if sharded else self.precision, deterministic=self.deterministic,
+            accumulate_grad_batches=self.accumulate, gradient_clip_val=self.clip_norm,
+            val_check_interval=(self.validate_every or 10**9) * self.accumulate, check_val_every_n_epoch=None,
+            num_sanity_val_steps=0, use_distributed_sampler=False, callbacks=list(callbacks),
+            default_root_dir=target.path, logger=False, enable_checkpointing=False, enable_progress_bar=False,
             enable_model_summary=False,
-        )
+        )  # fmt: skip

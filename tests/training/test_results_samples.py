@@ -1,4 +1,4 @@
-"""tuna.training.samples: answers before and after."""
+"""tuna.training.results: answers before and after."""
 
 import json
 from pathlib import Path
@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tuna.runs import RunFolder
-from tuna.training import samples
-from tuna.training.samples import table, write
+from tuna.training import results
+from tuna.training.results import samples_table, write_samples
 
 
 def read(target: RunFolder) -> list[dict[str, str]]:
@@ -22,7 +22,7 @@ def wanting(count: int) -> Any:
 
 def test_an_answer_may_hold_any_line_end(tmp_path: Path) -> None:
     target = RunFolder(tmp_path, "x")
-    write(target, [{"id": "0", "instruction": "a\u2028b"}], ["c\x85d"], ["e\u2029f"])
+    write_samples(target, [{"id": "0", "instruction": "a\u2028b"}], ["c\x85d"], ["e\u2029f"])
     assert [(row["instruction"], row["before"], row["after"]) for row in read(target)] == [
         ("a\u2028b", "c\x85d", "e\u2029f")
     ]
@@ -30,17 +30,17 @@ def test_an_answer_may_hold_any_line_end(tmp_path: Path) -> None:
 
 def test_rows_are_written_and_shown_evenly(tmp_path: Path) -> None:
     target = RunFolder(tmp_path, "x")
-    assert table(wanting(0), target) == []
+    assert samples_table(wanting(0), target) == []
     records = [{"id": f"{n}", "instruction": f"é {n}", "input": None} for n in range(10)]
-    write(target, records, [f"was {n}" for n in range(10)], ["now" * 1000] * 10)
+    write_samples(target, records, [f"was {n}" for n in range(10)], ["now" * 1000] * 10)
     rows = read(target)
     assert len(rows) == 10 and rows[3] | {"after": ""} == {
         "id": "3", "task": "", "instruction": "é 3", "input": "", "before": "was 3", "after": ""
     }  # fmt: skip
-    shown = table(wanting(4), target)
+    shown = samples_table(wanting(4), target)
     assert [row["id"] for row in shown] == ["0", "2", "5", "7"]
     assert len(shown[0]["after"]) == 2000
-    assert table(wanting(0), target) == [] and len(table(wanting(99), target)) == 10
+    assert samples_table(wanting(0), target) == [] and len(samples_table(wanting(99), target)) == 10
 
 
 class Answered(tuple[Any, ...]):
@@ -57,19 +57,19 @@ def test_tasks_are_measured_on_the_weights_that_were_trained(tmp_path: Path, mon
 
         return SimpleNamespace(from_pretrained=load)
 
-    monkeypatch.setattr(samples, "AutoModelForCausalLM", loader("model"))
-    monkeypatch.setattr(samples, "AutoTokenizer", loader("tokenizer"))
+    monkeypatch.setattr(results, "AutoModelForCausalLM", loader("model"))
+    monkeypatch.setattr(results, "AutoTokenizer", loader("tokenizer"))
     answered = lambda model, tokenizer, records, template: Answered((model, template))  # noqa: E731
-    monkeypatch.setattr(samples, "measure_elementary", answered)
-    monkeypatch.setattr(samples, "write", lambda target, records, before, after: None)
-    monkeypatch.setattr(samples, "grow", lambda model, rows: None)
+    monkeypatch.setattr(results, "measure_elementary", answered)
+    monkeypatch.setattr(results, "write_samples", lambda target, records, before, after: None)
+    monkeypatch.setattr(results, "grow", lambda model, rows: None)
     target = RunFolder(tmp_path / "w", "w")
     start = tmp_path / "snapshot"
     resolved = SimpleNamespace(source="owner/name", weights_folder=start)
     built: Any = SimpleNamespace(
         resolved=resolved, model=SimpleNamespace(trust_remote_code=True, rows=64), template="none"
     )
-    found: Any = samples.measure_tasks(built, target)
+    found: Any = results.measure_tasks(built, target)
     assert found == ((start, "none"), (target.model, "none"))
     assert loaded == [
         (kind, str(folder), True) for folder in (start, target.model) for kind in ("model", "tokenizer")

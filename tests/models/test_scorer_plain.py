@@ -4,7 +4,7 @@ import torch
 
 from tests.models.architectures import CONFIGS, VOCAB, build
 from tests.models.packing import packed, random_lists
-from tuna.models.plain import PlainScorer, unpack
+from tuna.models.scorer import PlainScorer, unpack
 
 
 def test_unpack_gives_back_what_was_packed() -> None:
