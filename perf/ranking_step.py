@@ -123,8 +123,7 @@ def representative(groups: list[Group], count: int, row_tokens: int) -> tuple[li
 def build_scorer(asked: argparse.Namespace) -> Any:
     """The scorer of ``asked.worker`` with float32 weights on the device."""
     from tuna.models.loading import load_scorer
-    from tuna.models.plain import PlainScorer
-    from tuna.models.scorer import ResponseScorer
+    from tuna.models.scorer import PlainScorer, ResponseScorer
     from tuna.models.source import ModelConfig
 
     if asked.model:

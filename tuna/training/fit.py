@@ -22,10 +22,8 @@ from tuna.models.export import export
 from tuna.models.loading import shard
 from tuna.modules.scoring import Plan
 from tuna.runs import RunFolder
-from tuna.tracking.lineage import data_file, made_by, made_model, starting_model
-from tuna.tracking.loggers import Logger, tags
-from tuna.tracking.metrics_file import MetricsFile
-from tuna.tracking.wandb_run import WandbRun
+from tuna.tracking.loggers import Logger, MetricsFile, tags
+from tuna.tracking.wandb_run import WandbRun, data_file, made_by, made_model, starting_model
 from tuna.training import checkpoint, distributed, results, shims
 from tuna.training.log import Progress, first_lines, last_lines, open_log
 from tuna.training.nonfinite import NonFinite, check_scorer
