@@ -119,7 +119,7 @@ def _nan_answers(bench: Bench, words: Sequence[str]) -> None:
 
 
 def _beta(bench: Bench, words: Sequence[str]) -> None:
-    bench.run(words[0], *words[1:], code=1, says=["beta: expected a number from 0 to 5"])
+    bench.run(words[0], *words[1:], code=1, says=["beta: expected 0 to 5"])
 
 
 def _whole(bench: Bench, **changes: object) -> dict[str, bytes]:
