@@ -1,7 +1,6 @@
 """What flows from data to models: tokenized groups, and packed batches of them. Shapes stand beside each field."""
 
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +14,8 @@ BoolArray = npt.NDArray[np.bool_]
 class Group:
     """One instruction, tokenized: a prompt and its K >= 1 responses, which share it.
 
-    A response may be both ranked and a target; an original that is no candidate has score NaN and target True. scored:
-    which tokens of a response the model itself writes, and so is scored on; the rest is the template's (a line break
-    after the turn's end, the other turns of a conversation). Empty: all of them.
+    An original that is no candidate has score NaN and target True. scored: which tokens of a response the model itself
+    writes; the rest is the template's (a line break after the turn's end, the other turns). Empty: all of them.
     """
 
     id: str
@@ -81,6 +79,5 @@ class PackedBatch:
 
     def to(self, device: str) -> "PackedBatch":
         """The same batch with its tensors on ``device``."""
-        values = ((field.name, getattr(self, field.name)) for field in fields(self))
-        moved: dict[str, Any] = {name: v.to(device) for name, v in values if isinstance(v, Tensor)}
-        return replace(self, **moved)
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: v.to(device) for name, v in values.items() if isinstance(v, Tensor)})

@@ -109,7 +109,6 @@ def _answer(candidate: Candidate, *, score: float = math.nan, target: bool = Fal
 
 
 def _written(answers: Iterable[Answer], dropped: Counter[str], reason: str) -> list[Answer]:
-    """The answers that are not empty."""
     given = list(answers)
     kept = [answer for answer in given if answer.text.strip()]
     dropped += Counter({reason: len(given) - len(kept)})

@@ -98,7 +98,6 @@ class RecordDataModule(DataSettings, LightningDataModule):
     val_groups: list[Group]
 
     def __post_init__(self) -> None:
-        """Check the arguments, and become Lightning's."""
         LightningDataModule.__init__(self)
         super().__post_init__()
         self.start_step = 0
@@ -118,9 +117,7 @@ class RecordDataModule(DataSettings, LightningDataModule):
     ) -> DataReport:
         """Read, check and tokenize everything; before weights load, which takes longer.
 
-        max_positions: the most tokens the model can place, None when it has no limit.
-
-        Raises: ConfigError, DataError, ModelError (the tokenizer).
+        max_positions: the most tokens a model can place, None: no limit. Raises: ConfigError, DataError, ModelError.
         """
         if not self.all_sources:
             raise ConfigError("datamodule.path: expected a data file, got nothing; next: datamodule.path=FILE")

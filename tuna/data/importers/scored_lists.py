@@ -90,8 +90,6 @@ def ultrafeedback(row: RawRow, notes: Notes) -> Record:
 
     ``overall_score`` was wrong in thousands of rows until the end of 2023. The completions' system prompts and
     principles differ, so they stay with the answers. Completions that were not rated are left out and counted.
-
-    Raises: FieldError where no completion has a fine-grained score.
     """
     completions = fields.objects(row, "completions", "response")
     if completions and all(completion.get(_SCORE) is None for completion in completions.values()):

@@ -90,10 +90,7 @@ def shown(message: Message) -> str:
 
 
 def same_history(answers: Mapping[str, Answer]) -> tuple[Message, ...]:
-    """The turns that stand before all answers alike.
-
-    Raises: FieldError that names the first turn that differs.
-    """
+    """The turns that stand before all answers alike. Raises: FieldError that names the first that differs."""
     first = next(iter(answers), "")
     for key, other in answers.items():
         for k, (mine, its) in enumerate(zip_longest(answers[first].history, other.history)):
@@ -141,10 +138,7 @@ def answered(
 
 
 def made(turns: Sequence[Message], candidates: Iterable[Candidate], notes: Notes) -> Record:
-    """The record of a question and its answers.
-
-    Where every answer begins with the question's own words, these are taken off and counted.
-    """
+    """The record of a question and its answers, less the question's words where every answer begins with them."""
     answers = tuple(candidates)
     parts = asked(turns)
     apart = _without(parts["instruction"], [c.text for c in answers])
