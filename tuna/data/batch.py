@@ -1,6 +1,7 @@
 """What flows from data to models: tokenized groups, and packed batches of them. Shapes stand beside each field."""
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -79,5 +80,6 @@ class PackedBatch:
 
     def to(self, device: str) -> "PackedBatch":
         """The same batch with its tensors on ``device``."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{name: v.to(device) for name, v in values.items() if isinstance(v, Tensor)})
+        values = ((field.name, getattr(self, field.name)) for field in fields(self))
+        moved: dict[str, Any] = {name: v.to(device) for name, v in values if isinstance(v, Tensor)}
+        return replace(self, **moved)

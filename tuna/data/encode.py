@@ -158,13 +158,11 @@ class Encoder:
     def encode(self, written: Written, turns: bool = False) -> Group:
         """Text to ids: prompt + response is the whole conversation as transformers gives it, of any length.
 
-        turns: all assistant turns are scored, each from where the model would begin it in use.
-
         The prompt that the model is given in use need not be a beginning of the whole conversation (white space at the
         answer's start can join its last token; a template can open a thought); a response begins where they part.
+        turns: all assistant turns are scored, each from where the model would begin it in use.
 
-        Raises: FieldError where they part before the assistant's turn, or a turn is written otherwise once later ones
-            follow.
+        Raises: FieldError where they part before the assistant's turn, or later turns change an earlier one.
         """
         prompt = self.tokens.ids(written.prompt)
         head = self.tokens.ids(written.head) if written.head else prompt[:0]

@@ -87,10 +87,7 @@ def shortened(item: AnswerList, count: int, dropped: Counter[str], *, beside: bo
 
 
 def target_list(record: Record, dropped: Counter[str], every: bool, original_best: bool = False) -> AnswerList | None:
-    """The original response as the one target; with ``every`` the candidates as further targets (Alpaca-Mul).
-
-    original_best: where there is no original, the candidate with the highest score takes its place.
-    """
+    """The original as target; ``original_best``: else the best candidate; ``every``: candidates too (Alpaca-Mul)."""
     answers = [] if record.output is None else [Answer(record.output, target=True)]
     chosen = record.responses if every else ()
     if record.output is None and original_best and not every:

@@ -105,9 +105,7 @@ def question(prompt: tuple[Message, ...], history: tuple[Message, ...], field: s
     """The turns up to the answer, from a row's prompt (named ``field``) and what stands before its answers.
 
     Either may be empty, or the prompt may be the beginning of the history, or be followed by it; a prompt of one text
-    may be any of the user's turns.
-
-    Raises: FieldError where the two contradict each other, where there is neither, and where the answer's turn is open.
+    may be any of the user's turns. Raises: FieldError where the two contradict each other, and where there is neither.
     """
     whole = _together(prompt, history, field) if prompt and history else prompt or history
     if not whole:
