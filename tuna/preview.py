@@ -1,7 +1,4 @@
-"""What a data file is taken for, before anything is trained: its format, what becomes of it, three records with ids.
-
-``python -m tuna.data FILE key=value ...``; no weights are read.
-"""
+"""What a data file is taken for: its format, what becomes of it, three records with ids; no weights are read."""
 
 import os
 import statistics
@@ -12,16 +9,23 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
+from omegaconf import OmegaConf
+
+from tuna.config.arguments import read_command_line, values
+from tuna.config.compose import CONF, compose
+from tuna.config.help import groups
+from tuna.config.schema import defaults
+from tuna.console import nearest
 from tuna.data.fields import FieldError
 from tuna.data.lists import AnswerList
 from tuna.data.load import Loaded, counted, load_source, problem_text
 from tuna.data.ranking import count_pairs
+from tuna.datamodules.settings import DataSettings, settings_of
 from tuna.errors import ConfigError, DataError, TunaError
 from tuna.secrets import masked_output
 
-if TYPE_CHECKING:  # they bring numpy, or more
+if TYPE_CHECKING:  # it brings torch
     from tuna.data.encode import Encoder
-    from tuna.datamodules.settings import DataSettings
 
 USAGE = """\
 python -m tuna.data FILE [key=value ...]: what a data file is taken for, without reading a model's weights.
@@ -41,10 +45,7 @@ _SHOWN_TEXT, _SHOWN_IDS = 300, 8  # at each end
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Show the file that the command line names.
-
-    Raises: SystemExit with 1 after a fault that the user can mend (its message is on stderr).
-    """
+    """Show the file that the command line names. Raises: SystemExit with 1 after a fault that the user can mend."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or {"--help", "-h"} & set(words):
         print(USAGE)
@@ -61,16 +62,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def read_options(words: Sequence[str]) -> dict[str, Any]:
-    """``key=value`` words, the values written as for train.py.
-
-    Raises: ConfigError for everything that is no key=value, and for unknown keys.
+    """``key=value`` words, the values written as for train.py. Raises: ConfigError for anything else.
 
     >>> read_options(["datamodule.split=test", "model.path=tiny", "model.template=none"])
     {'split': 'test', 'model': 'tiny', 'template': 'none'}
     """
-    from tuna.config.arguments import read_command_line, values
-    from tuna.console import nearest
-
     line = read_command_line(words)
     wrong = list(line.wrong)
     options: dict[str, Any] = {}
@@ -112,11 +108,8 @@ def preview(path: str, options: Mapping[str, Any]) -> Iterator[str]:
         raise DataError(problem_text(loaded.problems, ", or datamodule.bad_rows=drop"))
 
 
-def _load(path: str, options: Mapping[str, Any]) -> tuple[Loaded, "DataSettings", str]:
+def _load(path: str, options: Mapping[str, Any]) -> tuple[Loaded, DataSettings, str]:
     """The file, read as the stage's datamodule does, that datamodule's settings, and the stage's model."""
-    from tuna.config.schema import defaults
-    from tuna.datamodules.settings import settings_of
-
     stage = options.get("stage", "sft" if "targets" in options else None)
     arguments, model = (defaults(_NO_STAGE), "tiny") if stage is None else _of_stage(str(stage))
     settings = settings_of(arguments | {"path": path} | {key: options[key] for key in _OF_DATAMODULE if key in options})
@@ -125,13 +118,6 @@ def _load(path: str, options: Mapping[str, Any]) -> tuple[Loaded, "DataSettings"
 
 
 def _of_stage(stage: str) -> tuple[dict[str, Any], str]:
-    """The arguments of the stage's datamodule, all but where its data lie; and its model."""
-    from omegaconf import OmegaConf
-
-    from tuna.config.compose import CONF, compose
-    from tuna.config.help import groups
-    from tuna.console import nearest
-
     if stage not in (stages := list(groups([CONF])["stage"])):
         raise ConfigError(f"stage={stage}: expected one of {', '.join(stages)}{nearest(stage, stages)}")
     cfg = compose([f"stage={stage}"])

@@ -15,9 +15,8 @@ BoolArray = npt.NDArray[np.bool_]
 class Group:
     """One instruction, tokenized: a prompt and its K >= 1 responses, which share it.
 
-    A response may be both ranked and a target; an original that is no candidate has score NaN and target True. scored:
-    which tokens of a response the model itself writes, and so is scored on; the rest is the template's (a line break
-    after the turn's end, the other turns of a conversation). Empty: all of them.
+    An original that is no candidate has score NaN and target True. scored: which tokens of a response the model itself
+    writes; the rest is the template's (a line break after the turn's end, the other turns). Empty: all of them.
     """
 
     id: str

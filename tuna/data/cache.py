@@ -1,7 +1,6 @@
 """Token ids of texts, kept between runs: one .npz per (data, tokenizer), without pickle, replaced whole or not at all.
 
-Entries are addressed by the text itself, so ranges, the held-out part, beta, max_length and other scores find the same
-entries, and another template only adds its prompts.
+An entry's key is its text, so that other ranges, held-out parts and scores find the same entries.
 """
 
 import hashlib
@@ -33,12 +32,9 @@ def tokenizer_hash(tokenizer: Any) -> str:
     """A hash of all that decides which ids a text gets; never of where the tokenizer lies."""
     digest = hashlib.sha256(f"{type(tokenizer).__name__} {tokenizers.__version__}".encode())
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        digest.update(json.dumps(tokenizer.get_vocab(), sort_keys=True).encode())
-    else:
-        # Truncation and padding are set by whoever called last, and are not used here.
-        parts = json.loads(backend.to_str())
-        digest.update(json.dumps({**parts, "truncation": None, "padding": None}, sort_keys=True).encode())
+    unused = {"truncation": None, "padding": None}  # set by whoever called last
+    parts = tokenizer.get_vocab() if backend is None else json.loads(backend.to_str()) | unused
+    digest.update(json.dumps(parts, sort_keys=True).encode())
     return digest.hexdigest()
 
 

@@ -27,10 +27,7 @@ _SENTINEL = "\u2603tuna\u2603"
 
 
 class ChatTemplate:
-    """The tokenizer's chat template, rendered by transformers for each conversation as a whole.
-
-    Raises: ConfigError where it cannot render one user turn and its answer.
-    """
+    """The tokenizer's chat template. Raises: ConfigError where it cannot render one user turn and its answer."""
 
     def __init__(self, tokenizer: Any, template_args: Mapping[str, Any]) -> None:
         self.tokenizer = tokenizer
@@ -59,10 +56,7 @@ class ChatTemplate:
         return pinned(self.tokenizer.get_chat_template(tools=list(tools) or None), self._day)
 
     def render(self, messages: list[dict[str, Any]], tools: Any = (), *, prompt: bool = False) -> str:
-        """Messages as text; prompt: with the opening of the assistant's turn.
-
-        Raises: FieldError with what the template raised, or that it has no end.
-        """
+        """Messages as text; prompt: with the opening of the assistant's turn. Raises: FieldError where that fails."""
         try:
             with bounded(seconds=SECONDS, size=BYTES):
                 text = str(self._apply(messages, tools, tokenize=False, add_generation_prompt=prompt))
@@ -93,17 +87,13 @@ class ChatTemplate:
         )
 
     def _closing(self, messages: list[dict[str, Any]], tools: Any = ()) -> str:
-        """What the template writes after an answer."""
         whole = self.render([*messages, {"role": "assistant", "content": _SENTINEL}], tools)
         if whole.count(_SENTINEL) != 1:
             raise FieldError("messages", "a chat template that shows an answer once", messages)
         return whole.partition(_SENTINEL)[2]
 
     def answered(self, record: Record, text: str, reasoning: str | None) -> tuple[str, str]:
-        """The conversation with an answer: up to the answer's last character, and what follows.
-
-        Raises: FieldError where a turn or the answer is not shown as it is.
-        """
+        """The conversation up to its answer's end, and what follows. Raises: FieldError where a turn is not shown."""
         before = record.conversation
         whole = self.render([*before, _answer(text, reasoning)], record.tools)
         closing = self.closing if whole.endswith(self.closing) else self._closing(before, record.tools)
@@ -173,10 +163,7 @@ class ChatPrompt:
 
 
 def pinned(source: str, day: date) -> str:
-    """A chat template whose ``strftime_now`` gives ``day``, whatever today is.
-
-    A macro before the template hides transformers' function of that name, which reads the clock.
-    """
+    """A chat template whose ``strftime_now`` gives ``day``: a macro hides transformers' own, which reads the clock."""
     if "strftime_now" not in source:
         return source
     codes = sorted(set(re.findall(r"%[-#_^0]?[A-Za-z]", source)), key=lambda code: (-len(code), code))
@@ -191,9 +178,7 @@ def bounded(*, seconds: float, size: int) -> Iterator[None]:
     """Let the code of others compute for ``seconds``, and allocate ``size`` bytes where the system can tell (Linux).
 
     Time is the thread's own, so that a busy or a sleeping machine is no fault. Only the main thread is bounded, as
-    signals reach no other; it is the one that reads models and data.
-
-    Raises: TimeoutError, MemoryError.
+    signals reach no other; it is the one that reads models and data. Raises: TimeoutError, MemoryError.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

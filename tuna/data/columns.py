@@ -13,8 +13,7 @@ Columns = Mapping[str, Any]  # our word -> the file's column, or a list of colum
 _QUESTION = ("id", "instruction", "input", "output", "messages", "tools", "system")
 _OF_RESPONSES = ("text", "score", "logprob", "num_tokens", "reasoning")
 WORDS = (*_QUESTION, "responses", *_OF_RESPONSES, "chosen", "rejected")
-# An answer that has one of these is more than its text.
-_BESIDE_TEXT = {"tool_calls", "reasoning_content", "reasoning", "thinking"}
+_BESIDE_TEXT = {"tool_calls", "reasoning_content", "reasoning", "thinking"}  # what makes an answer more than its text
 
 
 def check_columns(columns: Any, key: str = "columns") -> None:
@@ -26,9 +25,10 @@ def check_columns(columns: Any, key: str = "columns") -> None:
     faults = []
     for word, column in columns.items():
         several = word in ("responses", *_OF_RESPONSES)  # one column per response
+        names = column if several and isinstance(column, Sequence) else [column]
         if word not in WORDS:
             faults.append(f"{key}.{word}: expected one of {', '.join(WORDS)}{nearest(str(word), WORDS)}")
-        elif not isinstance(column, str) and not (several and _is_names(column)):
+        elif not names or not all(isinstance(name, str) for name in names):
             or_list = " or a list of names" if several else ""
             faults.append(f"{key}.{word}: expected the name of a column{or_list}, got {column!r}")
     given = set(columns)
@@ -44,10 +44,6 @@ def check_columns(columns: Any, key: str = "columns") -> None:
     faults += [f"{key}: expected {rule}" for broken, rule in rules if broken]
     if faults:
         raise ConfigError("\n".join(faults))
-
-
-def _is_names(column: Any) -> bool:
-    return isinstance(column, Sequence) and bool(column) and all(isinstance(name, str) for name in column)
 
 
 def format_of(columns: Columns) -> str:
@@ -77,9 +73,7 @@ def mapped_row(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
 
     ``responses`` is a list of texts, or of objects (an answer's text is then under ``text``), or several columns, of
     which those that are null stay out. What belongs to each response stands in a list as long as theirs, or inside the
-    objects. A dotted name goes into objects.
-
-    Raises: FieldError for lists of different lengths, and for what is no conversation.
+    objects. A dotted name goes into objects. Raises: FieldError for lists of different lengths.
     """
     found = {word: _get(row, columns[word]) for word in (*_QUESTION, "chosen", "rejected") if word in columns}
     found = {word: value for word, value in found.items() if value is not None and (word, value) != ("system", "")}

@@ -49,13 +49,9 @@ class Encoder:
     gives for that text. Where there is no chat template, prompt and answer are tokenized as one text and the
     end-of-sequence token follows. ends: the ids that end an answer. notes: what was left out or looks odd, counted.
 
-    Args:
-        template: auto, chat, alpaca or none; a record's own wins.
-        template_args: variables of the chat template; see tuna.data.chat.
+    template, template_args: see tuna.data.templates.template_named.
 
-    Raises:
-        ConfigError: the template is unknown or does not serve.
-        ModelError: the tokenizer has no end-of-sequence token.
+    Raises: ConfigError for a template that does not serve, ModelError for a tokenizer without end-of-sequence token.
     """
 
     def __init__(
@@ -94,10 +90,7 @@ class Encoder:
         self._checked: set[object] = set()
 
     def prompt_of(self, record: Record) -> Prompt:
-        """The prompt, with marks where its text looks like a special token; in a finished prompt it is one.
-
-        Raises: FieldError where the template cannot show the record.
-        """
+        """The prompt, with marks for special tokens unless finished. Raises: FieldError where it cannot be shown."""
         return self.template(record if self._finished(record) else self.literals.record(record))
 
     def _finished(self, record: Record) -> bool:
@@ -124,10 +117,7 @@ class Encoder:
         return kept(record, characters, finished=self._finished(record))
 
     def shortened(self, record: Record, limit: int) -> int:
-        """How many characters of a question may be kept for a prompt of at most ``limit`` tokens, found by halving.
-
-        The template's own words stay, be they more than that.
-        """
+        """How much of a question fits a prompt of ``limit`` tokens, by halving; the template's words always stay."""
         low, high = 0, size(record)
         while high - low > 1:
             middle = (low + high) // 2
@@ -139,10 +129,7 @@ class Encoder:
         return low
 
     def write(self, record: Record, answers: Sequence[Answer]) -> Written:
-        """Question and answers as text.
-
-        Raises: FieldError where the template cannot show them.
-        """
+        """Question and answers as text. Raises: FieldError where the template cannot show them."""
         prompt = self.prompt_of(record)
         whole, endings = [], []
         for answer in answers:
@@ -171,13 +158,11 @@ class Encoder:
     def encode(self, written: Written, turns: bool = False) -> Group:
         """Text to ids: prompt + response is the whole conversation as transformers gives it, of any length.
 
-        turns: all assistant turns are scored, each from where the model would begin it in use.
-
         The prompt that the model is given in use need not be a beginning of the whole conversation (white space at the
         answer's start can join its last token; a template can open a thought); a response begins where they part.
+        turns: all assistant turns are scored, each from where the model would begin it in use.
 
-        Raises: FieldError where they part before the assistant's turn, or a turn is written otherwise once later ones
-            follow.
+        Raises: FieldError where they part before the assistant's turn, or later turns change an earlier one.
         """
         prompt = self.tokens.ids(written.prompt)
         head = self.tokens.ids(written.head) if written.head else prompt[:0]
@@ -202,7 +187,6 @@ class Encoder:
         return self._with_turns(group, written.record) if turns else group
 
     def _parting(self, record: Record, prompt: IntArray, ids: IntArray) -> int:
-        """How many tokens the prompt in use and the whole conversation have in common."""
         common = _common(prompt, ids)
         left = prompt[common:].tolist()
         if left and self._opening & set(left):

@@ -13,10 +13,7 @@ DEPTH = 100  # lists and objects in one another; the deepest data there are have
 
 
 def parse_json(text: str | bytes) -> Any:
-    """``json.loads`` of a text or of UTF-8, which refuses nesting that no later step could follow.
-
-    Raises: ValueError with what is wrong; a json.JSONDecodeError, which knows the line, where it is no JSON at all.
-    """
+    """``json.loads`` that refuses deep nesting. Raises: ValueError with what is wrong; JSONDecodeError for no JSON."""
     text = text.decode("utf-8-sig") if isinstance(text, bytes) else text
     deep = ValueError(f"lists or objects nested more than {DEPTH} deep")
     try:
@@ -33,7 +30,6 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def _deeper(value: Any, depth: int) -> bool:
-    """Whether lists and objects are nested more than ``depth`` deep."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
     return inner is not None and (depth == 0 or any(_deeper(each, depth - 1) for each in inner))
 
@@ -59,10 +55,7 @@ class RowError(FieldError):
 
 
 class Cell(str):
-    """The text of a cell of a CSV or TSV file, which says of no value whether it is text or a number.
-
-    So a text stays the text it is ("007", "true"); where a number is wanted, ``plain`` reads it as one.
-    """
+    """The text of a CSV or TSV cell ("007", "true"); where a number is wanted, ``plain`` reads it as one."""
 
     __slots__ = ()
 

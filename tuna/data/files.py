@@ -158,10 +158,7 @@ def split_of(stem: str) -> str:
 
 
 def pick(path: str, names: Collection[str], wanted: str | None, key: str) -> str:
-    """The split ``wanted``; where that is None "train", or the only one. key: the config key that names ``path``.
-
-    Raises: DataError that lists the splits and gives the key to set.
-    """
+    """The split ``wanted``, else "train" or the only one. Raises: DataError that lists them and the key to set."""
     chosen = wanted or ("train" if "train" in names or len(names) != 1 else next(iter(names)))
     if chosen not in names:
         raise _no_such(path, "split", names, wanted, "train_prefs", key_beside(key, "split"))
@@ -189,9 +186,7 @@ def write_jsonl(
 ) -> None:
     """Write one JSON object per line, UTF-8, without secrets, so that the file is there whole or not at all.
 
-    ready: told of the whole file's SHA-256 before it gets its name.
-
-    Raises: ValueError for a NaN or infinite number, which JSON does not have.
+    ready: told of the file's SHA-256 before it gets its name. Raises: ValueError for a NaN or infinite number.
     """
     place = Path(path)
     place.parent.mkdir(parents=True, exist_ok=True)

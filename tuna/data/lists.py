@@ -87,10 +87,7 @@ def shortened(item: AnswerList, count: int, dropped: Counter[str], *, beside: bo
 
 
 def target_list(record: Record, dropped: Counter[str], every: bool, original_best: bool = False) -> AnswerList | None:
-    """The original response as the one target; with ``every`` the candidates as further targets (Alpaca-Mul).
-
-    original_best: where there is no original, the candidate with the highest score takes its place.
-    """
+    """The original as target; ``original_best``: else the best candidate; ``every``: candidates too (Alpaca-Mul)."""
     answers = [] if record.output is None else [Answer(record.output, target=True)]
     chosen = record.responses if every else ()
     if record.output is None and original_best and not every:
@@ -109,7 +106,6 @@ def _answer(candidate: Candidate, *, score: float = math.nan, target: bool = Fal
 
 
 def _written(answers: Iterable[Answer], dropped: Counter[str], reason: str) -> list[Answer]:
-    """The answers that are not empty."""
     given = list(answers)
     kept = [answer for answer in given if answer.text.strip()]
     dropped += Counter({reason: len(given) - len(kept)})

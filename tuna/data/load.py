@@ -68,9 +68,7 @@ class Loaded:
 def load_sources(sources: Sequence[Source], bad_rows: str | None = None) -> list[Loaded]:
     """Read all sources; with bad_rows="drop" malformed rows are left out and counted in ``reasons``.
 
-    bad_rows: the datamodule's key; None where the caller has none.
-
-    Raises: DataError that lists every malformed row of every source (the first 20 are printed).
+    bad_rows: None where the caller has no such key. Raises: DataError that lists the malformed rows of all sources.
     """
     found = [load_source(source) for source in sources]
     problems = [problem for loaded in found for problem in loaded.problems]
@@ -105,7 +103,6 @@ def load_source(source: Source, *, preview: bool = False) -> Loaded:
     rank_by = loaded.source.rank_by
     rule = importer.original if source.original == "error" else source.original
     loaded.original_best = rule == "best"
-    needs_output = not preview or source.original != "error"
     originals: dict[str, Record] | None = None
     if rule not in ("error", "best", "none"):
         (file,) = load_sources([Source(rule, None, format="alpaca", key="datamodule.original")])
@@ -117,7 +114,7 @@ def load_source(source: Source, *, preview: bool = False) -> Loaded:
         # Without a ranking the best candidate has to be known by its score.
         scored = any(c.score is not None for c in record.responses)
         may_lack = rule != "error" if rank_by else rule == "best" and scored
-        if record.output is None and needs_output and not may_lack:
+        if record.output is None and not may_lack and not (preview and source.original == "error"):
             hint = _hint(record, rank_by, scored) if source.key.startswith("datamodule.") else ""  # not a benchmark's
             raise FieldError("output", "the original response (a string)", None, hint)
         if rank_by is not None:
@@ -146,7 +143,6 @@ def _rule_in(imported: Sequence[Imported]) -> str | None:
 
 
 def _original(record: Record, originals: Mapping[str, Record], path: str) -> str | None:
-    """The output of the row that has the record's id."""
     found = originals.get(record.id)
     if found is None:
         raise FieldError("id", f"the id of a row of {path}", record.id)
@@ -161,7 +157,6 @@ def _single(found: Record | FieldError) -> bool:
 
 
 def _hint(record: Record, rank_by: str | None, scored: bool) -> str:
-    """What gives an original response."""
     file = "FILE (Alpaca rows such as alpaca_data.json, joined by id)"
     if not record.responses:
         return f"a question without answers: {COLLECT}; or set datamodule.original={file}"
@@ -169,10 +164,7 @@ def _hint(record: Record, rank_by: str | None, scored: bool) -> str:
 
 
 def load_questions(source: Source) -> Loaded:
-    """Read one source for its questions: neither an original response nor a ranking is needed, but ids that differ.
-
-    All that a record carries can be written as JSON; what was changed for that stands in the notes.
-    """
+    """Read one source for its questions, whose ids must differ; what was changed to be JSON stands in the notes."""
     loaded, _, imported = _import(source)
     seen: dict[str, str] = {}
     changed: Counter[tuple[str, str]] = Counter()
@@ -189,10 +181,7 @@ def load_questions(source: Source) -> Loaded:
 
 
 def jsonable(record: Record, changed: Counter[tuple[str, str]]) -> Record:
-    """The record as a line of JSON can carry it. changed: counts the values that were changed, by column and rule.
-
-    Raises: FieldError for a value that JSON cannot be made to hold.
-    """
+    """The record as JSON can carry it; ``changed`` counts by column and rule. Raises: FieldError where that fails."""
 
     def column(name: str, value: Any, field: str) -> Any:
         if value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):

@@ -14,9 +14,7 @@ def assign_rows(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
 
     A row holds at most ``max(row_tokens, longest group)`` tokens and no group is split. First-fit-decreasing finds how
     few rows are enough; spreading the groups evenly over that many rows, or a few more, shortens the longest row and
-    so the padding. Fewer rows win a draw.
-
-    Returns: the indices of the groups of each row. The same input gives the same rows.
+    so the padding. Fewer rows win a draw. Returns: the indices of the groups of each row, the same for the same input.
 
     >>> assign_rows([3, 5, 2, 4], row_tokens=7)
     [[1, 2], [3, 0]]

@@ -1,13 +1,4 @@
-"""The record: one instruction, its original response and its candidates.
-
-On disk it is one JSON object per line (see docs/data.md)::
-
-    {"id": "...", "instruction": "...", "input": "", "output": "<original response r>",
-     "responses": [{"text": "...", "score": 0.83, "logprob": -41.2, "num_tokens": 57, "source": "alpaca-7b"}, ...]}
-
-A question of several turns, or with a system prompt, has ``messages`` (and ``tools``) instead of ``instruction`` and
-``input``; the responses are answers to its last turn.
-"""
+"""The record: one question, its original response and its candidates. On disk: a JSON line, see docs/data.md."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

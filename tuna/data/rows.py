@@ -27,10 +27,7 @@ class Row:
 
 
 def parse_rows(path: str, data: bytes) -> list[Row]:
-    """The rows of a file's content; a JSON list called .jsonl, or JSON lines called .json, are read as what they are.
-
-    Raises: DataError where the file as a whole cannot be read.
-    """
+    """The rows of a file, told by its content before its name. Raises: DataError where the whole cannot be read."""
     if is_pointer(data):
         raise DataError(f"{path}: expected the data, got a Git-LFS pointer to it; next: git lfs pull, where it lies")
     if data[:2] == b"\x1f\x8b":
@@ -100,9 +97,7 @@ def read_delimited(path: str, text: str, *, tabs: bool) -> list[Row]:
 
     A cell is text (see ``Cell``), an empty one None. A column most of whose cells are JSON lists or objects is read as
     JSON. A column without a name, as pandas writes for its index, is left out. A CSV file may have semicolons or tabs
-    between its cells: the header line decides.
-
-    Raises: DataError for a header that cannot be used.
+    between its cells: the header line decides. Raises: DataError for a header that cannot be used.
     """
     header, *rows = _cells(path, text, "\t" if tabs else max(",;\t", key=text.partition("\n")[0].count))
     if header.fault:
@@ -118,7 +113,6 @@ def read_delimited(path: str, text: str, *, tabs: bool) -> list[Row]:
 
 
 def _cells(path: str, text: str, mark: str) -> list[Row]:
-    """The cells of each row; blank lines are skipped."""
     csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # a conversation can be long
     # strict: a lone quote is a fault, never a text that silently lost it.
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)

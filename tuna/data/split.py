@@ -19,9 +19,7 @@ def split_key(record: Record) -> bytes:
 
 
 def split(keys: Sequence[bytes], held_out: int | float) -> tuple[list[int], list[int]]:
-    """Hold out ``held_out`` lists (a whole number) or that share of all questions (between 0 and 1).
-
-    Returns: the indices to train on and those held out, each in order.
+    """The indices to train on, and those of ``held_out`` lists (a whole number) or that share of all questions.
 
     A count takes the questions with the smallest hashes until it is reached; a question asked several times goes whole,
     so it may end a little above. A share takes each question whose hash lies below it, whatever else there is.

@@ -44,9 +44,7 @@ def template_named(name: str, tokenizer: Any, template_args: Mapping[str, Any] |
     """The function that renders records. "auto" is the chat template where the tokenizer has one, else Alpaca's.
 
     A record's own ``template`` wins over ``name``. template_args: further variables of the chat template, such as
-    ``enable_thinking``; ``date`` is the day that templates print which show one.
-
-    Raises: ConfigError for an unknown name, or "chat" without a chat template.
+    ``enable_thinking``; ``date`` is the day that templates print which show one. Raises: ConfigError for other names.
     """
     name = meant_by(name, tokenizer)
     if template_args and name != "chat":

@@ -136,10 +136,7 @@ def shorten(record: Record, encoder: Encoder, limit: int) -> Record:
 
 
 def check_shown(encoder: Encoder, records: Iterable[Record], answers: Iterable[Sequence[Answer]] | None = None) -> None:
-    """Render every prompt, with its answers where they are given, before weights load.
-
-    Raises: DataError that lists each row that the template cannot show.
-    """
+    """Render every prompt, with any answers, before weights load. Raises: DataError that lists what cannot be shown."""
     problems = []
     for record, given in zip(records, repeat(()) if answers is None else answers, strict=False):
         try:

@@ -1,11 +1,9 @@
 """Texts to ids, in batches over all cores, through the cache; what looks like a special token in the data stays text.
 
-Text in the data such as "</s>" or "<|im_end|>" ends no turn and opens no role: before a template is rendered, each such
-place is replaced by a mark. A rendered text with marks is tokenized by a copy of the tokenizer that knows its special
-tokens by secret names alone: the template's own are written so, the marks become again the text that they stand for,
-and all else acts as always. transformers has ``sanitize_control_tokens`` since 5.23, which cuts the text at these
-places (other ids than the text has elsewhere), and also spells out the <think> that an answer really has, since any
-token that a template mentions counts there.
+Text such as "</s>" in the data ends no turn and opens no role: before a template is rendered it is replaced by a mark,
+and a copy of the tokenizer, which knows its special tokens by secret names alone, reads the marks as the text that they
+stand for. transformers' ``sanitize_control_tokens`` (since 5.23) cuts the text at these places (other ids than the text
+has elsewhere), and also spells out the <think> that an answer really has.
 """
 
 import json

@@ -98,7 +98,6 @@ class RecordDataModule(DataSettings, LightningDataModule):
     val_groups: list[Group]
 
     def __post_init__(self) -> None:
-        """Check the arguments, and become Lightning's."""
         LightningDataModule.__init__(self)
         super().__post_init__()
         self.start_step = 0
@@ -118,9 +117,7 @@ class RecordDataModule(DataSettings, LightningDataModule):
     ) -> DataReport:
         """Read, check and tokenize everything; before weights load, which takes longer.
 
-        max_positions: the most tokens the model can place, None when it has no limit.
-
-        Raises: ConfigError, DataError, ModelError (the tokenizer).
+        max_positions: the most tokens a model can place, None: no limit. Raises: ConfigError, DataError, ModelError.
         """
         if not self.all_sources:
             raise ConfigError("datamodule.path: expected a data file, got nothing; next: datamodule.path=FILE")
@@ -142,7 +139,7 @@ class RecordDataModule(DataSettings, LightningDataModule):
                 f"{paths}: no list has two answers with different scores, so there is nothing to rank "
                 f"({reasons}); next: the same command with stage=sft, which needs no ranking"
             )
-        mix = self.train_sources, self._weights()
+        mix = self.train_sources, [source.weight for source in self.all_sources]
         lengths = [group.num_tokens for group in self.train_groups]
         self._plan = StepPlan(lengths, self.batch_size, accumulate, world_size, epochs, seed, *mix)
         self._rank = rank
@@ -254,15 +251,12 @@ class RecordDataModule(DataSettings, LightningDataModule):
         report.pairs = sum(count_pairs(group.scores) for group in self.train_groups)
         if any(count_pairs(group.scores) for group in self.val_groups):
             report.baselines = {name: interval.to_dict() for name, interval in baselines(self.val_groups).items()}
-        weights = self._weights()
-        for n, (per_epoch, weight) in enumerate(zip(self._ready().per_epoch, weights, strict=True)):
+        plan = self._ready()
+        for n, (per_epoch, weight) in enumerate(zip(plan.per_epoch, plan.weights, strict=True)):
             report.sources[n] |= {"lists": self.train_sources.count(n), "weight": weight, "lists_per_epoch": per_epoch}
         # Where all weights are 1 the order hangs on no source.
-        mix = [] if set(weights) == {1.0} else [value for n in self.train_sources for value in (n, weights[n])]
+        mix = [] if set(plan.weights) == {1.0} else [v for n in self.train_sources for v in (n, plan.weights[n])]
         report.sha256 = self.sha256 = _hash(self.train_groups, self.val_groups, mix)
-
-    def _weights(self) -> list[float]:
-        return [source.weight for source in self.all_sources]
 
 
 def _hash(train: Sequence[Group], held_out: Sequence[Group], mix: Sequence[float]) -> str:

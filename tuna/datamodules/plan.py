@@ -1,7 +1,4 @@
-"""Which groups make which micro-batch, and these batches: a pure function of (seed, step, world size, accumulation).
-
-Nothing hangs on state, so that worker processes and restarts change nothing.
-"""
+"""Which groups make which micro-batch: a pure function of (seed, step, world size, accumulation), without state."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,7 +53,6 @@ class StepPlan:
     weights: Sequence[float] = (1.0,)  # of each source, how often per epoch each of its groups is seen on average
 
     def __post_init__(self) -> None:
-        """Raises: ConfigError when ``batch_size`` cannot be shared out evenly."""
         if self.batch_size % (self.accumulate * self.world_size):
             raise ConfigError(
                 f"datamodule.batch_size: expected a multiple of trainer.accumulate x trainer.devices x "

@@ -72,7 +72,6 @@ class DataSettings:
     ranked: ClassVar[bool] = False  # whether lists are ranked, or responses are targets only
 
     def __post_init__(self) -> None:
-        """Check what hangs on several arguments, and make ``all_sources`` of them."""
         faults = list(_reading_faults("", self.format, self.columns))
         if self.val_split is not None and self.val_path is None:
             faults.append(f"val_split: expected val_path with it, got {self.val_split!r} alone")
@@ -193,7 +192,6 @@ def settings_of(node: Mapping[str, Any]) -> DataSettings:
 
 
 def _reading_faults(prefix: str, format: str, columns: Any) -> Iterator[str]:
-    """How the file is read: its format, or the columns that stand for one."""
     try:
         check_format(format, f"{prefix}format")
         check_columns(columns, f"{prefix}columns")

@@ -72,7 +72,6 @@ def choose(name: str, rows: Iterable[Any], path: str) -> Importer:
     """The importer called ``name``; for "auto" the one that recognizes the first row that any recognizes.
 
     Where other rows are of a format with all these keys and more (rows with answers after rows without), it is that.
-
     Raises: ConfigError for an unknown name; DataError when no row is recognized.
     """
     check_format(name)

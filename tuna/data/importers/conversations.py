@@ -1,8 +1,4 @@
-"""Conversations to be tuned on; OpenAssistant's trees of messages, joined into lists of sibling replies.
-
-Of a tree a question is the path from the root to a prompter's message; its replies are the candidates, the score is
-minus the rank (0 is the best).
-"""
+"""Conversations; OpenAssistant's trees: lists of the replies to one message, each with the score minus its rank."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -66,7 +62,6 @@ class _Node:
 
 
 def _node(row: Mapping[str, Any], parent: str | None, path: str = "") -> _Node:
-    """A message of its row; path: where in the row it stands."""
     role = fields.text(row, "role", path=path)
     if role not in _ROLES:
         raise FieldError(path + "role", "prompter or assistant", role)
@@ -78,7 +73,6 @@ def _node(row: Mapping[str, Any], parent: str | None, path: str = "") -> _Node:
 
 
 def _join(records: Sequence[Record], notes: Notes) -> Iterator[Imported]:
-    """One list per prompter's message that was answered."""
     nodes = {n.id: replace(n, where=record.where) for record in records for n in record.extra["nodes"]}
     replies = defaultdict(list)
     for n in (n for n in nodes.values() if n.turn["role"] == "assistant"):

@@ -111,10 +111,7 @@ def _scores(row: RawRow, notes: Notes) -> tuple[float, float]:
     },
 )  # fmt: skip
 def reward_bench(row: RawRow, notes: Notes) -> Record:
-    """RewardBench 2 (allenai): a list of right answers (score 1) and a list of wrong ones (score 0).
-
-    Numbers of answers that contradict the lists are counted.
-    """
+    """RewardBench 2 (allenai): right answers (score 1) and wrong ones (score 0); numbers that differ are noted."""
     candidates = []
     for key, counted, score in (("chosen", "num_correct", 1.0), ("rejected", "num_incorrect", 0.0)):
         texts = fields.texts(row, key)
@@ -129,10 +126,7 @@ def reward_bench(row: RawRow, notes: Notes) -> Record:
     optional={"model_a": "text", "model_b": "text"},
 )
 def arena(row: RawRow, notes: Notes) -> Record:
-    """Chatbot Arena (lmarena-ai): two conversations and the winner; a tie, and both bad, are equal scores.
-
-    Raises: FieldError for a battle of several turns in which the models' earlier answers differ: no common question.
-    """
+    """Chatbot Arena (lmarena-ai): two conversations and the winner; a tie, and both bad, are equal scores."""
     winner = fields.text(row, "winner")
     if winner not in _WINNERS:
         raise FieldError("winner", "model_a, model_b, tie or both_bad", winner)
@@ -150,10 +144,7 @@ def arena(row: RawRow, notes: Notes) -> Record:
     kept={"individual_preference": "objects", "domain": "text", "language": "text"},
 )
 def helpsteer3(row: RawRow, notes: Notes) -> Record:
-    """HelpSteer3 (nvidia): a preference from -3, the first is much better, to 3; 0 is a tie.
-
-    The scores are minus half of it and half of it, so that they differ by the strength of the preference.
-    """
+    """HelpSteer3 (nvidia): a preference from -3, the first is much better, to 3. Scores: minus half, and half of it."""
     preference = fields.number(row.get("overall_preference"), "overall_preference")
     if not -3 <= preference <= 3:
         raise FieldError("overall_preference", "a number from -3 to 3", preference)
@@ -203,10 +194,7 @@ def _join_posts(records: Sequence[Record], notes: Notes) -> Iterator[Imported]:
     join=_join_posts,
 )  # fmt: skip
 def shp(row: RawRow, notes: Notes) -> Record:
-    """Stanford's SHP: two comments on a post with their votes, many rows per post, joined into lists by ``post_id``.
-
-    Raises: FieldError where ``labels`` (1: A is better) contradicts the votes.
-    """
+    """Stanford's SHP: two comments on a post with their votes, many rows per post, joined into lists by ``post_id``."""
     a, b = (fields.number(row.get(key), key) for key in ("score_A", "score_B"))
     label = fields.plain(row.get("labels"))
     if label is not None and (label not in (0, 1) or (a - b) * (1 if label else -1) < 0):

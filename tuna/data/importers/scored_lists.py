@@ -29,12 +29,10 @@ _HINT = (
     optional={**dict.fromkeys(_PAIR, "text|message|messages"), **dict.fromkeys(_MODELS, "texts")},
 )
 def scored_lists(row: RawRow, notes: Notes) -> Record:
-    """A list of answers and a list of their scores, under the names of several makers.
+    """A list of answers and a list of their scores, under the names of several makers (docs/data.md).
 
-    ArmoRM's and Snorkel's ``all_generated_responses`` and ``all_rm_scores``, AMPO's ``all_reward_scores``,
-    ListUltraFeedback's ``all_responses`` and ``scores``, distilabel's ``generations`` and ``ratings``, RRHF's
-    ``query``, ``responses`` and ``scores``. ``chosen`` and ``rejected`` beside a list repeat two of its answers.
-    Answers or scores that are null (or "N/A") are left out of the list and counted.
+    ``chosen`` and ``rejected`` beside a list repeat two of its answers. Answers or scores that are null (or "N/A") are
+    left out of the list and counted.
     """
     key, scored, prompt = (fields.first_key(row, names) or names[0] for names in (_TEXTS, _SCORES, _PROMPTS))
     texts = fields.texts(row, key, holes=True)
@@ -90,8 +88,6 @@ def ultrafeedback(row: RawRow, notes: Notes) -> Record:
 
     ``overall_score`` was wrong in thousands of rows until the end of 2023. The completions' system prompts and
     principles differ, so they stay with the answers. Completions that were not rated are left out and counted.
-
-    Raises: FieldError where no completion has a fine-grained score.
     """
     completions = fields.objects(row, "completions", "response")
     if completions and all(completion.get(_SCORE) is None for completion in completions.values()):

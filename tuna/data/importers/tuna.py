@@ -170,10 +170,7 @@ def _rank(row: RawRow, size: int) -> list[int]:
 
 @importer({"prompt": "text|messages|message"}, original="error")
 def prompts(row: RawRow, notes: Notes) -> Record:
-    """Questions without answers, a text or chat messages; rank.py collects answers to them.
-
-    Raises: FieldError for a column of answers, which would not be read.
-    """
+    """Questions without answers, a text or chat messages; a column of answers is refused, as it would not be read."""
     key = fields.first_key(row, _ANSWERS)
     if key:
         hint = f"next: datamodule.columns={{instruction: prompt, output: {key}}} for one answer, responses: for a list"

@@ -90,10 +90,7 @@ def shown(message: Message) -> str:
 
 
 def same_history(answers: Mapping[str, Answer]) -> tuple[Message, ...]:
-    """The turns that stand before all answers alike.
-
-    Raises: FieldError that names the first turn that differs.
-    """
+    """The turns that stand before all answers alike. Raises: FieldError that names the first that differs."""
     first = next(iter(answers), "")
     for key, other in answers.items():
         for k, (mine, its) in enumerate(zip_longest(answers[first].history, other.history)):
@@ -108,9 +105,7 @@ def question(prompt: tuple[Message, ...], history: tuple[Message, ...], field: s
     """The turns up to the answer, from a row's prompt (named ``field``) and what stands before its answers.
 
     Either may be empty, or the prompt may be the beginning of the history, or be followed by it; a prompt of one text
-    may be any of the user's turns.
-
-    Raises: FieldError where the two contradict each other, where there is neither, and where the answer's turn is open.
+    may be any of the user's turns. Raises: FieldError where the two contradict each other, and where there is neither.
     """
     whole = _together(prompt, history, field) if prompt and history else prompt or history
     if not whole:
@@ -141,10 +136,7 @@ def answered(
 
 
 def made(turns: Sequence[Message], candidates: Iterable[Candidate], notes: Notes) -> Record:
-    """The record of a question and its answers.
-
-    Where every answer begins with the question's own words, these are taken off and counted.
-    """
+    """The record of a question and its answers, less the question's words where every answer begins with them."""
     answers = tuple(candidates)
     parts = asked(turns)
     apart = _without(parts["instruction"], [c.text for c in answers])
