@@ -41,9 +41,7 @@ class EvalContext:
         """Question's id -> text; ids without an answer are absent. Ids must differ.
 
         source: another system than what is measured: a file of answers, else a model's name, run, folder or hub id.
-
-        Raises: DataError where the file answers none of the questions; ModelError, RunError where the model or the
-        server fails.
+        Raises: DataError where the file answers no question; ModelError, RunError where the model or server fails.
         """
         given, model = self.given, self.model
         if source is not None:
@@ -157,22 +155,14 @@ class Benchmark(ABC):
 
     @abstractmethod
     def prepare(self, limit: int | None) -> None:
-        """Read and check the files, before any weights load.
-
-        limit: the number of questions at most.
-
-        Raises: ConfigError, DataError: what is wrong with settings or files.
-        """
+        """Read and check the files, before any weights load. limit: of questions. Raises: ConfigError, DataError."""
 
     def identity(self) -> dict[str, Any]:
         """What shapes the figures besides the model. After ``prepare``."""
         return {"benchmark": self.name, **self.hashes, **{key: getattr(self, key) for key in self.shaped_by}}
 
     def check(self, given: GivenAnswers | None, generation: Any) -> None:
-        """Whether what is measured can be: a file of answers, or what ``generation`` names. After ``prepare``.
-
-        Raises: ConfigError, DataError: it cannot, told before any weights load.
-        """
+        """Raise a ConfigError or DataError where answers or model cannot be measured. After ``prepare``, no weights."""
         if given is not None:
             given.match(self.asked)
 
@@ -186,18 +176,14 @@ class Benchmark(ABC):
 
 
 def other_fingerprint(source: str, questions: OpenQuestions) -> str:
-    """A hash of another system: of a file, whose answers must all belong to ``questions``, or of a model.
+    """A hash of another system: of a model, or of a file, whose answers all belong to ``questions`` (DataError)."""
+    if Path(source).is_file():
+        questions.check(given := read_answers(source))
+        return given.sha256
+    from tuna.models.reward import writer  # loads torch
+    from tuna.models.source import ModelConfig
 
-    Raises: ConfigError, DataError, ModelError: there is no such model, or the file or the model cannot be used.
-    """
-    if not Path(source).is_file():
-        from tuna.models.reward import writer  # loads torch
-        from tuna.models.source import ModelConfig
-
-        return writer(ModelConfig(source)).fingerprint
-    given = read_answers(source)
-    questions.check(given)
-    return given.sha256
+    return writer(ModelConfig(source)).fingerprint
 
 
 def check_other(source: str, generation: Any) -> None:

@@ -72,10 +72,9 @@ class LikelihoodBenchmark(Benchmark):
             raise ConfigError("this benchmark needs the model's log-probabilities; give model.path=, generation=local")
 
     def measure(self, context: EvalContext) -> Result:
-        """Compute the figures from v of the responses, which is computed and stored block by block where it is not yet.
+        """The figures, from v of the responses, which is computed and stored block by block where it is not there yet.
 
         v_k = (1 / |r_k|) log p(r_k | i) in nats per token, the end-of-sequence counted (the paper's Eq. 4).
-
         Raises: DataError where nothing is left to score; ModelError where the model computes no number.
         """
         model = context.model

@@ -30,10 +30,7 @@ class Sheet:
 
 
 def answer_sheets(comparison: Comparison, count: int, problems: list[str]) -> list[Sheet]:
-    """``count`` questions of each column, chosen by a hash of their id: nobody picks the good ones.
-
-    Each system is shown by its lowest seed. Examples that cannot be read are told in ``problems``.
-    """
+    """``count`` questions of each column, chosen by a hash of their id; ``problems`` gets what cannot be read."""
     sheets = []
     for column in comparison.of_results if count else ():
         held = [system for system in comparison.systems if column.key in system.results and not system.swept]

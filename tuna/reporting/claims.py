@@ -37,10 +37,7 @@ class Verdict:
 
 
 def check_claims(comparison: Comparison, sweeps: Sequence[Sweep]) -> list[Verdict]:
-    """Every claim of paper.json; ``kind`` says how it is checked.
-
-    One holds where every column says so; one column against it and it does not; else it is not decided.
-    """
+    """Every claim of paper.json: it holds where every column says so, not where one is against it, else it is open."""
     out = []
     for claim in paper()["claims"]:
         found = _along(claim, comparison, sweeps) if "sweep" in claim else _pair(claim, comparison)

@@ -12,8 +12,8 @@ from tuna.reporting.read import Measured, paper
 class Column:
     """A score of a benchmark under one choice of settings, or (RUN_COLUMNS) a figure of run.json.
 
-    key: its name, unlike any other. title: its heading. held: the key that systems hold the results under, which is
-    that of the column of the results' primary score; empty where runs measured it themselves.
+    held: the key that systems hold the results under, which is that of the column of the results' primary score; empty
+    where runs measured it themselves.
     """
 
     key: str

@@ -1,7 +1,4 @@
-"""Runs, rankings and results as they lie on disk. What cannot be read is told, never left out in silence.
-
-And what the paper says (paper.json), whose numbers stand apart from ours, never among them.
-"""
+"""Runs, rankings, results on disk; what cannot be read is told. And paper.json, whose numbers stand apart from ours."""
 
 import json
 import os
@@ -90,10 +87,7 @@ class Measured:
 
 
 def read_examples(results: Path) -> dict[tuple[str, str], Row]:
-    """Rows of the examples.jsonl next to a results.json, by task and id; none where there is no file.
-
-    Raises: DataError: the file cannot be read, or a line is no JSON object.
-    """
+    """Rows of the examples.jsonl next to a results.json, by task and id; none without it; a DataError where broken."""
     path = results.with_name("examples.jsonl")
     rows: dict[tuple[str, str], Row] = {}
     try:
@@ -137,10 +131,7 @@ class Found:
 
     @staticmethod
     def read(runs: Sequence[Path], rankings: Sequence[Path], results: Sequence[Path]) -> "Found":
-        """Read the folders.
-
-        Raises: DataError: there is nothing to report on in any of them.
-        """
+        """Read the folders; a DataError where there is nothing to report on in any of them."""
         found, folders = Found(), [*runs, *rankings, *results]
         for root, path, content in found._files(runs, "run.json", status=str, config=dict):
             found.runs.append(Run(path.parent, root, content))
@@ -157,14 +148,12 @@ class Found:
         found.jobs = list(dict.fromkeys(found.jobs))  # one folder may lie in another
         if not (found.runs or found.jobs or found.results or found.rankings):
             looked = ", ".join(map(str, folders))
-            lines = [
-                f"nothing to report on: no run.json, *.report.json or results.json below {looked}",
-                *found.unread,
-                *found.problems,
+            nothing = f"nothing to report on: no run.json, *.report.json or results.json below {looked}"
+            step = (
                 f"Next: python {script('train.py')} stage=tuna_c name=tuna_c, then python {script('evaluate.py')} "
-                "model.path=runs/tuna_c, then this again; or name folders: runs=... rankings=... results=...",
-            ]
-            raise DataError("\n".join(lines))
+                "model.path=runs/tuna_c, then this again; or name folders: runs=... rankings=... results=..."
+            )
+            raise DataError("\n".join([nothing, *found.unread, *found.problems, step]))
         return found
 
     def _files(self, roots: Sequence[Path], wanted: str, **needed: type) -> Iterator[tuple[Path, Path, Row]]:

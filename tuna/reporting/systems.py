@@ -42,7 +42,7 @@ class System:
     @property
     def all_runs(self) -> list[Run]:
         """The finished ones by seed, then the others."""
-        return [*(self.runs[seed] for seed in sorted(self.runs)), *self.broken]
+        return [*(run for _, run in sorted(self.runs.items())), *self.broken]
 
     @property
     def swept(self) -> bool:
@@ -207,8 +207,7 @@ def _hang_results(
 def summarize(found: Found, systems: list[System]) -> tuple[dict[str, int], list[str]]:
     """Counts of what is on disk, and what is missing, a line each, so that no gap looks like a result.
 
-    Missing: unfinished runs, jobs that never became one, incomplete results, finished runs without any result,
-    unreadable files, instructions that a ranking lacks. What else a ranking lacks is told in ``found.problems``.
+    What a ranking has no usable list of is told in ``found.problems``.
     """
     by_status = Counter(run.status for run in found.runs)
     incomplete = [result for result in found.results if not result.finished]

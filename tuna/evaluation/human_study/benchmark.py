@@ -37,8 +37,6 @@ class HumanStudy(Benchmark):
     systems: name -> a file of answers (instruction, output) or a model; null: the embedded models, for the embedded
     questions alone. annotators: pages to write. max_tokens: of an answer of a model. sheets: exported files;
     unblinding: the unblinding.json that was written next to the pages. alpha: below it a difference is significant.
-
-    Raises: ConfigError: values out of range, real questions without systems, sheets without what unblinds them.
     """
 
     questions: str | None = None
@@ -220,14 +218,11 @@ def by_pair(points: Points, systems: Sequence[str], alpha: float) -> list[dict[s
 
 
 def by_system(points: Points, systems: Sequence[str], seed: int) -> list[dict[str, Any]]:
-    """Mean points over questions and people, a bootstrap interval over questions, the share of first places.
-
-    Systems with equal sums of points have equal means.
-    """
+    """Mean points over questions and people, a bootstrap interval over questions, the share of first places."""
     rows = []
     for k, system in enumerate(systems):
         own = points[:, :, k]
         interval, first = bootstrap_interval(own.mean(axis=1), seed), float((own == points.max(axis=2)).mean())
-        mean = float(own.mean())
+        mean = float(own.mean())  # equal where the sums of points are
         rows.append({"system": system, "points": mean, "low": interval.low, "high": interval.high, "first": first})
     return rows

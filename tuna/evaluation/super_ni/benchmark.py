@@ -30,8 +30,6 @@ class SuperNI(Benchmark):
     instances: of each task, the first ones. max_prompt_tokens: of the prompt, a model's template apart. strip: end
     prompts at "Output:", without the space after it, as Tk-Instruct did for GPT-3. max_tokens: of an answer.
     bert_score: the folder of an encoder, for BERTScore too. bert_layers: after which layer; null is the last.
-
-    Raises: ConfigError: bert_layers without bert_score.
     """
 
     root: str | None = None

@@ -27,7 +27,6 @@ from tuna.models.folder import fingerprint
 from tuna.models.loading import device_named
 
 METRICS = ("exact_match", "rouge1", "rougeL")
-DECIMALS = 4
 
 # The metric that stands for a category, where the official code has one; other categories have none.
 _EXACT = (
@@ -86,7 +85,7 @@ def percent(scores: Iterable[float]) -> float | None:
 
 def rounded(value: float | None) -> float | None:
     """To the official 4 decimals."""
-    return None if value is None else round(value, DECIMALS)
+    return None if value is None else round(value, 4)
 
 
 def group_rows(
@@ -112,8 +111,6 @@ class BertScore:
 
     folder: an encoder in Hugging Face layout whose tokenizer puts a token before and one after a text. layers: whose
     output is compared; null is the last (17 of roberta-large is what published figures use).
-
-    Raises: ConfigError: the library is missing, or there is no such folder or layer.
     """
 
     def __init__(self, folder: str, layers: int | None) -> None:
@@ -134,10 +131,7 @@ class BertScore:
         return fingerprint(self._folder)
 
     def f1(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
-        """One value per prediction, the best over its references.
-
-        Raises: ModelError: the model or its tokenizer cannot be read.
-        """
+        """One value per prediction, the best over its references; a ModelError where the encoder cannot be read."""
         disable_progress_bar()
         try:
             tokenizer = AutoTokenizer.from_pretrained(self._folder)
