@@ -94,7 +94,6 @@ def read_answers(path: str) -> GivenAnswers:
     """Read ``{"task"?, "id", "prediction"}`` or ``{"instruction", "output"}`` rows; either text key goes with either.
 
     A conversation up to the answer stands as ``messages`` in the instruction's place.
-
     Raises: DataError: every malformed row, and a question that is answered twice, as file:line.
     """
     rows = read_rows(path)
@@ -144,7 +143,6 @@ def read_questions(path: str | None) -> OpenQuestions:
 
     A conversation up to the answer stands as ``messages`` (and ``tools``) in place of instruction and input. What else
     a row carries stays with its record. path: null is the embedded open-ended questions.
-
     Raises: DataError: every malformed row, and two rows that ask the same, as file:line.
     """
     source = str(assets.path("instructions/held_out.jsonl")) if path is None else path
@@ -235,15 +233,11 @@ def read_object(path: Path) -> tuple[dict[str, Any], bytes]:
 
 def find_clone(root: str | None, repository: str, command: str, inside: str) -> Path:
     """The clone that ``benchmark.root`` names, with the path ``inside``; else a ConfigError that says how to get it."""
-    if root is None:
+    folder = Path(root or "").expanduser()
+    if root is None or not (folder / inside).exists():
         raise ConfigError(
-            f"benchmark.root: missing; expected a clone of {repository}; next: {command}, then "
-            f"benchmark.root={repository.partition('/')[2]}"
-        )
-    folder = Path(root).expanduser()
-    if not (folder / inside).exists():
-        raise ConfigError(
-            f"benchmark.root={root}: expected a clone of {repository}, no {inside} there; next: {command}"
+            f"benchmark.root={root or 'null'}: expected a clone of {repository}, no {inside} there; next: {command}, "
+            f"then benchmark.root={repository.partition('/')[2]}"
         )
     return folder
 

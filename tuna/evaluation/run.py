@@ -61,8 +61,7 @@ class Settings:
 def run(cfg: DictConfig) -> dict[str, float | None]:
     """Measure what ``cfg`` asks for; gives the scores.
 
-    Raises: TunaError for a wrong setting or file, before any weights load; for a server, key or budget that ends it
-    early, after what is there has been written.
+    Raises: TunaError for a wrong setting or file, before weights load, or an early end, after results are written.
     """
     settings = Settings.read(cfg)
     benchmark, nodes, given = _prepare(cfg, settings)

@@ -63,16 +63,12 @@ def _named(name: str, comparison: Comparison) -> System | None:
     if name == "@baseline":
         return comparison.baseline
     low, systems = name.lower(), comparison.systems
-    for found in (
-        [s for s in systems if s.label.lower() == low],
-        # any of its kinds stands for it
-        [s for s in systems if name == "Tuna_c (PRM)" and s.base.lower().startswith("tuna_c (prm")],
-        [s for s in systems if s.base.lower() == low and not s.swept],
-        [s for s in systems if s.stage == low == s.base.lower()],  # runs without experiment=... have the stage's name
-    ):
-        if found:
-            return found[0]
-    return None
+    found = [s for s in systems if s.label.lower() == low]
+    if name == "Tuna_c (PRM)":  # any of its kinds stands for it
+        found += [s for s in systems if s.base.lower().startswith("tuna_c (prm")]
+    found += [s for s in systems if s.base.lower() == low and not s.swept]
+    found += [s for s in systems if s.stage == low == s.base.lower()]  # without experiment=... it has the stage's name
+    return found[0] if found else None
 
 
 def _pair(claim: dict[str, Any], comparison: Comparison) -> list[Evidence] | str:

@@ -18,10 +18,7 @@ Row = Mapping[str, Any]
 
 @cache
 def paper() -> dict[str, Any]:
-    """The embedded file: order of systems, titles, statements of the text and the claims that are checked.
-
-    The cells of the paper's tables are not in it: the text that it was made from has lost them.
-    """
+    """Order of systems, titles, the text's statements, claims to check; its source had lost the cells of the tables."""
     found: dict[str, Any] = json.loads(Path(__file__).with_name("paper.json").read_text(encoding="utf-8"))
     return found
 

@@ -96,10 +96,8 @@ def run(cfg: DictConfig) -> dict[str, float]:
     for kind, lines in (("missing", report["missing"]), ("note", report["notes"])):
         for line in shortened(lines, _MOST_TOLD):
             print(f"{kind}: {line}")
-    print(
-        f"written: {output / 'report.html'}, report.json; {len(report['tables'])} tables, {len(report['figures'])} "
-        "figures beside it"
-    )
+    beside = f"{len(report['tables'])} tables, {len(report['figures'])} figures beside it"
+    print(f"written: {output / 'report.html'}, report.json; {beside}")
     return {key: float(value) for key, value in report["counts"].items()}
 
 

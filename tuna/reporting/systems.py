@@ -23,8 +23,8 @@ _LONG = 24  # characters; a longer value (a path) tells nothing in a label
 class System:
     """One row of a table. ``runs``: finished ones by seed; ``broken``: the others. ``results``: by column, by seed.
 
-    named: its experiment or stage says which tables it stands in, be it in none. changed: the config keys that tell it
-    from other systems of the same base name, with its values. alone: a run outside of any sweep made it.
+    named: its experiment or stage says which tables it stands in, be it in none. changed: keys that tell it from other
+    systems of the same base name. alone: a run outside of any sweep made it.
     """
 
     label: str

@@ -202,8 +202,7 @@ class _Run:
     def work(self) -> dict[str, float]:
         """Run what is not done."""
         (self.folder / "logs").mkdir(parents=True, exist_ok=True)
-        done = self._done()
-        count = len(self.steps)
+        done, count = self._done(), len(self.steps)
         print(f"{count} steps, {self.jobs} at once, {len(done)} done before; results go to {self.folder}")
         if failed := self._run_all(done):
             raise RunError(

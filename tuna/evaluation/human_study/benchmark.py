@@ -172,14 +172,9 @@ def kendall_w(points: Points) -> float | None:
 def agreement(points: Points) -> dict[str, float | None]:
     """Means over questions (and pairs of people) of [questions, annotators, systems]; None for a single person."""
     concordance = [value for value in map(kendall_w, points) if value is not None]
-    taus = [
-        float(kendalltau(a, b).statistic)
-        for question in points
-        for a, b in combinations(question, 2)
-        if np.ptp(a) and np.ptp(b)
-    ]
-    means = {"kendall_w": concordance, "kendall_tau": taus}
-    return {name: float(np.mean(values)) if values else None for name, values in means.items()}
+    taus = [float(kendalltau(a, b).statistic) for question in points for a, b in combinations(question, 2)]
+    known = {"kendall_w": concordance, "kendall_tau": [tau for tau in taus if tau == tau]}  # NaN where all are equal
+    return {name: float(np.mean(values)) if values else None for name, values in known.items()}
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -192,8 +187,7 @@ def holm(values: Sequence[float]) -> list[float]:
     order = np.argsort(p, kind="stable")
     adjusted = np.empty_like(p)
     adjusted[order] = np.maximum.accumulate(np.minimum(1, p[order] * np.arange(len(p), 0, -1)))
-    found: list[float] = adjusted.tolist()
-    return found
+    return [float(value) for value in adjusted]
 
 
 def by_pair(points: Points, systems: Sequence[str], alpha: float) -> list[dict[str, Any]]:

@@ -5,9 +5,8 @@ punctuation and collapsing spaces; ROUGE-1 and ROUGE-L F1 with Porter stemming. 
 instances, official ones rounded to 4 decimals.
 
 BERTScore (Zhang et al. 2020) is by torchmetrics and a model in a local folder. torchmetrics is handed one pair at a
-time: it sorts a call's predictions and references by length, each by itself, and puts neither back into its order, so
-that texts of different pairs are compared (1.9.0; Lightning-AI/torchmetrics#2728). The bert-score package, which it
-follows, fails with transformers 5.
+time: of more it compares texts of different pairs, sorting predictions and references by length each (1.9.0;
+Lightning-AI/torchmetrics#2728). The bert-score package, which it follows, fails with transformers 5.
 """
 
 import string
@@ -89,14 +88,11 @@ def rounded(value: float | None) -> float | None:
 
 
 def group_rows(
-    name: str,
-    found: Mapping[str, Sequence[Mapping[str, float]]],
-    totals: Mapping[str, int],
-    category: Mapping[str, str],
+    name: str, held: Mapping[str, Sequence[Mapping[str, float]]], totals: Mapping[str, int], category: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     """A row per group (a task or a category, as ``name`` says), by its scores and its number of instances."""
     rows = []
-    for group, scores in found.items():
+    for group, scores in held.items():
         metric = CATEGORY_METRIC.get(category[group])
         full = {key: percent(each[key] for each in scores) for key in METRICS}
         row: dict[str, Any] = {name: group, "n": len(scores), "N": totals[group], "metric": metric}
