@@ -18,24 +18,18 @@ from tuna.stats import Interval
 
 @dataclass
 class EvalContext:
-    """What one measurement works with.
+    """What one measurement works with."""
 
-    model: cfg.model. generation: how it answers. given: the answers that stand in for a model. nodes: the built config
-    nodes. inference: store, budget, prices. notes: what the result says next to the figures. unanswered: the number
-    of questions that the server gave no answer to, which the same command asks again. raw: the answers of what is
-    measured, by question's id; texts: what of them is marked.
-    """
-
-    model: Any
-    generation: Any
-    given: GivenAnswers | None
-    nodes: Mapping[str, Any]
-    inference: Context
+    model: Any  # cfg.model
+    generation: Any  # how it answers
+    given: GivenAnswers | None  # the answers that stand in for a model
+    nodes: Mapping[str, Any]  # the built config nodes
+    inference: Context  # store, budget, prices
     seed: int = 0
-    notes: list[str] = field(default_factory=list)
-    unanswered: int = 0
-    raw: Mapping[str, Answer] = field(default_factory=dict)
-    texts: Mapping[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)  # what the result says next to the figures
+    unanswered: int = 0  # questions that the server gave no answer to, which the same command asks again
+    raw: Mapping[str, Answer] = field(default_factory=dict)  # the answers of what is measured, by question's id
+    texts: Mapping[str, str] = field(default_factory=dict)  # what of them is marked
 
     def answer(self, questions: Sequence[Question], *, max_tokens: int, source: str | None = None) -> Mapping[str, str]:
         """Question's id -> text; ids without an answer are absent. Ids must differ.
@@ -113,41 +107,30 @@ def _cut(answers: Mapping[str, Answer]) -> list[str]:
 
 @dataclass
 class Result:
-    """What was measured.
-
-    scores: the figures, by name. primary: the name of the one that stands in tables. examples: a JSON object each, with
-    id, task, instruction, prediction, scores. expected: the number of questions (N). missing: those without an answer
-    or a verdict, by id. unsettled: how many of them the same command would ask again. tables: rows by name. intervals:
-    95%, of scores by name; those of no list are left out. baselines: what a score would be without a model, by name.
-    """
+    """What was measured."""
 
     scores: dict[str, float | None]
-    primary: str
-    examples: list[dict[str, Any]]
-    expected: int = 0
-    missing: list[str] = field(default_factory=list)
-    unsettled: int = 0
-    tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    intervals: dict[str, Interval] = field(default_factory=dict)
-    baselines: dict[str, dict[str, float]] = field(default_factory=dict)
+    primary: str  # the name of the score that stands in tables
+    examples: list[dict[str, Any]]  # a JSON object each, with id, task, instruction, prediction, scores
+    expected: int = 0  # the number of questions (N)
+    missing: list[str] = field(default_factory=list)  # ids of those without an answer or a verdict
+    unsettled: int = 0  # how many of them the same command would ask again
+    tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # rows by name
+    intervals: dict[str, Interval] = field(default_factory=dict)  # 95%, by score; those of no list are left out
+    baselines: dict[str, dict[str, float]] = field(default_factory=dict)  # by score: what it would be without a model
     notes: list[str] = field(default_factory=list)
     lower_is_better: tuple[str, ...] = ()
 
 
 class Benchmark(ABC):
-    """A measurement. Its constructor's arguments are its settings; one file here and one YAML in conf/benchmark/.
-
-    uses_model: whether there is a model (or a file of answers) to measure. shaped_by: the settings that shape figures.
-    By ``prepare``: ``hashes`` of the data, and versions of the scoring; ``asked``, the questions that are put to what
-    is measured, if there are any. max_tokens: of an answer to one.
-    """
+    """A measurement. Its constructor's arguments are its settings; one file here and one YAML in conf/benchmark/."""
 
     name: ClassVar[str]
-    uses_model = True
-    shaped_by: ClassVar[tuple[str, ...]] = ()
-    hashes: Mapping[str, Any]
-    asked: Sequence[Question] = ()
-    max_tokens: int
+    uses_model = True  # whether there is a model (or a file of answers) to measure
+    shaped_by: ClassVar[tuple[str, ...]] = ()  # the settings that shape figures
+    hashes: Mapping[str, Any]  # by ``prepare``: of the data, and versions of the scoring
+    asked: Sequence[Question] = ()  # by ``prepare``: the questions that are put to what is measured, if there are any
+    max_tokens: int  # of an answer to one
 
     def needs(self) -> tuple[str, ...]:
         """Further config nodes that it uses, such as a judge."""

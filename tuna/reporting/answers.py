@@ -17,16 +17,12 @@ _MOST_REFERENCES = 5
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """The questions of one column. ``total``: how many all systems shown answered. canary: as its authors ask.
-
-    A question has an id, a task, an instruction, an input, references, and answers: each with a system, a text, and
-    scores as (name, figure).
-    """
+    """The questions of one column."""
 
     title: str
-    questions: list[dict[str, Any]]
-    total: int
-    canary: str = ""
+    questions: list[dict[str, Any]]  # as ``_question`` makes them
+    total: int  # how many all systems shown answered
+    canary: str = ""  # as its authors ask
 
 
 def answer_sheets(comparison: Comparison, count: int, problems: list[str]) -> list[Sheet]:

@@ -113,18 +113,14 @@ class Ranking:
 
 @dataclass
 class Found:
-    """Everything on disk, in the order of the paths.
-
-    unread: files that are not in the report, and why. problems: what else was wrong. jobs: of sweeps, that did not
-    finish and left no run, in words.
-    """
+    """Everything on disk, in the order of the paths."""
 
     runs: list[Run] = field(default_factory=list)
     results: list[Measured] = field(default_factory=list)
     rankings: list[Ranking] = field(default_factory=list)
-    unread: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    jobs: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)  # files that are not in the report, and why
+    problems: list[str] = field(default_factory=list)  # what else was wrong
+    jobs: list[str] = field(default_factory=list)  # of sweeps, that did not finish and left no run, in words
 
     @staticmethod
     def read(runs: Sequence[Path], rankings: Sequence[Path], results: Sequence[Path]) -> "Found":
