@@ -31,21 +31,16 @@ Points = npt.NDArray[np.float64]
 @checked
 @dataclass
 class HumanStudy(Benchmark):
-    """Without sheets: write a page for each annotator. With sheets: score what they exported.
+    """Without sheets: write a page for each annotator. With sheets: score what they exported."""
 
-    questions: FastChat's question.jsonl, or instruction/category rows; null: the embedded open-ended questions.
-    systems: name -> a file of answers (instruction, output) or a model; null: the embedded models, for the embedded
-    questions alone. annotators: pages to write. max_tokens: of an answer of a model. sheets: exported files;
-    unblinding: the unblinding.json that was written next to the pages. alpha: below it a difference is significant.
-    """
-
-    questions: str | None = None
+    questions: str | None = None  # FastChat's question.jsonl, or instruction/category rows; null: the embedded ones
+    # name -> a file of answers (instruction, output) or a model; null: the embedded models, for the embedded questions
     systems: dict[str, str] | None = None
-    annotators: Annotated[int, Ge(1)] = 2
-    max_tokens: Annotated[int, Ge(1)] = 1024
-    sheets: list[str] | None = None
-    unblinding: str | None = None
-    alpha: Annotated[float, annotated_types.Interval(gt=0, lt=1)] = 0.01
+    annotators: Annotated[int, Ge(1)] = 2  # pages to write
+    max_tokens: Annotated[int, Ge(1)] = 1024  # of an answer of a model
+    sheets: list[str] | None = None  # exported files
+    unblinding: str | None = None  # the unblinding.json that was written next to the pages
+    alpha: Annotated[float, annotated_types.Interval(gt=0, lt=1)] = 0.01  # below it a difference is significant
 
     name: ClassVar[str] = "human_study"
     uses_model = False  # people are asked, about systems of its own

@@ -20,20 +20,14 @@ FIGURES = 1  # the version of how figures are made
 @checked
 @dataclass
 class LMentry(Benchmark):
-    """25 core tasks of three templates each, and 16 files more that show robustness; greedy answers.
+    """25 core tasks of three templates each, and 16 files more that show robustness; greedy answers."""
 
-    root: a clone of aviaefrat/lmentry that you trust: its code is run. data: folder of the 41 files; null: the clone's.
-    partial: take means over what is there when files or a whole task's answers are missing. max_tokens: of an answer
-    (its owners' code takes 50). truncate: mark the first sentence only, as its owners do for models that never stop.
-    processes: that score at once; null is one per core.
-    """
-
-    root: str | None = None
-    data: str | None = None
-    partial: bool = False
-    max_tokens: Annotated[int, Ge(1)] = 50
-    truncate: bool = False
-    processes: Annotated[int, Ge(1)] | None = None
+    root: str | None = None  # a clone of aviaefrat/lmentry that you trust: its scorers are run
+    data: str | None = None  # the folder of the 41 files; null: the clone's
+    partial: bool = False  # take means over what is there when files or a whole task's answers are missing
+    max_tokens: Annotated[int, Ge(1)] = 50  # of an answer, as in its owners' code
+    truncate: bool = False  # mark the first sentence only, as its owners do for models that never stop
+    processes: Annotated[int, Ge(1)] | None = None  # that score at once; null: one per core
 
     name: ClassVar[str] = "lmentry"
     shaped_by = ("max_tokens", "truncate", "partial")

@@ -24,22 +24,16 @@ SCORING = 1  # the version of how figures are made
 @checked
 @dataclass
 class SuperNI(Benchmark):
-    """Greedy answers to the test tasks of a clone, by ROUGE-L and exact match as Tk-Instruct computes them.
+    """Greedy answers to the test tasks of a clone, by ROUGE-L and exact match as Tk-Instruct computes them."""
 
-    root: a clone of allenai/natural-instructions. shots: positive examples in the prompt (the paper's are 0 and 2).
-    instances: of each task, the first ones. max_prompt_tokens: of the prompt, a model's template apart. strip: end
-    prompts at "Output:", without the space after it, as Tk-Instruct did for GPT-3. max_tokens: of an answer.
-    bert_score: the folder of an encoder, for BERTScore too. bert_layers: after which layer; null is the last.
-    """
-
-    root: str | None = None
-    shots: Annotated[int, Ge(0)] = 0
-    instances: Annotated[int, Ge(1)] = 100
-    max_prompt_tokens: Annotated[int, Ge(1)] = 1024
-    strip: bool = False
-    max_tokens: Annotated[int, Ge(1)] = 128
-    bert_score: str | None = None
-    bert_layers: Annotated[int, Ge(1)] | None = None
+    root: str | None = None  # a clone of allenai/natural-instructions
+    shots: Annotated[int, Ge(0)] = 0  # positive examples in the prompt (the paper's are 0 and 2)
+    instances: Annotated[int, Ge(1)] = 100  # of each task, the first ones
+    max_prompt_tokens: Annotated[int, Ge(1)] = 1024  # a model's template apart
+    strip: bool = False  # end prompts at "Output:", without the space after it, as Tk-Instruct did for GPT-3
+    max_tokens: Annotated[int, Ge(1)] = 128  # of an answer
+    bert_score: str | None = None  # the folder of an encoder, for BERTScore too
+    bert_layers: Annotated[int, Ge(1)] | None = None  # after which layer; null: the last
 
     name: ClassVar[str] = "super_ni"
     shaped_by = ("shots", "instances", "max_prompt_tokens", "strip", "max_tokens", "bert_layers")
