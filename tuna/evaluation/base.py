@@ -18,32 +18,24 @@ from tuna.stats import Interval
 
 @dataclass
 class EvalContext:
-    """What one measurement works with.
+    """What one measurement works with."""
 
-    model: cfg.model. generation: how it answers. given: the answers that stand in for a model. nodes: the built config
-    nodes. inference: store, budget, prices. notes: what the result says next to the figures. unanswered: the number
-    of questions that the server gave no answer to, which the same command asks again. raw: the answers of what is
-    measured, by question's id; texts: what of them is marked.
-    """
-
-    model: Any
-    generation: Any
-    given: GivenAnswers | None
-    nodes: Mapping[str, Any]
-    inference: Context
+    model: Any  # cfg.model
+    generation: Any  # how it answers
+    given: GivenAnswers | None  # the answers that stand in for a model
+    nodes: Mapping[str, Any]  # the built config nodes
+    inference: Context  # store, budget, prices
     seed: int = 0
-    notes: list[str] = field(default_factory=list)
-    unanswered: int = 0
-    raw: Mapping[str, Answer] = field(default_factory=dict)
-    texts: Mapping[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)  # what the result says next to the figures
+    unanswered: int = 0  # questions that the server gave no answer to, which the same command asks again
+    raw: Mapping[str, Answer] = field(default_factory=dict)  # the answers of what is measured, by question's id
+    texts: Mapping[str, str] = field(default_factory=dict)  # what of them is marked
 
     def answer(self, questions: Sequence[Question], *, max_tokens: int, source: str | None = None) -> Mapping[str, str]:
         """Question's id -> text; ids without an answer are absent. Ids must differ.
 
         source: another system than what is measured: a file of answers, else a model's name, run, folder or hub id.
-
-        Raises: DataError where the file answers none of the questions; ModelError, RunError where the model or the
-        server fails.
+        Raises: DataError where the file answers no question; ModelError, RunError where the model or server fails.
         """
         given, model = self.given, self.model
         if source is not None:
@@ -115,41 +107,30 @@ def _cut(answers: Mapping[str, Answer]) -> list[str]:
 
 @dataclass
 class Result:
-    """What was measured.
-
-    scores: the figures, by name. primary: the name of the one that stands in tables. examples: a JSON object each, with
-    id, task, instruction, prediction, scores. expected: the number of questions (N). missing: those without an answer
-    or a verdict, by id. unsettled: how many of them the same command would ask again. tables: rows by name. intervals:
-    95%, of scores by name; those of no list are left out. baselines: what a score would be without a model, by name.
-    """
+    """What was measured."""
 
     scores: dict[str, float | None]
-    primary: str
-    examples: list[dict[str, Any]]
-    expected: int = 0
-    missing: list[str] = field(default_factory=list)
-    unsettled: int = 0
-    tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    intervals: dict[str, Interval] = field(default_factory=dict)
-    baselines: dict[str, dict[str, float]] = field(default_factory=dict)
+    primary: str  # the name of the score that stands in tables
+    examples: list[dict[str, Any]]  # a JSON object each, with id, task, instruction, prediction, scores
+    expected: int = 0  # the number of questions (N)
+    missing: list[str] = field(default_factory=list)  # ids of those without an answer or a verdict
+    unsettled: int = 0  # how many of them the same command would ask again
+    tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # rows by name
+    intervals: dict[str, Interval] = field(default_factory=dict)  # 95%, by score; those of no list are left out
+    baselines: dict[str, dict[str, float]] = field(default_factory=dict)  # by score: what it would be without a model
     notes: list[str] = field(default_factory=list)
     lower_is_better: tuple[str, ...] = ()
 
 
 class Benchmark(ABC):
-    """A measurement. Its constructor's arguments are its settings; one file here and one YAML in conf/benchmark/.
-
-    uses_model: whether there is a model (or a file of answers) to measure. shaped_by: the settings that shape figures.
-    By ``prepare``: ``hashes`` of the data, and versions of the scoring; ``asked``, the questions that are put to what
-    is measured, if there are any. max_tokens: of an answer to one.
-    """
+    """A measurement. Its constructor's arguments are its settings; one file here and one YAML in conf/benchmark/."""
 
     name: ClassVar[str]
-    uses_model = True
-    shaped_by: ClassVar[tuple[str, ...]] = ()
-    hashes: Mapping[str, Any]
-    asked: Sequence[Question] = ()
-    max_tokens: int
+    uses_model = True  # whether there is a model (or a file of answers) to measure
+    shaped_by: ClassVar[tuple[str, ...]] = ()  # the settings that shape figures
+    hashes: Mapping[str, Any]  # by ``prepare``: of the data, and versions of the scoring
+    asked: Sequence[Question] = ()  # by ``prepare``: the questions that are put to what is measured, if there are any
+    max_tokens: int  # of an answer to one
 
     def needs(self) -> tuple[str, ...]:
         """Further config nodes that it uses, such as a judge."""
@@ -157,22 +138,14 @@ class Benchmark(ABC):
 
     @abstractmethod
     def prepare(self, limit: int | None) -> None:
-        """Read and check the files, before any weights load.
-
-        limit: the number of questions at most.
-
-        Raises: ConfigError, DataError: what is wrong with settings or files.
-        """
+        """Read and check the files, before any weights load. limit: of questions. Raises: ConfigError, DataError."""
 
     def identity(self) -> dict[str, Any]:
         """What shapes the figures besides the model. After ``prepare``."""
         return {"benchmark": self.name, **self.hashes, **{key: getattr(self, key) for key in self.shaped_by}}
 
     def check(self, given: GivenAnswers | None, generation: Any) -> None:
-        """Whether what is measured can be: a file of answers, or what ``generation`` names. After ``prepare``.
-
-        Raises: ConfigError, DataError: it cannot, told before any weights load.
-        """
+        """Raise a ConfigError or DataError where answers or model cannot be measured. After ``prepare``, no weights."""
         if given is not None:
             given.match(self.asked)
 
@@ -186,18 +159,14 @@ class Benchmark(ABC):
 
 
 def other_fingerprint(source: str, questions: OpenQuestions) -> str:
-    """A hash of another system: of a file, whose answers must all belong to ``questions``, or of a model.
+    """A hash of another system: of a model, or of a file, whose answers all belong to ``questions`` (DataError)."""
+    if Path(source).is_file():
+        questions.check(given := read_answers(source))
+        return given.sha256
+    from tuna.models.reward import writer  # loads torch
+    from tuna.models.source import ModelConfig
 
-    Raises: ConfigError, DataError, ModelError: there is no such model, or the file or the model cannot be used.
-    """
-    if not Path(source).is_file():
-        from tuna.models.reward import writer  # loads torch
-        from tuna.models.source import ModelConfig
-
-        return writer(ModelConfig(source)).fingerprint
-    given = read_answers(source)
-    questions.check(given)
-    return given.sha256
+    return writer(ModelConfig(source)).fingerprint
 
 
 def check_other(source: str, generation: Any) -> None:

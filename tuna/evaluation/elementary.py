@@ -20,10 +20,9 @@ from tuna.stats import bootstrap_interval
 @checked
 @dataclass
 class Elementary(Benchmark):
-    """Greedy answers to the embedded held-out questions, marked by their checker. max_tokens: of an answer."""
+    """Greedy answers to the embedded held-out questions, marked by their checker."""
 
-    max_tokens: Annotated[int, Ge(1)] = 48
-
+    max_tokens: Annotated[int, Ge(1)] = 48  # of an answer
     name: ClassVar[str] = "elementary"
     shaped_by = ("max_tokens",)
 

@@ -36,15 +36,11 @@ Values = list[list[float]]  # v of each response of each list
 
 @dataclass
 class LikelihoodBenchmark(Benchmark):
-    """A benchmark of v, the mean log-probability per token of the responses in a file.
+    """A benchmark of v, the mean log-probability per token of the responses in a file."""
 
-    path: any format that train.py reads; null: an embedded file. max_length: tokens of prompt plus response at most.
-    row_tokens: of a packed row.
-    """
-
-    path: str | None = None
-    max_length: Annotated[int, Ge(2)] = 2048
-    row_tokens: Annotated[int, Ge(2)] = 2048
+    path: str | None = None  # any format that train.py reads; null: an embedded file
+    max_length: Annotated[int, Ge(2)] = 2048  # tokens of prompt plus response at most
+    row_tokens: Annotated[int, Ge(2)] = 2048  # of a packed row
 
     shaped_by: ClassVar[tuple[str, ...]] = ("max_length",)
     embedded: ClassVar[str]
@@ -72,10 +68,9 @@ class LikelihoodBenchmark(Benchmark):
             raise ConfigError("this benchmark needs the model's log-probabilities; give model.path=, generation=local")
 
     def measure(self, context: EvalContext) -> Result:
-        """Compute the figures from v of the responses, which is computed and stored block by block where it is not yet.
+        """The figures, from v of the responses, which is computed and stored block by block where it is not there yet.
 
         v_k = (1 / |r_k|) log p(r_k | i) in nats per token, the end-of-sequence counted (the paper's Eq. 4).
-
         Raises: DataError where nothing is left to score; ModelError where the model computes no number.
         """
         model = context.model
@@ -172,16 +167,12 @@ class NLL(LikelihoodBenchmark):
 @checked
 @dataclass
 class Agreement(LikelihoodBenchmark):
-    """Whether v orders ranked lists as their ranker did.
-
-    path: ranked lists; null: the embedded held-out lists. rank_by: score, or eq3 with beta. min_gap: scores closer than
-    this are ties.
-    """
+    """Whether v orders ranked lists as their ranker did. path: ranked lists; null: the embedded held-out lists."""
 
     max_length: Annotated[int, Ge(2)] = 1024
     rank_by: Literal["score", "eq3"] = "score"
-    beta: Annotated[float, Interval(ge=0, le=5)] = 1.3
-    min_gap: float = 0.0
+    beta: Annotated[float, Interval(ge=0, le=5)] = 1.3  # of eq3
+    min_gap: float = 0.0  # scores closer than this are ties
 
     name: ClassVar[str] = "agreement"
     shaped_by: ClassVar[tuple[str, ...]] = ("rank_by", "beta", "min_gap", "max_length")

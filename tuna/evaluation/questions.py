@@ -1,7 +1,4 @@
-"""Reading what others wrote: questions, answers that lie in a file already, clones of benchmarks' repositories.
-
-All that is wrong in the files is one message.
-"""
+"""Reading questions, files of answers, clones of benchmarks: all that is wrong in the files is one message."""
 
 import hashlib
 from collections import Counter
@@ -26,9 +23,7 @@ from tuna.judges.lists import shown
 
 T = TypeVar("T")
 Name = tuple[str, str]  # (task, id); ("", id) where a row has no task; ("instruction", text) where it has no id
-_USED = frozenset(
-    {"id", "instruction", "input", "output", "question_id", "category", "task", "turns", "messages", "tools"}
-)
+_USED = {"id", "instruction", "input", "output", "question_id", "category", "task", "turns", "messages", "tools"}
 
 
 class Faults:
@@ -80,11 +75,9 @@ class GivenAnswers:
     texts: dict[Name, str]
 
     def match(self, questions: Sequence[Question]) -> tuple[dict[Name, str], int]:
-        """(task, id) of a question -> its answer; and how many rows answer no question.
+        """(task, id) of a question -> its answer; and how many rows answer none. DataError where no row answers one.
 
         A row names its question by task and id, by id alone, or by its instruction or messages.
-
-        Raises: DataError: no row answers any question.
         """
         named = {(q.task, q.id): next((name for name in q.names if name in self.texts), None) for q in questions}
         found = {question: self.texts[name] for question, name in named.items() if name is not None}
@@ -101,7 +94,6 @@ def read_answers(path: str) -> GivenAnswers:
     """Read ``{"task"?, "id", "prediction"}`` or ``{"instruction", "output"}`` rows; either text key goes with either.
 
     A conversation up to the answer stands as ``messages`` in the instruction's place.
-
     Raises: DataError: every malformed row, and a question that is answered twice, as file:line.
     """
     rows = read_rows(path)
@@ -135,10 +127,7 @@ class OpenQuestions:
     questions: tuple[Question, ...]
 
     def check(self, given: GivenAnswers) -> None:
-        """Every answer of a file must belong to a question.
-
-        Raises: DataError: with those that belong to none.
-        """
+        """Raise a DataError with those answers of a file that belong to no question."""
         known = {name for question in self.questions for name in question.names}
         unknown = [" ".join(filter(None, name)) for name in given.texts if name not in known]
         if unknown:
@@ -152,10 +141,8 @@ class OpenQuestions:
 def read_questions(path: str | None) -> OpenQuestions:
     """Read ``{"question_id", "category", "turns": [text]}`` or ``{"instruction", "input"?, "category"?, "id"?}`` rows.
 
-    A conversation up to the answer stands as ``messages`` (and ``tools``) in place of instruction and input.
-
-    path: null is the embedded open-ended questions. What else a row carries stays with its record.
-
+    A conversation up to the answer stands as ``messages`` (and ``tools``) in place of instruction and input. What else
+    a row carries stays with its record. path: null is the embedded open-ended questions.
     Raises: DataError: every malformed row, and two rows that ask the same, as file:line.
     """
     source = str(assets.path("instructions/held_out.jsonl")) if path is None else path
@@ -231,10 +218,7 @@ def spread(items: Sequence[T], limit: int | None, by: Callable[[T], object]) -> 
 
 
 def read_object(path: Path) -> tuple[dict[str, Any], bytes]:
-    """The JSON object in a file, and the file's content.
-
-    Raises: FieldError: it cannot be read, or holds something else.
-    """
+    """The JSON object in a file, and the file's content; a FieldError where it cannot be read or holds no object."""
     try:
         content = path.expanduser().read_bytes()
         value = parse_json(content)
@@ -248,19 +232,12 @@ def read_object(path: Path) -> tuple[dict[str, Any], bytes]:
 
 
 def find_clone(root: str | None, repository: str, command: str, inside: str) -> Path:
-    """The folder of a clone, which ``benchmark.root`` names. inside: a path in it that tells it from other folders.
-
-    Raises: ConfigError: it is not named or not there, with the command that gets it.
-    """
-    if root is None:
+    """The clone that ``benchmark.root`` names, with the path ``inside``; else a ConfigError that says how to get it."""
+    folder = Path(root or "").expanduser()
+    if root is None or not (folder / inside).exists():
         raise ConfigError(
-            f"benchmark.root: missing; expected a clone of {repository}; next: {command}, then "
-            f"benchmark.root={repository.partition('/')[2]}"
-        )
-    folder = Path(root).expanduser()
-    if not (folder / inside).exists():
-        raise ConfigError(
-            f"benchmark.root={root}: expected a clone of {repository}, no {inside} there; next: {command}"
+            f"benchmark.root={root or 'null'}: expected a clone of {repository}, no {inside} there; next: {command}, "
+            f"then benchmark.root={repository.partition('/')[2]}"
         )
     return folder
 
@@ -270,9 +247,7 @@ def read_files(
 ) -> tuple[list[T], str]:
     """What ``read`` makes of the objects in ``folder/<name>.json``, and a hash of the files' names and contents.
 
-    read: called with a file's name, object and path, and where to leave what is wrong with it.
-
-    Raises: DataError: what is wrong inside the files, all of it.
+    It gets a file's name, object and path, and where to leave what is wrong with it; all of that is one DataError.
     """
     digest, found, faults = hashlib.sha256(), [], Faults()
     for name in names:

@@ -46,10 +46,7 @@ class Settings:
 
     @staticmethod
     def read(cfg: DictConfig) -> "Settings":
-        """From the composed config.
-
-        Raises: ConfigError: all wrong values, a line each.
-        """
+        """From the composed config; a ConfigError has all wrong values, a line each."""
         values, wrong = checks.own_values(cfg, f"{__name__}.Settings")
         label, answers = values.get("label"), values.get("answers")
         if isinstance(label, str) and not re.fullmatch(r"[\w.+-]+", label):
@@ -64,8 +61,7 @@ class Settings:
 def run(cfg: DictConfig) -> dict[str, float | None]:
     """Measure what ``cfg`` asks for; gives the scores.
 
-    Raises: TunaError for a wrong setting or file, before any weights load; for a server, key or budget that ends it
-    early, after what is there has been written.
+    Raises: TunaError for a wrong setting or file, before weights load, or an early end, after results are written.
     """
     settings = Settings.read(cfg)
     benchmark, nodes, given = _prepare(cfg, settings)

@@ -23,7 +23,6 @@ from tuna.stats import Interval, bootstrap_interval, spearman
 
 EMBEDDED_BASELINE = "tiny"
 RIDGE = 0.01
-_PREFERENCE = {"win": 1.0, "tie": 0.5, "lose": 0.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,27 +36,21 @@ class Judged:
 
     @property
     def preference(self) -> float | None:
-        """1 for a win, one half for a tie, 0 for a loss, None where there is no verdict."""
-        return _PREFERENCE.get(self.comparison.outcome)
+        """None where there is no verdict."""
+        return {"win": 1.0, "tie": 0.5, "lose": 0.0}.get(self.comparison.outcome)
 
 
 @checked
 @dataclass
 class VicunaQA(Benchmark):
-    """Win, lose and tie against a baseline, as cfg.judge sees it.
+    """Win, lose and tie against a baseline, as cfg.judge sees it."""
 
-    questions: FastChat's question.jsonl, or instruction/category rows; null: the embedded open-ended questions.
-    baseline: a file of answers (instruction, output), or a model: an embedded name, a run, a folder, a hub id; null:
-    tiny, for the embedded questions alone. max_tokens: of an answer. answer_tokens: expected length of an answer, for
-    the estimate of what is not answered yet.
-
-    Raises: ConfigError: values out of range, real questions without a baseline.
-    """
-
-    questions: str | None = None
+    questions: str | None = None  # FastChat's question.jsonl, or instruction/category rows; null: the embedded ones
+    # A file of answers (instruction, output), or a model: an embedded name, a run, a folder, a hub id; null: tiny, for
+    # the embedded questions alone.
     baseline: str | None = None
-    max_tokens: Annotated[int, Ge(1)] = 1024
-    answer_tokens: Annotated[int, Ge(1)] = 200
+    max_tokens: Annotated[int, Ge(1)] = 1024  # of an answer
+    answer_tokens: Annotated[int, Ge(1)] = 200  # expected of an answer, for the estimate of what is not answered yet
 
     name: ClassVar[str] = "vicuna_qa"
     shaped_by = ("max_tokens",)

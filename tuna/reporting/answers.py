@@ -17,23 +17,16 @@ _MOST_REFERENCES = 5
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """The questions of one column. ``total``: how many all systems shown answered. canary: as its authors ask.
-
-    A question has an id, a task, an instruction, an input, references, and answers: each with a system, a text, and
-    scores as (name, figure).
-    """
+    """The questions of one column."""
 
     title: str
-    questions: list[dict[str, Any]]
-    total: int
-    canary: str = ""
+    questions: list[dict[str, Any]]  # as ``_question`` makes them
+    total: int  # how many all systems shown answered
+    canary: str = ""  # as its authors ask
 
 
 def answer_sheets(comparison: Comparison, count: int, problems: list[str]) -> list[Sheet]:
-    """``count`` questions of each column, chosen by a hash of their id: nobody picks the good ones.
-
-    Each system is shown by its lowest seed. Examples that cannot be read are told in ``problems``.
-    """
+    """``count`` questions of each column, chosen by a hash of their id; ``problems`` gets what cannot be read."""
     sheets = []
     for column in comparison.of_results if count else ():
         held = [system for system in comparison.systems if column.key in system.results and not system.swept]

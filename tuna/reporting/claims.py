@@ -37,10 +37,7 @@ class Verdict:
 
 
 def check_claims(comparison: Comparison, sweeps: Sequence[Sweep]) -> list[Verdict]:
-    """Every claim of paper.json; ``kind`` says how it is checked.
-
-    One holds where every column says so; one column against it and it does not; else it is not decided.
-    """
+    """Every claim of paper.json: it holds where every column says so, not where one is against it, else it is open."""
     out = []
     for claim in paper()["claims"]:
         found = _along(claim, comparison, sweeps) if "sweep" in claim else _pair(claim, comparison)
@@ -66,16 +63,12 @@ def _named(name: str, comparison: Comparison) -> System | None:
     if name == "@baseline":
         return comparison.baseline
     low, systems = name.lower(), comparison.systems
-    for found in (
-        [s for s in systems if s.label.lower() == low],
-        # any of its kinds stands for it
-        [s for s in systems if name == "Tuna_c (PRM)" and s.base.lower().startswith("tuna_c (prm")],
-        [s for s in systems if s.base.lower() == low and not s.swept],
-        [s for s in systems if s.stage == low == s.base.lower()],  # runs without experiment=... have the stage's name
-    ):
-        if found:
-            return found[0]
-    return None
+    found = [s for s in systems if s.label.lower() == low]
+    if name == "Tuna_c (PRM)":  # any of its kinds stands for it
+        found += [s for s in systems if s.base.lower().startswith("tuna_c (prm")]
+    found += [s for s in systems if s.base.lower() == low and not s.swept]
+    found += [s for s in systems if s.stage == low == s.base.lower()]  # without experiment=... it has the stage's name
+    return found[0] if found else None
 
 
 def _pair(claim: dict[str, Any], comparison: Comparison) -> list[Evidence] | str:

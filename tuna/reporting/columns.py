@@ -10,18 +10,14 @@ from tuna.reporting.read import Measured, paper
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A score of a benchmark under one choice of settings, or (RUN_COLUMNS) a figure of run.json.
-
-    key: its name, unlike any other. title: its heading. held: the key that systems hold the results under, which is
-    that of the column of the results' primary score; empty where runs measured it themselves.
-    """
+    """A score of a benchmark under one choice of settings, or (RUN_COLUMNS) a figure of run.json."""
 
     key: str
     benchmark: str
     score: str
     lower_is_better: bool
     title: str
-    held: str = ""
+    held: str = ""  # the key of the primary score's column, by which systems hold the results; empty: runs measured it
 
     @property
     def of_runs(self) -> bool:

@@ -17,10 +17,7 @@ _MOST_FIGURES = 12  # of one sweep
 
 
 def draw_sweep(sweep: Sweep, comparison: Comparison, folder: Path) -> tuple[list[tuple[Path, str]], list[str]]:
-    """One figure per column, one line per combination of what else was swept.
-
-    Gives the files with what they show, and what was left out, in words.
-    """
+    """A figure per column, a line per combination of what else was swept; gives files, titles, and what is left out."""
     lines = dict(list(sweep.lines.items())[:MOST_LINES])
     places = _axis_places([x for x, _ in sweep.from_start(sweep.points)])
     drawn = []

@@ -1,7 +1,4 @@
-"""Runs, rankings and results as they lie on disk. What cannot be read is told, never left out in silence.
-
-And what the paper says (paper.json), whose numbers stand apart from ours, never among them.
-"""
+"""Runs, rankings, results on disk; what cannot be read is told. And paper.json, whose numbers stand apart from ours."""
 
 import json
 import os
@@ -21,10 +18,7 @@ Row = Mapping[str, Any]
 
 @cache
 def paper() -> dict[str, Any]:
-    """The embedded file: order of systems, titles, statements of the text and the claims that are checked.
-
-    The cells of the paper's tables are not in it: the text that it was made from has lost them.
-    """
+    """Order of systems, titles, the text's statements, claims to check; its source had lost the cells of the tables."""
     found: dict[str, Any] = json.loads(Path(__file__).with_name("paper.json").read_text(encoding="utf-8"))
     return found
 
@@ -90,10 +84,7 @@ class Measured:
 
 
 def read_examples(results: Path) -> dict[tuple[str, str], Row]:
-    """Rows of the examples.jsonl next to a results.json, by task and id; none where there is no file.
-
-    Raises: DataError: the file cannot be read, or a line is no JSON object.
-    """
+    """Rows of the examples.jsonl next to a results.json, by task and id; none without it; a DataError where broken."""
     path = results.with_name("examples.jsonl")
     rows: dict[tuple[str, str], Row] = {}
     try:
@@ -122,25 +113,18 @@ class Ranking:
 
 @dataclass
 class Found:
-    """Everything on disk, in the order of the paths.
-
-    unread: files that are not in the report, and why. problems: what else was wrong. jobs: of sweeps, that did not
-    finish and left no run, in words.
-    """
+    """Everything on disk, in the order of the paths."""
 
     runs: list[Run] = field(default_factory=list)
     results: list[Measured] = field(default_factory=list)
     rankings: list[Ranking] = field(default_factory=list)
-    unread: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    jobs: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)  # files that are not in the report, and why
+    problems: list[str] = field(default_factory=list)  # what else was wrong
+    jobs: list[str] = field(default_factory=list)  # of sweeps, that did not finish and left no run, in words
 
     @staticmethod
     def read(runs: Sequence[Path], rankings: Sequence[Path], results: Sequence[Path]) -> "Found":
-        """Read the folders.
-
-        Raises: DataError: there is nothing to report on in any of them.
-        """
+        """Read the folders; a DataError where there is nothing to report on in any of them."""
         found, folders = Found(), [*runs, *rankings, *results]
         for root, path, content in found._files(runs, "run.json", status=str, config=dict):
             found.runs.append(Run(path.parent, root, content))
@@ -157,14 +141,12 @@ class Found:
         found.jobs = list(dict.fromkeys(found.jobs))  # one folder may lie in another
         if not (found.runs or found.jobs or found.results or found.rankings):
             looked = ", ".join(map(str, folders))
-            lines = [
-                f"nothing to report on: no run.json, *.report.json or results.json below {looked}",
-                *found.unread,
-                *found.problems,
+            nothing = f"nothing to report on: no run.json, *.report.json or results.json below {looked}"
+            step = (
                 f"Next: python {script('train.py')} stage=tuna_c name=tuna_c, then python {script('evaluate.py')} "
-                "model.path=runs/tuna_c, then this again; or name folders: runs=... rankings=... results=...",
-            ]
-            raise DataError("\n".join(lines))
+                "model.path=runs/tuna_c, then this again; or name folders: runs=... rankings=... results=..."
+            )
+            raise DataError("\n".join([nothing, *found.unread, *found.problems, step]))
         return found
 
     def _files(self, roots: Sequence[Path], wanted: str, **needed: type) -> Iterator[tuple[Path, Path, Row]]:

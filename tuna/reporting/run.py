@@ -50,10 +50,7 @@ class Settings:
 
     @staticmethod
     def read(cfg: DictConfig) -> "Settings":
-        """From the composed config.
-
-        Raises: ConfigError: all wrong values, a line each; a folder was named that does not exist.
-        """
+        """From the composed config; a ConfigError has all wrong values and folders that do not exist, a line each."""
         values, wrong = checks.own_values(cfg, f"{__name__}.Settings")
         if isinstance(values.get("paper"), str) and not Path(values["paper"]).is_file():
             wrong.append(f"paper: expected a JSON file, there is none at {values['paper']}")
@@ -76,10 +73,7 @@ class Settings:
 
 
 def run(cfg: DictConfig) -> dict[str, float]:
-    """Write the report that ``cfg`` asks for; gives its counts.
-
-    Raises: TunaError: wrong settings, nothing to report on, an output that cannot be written.
-    """
+    """Write the report that ``cfg`` asks for; gives its counts, or a TunaError that says why there is none."""
     settings = Settings.read(cfg)
     date = _date()
     paper_tables = shapes.read_paper_tables(Path(settings.paper)) if settings.paper else []
@@ -102,18 +96,13 @@ def run(cfg: DictConfig) -> dict[str, float]:
     for kind, lines in (("missing", report["missing"]), ("note", report["notes"])):
         for line in shortened(lines, _MOST_TOLD):
             print(f"{kind}: {line}")
-    print(
-        f"written: {output / 'report.html'}, report.json; {len(report['tables'])} tables, {len(report['figures'])} "
-        "figures beside it"
-    )
+    beside = f"{len(report['tables'])} tables, {len(report['figures'])} figures beside it"
+    print(f"written: {output / 'report.html'}, report.json; {beside}")
     return {key: float(value) for key, value in report["counts"].items()}
 
 
 def _check_own(output: Path) -> dict[str, Any]:
-    """The report.json of an earlier report, whole or begun: nothing that no report of ours has made is replaced.
-
-    Raises: ConfigError: the folder holds such a thing under one of our names.
-    """
+    """The report.json of an earlier report, whole or begun; a ConfigError where other things have our files' names."""
     try:
         before = read_json(output / "report.json")
     except RunError:

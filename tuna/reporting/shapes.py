@@ -23,16 +23,10 @@ _MOST_NOTES = 8  # of a benchmark's own
 
 def system_tables(comparison: Comparison) -> list[Table]:
     """Tables 1, 3 and 8: their systems by tag, beside the baseline; untagged systems stand in Table 1."""
-    out = []
+    out, systems, baseline = [], comparison.systems, comparison.baseline
     for key in ("1", "3", "8"):
-        rows = [
-            system
-            for system in comparison.systems
-            if system is comparison.baseline
-            or key in system.tables
-            or (key == "1" and not system.named and not system.swept)
-        ]
-        if any(system is not comparison.baseline for system in rows) or (rows and key == "1"):
+        rows = [s for s in systems if s is baseline or key in s.tables or (key == "1" and not (s.named or s.swept))]
+        if any(system is not baseline for system in rows) or (rows and key == "1"):
             out.append(_systems_table(comparison, rows, f"table-{key}", str(paper()["tables"][key])))
     return out
 
@@ -219,9 +213,8 @@ def study_tables(found: Found) -> list[Table]:
 def read_paper_tables(path: Path) -> list[Table]:
     """The paper's own numbers, as the user transcribed them; each of its tables by itself.
 
-    path: a JSON list of {"table": "1", "system": "Tuna", "column": "LMentry", "value": 1.0}.
-
-    Raises: DataError: the file is no such list; all that is wrong, a line each.
+    path: a JSON list of {"table": "1", "system": "Tuna", "column": "LMentry", "value": 1.0}; else a DataError has all
+    that is wrong, a line each.
     """
     try:
         cells = json.loads(path.read_text(encoding="utf-8"))

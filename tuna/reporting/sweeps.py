@@ -19,19 +19,15 @@ _AMOUNT = ("datamodule.first", "datamodule.last")
 
 @dataclass(frozen=True)
 class Sweep:
-    """Points along one key. ``lines``: by what else differs (one line, named "", for a plain sweep), each by x.
-
-    key: the config key. label: of the x axis. start: what stands at zero, for data. columns: that two points have a
-    figure in; the runs' own figures where there are none of results.
-    """
+    """Points along one config key."""
 
     name: str
     title: str
     key: str
-    label: str
-    lines: dict[str, list[Point]]
-    start: System | None
-    columns: list[Column]
+    label: str  # of the x axis
+    lines: dict[str, list[Point]]  # by what else differs (one line, named "", for a plain sweep), each by x
+    start: System | None  # what stands at zero, for data
+    columns: list[Column]  # that two points have a figure in; of the runs' own where results have none
 
     @property
     def points(self) -> list[Point]:

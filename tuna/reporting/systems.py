@@ -21,28 +21,24 @@ _LONG = 24  # characters; a longer value (a path) tells nothing in a label
 
 @dataclass
 class System:
-    """One row of a table. ``runs``: finished ones by seed; ``broken``: the others. ``results``: by column, by seed.
-
-    named: its experiment or stage says which tables it stands in, be it in none. changed: the config keys that tell it
-    from other systems of the same base name, with its values. alone: a run outside of any sweep made it.
-    """
+    """One row of a table."""
 
     label: str
     base: str
     stage: str = ""
     tables: tuple[str, ...] = ()
-    named: bool = False
-    alone: bool = False
-    flat: dict[str, Any] = field(default_factory=dict)
-    changed: dict[str, Any] = field(default_factory=dict)
-    runs: dict[int, Run] = field(default_factory=dict)
-    broken: list[Run] = field(default_factory=list)
-    results: dict[str, dict[int, Measured]] = field(default_factory=dict)
+    named: bool = False  # its experiment or stage says which tables it stands in, be it in none
+    alone: bool = False  # a run outside of any sweep made it
+    flat: dict[str, Any] = field(default_factory=dict)  # the config, as dotted keys
+    changed: dict[str, Any] = field(default_factory=dict)  # what of it tells it from others of the same base name
+    runs: dict[int, Run] = field(default_factory=dict)  # finished ones by seed
+    broken: list[Run] = field(default_factory=list)  # the others
+    results: dict[str, dict[int, Measured]] = field(default_factory=dict)  # by column, by seed
 
     @property
     def all_runs(self) -> list[Run]:
         """The finished ones by seed, then the others."""
-        return [*(self.runs[seed] for seed in sorted(self.runs)), *self.broken]
+        return [*(run for _, run in sorted(self.runs.items())), *self.broken]
 
     @property
     def swept(self) -> bool:
@@ -207,8 +203,7 @@ def _hang_results(
 def summarize(found: Found, systems: list[System]) -> tuple[dict[str, int], list[str]]:
     """Counts of what is on disk, and what is missing, a line each, so that no gap looks like a result.
 
-    Missing: unfinished runs, jobs that never became one, incomplete results, finished runs without any result,
-    unreadable files, instructions that a ranking lacks. What else a ranking lacks is told in ``found.problems``.
+    What a ranking has no usable list of is told in ``found.problems``.
     """
     by_status = Counter(run.status for run in found.runs)
     incomplete = [result for result in found.results if not result.finished]

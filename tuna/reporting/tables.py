@@ -24,16 +24,13 @@ _LATEX = str.maketrans({
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """``text``, what it sorts by, lines in small print below it (an interval, a difference), and how it looks.
-
-    sign: 1 or -1 for a difference whose whole interval is better or worse, which gets a color; 0 else.
-    """
+    """``text``, and how it looks."""
 
     text: str
-    value: float | str | None = None
-    notes: tuple[str, ...] = ()
+    value: float | str | None = None  # what it sorts by
+    notes: tuple[str, ...] = ()  # lines in small print below it: an interval, a difference
     strong: bool = False
-    sign: int = 0
+    sign: int = 0  # 1 or -1 for a difference whose whole interval is better or worse, which gets a color
 
 
 EMPTY = Cell("-")
@@ -41,20 +38,16 @@ EMPTY = Cell("-")
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """``key``: its file's name. ``head``: one heading per column; the first column names the rows.
+    """A table, whose first column names the rows."""
 
-    numeric: whether all columns but the first hold numbers (set to the right). figures: PNG files that the page shows
-    above it, and what each shows.
-    """
-
-    key: str
+    key: str  # its file's name
     title: str
     caption: str
     head: list[str]
     rows: list[list[Cell]]
     notes: list[str] = field(default_factory=list)
-    numeric: bool = True
-    figures: Sequence[tuple[Path, str]] = ()
+    numeric: bool = True  # whether all columns but the first hold numbers (set to the right)
+    figures: Sequence[tuple[Path, str]] = ()  # PNG files that the page shows above it, and what each shows
 
     def markdown(self) -> str:
         """With caption and notes; the small print of a cell behind its text."""

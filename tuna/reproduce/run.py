@@ -50,10 +50,7 @@ class Settings:
 
 
 def run(cfg: DictConfig) -> dict[str, float]:
-    """Run what ``cfg`` asks for.
-
-    Raises: ConfigError before anything runs; RunError for steps that failed, after all that do not need them.
-    """
+    """Run all; ConfigError before anything runs, RunError for steps that failed, after all that do not need them."""
     given, wrong = checks.own_values(cfg, f"{__name__}.Settings")
     if wrong:
         raise ConfigError("\n".join(wrong))
@@ -95,9 +92,8 @@ def plan(
 
     steps: commands by name, in which ``{x}`` is what step ``x`` makes, or a value; ``{systems}`` all models that are
     measured, with commas, as a sweep takes them. A value of several words gives several. A ``report.py`` step is run
-    once. systems: the steps whose models are measured. folder: where all of it goes.
-
-    Raises: ConfigError for unknown programs and names, a line each, or for steps that need each other.
+    once. systems: the steps whose models are measured. folder: where all of it goes. A ConfigError tells unknown
+    programs and names, a line each, or steps that need each other.
 
     >>> found = plan({"a": "train.py model.path={b}", "b": "train.py model.path=x"}, {}, [], Path("f"), [0])
     >>> [(step.name, step.needs) for step in found]
@@ -206,8 +202,7 @@ class _Run:
     def work(self) -> dict[str, float]:
         """Run what is not done."""
         (self.folder / "logs").mkdir(parents=True, exist_ok=True)
-        done = self._done()
-        count = len(self.steps)
+        done, count = self._done(), len(self.steps)
         print(f"{count} steps, {self.jobs} at once, {len(done)} done before; results go to {self.folder}")
         if failed := self._run_all(done):
             raise RunError(

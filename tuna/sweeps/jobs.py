@@ -17,8 +17,7 @@ FILE = "job.json"
 _SHAPE: dict[str, type] = {"job": int, "identity": str, "swept": list, "status": str, "started": str, "metrics": dict}
 _FREE = ("folder", "output", "dry_run", "rerank", "max_cost", "max_requests", "prices")  # and what is free in a run
 _WRITTEN = ("folder", "output", "runs_dir", "cache_dir")  # where jobs write; what the other keys name, they read
-# The figures that a table of runs shows where they have them; of any other program, its first four.
-_SHOWN = ("val/pair_accuracy", "val/task_accuracy", "val/open_ended_mark", "val/loss")
+_SHOWN = ("val/pair_accuracy", "val/task_accuracy", "val/open_ended_mark", "val/loss")  # in tables, else its first four
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,4 @@
-"""What stands between Hydra's sweeper and its launcher: finished jobs are left out, a failed one ends no other.
-
-It does the same for every sweeper (basic, Optuna) and every launcher (basic, joblib, submitit, Ray), which is why it is
-no launcher of its own kind but wraps the one that Hydra makes. To a sweeper, a job that failed is one without a result.
-"""
+"""What stands between any Hydra sweeper and any launcher: finished jobs are left out, a failed one ends no other."""
 
 import shlex
 import sys
@@ -33,6 +29,7 @@ _BEFORE = {
 class Sweep(Launcher):
     """One command's jobs, those asked for so far, in front of the launcher that Hydra made (``inner``).
 
+    So it does the same for every launcher (basic, joblib, submitit, Ray). To a sweeper, a failed job has no result.
     typed: the command line's arguments. fixed: keys of its overrides that are no sweep.
     """
 

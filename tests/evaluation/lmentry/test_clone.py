@@ -8,7 +8,7 @@ import pytest
 
 from tests.evaluation.lmentry.make import write_clone
 from tuna.errors import ConfigError, RunError
-from tuna.evaluation.lmentry.clone import CLONE, REPOSITORY, SCORERS, check_scorers, mark, read_tasks, scorers_sha256
+from tuna.evaluation.lmentry.clone import CLONE, REPOSITORY, SCORERS, check_scorers, mark, read_tasks
 from tuna.evaluation.lmentry.figures import CORE
 from tuna.evaluation.questions import find_clone
 
@@ -64,4 +64,4 @@ def test_a_mark_that_is_none(tmp_path: Path) -> None:
 
 def test_the_hash_follows_the_source(tmp_path: Path) -> None:
     one, other = write_clone(tmp_path / "a"), write_clone(tmp_path / "b", before="# other")
-    assert scorers_sha256(one) == scorers_sha256(write_clone(tmp_path / "c")) != scorers_sha256(other)
+    assert check_scorers(one) == check_scorers(write_clone(tmp_path / "c")) != check_scorers(other)

@@ -31,23 +31,16 @@ Points = npt.NDArray[np.float64]
 @checked
 @dataclass
 class HumanStudy(Benchmark):
-    """Without sheets: write a page for each annotator. With sheets: score what they exported.
+    """Without sheets: write a page for each annotator. With sheets: score what they exported."""
 
-    questions: FastChat's question.jsonl, or instruction/category rows; null: the embedded open-ended questions.
-    systems: name -> a file of answers (instruction, output) or a model; null: the embedded models, for the embedded
-    questions alone. annotators: pages to write. max_tokens: of an answer of a model. sheets: exported files;
-    unblinding: the unblinding.json that was written next to the pages. alpha: below it a difference is significant.
-
-    Raises: ConfigError: values out of range, real questions without systems, sheets without what unblinds them.
-    """
-
-    questions: str | None = None
+    questions: str | None = None  # FastChat's question.jsonl, or instruction/category rows; null: the embedded ones
+    # name -> a file of answers (instruction, output) or a model; null: the embedded models, for the embedded questions
     systems: dict[str, str] | None = None
-    annotators: Annotated[int, Ge(1)] = 2
-    max_tokens: Annotated[int, Ge(1)] = 1024
-    sheets: list[str] | None = None
-    unblinding: str | None = None
-    alpha: Annotated[float, annotated_types.Interval(gt=0, lt=1)] = 0.01
+    annotators: Annotated[int, Ge(1)] = 2  # pages to write
+    max_tokens: Annotated[int, Ge(1)] = 1024  # of an answer of a model
+    sheets: list[str] | None = None  # exported files
+    unblinding: str | None = None  # the unblinding.json that was written next to the pages
+    alpha: Annotated[float, annotated_types.Interval(gt=0, lt=1)] = 0.01  # below it a difference is significant
 
     name: ClassVar[str] = "human_study"
     uses_model = False  # people are asked, about systems of its own
@@ -174,14 +167,9 @@ def kendall_w(points: Points) -> float | None:
 def agreement(points: Points) -> dict[str, float | None]:
     """Means over questions (and pairs of people) of [questions, annotators, systems]; None for a single person."""
     concordance = [value for value in map(kendall_w, points) if value is not None]
-    taus = [
-        float(kendalltau(a, b).statistic)
-        for question in points
-        for a, b in combinations(question, 2)
-        if np.ptp(a) and np.ptp(b)
-    ]
-    means = {"kendall_w": concordance, "kendall_tau": taus}
-    return {name: float(np.mean(values)) if values else None for name, values in means.items()}
+    taus = [float(kendalltau(a, b).statistic) for question in points for a, b in combinations(question, 2)]
+    known = {"kendall_w": concordance, "kendall_tau": [tau for tau in taus if tau == tau]}  # NaN where all are equal
+    return {name: float(np.mean(values)) if values else None for name, values in known.items()}
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -194,8 +182,7 @@ def holm(values: Sequence[float]) -> list[float]:
     order = np.argsort(p, kind="stable")
     adjusted = np.empty_like(p)
     adjusted[order] = np.maximum.accumulate(np.minimum(1, p[order] * np.arange(len(p), 0, -1)))
-    found: list[float] = adjusted.tolist()
-    return found
+    return [float(value) for value in adjusted]
 
 
 def by_pair(points: Points, systems: Sequence[str], alpha: float) -> list[dict[str, Any]]:
@@ -220,14 +207,11 @@ def by_pair(points: Points, systems: Sequence[str], alpha: float) -> list[dict[s
 
 
 def by_system(points: Points, systems: Sequence[str], seed: int) -> list[dict[str, Any]]:
-    """Mean points over questions and people, a bootstrap interval over questions, the share of first places.
-
-    Systems with equal sums of points have equal means.
-    """
+    """Mean points over questions and people, a bootstrap interval over questions, the share of first places."""
     rows = []
     for k, system in enumerate(systems):
         own = points[:, :, k]
         interval, first = bootstrap_interval(own.mean(axis=1), seed), float((own == points.max(axis=2)).mean())
-        mean = float(own.mean())
+        mean = float(own.mean())  # equal where the sums of points are
         rows.append({"system": system, "points": mean, "low": interval.low, "high": interval.high, "first": first})
     return rows

@@ -28,9 +28,7 @@ def write_study(
 ) -> list[Path]:
     """A page for each annotator, which names no system; unblinding.json, next to them, tells whose each answer is.
 
-    answers[system][question id]: all systems' answers to each question. Gives the pages.
-
-    Raises: DataError: a system lacks an answer.
+    answers[system][question id]: a DataError where one lacks. Gives the pages.
     """
     for system, texts in answers.items():
         if missing := [question.id for question in questions if question.id not in texts]:
@@ -81,10 +79,7 @@ class Sheets:
 
 
 def read_sheets(paths: Sequence[str], unblinding: str) -> Sheets:
-    """Read exported sheets.
-
-    Raises: DataError: no JSON, another study's, a person twice, and every question without a place for every answer.
-    """
+    """Read exported sheets; one DataError has what is no JSON, of another study, twice, or lacks a place."""
     faults = Faults()
     with faults.at(unblinding):
         key, _ = read_object(Path(unblinding))

@@ -1,7 +1,4 @@
-"""LMentry (Efrat et al. 2022): elementary language tasks, marked by the scorers of the clone that the user names.
-
-Importing a clone's scorers runs its code: name a clone that you trust (docs/benchmarks/lmentry.md).
-"""
+"""LMentry (Efrat et al. 2022): elementary language tasks, marked by the scorers of the clone that the user names."""
 
 import os
 from collections.abc import Mapping
@@ -13,16 +10,7 @@ from annotated_types import Ge
 
 from tuna.config.types import checked
 from tuna.evaluation.base import Benchmark, EvalContext, Result
-from tuna.evaluation.lmentry.clone import (
-    CLONE,
-    REPOSITORY,
-    SCORERS,
-    Example,
-    check_scorers,
-    mark,
-    read_tasks,
-    scorers_sha256,
-)
+from tuna.evaluation.lmentry.clone import CLONE, REPOSITORY, SCORERS, Example, check_scorers, mark, read_tasks
 from tuna.evaluation.lmentry.figures import CORE, SCORER, Tally, figures, part_rows, task_rows
 from tuna.evaluation.questions import find_clone, spread
 
@@ -32,20 +20,14 @@ FIGURES = 1  # the version of how figures are made
 @checked
 @dataclass
 class LMentry(Benchmark):
-    """25 core tasks of three templates each, and 16 files more that show robustness; greedy answers.
+    """25 core tasks of three templates each, and 16 files more that show robustness; greedy answers."""
 
-    root: a clone of aviaefrat/lmentry, whose scorers are run. data: the folder of the 41 files; null is the clone's.
-    partial: take means over what is there when files or a whole task's answers are missing. max_tokens: of an answer
-    (its owners' code takes 50). truncate: mark the first sentence only, as its owners do for models that never stop.
-    processes: that score at once; null is one per core.
-    """
-
-    root: str | None = None
-    data: str | None = None
-    partial: bool = False
-    max_tokens: Annotated[int, Ge(1)] = 50
-    truncate: bool = False
-    processes: Annotated[int, Ge(1)] | None = None
+    root: str | None = None  # a clone of aviaefrat/lmentry that you trust: its scorers are run
+    data: str | None = None  # the folder of the 41 files; null: the clone's
+    partial: bool = False  # take means over what is there when files or a whole task's answers are missing
+    max_tokens: Annotated[int, Ge(1)] = 50  # of an answer, as in its owners' code
+    truncate: bool = False  # mark the first sentence only, as its owners do for models that never stop
+    processes: Annotated[int, Ge(1)] | None = None  # that score at once; null: one per core
 
     name: ClassVar[str] = "lmentry"
     shaped_by = ("max_tokens", "truncate", "partial")
@@ -55,8 +37,7 @@ class LMentry(Benchmark):
         self._clone = find_clone(self.root, REPOSITORY, CLONE, SCORERS).absolute()
         data = Path(self.data).expanduser() if self.data else self._clone / "data"
         self._files, self._missing, sha256 = read_tasks(data, partial=self.partial)
-        check_scorers(self._clone)
-        self.hashes = {"data": sha256, "scorers": scorers_sha256(self._clone), "figures": FIGURES}
+        self.hashes = {"data": sha256, "scorers": check_scorers(self._clone), "figures": FIGURES}
         every = [example for file in self._files for example in file.examples]
         self._cut = limit is not None and limit < len(every)
         self.asked: list[Example] = spread(every, limit, lambda example: (example.task, example.template))

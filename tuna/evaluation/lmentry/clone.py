@@ -1,7 +1,4 @@
-"""LMentry as it lies in a clone: its data files, one per task, and its scorers, run in processes of their own.
-
-So the house's process imports none of the clone's code: no module name, logging setup or working directory is shared.
-"""
+"""LMentry's clone: data files, one per task, and scorers, in processes of their own: ours imports none of its code."""
 
 import contextlib
 import hashlib
@@ -94,19 +91,8 @@ def _example(task: str, key: str, raw: Any, templates: int) -> Example:
     return Example(name, Record(name, raw["input"]), task, template=template, answer_index=index, raw=raw)
 
 
-def scorers_sha256(clone: Path) -> str:
-    """Hash of the scorers' source."""
-    digest = hashlib.sha256()
-    for path in sorted((clone / SCORERS).glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
-
-
-def check_scorers(clone: Path) -> None:
-    """Import the scorers of a clone (an absolute path) once.
-
-    Raises: ConfigError: they cannot be imported, with the command that mends it.
-    """
+def check_scorers(clone: Path) -> str:
+    """Import a clone's scorers (an absolute path) once: a hash of their source; a ConfigError says what mends it."""
     with _worker(clone, []) as worker:
         first = _reply(worker)
     missing, lacking = str(first.get("missing") or ""), sorted({*CORE} - {*first.get("scorers", ())})
@@ -118,16 +104,18 @@ def check_scorers(clone: Path) -> None:
         problem = f"expected scorers for {len(CORE)} tasks, got none for {', '.join(lacking[:5])}"
     if problem:
         raise ConfigError(f"benchmark.root={clone}: {problem}; next: {CLONE}")
+    digest = hashlib.sha256()
+    for path in sorted((clone / SCORERS).glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def mark(
     clone: Path, examples: Sequence[Example], predictions: Sequence[str], processes: int, *, truncate: bool = False
 ) -> list[tuple[int, int]]:
-    """Score and certainty (0 or 1 each) of each prediction, in order; after ``check_scorers``.
+    """Score and certainty (0 or 1 each) of each prediction, in order; a RunError where a scorer failed.
 
-    truncate: mark a prediction's first sentence only, as its owners do for base models.
-
-    Raises: RunError: a scorer failed.
+    After ``check_scorers``. truncate: mark a prediction's first sentence only, as its owners do for base models.
     """
     asked = [
         {"scorer": SCORER[example.task], "prediction": text, "example": example.raw, "truncate": truncate}

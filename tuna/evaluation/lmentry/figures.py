@@ -59,13 +59,10 @@ Part = tuple[str, str, list[float | None]]  # component, what is compared, the a
 
 @dataclass
 class Tally:
-    """Marks of one task: the template, answer index, score and certainty of each prediction; a score of 1 is right.
+    """Marks of one task: the template, answer index, score and certainty of each prediction; a score of 1 is right."""
 
-    asked: questions of each template. no_index: the answer indices that no question has (in a quick look).
-    """
-
-    asked: Sequence[int]
-    no_index: frozenset[int] = frozenset()
+    asked: Sequence[int]  # questions of each template
+    no_index: frozenset[int] = frozenset()  # the answer indices that no question has (in a quick look)
     marks: list[tuple[int, int | None, int, int]] = field(default_factory=list)
 
     def accuracy(self, rounded: Rounding) -> float | None:

@@ -1,9 +1,7 @@
 """Runs the scorers of an LMentry clone in a process of their own: ``python -P -B worker.py CLONE``.
 
-A script, not a module of the house: it imports the standard library and the clone, nothing else. In: a JSON object a
-line, ``{"scorer", "prediction", "example", "truncate"}``. Out: first ``{"scorers": [names]}``, then a line each
-``[score, certainty]``; ``{"error": "..."}`` is the last line when something goes wrong, with ``"missing"`` when a
-package is.
+It imports the standard library and the clone alone. In: lines of ``{"scorer", "prediction", "example", "truncate"}``.
+Out: ``{"scorers": [names]}``, then ``[score, certainty]`` each; at a fault last ``{"error", "missing": a package}``.
 """
 
 import json

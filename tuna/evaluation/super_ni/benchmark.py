@@ -24,24 +24,16 @@ SCORING = 1  # the version of how figures are made
 @checked
 @dataclass
 class SuperNI(Benchmark):
-    """Greedy answers to the test tasks of a clone, by ROUGE-L and exact match as Tk-Instruct computes them.
+    """Greedy answers to the test tasks of a clone, by ROUGE-L and exact match as Tk-Instruct computes them."""
 
-    root: a clone of allenai/natural-instructions. shots: positive examples in the prompt (the paper's are 0 and 2).
-    instances: of each task, the first ones. max_prompt_tokens: of the prompt, a model's template apart. strip: end
-    prompts at "Output:", without the space after it, as Tk-Instruct did for GPT-3. max_tokens: of an answer.
-    bert_score: the folder of an encoder, for BERTScore too. bert_layers: after which layer; null is the last.
-
-    Raises: ConfigError: bert_layers without bert_score.
-    """
-
-    root: str | None = None
-    shots: Annotated[int, Ge(0)] = 0
-    instances: Annotated[int, Ge(1)] = 100
-    max_prompt_tokens: Annotated[int, Ge(1)] = 1024
-    strip: bool = False
-    max_tokens: Annotated[int, Ge(1)] = 128
-    bert_score: str | None = None
-    bert_layers: Annotated[int, Ge(1)] | None = None
+    root: str | None = None  # a clone of allenai/natural-instructions
+    shots: Annotated[int, Ge(0)] = 0  # positive examples in the prompt (the paper's are 0 and 2)
+    instances: Annotated[int, Ge(1)] = 100  # of each task, the first ones
+    max_prompt_tokens: Annotated[int, Ge(1)] = 1024  # a model's template apart
+    strip: bool = False  # end prompts at "Output:", without the space after it, as Tk-Instruct did for GPT-3
+    max_tokens: Annotated[int, Ge(1)] = 128  # of an answer
+    bert_score: str | None = None  # the folder of an encoder, for BERTScore too
+    bert_layers: Annotated[int, Ge(1)] | None = None  # after which layer; null: the last
 
     name: ClassVar[str] = "super_ni"
     shaped_by = ("shots", "instances", "max_prompt_tokens", "strip", "max_tokens", "bert_layers")
@@ -69,12 +61,11 @@ class SuperNI(Benchmark):
     def _counter(self, context: EvalContext) -> tuple[Count | None, int]:
         """How a prompt's tokens are counted, and how many it may have.
 
-        Tokens that the tokenizer adds to every text count, as officially. A local model's template and answer need
-        their part of its positions. Answers from a file had prompts already: no count.
+        Tokens that the tokenizer adds to every text count, as officially; a local model needs room to answer.
         """
         limit, model = self.max_prompt_tokens, context.model
         if context.given is not None:
-            return None, limit
+            return None, limit  # its answers had prompts already
         count: Count = context.generation.counter(model)
         if context.generation.kind != "local":
             return count, limit
@@ -116,9 +107,8 @@ class SuperNI(Benchmark):
                 f"{len(missing)} predictions are missing; as in the official code the means are over those that are "
                 f"there (rougeL would be {zero:.4f} with 0 for each missing one)"
             )
-        figures, tables = self._figures(there, scores)
         return Result(
-            scores=figures,
+            **self._figures(there, scores),
             primary="rougeL",
             examples=[
                 context.example(instance, each, prediction=answers[instance.id], references=list(instance.references))
@@ -126,7 +116,6 @@ class SuperNI(Benchmark):
             ],
             expected=len(self._instances),
             missing=missing,
-            tables=tables,
             intervals={
                 name: bootstrap_interval([100 * each[name] for each in scores], context.seed)
                 for name in (scores[0] if scores else ())
@@ -134,9 +123,7 @@ class SuperNI(Benchmark):
             notes=notes,
         )  # fmt: skip
 
-    def _figures(
-        self, there: Sequence[Instance], scores: Sequence[dict[str, float]]
-    ) -> tuple[dict[str, float | None], dict[str, list[dict[str, Any]]]]:
+    def _figures(self, there: Sequence[Instance], scores: Sequence[dict[str, float]]) -> dict[str, Any]:
         """Each metric's mean over instances, then over tasks, rounded as officially, then in full; and the tables."""
         category = {name: task.category for name, task in self._tasks.items()}
         metric_of = category | {name: name for name in category.values()}
@@ -151,10 +138,9 @@ class SuperNI(Benchmark):
         for name in names:
             means = [percent(each[name] for each in found) or 0.0 for found in by_task.values() if found]
             full[f"{name}_over_tasks"] = sum(means) / len(means) if means else None
-        return (
-            {name: rounded(value) for name, value in full.items()} | {f"{k}_full": v for k, v in full.items()},
-            {
-                "by_category": group_rows("category", by_category, totals, metric_of),
-                "by_task": group_rows("task", by_task, totals, metric_of),
-            },
-        )
+        tables = {
+            "by_category": group_rows("category", by_category, totals, metric_of),
+            "by_task": group_rows("task", by_task, totals, metric_of),
+        }
+        figures = {name: rounded(value) for name, value in full.items()} | {f"{k}_full": v for k, v in full.items()}
+        return {"scores": figures, "tables": tables}

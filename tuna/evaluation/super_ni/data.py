@@ -45,8 +45,6 @@ class Task:
 def read_clone(root: str | None, instances: int) -> tuple[list[Task], str]:
     """The test tasks with their first ``instances`` instances each, in the split's order; a hash of what was read.
 
-    The official evaluation's instances are the first 100.
-
     Raises: ConfigError without a clone, or with files missing in it; DataError with all that is wrong inside them.
     """
     folder = find_clone(root, REPOSITORY, CLONE, SPLIT)
@@ -119,9 +117,8 @@ class Prompt:
 def make_prompt(task: Task, given: str, shots: int, count: Count | None, limit: int) -> Prompt:
     """The prompt that asks ``task`` of the input ``given``, with up to ``shots`` positive examples.
 
-    count: tokens of a text; None puts no limit on the prompt. limit: of tokens.
-
-    Raises: ConfigError: the limit has no room for the words around definition and input.
+    count: tokens of a text; None puts no limit on the prompt. limit: of tokens; a ConfigError where it has no room for
+    the words around definition and input.
 
     >>> task = Task("t", "c", "Add the numbers", (("1 2", "3"), ("2 2", "4")), ())
     >>> print(make_prompt(task, "3 4", 1, None, 0).text)

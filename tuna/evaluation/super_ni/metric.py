@@ -5,9 +5,8 @@ punctuation and collapsing spaces; ROUGE-1 and ROUGE-L F1 with Porter stemming. 
 instances, official ones rounded to 4 decimals.
 
 BERTScore (Zhang et al. 2020) is by torchmetrics and a model in a local folder. torchmetrics is handed one pair at a
-time: it sorts a call's predictions and references by length, each by itself, and puts neither back into its order, so
-that texts of different pairs are compared (1.9.0; Lightning-AI/torchmetrics#2728). The bert-score package, which it
-follows, fails with transformers 5.
+time: of more it compares texts of different pairs, sorting predictions and references by length each (1.9.0;
+Lightning-AI/torchmetrics#2728). The bert-score package, which it follows, fails with transformers 5.
 """
 
 import string
@@ -27,7 +26,6 @@ from tuna.models.folder import fingerprint
 from tuna.models.loading import device_named
 
 METRICS = ("exact_match", "rouge1", "rougeL")
-DECIMALS = 4
 
 # The metric that stands for a category, where the official code has one; other categories have none.
 _EXACT = (
@@ -86,18 +84,15 @@ def percent(scores: Iterable[float]) -> float | None:
 
 def rounded(value: float | None) -> float | None:
     """To the official 4 decimals."""
-    return None if value is None else round(value, DECIMALS)
+    return None if value is None else round(value, 4)
 
 
 def group_rows(
-    name: str,
-    found: Mapping[str, Sequence[Mapping[str, float]]],
-    totals: Mapping[str, int],
-    category: Mapping[str, str],
+    name: str, held: Mapping[str, Sequence[Mapping[str, float]]], totals: Mapping[str, int], category: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     """A row per group (a task or a category, as ``name`` says), by its scores and its number of instances."""
     rows = []
-    for group, scores in found.items():
+    for group, scores in held.items():
         metric = CATEGORY_METRIC.get(category[group])
         full = {key: percent(each[key] for each in scores) for key in METRICS}
         row: dict[str, Any] = {name: group, "n": len(scores), "N": totals[group], "metric": metric}
@@ -112,8 +107,6 @@ class BertScore:
 
     folder: an encoder in Hugging Face layout whose tokenizer puts a token before and one after a text. layers: whose
     output is compared; null is the last (17 of roberta-large is what published figures use).
-
-    Raises: ConfigError: the library is missing, or there is no such folder or layer.
     """
 
     def __init__(self, folder: str, layers: int | None) -> None:
@@ -134,10 +127,7 @@ class BertScore:
         return fingerprint(self._folder)
 
     def f1(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
-        """One value per prediction, the best over its references.
-
-        Raises: ModelError: the model or its tokenizer cannot be read.
-        """
+        """One value per prediction, the best over its references; a ModelError where the encoder cannot be read."""
         disable_progress_bar()
         try:
             tokenizer = AutoTokenizer.from_pretrained(self._folder)
