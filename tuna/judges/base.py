@@ -21,17 +21,13 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """levels: a position per candidate, lower is better, equal ones tied, None left out. marks: the judge's, if given.
+    """What a judge makes of a case."""
 
-    own: the judge's own answer and its position. notes: what the output records of it. flips of pairs: in how many of
-    how many pairs two orders of asking disagreed.
-    """
-
-    levels: Sequence[float | None]
-    marks: Sequence[float | None] = ()
-    own: tuple[str, int] | None = None
-    notes: Mapping[str, Any] = field(default_factory=dict)
-    flips: int = 0
+    levels: Sequence[float | None]  # a position per candidate, lower is better, equal ones tied, None left out
+    marks: Sequence[float | None] = ()  # the judge's, if given
+    own: tuple[str, int] | None = None  # the judge's own answer and its position
+    notes: Mapping[str, Any] = field(default_factory=dict)  # what the output records of it
+    flips: int = 0  # pairs about which two orders of asking disagreed
     pairs: int = 0
 
 
@@ -83,12 +79,9 @@ class Comparison:
 
 
 class Judge(ABC):
-    """Ranks cases, compares pairs. What can be set is its constructor's. One that costs nothing needs three methods.
+    """Ranks cases, compares pairs. What can be set is its constructor's. One that costs nothing needs three methods."""
 
-    asks_again: whether the next run asks anew where there was no readable verdict.
-    """
-
-    asks_again: ClassVar[bool] = False
+    asks_again: ClassVar[bool] = False  # whether the next run asks anew where there was no readable verdict
 
     @abstractmethod
     def identity(self) -> dict[str, Any]:

@@ -15,12 +15,9 @@ _NOTHING = "judge=checker has neither check and answers nor an original response
 
 @dataclass
 class Checker(Judge):
-    """Marks each answer by itself; equal marks are ties. Costs nothing and sends nothing.
+    """Marks each answer by itself; equal marks are ties. Costs nothing and sends nothing."""
 
-    use_rouge: rank by ROUGE-L to the original response where a record cannot be checked; else it gets no ruling.
-    """
-
-    use_rouge: bool = True
+    use_rouge: bool = True  # by ROUGE-L to the original response where a record cannot be checked; else no ruling
 
     def identity(self) -> dict[str, Any]:
         """What shapes its rulings."""
