@@ -150,21 +150,18 @@ def _squeezed(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """logprob: summed, natural log, at temperature 1, over ``num_tokens`` tokens, the end-of-sequence counted when it
-    was generated. refused: why there is no text. temperature and similarity: the diversity rule's. reward: a PRM's.
-    reasoning: the thought before the text. unscored: why ``logprob`` is None although log-probabilities were given.
-    """
+    """One answer."""
 
     text: str
-    logprob: float | None = None
-    num_tokens: int | None = None
+    logprob: float | None = None  # summed, natural log, at temperature 1, over ``num_tokens`` tokens
+    num_tokens: int | None = None  # the end-of-sequence counted when it was generated
     finish_reason: str | None = None
-    refused: str | None = None
-    temperature: float | None = None
+    refused: str | None = None  # why there is no text
+    temperature: float | None = None  # this and the similarity: the diversity rule's
     similarity: float | None = None
-    reward: float | None = None
-    reasoning: str | None = None
-    unscored: str | None = None
+    reward: float | None = None  # a PRM's
+    reasoning: str | None = None  # the thought before the text
+    unscored: str | None = None  # why ``logprob`` is None although log-probabilities were given
     tokens: tuple[int, ...] | None = field(default=None, compare=False, repr=False)  # as drawn here; not stored
 
     @property

@@ -44,11 +44,9 @@ def key_of(**parts: Any) -> str:
 
 
 class Journal:
-    """One append-only file of JSON lines, each with a ``key`` and a checksum; a half-written last line is cut away.
-
-    What is kept in memory is where each key's lines lie; a line is parsed when it is asked for. Lines without a
-    checksum (of an older version) are taken where they are whole JSON objects with a key. Raises RunError: by whatever
-    reads it: a line was changed since it was written, with its number.
+    """One append-only file of JSON lines, each with a ``key`` and a checksum; a half-written last line is cut away. In
+    memory is where each key's lines lie. Lines without a checksum (of an older version) are taken where they are whole
+    JSON objects with a key. Whatever reads raises RunError: a line was changed since it was written, with its number.
     """
 
     def __init__(self, path: Path) -> None:

@@ -33,11 +33,11 @@ class Ruling:
 
 @dataclass(frozen=True, slots=True)
 class NoRuling:
-    """Why there is none, and what the judge wrote. asked: False when it was not (fully) asked: the run was stopped."""
+    """Why there is no ruling."""
 
     reason: str
-    raw: Sequence[str] = ()
-    asked: bool = True
+    raw: Sequence[str] = ()  # what the judge wrote
+    asked: bool = True  # False when it was not (fully) asked: the run was stopped
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +51,13 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """verdicts: of the order as given and of the order turned round, both about the first answer: 1 it is better, -1 it
-    is worse, 0 neither, None no readable verdict. reason: why there is none; raw: the replies that are none.
+    """Verdicts of the order as given and of the order turned round, both about the first answer: 1 it is better, -1 it
+    is worse, 0 neither, None no readable verdict.
     """
 
     verdicts: tuple[int | None, int | None]
-    reason: str = ""
-    raw: Sequence[str] = ()
+    reason: str = ""  # why there is none
+    raw: Sequence[str] = ()  # the replies that are none
 
     @property
     def outcome(self) -> Literal["win", "lose", "tie", "error"]:

@@ -55,8 +55,7 @@ class Checker(Judge):
 
     def _marks(self, record: Record, texts: Sequence[str]) -> list[float]:
         """A mark per text; empty where there is nothing to go by."""
-        by = self._by(record)
-        if by is None:
+        if (by := self._by(record)) is None:
             return []
         return [mark(record.extra, text) if by == "checker" else rouge_l(text, record.output or "") for text in texts]
 

@@ -205,8 +205,7 @@ def _bracketed(plain: str, start: int) -> list[int] | None:
 
 def _bare(plain: str, start: int) -> list[int] | None:
     """A chain without brackets that ends its line: ``2 > 0 > 1``. None for prose that goes on."""
-    match = _CHAIN.match(plain, start)
-    if match is None:
+    if (match := _CHAIN.match(plain, start)) is None:
         return None
     after = plain[match.end() : match.end() + 1]
     if after in ("", "\n"):
@@ -243,8 +242,7 @@ def _reference(text: str, candidates: int) -> str | None:
     """What the judge wrote under its own "Response N" heading, None where no such block stands by itself."""
     blank = r"[^\S\n]"
     heading = rf"(?im)^(?:{blank}|\*)*+#++(?:{blank}|\*)*+Response {candidates}(?:{blank}|\*)*+:\**{blank}*"
-    start = re.search(heading, text)
-    if start is None:
+    if (start := re.search(heading, text)) is None:
         return None
     rest = text[start.end() :]
     end = _REFERENCE_END.search(rest.replace("*", " "))

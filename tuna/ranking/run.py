@@ -132,8 +132,7 @@ def _prepare(cfg: DictConfig) -> _Job:
     records = everything.records[index - 1 :: count]
     if not records:
         raise ConfigError(f"shard: {settings.shard} of {len(everything.records)} instructions is empty")
-    short = [r.where for r in records if settings.score_only and len(r.responses) < 2]
-    if short:
+    if short := [r.where for r in records if settings.score_only and len(r.responses) < 2]:
         raise DataError(
             f"{short[0]}: responses: expected two answers or more to rank (score_only), and in {len(short)} rows"
         )

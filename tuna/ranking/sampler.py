@@ -193,7 +193,7 @@ class ServerSampler(ServedModel, Answerer):
     node: ClassVar[str] = "sampler"
 
     def identity(self, seed: int) -> dict[str, Any]:
-        """What shapes the answers, for keys and for the store's identity: the model by the server's name for it."""
+        """What shapes the answers, for keys and for the store's identity."""
         seeded = {"max_tokens": self.max_tokens, "send_seed": self.send_seed, "seed": seed}
         return {"sampler": "openai", **self.shaped_by(), **seeded, **self.rule()}
 

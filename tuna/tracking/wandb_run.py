@@ -126,10 +126,8 @@ class WandbRun:
         self._safely(key, send)
 
     def use(self, make: Callable[[], Item]) -> None:
-        """The run was made from this item: an arrow into it in W&B's lineage graph.
-
-        ``run.use_artifact`` refuses to work offline; what it does with a new artifact is this, which
-        ``wandb sync`` sends as well. W&B takes artifacts of equal name and content for one, whoever sent it.
+        """The run was made from this item. ``run.use_artifact`` refuses to work offline; what it does with a new one is
+        this, which ``wandb sync`` sends as well. W&B takes artifacts of equal name and content for one.
         """
         self._send(make, lambda run, artifact: run._log_artifact(artifact, is_user_created=True, use_after_commit=True))
 
