@@ -85,14 +85,10 @@ def text_logprobs(given: Any, text: str, *, thought: bool) -> tuple[list[float],
         values = values[start:]
     elif thought:
         return [], NOT_THE_TEXTS
-    found = [float(value) for value in values if _is_logprob(value)]
+    found = [float(value) for value in values if type(value) in (int, float) and _FLOOR < value <= _ROUNDING]
     if len(found) == len(values):
         return found, None
     return [], None if all(value is None for value in values) else NO_NUMBER
-
-
-def _is_logprob(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and _FLOOR < value <= _ROUNDING
 
 
 def _read(given: Any) -> tuple[list[bytes] | None, list[Any]]:
@@ -154,30 +150,25 @@ def _squeezed(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """logprob: summed, natural log, at temperature 1, over ``num_tokens`` tokens, the end-of-sequence counted when it
-    was generated. refused: why there is no text. temperature and similarity: the diversity rule's. reward: a PRM's.
-    reasoning: the thought before the text. unscored: why ``logprob`` is None although log-probabilities were given.
-    """
+    """One answer."""
 
     text: str
-    logprob: float | None = None
-    num_tokens: int | None = None
+    logprob: float | None = None  # summed, natural log, at temperature 1, over ``num_tokens`` tokens
+    num_tokens: int | None = None  # the end-of-sequence counted when it was generated
     finish_reason: str | None = None
-    refused: str | None = None
-    temperature: float | None = None
+    refused: str | None = None  # why there is no text
+    temperature: float | None = None  # this and the similarity: the diversity rule's
     similarity: float | None = None
-    reward: float | None = None
-    reasoning: str | None = None
-    unscored: str | None = None
+    reward: float | None = None  # a PRM's
+    reasoning: str | None = None  # the thought before the text
+    unscored: str | None = None  # why ``logprob`` is None although log-probabilities were given
     tokens: tuple[int, ...] | None = field(default=None, compare=False, repr=False)  # as drawn here; not stored
 
     @property
     def unusable_reason(self) -> str | None:
         """Why this answer cannot be ranked, or None."""
-        if self.refused is not None:
+        if self.refused is not None or self.text.strip():
             return self.refused
-        if self.text.strip():
-            return None
         return "empty answer" if self.reasoning is None else "empty answer: nothing after its reasoning"
 
     def to_dict(self) -> dict[str, Any]:
@@ -186,14 +177,12 @@ class Answer:
 
 
 def from_choice(choice: Mapping[str, Any]) -> Answer:
-    """An answer from a choice of a chat or a completions reply, its thought apart from its text.
+    """An answer from a choice of a chat or a completions reply, thought apart from text; ValueError where it is none.
 
     >>> from_choice({"text": "Hi.", "finish_reason": "stop", "logprobs": {"token_logprobs": [-1.0, -0.5]}})
     ... # doctest: +NORMALIZE_WHITESPACE
     Answer(text='Hi.', logprob=-1.5, num_tokens=2, finish_reason='stop', refused=None, temperature=None,
            similarity=None, reward=None, reasoning=None, unscored=None)
-
-    Raises ValueError: it is no such thing.
     """
     answer = apart(read_choice(choice))
     logprobs, why = text_logprobs(choice.get("logprobs"), answer.text, thought=answer.reasoning is not None)
@@ -214,10 +203,8 @@ def read_choice(choice: Mapping[str, Any]) -> Answer:
             refused = f"refusal: {refusal}"
     else:
         raise ValueError("a choice without text or message")
-    if reason == "content_filter":
-        refused = "content filter"
-    if reason == "error":
-        refused = "the server stopped with an error"
+    stopped = {"content_filter": "content filter", "error": "the server stopped with an error"}
+    refused = stopped.get(str(reason), refused)
     return Answer(
         _clean(text) or "",
         finish_reason=_clean(str(reason)[:100]) if reason else None,
@@ -247,9 +234,7 @@ def _parts(content: object) -> tuple[str, str, object]:
 
 
 def read_choices(body: Mapping[str, Any], one: Callable[[Mapping[str, Any]], Answer] = from_choice) -> list[Answer]:
-    """The answers of a reply, each choice read by ``one``; one that cannot be read is refused, the others stand. Raises
-    ValueError: it has none that can be read.
-    """
+    """The answers of a reply, each read by ``one``, else refused. Raises ValueError: it has none that can be read."""
     choices = body.get("choices")
     if not isinstance(choices, list) or not choices:
         raise ValueError("the answer has no choices")
@@ -289,8 +274,7 @@ def stored_answers(line: Mapping[str, Any]) -> list[Answer]:
 
 def stored_answer(line: Mapping[str, Any]) -> Answer:
     """The answer of a line of a benchmark's store."""
-    more = {key: line.get(key) for key in ("finish_reason", "refused", "reasoning")}
-    return Answer(str(line["text"]), **more)
+    return Answer(str(line["text"]), **{key: line.get(key) for key in ("finish_reason", "refused", "reasoning")})
 
 
 def candidate(answer: Answer, score: float, source: str, **extra: Any) -> dict[str, Any]:

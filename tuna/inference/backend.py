@@ -1,6 +1,4 @@
-"""One way of asking a model, here or served. An ask has a key, a hash of all that shapes its answers: they are stored
-under it in a journal as they come, and what is there is never asked for again.
-"""
+"""Asks of a model, here or served. Answers are stored under an ask's key as they come, and never asked for again."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,22 +14,17 @@ from tuna.inference.store import Journal, key_of
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One question to a model.
+    """One question to a model."""
 
-    key: of what is stored. record: the question. max_tokens: of one answer. temperature: 0 is greedy; None leaves it to
-    the server. step: what each new trial adds to it. n: answers. seed: of the draws; a server is sent none where None.
-    logprobs: a server is asked for log-probabilities. cut: a local prompt that does not fit is shortened, else refused.
-    """
-
-    key: str
+    key: str  # a hash of all that shapes its answers
     record: Record
-    max_tokens: int
-    temperature: float | None = 0.0
-    step: float = 0.0
-    n: int = 1
-    seed: int | None = None
-    logprobs: bool = False
-    cut: bool = True
+    max_tokens: int  # of one answer
+    temperature: float | None = 0.0  # 0 is greedy; None leaves it to the server
+    step: float = 0.0  # what each new trial adds to the temperature
+    n: int = 1  # answers
+    seed: int | None = None  # a server is sent none where None
+    logprobs: bool = False  # a server is asked for log-probabilities
+    cut: bool = True  # a local prompt that does not fit is shortened, else refused
 
     def heat(self, trial: int) -> float | None:
         """The temperature of a trial, 0 the first."""

@@ -1,6 +1,5 @@
-"""OpenAI's Batch API: the same requests for half the price, answered within a day. What is about to be submitted is
-written down first, under a name that the batch carries as metadata. So a restart finds a batch again even when the kill
-came between submitting it and writing down its id, and nothing is submitted twice.
+"""OpenAI's Batch API. What is about to be submitted is written down first, under a name that the batch carries, so a
+restart finds it even when the kill came before its id was written down, and nothing is submitted twice.
 """
 
 import asyncio
@@ -33,9 +32,7 @@ class BatchEngine(Sender):
     journal: Journal
 
     async def run(self, requests: Iterable[Request]) -> None:
-        """Take up what an earlier run submitted, then submit the rest. Raises StopRun where the batch or the server
-        failed. BudgetReached: the next request does not fit.
-        """
+        """Take up what an earlier run submitted, then submit the rest. Raises StopRun, BudgetReached."""
         self._tries: Counter[str] = Counter()
         self._pending = {custom_id(request): request for request in requests}
         async with self.server:
@@ -116,7 +113,6 @@ class BatchEngine(Sender):
         self._over(name, status, tickets)
 
     def _over(self, name: str, how: str, tickets: Mapping[str, str]) -> None:
-        """A batch has ended; the requests that are left in ``tickets`` cost nothing."""
         for ticket in tickets.values():
             self.budget.settle(ticket, 0.0)
         self.journal.append({"key": name, "over": how})

@@ -21,10 +21,8 @@ Done = Callable[[Request, dict[str, Any]], Iterable[Request]]
 
 
 class Replies:
-    """Stands between an engine and ``done``, which reads a reply and stores what it says.
-
-    A reply that ``done`` cannot use goes to the journal "unusable" as it came. One request may bring ``retries`` + 1 of
-    them in all runs together; then it is given up. The journal "models" keeps which model a server says that it is.
+    """Stands between an engine and ``done``, which reads a reply and stores what it says. Replies that it cannot use go
+    to the journal "unusable"; a request that brought ``retries`` + 1 of them, in all runs together, is given up.
     """
 
     def __init__(
@@ -37,9 +35,7 @@ class Replies:
             self._tell(name)
 
     def take(self, request: Request, body: dict[str, Any]) -> Iterable[Request]:
-        """Hand a reply over; gives what follows from it. Raises TryAgain, SetAside where it cannot be used. StopRun:
-        nor will others be, or another model wrote it.
-        """
+        """Hand a reply over; gives what follows from it. Raises TryAgain, SetAside or StopRun where it is of no use."""
         try:
             if body.get("error"):  # some servers report faults with status 200, and bill them
                 raise TryAgain(f"the server reports {told(body['error'])}", billed=True)
@@ -91,21 +87,16 @@ def _same(one: str, other: str) -> bool:
 
 @dataclass
 class Context:
-    """One collection at work.
-
-    aside: why a key gets no answer, which is final. failed: why it got none in this run (the server's fault); the same
-    command asks again. notes: what is to be known beside the figures. stopped: why the run ends early, if it does; what
-    is stored is then written out.
-    """
+    """One collection at work."""
 
     store: Store
     budget: Budget
     prices: Prices
     seed: int = 0
-    aside: dict[str, str] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
+    aside: dict[str, str] = field(default_factory=dict)  # why a key gets no answer, which is final
+    failed: dict[str, str] = field(default_factory=dict)  # why it got none in this run; the same command asks again
     notes: list[str] = field(default_factory=list)
-    stopped: StopRun | BudgetReached | None = None
+    stopped: StopRun | BudgetReached | None = None  # why the run ends early; what is stored is then written out
 
     @property
     def unfinished(self) -> str | None:
@@ -161,10 +152,7 @@ class Context:
             progress.close()
 
     def used(self, prices: Mapping[str, Price | None]) -> Usage:
-        """What all replies in the store used, by their own figures.
-
-        prices: journal -> the price of what fills it.
-        """
+        """What all replies in the store used, by their own figures. prices: by the journal's name."""
         total = Usage()
         for name, price in prices.items():
             total = sum((usage_of(line, price) for line in self._lines(name) if "usage" in line), total)

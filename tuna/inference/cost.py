@@ -16,8 +16,6 @@ from tuna.errors import ConfigError
 from tuna.inference.store import Journal, parsed
 
 MILLION = 1_000_000
-_BYTES_PER_TOKEN = 4  # of English text, roughly; for estimates only
-_OVERHEAD = 16  # tokens a chat message adds at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +39,14 @@ Pair = tuple[Annotated[float, Ge(0)], Annotated[float, Ge(0)]]  # of a config: [
 
 @dataclass
 class Prices:
-    """The price table.
-
-    table: dollars per million tokens, [input, output], by model. human_comparison: dollars per pairwise comparison by a
-    person, the paper's Appendix B. A dated model ("gpt-4o-2024-08-06") has the price of its undated name.
+    """The price table; a dated model has the price of its undated name.
 
     >>> Prices({"gpt-4o": [2.5, 10.0]}).find("gpt-4o-2024-08-06")
     Price(input=2.5, output=10.0)
-
-    Raises ConfigError: a price that is no pair of numbers of 0 or more.
     """
 
-    table: Mapping[str, Sequence[float]] | None = None
-    human_comparison: float = 0.25
+    table: Mapping[str, Sequence[float]] | None = None  # dollars per million tokens, [input, output], by model
+    human_comparison: float = 0.25  # dollars per pairwise comparison by a person, the paper's Appendix B
 
     def __post_init__(self) -> None:
         found = [wrong_value(f"table.{model}", pair, Pair) for model, pair in (self.table or {}).items()]
@@ -94,7 +87,7 @@ def about_tokens(text: str) -> int:
     >>> about_tokens("The quick brown fox")
     5
     """
-    return math.ceil(len(text.encode("utf-8", "replace")) / _BYTES_PER_TOKEN)
+    return math.ceil(len(text.encode("utf-8", "replace")) / 4)  # bytes per token of English text
 
 
 def at_most_tokens(text: str) -> int:
@@ -103,7 +96,7 @@ def at_most_tokens(text: str) -> int:
     >>> at_most_tokens("é")
     18
     """
-    return len(text.encode("utf-8", "replace")) + _OVERHEAD
+    return len(text.encode("utf-8", "replace")) + 16  # what a chat message adds at most
 
 
 @dataclass
@@ -147,10 +140,8 @@ class BudgetReached(Exception):
 
 
 class Budget:
-    """What was spent, over all processes that wrote into this ledger, and whether one more request fits.
-
-    ledger: two lines per request under its own key: what was reserved before it was sent, and what it came to. Raises
-    ConfigError: limits that are no amounts. RunError: a line of the ledger was changed.
+    """What was spent, over all processes that wrote into this ledger, and whether one more request fits. The ledger has
+    two lines per request: what was reserved before it was sent, and what it came to.
     """
 
     def __init__(self, ledger: Journal, *, max_cost: float | None = None, max_requests: int | None = None) -> None:
@@ -175,9 +166,7 @@ class Budget:
         self.spent += sum(self._open.values())
 
     def fits(self, worst: float) -> bool:
-        """Whether a request of this worst case can be sent now. Raises BudgetReached where it cannot, and nothing is in
-        flight that could turn out cheaper.
-        """
+        """Whether a request can be sent now. Raises BudgetReached: nothing in flight could turn out cheaper."""
         if self.max_requests is not None and self.requests + 1 > self.max_requests:
             raise BudgetReached(f"max_requests={self.max_requests} reached ({self.requests} sent)")
         if self.max_cost is None or self.spent + sum(self._held.values()) + worst <= self.max_cost:

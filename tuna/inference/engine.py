@@ -34,11 +34,9 @@ class Request:
 
 @dataclass(kw_only=True)
 class Sender:
-    """What both ways of sending are given: this module's Engine, and tuna.inference.batch's.
-
-    done: takes a reply and stores it; gives requests that follow from it; raises TryAgain when the reply is unusable,
-    SetAside when it is a refusal. aside: told of a row that gets no answer, why, and whether that is a fault that may
-    pass. given_up: why a request is not to be sent, or None.
+    """What both ways of sending are given. done: stores a reply and gives the requests that follow from it; raises
+    TryAgain when it is unusable, SetAside when it is a refusal. aside: told of a row that gets no answer, why, and
+    whether that may pass. given_up: why a request is not to be sent, or None.
     """
 
     server: Server
@@ -62,10 +60,7 @@ class Engine(Sender):
     first_wait: float = 0.5
 
     async def run(self, requests: Iterable[Request]) -> None:
-        """Send all ``requests`` and what follows from them. Raises StopRun where the key, the model or the server is
-        wrong; what was answered until then is stored. BudgetReached: the next request does not fit; those in flight
-        were waited for.
-        """
+        """Send all, and what follows. Raises StopRun, BudgetReached once what is in flight is answered and stored."""
         self._source = iter(requests)
         self._waiting: deque[Request] = deque()
         self._active = self._answered = self._faults = 0  # faults: rows in a row

@@ -48,10 +48,7 @@ def _mix(x: Tensor) -> Tensor:
 def gumbel(
     keys: Sequence[tuple[int, int]] | Tensor, step: int, size: int, device: torch.device | str = "cpu"
 ) -> Tensor:
-    """Standard Gumbel noise, [R, V] float64, the same on every device but for the last bits of a logarithm.
-
-    keys: one per row, [R, 2]. step: which token of the sample. size: V.
-    """
+    """Gumbel noise [R, V], float64, of keys [R, 2]; the same on every device but for the last bits of a logarithm."""
     key = torch.as_tensor(keys, dtype=torch.int64, device=device)
     column = torch.arange(size, dtype=torch.int64, device=device)
     row = _mix((key[:, :1] + step * _GOLDEN) & _LOW)
@@ -73,9 +70,7 @@ class Draw:
 
 
 class Generator:
-    """A loaded model that answers. device "auto": CUDA where there is one. dtype "auto": float32 on the CPU, else as
-    stored.
-    """
+    """A loaded model that answers. "auto": CUDA where there is one, and float32 on the CPU, else the stored dtype."""
 
     def __init__(self, node: ModelConfig, *, max_tokens: int, device: str = "auto", dtype: str = "auto") -> None:
         disable_progress_bar()
@@ -102,9 +97,7 @@ class Generator:
         self.ends = {*encoder.ends, *([given] if isinstance(given, int) else given or [])}
 
     def prompt(self, record: Record, *, cut: bool = True) -> list[int]:
-        """A record's prompt as ids, shortened as in training where answers of ``max_tokens`` would not fit. Raises
-        ModelError: it does not fit, and ``cut`` is False.
-        """
+        """A record's prompt as ids; where answers would not fit, cut as in training, or ModelError without ``cut``."""
         fitting, ids = self._fitting(record), self.encoder.prompt(record)
         if fitting is record or cut:
             return [int(i) for i in self.encoder.prompt(fitting)]
@@ -118,9 +111,8 @@ class Generator:
 
     @torch.inference_mode()
     def draw(self, prompts: Sequence[Sequence[int]], draws: Sequence[Draw]) -> list[Answer]:
-        """Draw all at once; rows that have ended leave the batch when half of it has.
-
-        Each answer's log-probability is that of its tokens, the end-of-sequence included, at temperature 1.
+        """Answers with the log-probability of their tokens, the end-of-sequence included, at temperature 1. Rows that
+        have ended leave the batch when half of it has.
         """
         used = sorted({draw.prompt for draw in draws})
         place = {prompt: row for row, prompt in enumerate(used)}
@@ -256,10 +248,8 @@ def measure_elementary(
     *,
     template: str = "chat",
 ) -> ElementaryResult:
-    """Answers elementary questions greedily and marks the answers, as ``evaluate.py benchmark=elementary`` does.
-
-    records: questions with ``check`` and ``answers``, as ``tuna.inference.elementary.held_out_records()`` gives them.
-    template: of tuna.data.templates.
+    """Answers questions, such as ``tuna.inference.elementary.held_out_records()``, greedily and marks the answers, as
+    ``evaluate.py benchmark=elementary`` does.
     """
     encoder = Encoder(tokenizer, template)
     prompts = [encoder.prompt(record_of(record)).tolist() for record in records]

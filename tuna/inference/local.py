@@ -39,9 +39,7 @@ class Free:
 
 
 class Local(Free):
-    """A Hugging Face causal LM. block: asks that share batches. by_length: the longest prompts first, so that a lack of
-    memory shows at once; else in the order given.
-    """
+    """A Hugging Face causal LM. block: asks that share batches. by_length: the longest prompts first."""
 
     def __init__(
         self, model: "ModelConfig", *, block: int, device: Device, dtype: Dtype, by_length: bool = False
@@ -53,9 +51,7 @@ class Local(Free):
         return {"model": self.model.fingerprint, **self.model.shaped_by}
 
     def ask(self, asks: Sequence[Ask], stored: StoredTexts, context: Context) -> list[list[Answer]]:
-        """The answers to each ask; a prompt that does not fit and may not be cut is set aside. Raises DataError where
-        the template cannot show a record. ModelError: the model cannot be loaded or computes no number.
-        """
+        """The answers to each ask; what does not fit is set aside. Raises DataError: a record no template shows."""
         if lacking := [ask for ask in asks if ask.key not in stored.journal]:
             from tuna.data.tokenize import check_shown
             from tuna.inference.generate import Generator, longest_first
@@ -110,13 +106,13 @@ def draw(
 class LocalModel:
     """A local model that a config node names by itself: a teacher or a judge."""
 
-    path: str | None = None
-    revision: str | None = None
+    path: str | None = None  # an embedded name, a run folder, a Hugging Face folder or a hub id
+    revision: str | None = None  # of a hub id
     trust_remote_code: bool = False
-    template: Template = "auto"
-    template_args: dict[str, Any] | None = None
-    max_tokens: Annotated[int, Ge(1)] = 512
-    block: Annotated[int, Ge(1)] = 32
+    template: Template = "auto"  # chat where the tokenizer has a chat template
+    template_args: dict[str, Any] | None = None  # its variables
+    max_tokens: Annotated[int, Ge(1)] = 512  # of one answer
+    block: Annotated[int, Ge(1)] = 32  # questions that share batches
     device: Device = "auto"
     dtype: Dtype = "auto"
 
@@ -138,10 +134,8 @@ class LocalModel:
 @checked
 @dataclass
 class LocalGeneration(Free):
-    """How ``cfg.model`` answers on this machine.
-
-    batch_size: questions answered at once. device: auto is CUDA where there is one. dtype: auto is float32 on the CPU,
-    else as stored. reasoning: strip takes off what an answer holds before its last </think>, keep leaves it.
+    """How ``cfg.model`` answers on this machine. device: auto is CUDA where there is one. dtype: auto is float32 on the
+    CPU, else as stored. reasoning: strip takes off what an answer holds before its last </think>, keep leaves it.
     """
 
     batch_size: Annotated[int, Ge(1)] = 64

@@ -34,20 +34,16 @@ def score_answers(
     device: str = "auto",
     rewards: bool = False,
 ) -> list[list[Answer]]:
-    """Each answer with ``logprob`` and ``num_tokens``: end-of-sequence counted where the answer was complete.
-
-    rewards: ``node`` is a reward model, and each answer has its ``reward`` instead, in the journal "rewards". An answer
-    that does not fit the model's positions is refused ("too long").
+    """Each answer with ``logprob`` and ``num_tokens``, end-of-sequence counted where it was complete; with its
+    ``reward`` where ``node`` is a reward model. One that does not fit the model's positions is refused.
     """
     check_shown(node.encoder(), records, [[_text(answer) for answer in given] for given in answers])
     journal = context.store.journal("rewards" if rewards else "answers")
     base = {"reward" if rewards else "scored": node.fingerprint, **node.shaped_by}
-    keys = [
-        key_of(
-            **base, prompt=r.question, answers=[_key(a) for a in given], **({"own": r.template} if r.template else {})
-        )
-        for r, given in zip(records, answers, strict=True)
-    ]
+    keys = []
+    for record, given in zip(records, answers, strict=True):
+        own = {"own": record.template} if record.template else {}
+        keys.append(key_of(**base, prompt=record.question, answers=[_key(a) for a in given], **own))
     scorer = cache(lambda: _Scorer(node, device, row_tokens, rewards))  # loaded for the first block
 
     def make(block: Sequence[int]) -> Iterable[Mapping[str, Any]]:

@@ -31,18 +31,13 @@ Rendered = Literal["alpaca", "none"]
 @checked
 @dataclass
 class Served(Connection):
-    """A served model that is asked by chat.
+    """A served model that is asked by chat."""
 
-    model: as the server names it. temperature: null sends none (some models refuse it). token_limit: the limit's name
-    in requests; OpenAI's newer models want max_completion_tokens. extra_body: further fields of each request. price:
-    dollars per million [input, output] tokens, null: from conf/prices.
-    """
-
-    model: str = ""
-    temperature: Annotated[float, Ge(0)] | None = 1.0
-    token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    extra_body: dict[str, Any] | None = None
-    price: Pair | None = None
+    model: str = ""  # as the server names it
+    temperature: Annotated[float, Ge(0)] | None = 1.0  # null sends none (some models refuse it)
+    token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"  # OpenAI's newer models want the other
+    extra_body: dict[str, Any] | None = None  # further fields of each request
+    price: Pair | None = None  # dollars per million [input, output] tokens; null: from conf/prices
     endpoint: Endpoint = field(default="chat", init=False)
     template: Rendered = field(default="alpaca", init=False)
     answer_tokens: int = field(default=100, init=False)  # as expected, for the estimate
@@ -110,9 +105,7 @@ class Served(Connection):
         return Usage(requests, prompt_tokens, answer_tokens, cost)
 
     def ask(self, asks: Sequence[Ask], stored: StoredTexts, context: Context) -> list[list[Answer]]:
-        """The answers to each ask; none where a row was set aside or the run was stopped. Each reply is stored at once.
-        Raises RunError where ``max_cost`` is set and the price is not known.
-        """
+        """The answers to each ask; none where a row was set aside or the run stopped. Each reply is stored at once."""
         distinct = {ask.key: ask for ask in asks}
         missing = {key: todo for key, ask in distinct.items() if (todo := stored.todo(ask)).places}
         progress = Progress(stored.unit, len(distinct), len(distinct) - len(missing))
@@ -148,9 +141,7 @@ class Served(Connection):
         return [stored.answers(ask) for ask in asks]
 
     def read(self, body: Mapping[str, Any], *, raw: bool = False) -> list[Answer]:
-        """The answers of a reply. raw: thoughts stay in the texts, and log-probabilities are not read. Raises TryAgain
-        where it has none, or they are malformed.
-        """
+        """The answers of a reply, else TryAgain. raw: thoughts stay in the texts, log-probabilities are not read."""
         try:
             return read_choices(body, read_choice if raw else from_choice)
         except ValueError as error:
@@ -174,11 +165,8 @@ class Served(Connection):
 @checked
 @dataclass
 class ServedModel(Served):
-    """A served model that answers questions: the teacher, the model being tuned, or the one that is measured.
-
-    endpoint: chat gets a record's conversation and tools; completions (base models; the paper's text-davinci-003) get
-    the rendered template. template: the prompt of completions. answer_tokens: expected length of an answer, for the
-    estimate.
+    """A served model that answers questions. endpoint: chat gets a record's conversation and tools; completions (base
+    models; the paper's text-davinci-003) get the rendered template. answer_tokens: as expected, for the estimate.
     """
 
     endpoint: Endpoint = "chat"
@@ -189,11 +177,9 @@ class ServedModel(Served):
 @checked
 @dataclass
 class ServedGeneration(ServedModel):
-    """Asks a server, at temperature 0: vLLM on several GPUs, or anybody's API.
-
-    tokenizer: a folder whose tokenizer counts tokens where a benchmark limits its prompts; null counts a token for
-    three bytes, which is more than there are. reasoning: strip takes off what an answer holds before its last </think>,
-    keep leaves it.
+    """Asks a server, at temperature 0. tokenizer: a folder whose tokenizer counts tokens where a benchmark limits its
+    prompts; null counts a token for three bytes, which is more than there are. reasoning: strip takes off what an
+    answer holds before its last </think>, keep leaves it.
     """
 
     temperature: Annotated[float, Ge(0)] | None = 0.0

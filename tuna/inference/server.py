@@ -94,24 +94,17 @@ class TryAgain(Exception):
 @checked
 @dataclass
 class Connection:
-    """How to reach a server and how hard to press it.
+    """How to reach a server and how hard to press it."""
 
-    base_url: null is OpenAI's own; vLLM and others: http://HOST:8000/v1. api_key_env: the environment variable that
-    holds the key; never the key. concurrency: requests at once. timeout: seconds for one whole request. retries:
-    tries after the first. max_wait: the longest wait between two tries, in seconds; a server that asks for more
-    stops the run. batch: OpenAI's Batch API, for half the price, answered within a day. poll_seconds: between two looks
-    at a batch. mixed_models: take answers although the server names now one model, now another.
-    """
-
-    base_url: str | None = None
-    api_key_env: str = "OPENAI_API_KEY"
-    concurrency: Annotated[int, Ge(1)] = 16
-    timeout: Annotated[float, Gt(0)] = 120.0
-    retries: Annotated[int, Ge(0)] = 6
-    max_wait: Annotated[float, Ge(0)] = 300.0
-    batch: bool = False
-    poll_seconds: Annotated[float, Gt(0)] = 30.0
-    mixed_models: bool = False
+    base_url: str | None = None  # null is OpenAI's own; vLLM and others: http://HOST:8000/v1
+    api_key_env: str = "OPENAI_API_KEY"  # the environment variable that holds the key; never the key
+    concurrency: Annotated[int, Ge(1)] = 16  # requests at once
+    timeout: Annotated[float, Gt(0)] = 120.0  # seconds for one whole request
+    retries: Annotated[int, Ge(0)] = 6  # tries after the first
+    max_wait: Annotated[float, Ge(0)] = 300.0  # seconds; a server that asks for a longer wait stops the run
+    batch: bool = False  # OpenAI's Batch API, for half the price, answered within a day
+    poll_seconds: Annotated[float, Gt(0)] = 30.0  # between two looks at a batch
+    mixed_models: bool = False  # take answers although the server names now one model, now another
 
     node: ClassVar[str] = "server"  # the config's name for it
 
@@ -125,9 +118,7 @@ class Connection:
         return found
 
     def api_key(self) -> str:
-        """The key, "none" where a server of one's own needs none. Raises ConfigError where the variable is empty, and
-        the server is OpenAI's own (others often need no key); or it holds what no header can.
-        """
+        """The key; "none" where it is not set, which OpenAI's own server refuses (ConfigError) and others may not."""
         key = os.environ.get(self.api_key_env, "")
         if not re.fullmatch(r"([!-~]([ -~]*[!-~])?)?", key):
             raise ConfigError(
@@ -143,9 +134,7 @@ class Connection:
 
 
 def check_keys(nodes: Mapping[str, Any]) -> None:
-    """Say that a key is missing now, not after an hour of work. Raises ConfigError where a connection among ``nodes``
-    has no key where it looks for one.
-    """
+    """Raise ConfigError for a connection among ``nodes`` without its key now, not after an hour of work."""
     given = os.environ.get("OPENAI_BASE_URL", "")
     for name, node in nodes.items():
         if not isinstance(node, Connection):

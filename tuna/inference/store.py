@@ -44,11 +44,9 @@ def key_of(**parts: Any) -> str:
 
 
 class Journal:
-    """One append-only file of JSON lines, each with a ``key`` and a checksum; a half-written last line is cut away.
-
-    What is kept in memory is where each key's lines lie; a line is parsed when it is asked for. Lines without a
-    checksum (of an older version) are taken where they are whole JSON objects with a key. Raises RunError: by whatever
-    reads it: a line was changed since it was written, with its number.
+    """One append-only file of JSON lines, each with a ``key`` and a checksum; a half-written last line is cut away. In
+    memory is where each key's lines lie. Lines without a checksum (of an older version) are taken where they are whole
+    JSON objects with a key. Whatever reads raises RunError: a line was changed since it was written, with its number.
     """
 
     def __init__(self, path: Path) -> None:
@@ -79,9 +77,7 @@ class Journal:
         return self.read(key, dict)
 
     def read(self, key: str, of: Callable[[Entry], T]) -> list[T]:
-        """What ``of`` takes from each line of a key, in the order they were written. Raises RunError where a line lacks
-        what ``of`` looks for.
-        """
+        """What ``of`` takes from each line of a key, in the order written; RunError where a line lacks that."""
         found, entries = self._index.get(key, []), []
         for place in [found] if isinstance(found, int) else found:
             at, length = place >> 32, place & 0xFFFFFFFF
@@ -102,9 +98,7 @@ class Journal:
         return self.each(parsed)
 
     def each(self, of: Callable[[bytes], T]) -> Iterator[T]:
-        """What ``of`` makes of each line's fields, as they stand between the braces, in the order they were written.
-        Raises RunError where ``of`` finds it damaged (ValueError and its like).
-        """
+        """What ``of`` makes of each line's fields, as they stand between the braces; RunError where it raises."""
         for at, _, body in self._bodies():
             try:
                 yield of(body)
@@ -178,9 +172,7 @@ class Journal:
 
 
 class Store:
-    """The folder of an output: its lock, its identity and its journals. Use it as a context manager. Raises RunError
-    where another process holds it, or it cannot be written to.
-    """
+    """The folder of an output: its lock, its identity and its journals. Use it as a context manager."""
 
     def __init__(self, folder: Path, *, patience: float = 2.0) -> None:
         self.folder = folder
@@ -205,10 +197,8 @@ class Store:
         return self._journals[name]
 
     def identify(self, source: Mapping[str, Any], ranking: Mapping[str, Any], *, rerank: bool = False) -> None:
-        """Hold the store to what it was begun with, so that two models never share a file by accident.
-
-        source: what answers; never changes. ranking: what orders them; may change with ``rerank``. Raises RunError
-        with the differences.
+        """Hold the store to what it was begun with: what answers never changes, what orders them only with ``rerank``.
+        Raises RunError with the differences.
         """
         path = self.folder / "identity.json"
         now = {"source": dict(source), "ranking": dict(ranking)}

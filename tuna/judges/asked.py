@@ -22,9 +22,7 @@ from tuna.judges.replies import Query, said
 
 
 class AskedJudge(Judge):
-    """What does not depend on who is asked. attempts: replies asked for until one is a verdict; a local model's greedy
-    reply would be the same again.
-    """
+    """What does not depend on who is asked. A local model's greedy reply would be the same again: one attempt."""
 
     temperature: float | None = 0.0
     max_tokens: int
@@ -88,18 +86,12 @@ class AskedJudge(Judge):
 @checked
 @dataclass
 class LocalJudge(LocalModel, AskedJudge):
-    """Asks a Hugging Face causal LM on this machine, once per question: greedy answers do not change.
+    """Asks a Hugging Face causal LM on this machine, once per question: greedy answers do not change."""
 
-    path: an embedded name, a run folder, a Hugging Face folder or a hub id; revision: of a hub id. template: of the
-    question, auto is chat where the tokenizer has a chat template; template_args: its variables. max_tokens: of one
-    reply. block: questions that share a batch. orders: 2 asks about a list both ways round. keep_reference: the judge's
-    own answer becomes one more candidate.
-    """
-
-    max_tokens: Annotated[int, Ge(1)] = 1024
-    block: Annotated[int, Ge(1)] = 8
-    orders: Literal[1, 2] = 1
-    keep_reference: bool = False
+    max_tokens: Annotated[int, Ge(1)] = 1024  # of one reply
+    block: Annotated[int, Ge(1)] = 8  # questions that share a batch
+    orders: Literal[1, 2] = 1  # 2 asks about a list both ways round
+    keep_reference: bool = False  # the judge's own answer becomes one more candidate
 
     def __post_init__(self) -> None:
         if self.path is None:
@@ -113,21 +105,15 @@ class LocalJudge(LocalModel, AskedJudge):
 @checked
 @dataclass
 class OpenAIJudge(Served, AskedJudge):
-    """Asks any OpenAI-compatible server for rankings and comparisons, at temperature 0.
-
-    max_tokens: of one reply, the judge's own answer included. orders: 2 asks about a list both ways round and reports
-    how many pairs flip; two answers are always compared both ways. attempts: replies asked for until one is a verdict.
-    keep_reference: the judge's own answer becomes one more candidate. reply_tokens: expected length of a reply, for the
-    estimate.
-    """
+    """Asks any OpenAI-compatible server for rankings and comparisons, at temperature 0."""
 
     model: str = "gpt-4.1"
     temperature: Annotated[float, Ge(0)] | None = 0.0
-    max_tokens: Annotated[int, Ge(1)] = 2048
-    orders: Literal[1, 2] = 1
-    attempts: Annotated[int, Ge(1)] = 3
-    keep_reference: bool = False
-    reply_tokens: int = 300
+    max_tokens: Annotated[int, Ge(1)] = 2048  # of one reply, the judge's own answer included
+    orders: Literal[1, 2] = 1  # 2 asks about a list both ways round; two answers are always compared both ways
+    attempts: Annotated[int, Ge(1)] = 3  # replies asked for until one is a verdict
+    keep_reference: bool = False  # the judge's own answer becomes one more candidate
+    reply_tokens: int = 300  # expected length of a reply, for the estimate
 
     asks_again: ClassVar[bool] = True
     node: ClassVar[str] = "judge"

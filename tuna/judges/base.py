@@ -21,27 +21,23 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """levels: a position per candidate, lower is better, equal ones tied, None left out. marks: the judge's, if given.
+    """What a judge makes of a case."""
 
-    own: the judge's own answer and its position. notes: what the output records of it. flips of pairs: in how many of
-    how many pairs two orders of asking disagreed.
-    """
-
-    levels: Sequence[float | None]
-    marks: Sequence[float | None] = ()
-    own: tuple[str, int] | None = None
-    notes: Mapping[str, Any] = field(default_factory=dict)
-    flips: int = 0
+    levels: Sequence[float | None]  # a position per candidate, lower is better, equal ones tied, None left out
+    marks: Sequence[float | None] = ()  # the judge's, if given
+    own: tuple[str, int] | None = None  # the judge's own answer and its position
+    notes: Mapping[str, Any] = field(default_factory=dict)  # what the output records of it
+    flips: int = 0  # pairs about which two orders of asking disagreed
     pairs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class NoRuling:
-    """Why there is none, and what the judge wrote. asked: False when it was not (fully) asked: the run was stopped."""
+    """Why there is no ruling."""
 
     reason: str
-    raw: Sequence[str] = ()
-    asked: bool = True
+    raw: Sequence[str] = ()  # what the judge wrote
+    asked: bool = True  # False when it was not (fully) asked: the run was stopped
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +51,13 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """verdicts: of the order as given and of the order turned round, both about the first answer: 1 it is better, -1 it
-    is worse, 0 neither, None no readable verdict. reason: why there is none; raw: the replies that are none.
+    """Verdicts of the order as given and of the order turned round, both about the first answer: 1 it is better, -1 it
+    is worse, 0 neither, None no readable verdict.
     """
 
     verdicts: tuple[int | None, int | None]
-    reason: str = ""
-    raw: Sequence[str] = ()
+    reason: str = ""  # why there is none
+    raw: Sequence[str] = ()  # the replies that are none
 
     @property
     def outcome(self) -> Literal["win", "lose", "tie", "error"]:
@@ -83,12 +79,9 @@ class Comparison:
 
 
 class Judge(ABC):
-    """Ranks cases, compares pairs. What can be set is its constructor's. One that costs nothing needs three methods.
+    """Ranks cases, compares pairs. What can be set is its constructor's. One that costs nothing needs three methods."""
 
-    asks_again: whether the next run asks anew where there was no readable verdict.
-    """
-
-    asks_again: ClassVar[bool] = False
+    asks_again: ClassVar[bool] = False  # whether the next run asks anew where there was no readable verdict
 
     @abstractmethod
     def identity(self) -> dict[str, Any]:

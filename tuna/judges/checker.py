@@ -15,12 +15,9 @@ _NOTHING = "judge=checker has neither check and answers nor an original response
 
 @dataclass
 class Checker(Judge):
-    """Marks each answer by itself; equal marks are ties. Costs nothing and sends nothing.
+    """Marks each answer by itself; equal marks are ties. Costs nothing and sends nothing."""
 
-    use_rouge: rank by ROUGE-L to the original response where a record cannot be checked; else it gets no ruling.
-    """
-
-    use_rouge: bool = True
+    use_rouge: bool = True  # by ROUGE-L to the original response where a record cannot be checked; else no ruling
 
     def identity(self) -> dict[str, Any]:
         """What shapes its rulings."""
@@ -58,8 +55,7 @@ class Checker(Judge):
 
     def _marks(self, record: Record, texts: Sequence[str]) -> list[float]:
         """A mark per text; empty where there is nothing to go by."""
-        by = self._by(record)
-        if by is None:
+        if (by := self._by(record)) is None:
             return []
         return [mark(record.extra, text) if by == "checker" else rouge_l(text, record.output or "") for text in texts]
 

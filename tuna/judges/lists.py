@@ -1,7 +1,6 @@
-"""Lists put to a judge in words: the paper's prompt (Table 9, Appendix E), its reply as a ranking that can be trusted
-or a reason why not, the ruling. Nothing is ever guessed: quotes are no verdict, two ranks that differ are none, nor is
-one that most marks contradict. Replies are hostile text: each pattern takes time linear in a text whose white space
-:func:`_plain` has shortened.
+"""Lists put to a judge in words: the paper's prompt (Table 9, Appendix E), the reply as a ranking that can be trusted
+or why not, the ruling. Nothing is guessed. Replies are hostile text: each pattern takes time linear in a text whose
+white space :func:`_plain` has shortened.
 """
 
 import random
@@ -79,8 +78,6 @@ def request(record: Record) -> str:
 def judge_prompt(record: Record, responses: Sequence[str]) -> str:
     """The prompt that asks a judge to rank ``responses``, in the order given; the judge's own is the next number.
 
-    A conversation stands as its transcript in the instruction's place.
-
     >>> judge_prompt(Record("0", "Say hi."), ["Hi.", "Hello."]).split("###Response")[1]
     ' 0:\\nHi.\\n'
     """
@@ -103,24 +100,19 @@ def _guide(count: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the judge decided, in the numbers that the prompt gave the responses.
+    """What the judge decided, in the numbers that the prompt gave the responses."""
 
-    order: candidates, best first, the judge's own reference left out. reference: its place in the judge's full rank
-    (None where it was not ranked) and ``reference_text`` what it wrote. marks: 0 to 15 by response, where they could be
-    read. disagreements: pairs ranked against their marks.
-    """
-
-    order: tuple[int, ...]
-    reference: int | None = None
+    order: tuple[int, ...]  # candidates, best first, the judge's own reference left out
+    reference: int | None = None  # its place in the judge's full rank; None where it was not ranked
     reference_text: str | None = None
-    marks: Mapping[int, float] = field(default_factory=dict)
-    disagreements: int = 0
+    marks: Mapping[int, float] = field(default_factory=dict)  # 0 to 15 by response, where they could be read
+    disagreements: int = 0  # pairs ranked against their marks
 
 
 def parse_verdict(text: str, candidates: int, *, finished: bool = True) -> Verdict:
     """Read a judge's reply about ``candidates`` responses (0 .. candidates - 1); number ``candidates`` is its own.
-
-    finished: False when the reply was cut by its token limit; what comes before the cut is then no verdict.
+    Raises VerdictError: no rank, one that is malformed, cut or only quoted, two that differ, unknown or repeated
+    numbers, nothing but the reference, or an order that most of the marks contradict.
 
     >>> parse_verdict("Response 0: [9]\\nResponse 1: [14]\\n**rank: [4, 1, 0]**", 4).order
     (1, 0)
@@ -128,9 +120,6 @@ def parse_verdict(text: str, candidates: int, *, finished: bool = True) -> Verdi
     Traceback (most recent call last):
     ...
     tuna.judges.replies.VerdictError: rank names a response twice: [1, 1, 0]
-
-    Raises VerdictError: no rank, one that is malformed, cut or only quoted, two that differ, unknown or repeated
-    numbers, nothing but the reference, or an order that most of the marks contradict.
     """
     text = spoken(text, finished)
     plain = _plain(text)
@@ -216,8 +205,7 @@ def _bracketed(plain: str, start: int) -> list[int] | None:
 
 def _bare(plain: str, start: int) -> list[int] | None:
     """A chain without brackets that ends its line: ``2 > 0 > 1``. None for prose that goes on."""
-    match = _CHAIN.match(plain, start)
-    if match is None:
+    if (match := _CHAIN.match(plain, start)) is None:
         return None
     after = plain[match.end() : match.end() + 1]
     if after in ("", "\n"):
@@ -254,8 +242,7 @@ def _reference(text: str, candidates: int) -> str | None:
     """What the judge wrote under its own "Response N" heading, None where no such block stands by itself."""
     blank = r"[^\S\n]"
     heading = rf"(?im)^(?:{blank}|\*)*+#++(?:{blank}|\*)*+Response {candidates}(?:{blank}|\*)*+:\**{blank}*"
-    start = re.search(heading, text)
-    if start is None:
+    if (start := re.search(heading, text)) is None:
         return None
     rest = text[start.end() :]
     end = _REFERENCE_END.search(rest.replace("*", " "))

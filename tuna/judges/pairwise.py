@@ -59,8 +59,6 @@ def parse_mark(text: str, finished: bool = True) -> int:
     Traceback (most recent call last):
     ...
     tuna.judges.replies.VerdictError: more than one verdict on its line: [[A]] or [[B]]
-
-    Raises VerdictError: no mark, another one, several, a quoted one alone, or a reply that its token limit cut.
     """
     text = spoken(text, finished).translate(_ESCAPED)
     lines = _marked(text)

@@ -32,15 +32,12 @@ class Components:
 
 @dataclass
 class Collected:
-    """rows: the ranked lists, in input order. unusable: what got none, with reason and raw text. missing: not asked.
+    """What came of the instructions."""
 
-    flips, pairs: of a judge that was asked both ways.
-    """
-
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    unusable: list[dict[str, Any]] = field(default_factory=list)
-    missing: int = 0
-    flips: int = 0
+    rows: list[dict[str, Any]] = field(default_factory=list)  # the ranked lists, in input order
+    unusable: list[dict[str, Any]] = field(default_factory=list)  # what got none, with reason and raw text
+    missing: int = 0  # not asked
+    flips: int = 0  # of a judge that was asked both ways
     pairs: int = 0
 
     def set_aside(self, record: Record, reason: str, raw: Sequence[Any] = ()) -> None:
@@ -65,14 +62,12 @@ class Collected:
 
 
 class Ranker(ABC):
-    """Orders samples of ``model`` drawn by ``sampler``, or the answers that the input has (``score_only``).
-
-    A subclass is a dataclass of what can be set. It says how the usable answers are ordered, and may take them from
-    something else than the sampler: ``asked`` is that config node.
+    """Orders samples of ``model`` drawn by ``sampler``, or the answers that the input has (``score_only``). A subclass
+    is a dataclass of what can be set; it says how the usable answers are ordered.
     """
 
     kind: ClassVar[str]
-    asked: ClassVar[str] = "sampler"
+    asked: ClassVar[str] = "sampler"  # the config node of what answers
     n: int
 
     def needs(self, score_only: bool) -> tuple[str, ...]:

@@ -21,10 +21,7 @@ _WRITTEN = "written.json"  # in the store: the hash of each output that was writ
 
 
 class OutputPaths:
-    """What lies beside an output ``NAME.jsonl``.
-
-    store: answers, verdicts, ledger, lock. unusable: instructions that got no list. report, figure: counts and figures.
-    """
+    """What lies beside an output ``NAME.jsonl``; store: answers, verdicts, ledger, lock."""
 
     def __init__(self, output: Path) -> None:
         self.output = output
@@ -49,10 +46,9 @@ class OutputPaths:
 
 
 def check_places(places: OutputPaths, source: str | None, *, dry_run: bool = False) -> None:
-    """Check all places of an output before anything is asked or paid for.
-
-    source: what is read. dry_run: leave nothing behind, not even a folder. Raises ConfigError where a place is what is
-    read, or holds what rank.py did not make or somebody has changed since. RunError: a place cannot be written to.
+    """Check all places of an output before anything is asked or paid for; a dry run leaves not even a folder behind.
+    Raises ConfigError where a place is the ``source`` that is read, or holds what rank.py did not make or somebody has
+    changed since. RunError: it cannot be written to.
     """
     try:
         _refuse_source(places, source)
@@ -143,10 +139,7 @@ def _next(output: Path) -> str:
 def next_line(
     places: OutputPaths, settings: Settings, ranker: str, rows: Sequence[dict[str, Any]], tuned: "ModelConfig | None"
 ) -> str:
-    """What to do with the ranked lists ``rows`` of one collection.
-
-    tuned: the model that they are for; None where a server or a file gave the answers and nobody has named it.
-    """
+    """What to do with the ranked lists of one collection. tuned: the model that they are for; None where unknown."""
     if settings.part[1] > 1:
         return _merge_line(places, settings)
     if not any(len({answer["score"] for answer in row["responses"]}) > 1 for row in rows):

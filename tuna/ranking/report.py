@@ -15,21 +15,17 @@ from tuna.stats import spearman
 
 @dataclass(frozen=True, slots=True)
 class ListReport:
-    """lengths: mean words by rank, the best first, over lists of the commonest size. tokens: the same in
-    tokens, where all answers have a count. length_correlation: Spearman of length and score, mean over lists.
-    histogram: (edges, counts) of the scores. duplicates: share of answers with the text of another of their list.
-    ties: share of pairs with equal scores.
-    """
+    """The figures of ranked lists."""
 
     lists: int
     answers: int
-    size: int
-    lengths: list[float]
-    tokens: list[float]
-    length_correlation: float | None
-    histogram: tuple[list[float], list[int]]
-    duplicates: float
-    ties: float
+    size: int  # the commonest of a list
+    lengths: list[float]  # mean words by rank, the best first, over lists of that size
+    tokens: list[float]  # the same in tokens, where all answers have a count
+    length_correlation: float | None  # Spearman of length and score, mean over lists
+    histogram: tuple[list[float], list[int]]  # edges and counts of the scores
+    duplicates: float  # share of answers with the text of another of their list
+    ties: float  # share of pairs with equal scores
 
     def lines(self) -> list[str]:
         """For printing."""

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Job:
-    """A collection, checked. tuned: the model that the lists are for, None where nobody can know."""
+    """A collection, checked."""
 
     settings: Settings
     ranker: Ranker
@@ -61,9 +61,8 @@ class _Job:
 
 
 def run(cfg: DictConfig) -> dict[str, float]:
-    """Collect what ``cfg`` asks for; gives the figures that are printed. Raises TunaError for a wrong setting or input,
-    before anything is sent; a server, key or budget that ends the collection early, after what is there has been
-    written.
+    """Collect what ``cfg`` asks for; gives the figures that are printed. Raises TunaError for a wrong setting or input
+    before anything is sent; for a server, key or budget that ends it early, once what is there has been written.
     """
     job = _prepare(cfg)
     settings, places = job.settings, job.places
@@ -133,8 +132,7 @@ def _prepare(cfg: DictConfig) -> _Job:
     records = everything.records[index - 1 :: count]
     if not records:
         raise ConfigError(f"shard: {settings.shard} of {len(everything.records)} instructions is empty")
-    short = [r.where for r in records if settings.score_only and len(r.responses) < 2]
-    if short:
+    if short := [r.where for r in records if settings.score_only and len(r.responses) < 2]:
         raise DataError(
             f"{short[0]}: responses: expected two answers or more to rank (score_only), and in {len(short)} rows"
         )
@@ -208,8 +206,8 @@ def _dry_run(job: _Job) -> dict[str, float]:
         print(f"to ask, {who}, at most about: {usage}")
     if spent:
         print(f"spent so far: {dollars(spent)}")
-    by_people = dollars(job.prices.human(len(job.records), job.ranker.n))
-    print(f"people comparing every pair of answers instead: {by_people}")
+    people = job.prices.human(len(job.records), job.ranker.n)
+    print(f"people comparing every pair of answers instead: {dollars(people)}")
     print("dry run: nothing was sent")
     total = sum(estimate.values(), Usage())
     return {"requests": total.requests, "cost": -1.0 if total.cost is None else total.cost}

@@ -21,10 +21,8 @@ from tuna.judges.checker import rouge_l
 
 
 class DiverseSet(AnswerSet):
-    """The paper's rule for samples that differ (Section 3.1): every pair below tau in ROUGE-L.
-
-    A sample that is too similar to one already kept is dropped, and another is drawn hotter in its place. After
-    ``trials`` such resamples the least similar of all that were tried is kept. No sample once kept is given up.
+    """The paper's rule for samples that differ (Section 3.1): every pair below tau in ROUGE-L. For one that is too
+    similar another is drawn hotter; after ``trials`` resamples the least similar of all that were tried is kept.
     """
 
     def __init__(self, n: int, tau: float = 0.8, trials: int = 3) -> None:
@@ -154,21 +152,16 @@ class LocalAnswerer(Answerer):
 @checked
 @dataclass
 class Sampler(LocalAnswerer):
-    """Draws from ``model`` under the diversity rule.
+    """Draws from ``model`` under the diversity rule."""
 
-    temperature: of the first draw; each new trial adds temperature_step. tau: highest ROUGE-L between two answers,
-    exclusive; null draws without the rule. trials: resamples before the least similar one tried is kept. max_tokens: of
-    one answer. block: instructions that share batches; part of what the seed means, so keep it for the same file.
-    """
-
-    temperature: Annotated[float, Gt(0)] = 1.0
-    max_tokens: Annotated[int, Ge(1)] = 512
-    block: Annotated[int, Ge(1)] = 32
+    temperature: Annotated[float, Gt(0)] = 1.0  # of the first draw
+    max_tokens: Annotated[int, Ge(1)] = 512  # of one answer
+    block: Annotated[int, Ge(1)] = 32  # instructions that share batches; part of what the seed means, so keep it
     device: Device = "auto"
     dtype: Dtype = "auto"
-    tau: Annotated[float, Interval(gt=0, le=1)] | None = 0.8
-    trials: Annotated[int, Ge(0)] = 3
-    temperature_step: Annotated[float, Ge(0)] = 0.1
+    tau: Annotated[float, Interval(gt=0, le=1)] | None = 0.8  # ROUGE-L of two answers is below it; null: no rule
+    trials: Annotated[int, Ge(0)] = 3  # resamples before the least similar one tried is kept
+    temperature_step: Annotated[float, Ge(0)] = 0.1  # what each new trial adds
     model: Any = field(default=None, init=False)  # the config's ``model``, a ModelConfig
 
     role: ClassVar[str] = "sampler"
@@ -184,12 +177,9 @@ class Sampler(LocalAnswerer):
 @checked
 @dataclass
 class ServerSampler(ServedModel, Answerer):
-    """Draws from a server that holds the model being tuned, a round of the diversity rule in each request.
-
-    endpoint: completions with the prompt template it was tuned with (template: alpaca or none), or chat where that is
-    its tokenizer's chat template. temperature, tau, trials, temperature_step, max_tokens: as the local sampler's.
-    send_seed: give each request a seed of its own, made from (seed, instruction, trial, place); servers that know none
-    ignore it.
+    """Draws from a server that holds the model being tuned, a round of the diversity rule in each request. endpoint:
+    completions with the prompt template that it was tuned with (alpaca or none), or chat where that is its tokenizer's.
+    send_seed: give each request a seed of its own; servers that know none ignore it. The rest: as the local sampler's.
     """
 
     temperature: Annotated[float, Ge(0)] = 1.0
@@ -203,7 +193,7 @@ class ServerSampler(ServedModel, Answerer):
     node: ClassVar[str] = "sampler"
 
     def identity(self, seed: int) -> dict[str, Any]:
-        """What shapes the answers, for keys and for the store's identity: the model by the server's name for it."""
+        """What shapes the answers, for keys and for the store's identity."""
         seeded = {"max_tokens": self.max_tokens, "send_seed": self.send_seed, "seed": seed}
         return {"sampler": "openai", **self.shaped_by(), **seeded, **self.rule()}
 

@@ -71,10 +71,8 @@ class Settings:
         return shard_of(self.shard)
 
     def instructions(self) -> Loaded:
-        """The records of ``input``, before they are cut into shards, each with an id of its own; what is to be noted.
-
-        Unlike for training, the original response may be missing. Raises DataError for every malformed row, an id that
-        comes twice, a range that the file does not have.
+        """The records of ``input`` before they are cut into shards, each with an id of its own, and notes. Raises
+        DataError for every malformed row, an id that comes twice, a range that the file does not have.
         """
         path, first = self.input, self.first
         if path is None:

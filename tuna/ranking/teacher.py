@@ -19,20 +19,14 @@ from tuna.ranking.sampler import Answerer, LocalAnswerer
 @checked
 @dataclass
 class LocalTeacher(LocalModel, LocalAnswerer):
-    """Draws answers from a local model, or scores given ones.
-
-    path: an embedded name, a run folder, a Hugging Face folder or a hub id; revision: of a hub id. template: of
-    prompts, auto is chat where the tokenizer has a chat template; template_args: its variables. temperature: the
-    paper's is 1. max_tokens: of one answer. block: instructions that share batches. tau, trials, temperature_step: as
-    the sampler's; null draws without the rule. row_tokens: tokens per packed row where given answers are scored.
-    """
+    """Draws answers from a local model, or scores given ones. tau, trials, temperature_step: as the sampler's."""
 
     path: str = "tiny_teacher"
-    temperature: Annotated[float, Gt(0)] = 1.0
+    temperature: Annotated[float, Gt(0)] = 1.0  # the paper's
     tau: Annotated[float, Interval(gt=0, le=1)] | None = None
     trials: Annotated[int, Ge(0)] = 0
     temperature_step: Annotated[float, Ge(0)] = 0.0
-    row_tokens: int = 2048
+    row_tokens: int = 2048  # per packed row where given answers are scored
 
     role: ClassVar[str] = "teacher"
 

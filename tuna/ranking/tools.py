@@ -70,23 +70,18 @@ def _new_report(name: str) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Over the lists that both files rank: mean Spearman and the share of pairs ordered alike, with intervals.
-
-    by_list: each list's Spearman; None where one file ties all its answers.
-    """
+    """Over the lists that both files rank: mean Spearman and the share of pairs ordered alike, with intervals."""
 
     lists: int
     only_first: int
     only_second: int
     spearman: Interval
     pairs: Interval
-    by_list: tuple[float | None, ...] = ()
+    by_list: tuple[float | None, ...] = ()  # each list's Spearman; None where one file ties all its answers
 
 
 def compare(first: str, second: str) -> Agreement:
-    """Compare two files of ranked lists, by id and by the answers' texts. Raises DataError for a row without id and
-    responses, or nothing in common.
-    """
+    """Compare two files of ranked lists, by id and by the answers' texts. Raises DataError: nothing in common."""
     one, two = _scores(first), _scores(second)
     both = [key for key in one if key in two and len(one[key].keys() & two[key].keys()) > 1]
     if not both:
@@ -127,9 +122,7 @@ def _draw(found: Agreement, path: Path, title: str) -> None:
 
 
 def merge(output: str, shards: Sequence[str]) -> int:
-    """Write all lists of ``shards`` to ``output``; gives their number. Raises DataError for an instruction in two of
-    them, a shard missing or twice, different settings, a taken output.
-    """
+    """Write all lists of ``shards`` to ``output``; gives their number. Raises DataError: not one cut, whole, once."""
     if os.path.lexists(output):
         raise DataError(f"{output}: is there already; give the merged file another name")
     check_writable(Path(output).parent, "OUT.jsonl")

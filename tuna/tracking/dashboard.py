@@ -17,10 +17,7 @@ CURVES = ("train/loss", "train/loss_rank", "train/loss_ce", "train/pair_accuracy
 
 
 def workspace(place: str, name: str, group: str | None) -> Any:
-    """The saved view for ``place`` (ENTITY/PROJECT), a wandb_workspaces Workspace; nothing is sent.
-
-    group: show the runs of this sweep alone.
-    """
+    """The view for ``place`` (ENTITY/PROJECT), of the sweep ``group`` alone where given; nothing is sent."""
     entity, _, project = place.partition("/")
     if not entity or not project or "/" in project:
         raise ConfigError(f"expected ENTITY/PROJECT (as in me/tuna), got {place!r}")

@@ -22,10 +22,8 @@ _TITLE, _TAG = 120, 60  # letters; W&B takes 128 and 64
 
 
 class MetricsFile:
-    """metrics.csv: one row per logged step, one column per metric; new columns are added at the end as they come.
-
-    A row that comes again (same step, same columns: the run was killed after it and resumed) replaces the old one.
-    start_step: the step that the run goes on from; rows of later steps are dropped, since these steps come again.
+    """metrics.csv: one row per logged step, one column per metric; new columns are added at the end as they come. Rows
+    after ``start_step``, from which a run goes on, are dropped; a row that comes again replaces the old one.
     """
 
     def __init__(self, path: Path, start_step: int = 0) -> None:
@@ -76,11 +74,7 @@ Logger = MetricsFile | WandbRun  # takes the figures of a run while it trains
 @checked
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Loggers:
-    """Whether metrics.csv is written, and how W&B shows the run; docs/wandb.md describes each key.
-
-    mode: "auto" is online where W&B is logged in and offline elsewhere, so that nothing ever waits for an answer;
-    WANDB_MODE wins over it. group: null is the sweep's name. title: null is a sweep's overrides, or the run's name.
-    """
+    """Whether metrics.csv is written, and how W&B shows the run; docs/wandb.md describes each key."""
 
     csv: bool = True
     wandb: bool = True
@@ -112,10 +106,7 @@ class Loggers:
 
 
 def title(folder: Path, name: str) -> str:
-    """The overrides in which a sweep's job in ``folder`` differs from its others, else the run's name.
-
-    As in ``loss.lambda=5,seed=1``.
-    """
+    """The overrides in which a sweep's job differs from its others (``loss.lambda=5,seed=1``); else the run's name."""
     job = job_in(folder)
     shown = [_short(text) for text in (job.swept if job else ()) if secret_in(text) is None]
     return ",".join(shown)[:_TITLE] or name

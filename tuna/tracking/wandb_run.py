@@ -50,23 +50,18 @@ def _server() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A model or a data file. Its name and identity decide which one it is, on whatever machine it is met.
-
-    identity: a hash, stored as a small file. files: what ``logger.artifacts=files`` uploads.
-    """
+    """A model or a data file. Its name and identity decide which one it is, on whatever machine it is met."""
 
     kind: str  # "model" or "dataset"
     name: str
-    identity: Mapping[str, str]
+    identity: Mapping[str, str]  # a hash, stored as a small file
     metadata: Mapping[str, Any]
-    files: Path | None = None
+    files: Path | None = None  # what ``logger.artifacts=files`` uploads
 
 
 class WandbRun:
-    """A run in W&B; one that is disabled, or cannot be opened, takes everything and does nothing.
-
-    folder: the run's own; W&B writes to ``wandb/`` in it. mode: "online" becomes "offline" where the server cannot be
-    reached, to be sent later by ``wandb sync``. artifacts: see Loggers. about: ``wandb.init``'s arguments.
+    """A run in W&B; one that is disabled, or cannot be opened, takes everything and does nothing. "online" becomes
+    "offline" where the server cannot be reached, for ``wandb sync``. about: ``wandb.init``'s arguments.
     """
 
     def __init__(self, folder: Path, mode: str, artifacts: str, about: Mapping[str, Any]) -> None:
@@ -131,10 +126,8 @@ class WandbRun:
         self._safely(key, send)
 
     def use(self, make: Callable[[], Item]) -> None:
-        """The run was made from this item: an arrow into it in W&B's lineage graph.
-
-        ``run.use_artifact`` refuses to work offline; what it does with a new artifact is this, which
-        ``wandb sync`` sends as well. W&B takes artifacts of equal name and content for one, whoever sent it.
+        """The run was made from this item. ``run.use_artifact`` refuses to work offline; what it does with a new one is
+        this, which ``wandb sync`` sends as well. W&B takes artifacts of equal name and content for one.
         """
         self._send(make, lambda run, artifact: run._log_artifact(artifact, is_user_created=True, use_after_commit=True))
 
@@ -161,10 +154,7 @@ class WandbRun:
         return artifact
 
     def finish(self, status: str) -> None:
-        """Close the run; one that did not finish is marked failed, so that no dashboard shows it as done.
-
-        Waits for W&B's upload for two minutes at most (WANDB_FINISH_TIMEOUT seconds).
-        """
+        """Close the run; one that did not finish is marked failed, so that no dashboard shows it as done."""
         run, self.run = self.run, None
         if run is None:
             return
