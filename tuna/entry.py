@@ -29,13 +29,9 @@ from tuna.sweeps.launcher import Sweep, check_optimized, resumable
 
 @masked_output()
 def main(program: Program, argv: Sequence[str] | None = None, config_dir: Path = CONF) -> None:
-    """Run an entry point with ``argv`` (default: the command line's); returns only after success.
-
-    Raises: SystemExit, 1 after a fault that the user can mend (its message is on stderr), 130 after an interrupt.
-    """
+    """Run an entry point with ``argv``, or the command line's; exit code 1 after a fault, 130 after Ctrl-C."""
     if argv is not None:
         sys.argv = [sys.argv[0], *argv]
-    full = _wants_traceback()
     try:
         line = read_command_line(sys.argv[1:])
         install()
@@ -53,7 +49,7 @@ def main(program: Program, argv: Sequence[str] | None = None, config_dir: Path =
             else:
                 run_composed(cfg, lambda cfg: resolve_name(program.run)(cfg), config_dir)
     except (TunaError, HydraException, OmegaConfBaseException) as error:
-        if full:
+        if _wants_traceback():
             traceback.print_exception(error)
         else:
             _report(error)
@@ -104,17 +100,14 @@ def _run_sweep(program: Program, config_dir: Path, line: CommandLine) -> None:
 
 @masked_output()
 def _sweep_job(run: str, cfg: DictConfig) -> Any:
-    """A sweep's job: told in its job.json; its fault is printed here and raised again, and the others run all the same.
-
-    Without ``resume=`` it goes on with what its folder holds, as if resume=auto were given.
-    """
+    """A sweep's job: told in its job.json; its fault is printed here and raised again, and the others run on."""
     install()  # a launcher may have started this job in another process
     folder = Path(HydraConfig.get().runtime.output_dir)
     job = job_in(folder)
     if job is None:
         raise RunError(f"{folder}: expected the sweep's job.json")
     if "resume" in cfg and cfg.resume is None:
-        cfg.resume = "auto"
+        cfg.resume = "auto"  # the sweep's command may be given again
     job.begin(dry=bool(cfg.get("dry_run")))
     try:
         check(cfg)

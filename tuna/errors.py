@@ -1,7 +1,4 @@
-"""The one family of faults that a user can mend; entry points print the message and exit 1.
-
-A message says what is wrong, where (file:line: field, or config key), what was expected, and what to do next.
-"""
+"""Faults that a user can mend: a message says where, what is wrong, what was expected, and what to do next."""
 
 
 def writable(text: str) -> str:

@@ -23,10 +23,7 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[TextIO]:
-    """A text file that takes the place of ``path`` once all is written to it; it masks nothing.
-
-    A lone surrogate, which UTF-8 does not have, becomes the escape that JSON has for it.
-    """
+    """A text file that takes the place of ``path`` once all is written; lone surrogates become JSON's escapes."""
     with whole(path) as temporary, temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
         yield file
         file.flush()

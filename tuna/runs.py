@@ -6,7 +6,6 @@ import logging
 import os
 import platform
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -114,9 +113,7 @@ def steps_in(folder: Path) -> list[tuple[int, Path]]:
 def read_json(path: Path, shape: Mapping[str, type] | None = None, needs: Sequence[str] = ()) -> dict[str, Any]:
     """The object in ``path``, empty where there is no file; null stands for a key that is not there.
 
-    shape: the types of keys. needs: keys that have to be there.
-
-    Raises: RunError where the file cannot be read or holds something else.
+    shape: types of keys. needs: keys that have to be there. RunError where it cannot be read or holds something else.
     """
     try:
         loaded = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda name: None)
@@ -153,9 +150,8 @@ def choose(config: Mapping[str, Any], data: str, model: str) -> RunFolder:
     """The folder of the run of this ``config``: a new one, or the one that it resumes.
 
     name: as asked for, else <stage>-<date>-<time>. resume: null, "auto" (the newest unfinished run of the same config,
-    data and model, else a new run), or a run's folder or name. data, model: their hashes.
-
-    Raises: RunError where the name is taken, or the run to resume is missing, finished or differs.
+    data and model, else a new run), or a run's folder or name. data, model: their hashes. RunError where the name is
+    taken, or the run to resume is missing, finished or differs.
     """
     runs_dir, name, resume, stage = Path(config["runs_dir"]), config["name"], config["resume"], config["stage"]["name"]
     old = None  # the run to go on with
@@ -169,7 +165,6 @@ def choose(config: Mapping[str, Any], data: str, model: str) -> RunFolder:
     if old is None:
         chosen = name or f"{stage}-{datetime.now():%Y%m%d-%H%M%S}"
         while not name and (runs_dir / chosen).exists():  # two runs started in one second
-            time.sleep(0.2)
             chosen = f"{stage}-{datetime.now():%Y%m%d-%H%M%S-%f}"
         check_free(runs_dir / chosen)
         return RunFolder(runs_dir / chosen, chosen)
@@ -277,12 +272,9 @@ def check_writable(folder: Path, key: str = "runs_dir") -> Path:
 
 
 def check_space(folder: Path, *, parameters: int, trainable: int, keep: int) -> None:
-    """Refuse a run whose checkpoints and model will not fit, before it has trained for hours.
-
-    A checkpoint holds the trained weights and two moments in float32, 12 bytes a parameter; ``keep`` of them stand
-    while the next is written; the model is at most 4 bytes a parameter. Raises RunError.
-    """
+    """Refuse (RunError) a run whose checkpoints and model will not fit, before it has trained for hours."""
     free = shutil.disk_usage(check_writable(folder)).free
+    # The weights and two moments in float32; ``keep`` checkpoints stand while the next is written.
     needed = (keep + 1) * 12 * trainable + 4 * parameters + 10_000_000
     if needed > free:
         raise RunError(

@@ -1,11 +1,4 @@
-"""The one place that hides secrets: whatever is printed or written passes here first.
-
-A secret is the value of an environment variable that a config key ``*_env`` names, or whose own name says so
-(``*_API_KEY``, ``*_TOKEN``, ``*PASSWORD*`` and their kind). It is hidden in whole, in every run of 8 or more of its
-characters, in base64 (also as a part of ``user:password``) and quoted for a URL.
-
-So that no answer is changed by chance, two kinds of text stay: values that are shorter than 8 characters, numbers or
-existing paths; and runs of fewer than 16 characters that are one word (``postgres``, ``customer_id``) or one number.
+"""The one place that hides secrets: whatever is printed or written passes here first. See "Keys" in docs/wandb.md.
 
 What has the shape of a key (``sk-...``, ``://user:password@``) is hidden in what is said (the screen, logs, error
 texts), and left alone in collected answers, where it may be somebody's example.

@@ -7,10 +7,7 @@ FOLDER = Path(__file__).parent
 
 
 def path(name: str) -> Path:
-    """The place of an embedded model or file.
-
-    name: a model, or a file below ``tuna/assets`` such as ``rankings/contextual.jsonl``, with or without its ending.
-    FileNotFoundError names those there are.
+    """The place of an embedded model, or of a file below ``tuna/assets`` with or without its ending.
 
     >>> path("tiny").name, path("rankings/contextual").name
     ('tiny', 'contextual.jsonl')

@@ -1,12 +1,9 @@
 """Composing a config: Hydra, with the constructor's defaults under every YAML file that names a ``_target_``.
 
-The files use these resolvers. ``${scale:<paper>,<tiny>}``: the paper's value for every real model, the tiny one only
-when the final ``model.path`` is an embedded model's name. ``${asset:<file>}``: the path of an embedded file.
-``${held_out:<file>}``: the same beside embedded training data at the tiny scale, null beside anybody's own.
-``${untyped:<value>}``: a value nobody asked for, which ``untyped`` tells from the same one typed.
-``${sweep_name:<name>,<time>}``: a sweep's.
-``${label_of_model:<model>,<label>,<other>}``: a row's label, which holds if the run starts from that model of the hub
-or a folder of its name. ``${label_of_data:<key>,<label>,<other>}``: one that holds unless the key names embedded data.
+Resolvers: ``${scale:<paper>,<tiny>}``, the tiny value only where ``model.path`` is embedded. ``${asset:<file>}``.
+``${held_out:<file>}``, an asset beside embedded training data at the tiny scale, else null. ``${untyped:<value>}``, one
+that nobody asked for. ``${label_of_model:<model>,<label>,<other>}``, a label if the run starts from that model of the
+hub or a folder of its name. ``${label_of_data:<key>,<label>,<other>}``, one unless the key names embedded data.
 """
 
 from collections.abc import Callable, Sequence

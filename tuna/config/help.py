@@ -14,12 +14,9 @@ OPTIONAL = ("experiment", "debug")
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """An entry point: what ``--help`` says of it, its primary config, and the function ``run(cfg)`` behind it.
+    """An entry point: what ``--help`` says of it, its primary config, and the function ``run(cfg)`` behind it."""
 
-    run: "package.module:function", imported only once the config is found right.
-    """
-
-    run: str
+    run: str  # "package.module:function", imported only once the config is found right
     config_name: str
     purpose: str
     examples: tuple[str, ...]

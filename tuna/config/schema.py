@@ -50,9 +50,7 @@ def defaults(target: str) -> dict[str, Any]:
 
 
 def build(node: DictConfig) -> Any:
-    """Call the class that ``node._target_`` names with the node's other keys.
-
-    Raises: ConfigError where the class cannot be imported, or its constructor refuses a value.
+    """Call the class that ``node._target_`` names with the other keys; ConfigError where it is missing or refuses one.
 
     >>> build(OmegaConf.create({"_target_": "tuna.losses.tuna.Tuna", "lambda": 5})).lambda_
     5.0
@@ -71,10 +69,7 @@ def build(node: DictConfig) -> Any:
 
 
 def build_all(cfg: DictConfig, *keys: str) -> dict[str, Any]:
-    """Build the nodes of ``cfg`` under ``keys``; what any constructor refuses is one ConfigError.
-
-    A constructor does not know in which node it stands: it names the argument, the node's key is put in front here.
-    """
+    """Build the nodes of ``cfg`` under ``keys``; what constructors refuse is one ConfigError, with the nodes' keys."""
     built, wrong = {}, []
     for key in keys:
         try:

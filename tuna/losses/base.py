@@ -1,7 +1,4 @@
-"""What every loss takes and gives, and ranked lists as padded tensors with the metrics that are read off them.
-
-Losses know no model, trainer or config; of the data, only the counts of a step.
-"""
+"""What every loss takes and gives, and ranked lists as padded tensors with the metrics that are read off them."""
 
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -54,7 +51,6 @@ class Loss(Protocol):
 
     def __call__(self, lists: ScoredLists) -> dict[str, Term]:
         """The named terms for these lists."""
-        ...
 
 
 def local_totals(lists: ScoredLists) -> Totals:
@@ -97,8 +93,7 @@ def as_lists(lists: ScoredLists, values: Tensor | None = None) -> Lists:
     v = chosen.new_zeros(groups, width).index_put((owner, column), chosen)
     scores = torch.full_like(v, -torch.inf, requires_grad=False)
     scores = scores.index_put((owner, column), lists.scores[ranked].to(scores.dtype))
-    present = torch.zeros(groups, width, dtype=torch.bool, device=v.device)
-    present = present.index_put((owner, column), torch.ones_like(owner, dtype=torch.bool))
+    present = torch.arange(width, device=v.device) < counts[:, None]
     return Lists(v=v, scores=scores.detach(), present=present, weights=lists.weights)
 
 
@@ -171,9 +166,7 @@ def kendall_tau(lists: Lists) -> Tensor:
 
 
 def best_of_n(lists: Lists) -> Tensor:
-    """[G] how likely the candidate with the highest v has the best score; NaN for a list without pairs.
-
-    Where several share the highest v, one of them is taken at random.
+    """[G] how likely the candidate with the highest v (of several, any) has the best score; NaN without pairs.
 
     >>> v, scores = torch.tensor([[2.0, 2.0, 0.0]]), torch.tensor([[1.0, 0.0, 0.0]])
     >>> best_of_n(Lists(v, scores, torch.ones(1, 3, dtype=torch.bool), torch.ones(1))).item()
@@ -187,14 +180,11 @@ def best_of_n(lists: Lists) -> Tensor:
 
 
 def right_by_length(lists: Lists, lengths: Lists) -> Tensor:
-    """[G, 4] pairs that v orders right, and pairs, where the better response is longer, then where it is shorter.
-
-    lengths: the same lists with the lengths as their v. Equal v is one half right; pairs of equal length count nowhere.
-    """
+    """[G, 4] pairs that v orders right (equal v: half) and pairs, with a longer better response, then a shorter one."""
     pairs = better_pairs(lists)
     gap = lists.v[:, :, None] - lists.v[:, None, :]
     right = (gap > 0).double() + 0.5 * (gap == 0).double()
-    longer = lengths.v[:, :, None] - lengths.v[:, None, :]
+    longer = lengths.v[:, :, None] - lengths.v[:, None, :]  # the lengths stand as v; 0 counts nowhere
     counts = []
     for kind in (longer > 0, longer < 0):
         chosen = pairs & kind

@@ -1,8 +1,4 @@
-"""What an architecture can do, shown at load on a small random copy: score packed rows exactly, and merge LoRA exactly.
-
-No list of model names decides. The copy has the model's own config with two layers (one of each layer type at least),
-fewer heads, and windows and positions shrunk below the length of a group and of a row.
-"""
+"""What an architecture can do, shown at load on a small random copy: score packed rows exactly, merge LoRA exactly."""
 
 import copy
 import math
@@ -53,13 +49,10 @@ REWARDS = Ways(AutoModelForSequenceClassification, RewardScorer, PlainRewardScor
 def check_packing(
     config: PretrainedConfig, *, attention: str = "auto", trust_remote_code: bool = False, ways: Ways = LOGPROBS
 ) -> None:
-    """Run a small random copy of ``config`` packed and plain, and refuse a difference.
+    """Run a small random copy of ``config`` packed and plain; ModelError where they differ by over 1e-4 (relative).
 
     attention is ``model.attention``; FlexAttention is checked as SDPA, since the masks have one source. ways: LOGPROBS,
     or REWARDS for a config with one label and a padding id.
-
-    Raises:
-        ModelError: the two ways differ by more than 1e-4 (relative), or the model takes no custom mask at all.
     """
     with torch.random.fork_rng(devices=[]), quiet():
         torch.manual_seed(0)

@@ -16,7 +16,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from tuna.errors import ModelError
 from tuna.models.folder import as_list, stored_dtype, tensor_shapes
-from tuna.models.lora import ADAPTER, embedding_names, merge, rebuilt, with_shared_names
+from tuna.models.lora import ADAPTER, merge, rebuilt, with_shared_names
 from tuna.models.source import Resolved
 from tuna.models.weights import not_finite
 
@@ -45,11 +45,8 @@ def export(
 
     resolved: the starting model, whose generation config and tokenizer files are taken over. tokenizer: written in
     place of those files. dtype: of floating-point weights; "auto" is that of the starting folder. ends: ids of tokens
-    that end an answer, added to those that generation_config.json lists.
-
-    Raises:
-        ModelError: what was written has other tensor names or shapes than the model's class, an adapter's tensor
-            would be left out, or a weight is no number in ``dtype``.
+    that end an answer, added to those that generation_config.json lists. ModelError where tensor names or shapes are
+    not the class's, an adapter's tensor would be left out, or a weight is no number in ``dtype``.
     """
     state = full_state(scorer)
     if not dist.is_initialized() or dist.get_rank() == 0:
@@ -132,7 +129,8 @@ def _write_adapter(folder: Path, model: Any, state: dict[str, Tensor], config: A
 
     whole = [n for n, p in model.named_parameters() if p.requires_grad and ".lora_" not in n]
     old, new = (each.get_text_config().vocab_size for each in (resolved.config, model.config))
-    grown = embedding_names(model, state) if old != new else []
+    ends = (model.get_input_embeddings(), model.get_output_embeddings()) if old != new else ()
+    grown = tuple(f"{name}." for name, module in model.named_modules() if module in ends)
     partial = _fresh(folder)
     config = copy.deepcopy(config)
     config.base_model_name_or_path, config.inference_mode = resolved.source, True
@@ -141,7 +139,7 @@ def _write_adapter(folder: Path, model: Any, state: dict[str, Tensor], config: A
     tensors = {
         "base_model.model." + name.removesuffix(f".{ADAPTER}").replace(f".{ADAPTER}.", "."): tensor.clone().contiguous()
         for name, tensor in state.items()
-        if ".lora_" in name or name in (*whole, *grown)
+        if ".lora_" in name or name in whole or name.startswith(grown)
     }
     save_file(tensors, str(partial / "adapter_model.safetensors"), metadata={"format": "pt"})
     _put(partial, folder)

@@ -28,11 +28,8 @@ def load_scorer(model: ModelConfig, *, dtype: torch.dtype = torch.float32) -> Sc
     """The scorer that ``model`` asks for, in train mode, on the CPU; ``.model`` is the Hugging Face causal LM.
 
     Weights are float32 unless told otherwise, whatever the file holds: in bf16 small AdamW steps round to nothing.
-    The packed scorer and the merge of LoRA are first proved on a two-layer random copy of the config.
-
-    Raises:
-        ModelError: the architecture cannot score packed rows or take these adapters, the embedding lacks rows for the
-            tokenizer, or the weights cannot be read.
+    The packed scorer and the merge of LoRA are first proved on a two-layer random copy of the config; ModelError where
+    they fail there, the embedding lacks rows for the tokenizer, or the weights cannot be read.
     """
     check_weights(model)
     return _scorer(model, model.resolve().config, LOGPROBS, lambda: load_model(model, dtype=dtype))
@@ -44,9 +41,6 @@ def load_reward_scorer(
     """The reward scorer that ``model`` asks for, as ``load_scorer`` makes that of responses. seed: of a fresh head.
 
     ``.model`` is the sequence-classification model, whose padding id is set and not the end-of-sequence id.
-
-    Raises:
-        ModelError: no reward model can be made of it, or not in packed rows, or the weights cannot be read.
     """
     check_reward_source(model.resolve())
     check_weights(model, reward=True)

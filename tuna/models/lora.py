@@ -92,10 +92,8 @@ def with_shared_names(model: Any, state: Mapping[str, Tensor]) -> dict[str, Tens
 def merge(model: Any, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], frozenset[str]]:
     """A state dict with adapters and all shared names -> that of the plain model, W + alpha / r * B A, plain names.
 
-    Merged tensors are float32; their names come second.
-
-    Raises:
-        ModelError: an adapter's tensor would be left over, or a layer's kind of adapter cannot be merged here.
+    Merged tensors are float32; their names come second. ModelError where an adapter's tensor would be left over, or a
+    layer's kind of adapter cannot be merged here.
     """
     from peft.tuners.lora import Embedding, Linear
     from peft.tuners.tuners_utils import BaseTunerLayer
@@ -124,25 +122,16 @@ def merge(model: Any, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], f
     return plain, frozenset(merged)
 
 
-def embedding_names(model: Any, state: Mapping[str, Tensor]) -> list[str]:
-    """Names of the embedding's and the head's own tensors, without their adapters'."""
-    ends = (model.get_input_embeddings(), model.get_output_embeddings())
-    prefixes = tuple(f"{name}." for name, module in model.named_modules() if module in ends)
-    return [name for name in state if name.startswith(prefixes) and ".lora_" not in name]
-
-
 def rebuilt(
     model: Any, state: Mapping[str, Tensor], dtype: torch.dtype, *, merged: frozenset[str], device: str = "meta"
 ) -> Any:
     """A fresh model of the class of ``model`` with the weights of ``state``, names and tied set being transformers'.
 
-    Weights that were tied and of which one was merged differ, so the fresh model's config ties none.
+    Weights that were tied and of which one was merged differ, so the fresh model's config ties none; ModelError where
+    they stay tied, a weight of the class has no value, or one of ``state`` has no place.
 
     state: plain, with all shared names; its floating-point weights become ``dtype``. merged: what ``merge`` says.
     device: where buffers lie that no state dict has; "meta" is enough to save the model.
-
-    Raises:
-        ModelError: a weight of the class has no value, one of ``state`` has no place, or weights stay tied that differ.
     """
     config = copy.deepcopy(model.config)
     config.dtype = dtype

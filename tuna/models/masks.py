@@ -1,10 +1,6 @@
-"""Who may see whom in a packed row, for each layer type and attention implementation.
+"""Who may see whom in a packed row, for each layer type and attention implementation (docs/scorer.md).
 
-Token i sees token j when both belong to the same group, j does not come after i, j is in the prompt or in i's own
-response, and the layer type's own rule holds. Windows and chunks count positions, not columns: in a packed row the two
-differ. A padding token sees itself only, so that no row of the mask is empty (softmax over nothing is NaN).
-
-On the CPU attention runs in blocks (docs/scorer.md), in which the row's mask holds, so windows stay.
+A padding token sees itself only, so that no row of the mask is empty (softmax over nothing is NaN).
 """
 
 from collections.abc import Callable

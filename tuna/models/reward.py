@@ -1,7 +1,4 @@
-"""Reward models: what one can start from, said from the config alone; its head, and its padding token.
-
-They are Hugging Face's sequence-classification class of a causal architecture with one label.
-"""
+"""Reward models, which are Hugging Face's sequence-classification class of a causal architecture with one label."""
 
 from shlex import quote
 from typing import Any
@@ -60,10 +57,7 @@ def check_reward_model(resolved: Resolved) -> None:
 
 
 def check_reward_source(resolved: Resolved) -> None:
-    """Check (ModelError), from the config alone, that a reward model can be made of this model, or that it is one.
-
-    Its architecture has a causal language model and a sequence-classification class; a classifier has one label.
-    """
+    """Check (ModelError), from the config alone, that a reward model can be made of this model, or that it is one."""
     config = resolved.config
     kind, who = str(config.model_type), f"{resolved.source}: {resolved.architecture}"
     remote = getattr(config, "auto_map", None) or {}

@@ -1,8 +1,4 @@
-"""The scorers: each prompt once, several groups per row, projection at response positions only. Exact.
-
-ResponseScorer gives log-probabilities, RewardScorer the rewards of a sequence-classification model with one label. See
-docs/scorer.md; PlainScorer and PlainRewardScorer compute the same numbers the plain way.
-"""
+"""The scorers: each prompt once, several groups per row, projection at response positions only. See docs/scorer.md."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -57,10 +53,7 @@ def find_backbone(model: Any) -> nn.Module:
 
 
 def logits_of(model: Any, backbone: nn.Module, states: Tensor, output_type: type) -> Tensor:
-    """The model's own forward on a backbone output [B, S, H] that we hand it, an ``output_type``.
-
-    So biases, soft-capping and logit scales are what the model's class does, whatever they are.
-    """
+    """The model's own forward (biases, soft-capping, scales) on a backbone output [B, S, H], an ``output_type``."""
     ids = torch.zeros(states.shape[:2], dtype=torch.long, device=states.device)
 
     def handed(*_: Any, **__: Any) -> Any:
@@ -91,13 +84,10 @@ class _TargetLogprobs(torch.autograd.Function):
 
 
 def target_logprobs(head: Callable[[Tensor], Tensor], hidden: Tensor, targets: Tensor, chunk: int) -> Tensor:
-    """[T] float32, the log-probability of each target token, projecting ``chunk`` hidden states at a time.
+    """[T] float32, the log-probability of each target token [T] int64, which the hidden states [T, H] predict.
 
-    With gradients on, each chunk's logits are dropped after use and recomputed in the backward pass, so memory holds
-    one chunk x vocabulary whatever T is.
-
-    head: the model's projection, [n, H] -> logits [n, V]. hidden: [T, H] hidden states, each of which predicts one
-    target. targets: [T] int64.
+    head: the model's projection, [n, H] -> logits [n, V]. With gradients on, the logits of each ``chunk`` states are
+    dropped after use and recomputed in the backward pass, so memory holds one chunk x vocabulary whatever T is.
 
     >>> weight = torch.eye(3)
     >>> target_logprobs(lambda h: h @ weight.T, torch.zeros(2, 3), torch.tensor([0, 2]), chunk=1)
@@ -105,8 +95,7 @@ def target_logprobs(head: Callable[[Tensor], Tensor], hidden: Tensor, targets: T
     """
 
     def part(states: Tensor, wanted: Tensor) -> Tensor:
-        logprobs: Tensor = _TargetLogprobs.apply(head(states), wanted)  # type: ignore[no-untyped-call]
-        return logprobs
+        return _TargetLogprobs.apply(head(states), wanted)  # type: ignore[no-untyped-call, no-any-return]
 
     pieces = []
     for states, wanted in zip(torch.split(hidden, chunk), torch.split(targets, chunk), strict=True):
@@ -193,11 +182,7 @@ class ResponseScorer(nn.Module):
 
 
 class RewardScorer(ResponseScorer):
-    """Reward of each response of a packed batch, read at the response's last token.
-
-    ``model`` is a sequence-classification model with one label and a padding id. Where a response ends is what the
-    batch says; the padding id, at which that class looks, plays no part.
-    """
+    """Reward of each response by a sequence-classification model with one label; its padding id plays no part."""
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """[R] float32, differentiable: the head's value at each response's last token."""
@@ -245,11 +230,7 @@ def _rows(prompts: list[Tensor], responses: list[Tensor]) -> tuple[Tensor, Tenso
 
 
 class PlainScorer(nn.Module):
-    """The plain way: one row per response, prompt repeated, right-padded to the longest, full logits.
-
-    It is the reference that ResponseScorer must equal, and the way out for models whose attention takes no custom mask
-    (``model.scorer=plain``).
-    """
+    """The plain way, which ResponseScorer must equal: one row per response, prompt repeated, full logits."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

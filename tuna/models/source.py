@@ -21,18 +21,14 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 @dataclass(frozen=True)
 class Resolved:
-    """A model that was found and whose files are all there; its weights have not been read.
+    """A model that was found and whose files are all there; its weights have not been read."""
 
-    source: folder or hub id. folder: where config and tokenizer lie (a hub id's snapshot).
-    checked: whether its weights were compared with the config as a causal model's (False), as a reward model's (True).
-    """
-
-    source: str
-    folder: Path
+    source: str  # folder or hub id
+    folder: Path  # where config and tokenizer lie (a hub id's snapshot)
     config: PretrainedConfig
     revision: str | None = None
     on_hub: bool = False
-    checked: set[bool] = field(default_factory=set, compare=False)
+    checked: set[bool] = field(default_factory=set, compare=False)  # by check_weights, as a reward model or not
 
     @cached_property
     def weights_folder(self) -> Path:
@@ -127,11 +123,7 @@ class ModelConfig:
         return Resolved(str(folder), folder, config)
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The model's tokenizer, as its folder has it: no token is added and no pad id is set.
-
-        Raises:
-            ModelError: its files cannot be read, or it has an id that the embedding has no row for.
-        """
+        """The tokenizer as the model's folder has it; ModelError where it is unsound, or an id has no embedding row."""
         folder = self.resolve().folder
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=self.trust_remote_code)

@@ -56,11 +56,7 @@ def read(
     """The Hugging Face model with the folder's weights, and the names of those that the folder need not have.
 
     reward: build a sequence-classification model with one label, whose head may be missing where the folder holds a
-    causal language model; else that language model. meta: read names and shapes alone.
-
-    Raises:
-        ModelError: transformers cannot build the model; weights have other shapes than the config says, are missing,
-            have no place in the model, or are no numbers.
+    causal language model. meta: read names and shapes alone. ModelError where weights and config differ or are unsound.
     """
     auto: Any = AutoModelForSequenceClassification if reward else AutoModelForCausalLM  # typed without loading info
     resolved, given = model.resolve(), dict[str, Any](num_labels=1) if reward else {}

@@ -1,7 +1,4 @@
-"""What a step's micro-batches gave, over all processes: figures for the log, and whether the step is sound.
-
-Figures are sums and counts, so that means are never means of means.
-"""
+"""What a step's micro-batches gave over all processes, as sums and counts (no means of means); is the step sound?"""
 
 import math
 from collections.abc import Sequence
@@ -18,13 +15,10 @@ from tuna.losses.base import ScoredLists, Term, local_totals
 
 
 class Meter:
-    """Named sums and counts; where an interval is wanted, a value or a row of values per list.
-
-    last_lists: those values and rows over all processes, by name, as of the last ``reduce``.
-    """
+    """Named sums and counts; where an interval is wanted, a value or a row of values per list."""
 
     def __init__(self) -> None:
-        self.last_lists: dict[str, list[Any]] = {}
+        self.last_lists: dict[str, list[Any]] = {}  # per_list over all processes, as of the last ``reduce``
         self.reset()
 
     def reset(self) -> None:
@@ -115,15 +109,13 @@ def _all_lists(values: dict[str, list[Any]]) -> dict[str, list[Any]]:
 class Fault:
     """A loss or a gradient norm that is not finite, the same on every process.
 
-    groups: (micro-step, group of its batch) of this process's groups whose log-probabilities are not finite.
-
     >>> str(Fault(0.5, math.inf, ())), str(Fault(math.nan, math.nan, ()))
     ('the gradient norm is inf', 'the loss is nan')
     """
 
     loss: float
     grad_norm: float
-    groups: tuple[tuple[int, int], ...]
+    groups: tuple[tuple[int, int], ...]  # this process's that are not finite: (micro-step, group of its batch)
 
     def __str__(self) -> str:
         return f"the gradient norm is {self.grad_norm}" if math.isfinite(self.loss) else f"the loss is {self.loss}"

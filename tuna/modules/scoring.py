@@ -186,11 +186,7 @@ class ScoringModule(pl.LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip by the global norm, sharded or not, and keep the norm before clipping for the log.
-
-        Where the loss or the gradient is not finite, ``faults`` raises; else the step is left out: the optimizer passes
-        over parameters without a gradient.
-        """
+        """Clip by the global norm and keep the norm before; a step that is not finite stops the run or is left out."""
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         norm = torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val or math.inf)
         full = getattr(norm, "full_tensor", None)  # a DTensor when sharded
@@ -200,4 +196,4 @@ class ScoringModule(pl.LightningModule):
             if not math.isfinite(fault.loss):
                 self.train_meter.rollback()
             for parameter in parameters:
-                parameter.grad = None
+                parameter.grad = None  # the optimizer passes over it

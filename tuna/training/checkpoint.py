@@ -1,9 +1,7 @@
 """Checkpoints that a SIGKILL cannot spoil, and the way back into a run. One format, sharded or not: torch's DCP.
 
-A checkpoint is written as ``step-N.tmp`` and renamed to ``step-N`` when every process has written its part. Resuming
-takes the newest sound one: its state.json names this run, its step, and a hash of each file. Data order, dropout and
-learning rate follow from the step alone, so nothing is saved but weights, optimizer state and what early stopping has
-counted (the loss scale of 16-mixed starts anew).
+Data order, dropout and learning rate follow from the step alone, so nothing is saved but weights, optimizer state and
+what early stopping has counted (the loss scale of 16-mixed starts anew).
 """
 
 import hashlib
@@ -54,7 +52,7 @@ _CLASSES = {
     "pathlib._local": {"Path", "PosixPath"},
     "collections": {"OrderedDict"},
 }  # fmt: skip
-_STATE = "state.json"
+STATE = "state.json"
 # Frozen weights (LoRA's base) come from the starting model; only what is trained is saved.
 _OPTIONS = dicts.StateDictOptions(ignore_frozen_params=True, flatten_optimizer_state_dict=True)
 _INTO_MODEL = dicts.StateDictOptions(ignore_frozen_params=True, strict=False)
@@ -70,15 +68,14 @@ def newest_sound(target: RunFolder, total_steps: int) -> int:
     for path in folder.glob("step-*.tmp"):
         shutil.rmtree(path)
     run, unsealed = target.identity(), target.read().get("schema_version") == 1
-    passed = 0
-    for step, path in reversed(steps_in(folder)):
+    found = steps_in(folder)
+    for step, path in reversed(found):
         if (fault := _fault(path, step, run, total_steps, unsealed)) is None:
             return step
-        passed += 1
         names = [f"{path.name}.aside", *(f"{path.name}.aside-{number}" for number in range(2, 1000))]
         aside = path.rename(next(path.with_name(name) for name in names if not path.with_name(name).exists()))
         log.warning(f"{path}: {fault}; it is set aside as {aside.name}, and an older one is looked for")
-    if passed:
+    if found:
         log.warning(f"{folder}: no sound checkpoint is left, so the run starts at step 0")
     return 0
 
@@ -86,13 +83,13 @@ def newest_sound(target: RunFolder, total_steps: int) -> int:
 def _fault(path: Path, step: int, run: str, total_steps: int, unsealed: bool) -> str | None:
     """Why a run cannot go on from the checkpoint at ``path``, or None. unsealed: older versions wrote no hashes."""
     try:
-        if not (path / _STATE).is_file():
-            return f"it has no {_STATE}, so it was never completed"
-        state = read_json(path / _STATE)
+        if not (path / STATE).is_file():
+            return f"it has no {STATE}, so it was never completed"
+        state = read_json(path / STATE)
         if state.get("step") != step or not 0 < step <= total_steps:
             return f"expected a step of this run's {total_steps}, got {state.get('step')!r:.40}"
         if not isinstance(state.get("early_stopping") or {}, dict):
-            return f"{_STATE}: early_stopping: expected an object or null"
+            return f"{STATE}: early_stopping: expected an object or null"
         if unsealed and "files" not in state:
             log.info(f"{path}: written by an older version, without hashes; its parts' CRC-32 is looked at")
             return broken_parts(path)
@@ -100,14 +97,14 @@ def _fault(path: Path, step: int, run: str, total_steps: int, unsealed: bool) ->
             return "it belongs to another run"
         files = state.get("files")
         if not isinstance(files, dict) or METADATA not in files:
-            return f"{_STATE}: files: expected the hashes of its files"
+            return f"{STATE}: files: expected the hashes of its files"
         if sealed(state)["sha256"] != state.get("sha256"):
-            return f"{_STATE} was changed since it was written (another SHA-256)"
+            return f"{STATE} was changed since it was written (another SHA-256)"
         if fault := damage(path, files):
             return fault
         known = {place.relative_path for place in Reader(path).read_metadata().storage_data.values()}
         unknown = sorted(known - files.keys())
-        return f"{_STATE} has no hash of {unknown[0]}" if unknown else None
+        return f"{STATE} has no hash of {unknown[0]}" if unknown else None
     except RunError as error:
         return str(error).removeprefix(f"{path}/")
     except FileNotFoundError as error:
@@ -116,11 +113,6 @@ def _fault(path: Path, step: int, run: str, total_steps: int, unsealed: bool) ->
         raise RunError(
             f"{path}: cannot be read ({error.strerror}); put that right, or move it away, and give resume=auto again"
         ) from error
-
-
-def stopped(path: Path) -> bool:
-    """Whether early stopping ended the run at this checkpoint."""
-    return bool(read_json(path / _STATE).get("stopped"))
 
 
 class Checkpoints(Callback):
@@ -137,7 +129,7 @@ class Checkpoints(Callback):
             return
         path = self.folder / f"step-{self.start_step}"
         load(path, pl_module.scorer, trainer.optimizers[0])
-        saved, stopping = read_json(path / _STATE).get("early_stopping"), trainer.early_stopping_callback
+        saved, stopping = read_json(path / STATE).get("early_stopping"), trainer.early_stopping_callback
         if saved and stopping:
             best = saved["best_score"]  # null where nothing was validated before: JSON has no infinity
             stopping.load_state_dict(saved | {"best_score": torch.tensor(torch.inf if best is None else best)})
@@ -184,9 +176,9 @@ class Checkpoints(Callback):
             counted = stopping and stopping.state_dict() | {"best_score": float(stopping.best_score)}
             about = {"step": step, "run": self.run, "files": dict(ChainMap(*parts))}
             about |= {"stopped": trainer.should_stop, "early_stopping": counted}
-            write_json(temporary / _STATE, sealed(about))
+            write_json(temporary / STATE, sealed(about))
             temporary.rename(final)
-            complete = [path for _, path in steps_in(self.folder) if (path / _STATE).exists()]
+            complete = [path for _, path in steps_in(self.folder) if (path / STATE).exists()]
             for path in complete[: -self.config.keep_checkpoints]:
                 shutil.rmtree(path)
         distributed.barrier()
@@ -247,10 +239,7 @@ def hashes(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def damage(folder: Path, written: Mapping[str, Any]) -> str | None:
-    """What is wrong with files of ``folder``, by the ``hashes`` written with them; None where nothing is.
-
-    An OSError, where a file cannot be read, does not say that it is damaged.
-    """
+    """What is wrong with files of ``folder`` by the ``hashes`` written with them, or None. A read may fail: OSError."""
     present = {path.name for path in folder.iterdir()}
     for name, about in written.items():
         if name not in present:

@@ -64,14 +64,13 @@ def gather(value: T) -> list[T]:
 
 def on_first(make: Callable[[], T]) -> T:
     """Call ``make`` on process 0 and give its value to all; its error is raised on all, so that none waits forever."""
-    value: Any = None
-    fault: Exception | None = None
+    made: tuple[Any, Exception | None] = None, None
     if rank() == 0:
         try:
-            value = make()
+            made = make(), None
         except (TunaError, OSError) as error:
-            fault = error
-    value, fault = agree((value, fault))
+            made = None, error
+    value, fault = agree(made)
     if fault is not None:
         raise fault
     return value  # type: ignore[no-any-return]

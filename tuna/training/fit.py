@@ -61,7 +61,7 @@ def fit(parts: Components, target: RunFolder) -> dict[str, float]:
             if distributed.rank() == 0:
                 target.update(before=before)
         newest = target.checkpoints / f"step-{start}"
-        if start == total or (start > 0 and checkpoint.stopped(newest)):
+        if start == total or (start > 0 and runs.read_json(newest / checkpoint.STATE).get("stopped")):
             # Everything was trained when the run was interrupted; only what comes after is missing.
             if training.strategy == "fsdp" and distributed.world_size() > 1:
                 shims.set_mesh(module, training.on_gpu, distributed.world_size())

@@ -73,17 +73,14 @@ class Progress(Callback):
 
     perf/tokens_per_second counts the time inside steps: no validation, no checkpoint. It has to stand before
     Checkpoints among the callbacks. NaN and infinity are not logged.
-
-    baselines: of a data report, shown next to the held-out pair accuracy. skipped: the steps left out so far, where
-    that may happen; their number is logged.
     """
 
     every: int
     start_step: int
     total_steps: int
     loggers: Sequence[Logger] = ()
-    baselines: Mapping[str, Any] = field(default_factory=dict)
-    skipped: Sequence[int] | None = None
+    baselines: Mapping[str, Any] = field(default_factory=dict)  # of a data report, shown next to pair accuracy
+    skipped: Sequence[int] | None = None  # the steps left out so far, where that may happen
     last: dict[str, float] = field(default_factory=dict, init=False)
     validated: int = field(default=-1, init=False)  # the last step whose held-out figures were logged
 

@@ -1,7 +1,4 @@
-"""What becomes of a NaN or infinite loss, gradient or weight: the run stops, or leaves the step out.
-
-``trainer.nonfinite``. Weights turn non-finite by an optimizer step alone, and are looked at where they would be saved.
-"""
+"""What ``trainer.nonfinite`` makes of a NaN or infinite loss, gradient or weight: stop, or leave the step out."""
 
 import logging
 import math

@@ -58,16 +58,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Held-out figures before and after, baselines of the held-out lists, the last training figures.
-
-    tasks: the embedded tasks' answers before and after, where they were measured.
-    """
+    """Held-out figures before and after, baselines of the held-out lists, the last training figures."""
 
     before: dict[str, Any] | None
     after: dict[str, Any] | None
     baselines: Mapping[str, Any] = field(default_factory=dict)
     last: Mapping[str, float] = field(default_factory=dict)
-    tasks: tuple[ElementaryResult, ElementaryResult] | None = None
+    tasks: tuple[ElementaryResult, ElementaryResult] | None = None  # the embedded ones', where they were measured
 
     def _figures(self, number: int) -> dict[str, Any]:
         """Everything that was measured before (0) or after (1)."""
@@ -131,9 +128,8 @@ def draw_curves(target: RunFolder) -> Path | None:
 
     with source.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    panels = [
-        each for each in (("loss", "loss_rank", "loss_ce"), ("pair_accuracy",)) if _points(rows, f"train/{each[0]}")
-    ]
+    drawn = (("loss", "loss_rank", "loss_ce"), ("pair_accuracy",))
+    panels = [names for names in drawn if _points(rows, f"train/{names[0]}")]
     if not panels:
         return None
     figure, axes = plt.subplots(1, len(panels), figsize=(5.5 * len(panels), 3.8), squeeze=False, layout="constrained")

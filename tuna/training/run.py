@@ -33,13 +33,10 @@ NODES = ("model", "trainer", "loss", "module", "datamodule", "logger")
 
 @dataclass(frozen=True, slots=True)
 class Components:
-    """What the config names, built and checked, before any weights load.
-
-    config: cfg as plain data. template: what "auto" stands for.
-    """
+    """What the config names, built and checked, before any weights load."""
 
     cfg: DictConfig
-    config: dict[str, Any]
+    config: dict[str, Any]  # the same as plain data
     model: ModelConfig
     resolved: Resolved
     tokenizer: Any
@@ -48,7 +45,7 @@ class Components:
     loss: Loss
     training: TrainerConfig
     loggers: Loggers
-    template: str
+    template: str  # what "auto" stands for
     num_parameters: int
     total_steps: int
 
@@ -110,7 +107,6 @@ def prepare(cfg: DictConfig, built: dict[str, Any]) -> Components:
     tokenizer = model.tokenizer()
     if not resolved.on_hub:  # a hub id's weights come only when the data is right
         check_weights(model, reward=not module.answers)
-
     read = partial(
         data.prepare, tokenizer, max_positions=resolved.max_positions, world_size=training.world_size,
         rank=distributed.rank(), accumulate=training.accumulate, epochs=training.max_epochs, seed=cfg.seed,

@@ -4,16 +4,16 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
+import lightning.pytorch as pl
+import torch
 from annotated_types import Ge, Gt
+from lightning.pytorch.strategies import ModelParallelStrategy
 
 from tuna.config.types import checked
 from tuna.errors import ConfigError
 from tuna.runs import RunFolder
-
-if TYPE_CHECKING:
-    import lightning.pytorch as pl
 
 Count = Annotated[int, Ge(1)]
 
@@ -70,8 +70,6 @@ class TrainerConfig:
     @property
     def on_gpu(self) -> bool:
         """Whether this run computes on CUDA; a ConfigError where a GPU was asked for and there is none."""
-        import torch
-
         if self.accelerator == "gpu" and not torch.cuda.is_available():
             raise ConfigError(
                 "trainer.accelerator: expected a CUDA device for gpu, found none; "
@@ -82,8 +80,6 @@ class TrainerConfig:
     @property
     def local_devices(self) -> int:
         """Processes on this machine."""
-        import torch
-
         if self.strategy == "single":
             return 1
         if self.devices == "auto":
@@ -95,11 +91,8 @@ class TrainerConfig:
         """Processes over all machines."""
         return self.local_devices * self.num_nodes
 
-    def lightning(self, target: RunFolder, steps: int, callbacks: Sequence["pl.Callback"]) -> "pl.Trainer":
+    def lightning(self, target: RunFolder, steps: int, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
         """The Lightning Trainer of ``steps`` optimizer steps in all; checkpoints, logs and data order are ours."""
-        import lightning.pytorch as pl
-        from lightning.pytorch.strategies import ModelParallelStrategy
-
         sharded, wait = self.strategy == "fsdp", timedelta(minutes=self.timeout_minutes)
         strategy: str | ModelParallelStrategy = "auto"
         if sharded:  # "auto" sizes mean the number of nodes, and would shard nothing on one
