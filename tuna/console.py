@@ -4,10 +4,19 @@ import difflib
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 Clock = Callable[[], float]
 _LINE_EVERY, _MOVE_EVERY = 10.0, 0.5  # seconds: in a file, and on a terminal
+
+
+class Spent(Protocol):
+    """What was used so far, such as tuna.inference.cost.Usage."""
+
+    def __add__(self, other: Any) -> "Spent": ...
+
+    def brief(self) -> str:
+        """As the line shows it."""
 
 
 class Progress:
@@ -20,12 +29,12 @@ class Progress:
         self, unit: str, total: int, before: int = 0, *, stream: TextIO | None = None, clock: Clock = time.monotonic
     ) -> None:
         self.unit, self.total, self.done, self.aside = unit, total, before, 0
-        self.spent: Any = None  # what was used so far, such as tuna.inference.cost.Usage
+        self.spent: Spent | None = None
         self._before, self._stream, self._clock = before, stream or sys.stderr, clock
         self._start = self._shown = clock()
         self._moves = self._stream.isatty()
 
-    def update(self, done: int = 0, *, aside: int = 0, usage: Any = None) -> None:
+    def update(self, done: int = 0, *, aside: int = 0, usage: Spent | None = None) -> None:
         """Count, and print when it is time to."""
         self.done += done
         self.aside += aside

@@ -12,11 +12,13 @@ import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-
-from omegaconf import DictConfig, OmegaConf
+from typing import TYPE_CHECKING
 
 from tuna.errors import OtherSettings, RunError, TunaError
 from tuna.secrets import learn, masked_output
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 # Exit codes of a worker that others brought down.
 LOST, TIMED_OUT = 3, 4
@@ -25,12 +27,16 @@ LOST, TIMED_OUT = 3, 4
 _FAILURE, _FAULT = ".failure", ".fault"
 
 
-def launch(cfg: DictConfig, processes: int) -> None:
-    """Train with this config in ``processes`` processes, and wait for them; RunError where one failed.
+def launch(cfg: "DictConfig", processes: int) -> None:
+    """Train with this config in ``processes`` processes, and wait for them.
 
     They get a file with the composed config: inside a Hydra multirun, or pytest, the command line would start the whole
     sweep again in every process. A session of their own lets Ctrl-C reach each of them once, from here.
+
+    Raises RunError where one failed, by its own message, and KeyboardInterrupt when all have ended.
     """
+    from omegaconf import OmegaConf
+
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "config.yaml"
         config.write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
@@ -104,6 +110,7 @@ def _work(arguments: list[str]) -> int:
     import traceback
 
     import torch.distributed as dist
+    from omegaconf import DictConfig, OmegaConf
 
     from tuna.training.run import run
     from tuna.training.troubles import LostProcess
