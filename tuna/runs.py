@@ -234,14 +234,14 @@ def differences(written: Mapping[str, Any], config: Mapping[str, Any], data: str
     return lines
 
 
-def _differ(key: str, old: Any, new: Any) -> bool:
+def _differ(key: str, old: object, new: object) -> bool:
     old, new = as_written(old), as_written(new)
     if isinstance(old, str):
         old = "last" if (key, old) == ("datamodule.targets", "original") else FORMER_CLASSES.get(old, old)
     return bool(old != new) and (old, new) != (None, False)  # a switch that is newer than the run
 
 
-def as_written(value: Any) -> Any:
+def as_written(value: object) -> Any:
     """A value as a JSON file of ours gives it back: 1 and 1.0 are one number, a tuple is a list, NaN null."""
     text = json.dumps(value, default=lambda other: dict(other) if isinstance(other, Mapping) else str(other))
     return json.loads(text, parse_constant=lambda name: None)

@@ -46,7 +46,7 @@ def refresh(variables: Iterable[str] = ()) -> None:
     _known.cache_clear()
 
 
-def learn(config: Any) -> None:
+def learn(config: object) -> None:
     """Take the variables that the keys ``*_env`` of a plain config name for secrets."""
     refresh(_variables(config))
 
@@ -78,7 +78,7 @@ def may_hold(text: str) -> bool:
     return bool(blocks) and not blocks.isdisjoint(_blocks(text))
 
 
-def clean(value: Any, hide: Callable[[str], str] = mask) -> Any:
+def clean(value: object, hide: Callable[[str], str] = mask) -> Any:
     """A JSON value without the environment's secrets (or, by mask_words, what looks like one), in its keys too."""
     if isinstance(value, str):
         return hide(value)
@@ -212,7 +212,7 @@ def _forms(secret: str) -> Iterator[str]:
         yield from (part, part.translate(str.maketrans("+/", "-_")))
 
 
-def _variables(config: Any) -> Iterator[str]:
+def _variables(config: object) -> Iterator[str]:
     """What the keys ``*_env`` of a plain config name, at every depth."""
     if isinstance(config, Mapping):
         yield from (value for key, value in config.items() if str(key).endswith("_env") and isinstance(value, str))

@@ -28,7 +28,7 @@ LITERAL = (
 READS_ENVIRONMENT = re.compile(r"\$\{(\s*(oc\.)?env|[\w.\s]*\$\{[^{}]*\}[\w.\s]*)\s*:")
 
 
-def refuse_environment(*_: Any) -> None:
+def refuse_environment(*_: object) -> None:
     """Stands for the resolver ``oc.env``, however it is reached: raises a ConfigError."""
     raise ConfigError(ENVIRONMENT)
 

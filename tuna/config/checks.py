@@ -95,11 +95,11 @@ def own_values(cfg: DictConfig, target: str) -> tuple[dict[str, Any], list[str]]
     return values, wrong
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
-def _value_problem(cfg: DictConfig, key: str, expected: Any) -> str | None:
+def _value_problem(cfg: DictConfig, key: str, expected: object) -> str | None:
     parent, _, last = key.rpartition(".")
     try:
         if OmegaConf.is_missing(OmegaConf.select(cfg, parent) if parent else cfg, last):

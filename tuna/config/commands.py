@@ -34,7 +34,7 @@ def script(program: str) -> str:
     return str(path) if path.exists() and not ROOT.samefile(Path.cwd()) else program
 
 
-def assignment(key: str, value: Any) -> str:
+def assignment(key: str, value: object) -> str:
     """One word that Hydra reads back to the very value; Unsayable where there is none, or it looks like a secret.
 
     >>> assignment("name", "a"), assignment("first", 3), assignment("label", "3"), assignment("args", {"think": True})
@@ -59,7 +59,7 @@ def typed_fields(node: Any, prefix: str) -> dict[str, Any]:
     return {f"{prefix}.{name}": getattr(node, name) for name in typed}
 
 
-def _text(value: Any, quoted: bool) -> str:
+def _text(value: object, quoted: bool) -> str:
     if isinstance(value, str):
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
         return f'"{escaped}"' if quoted else value

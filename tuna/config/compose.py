@@ -53,7 +53,7 @@ class SignatureSource(FileConfigSource):
 SignatureSource.__name__ = FileConfigSource.__name__
 
 
-def _complete(node: Any) -> Any:
+def _complete(node: object) -> Any:
     if not isinstance(node, dict):
         return node
     given = {key: _complete(value) for key, value in node.items()}

@@ -65,7 +65,7 @@ def read_annotation(node: ast.expr | None, lookup: Callable[[str], Any] = lambda
         return Any
 
 
-def fits(value: Any, expected: Any) -> bool:
+def fits(value: object, expected: object) -> bool:
     """Whether a value can be given for the type ``expected``: a class that a config cannot spell accepts everything.
 
     >>> fits(1, float), fits(True, int), fits("x", Literal["x", "y"]), fits([1, 2.5], tuple[float, float])
@@ -89,7 +89,7 @@ def fits(value: Any, expected: Any) -> bool:
     return kind not in _LISTS or not inner or all(fits(item, inner[0]) for item in items)
 
 
-def describe(expected: Any, *, only_range: bool = False) -> str:
+def describe(expected: object, *, only_range: bool = False) -> str:
     """The type in words, for messages. only_range: ``1 or more`` in place of ``a whole number of 1 or more``.
 
     >>> describe(float | None), describe(Literal["cosine", "linear"])
@@ -157,7 +157,7 @@ def checked(cls: C) -> C:
     signature = inspect.signature(construct)
 
     @functools.wraps(construct)
-    def checks_first(self: Any, *args: Any, **kwargs: Any) -> None:
+    def checks_first(self: object, *args: object, **kwargs: object) -> None:
         given = signature.bind(self, *args, **kwargs).arguments
         found = [wrong_value(name.rstrip("_"), given[name], signature.parameters[name].annotation) for name in given]
         if wrong := [message for message in found if message]:

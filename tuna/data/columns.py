@@ -16,7 +16,7 @@ WORDS = (*_QUESTION, "responses", *_OF_RESPONSES, "chosen", "rejected")
 _BESIDE_TEXT = {"tool_calls", "reasoning_content", "reasoning", "thinking"}  # what makes an answer more than its text
 
 
-def check_columns(columns: Any, key: str = "columns") -> None:
+def check_columns(columns: object, key: str = "columns") -> None:
     """Raises: ConfigError, one line per fault, for words that are not ours and for columns that do not go together."""
     if columns is None:
         return

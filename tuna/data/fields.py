@@ -29,7 +29,7 @@ def parse_json(text: str | bytes) -> Any:
     return value
 
 
-def _deeper(value: Any, depth: int) -> bool:
+def _deeper(value: object, depth: int) -> bool:
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
     return inner is not None and (depth == 0 or any(_deeper(each, depth - 1) for each in inner))
 
@@ -41,7 +41,7 @@ class FieldError(Exception):
     'score: expected a finite number, got NaN'
     """
 
-    def __init__(self, field: str, expected: str, value: Any, hint: str = "") -> None:
+    def __init__(self, field: str, expected: str, value: object, hint: str = "") -> None:
         super().__init__(f"{field}: expected {expected}, got {describe(value)}" + (f"; {hint}" if hint else ""))
         self.reason = f"{field}: expected {expected}"
 
@@ -60,7 +60,7 @@ class Cell(str):
     __slots__ = ()
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """A table's cell as the number or boolean that it holds, where it holds one; anything else as it is.
 
     >>> plain(Cell("3")), plain(Cell("False")), plain(Cell("3 apples")), plain("3")
@@ -76,7 +76,7 @@ def plain(value: Any) -> Any:
     return found if isinstance(found, bool | int | float) else value
 
 
-def describe(value: Any) -> str:
+def describe(value: object) -> str:
     """A value in few words, for a message.
 
     >>> [describe(v) for v in (None, float("nan"), [1, 2], {"a": 1})]
@@ -106,7 +106,7 @@ def optional_text(row: Mapping[str, Any], key: str, path: str = "") -> str | Non
     return None if row.get(key) is None else check_text(row[key], path + key)
 
 
-def check_text(value: Any, field: str) -> str:
+def check_text(value: object, field: str) -> str:
     """``value`` as a string that can be written as UTF-8."""
     if not isinstance(value, str):
         raise FieldError(field, "a string", value)
@@ -117,7 +117,7 @@ def check_text(value: Any, field: str) -> str:
     return value
 
 
-def number(value: Any, field: str) -> float:
+def number(value: object, field: str) -> float:
     """``value`` as a finite number (no bool)."""
     value = plain(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < LARGEST:
@@ -198,7 +198,7 @@ def objects(row: Mapping[str, Any], key: str, holds: str) -> dict[str, Mapping[s
     return found
 
 
-def score(value: Any, field: str) -> float | None:
+def score(value: object, field: str) -> float | None:
     """A score; None where it is null or a text, "N/A"."""
     return None if value is None or isinstance(plain(value), str) else number(value, field)
 

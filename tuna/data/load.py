@@ -183,7 +183,7 @@ def load_questions(source: Source) -> Loaded:
 def jsonable(record: Record, changed: Counter[tuple[str, str]]) -> Record:
     """The record as JSON can carry it; ``changed`` counts by column and rule. Raises: FieldError where that fails."""
 
-    def column(name: str, value: Any, field: str) -> Any:
+    def column(name: str, value: object, field: str) -> Any:
         if value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
             return value
         if isinstance(value, UUID):

@@ -14,7 +14,7 @@ _SPOKEN = {
 }  # fmt: skip
 
 
-def read_messages(value: Any, field: str) -> tuple[Message, ...]:
+def read_messages(value: object, field: str) -> tuple[Message, ...]:
     """A list of chat messages ``{role, content}``, or ShareGPT's ``{from, value}``, with the roles of ROLES.
 
     Content that is a list of text parts becomes their text. What else a message has (tool_calls, reasoning_content) is
@@ -27,7 +27,7 @@ def read_messages(value: Any, field: str) -> tuple[Message, ...]:
     return tuple(read_message(message, f"{field}[{k}]") for k, message in enumerate(value))
 
 
-def read_message(value: Any, field: str) -> Message:
+def read_message(value: object, field: str) -> Message:
     """One chat message; see ``read_messages``."""
     if not isinstance(value, Mapping) or not ({"role", "from"} & set(value)):
         raise FieldError(field, "a chat message with role and content", value)
@@ -43,7 +43,7 @@ def read_message(value: Any, field: str) -> Message:
     return {"role": role, "content": _content(content, f"{field}.{said}"), **rest}
 
 
-def _content(value: Any, field: str) -> str:
+def _content(value: object, field: str) -> str:
     """The text of a message: a string, or a list of text parts; no images and the like."""
     if not isinstance(value, list):
         return check_text(value, field)

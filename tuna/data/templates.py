@@ -40,7 +40,7 @@ Prompt = TextPrompt | ChatPrompt
 Template = Callable[[Record], Prompt]
 
 
-def template_named(name: str, tokenizer: Any, template_args: Mapping[str, Any] | None = None) -> Template:
+def template_named(name: str, tokenizer: object, template_args: Mapping[str, Any] | None = None) -> Template:
     """The function that renders records. "auto" is the chat template where the tokenizer has one, else Alpaca's.
 
     A record's own ``template`` wins over ``name``. template_args: further variables of the chat template, such as
@@ -69,7 +69,7 @@ def template_named(name: str, tokenizer: Any, template_args: Mapping[str, Any] |
     return render
 
 
-def meant_by(name: str, tokenizer: Any) -> str:
+def meant_by(name: str, tokenizer: object) -> str:
     """The template that a name stands for: "auto" is "chat" where the tokenizer has a chat template, else "alpaca"."""
     return ("chat" if getattr(tokenizer, "chat_template", None) else "alpaca") if name == "auto" else name
 

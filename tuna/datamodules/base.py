@@ -106,7 +106,7 @@ class RecordDataModule(DataSettings, LightningDataModule):
 
     def prepare(
         self,
-        tokenizer: Any,
+        tokenizer: object,
         *,
         max_positions: int | None,
         world_size: int = 1,
@@ -208,7 +208,7 @@ class RecordDataModule(DataSettings, LightningDataModule):
         self.train_sources = [origins[i] for i in chosen]  # until tokenizing drops some
         return self.trained([lists[i] for i in chosen], report.dropped), held_out
 
-    def _tokenize(self, tokenizer: Any, train: list[AnswerList], held_out: list[AnswerList]) -> None:
+    def _tokenize(self, tokenizer: object, train: list[AnswerList], held_out: list[AnswerList]) -> None:
         report = self.report
         begin = time.perf_counter()
         path = self._cache_path(tokenizer)
@@ -233,7 +233,7 @@ class RecordDataModule(DataSettings, LightningDataModule):
         self.train_records = [lists[index].record for index, _ in groups if index < border]
         self.val_records = [lists[index].record for index, _ in groups if index >= border]
 
-    def _cache_path(self, tokenizer: Any) -> Path:
+    def _cache_path(self, tokenizer: object) -> Path:
         folder = default_folder() if self.cache_dir is None else Path(self.cache_dir).expanduser()
         data = hashlib.sha256("".join(source["sha256"] for source in self.report.sources).encode()).hexdigest()
         return folder / f"{data[:16]}-{tokenizer_hash(tokenizer)[:16]}.npz"

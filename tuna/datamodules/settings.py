@@ -111,7 +111,7 @@ class DataSettings:
     def _shared(self) -> dict[str, Any]:
         return {key: getattr(self, key, None) for key in _SHARED}
 
-    def _source(self, number: int, given: Any, faults: list[str]) -> Iterator[Source]:
+    def _source(self, number: int, given: object, faults: list[str]) -> Iterator[Source]:
         key, known = f"sources[{number}]", (*_OWN, *_SHARED)
         if not isinstance(given, Mapping) or not isinstance(given.get("path"), str):
             faults.append(f"{key}: expected an object with {', '.join(known)} (path is a must), got {given!r}")

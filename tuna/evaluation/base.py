@@ -80,7 +80,7 @@ class EvalContext:
         found = {"n": result.expected - len(lost), "N": result.expected, "missing": result.missing}
         return found | {key: names for key, names in (("empty", empty), ("cut", cut)) if names}
 
-    def example(self, question: Question, scores: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    def example(self, question: Question, scores: Mapping[str, Any], **more: object) -> dict[str, Any]:
         """A row of examples.jsonl; next to a prediction also what that does not show: raw answer, reasoning, a cut."""
         row: dict[str, Any] = {"id": question.id, "task": question.task, "instruction": shown(question.record)}
         row |= {**more, "scores": scores}
@@ -144,7 +144,7 @@ class Benchmark(ABC):
         """What shapes the figures besides the model. After ``prepare``."""
         return {"benchmark": self.name, **self.hashes, **{key: getattr(self, key) for key in self.shaped_by}}
 
-    def check(self, given: GivenAnswers | None, generation: Any) -> None:
+    def check(self, given: GivenAnswers | None, generation: object) -> None:
         """Raise a ConfigError or DataError where answers or model cannot be measured. After ``prepare``, no weights."""
         if given is not None:
             given.match(self.asked)

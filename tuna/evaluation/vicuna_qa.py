@@ -74,7 +74,7 @@ class VicunaQA(Benchmark):
         baseline = other_fingerprint(self._baseline, self._read)
         self.hashes = {"questions": self._read.sha256, "baseline": baseline, "pairwise": pairwise.VERSION}
 
-    def check(self, given: GivenAnswers | None, generation: Any) -> None:
+    def check(self, given: GivenAnswers | None, generation: object) -> None:
         """Every answer of a file must belong to a question; a baseline that is a model answers on this machine."""
         if given is not None:
             self._read.check(given)

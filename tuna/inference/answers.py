@@ -61,7 +61,7 @@ _ENDING = re.compile(rb"\s*|<[^<>\s]+>|\[[A-Z_/]+\]")  # an ending token: specia
 _ESCAPED = re.compile(r"bytes:((?:\\x[0-9a-f]{2})+)")  # OpenAI's completions: part of a character
 
 
-def text_logprobs(given: Any, text: str, *, thought: bool) -> tuple[list[float], str | None]:
+def text_logprobs(given: object, text: str, *, thought: bool) -> tuple[list[float], str | None]:
     """The log-probabilities of the tokens that spell ``text`` and of the ending token after them; else none, and why.
 
     White space is not compared, since some servers decode tokens one by one and lose it; nor are characters of which
@@ -91,7 +91,7 @@ def text_logprobs(given: Any, text: str, *, thought: bool) -> tuple[list[float],
     return [], None if all(value is None for value in values) else NO_NUMBER
 
 
-def _read(given: Any) -> tuple[list[bytes] | None, list[Any]]:
+def _read(given: object) -> tuple[list[bytes] | None, list[Any]]:
     """Tokens as bytes (None where the server names none) and log-probabilities of a chat or a completions reply."""
     if not isinstance(given, Mapping):
         return None, []
@@ -106,7 +106,7 @@ def _read(given: Any) -> tuple[list[bytes] | None, list[Any]]:
     return (pieces if len(pieces) == len(values) else None), values
 
 
-def _bytes(token: Any, given: Any = None) -> bytes | None:
+def _bytes(token: object, given: object = None) -> bytes | None:
     if isinstance(given, list) and all(isinstance(b, int) and 0 <= b < 256 for b in given):
         return bytes(given)
     if not isinstance(token, str):
@@ -250,7 +250,7 @@ def read_choices(body: Mapping[str, Any], one: Callable[[Mapping[str, Any]], Ans
     return answers
 
 
-def _clean(text: Any) -> str | None:
+def _clean(text: object) -> str | None:
     return text.encode("utf-8", "replace").decode().strip() if isinstance(text, str) else None
 
 
@@ -277,7 +277,7 @@ def stored_answer(line: Mapping[str, Any]) -> Answer:
     return Answer(str(line["text"]), **{key: line.get(key) for key in ("finish_reason", "refused", "reasoning")})
 
 
-def candidate(answer: Answer, score: float, source: str, **extra: Any) -> dict[str, Any]:
+def candidate(answer: Answer, score: float, source: str, **extra: object) -> dict[str, Any]:
     """One entry of a record's ``responses``; keys without a value are left out."""
     row: dict[str, Any] = {"text": answer.text, "score": score, **answer.to_dict(), "source": source, **extra}
     return {key: value for key, value in row.items() if value is not None and key not in ("refused", "unscored")}
@@ -288,7 +288,7 @@ def given_answers(record: Record) -> list[Answer]:
     return [Answer(c.text, c.logprob, c.num_tokens, c.finish_reason, reasoning=c.reasoning) for c in record.responses]
 
 
-def output_row(record: Record, responses: list[dict[str, Any]], **extra: Any) -> dict[str, Any]:
+def output_row(record: Record, responses: list[dict[str, Any]], **extra: object) -> dict[str, Any]:
     """A ranked list as train.py reads it; what else the instruction carried stays."""
     if record.messages or record.tools:
         asked: dict[str, Any] = {"messages": record.conversation, "tools": list(record.tools) or None}

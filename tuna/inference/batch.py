@@ -185,7 +185,7 @@ class BatchEngine(Sender):
         raise AssertionError("unreachable")
 
 
-def _named(batch: Any) -> object:
+def _named(batch: object) -> object:
     """The name that a batch carries, where it is one of ours."""
     metadata = getattr(batch, "metadata", None)
     return metadata.get("tuna") if isinstance(metadata, dict) else None

@@ -31,7 +31,7 @@ _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, IndexError, Recursio
 _decode = json.JSONDecoder().raw_decode
 
 
-def key_of(**parts: Any) -> str:
+def key_of(**parts: object) -> str:
     """A hash of everything that shaped an answer, the same in every process and on every machine.
 
     >>> key_of(prompt="Hi", model="m", temperature=1.0) == key_of(temperature=1.0, model="m", prompt="Hi")
@@ -259,7 +259,7 @@ def _dumped(entry: Entry) -> bytes:
     return text.encode("utf-8", "replace")
 
 
-def _plain(value: Any, deepest: int = 50) -> Any:
+def _plain(value: object, deepest: int = 50) -> Any:
     """The value with null in place of what JSON has no number for, and of what is nested deeper than any answer."""
     if isinstance(value, dict | list | tuple) and not deepest:
         return None

@@ -162,7 +162,7 @@ def _fewer_heads(text: Any) -> None:
         text.num_key_value_heads = min(keys, 2)
 
 
-def _integers(config: Any) -> list[tuple[str, int]]:
+def _integers(config: object) -> list[tuple[str, int]]:
     return [(key, value) for key, value in vars(config).items() if type(value) is int]
 
 

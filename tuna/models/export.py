@@ -83,7 +83,7 @@ def full_state(scorer: nn.Module) -> dict[str, Tensor]:
 
 
 def _write_weights(
-    partial: Path, state: dict[str, Tensor], model: Any, dtype: torch.dtype, merged: frozenset[str]
+    partial: Path, state: dict[str, Tensor], model: object, dtype: torch.dtype, merged: frozenset[str]
 ) -> None:
     """Let a fresh model of the same class, with these weights, save itself: names and tied set are transformers'."""
     fresh = rebuilt(model, state, dtype, merged=merged)

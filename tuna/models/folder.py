@@ -119,7 +119,7 @@ def check_special_ids(folder: Path, tokenizer: PreTrainedTokenizerBase, rows: in
                     )
 
 
-def as_list(value: Any) -> list[Any]:
+def as_list(value: object) -> list[Any]:
     """A key's values where it holds one, several or null."""
     return value if isinstance(value, list) else [] if value is None else [value]
 

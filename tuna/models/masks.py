@@ -86,7 +86,7 @@ def _additive(batch: PackedBatch, rule: Rule | None, dtype: torch.dtype) -> Tens
     return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, torch.finfo(dtype).min)
 
 
-def build_masks(batch: PackedBatch, config: Any, implementation: str, dtype: torch.dtype) -> Mask | dict[str, Mask]:
+def build_masks(batch: PackedBatch, config: object, implementation: str, dtype: torch.dtype) -> Mask | dict[str, Mask]:
     """The mask(s) of a batch as the model's backbone takes them: one, or by type where layers are of several types.
 
     config: the model's (text) config. implementation: "sdpa", "eager", "flex_attention" or "tuna_blocks".

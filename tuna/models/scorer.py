@@ -36,7 +36,7 @@ def forward_replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator
 def find_backbone(model: Any) -> nn.Module:
     """The module inside a causal LM that turns tokens into hidden states; what its forward calls before its head."""
 
-    def reached(*_: Any, **__: Any) -> Any:
+    def reached(*_: object, **__: object) -> Any:
         raise _Reached
 
     for candidate in (model.base_model, model.get_decoder(), *model.children()):
@@ -56,7 +56,7 @@ def logits_of(model: Any, backbone: nn.Module, states: Tensor, output_type: type
     """The model's own forward (biases, soft-capping, scales) on a backbone output [B, S, H], an ``output_type``."""
     ids = torch.zeros(states.shape[:2], dtype=torch.long, device=states.device)
 
-    def handed(*_: Any, **__: Any) -> Any:
+    def handed(*_: object, **__: object) -> Any:
         return output_type(last_hidden_state=states)
 
     with forward_replaced(backbone, handed):

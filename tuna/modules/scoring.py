@@ -84,7 +84,9 @@ class ScoringModule(pl.LightningModule):
         """The tokenizer to export; None is the starting model's, as it is."""
         return None
 
-    def connect(self, *, loss: Loss, build_scorer: Callable[[Any], nn.Module], plan: Plan, faults: Any = None) -> None:
+    def connect(
+        self, *, loss: Loss, build_scorer: Callable[[Any], nn.Module], plan: Plan, faults: object = None
+    ) -> None:
         """What no config holds. ``build_scorer(mesh)`` loads and shards; faults: tuna.training.nonfinite.NonFinite."""
         self.loss, self._build_scorer, self.plan, self.faults = loss, build_scorer, plan, faults
 

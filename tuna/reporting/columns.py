@@ -103,11 +103,11 @@ def _is_of_the_system(key: str) -> bool:
     return parts[0] in ("generation", "model") or parts[-1] == "seed" or any(p.startswith("baseline") for p in parts)
 
 
-def _orderable(value: Any) -> tuple[int, float, str]:
+def _orderable(value: object) -> tuple[int, float, str]:
     return (0, float(value), "") if isinstance(value, int | float) else (1, 0.0, str(value))
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     """A hash by its first eight letters."""
     text = str(value)
     return text[:8] if len(text) >= 32 else text

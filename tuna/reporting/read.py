@@ -167,7 +167,7 @@ class Found:
                     if self._has(path, content, **needed):
                         yield root, path, content
 
-    def _has(self, path: Path, content: Any, **needed: type) -> bool:
+    def _has(self, path: Path, content: object, **needed: type) -> bool:
         """Whether it is an object whose keys that are ``needed`` have their types; if not, that is told."""
         if not isinstance(content, dict):
             wrong = f"expected a JSON object, got {type(content).__name__}"
@@ -181,7 +181,7 @@ class Found:
         return not wrong
 
 
-def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
+def flatten(node: object, prefix: str = "") -> dict[str, Any]:
     """Nested mappings and lists as dotted keys.
 
     >>> flatten({"loss": {"margin": 0.1}, "sources": [{"beta": 1}]})

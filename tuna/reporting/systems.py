@@ -91,7 +91,7 @@ class _Parents:
             self._signatures[item.path] = json.dumps(kept, sort_keys=True, default=str)
         return self._signatures[item.path]
 
-    def _meaning(self, value: Any) -> Any:
+    def _meaning(self, value: object) -> Any:
         if isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)  # 1 on the command line is the 1.0 of the constructor
         if not isinstance(value, str) or not ("/" in value or value.endswith(".jsonl")):
@@ -165,7 +165,7 @@ def _label(systems: list[System], parents: _Parents) -> None:
                 system.label += f" #{seen[system.label]}"
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """A config value in a label.
 
     >>> shown(13000.0), shown(0.1), shown(None)

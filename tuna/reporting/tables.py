@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -178,7 +177,7 @@ def named(text: str) -> Markup:
     return Markup(re.sub(r"\bTuna_([a-z]+)", r"Tuna<sub>\1</sub>", safe))
 
 
-def render(**values: Any) -> str:
+def render(**values: object) -> str:
     """The page. Whatever comes from data is escaped; only the project's own style and script are not."""
     environment = Environment(
         loader=FileSystemLoader(_PAGE), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True

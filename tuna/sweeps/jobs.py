@@ -140,7 +140,7 @@ def table(rows: Sequence[Mapping[str, Any]], optimize: str | None = None) -> lis
     return ["  ".join(line).rstrip() for line in padded]
 
 
-def _last_written(value: Any) -> float:
+def _last_written(value: object) -> float:
     """When a file that the settings name, or a file in a model's or run's folder, was last written; 0 without any."""
     if isinstance(value, Mapping):
         return max((_last_written(item) for key, item in value.items() if key not in _WRITTEN), default=0.0)

@@ -135,7 +135,9 @@ class Checkpoints(Callback):
             stopping.load_state_dict(saved | {"best_score": torch.tensor(torch.inf if best is None else best)})
         shims.start_at(trainer, self.start_step)
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: object, outputs: object, batch: object, batch_idx: int
+    ) -> None:
         """Save where it is time."""
         step = trainer.global_step
         due = step % self.config.checkpoint_every == 0 or step == self.total_steps
@@ -146,7 +148,7 @@ class Checkpoints(Callback):
         else:
             self.save(trainer, pl_module, step)
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: object) -> None:
         """Save what waited for this validation, and the end of a run that early stopping ends here."""
         if trainer.state.fn == "fit" and (self.waits or trainer.should_stop) and trainer.global_step > self.saved:
             self.save(trainer, pl_module, trainer.global_step)
@@ -288,7 +290,7 @@ class _Unpickler(pickle.Unpickler):
 class Reader(FileSystemReader):
     """torch's reader, whose own ``read_metadata`` would run whatever a pickle says."""
 
-    def read_metadata(self, *args: Any, **kwargs: Any) -> dcp.Metadata:
+    def read_metadata(self, *args: object, **kwargs: object) -> dcp.Metadata:
         """The checkpoint's table of contents; a RunError where it is none."""
         path = Path(self.path) / METADATA
         try:

@@ -84,12 +84,12 @@ class Progress(Callback):
     last: dict[str, float] = field(default_factory=dict, init=False)
     validated: int = field(default=-1, init=False)  # the last step whose held-out figures were logged
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: object) -> None:
         """Start the clocks."""
         self.began = time.perf_counter()
         self.busy = 0.0  # seconds inside steps since the last report
 
-    def on_train_batch_start(self, *_: Any) -> None:
+    def on_train_batch_start(self, *_: object) -> None:
         """Start the clock of the step; what lies between two batches is not counted."""
         self.since = time.perf_counter()
 

@@ -71,7 +71,7 @@ class _Heard(pl.Callback):
         self.asked = True
         signal.default_int_handler(number, frame)
 
-    def check(self, *_: Any) -> None:
+    def check(self, *_: object) -> None:
         if self.asked:
             self.asked = False
             raise KeyboardInterrupt

@@ -33,7 +33,7 @@ def check_format(name: str, key: str = "format") -> None:
         raise ConfigError(f"{key}: expected one of {', '.join(names)}, got {name!r}{nearest(name, names)}")
 
 
-def recognize(row: Any) -> tuple[Importer | None, str]:
+def recognize(row: object) -> tuple[Importer | None, str]:
     """The format of a row by its whole shape; or None, and what is missing where it looks like one.
 
     Of the formats whose required keys a row has, the one that knows most of its keys is taken, then the one that

@@ -89,7 +89,7 @@ def importer(required: Mapping[str, str], **more: Any) -> Callable[[Parse], Impo
     return lambda parse: Importer(parse.__name__, parse, required, **more)
 
 
-def _holds_answers(value: Any) -> bool:
+def _holds_answers(value: object) -> bool:
     """Whether a column that nobody reads looks like a conversation or a list of answers."""
     if not isinstance(value, list | tuple) or not value:
         return False
@@ -106,7 +106,7 @@ def _with_input(record: Record, given: str) -> Record:
     return replace(record, input=check_text(given, "input"))
 
 
-def _with_tools(record: Record, given: Any) -> Record:
+def _with_tools(record: Record, given: object) -> Record:
     tools = given
     if isinstance(given, str):  # JSON in a text, as LLaMA-Factory has it
         with suppress(ValueError):
@@ -142,7 +142,7 @@ def _not_finished(record: Record, key: str) -> None:
         raise FieldError(key, "nothing beside a finished prompt, which says all", key)
 
 
-def kinds_of(value: Any) -> frozenset[str]:
+def kinds_of(value: object) -> frozenset[str]:
     """All kinds that a value is of. A table's cell that holds a number is text or number, as it is wanted."""
     if value is None:
         return frozenset({"null"})
@@ -159,7 +159,7 @@ def kinds_of(value: Any) -> frozenset[str]:
     return frozenset(found)
 
 
-def shape_of(row: Any) -> Shape:
+def shape_of(row: object) -> Shape:
     """The shape of a row, the same for rows that differ in their texts and numbers only."""
     found = {}
     for key, value in row.items() if isinstance(row, dict) else ():

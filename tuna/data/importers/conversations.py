@@ -136,7 +136,7 @@ def oasst_trees(row: RawRow, notes: Notes) -> Record:
     return Record(fields.text(row, "message_tree_id"), nodes[0].turn["content"], extra={"nodes": nodes})
 
 
-def _nodes(value: Any, parent: str | None, field: str) -> Iterator[_Node]:
+def _nodes(value: object, parent: str | None, field: str) -> Iterator[_Node]:
     if not isinstance(value, Mapping):
         raise FieldError(field, "a message with text, role and replies", value)
     found = _node(value, parent, field + ".")

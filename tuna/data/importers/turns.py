@@ -41,7 +41,7 @@ def read_transcript(text: str) -> tuple[Message, ...]:
     return tuple(found if found[0]["content"] else found[1:])
 
 
-def _turns(value: Any, field: str) -> tuple[Message, ...]:
+def _turns(value: object, field: str) -> tuple[Message, ...]:
     """The turns of chat messages, of one message or of a transcript; empty for any other text."""
     if isinstance(value, Mapping):
         return (read_message(value, field),)
@@ -50,7 +50,7 @@ def _turns(value: Any, field: str) -> tuple[Message, ...]:
     return read_transcript(check_text(value, field))
 
 
-def read_prompt(value: Any, field: str) -> tuple[Message, ...]:
+def read_prompt(value: object, field: str) -> tuple[Message, ...]:
     """The turns of a question: chat messages, or a text, which may be a transcript."""
     if not isinstance(value, Mapping | list | tuple | str):
         raise FieldError(field, "a string or a list of chat messages", value)

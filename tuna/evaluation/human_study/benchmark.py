@@ -85,7 +85,7 @@ class HumanStudy(Benchmark):
         settings = {"annotators": self.annotators, "max_tokens": self.max_tokens}
         self.hashes = {"version": VERSION, "questions": read.sha256, "systems": systems, **settings}
 
-    def check(self, given: GivenAnswers | None, generation: Any) -> None:
+    def check(self, given: GivenAnswers | None, generation: object) -> None:
         """Systems that are models answer on this machine."""
         for source in self._sources.values():
             check_other(source, generation)

@@ -118,7 +118,7 @@ def _annotator(sheet: Mapping[str, Any], key: Mapping[str, Any]) -> str:
     return name
 
 
-def _checked_places(places: Any, labels: Labels) -> dict[str, int]:
+def _checked_places(places: object, labels: Labels) -> dict[str, int]:
     """One question's places: the answers must have 1, 2, ... in some order."""
     found = places if isinstance(places, dict) else {}
     whole = all(type(place) is int for place in found.values())

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 def main(clone: str, lines: TextIO, out: TextIO) -> int:
     """Score until the input ends; the exit status."""
 
-    def say(value: Any) -> None:
+    def say(value: object) -> None:
         out.write(json.dumps(value) + "\n")
         out.flush()
 

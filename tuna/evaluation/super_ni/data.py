@@ -94,13 +94,13 @@ def _first(value: Mapping[str, Any], key: str) -> str:
     return text
 
 
-def _texts(value: Any, one: str, other: str, where: str) -> tuple[str, str]:
+def _texts(value: object, one: str, other: str, where: str) -> tuple[str, str]:
     if not isinstance(value, dict) or not (_is_text(value.get(one)) and _is_text(value.get(other))):
         raise FieldError(where, f"an object with the texts {one} and {other}", value)
     return str(value[one]), str(value[other])
 
 
-def _is_text(value: Any) -> bool:
+def _is_text(value: object) -> bool:
     """Whether it is a text, or a number, which the official loader reads as a text too."""
     return isinstance(value, str | int | float) and not isinstance(value, bool)
 
