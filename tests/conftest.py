@@ -14,7 +14,10 @@ from typing import Any
 import pytest
 from absl import logging as absl_logging  # what rouge-score logs with
 
-OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "WANDB_MODE": "offline"}
+# Some tests fork, after which the threads of tokenizers would wait for one another.
+OFFLINE = {
+    "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "WANDB_MODE": "offline", "TOKENIZERS_PARALLELISM": "false"
+}  # fmt: skip
 _UNDO = pytest.StashKey[Callable[[], None]]()
 
 

@@ -207,6 +207,7 @@ def _environment(folder: Path) -> dict[str, str]:
         CANARY_VARIABLE: str(folder / CANARY),
         "TUNA_CACHE": str(folder / "cache"),
         "WANDB_MODE": "disabled",
+        "TOKENIZERS_PARALLELISM": "false",  # its threads do not outlive a fork
         "HF_HUB_OFFLINE": "1",
         "HF_DATASETS_OFFLINE": "1",
         "OMP_NUM_THREADS": "1",

@@ -135,7 +135,7 @@ def _state_equal(before: bytes, after: bytes) -> bool:
 
 
 def _state(folder: Path, **changes: object) -> None:
-    from tuna.training.checkpoint import sealed
+    from tuna.training.checkpoint_files import sealed
 
     path = folder / "state.json"
     path.write_text(json.dumps(sealed(json.loads(path.read_text()) | changes)))
@@ -166,7 +166,7 @@ def _resealed(name: str, **told: Any) -> Callable[[Bench], object]:
     """A hostile pickle whose hash is right: whoever can write the one can write the other."""
 
     def trial(bench: Bench) -> None:
-        from tuna.training.checkpoint import hashes
+        from tuna.training.checkpoint_files import hashes
 
         run = _copied(bench)
         step = run / "checkpoints" / f"step-{STEP}"
@@ -180,7 +180,7 @@ def _resealed(name: str, **told: Any) -> Callable[[Bench], object]:
 def _beside_the_tensors(bench: Bench) -> None:
     import torch
 
-    from tuna.training.checkpoint import Reader, hashes
+    from tuna.training.checkpoint_files import Reader, hashes
 
     class Hostile:
         def __reduce__(self) -> Any:

@@ -137,17 +137,19 @@ def test_others_reward_models_score_as_they_do_in_transformers(tmp_path: Path) -
         load_reward_scorer(ModelConfig(path=str(other_reward_model(tmp_path / "three" / "other", labels=3))))
 
 
-def test_weights_that_are_missing_are_never_made_up(tmp_path: Path, make_llama: Make) -> None:
-    folder = other_reward_model(tmp_path / "other")
+def without(folder: Path, name: str) -> Path:
+    """The model folder, with one tensor less."""
     tensors = load_file(folder / "model.safetensors")
-    del tensors["score.weight"]
+    del tensors[name]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def test_weights_that_are_missing_are_never_made_up(tmp_path: Path, make_llama: Make) -> None:
+    folder = without(other_reward_model(tmp_path / "other"), "score.weight")
     with pytest.raises(ModelError, match=r"the weights lack score\.weight"):
         load_reward_scorer(ModelConfig(path=str(folder)))
-    causal = make_llama()
-    tensors = load_file(causal / "model.safetensors")
-    del tensors["model.norm.weight"]
-    save_file(tensors, causal / "model.safetensors", metadata={"format": "pt"})
+    causal = without(make_llama(), "model.norm.weight")
     with pytest.raises(ModelError, match=r"the weights lack model\.norm\.weight"):
         load_reward_scorer(ModelConfig(path=str(causal)))
 
@@ -225,9 +227,6 @@ def test_an_unfit_model_is_refused_before_its_weights_are_read(tmp_path: Path, m
 
 
 def test_a_missing_weight_is_an_error(make_llama: Make) -> None:
-    folder = make_llama()
-    state = load_file(folder / "model.safetensors")
-    del state["model.norm.weight"]
-    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    folder = without(make_llama(), "model.norm.weight")
     with pytest.raises(ModelError, match=r"lack model\.norm\.weight"):
         load_scorer(ModelConfig(path=str(folder)))

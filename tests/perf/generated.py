@@ -27,9 +27,9 @@ from tuna.errors import ConfigError, TunaError
 from tuna.inference.answers import read_choices
 from tuna.inference.cost import Price, usage_of
 from tuna.inference.store import Journal
-from tuna.judges.lists import parse_verdict
 from tuna.judges.pairwise import parse_mark
 from tuna.judges.replies import VerdictError
+from tuna.judges.verdict import parse_verdict
 from tuna.models.folder import INDEX, read_config, stored_dtype, tensor_shapes
 
 set_hypothesis_home_dir(tempfile.gettempdir())  # nothing of it in the repository

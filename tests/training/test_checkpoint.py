@@ -15,7 +15,8 @@ import torch
 from tests.training.test_run import assert_equal, train, weights
 from tuna.errors import RunError
 from tuna.runs import RunFolder
-from tuna.training.checkpoint import METADATA, Checkpoints, Reader, damage, hashes, sealed
+from tuna.training.checkpoint import Checkpoints
+from tuna.training.checkpoint_files import METADATA, Reader, damage, hashes, sealed
 
 Damage = Callable[[Path], object]
 
@@ -230,7 +231,7 @@ def test_a_file_that_cannot_be_read_is_not_called_damaged(
     def failing(folder: Path, written: object) -> str:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("tuna.training.checkpoint.damage", failing)
+    monkeypatch.setattr("tuna.training.checkpoint_files.damage", failing)
     with pytest.raises(RunError, match=r"step-9: cannot be read \(Input/output error\)"):
         train(llama, lists, tmp_path, name="run", resume="auto")
     assert (tmp_path / "run" / "checkpoints" / "step-9").is_dir()

@@ -25,6 +25,7 @@ from tuna.runs import RunFolder
 from tuna.tracking.loggers import Logger, MetricsFile, tags
 from tuna.tracking.wandb_run import WandbRun, data_file, made_by, made_model, starting_model
 from tuna.training import checkpoint, distributed, results, shims
+from tuna.training.checkpoint_files import STATE, newest_sound
 from tuna.training.log import Progress, first_lines, last_lines, open_log
 from tuna.training.nonfinite import NonFinite, check_scorer
 from tuna.training.run import Components, end
@@ -61,7 +62,7 @@ def fit(parts: Components, target: RunFolder) -> dict[str, float]:
             if distributed.rank() == 0:
                 target.update(before=before)
         newest = target.checkpoints / f"step-{start}"
-        if start == total or (start > 0 and runs.read_json(newest / checkpoint.STATE).get("stopped")):
+        if start == total or (start > 0 and runs.read_json(newest / STATE).get("stopped")):
             # Everything was trained when the run was interrupted; only what comes after is missing.
             if training.strategy == "fsdp" and distributed.world_size() > 1:
                 shims.set_mesh(module, training.on_gpu, distributed.world_size())
@@ -99,7 +100,7 @@ def _recorded(parts: Components, target: RunFolder) -> Iterator[_Record]:
         _begin(parts, target)
         status, wandb = "failed", None
         try:
-            record = _Record(distributed.on_first(lambda: checkpoint.newest_sound(target, parts.total_steps)))
+            record = _Record(distributed.on_first(lambda: newest_sound(target, parts.total_steps)))
             for line in first_lines(parts, target, record.start_step):
                 log.info(line)
             if parts.loggers.csv:

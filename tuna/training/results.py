@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tuna.data.encode import Encoder
 from tuna.data.files import write_jsonl
 from tuna.data.messages import transcript
+from tuna.files import whole
 from tuna.inference.elementary import ElementaryResult, held_out_records
 from tuna.inference.generate import greedy_answers, measure_elementary
 from tuna.models.loading import grow
@@ -147,7 +148,8 @@ def draw_curves(target: RunFolder) -> Path | None:
         axis.legend(fontsize=8)
     figure.suptitle(shorten(target.name))
     path = target.path / "curves.png"
-    figure.savefig(path, dpi=120)
+    with whole(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")
     plt.close(figure)
     return path
 
@@ -247,7 +249,8 @@ def measure_tasks(parts: Components, target: RunFolder) -> tuple[ElementaryResul
     """Greedy accuracy on the held-out embedded tasks: the starting model's, then the exported folder's."""
 
     def measure(folder: Path) -> ElementaryResult:
-        model, tokenizer = _load(folder, parts, "float32")
+        model = _load(folder, parts, "float32")
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=parts.model.trust_remote_code)
         template = "chat" if getattr(tokenizer, "chat_template", None) else parts.template
         return measure_elementary(model, tokenizer, records, template=template)
 
@@ -271,19 +274,18 @@ def generate_samples(parts: Components, target: RunFolder, count: int) -> None:
     ]
 
     def answer(folder: Path) -> list[str]:
-        model, _ = _load(folder, parts, "bfloat16" if on_gpu else "float32")
-        model = model.to("cuda" if on_gpu else "cpu")
+        model = _load(folder, parts, "bfloat16" if on_gpu else "float32").to("cuda" if on_gpu else "cpu")
         return greedy_answers(model, encoder, prompts, batch_size=8, max_tokens=MAX_NEW_TOKENS)
 
     if prompts:
         write_samples(target, records, answer(parts.resolved.weights_folder), answer(target.model))
 
 
-def _load(folder: Path, parts: Components, dtype: str) -> tuple[Any, Any]:
+def _load(folder: Path, parts: Components, dtype: str) -> Any:
     trust = parts.model.trust_remote_code
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=trust)
     grow(model, parts.model.rows)
-    return model.eval(), AutoTokenizer.from_pretrained(folder, trust_remote_code=trust)
+    return model.eval()
 
 
 def write_samples(target: RunFolder, records: Sequence[Any], before: Sequence[str], after: Sequence[str]) -> None:
