@@ -35,7 +35,7 @@ class Estimate:
         return self.high is not None and self.high < 0
 
     def negated(self) -> "Estimate":
-        """The figure with its sign turned round."""
+        """The figure with its sign reversed."""
         low, high = (None if bound is None else -bound for bound in (self.high, self.low))
         return Estimate(-self.mean, low, high, self.n, self.how)
 
@@ -81,7 +81,8 @@ def _around(values: Sequence[float], errors: float, how: str) -> Estimate:
 def difference(values: Mapping[int, float], base: Mapping[int, float]) -> Estimate | None:
     """``values`` minus ``base``, both by seed: paired over the seeds that both have, where those are two or more.
 
-    Else Welch's interval, where both have two values or more; else the difference of the means alone.
+    Else Welch's interval, where both have two values or more; else the difference of the means alone. None where one
+    of them has no value.
 
     >>> difference({0: 3.0, 1: 5.0}, {0: 1.0, 1: 3.0, 2: 9.0})
     Estimate(mean=2.0, low=2.0, high=2.0, n=2, how='paired by seed')
@@ -105,7 +106,7 @@ def difference(values: Mapping[int, float], base: Mapping[int, float]) -> Estima
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean over lists with its bootstrap interval."""
+    """A mean over lists with its 95% bootstrap interval."""
 
     mean: float
     low: float
@@ -122,7 +123,7 @@ class Interval:
 
 
 def bootstrap_interval(per_list: npt.ArrayLike, seed: int = 0) -> Interval:
-    """Mean and percentile bootstrap interval over lists; NaN (lists without a pair) are left out.
+    """Mean and 95% percentile bootstrap interval over lists (2000 resamples); NaN (lists without a pair) are left out.
 
     >>> print(bootstrap_interval([1.0, 1.0, 1.0]))
     1.000 [1.000, 1.000]
@@ -132,7 +133,7 @@ def bootstrap_interval(per_list: npt.ArrayLike, seed: int = 0) -> Interval:
 
 
 def balanced_interval(rows: Sequence[Sequence[float]]) -> Interval:
-    """Pair accuracy balanced in length, with a percentile bootstrap interval over lists.
+    """Pair accuracy balanced in length, with a 95% percentile bootstrap interval over lists.
 
     rows: for each list (right, pairs) where the better response is longer, then where it is shorter. The figure is the
     mean of the two shares of pairs that are right, so "longer is better" gets one half, and so does "shorter is".

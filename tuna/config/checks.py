@@ -34,7 +34,7 @@ _NAME = re.compile(r"[\w.+-]+(/[\w.+-]+)*")
 
 
 def check(cfg: DictConfig) -> None:
-    """Raise a ConfigError with everything that is wrong with a composed config, a line each."""
+    """Raise a ConfigError with everything that is wrong with a composed config, one fault per line."""
     if found := secret_problems(cfg) or problems(cfg):
         raise ConfigError("\n".join(found))
 

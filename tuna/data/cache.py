@@ -44,7 +44,7 @@ def key_of(text: str) -> bytes:
 
 
 class TokenCache(dict[bytes, IntArray]):
-    """ids by key, in memory, with a file behind it. A damaged, missing or unwritable file is no error."""
+    """Token ids by ``key_of`` their text, with a file behind it (path None: none); a damaged file is no error."""
 
     def __init__(self, path: Path | None) -> None:
         super().__init__()

@@ -113,11 +113,11 @@ class Encoder:
         return np.concatenate([np.asarray(start, np.int32), ids])
 
     def kept(self, record: Record, characters: int) -> Record:
-        """The record with so many characters of its question; see tuna.data.templates.kept."""
+        """The record with at most ``characters`` characters of its question; see tuna.data.templates.kept."""
         return kept(record, characters, finished=self._finished(record))
 
     def shortened(self, record: Record, limit: int) -> int:
-        """How much of a question fits a prompt of ``limit`` tokens, by halving; the template's words always stay."""
+        """How many characters of a question fit a prompt of ``limit`` tokens; the template's words always stay."""
         low, high = 0, size(record)
         while high - low > 1:
             middle = (low + high) // 2

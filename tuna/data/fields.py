@@ -1,4 +1,7 @@
-"""Reading what others wrote: JSON, and typed fields of rows, with faults that say ``field: expected ... got ...``."""
+"""Reading what others wrote: JSON, and typed fields of rows, with faults that say ``field: expected ... got ...``.
+
+Each function that reads a field raises FieldError where the value is missing or of another kind.
+"""
 
 import json
 import math
@@ -13,7 +16,9 @@ DEPTH = 100  # lists and objects in one another; the deepest data there are have
 
 
 def parse_json(text: str | bytes) -> Any:
-    """``json.loads`` that refuses deep nesting. Raises: ValueError with what is wrong; JSONDecodeError for no JSON."""
+    """``json.loads``; bytes are UTF-8. Raises: JSONDecodeError for no JSON; ValueError with what is wrong for nesting
+    over 100 deep, bytes of another encoding, and whole numbers of more than 4300 digits.
+    """
     text = text.decode("utf-8-sig") if isinstance(text, bytes) else text
     deep = ValueError(f"lists or objects nested more than {DEPTH} deep")
     try:
@@ -96,7 +101,7 @@ def describe(value: object) -> str:
 
 
 def text(row: Mapping[str, Any], key: str, *, default: str | None = None, path: str = "") -> str:
-    """A string; ``default`` when the key is absent or null, an error when there is no default."""
+    """A string; ``default`` when the key is absent or null, a FieldError when there is no default."""
     value = row.get(key)
     return default if value is None and default is not None else check_text(value, path + key)
 

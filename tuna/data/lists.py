@@ -24,7 +24,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class AnswerList:
-    """One group before tokenization."""
+    """A record with the answers that are kept of it: one group before tokenization."""
 
     record: Record
     answers: tuple[Answer, ...]
@@ -45,6 +45,9 @@ def ranked_list(
     Empty and duplicate responses are dropped and counted in ``dropped``. A list with one candidate left has no pair,
     but its original response still has its cross-entropy (Eq. 6), as in a list whose candidates are all tied; None
     where there is no original either, or no candidate at all.
+
+    rank_by, beta: see tuna.data.ranking.scores_of. min_gap: see ``tie``. rank_original: "best" or "worst" ranks the
+    original as one more candidate. original_best: where there is no original, the best candidate takes its place.
     """
     dropped += Counter({"response left out of the rank": left_out(record)})
     scores = zip(record.responses, scores_of(record, rank_by, beta), strict=True)
@@ -87,7 +90,10 @@ def shortened(item: AnswerList, count: int, dropped: Counter[str], *, beside: bo
 
 
 def target_list(record: Record, dropped: Counter[str], every: bool, original_best: bool = False) -> AnswerList | None:
-    """The original as target; ``original_best``: else the best candidate; ``every``: candidates too (Alpaca-Mul)."""
+    """The original response as the one target; with ``every`` the candidates are targets too (Alpaca-Mul).
+
+    original_best: where there is no original, the candidate with the highest score takes its place.
+    """
     answers = [] if record.output is None else [Answer(record.output, target=True)]
     chosen = record.responses if every else ()
     if record.output is None and original_best and not every:

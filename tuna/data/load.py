@@ -35,11 +35,11 @@ _CHANGES: tuple[tuple[Any, str, Callable[[Any], Any]], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One path with its rule and range."""
+    """One path, with the rule that orders its lists and the range of rows that is read."""
 
     path: str
     rank_by: str | None = "score"  # or "eq3", or None where nothing is ranked (SFT)
-    first: int | None = None  # so many rows from the start of the file
+    first: int | None = None  # this many rows from the start of the file; None: all
     last: int | None = None  # from its end
     format: str = "auto"
     original: str = "error"  # or best, none, or a FILE of Alpaca rows

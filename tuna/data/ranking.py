@@ -67,7 +67,7 @@ def scores_of(record: Record, rank_by: str, beta: float) -> list[float]:
 
 
 def tie(scores: Sequence[float], min_gap: float) -> list[float]:
-    """Scores as the loss sees them: neighbours closer than ``min_gap`` become equal, values fit float32.
+    """Scores as the loss sees them: neighbors closer than ``min_gap`` become equal, values fit float32.
 
     Down the sorted list, a score less than ``min_gap`` under the one before joins its level and takes the level's
     highest score; so every two scores closer than ``min_gap`` are tied, and a chain of close ones is one level. The

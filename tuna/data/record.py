@@ -17,7 +17,7 @@ class Candidate:
     text: str
     score: float | None = None  # decides the order, higher is better, equal scores are ties
     logprob: float | None = None  # the teacher's summed natural-log probability
-    num_tokens: int | None = None  # over so many tokens (end-of-sequence counted when it was generated)
+    num_tokens: int | None = None  # that ``logprob`` sums over (end-of-sequence counted when it was generated)
     source: str | None = None
     finish_reason: str | None = None  # "length" marks an answer that was cut: no ending is put after it
     extra: Mapping[str, Any] = field(default_factory=dict)  # other keys

@@ -120,7 +120,7 @@ def size(record: Record) -> int:
 
 
 def kept(record: Record, characters: int, *, finished: bool = False) -> Record:
-    """The question with at most so many of its characters, for a prompt that is too long.
+    """The question with at most ``characters`` of its characters, for a prompt that is too long.
 
     The input goes first, from its end, then the instruction. Of a conversation the oldest exchanges go first, whole,
     then the last one is cut from its end; a system prompt stays. In a ``finished`` prompt (template none) Alpaca's

@@ -126,7 +126,7 @@ def _cut(group: Group, room: int, counts: Counts) -> Group:
 
 
 def shorten(record: Record, encoder: Encoder, limit: int) -> Record:
-    """The record with the longest beginning of its question whose prompt has at most ``limit`` tokens, remembered."""
+    """The record with the longest beginning of its question whose prompt has at most ``limit`` tokens; it is cached."""
     cache = encoder.tokens.cache
     asked = json.dumps([limit, record.template, record.question], sort_keys=True)
     key = hashlib.blake2b(f"{encoder.identity}\0{asked}".encode(), digest_size=16, person=b"shortened").digest()

@@ -5,4 +5,4 @@ from tuna.datamodules.settings import TargetSettings
 
 
 class AlpacaDataModule(TargetSettings, RecordDataModule):
-    """Each record's original response as target (Eq. 2), its candidates too with targets=all."""
+    """Each record's original response as target (Eq. 2), all answers with targets=all. Arguments: TargetSettings."""

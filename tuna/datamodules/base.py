@@ -39,7 +39,7 @@ class DataReport:
     responses: int = 0  # of all kept lists, originals included
     pairs: int = 0  # pairs of different scores in training lists
     all_tied: int = 0  # kept lists without such a pair: cross-entropy only
-    median_k: float = 0.0  # ranked responses a list (targets a list where nothing is ranked)
+    median_k: float = 0.0  # ranked responses per list (targets per list where nothing is ranked)
     dropped: Counter[str] = field(default_factory=Counter)  # reason -> rows, responses or lists
     prompts_shortened: int = 0
     responses_cut: int = 0
@@ -115,9 +115,11 @@ class RecordDataModule(DataSettings, LightningDataModule):
         epochs: int = 1,
         seed: int = 0,
     ) -> DataReport:
-        """Read, check and tokenize everything; before weights load, which takes longer.
+        """Read, check and tokenize everything; before weights load, which takes longer. Returns what was counted.
 
-        max_positions: the most tokens a model can place, None: no limit. Raises: ConfigError, DataError, ModelError.
+        max_positions: the most tokens that the model has positions for; None: no limit. Raises: ConfigError where there
+        is no path, ``max_length`` is above max_positions, or batch_size does not fit the processes; DataError for files
+        that cannot be read, malformed rows, and where no list (or no pair) is left; ModelError for the tokenizer.
         """
         if not self.all_sources:
             raise ConfigError("datamodule.path: expected a data file, got nothing; next: datamodule.path=FILE")
@@ -163,7 +165,7 @@ class RecordDataModule(DataSettings, LightningDataModule):
         return [[self.train_records[i] for i in share.groups] for share in shares]
 
     def held_out_records(self) -> list[list[Record]]:
-        """The same of each batch of ``val_dataloader``."""
+        """This process's records of each batch of ``val_dataloader``, as their groups stand."""
         return [[self.val_records[i] for i in share.groups] for share in self._held_out().shares]
 
     def _held_out(self) -> HeldOutBatches:

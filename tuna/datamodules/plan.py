@@ -34,7 +34,8 @@ class StepPlan:
     with w = 0.5 the second epoch has the other half.
 
     Within a step, groups are sorted by length into ``accumulate`` micro-steps and dealt to the processes back and
-    forth, so that these carry about as many tokens each.
+    forth, so that these carry about as many tokens each. Raises: ConfigError where ``batch_size`` is no multiple of
+    ``accumulate`` x ``world_size``.
 
     >>> plan = StepPlan(lengths=(5, 1, 4, 2, 3), batch_size=4, accumulate=2, epochs=2, seed=0)
     >>> plan.steps_per_epoch, plan.total_steps

@@ -15,13 +15,13 @@ from tuna.datamodules.settings import RankSettings
 
 
 class ContextualDataModule(RankSettings, RecordDataModule):
-    """Contextual ranking: lists ordered by their scores, which a judge or a reward model gave."""
+    """Contextual ranking: lists ordered by their scores, of a judge or a reward model. Arguments: RankSettings."""
 
 
 @checked
 @dataclass(kw_only=True, eq=False, repr=False)
 class ProbabilisticDataModule(ContextualDataModule):
-    """Probabilistic ranking: lists ordered at load by the teacher's log-probabilities, Eq. 3."""
+    """Probabilistic ranking: lists ordered at load by a teacher's log-probabilities, Eq. 3. Arguments: RankSettings."""
 
     rank_by: Literal["score", "eq3"] = "eq3"
 
@@ -31,7 +31,7 @@ class ProbabilisticDataModule(ContextualDataModule):
 class PRMDataModule(ContextualDataModule):
     """Ranked lists for a reward model; a response that has no score takes no part, nor does a list without a pair.
 
-    original: where ``output`` stands that a record lacks; needed for rank_original only.
+    original: where the ``output`` that a record lacks is found; needed for rank_original only.
     """
 
     original: str = "none"

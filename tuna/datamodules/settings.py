@@ -132,7 +132,7 @@ class DataSettings:
 @checked
 @dataclass(kw_only=True, eq=False, repr=False)
 class TargetSettings(DataSettings):
-    """The arguments of instruction tuning: those of DataSettings, and
+    """The arguments of instruction tuning. They are those of DataSettings and one more.
 
     Args:
         targets: last, the answer to the last turn (original is its old name); assistant, every assistant turn of a
@@ -149,7 +149,7 @@ class TargetSettings(DataSettings):
 @checked
 @dataclass(kw_only=True, eq=False, repr=False)
 class RankSettings(DataSettings):
-    """The arguments of ranked lists: those of DataSettings, and
+    """The arguments of ranked lists. They are those of DataSettings and the following.
 
     Args:
         rank_by: score, or eq3 = logprob / num_tokens ** beta (Eq. 3).

@@ -71,7 +71,7 @@ class LikelihoodBenchmark(Benchmark):
         """The figures, from v of the responses, which is computed and stored block by block where it is not there yet.
 
         v_k = (1 / |r_k|) log p(r_k | i) in nats per token, the end-of-sequence counted (the paper's Eq. 4).
-        Raises: DataError where nothing is left to score; ModelError where the model computes no number.
+        Raises: DataError where nothing is left to score; ModelError where the model computes NaN or infinity.
         """
         model = context.model
         limit = min(self.max_length, model.max_positions() or self.max_length)

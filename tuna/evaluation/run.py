@@ -46,7 +46,7 @@ class Settings:
 
     @staticmethod
     def read(cfg: DictConfig) -> "Settings":
-        """From the composed config; a ConfigError has all wrong values, a line each."""
+        """From the composed config. Raises: ConfigError with one line for each wrong value."""
         values, wrong = checks.own_values(cfg, f"{__name__}.Settings")
         label, answers = values.get("label"), values.get("answers")
         if isinstance(label, str) and not re.fullmatch(r"[\w.+-]+", label):

@@ -36,14 +36,16 @@ class Judged:
 
     @property
     def preference(self) -> float | None:
-        """None where there is no verdict."""
+        """1 for a win, one half for a tie, 0 for a loss, None where there is no verdict."""
         return {"win": 1.0, "tie": 0.5, "lose": 0.0}.get(self.comparison.outcome)
 
 
 @checked
 @dataclass
 class VicunaQA(Benchmark):
-    """Win, lose and tie against a baseline, as cfg.judge sees it."""
+    """Wins, losses and ties against a baseline, as cfg.judge sees them.
+    Raises: ConfigError for values out of range, and for ``questions`` without a ``baseline``.
+    """
 
     questions: str | None = None  # FastChat's question.jsonl, or instruction/category rows; null: the embedded ones
     # A file of answers (instruction, output), or a model: an embedded name, a run, a folder, a hub id; null: tiny, for

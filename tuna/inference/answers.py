@@ -66,7 +66,7 @@ def text_logprobs(given: object, text: str, *, thought: bool) -> tuple[list[floa
 
     White space is not compared, since some servers decode tokens one by one and lose it; nor are characters of which
     the tokens hold parts. Tokens before the text (a thought, which ``thought`` says was there) do not count. Values
-    without tokens are taken as they are unless there was a thought. One token without a number: none at all.
+    without tokens are taken as they are unless there was a thought. Where one token has no number: none at all.
 
     >>> tokens = [("Hm", -2.0), ("</think>", -0.1), ("An", -0.5), (" oak.", -0.25), ("<|im_end|>", -0.125)]
     >>> given = {"content": [{"token": token, "logprob": value} for token, value in tokens]}
@@ -191,7 +191,7 @@ def from_choice(choice: Mapping[str, Any]) -> Answer:
 
 
 def read_choice(choice: Mapping[str, Any]) -> Answer:
-    """The text of a choice as the server has it, without log-probabilities; ``reasoning`` where it splits it."""
+    """The text of a choice as the server has it (``reasoning`` apart), no log-probabilities; ValueError for none."""
     reason, message = choice.get("finish_reason"), choice.get("message")
     refused = reasoning = None
     if "text" in choice:
@@ -265,7 +265,7 @@ def apart(answer: Answer) -> Answer:
 
 
 def stored_answers(line: Mapping[str, Any]) -> list[Answer]:
-    """The answers of a line of a ranking's store."""
+    """The answers of a line of a ranking's store; ValueError where it holds none."""
     answers = [Answer(**choice) for choice in line["choices"]]
     if not all(isinstance(a.text, str) and isinstance(a.logprob, float | int | None) for a in answers):
         raise ValueError("no answers")

@@ -64,7 +64,7 @@ class Backend(Protocol):
     """A model that can be asked: tuna.inference.local.Local, or tuna.inference.served.Served."""
 
     def shaped_by(self) -> dict[str, Any]:
-        """What shapes an answer, beside the ask: its identity in keys of the store."""
+        """What shapes an answer, besides the ask: its identity in keys of the store."""
 
     def price_in(self, prices: Prices) -> Price | None:
         """Dollars per million tokens, None where they are not known."""

@@ -1,5 +1,7 @@
-"""OpenAI's Batch API. What is about to be submitted is written down first, under a name that the batch carries, so a
-restart finds it even when the kill came before its id was written down, and nothing is submitted twice.
+"""OpenAI's Batch API: the same requests for half the price, answered within a day.
+
+What is about to be submitted is written down first, under a name that the batch carries, so a restart finds it even
+when the process was killed before its id was written down, and nothing is submitted twice.
 """
 
 import asyncio
@@ -32,7 +34,7 @@ class BatchEngine(Sender):
     journal: Journal
 
     async def run(self, requests: Iterable[Request]) -> None:
-        """Take up what an earlier run submitted, then submit the rest. Raises StopRun, BudgetReached."""
+        """Take up earlier batches, then submit the rest. Raises: StopRun for a failure, BudgetReached."""
         self._tries: Counter[str] = Counter()
         self._pending = {custom_id(request): request for request in requests}
         async with self.server:

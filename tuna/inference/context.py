@@ -87,7 +87,7 @@ def _same(one: str, other: str) -> bool:
 
 @dataclass
 class Context:
-    """One collection at work."""
+    """What all parts of one collection, or of one measurement, share."""
 
     store: Store
     budget: Budget
@@ -109,7 +109,7 @@ class Context:
         return f"{len(self.failed)} got no answer ({count} of them: {reason})"
 
     def why(self, key: str) -> str | None:
-        """Why a key got no answer, for ever or in this run."""
+        """Why a key got no answer, forever or in this run."""
         return self.aside.get(key) or self.failed.get(key)
 
     def note(self, text: str) -> None:

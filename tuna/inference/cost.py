@@ -41,6 +41,8 @@ Pair = tuple[Annotated[float, Ge(0)], Annotated[float, Ge(0)]]  # of a config: [
 class Prices:
     """The price table; a dated model has the price of its undated name.
 
+    Raises: ConfigError for a price that is no pair of numbers of 0 or more.
+
     >>> Prices({"gpt-4o": [2.5, 10.0]}).find("gpt-4o-2024-08-06")
     Price(input=2.5, output=10.0)
     """
@@ -68,7 +70,7 @@ class Prices:
         return Price(*pair) if pair else None
 
     def human(self, lists: int, answers: int) -> float:
-        """Dollars for people to compare each pair of ``answers`` answers (the paper: 6 comparisons, $1500 a thousand).
+        """Dollars for people to compare each pair of ``answers`` answers (paper: 6 comparisons, $1500 per thousand).
 
         >>> Prices().human(1000, 4)
         1500.0
@@ -82,7 +84,7 @@ def undated(model: str) -> str:
 
 
 def about_tokens(text: str) -> int:
-    """Roughly how many tokens, for an estimate.
+    """Roughly how many tokens, at 4 bytes of UTF-8 per token, for an estimate.
 
     >>> about_tokens("The quick brown fox")
     5
@@ -141,7 +143,8 @@ class BudgetReached(Exception):
 
 class Budget:
     """What was spent, over all processes that wrote into this ledger, and whether one more request fits. The ledger has
-    two lines per request: what was reserved before it was sent, and what it came to.
+    two lines per request: what was reserved before it was sent, and what it came to. max_cost: in dollars; None: no
+    limit. Raises: ConfigError for limits that are not 0 or more; RunError where a line of the ledger was changed.
     """
 
     def __init__(self, ledger: Journal, *, max_cost: float | None = None, max_requests: int | None = None) -> None:
@@ -166,7 +169,9 @@ class Budget:
         self.spent += sum(self._open.values())
 
     def fits(self, worst: float) -> bool:
-        """Whether a request can be sent now. Raises BudgetReached: nothing in flight could turn out cheaper."""
+        """Whether a request of at most ``worst`` dollars can be sent now. Raises: BudgetReached where it cannot, and
+        nothing is in flight that could turn out cheaper.
+        """
         if self.max_requests is not None and self.requests + 1 > self.max_requests:
             raise BudgetReached(f"max_requests={self.max_requests} reached ({self.requests} sent)")
         if self.max_cost is None or self.spent + sum(self._held.values()) + worst <= self.max_cost:
@@ -178,7 +183,7 @@ class Budget:
         )
 
     def reserve(self, worst: float) -> str:
-        """Count a request as sent, at its worst case; gives the ticket to settle it with. Ask ``fits`` first."""
+        """Count a request as sent, at ``worst`` dollars; returns the ticket to settle it with. Ask ``fits`` first."""
         ticket = f"r{self._next}"
         self._next += 1
         self._ledger.append({"key": ticket, "reserved": worst})
@@ -187,7 +192,7 @@ class Budget:
         return ticket
 
     def settle(self, ticket: str, cost: float | None = None) -> None:
-        """Replace the worst case by the real cost; None where it is not known (the answer never arrived)."""
+        """Replace the worst case by the real cost in dollars; None keeps it, as where the answer never arrived."""
         worst = self._held.pop(ticket, None)
         if worst is None:  # of an earlier process, counted at its worst case so far
             worst = self._open.pop(ticket, None)

@@ -51,7 +51,7 @@ def record_of(record: Record) -> data.Record:
 
 
 def marked(records: Sequence[Record], answers: Sequence[str]) -> ElementaryResult:
-    """Marks one answer a record."""
+    """Marks one answer per record."""
     right: dict[str, list[bool]] = defaultdict(list)
     open_marks: list[float] = []
     for record, answer in zip(records, answers, strict=True):

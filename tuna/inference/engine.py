@@ -21,14 +21,14 @@ class Request:
     """One request: what row of which key it answers, what is sent, and the most it can use."""
 
     key: str
-    part: int
-    payload: Mapping[str, Any]
+    part: int  # which draws of the key it brings; see StoredTexts.part_size
+    payload: Mapping[str, Any]  # the body
     prompt_tokens: int
-    answer_tokens: int
-    row: Any = None
+    answer_tokens: int  # of all its answers
+    row: Any = None  # what is asked about
 
     def worst(self, price: Price | None) -> float:
-        """Dollars at most."""
+        """Dollars that it costs at most; 0 without a price."""
         return price.of(self.prompt_tokens, self.answer_tokens) if price else 0.0
 
 

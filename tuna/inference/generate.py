@@ -48,7 +48,9 @@ def _mix(x: Tensor) -> Tensor:
 def gumbel(
     keys: Sequence[tuple[int, int]] | Tensor, step: int, size: int, device: torch.device | str = "cpu"
 ) -> Tensor:
-    """Gumbel noise [R, V], float64, of keys [R, 2]; the same on every device but for the last bits of a logarithm."""
+    """Gumbel noise -log(-log u), float64 [R, size], of keys [R, 2] for token ``step`` of a sample; the same on every
+    device but for the last bits of a logarithm.
+    """
     key = torch.as_tensor(keys, dtype=torch.int64, device=device)
     column = torch.arange(size, dtype=torch.int64, device=device)
     row = _mix((key[:, :1] + step * _GOLDEN) & _LOW)
@@ -70,7 +72,11 @@ class Draw:
 
 
 class Generator:
-    """A loaded model that answers. "auto": CUDA where there is one, and float32 on the CPU, else the stored dtype."""
+    """A loaded model that answers with at most ``max_tokens`` tokens.
+
+    device "auto": CUDA where there is one. dtype "auto": float32 on the CPU, else the stored one. Raises: ModelError
+    where the model cannot be loaded.
+    """
 
     def __init__(self, node: ModelConfig, *, max_tokens: int, device: str = "auto", dtype: str = "auto") -> None:
         disable_progress_bar()
@@ -112,7 +118,7 @@ class Generator:
     @torch.inference_mode()
     def draw(self, prompts: Sequence[Sequence[int]], draws: Sequence[Draw]) -> list[Answer]:
         """Answers with the log-probability of their tokens, the end-of-sequence included, at temperature 1. Rows that
-        have ended leave the batch when half of it has.
+        have ended leave the batch when half of it has. Raises: ModelError where a log-probability is NaN or infinite.
         """
         used = sorted({draw.prompt for draw in draws})
         place = {prompt: row for row, prompt in enumerate(used)}

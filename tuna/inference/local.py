@@ -47,11 +47,11 @@ class Local(Free):
         self.model, self.block, self.device, self.dtype, self.by_length = model, block, device, dtype, by_length
 
     def shaped_by(self) -> dict[str, Any]:
-        """What shapes an answer, beside the ask."""
+        """What shapes an answer, besides the ask."""
         return {"model": self.model.fingerprint, **self.model.shaped_by}
 
     def ask(self, asks: Sequence[Ask], stored: StoredTexts, context: Context) -> list[list[Answer]]:
-        """The answers to each ask; what does not fit is set aside. Raises DataError: a record no template shows."""
+        """The answers to each ask; what does not fit is set aside. DataError for records that cannot be shown."""
         if lacking := [ask for ask in asks if ask.key not in stored.journal]:
             from tuna.data.tokenize import check_shown
             from tuna.inference.generate import Generator, longest_first
@@ -134,8 +134,9 @@ class LocalModel:
 @checked
 @dataclass
 class LocalGeneration(Free):
-    """How ``cfg.model`` answers on this machine. device: auto is CUDA where there is one. dtype: auto is float32 on the
-    CPU, else as stored. reasoning: strip takes off what an answer holds before its last </think>, keep leaves it.
+    """How ``cfg.model`` answers on this machine. batch_size: questions at once. device: auto is CUDA where there
+    is one. dtype: auto is float32 on the CPU, else as stored. reasoning: strip takes off what an answer holds before
+    its last </think>, keep leaves it. Raises: ConfigError where a value is out of its range.
     """
 
     batch_size: Annotated[int, Ge(1)] = 64

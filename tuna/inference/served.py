@@ -31,7 +31,9 @@ Rendered = Literal["alpaca", "none"]
 @checked
 @dataclass
 class Served(Connection):
-    """A served model that is asked by chat."""
+    """A served model that is asked by chat.
+    Raises: ConfigError for all values out of range, no model, and an address or key's name that cannot be used.
+    """
 
     model: str = ""  # as the server names it
     temperature: Annotated[float, Ge(0)] | None = 1.0  # null sends none (some models refuse it)
@@ -56,7 +58,7 @@ class Served(Connection):
         return self
 
     def shaped_by(self) -> dict[str, Any]:
-        """What shapes an answer, beside the ask."""
+        """What shapes an answer, besides the ask."""
         return {
             "model": self.model, "endpoint": self.endpoint, "template": self.template,
             "temperature": self.temperature, "extra_body": self.extra_body,

@@ -109,7 +109,7 @@ class Connection:
     node: ClassVar[str] = "server"  # the config's name for it
 
     def problems(self) -> list[str]:
-        """What is wrong with the address and the key's name, a line each."""
+        """What is wrong with the address and the key's name, one line per fault."""
         found = []
         if self.base_url is not None and (problem := address_problem(self.base_url)):
             found.append(f"base_url: {problem}")

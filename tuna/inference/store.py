@@ -148,7 +148,7 @@ class Journal:
         )
 
     def append(self, entry: Mapping[str, Any]) -> None:
-        """Write one line, without secrets; it survives a kill of this process at any later moment. No number: null.
+        """Write one line, without secrets; it survives a kill of this process at any later moment. NaN is null.
         Raises RunError where the disk is full; the file is then as it was before.
         """
         rest = _dumped({"key": entry["key"], **entry})[1:] + b"\n"
@@ -172,7 +172,10 @@ class Journal:
 
 
 class Store:
-    """The folder of an output: its lock, its identity and its journals. Use it as a context manager."""
+    """The folder of an output: its lock, its identity and its journals. Use it as a context manager.
+
+    patience: seconds to wait for the lock. Raises: RunError where another process holds it, or it cannot be written to.
+    """
 
     def __init__(self, folder: Path, *, patience: float = 2.0) -> None:
         self.folder = folder
@@ -197,7 +200,8 @@ class Store:
         return self._journals[name]
 
     def identify(self, source: Mapping[str, Any], ranking: Mapping[str, Any], *, rerank: bool = False) -> None:
-        """Hold the store to what it was begun with: what answers never changes, what orders them only with ``rerank``.
+        """Hold the store to what it was begun with, so that two models never share a file by accident. source: what
+        answers, which never changes; ranking: what orders the answers, which changes only with ``rerank``.
         Raises RunError with the differences.
         """
         path = self.folder / "identity.json"

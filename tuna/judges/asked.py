@@ -86,11 +86,13 @@ class AskedJudge(Judge):
 @checked
 @dataclass
 class LocalJudge(LocalModel, AskedJudge):
-    """Asks a Hugging Face causal LM on this machine, once per question: greedy answers do not change."""
+    """Asks a Hugging Face causal LM on this machine, once per question: greedy answers do not change.
+    Raises: ConfigError where ``path`` is missing, or a value is out of its range.
+    """
 
     max_tokens: Annotated[int, Ge(1)] = 1024  # of one reply
     block: Annotated[int, Ge(1)] = 8  # questions that share a batch
-    orders: Literal[1, 2] = 1  # 2 asks about a list both ways round
+    orders: Literal[1, 2] = 1  # 2 asks about a list in both orders
     keep_reference: bool = False  # the judge's own answer becomes one more candidate
 
     def __post_init__(self) -> None:
@@ -110,7 +112,7 @@ class OpenAIJudge(Served, AskedJudge):
     model: str = "gpt-4.1"
     temperature: Annotated[float, Ge(0)] | None = 0.0
     max_tokens: Annotated[int, Ge(1)] = 2048  # of one reply, the judge's own answer included
-    orders: Literal[1, 2] = 1  # 2 asks about a list both ways round; two answers are always compared both ways
+    orders: Literal[1, 2] = 1  # 2 asks about a list in both orders; two answers are always compared in both
     attempts: Annotated[int, Ge(1)] = 3  # replies asked for until one is a verdict
     keep_reference: bool = False  # the judge's own answer becomes one more candidate
     reply_tokens: int = 300  # expected length of a reply, for the estimate

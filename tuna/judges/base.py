@@ -28,7 +28,7 @@ class Ruling:
     own: tuple[str, int] | None = None  # the judge's own answer and its position
     notes: Mapping[str, Any] = field(default_factory=dict)  # what the output records of it
     flips: int = 0  # pairs about which two orders of asking disagreed
-    pairs: int = 0
+    pairs: int = 0  # pairs that both orders ranked
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Verdicts of the order as given and of the order turned round, both about the first answer: 1 it is better, -1 it
+    """Verdicts of the order as given and of the reversed one, both about the first answer: 1 it is better, -1 it
     is worse, 0 neither, None no readable verdict.
     """
 
@@ -79,7 +79,7 @@ class Comparison:
 
 
 class Judge(ABC):
-    """Ranks cases, compares pairs. What can be set is its constructor's. One that costs nothing needs three methods."""
+    """Ranks cases and compares pairs. Its constructor's arguments are its settings. A free one needs three methods."""
 
     asks_again: ClassVar[bool] = False  # whether the next run asks anew where there was no readable verdict
 

@@ -53,6 +53,9 @@ def parse_mark(text: str, finished: bool = True) -> int:
     Thoughts are not read, and a mark that stands only in a quote is none. A line before it may hold several marks, as
     where the judge repeats what it was asked for, if the last holds its own and nothing else; none may hold another.
 
+    Raises: VerdictError for no mark, another one, several, a quoted one alone, or a reply that its token limit cut
+    (``finished`` False).
+
     >>> parse_mark("I end with [[A]], [[B]] or [[C]].\\nB is right where A errs.\\n\\n**[[B]]**")
     -1
     >>> parse_mark("[[A]] or [[B]]")

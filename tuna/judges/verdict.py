@@ -1,6 +1,8 @@
 """A judge's reply as a ranking that can be trusted, or why it is none; nothing is guessed.
 
-Replies are hostile text: each pattern takes time linear in a text whose white space :func:`_plain` has shortened.
+The judge's prompt (Table 9, Appendix E) asks for ``Response k: [sum]`` per response and, at the end, ``rank: [i, j]``.
+Judges also draft in their thoughts, which are not read, and quote what responses say, which is no verdict. Replies are
+hostile text: each pattern takes time linear in a text whose white space :func:`_plain` has shortened.
 """
 
 import re
@@ -53,6 +55,7 @@ class Verdict:
 
 def parse_verdict(text: str, candidates: int, *, finished: bool = True) -> Verdict:
     """Read a judge's reply about ``candidates`` responses (0 .. candidates - 1); number ``candidates`` is its own.
+    finished: False where its token limit cut the reply.
     Raises VerdictError: no rank, one that is malformed, cut or only quoted, two that differ, unknown or repeated
     numbers, nothing but the reference, or an order that most of the marks contradict.
 

@@ -41,7 +41,7 @@ class RewardLists(ScoredLists):
 class Term:
     """One part of a loss: a sum, the coefficient it has in the total, and the global count that it is divided by."""
 
-    sum: Tensor
+    sum: Tensor  # scalar, differentiable
     coefficient: float
     per: Literal["groups", "targets", "candidate_tokens"]
 
@@ -64,7 +64,10 @@ def local_totals(lists: ScoredLists) -> Totals:
 
 
 def total(terms: dict[str, Term], lists: ScoredLists, totals: Totals | None = None) -> Tensor:
-    """sum over terms of coefficient * sum / global count (of ``lists`` alone by default); a count of 0 adds 0."""
+    """The loss, a scalar: the sum over terms of coefficient * sum / global count; a count of 0 adds 0.
+
+    totals: the global counts; None takes those of ``lists`` alone.
+    """
     counts = totals or local_totals(lists)
     parts = [term.coefficient * term.sum / max(getattr(counts, term.per), 1.0) for term in terms.values()]
     return torch.stack(parts).sum()
@@ -81,7 +84,7 @@ class Lists:
 
 
 def as_lists(lists: ScoredLists, values: Tensor | None = None) -> Lists:
-    """Pad each group's ranked responses to rows, as they came. v is ``values`` [R], else ``lists.values``."""
+    """Gather each group's ranked responses into a padded row, in order; v is ``values`` [R] or ``lists.values``."""
     groups = lists.weights.shape[0]
     ranked = ~torch.isnan(lists.scores)
     owner = lists.groups[ranked]
@@ -132,7 +135,7 @@ def pair_accuracy(lists: Lists) -> Tensor:
 
 
 def violations(lists: Lists, margin: float) -> Tensor:
-    """[G] share of pairs with v_j - v_k below margin * (rank distance); NaN for a list without pairs."""
+    """[G] share of pairs, j better than k, with v_j - v_k < margin * (rank distance); NaN for a list without pairs."""
     pairs, ranks = better_pairs(lists), dense_ranks(lists)
     distance = ranks[:, None, :] - ranks[:, :, None]
     short = lists.v[:, :, None] - lists.v[:, None, :] < margin * distance
@@ -166,7 +169,9 @@ def kendall_tau(lists: Lists) -> Tensor:
 
 
 def best_of_n(lists: Lists) -> Tensor:
-    """[G] how likely the candidate with the highest v (of several, any) has the best score; NaN without pairs.
+    """[G] the chance that the candidate with the highest v has the best score; NaN for a list without pairs.
+
+    Where several candidates share the highest v, one of them is taken at random.
 
     >>> v, scores = torch.tensor([[2.0, 2.0, 0.0]]), torch.tensor([[1.0, 0.0, 0.0]])
     >>> best_of_n(Lists(v, scores, torch.ones(1, 3, dtype=torch.bool), torch.ones(1))).item()
@@ -180,7 +185,10 @@ def best_of_n(lists: Lists) -> Tensor:
 
 
 def right_by_length(lists: Lists, lengths: Lists) -> Tensor:
-    """[G, 4] pairs that v orders right (equal v: half) and pairs, with a longer better response, then a shorter one."""
+    """[G, 4] pairs that v orders right, and pairs, where the better response is longer, then where it is shorter.
+
+    lengths: the same lists with lengths as their v. Equal v counts as half right; pairs of equal length do not count.
+    """
     pairs = better_pairs(lists)
     gap = lists.v[:, :, None] - lists.v[:, None, :]
     right = (gap > 0).double() + 0.5 * (gap == 0).double()

@@ -20,6 +20,6 @@ class MLE:
 
 
 def cross_entropy(lists: ScoredLists, coefficient: float) -> Term:
-    """Eq. 2 summed over the target responses of groups with weight; divided by their global number."""
+    """Eq. 2 summed over the target responses of groups with weight 1; the total divides it by their global number."""
     weight = lists.weights[lists.groups] * lists.targets
     return Term(-(lists.logprobs / lists.lengths * weight).sum(), coefficient, per="targets")

@@ -19,6 +19,7 @@ class Tuna:
     L_MLE is Eq. 2 on the original response only.
 
     lambda: weight of the cross-entropy (paper: 1.0). margin: m, in nats per token per rank (paper: 0.1).
+    Raises: ConfigError where either is negative or not finite.
 
     Four candidates at equal v (the worked value of the paper's sum, 0.1 * (1 + 2 + 3 + 1 + 2 + 1)):
 

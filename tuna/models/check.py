@@ -49,10 +49,11 @@ REWARDS = Ways(AutoModelForSequenceClassification, RewardScorer, PlainRewardScor
 def check_packing(
     config: PretrainedConfig, *, attention: str = "auto", trust_remote_code: bool = False, ways: Ways = LOGPROBS
 ) -> None:
-    """Run a small random copy of ``config`` packed and plain; ModelError where they differ by over 1e-4 (relative).
+    """Run a small random copy of ``config`` packed and plain, and refuse a model whose numbers differ.
 
     attention is ``model.attention``; FlexAttention is checked as SDPA, since the masks have one source. ways: LOGPROBS,
-    or REWARDS for a config with one label and a padding id.
+    or REWARDS for a config with one label and a padding id. Raises: ModelError where the two differ by more than 1e-4
+    (relative), the model takes no custom mask, or no small copy of it runs.
     """
     with torch.random.fork_rng(devices=[]), quiet():
         torch.manual_seed(0)
@@ -95,7 +96,7 @@ def quiet() -> Iterator[None]:
 
 
 def small_copy(config: PretrainedConfig, auto: Any, trust_remote_code: bool) -> Any:
-    """A copy that can be built and runs the plain way, with fewer heads where that works."""
+    """A float32 copy with random weights, few layers and, where that works, fewer heads; ModelError where none runs."""
     for shrink_heads in (True, False):
         try:
             small = _shrunk(config, shrink_heads)
@@ -186,7 +187,11 @@ def _batch(vocabulary: int) -> PackedBatch:
 
 
 def check_lora(config: PretrainedConfig, lora: Lora, *, trust_remote_code: bool = False, ways: Ways = LOGPROBS) -> None:
-    """Refuse (ModelError) target modules that are not there or take no adapter, and adapters that cannot be merged."""
+    """Refuse target modules that the model lacks or that take no adapter, and adapters that cannot be merged.
+
+    ways: as for ``check_packing``. Raises: ModelError with the modules that there are, with what fails in the merge, or
+    where merging changes a small copy's logits by more than 1e-3 of the largest.
+    """
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     with torch.random.fork_rng(devices=[]), quiet():

@@ -46,7 +46,7 @@ def export(
     resolved: the starting model, whose generation config and tokenizer files are taken over. tokenizer: written in
     place of those files. dtype: of floating-point weights; "auto" is that of the starting folder. ends: ids of tokens
     that end an answer, added to those that generation_config.json lists. ModelError where tensor names or shapes are
-    not the class's, an adapter's tensor would be left out, or a weight is no number in ``dtype``.
+    not the class's, an adapter's tensor would be left out, or a weight is NaN or infinite in ``dtype``.
     """
     state = full_state(scorer)
     if not dist.is_initialized() or dist.get_rank() == 0:

@@ -33,7 +33,11 @@ NOT_IDENTITY = ("_name_or_path", "transformers_version", "dtype", "torch_dtype",
 
 
 def read_config(folder: Path, trust_remote_code: bool = False) -> PretrainedConfig:
-    """The model's config; raises ModelError where transformers would fail on it, or take something else instead."""
+    """The model's config.
+
+    Raises: ModelError where config.json is missing or malformed, has an unknown ``model_type`` or a size out of range,
+    or where the folder holds a LoRA adapter alone.
+    """
     path = folder / "config.json"
     if (folder / ADAPTER).is_file():  # transformers would take the weights from the base model that it names
         raise ModelError(
@@ -89,7 +93,7 @@ def _refuse_pointer(path: Path, head: bytes) -> None:
 
 
 def check_tokenizer(folder: Path) -> None:
-    """Raises ModelError where the folder holds no tokenizer, or a part of it that is no file of its kind."""
+    """Raises ModelError where there is no tokenizer, or a small file is empty, broken or a Git-LFS pointer."""
     for path in sorted(path for pattern in SMALL_FILES for path in folder.glob(pattern) if path.is_file()):
         with path.open("rb") as file:
             head = file.read(64)
@@ -120,12 +124,12 @@ def check_special_ids(folder: Path, tokenizer: PreTrainedTokenizerBase, rows: in
 
 
 def as_list(value: object) -> list[Any]:
-    """A key's values where it holds one, several or null."""
+    """The values of a key that may hold one, a list of them, or nothing (None)."""
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The folder's safetensors files, in name order; raises ModelError where one is missing or there are none."""
+    """The folder's safetensors files by name; ModelError where one is missing or empty, or there are none."""
     index = folder / INDEX
     named = sorted(set(_weight_map(index).values())) if index.is_file() else [WEIGHTS]
     if index.is_file() and WEIGHTS not in named and (folder / WEIGHTS).exists():
@@ -189,7 +193,7 @@ def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
 
 
 def stored_dtype(folder: Path) -> str:
-    """The dtype of the folder's floating-point weights as torch names it: that of the most elements."""
+    """The dtype, as torch names it, of most of the folder's floating-point elements; "float32" where it has none."""
     names = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
     counts = Counter[str]()
     for dtype, shape in stored_tensors(folder).values():
@@ -199,7 +203,10 @@ def stored_dtype(folder: Path) -> str:
 
 
 def stored_tensors(folder: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Name -> dtype and shape, of headers that safetensors itself finds sound and that fit the size of their files."""
+    """Name -> dtype (as safetensors names it) and shape of each tensor in the folder's files, from their headers alone.
+
+    Raises: ModelError where safetensors finds a file unsound, two files hold one tensor, or none holds an indexed one.
+    """
     entries: dict[str, tuple[str, tuple[int, ...]]] = {}
     where: dict[str, str] = {}
     for file in weight_files(folder):

@@ -41,6 +41,7 @@ def load_reward_scorer(
     """The reward scorer that ``model`` asks for, as ``load_scorer`` makes that of responses. seed: of a fresh head.
 
     ``.model`` is the sequence-classification model, whose padding id is set and not the end-of-sequence id.
+    Raises: ModelError where no reward model can be made of it, or as ``load_scorer`` does.
     """
     check_reward_source(model.resolve())
     check_weights(model, reward=True)
@@ -74,7 +75,11 @@ def _scorer(model: ModelConfig, config: PretrainedConfig, ways: Ways, load: Call
 
 
 def load_model(model: ModelConfig, *, dtype: torch.dtype = torch.float32) -> Any:
-    """The Hugging Face causal LM itself, with all its weights read from safetensors; ``model.resize`` adds rows."""
+    """The Hugging Face causal LM itself, with all its weights read from safetensors; ``model.resize`` adds rows.
+
+    Raises: ModelError where it is a reward model, its embedding lacks rows for the tokenizer, or a weight is missing,
+    of another shape than its config's, NaN or infinite.
+    """
     refuse_reward_model(model.resolve())
     rows = model.rows
     causal, _ = read(model, reward=False, dtype=dtype)
@@ -142,8 +147,9 @@ def shard(
 ) -> None:
     """Shard ``scorer`` in place over the one-dimensional ``mesh``; each process then holds 1/n of every parameter.
 
-    precision: "32-true", or "bf16-mixed" to compute in bfloat16; any other is a ConfigError. checkpoint_activations:
-    recompute each layer's activations in the backward pass.
+    scorer: with the same weights on every process. precision: "32-true", or "bf16-mixed" to compute in bfloat16.
+    checkpoint_activations: recompute each layer's activations in the backward pass. Raises: ConfigError for another
+    precision, and a model without a list of layers.
     """
     if precision not in COMPUTE:
         raise ConfigError(f"precision: expected {' or '.join(COMPUTE)} when sharded, got {precision!r}")

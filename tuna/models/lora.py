@@ -24,9 +24,10 @@ ADAPTER = "default"  # peft's name of the one adapter
 class Lora:
     """What ``model.lora`` says. ``model.lora=8`` is short for ``{r: 8}``, ``true`` for all defaults.
 
-    r: rank. alpha: the update is scaled by alpha / r (null: 2 r). target_modules: "all-linear" (every linear layer but
-    the output projection), or names of linear layers and embeddings, whole or from a dot on ([q_proj, v_proj]); a
-    string otherwise is a regular expression of whole names.
+    r: rank. alpha: the update is scaled by alpha / r (null: 2 r). dropout: of an adapter's input, from 0 to below 1.
+    target_modules: "all-linear" (every linear layer but the output projection), or names of linear layers and
+    embeddings, whole or from a dot on ([q_proj, v_proj]); any other string is a regular expression of whole names.
+    Raises: ConfigError where a value is out of its range.
     """
 
     r: Annotated[int, Ge(1)] = 8
@@ -62,7 +63,10 @@ def parse_lora(value: Mapping[str, Any] | int | None) -> Lora | None:
 
 
 def add_lora(model: Any, lora: Lora, *, trained: Sequence[str] = ()) -> None:
-    """Put adapters into ``model`` in place; only they, and the parameters named in ``trained``, train afterwards."""
+    """Put adapters into ``model`` in place; only they, and the parameters named in ``trained``, train afterwards.
+
+    Raises: ModelError where ``lora.target_modules`` names no layer of the model.
+    """
     from peft import LoraConfig
 
     config = LoraConfig(
@@ -83,17 +87,18 @@ def add_lora(model: Any, lora: Lora, *, trained: Sequence[str] = ()) -> None:
 
 
 def with_shared_names(model: Any, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict with every name of a tensor that has several, of which a sharded one has only one."""
+    """The state dict with all names of tied tensors; that of a sharded model has only one name for each."""
     names = [(name, id(parameter)) for name, parameter in model.named_parameters(remove_duplicate=False)]
     held = {parameter: state[name] for name, parameter in names if name in state}
     return {**state, **{name: held[parameter] for name, parameter in names if parameter in held}}
 
 
 def merge(model: Any, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], frozenset[str]]:
-    """A state dict with adapters and all shared names -> that of the plain model, W + alpha / r * B A, plain names.
+    """Merge adapters into the weights that they belong to: W + (alpha / r) B A.
 
-    Merged tensors are float32; their names come second. ModelError where an adapter's tensor would be left over, or a
-    layer's kind of adapter cannot be merged here.
+    state: of ``model``, with all shared names. Returns: the plain model's state dict, in which merged tensors are
+    float32, and the names of those. Raises: ModelError where an adapter's tensor would be left over, or a layer's kind
+    of adapter cannot be merged here.
     """
     from peft.tuners.lora import Embedding, Linear
     from peft.tuners.tuners_utils import BaseTunerLayer

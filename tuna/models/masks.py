@@ -1,6 +1,8 @@
 """Who may see whom in a packed row, for each layer type and attention implementation (docs/scorer.md).
 
-A padding token sees itself only, so that no row of the mask is empty (softmax over nothing is NaN).
+Token i sees token j when both are of the same group, j does not come after i, j is in the prompt or in i's own
+response, and the layer type's own rule holds. Windows and chunks count positions, not columns: in a packed row the two
+differ. A padding token sees itself only, so that no row of the mask is empty (softmax over nothing is NaN).
 """
 
 from collections.abc import Callable
@@ -42,7 +44,7 @@ RULES: dict[str, Callable[[Any], Rule | None]] = {
 
 
 def layer_rules(config: Any) -> dict[str, Rule | None]:
-    """The rule of each attention layer type of a (text) config; a ModelError for a type that takes no mask."""
+    """The rule of each layer type of a (text) config; ModelError for one without a mask (state spaces and others)."""
     types = getattr(config, "layer_types", None)
     if not types:  # no list of types: one mask serves all layers, a window where the config has one
         types = ["full_attention" if getattr(config, "sliding_window", None) is None else "sliding_attention"]
@@ -90,7 +92,8 @@ def build_masks(batch: PackedBatch, config: object, implementation: str, dtype: 
     """The mask(s) of a batch as the model's backbone takes them: one, or by type where layers are of several types.
 
     config: the model's (text) config. implementation: "sdpa", "eager", "flex_attention" or "tuna_blocks".
-    dtype: what the attention computes in (the float masks must have it).
+    dtype: what the attention computes in, and of the masks [B, 1, S, S], which are 0 where seen and the lowest
+    number elsewhere; "flex_attention" gets a BlockMask. Raises: ModelError for a layer type that takes no mask.
     """
     masks: dict[str, Mask] = {}
     rows, size = batch.group_ids.shape
@@ -105,7 +108,7 @@ def build_masks(batch: PackedBatch, config: object, implementation: str, dtype: 
 
 
 def attach_blocks(mask: Tensor, batch: PackedBatch) -> None:
-    """Cut the mask [1, 1, S, S] of a batch of one row into blocks, and hang them on it for the attention to find."""
+    """Cut the mask [1, 1, S, S] of a one-row batch into blocks; they become its attribute ``tuna_blocks``."""
     ids = torch.stack([batch.group_ids[0].long(), batch.response_ids[0].long()])
     (groups, _), counts = torch.unique_consecutive(ids, dim=1, return_counts=True)
     blocks: list[Block] = []
@@ -128,9 +131,9 @@ def attach_blocks(mask: Tensor, batch: PackedBatch) -> None:
 def blocked_attention(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
 ) -> tuple[Tensor, None]:
-    """Transformers' SDPA, block by block where the mask carries blocks; as ever where it does not.
+    """Transformers' SDPA, block by block where the mask carries blocks; unchanged where it does not.
 
-    query, key, value: [B, heads, S, D]. Returns [B, S, heads, D], and no attention weights.
+    query, key, value: [B, heads, S, D]. attention_mask: as SDPA takes it. Returns [B, S, heads, D], and no weights.
     """
     blocks: list[Block] | None = getattr(attention_mask, "tuna_blocks", None)
     if blocks is None or options.get("position_bias") is not None:

@@ -37,7 +37,11 @@ def refuse_reward_model(resolved: Resolved) -> None:
 
 
 def writer(model: ModelConfig) -> ModelConfig:
-    """The model as it is, if it can write answers; a ModelError (or a ConfigError, for ``model.resize``) where not."""
+    """The model as it is, when its config says that it can write answers.
+
+    Raises: ConfigError where ``model.resize`` is set, which only train.py uses; ModelError where it is a reward model,
+    or its embedding lacks rows for its tokenizer.
+    """
     if model.resize:
         raise ConfigError("model.resize: expected false; only train.py adds rows to an embedding; give its run")
     refuse_reward_model(model.resolve())
@@ -57,7 +61,11 @@ def check_reward_model(resolved: Resolved) -> None:
 
 
 def check_reward_source(resolved: Resolved) -> None:
-    """Check (ModelError), from the config alone, that a reward model can be made of this model, or that it is one."""
+    """Check, from the config alone, that a reward model can be made of this model, or that it is one.
+
+    Raises: ModelError where transformers has no causal language model or no sequence-classification class of its
+    architecture, or where it has several labels or a head of another kind.
+    """
     config = resolved.config
     kind, who = str(config.model_type), f"{resolved.source}: {resolved.architecture}"
     remote = getattr(config, "auto_map", None) or {}
@@ -85,9 +93,9 @@ def check_reward_source(resolved: Resolved) -> None:
 
 
 def set_pad(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Give the tokenizer a padding token that is not its end-of-sequence token; whether that changed it.
+    """Give the tokenizer a padding token that is not its end-of-sequence token; True where that changed the tokenizer.
 
-    Its own where it has such a one, else a special token of its vocabulary that is named after padding, else a new one.
+    Such a token of its own is kept; else a special token of its vocabulary named after padding is taken, or a new one.
     The sequence-classification class reads the reward at the rightmost token that is not padding.
     """
     if tokenizer.pad_token_id is not None and tokenizer.pad_token_id != tokenizer.eos_token_id:

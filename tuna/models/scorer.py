@@ -34,7 +34,7 @@ def forward_replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator
 
 
 def find_backbone(model: Any) -> nn.Module:
-    """The module inside a causal LM that turns tokens into hidden states; what its forward calls before its head."""
+    """The module that a causal LM calls before its head, from tokens to hidden states; ModelError if there is none."""
 
     def reached(*_: object, **__: object) -> Any:
         raise _Reached
@@ -53,7 +53,10 @@ def find_backbone(model: Any) -> nn.Module:
 
 
 def logits_of(model: Any, backbone: nn.Module, states: Tensor, output_type: type) -> Tensor:
-    """The model's own forward (biases, soft-capping, scales) on a backbone output [B, S, H], an ``output_type``."""
+    """Logits [B, S, V], of a reward model [B, 1], by its own forward (bias, soft-capping, scales) on states [B, S, H].
+
+    output_type: the class of the backbone's output.
+    """
     ids = torch.zeros(states.shape[:2], dtype=torch.long, device=states.device)
 
     def handed(*_: object, **__: object) -> Any:
@@ -134,7 +137,7 @@ class ResponseScorer(nn.Module):
         return total.index_add(0, batch.target_response, token)
 
     def hidden(self, batch: PackedBatch) -> tuple[Tensor, type]:
-        """[B, S, H] hidden states, undefined at padding, with the type of the backbone's output."""
+        """The hidden states [B, S, H], undefined at padding, and the type of the backbone's output."""
         if batch.input_ids.device.type == "cpu" and not isinstance(self, FSDPModule):
             return self._hidden_by_row(batch)
         return self._hidden(batch)
@@ -210,7 +213,7 @@ def last_tokens(batch: PackedBatch) -> Tensor:
 
 
 def unpack(batch: PackedBatch) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """For each response of a batch in order: its prompt, itself (int64 ids), and which of its tokens are scored."""
+    """For each of the R responses in order: its prompt [P] and itself [L], int64 ids; bool [L], what is scored."""
     prompts, responses, scored = [], [], []
     for group, count in enumerate(torch.bincount(batch.response_group, minlength=len(batch.weights)).tolist()):
         own = batch.group_ids == group
@@ -250,7 +253,7 @@ class PlainScorer(nn.Module):
 
 
 class PlainRewardScorer(PlainScorer):
-    """Reward of each response; ``model`` is as for RewardScorer."""
+    """Reward of each response the plain way, one padded row per response; ``model`` is as for RewardScorer."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)

@@ -69,6 +69,7 @@ class ModelConfig:
     prompt and packs rows; plain is one padded row per response, for models that take no mask. gradient_checkpointing:
     recompute activations in the backward pass, layer by layer. export_dtype: of the exported weights; auto is the
     starting model's. projection_chunk: targets projected to the vocabulary at a time.
+    Raises: ConfigError where a value is out of its range.
     """
 
     path: Annotated[str, MinLen(1)] = "tiny"
@@ -88,7 +89,10 @@ class ModelConfig:
         parse_lora(self.lora)
 
     def resolve(self) -> Resolved:
-        """Find the model and check its files without reading weights; raises ModelError where something is unfit."""
+        """Find the model and check its files without reading weights.
+
+        Raises: ModelError where nothing is there, or config, tokenizer or the weights' headers are missing or unfit.
+        """
         return self._resolved
 
     @cached_property
@@ -123,7 +127,7 @@ class ModelConfig:
         return Resolved(str(folder), folder, config)
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The tokenizer as the model's folder has it; ModelError where it is unsound, or an id has no embedding row."""
+        """The folder's tokenizer, unchanged; ModelError where it cannot be read, or an id has no embedding row."""
         folder = self.resolve().folder
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=self.trust_remote_code)
@@ -144,7 +148,7 @@ class ModelConfig:
 
     @property
     def shaped_by(self) -> dict[str, Any]:
-        """What of this node decides how a question is written, for keys of a store."""
+        """The part of this node that decides how a question is written, for keys of a store."""
         return {"template": self.template} | ({"template_args": self.template_args} if self.template_args else {})
 
     @cached_property
@@ -167,12 +171,12 @@ class ModelConfig:
         return largest + 1
 
     def max_positions(self) -> int | None:
-        """See Resolved."""
+        """Longest sequence, in tokens, that the model has positions for; None where nothing limits it."""
         return self.resolve().max_positions
 
     @property
     def fingerprint(self) -> str:
-        """See Resolved."""
+        """Hash of config and weights, never of the path."""
         return self.resolve().fingerprint
 
 

@@ -1,4 +1,4 @@
-"""What a step's micro-batches gave over all processes, as sums and counts (no means of means); is the step sound?"""
+"""Sums and counts over micro-batches and processes, so that no mean is a mean of means; whether steps are finite."""
 
 import math
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ class Meter:
         self._add(name, values[keep].double().sum(), float(keep.sum()))
 
     def keep(self, name: str, values: Tensor, weights: Tensor) -> None:
-        """``add`` values [G], and keep each; of rows [G, n], which have no mean, keep each row."""
+        """``add`` values [G], and keep each; rows [G, n], which have no mean, are only kept. NaN is left out."""
         if values.dim() == 1:
             self.add(name, values, weights)
         chosen = ~torch.isnan(values.view(len(values), -1)).any(1) & (weights > 0)
@@ -68,7 +68,7 @@ class Meter:
     def reduce(self, weights: dict[str, float]) -> dict[str, float]:
         """Means over everything added on every process since the last reset, ``loss`` first; then start anew.
 
-        weights: coefficient of each loss part in the total, by part name. Nothing where nothing was added.
+        weights: coefficient of each loss part in the total, by part name. Returns {} where nothing was added.
         """
         names = sorted(self.sums)
         if not names:
@@ -135,7 +135,7 @@ class Watch:
             self.losses.append(loss.detach())
 
     def fault(self, grad_norm: Tensor) -> tuple[float, Fault | None]:
-        """The norm as a number, and what is wrong with the step; then start anew. Every process has to call it."""
+        """The norm as a number, and what is not finite, or None; then start anew. Every process has to call it."""
         loss = torch.stack(self.losses).sum() if self.losses else torch.zeros_like(grad_norm)
         norm, local = torch.stack([grad_norm.double(), loss.double()]).tolist()
         ((total,),) = all_sum([[local]])

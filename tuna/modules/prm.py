@@ -35,7 +35,7 @@ class PRM(ScoringModule):
     scored: ClassVar[type[ScoredLists]] = RewardLists  # rewards in place of log-probabilities
 
     def check_start(self, resolved: Resolved, loss: Loss) -> None:
-        """Refuse a model that takes no reward head, and a loss that is not of the order alone."""
+        """Refuse a model that takes no reward head (ModelError) or a loss not of the order alone (ConfigError)."""
         check_reward_source(resolved)
         zero, two = torch.zeros(2), torch.ones(2, dtype=torch.long)
         pair = RewardLists(zero, two, torch.tensor([1.0, 0.0]), two > 1, two - two, torch.ones(1))

@@ -43,7 +43,7 @@ class ScoringModule(pl.LightningModule):
     """Tunes the model inside a response scorer by AdamW on a loss over scored lists.
 
     lr: peak learning rate. betas, eps, weight_decay: AdamW's. warmup_steps: optimizer steps of linear warm-up, then
-    ``schedule`` down towards min_lr_ratio * lr.
+    ``schedule`` down towards min_lr_ratio * lr. Raises: ConfigError where a value is out of its range.
     """
 
     lr: Rate = 1e-5
@@ -87,7 +87,9 @@ class ScoringModule(pl.LightningModule):
     def connect(
         self, *, loss: Loss, build_scorer: Callable[[Any], nn.Module], plan: Plan, faults: object = None
     ) -> None:
-        """What no config holds. ``build_scorer(mesh)`` loads and shards; faults: tuna.training.nonfinite.NonFinite."""
+        """Take what no config holds. ``build_scorer(mesh)`` loads and shards. faults:
+        tuna.training.nonfinite.NonFinite decides on losses and gradients that are not finite; None lets them pass.
+        """
         self.loss, self._build_scorer, self.plan, self.faults = loss, build_scorer, plan, faults
 
     def configure_model(self) -> None:
@@ -155,7 +157,7 @@ class ScoringModule(pl.LightningModule):
         return bootstrap_interval(sorted(values))  # sorted: any number of processes, one interval
 
     def loss_weights(self) -> dict[str, float]:
-        """What the logged parts stand for in the logged loss."""
+        """Coefficient of each logged part in the logged loss, by part name."""
         return {"ce": float(getattr(self.loss, "lambda_", 1.0)), "rank": 1.0}
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -167,7 +169,10 @@ class ScoringModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def lr_factor(self, step: int) -> float:
-        """The learning rate of optimizer step ``step`` (from 0) as a share of the peak.
+        """The learning rate of optimizer step s (from 0) of T as a share of the peak.
+
+        (s + 1) / W in the W steps of warm-up; then q + (1 - q) * f(x) with q = min_lr_ratio, x = (s - W) / (T - W), and
+        f(x) = (1 + cos(pi x)) / 2 for cosine, 1 - x for linear, 1 for constant.
 
         >>> module = ScoringModule(lr=1.0, warmup_steps=2)
         >>> module.plan = Plan(total_steps=6)
@@ -188,7 +193,7 @@ class ScoringModule(pl.LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip by the global norm and keep the norm before; a step that is not finite stops the run or is left out."""
+        """Clip by the global norm, keep the norm before; a step that is not finite ends the run or is left out."""
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         norm = torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val or math.inf)
         full = getattr(norm, "full_tensor", None)  # a DTensor when sharded

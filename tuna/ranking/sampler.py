@@ -21,7 +21,7 @@ from tuna.judges.checker import rouge_l
 
 
 class DiverseSet(AnswerSet):
-    """The paper's rule for samples that differ (Section 3.1): every pair below tau in ROUGE-L. For one that is too
+    """The paper's rule for ``n`` samples that differ (Section 3.1): every pair below tau in ROUGE-L. For one too
     similar another is drawn hotter; after ``trials`` resamples the least similar of all that were tried is kept.
     """
 
@@ -125,7 +125,7 @@ class Answerer(ABC):
 
 
 class LocalAnswerer(Answerer):
-    """The same of a model on this machine."""
+    """An Answerer that asks a model on this machine."""
 
     role: ClassVar[str]
     block: Any

@@ -17,7 +17,8 @@ EMBEDDED_FIRST = 800
 
 
 def shard_of(text: str | None) -> tuple[int, int]:
-    """Which part, from 1, of how many ``i/n`` names: every n-th instruction; all without it.
+    """Which part, from 1, of how many ``i/n`` names: every n-th instruction; all of them for None.
+    Raises: ConfigError for any other text.
 
     >>> shard_of("2/3"), shard_of(None)
     ((2, 3), (1, 1))
@@ -51,7 +52,7 @@ class Settings:
 
     @staticmethod
     def read(cfg: DictConfig) -> "Settings":
-        """From the composed config. Raises ConfigError for all wrong values, a line each."""
+        """From the composed config. Raises: ConfigError with one line for each wrong value."""
         values, wrong = checks.own_values(cfg, f"{__name__}.Settings")
         output = values.get("output")
         if isinstance(output, str) and not output.endswith(".jsonl"):

@@ -81,7 +81,7 @@ class Agreement:
 
 
 def compare(first: str, second: str) -> Agreement:
-    """Compare two files of ranked lists, by id and by the answers' texts. Raises DataError: nothing in common."""
+    """Compare two files of ranked lists, by id and answers' texts; DataError where they have no list in common."""
     one, two = _scores(first), _scores(second)
     both = [key for key in one if key in two and len(one[key].keys() & two[key].keys()) > 1]
     if not both:
@@ -122,7 +122,10 @@ def _draw(found: Agreement, path: Path, title: str) -> None:
 
 
 def merge(output: str, shards: Sequence[str]) -> int:
-    """Write all lists of ``shards`` to ``output``; gives their number. Raises DataError: not one cut, whole, once."""
+    """Write all lists of ``shards`` to ``output`` in the input's order; returns their number.
+
+    Raises: DataError where ``output`` exists, or the shards are not parts 1 to n of one collection, each once.
+    """
     if os.path.lexists(output):
         raise DataError(f"{output}: is there already; give the merged file another name")
     check_writable(Path(output).parent, "OUT.jsonl")

@@ -50,7 +50,7 @@ class Settings:
 
     @staticmethod
     def read(cfg: DictConfig) -> "Settings":
-        """From the composed config; a ConfigError has all wrong values and folders that do not exist, a line each."""
+        """From the composed config; a ConfigError has all wrong values and folders that do not exist, one per line."""
         values, wrong = checks.own_values(cfg, f"{__name__}.Settings")
         if isinstance(values.get("paper"), str) and not Path(values["paper"]).is_file():
             wrong.append(f"paper: expected a JSON file, there is none at {values['paper']}")

@@ -214,7 +214,7 @@ def read_paper_tables(path: Path) -> list[Table]:
     """The paper's own numbers, as the user transcribed them; each of its tables by itself.
 
     path: a JSON list of {"table": "1", "system": "Tuna", "column": "LMentry", "value": 1.0}; else a DataError has all
-    that is wrong, a line each.
+    that is wrong, one fault per line.
     """
     try:
         cells = json.loads(path.read_text(encoding="utf-8"))

@@ -201,7 +201,7 @@ def _hang_results(
 
 
 def summarize(found: Found, systems: list[System]) -> tuple[dict[str, int], list[str]]:
-    """Counts of what is on disk, and what is missing, a line each, so that no gap looks like a result.
+    """Counts of what is on disk, and what is missing, one per line, so that no gap looks like a result.
 
     What a ranking has no usable list of is told in ``found.problems``.
     """

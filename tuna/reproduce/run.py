@@ -93,7 +93,7 @@ def plan(
     steps: commands by name, in which ``{x}`` is what step ``x`` makes, or a value; ``{systems}`` all models that are
     measured, with commas, as a sweep takes them. A value of several words gives several. A ``report.py`` step is run
     once. systems: the steps whose models are measured. folder: where all of it goes. A ConfigError tells unknown
-    programs and names, a line each, or steps that need each other.
+    programs and names, one per line, or steps that need each other.
 
     >>> found = plan({"a": "train.py model.path={b}", "b": "train.py model.path=x"}, {}, [], Path("f"), [0])
     >>> [(step.name, step.needs) for step in found]

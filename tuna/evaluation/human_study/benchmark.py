@@ -31,7 +31,9 @@ Points = npt.NDArray[np.float64]
 @checked
 @dataclass
 class HumanStudy(Benchmark):
-    """Without sheets: write a page for each annotator. With sheets: score what they exported."""
+    """Without sheets: write a page for each annotator. With sheets: score what they exported.
+    Raises: ConfigError for values out of range, questions without systems, sheets without what unblinds them.
+    """
 
     questions: str | None = None  # FastChat's question.jsonl, or instruction/category rows; null: the embedded ones
     # name -> a file of answers (instruction, output) or a model; null: the embedded models, for the embedded questions
@@ -165,7 +167,10 @@ def kendall_w(points: Points) -> float | None:
 
 
 def agreement(points: Points) -> dict[str, float | None]:
-    """Means over questions (and pairs of people) of [questions, annotators, systems]; None for a single person."""
+    """Mean Kendall's W over questions, and mean Kendall's tau-b over questions and pairs of people.
+
+    points: [questions, annotators, systems]. None where there is a single person.
+    """
     concordance = [value for value in map(kendall_w, points) if value is not None]
     taus = [float(kendalltau(a, b).statistic) for question in points for a, b in combinations(question, 2)]
     known = {"kendall_w": concordance, "kendall_tau": [tau for tau in taus if tau == tau]}  # NaN where all are equal

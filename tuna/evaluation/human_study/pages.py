@@ -28,7 +28,7 @@ def write_study(
 ) -> list[Path]:
     """A page for each annotator, which names no system; unblinding.json, next to them, tells whose each answer is.
 
-    answers[system][question id]: a DataError where one lacks. Gives the pages.
+    answers: by system and question's id. Returns the pages. Raises: DataError where an answer is missing.
     """
     for system, texts in answers.items():
         if missing := [question.id for question in questions if question.id not in texts]:
@@ -79,7 +79,7 @@ class Sheets:
 
 
 def read_sheets(paths: Sequence[str], unblinding: str) -> Sheets:
-    """Read exported sheets; one DataError has what is no JSON, of another study, twice, or lacks a place."""
+    """Read exported sheets; one DataError names all that is no JSON, of another study, twice, or lacks a place."""
     faults = Faults()
     with faults.at(unblinding):
         key, _ = read_object(Path(unblinding))

@@ -112,7 +112,9 @@ def parts(tallies: Mapping[str, Tally], rounded: Rounding) -> list[Part]:
 def figures(tallies: Mapping[str, Tally], *, partial: bool) -> dict[str, float | None]:
     """All figures, those with the owners' roundings by their names, those without any as ``<name>_full``.
 
-    partial: take means over what is known; else one unknown accuracy leaves a figure unknown (None).
+    lmentry_score = accuracy * robustness / 100; robustness is the mean of its kinds, each the mean over its parts of
+    100 - (the largest gap in accuracy). partial: take means over what is known; else one unknown accuracy leaves a
+    figure unknown (None).
     """
     full = _figures(tallies, _exact, partial)
     return _figures(tallies, round, partial) | {f"{name}_full": value for name, value in full.items()}

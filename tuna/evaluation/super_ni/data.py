@@ -107,7 +107,7 @@ def _is_text(value: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """The text, how many positive examples found room, and whether something was cut."""
+    """A prompt's text, how many positive examples it shows, and whether something was cut."""
 
     text: str
     shown: int

@@ -73,7 +73,7 @@ def score(prediction: str, references: Sequence[str]) -> dict[str, float]:
 
 
 def percent(scores: Iterable[float]) -> float | None:
-    """100 x the mean, added up in order as the official code does; None of none.
+    """100 x the mean, added up in order as the official code does; None without any.
 
     >>> percent([1.0, 0.0, 0.0])
     33.333333333333336
@@ -106,7 +106,8 @@ class BertScore:
     """F1 of cosine-matched token embeddings, 0 to 1, without idf weights and without rescaling.
 
     folder: an encoder in Hugging Face layout whose tokenizer puts a token before and one after a text. layers: whose
-    output is compared; null is the last (17 of roberta-large is what published figures use).
+    output is compared; null is the last (17 of roberta-large is what published figures use). Raises: ConfigError where
+    torchmetrics or the folder's config.json is missing.
     """
 
     def __init__(self, folder: str, layers: int | None) -> None:
@@ -127,7 +128,10 @@ class BertScore:
         return fingerprint(self._folder)
 
     def f1(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
-        """One value per prediction, the best over its references; a ModelError where the encoder cannot be read."""
+        """One value per prediction, the best over its references.
+
+        Raises: ConfigError where the encoder has no such layer; ModelError where it cannot be read.
+        """
         disable_progress_bar()
         try:
             tokenizer = AutoTokenizer.from_pretrained(self._folder)

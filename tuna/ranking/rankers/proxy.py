@@ -35,6 +35,7 @@ class Proxy(Ranker):
     id; revision: of a hub id. template: of what it reads; auto is the run's own, else chat where the tokenizer has a
     chat template, else alpaca. template_args: variables of the chat template; null: the run's own.
     scorer: as model.scorer. n: answers per instruction. row_tokens: tokens per packed row.
+    Raises: ConfigError where no reward model is named, or a value is out of its range.
     """
 
     path: str | None = None
