@@ -35,7 +35,7 @@ def measured(rewards: list[float]) -> tuple[PRM, dict[str, float]]:
     module = PRM()
     module.loss = Pairwise()
     module.measure(module.val_meter, lists(rewards))
-    means = module.val_meter.reduce(module.loss_weights())
+    means = module.val_meter.reduce()
     return module, means | module.figures(module.val_meter)
 
 

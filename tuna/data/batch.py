@@ -25,6 +25,7 @@ class Group:
     scores: tuple[float, ...]  # K, higher is better; NaN takes no part in the ranking
     targets: tuple[bool, ...]  # K, whether the response is a cross-entropy target
     scored: tuple[BoolArray, ...] = ()  # K arrays [L_k], one true value or more in each; or none
+    reference: tuple[float, ...] = ()  # K summed log-probabilities under the reference model; or none
 
     @property
     def masks(self) -> tuple[BoolArray, ...]:
@@ -77,6 +78,7 @@ class PackedBatch:
     totals: Totals  # of the whole optimizer step
     real_tokens: int  # tokens that are not padding
     plain_tokens: int  # tokens the plain way would feed: R x longest (prompt + response) of the batch
+    reference: Tensor | None = None  # [R] float32; summed log-probabilities under the reference model
 
     def to(self, device: str) -> "PackedBatch":
         """The same batch with its tensors on ``device``."""

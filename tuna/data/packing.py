@@ -69,7 +69,8 @@ def count_totals(groups: Sequence[Group]) -> Totals:
 def filler(group: Group) -> Group:
     """A group of the same shape with one token per part: cheap, valid, to be given weight 0."""
     responses = tuple(response[:1] for response in group.responses)
-    return Group(f"{group.id}#filler", group.prompt[:1], responses, group.scores, group.targets)
+    reference = tuple(0.0 for _ in group.reference)
+    return Group(f"{group.id}#filler", group.prompt[:1], responses, group.scores, group.targets, reference=reference)
 
 
 def pack(
@@ -122,6 +123,7 @@ def pack(
         totals=totals,
         real_tokens=sum(lengths),
         plain_tokens=len(sizes) * longest,
+        reference=torch.tensor([v for g in groups for v in g.reference]) if groups[0].reference else None,
     )
 
 

@@ -213,7 +213,7 @@ class RecordDataModule(DataSettings, LightningDataModule):
     def _tokenize(self, tokenizer: object, train: list[AnswerList], held_out: list[AnswerList]) -> None:
         report = self.report
         begin = time.perf_counter()
-        path = self._cache_path(tokenizer)
+        path = self.cache_path(tokenizer_hash(tokenizer)[:16])
         lists = [*train, *held_out]
         with locked(path):
             cache = TokenCache(path)
@@ -235,10 +235,11 @@ class RecordDataModule(DataSettings, LightningDataModule):
         self.train_records = [lists[index].record for index, _ in groups if index < border]
         self.val_records = [lists[index].record for index, _ in groups if index >= border]
 
-    def _cache_path(self, tokenizer: object) -> Path:
+    def cache_path(self, name: str) -> Path:
+        """A file of the token cache that is of this data and of ``name``."""
         folder = default_folder() if self.cache_dir is None else Path(self.cache_dir).expanduser()
         data = hashlib.sha256("".join(source["sha256"] for source in self.report.sources).encode()).hexdigest()
-        return folder / f"{data[:16]}-{tokenizer_hash(tokenizer)[:16]}.npz"
+        return folder / f"{data[:16]}-{name}.npz"
 
     def _describe(self) -> None:
         report, groups = self.report, [*self.train_groups, *self.val_groups]

@@ -19,6 +19,7 @@ class ScoredLists:
     targets: Tensor  # [R] bool, cross-entropy targets
     groups: Tensor  # [R] int64, group index 0..G-1
     weights: Tensor  # [G] float32, 1 for a real group, 0 for one that only fills the batch
+    reference: Tensor | None = None  # [R] float32, summed log-probabilities under the reference model
 
     @property
     def values(self) -> Tensor:
@@ -142,13 +143,18 @@ def violations(lists: Lists, margin: float) -> Tensor:
     return (short & pairs).sum((1, 2)) / pairs.sum((1, 2))
 
 
-def extremes(lists: Lists) -> tuple[Tensor, Tensor]:
-    """Mean v of the best-scored and of the worst-scored candidates, [G] each; NaN for a list without pairs."""
+def best_and_worst(lists: Lists) -> tuple[Tensor, Tensor]:
+    """[G, K] bool each: the present candidates with the list's highest score, and with its lowest."""
     best = lists.present & (lists.scores == lists.scores.amax(1, keepdim=True))
     lowest = lists.scores.masked_fill(~lists.present, torch.inf).amin(1, keepdim=True)
-    worst = lists.present & (lists.scores == lowest)
+    return best, lists.present & (lists.scores == lowest)
+
+
+def extremes(lists: Lists) -> tuple[Tensor, Tensor]:
+    """Mean v of the best-scored and of the worst-scored candidates, [G] each; NaN for a list without pairs."""
     none = ~better_pairs(lists).any(2).any(1)
-    means = [((lists.v * chosen).sum(1) / chosen.sum(1)).masked_fill(none, torch.nan) for chosen in (best, worst)]
+    chosen = best_and_worst(lists)
+    means = [((lists.v * each).sum(1) / each.sum(1)).masked_fill(none, torch.nan) for each in chosen]
     return means[0], means[1]
 
 
@@ -166,6 +172,24 @@ def kendall_tau(lists: Lists) -> Tensor:
     both = lists.present[:, :, None] & lists.present[:, None, :]
     in_v, in_scores = (both & (gap > 0)).sum((1, 2)), pairs.sum((1, 2))
     return (gap.sign() * pairs).sum((1, 2)) / (in_v * in_scores).sqrt()
+
+
+def ndcg(lists: Lists) -> Tensor:
+    """[G] the normalized discounted cumulative gain of the order by v, equal v in their order; NaN without a pair.
+
+    DCG = sum over candidates of (2^y - 1) / log2(1 + place), y = 1 for the best score down to 0 for the worst, by
+    distinct ranks; divided by that of the order by score (Jarvelin and Kekalainen, TOIS 2002).
+
+    >>> v, scores = torch.tensor([[-1.0, -2.0]]), torch.tensor([[0.0, 1.0]])
+    >>> round(ndcg(Lists(v, scores, torch.ones(1, 2, dtype=torch.bool), torch.ones(1))).item(), 4)  # 1 / log2(3)
+    0.6309
+    """
+    ranks = dense_ranks(lists)
+    most = ranks.masked_fill(~lists.present, 0).amax(1, keepdim=True)
+    gain = torch.where(lists.present, 2 ** (1 - ranks / most) - 1, 0.0)  # NaN where all are tied
+    order = lists.v.masked_fill(~lists.present, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    discount = 1 / torch.log2(torch.arange(gain.shape[1], device=gain.device) + 2.0)
+    return (gain.gather(1, order) * discount).sum(1) / (gain.sort(dim=1, descending=True).values * discount).sum(1)
 
 
 def best_of_n(lists: Lists) -> Tensor:

@@ -1,8 +1,9 @@
 """Plackett-Luce loss: the likelihood of the whole order, best first."""
 
 import torch
+from torch import Tensor
 
-from tuna.losses.base import ScoredLists, Term, as_lists, better_pairs
+from tuna.losses.base import Lists, ScoredLists, Term, as_lists, better_pairs
 
 
 class PlackettLuce:
@@ -24,12 +25,15 @@ class PlackettLuce:
 
     def __call__(self, lists: ScoredLists) -> dict[str, Term]:
         """The term "rank"."""
-        ranked = as_lists(lists)
-        width = ranked.v.shape[1]
-        itself = torch.eye(width, dtype=torch.bool, device=ranked.v.device) & ranked.present[:, :, None]
-        choices = better_pairs(ranked) | itself  # [G, j, k]: what j is chosen from
-        values = ranked.v[:, None, :].expand(-1, width, -1).masked_fill(~choices, -torch.inf)
-        # A row without choices (an absent candidate) is made finite first: logsumexp of nothing has no gradient.
-        values = values.masked_fill(~choices.any(2, keepdim=True), 0.0)
-        cost = torch.where(ranked.present, values.logsumexp(2) - ranked.v, 0.0).sum(1)
-        return {"rank": Term((cost * ranked.weights).sum(), 1.0, per="groups")}
+        return {"rank": Term((order_cost(as_lists(lists)) * lists.weights).sum(), 1.0, per="groups")}
+
+
+def order_cost(ranked: Lists) -> Tensor:
+    """[G] minus the log-likelihood of each list's order under its v, as PlackettLuce has it."""
+    width = ranked.v.shape[1]
+    itself = torch.eye(width, dtype=torch.bool, device=ranked.v.device) & ranked.present[:, :, None]
+    choices = better_pairs(ranked) | itself  # [G, j, k]: what j is chosen from
+    values = ranked.v[:, None, :].expand(-1, width, -1).masked_fill(~choices, -torch.inf)
+    # A row without choices (an absent candidate) is made finite first: logsumexp of nothing has no gradient.
+    values = values.masked_fill(~choices.any(2, keepdim=True), 0.0)
+    return torch.where(ranked.present, values.logsumexp(2) - ranked.v, 0.0).sum(1)

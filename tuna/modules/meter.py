@@ -26,6 +26,7 @@ class Meter:
         self.sums: dict[str, tuple[Tensor | float, float]] = {}  # with their counts
         self.tokens = [0, 0]  # real, with padding
         self.per_list: dict[str, list[Any]] = {}
+        self.coefficients: dict[str, float] = {}  # of the loss's parts
         self.mark()
 
     def mark(self) -> None:
@@ -54,6 +55,7 @@ class Meter:
         """Add the parts of a loss, each over what it is divided by."""
         counts = local_totals(lists)
         for name, term in terms.items():
+            self.coefficients[f"loss_{name}"] = term.coefficient
             self._add(f"loss_{name}", term.sum.detach().double(), getattr(counts, term.per))
 
     def add_tokens(self, batch: PackedBatch) -> None:
@@ -65,18 +67,16 @@ class Meter:
         before, counted = self.sums.get(name, (0.0, 0.0))
         self.sums[name] = before + value, counted + count
 
-    def reduce(self, weights: dict[str, float]) -> dict[str, float]:
-        """Means over everything added on every process since the last reset, ``loss`` first; then start anew.
-
-        weights: coefficient of each loss part in the total, by part name. Returns {} where nothing was added.
+    def reduce(self) -> dict[str, float]:
+        """Means over everything added on every process since the last reset, ``loss`` first, the sum of the loss's
+        parts with their coefficients; then start anew. Returns {} where nothing was added.
         """
         names = sorted(self.sums)
         if not names:
             return {}
         totals = all_sum([[float(self.sums[name][0]), self.sums[name][1]] for name in names])
         means = {name: value / count for name, (value, count) in zip(names, totals, strict=True) if count > 0}
-        parts = {name: means[f"loss_{name}"] for name in weights if f"loss_{name}" in means}
-        result = {"loss": sum(weights[name] * value for name, value in parts.items())}
+        result = {"loss": sum(weight * means[name] for name, weight in self.coefficients.items() if name in means)}
         self.last_lists = _all_lists(self.per_list)
         self.reset()
         return result | means

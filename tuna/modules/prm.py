@@ -37,6 +37,11 @@ class PRM(ScoringModule):
     def check_start(self, resolved: Resolved, loss: Loss) -> None:
         """Refuse a model that takes no reward head (ModelError) or a loss not of the order alone (ConfigError)."""
         check_reward_source(resolved)
+        if getattr(loss, "needs_reference", False):
+            raise ConfigError(
+                f"loss: {type(loss).__name__} is relative to a language model's log-probabilities, which a reward model "
+                "has none of; next: loss=pairwise or loss=plackett_luce"
+            )
         zero, two = torch.zeros(2), torch.ones(2, dtype=torch.long)
         pair = RewardLists(zero, two, torch.tensor([1.0, 0.0]), two > 1, two - two, torch.ones(1))
         others = sorted(set(loss(pair)) - {"rank"})

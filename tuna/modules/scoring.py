@@ -100,7 +100,9 @@ class ScoringModule(pl.LightningModule):
     def forward(self, batch: PackedBatch) -> ScoredLists:
         """Score the batch's responses: summed log-probabilities [R], with what the loss needs to know of them."""
         logprobs, owner = self.scorer(batch), batch.response_group
-        return self.scored(logprobs, batch.lengths, batch.scores, batch.targets, owner, batch.weights)
+        return self.scored(
+            logprobs, batch.lengths, batch.scores, batch.targets, owner, batch.weights, batch.reference
+        )
 
     def training_step(self, batch: PackedBatch, batch_idx: int) -> Tensor:
         """The share of this micro-batch in the step's loss.
@@ -131,7 +133,7 @@ class ScoringModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Keep the held-out figures as val/..., the same on every process; tuna.training.log writes them down."""
-        means = self.val_meter.reduce(self.loss_weights())
+        means = self.val_meter.reduce()
         if self.faults and not math.isfinite(means["loss"]):
             self.faults.held_out(self, means["loss"], self.val_watch.groups())
         self.val_watch.clear()
@@ -155,10 +157,6 @@ class ScoringModule(pl.LightningModule):
     def interval(self, name: str, values: list[Any]) -> Interval:
         """That of one figure, from what the meter kept of each list."""
         return bootstrap_interval(sorted(values))  # sorted: any number of processes, one interval
-
-    def loss_weights(self) -> dict[str, float]:
-        """Coefficient of each logged part in the logged loss, by part name."""
-        return {"ce": float(getattr(self.loss, "lambda_", 1.0)), "rank": 1.0}
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW over everything trainable, with warm-up and decay counted in optimizer steps of the whole run."""

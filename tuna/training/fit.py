@@ -28,6 +28,7 @@ from tuna.training import checkpoint, distributed, results, shims
 from tuna.training.checkpoint_files import STATE, newest_sound
 from tuna.training.log import Progress, first_lines, last_lines, open_log
 from tuna.training.nonfinite import NonFinite, check_scorer
+from tuna.training.reference import attach
 from tuna.training.run import Components, end
 from tuna.training.troubles import AGAIN
 
@@ -42,6 +43,7 @@ def fit(parts: Components, target: RunFolder) -> dict[str, float]:
         pl.seed_everything(parts.cfg.seed, verbose=False)
         if training.threads:
             torch.set_num_threads(training.threads)
+        attach(parts)
         total = parts.total_steps
         plan = Plan(total, start, training.world_size, training.accumulate, parts.cfg.seed)
         faults = NonFinite(training.nonfinite, data, target, start=start, total=total)
@@ -65,7 +67,7 @@ def fit(parts: Components, target: RunFolder) -> dict[str, float]:
         if start == total or (start > 0 and runs.read_json(newest / STATE).get("stopped")):
             # Everything was trained when the run was interrupted; only what comes after is missing.
             if training.strategy == "fsdp" and distributed.world_size() > 1:
-                shims.set_mesh(module, training.on_gpu, distributed.world_size())
+                module._device_mesh = shims.mesh_of(training.on_gpu, distributed.world_size())
             module.configure_model()
             checkpoint.load(newest, module.scorer.to("cuda") if training.on_gpu else module.scorer)
         else:

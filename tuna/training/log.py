@@ -100,7 +100,7 @@ class Progress(Callback):
             self.busy += time.perf_counter() - self.since
             return
         real, padded = pl_module.train_meter.reduce_tokens()
-        means = pl_module.train_meter.reduce(pl_module.loss_weights())
+        means = pl_module.train_meter.reduce()
         now = time.perf_counter()  # reading the figures has waited for the device
         self.busy += now - self.since
         figures = {f"train/{name}": value for name, value in means.items()}

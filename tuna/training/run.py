@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from itertools import pairwise
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from tuna.runs import RunFolder
 from tuna.tracking.loggers import Loggers
 from tuna.training import distributed
 from tuna.training.launch import launch
+from tuna.training.reference import check_reference
 from tuna.training.trainer import TrainerConfig
 from tuna.training.troubles import explained
 
@@ -102,6 +104,7 @@ def prepare(cfg: DictConfig, built: dict[str, Any]) -> Components:
         runs.check_free(Path(cfg.runs_dir) / cfg.name)
     resolved = model.resolve()
     module.check_start(resolved, built["loss"])
+    check_reference(built["loss"], model, model.tokenizer())
     if cfg.evaluate is True and not module.answers:
         raise ConfigError(f"evaluate: stage={cfg.stage.name} tunes a reward model, which writes no answers; use auto")
     tokenizer = model.tokenizer()
@@ -115,6 +118,7 @@ def prepare(cfg: DictConfig, built: dict[str, Any]) -> Components:
     if distributed.rank() > 0:  # from the token cache
         read()
     distributed.barrier()
+    check_grades(built["loss"], data)
     parameters = sum(map(prod, tensor_shapes(resolved.weights_folder).values()))
     trainable = parameters if model.lora is None else max(1, parameters // 20)
     keep = training.keep_checkpoints
@@ -128,6 +132,19 @@ def prepare(cfg: DictConfig, built: dict[str, Any]) -> Components:
         loss=built["loss"], training=training, loggers=built["logger"], template=meant_by(data.template, tokenizer),
         num_parameters=parameters, total_steps=steps,
     )  # fmt: skip
+
+
+def check_grades(loss: Any, data: RecordDataModule) -> None:
+    """Refuse (ConfigError) a loss that goes by the size of a score where all scores are but ranks."""
+    if not getattr(loss, "needs_grades", False) or loss.labels != "scores":
+        return
+    distinct = [sorted({s for s in group.scores if s == s}) for group in data.train_groups]
+    if all(high - low == 1 for scores in distinct for low, high in pairwise(scores)):
+        raise ConfigError(
+            f"loss: {type(loss).__name__} goes by how much better an answer is, but the scores of all lists are ranks "
+            "(each 1 above the next); next: loss.labels=ranks, which takes ranks as evenly spaced grades, or "
+            "datamodule.path= with a score of each answer"
+        )
 
 
 def _lock(target: RunFolder, stack: ExitStack) -> bool:

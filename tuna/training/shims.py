@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as pl
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from transformers.utils.logging import disable_progress_bar
 
 _DELIBERATE = (  # warnings about choices that are deliberate
@@ -54,9 +54,9 @@ def validation_follows(trainer: pl.Trainer) -> bool:
     return fetcher is not None and trainer.fit_loop.epoch_loop._should_check_val_fx(fetcher)
 
 
-def set_mesh(module: pl.LightningModule, on_gpu: bool, processes: int) -> None:
-    """Give the module the device mesh that Lightning's ModelParallelStrategy would give it, without a Trainer's run."""
-    module._device_mesh = init_device_mesh(
+def mesh_of(on_gpu: bool, processes: int) -> DeviceMesh:
+    """The device mesh that Lightning's ModelParallelStrategy makes, without a Trainer's run."""
+    return init_device_mesh(
         "cuda" if on_gpu else "cpu", (processes, 1), mesh_dim_names=("data_parallel", "tensor_parallel")
     )
 

@@ -1,0 +1,38 @@
+"""Several losses at once, each times its weight."""
+
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from tuna.config.schema import build
+from tuna.errors import ConfigError
+from tuna.losses.base import Loss, ScoredLists, Term
+
+
+class Mix:
+    """L = sum over the losses of weight * L; their parts are logged as NAME_rank, NAME_ce and so on.
+
+    losses: name -> the node of a loss, as ``loss@loss.losses.NAME=dpo`` puts it there. weights: name -> its weight, 1
+    where it is not given. Raises: ConfigError for a weight of no loss, or losses with different references.
+    """
+
+    def __init__(self, *, losses: dict[str, Any], weights: dict[str, float] | None = None) -> None:
+        self.losses: dict[str, Loss] = {name: build(OmegaConf.create(node)) for name, node in losses.items()}
+        self.weights = dict.fromkeys(losses, 1.0) | (weights or {})
+        if unknown := self.weights.keys() - losses.keys():
+            raise ConfigError(f"weights: expected names of losses ({', '.join(losses)}), got {', '.join(unknown)}")
+        relative = [loss for loss in self.losses.values() if getattr(loss, "needs_reference", False)]
+        self.needs_reference = bool(relative)
+        self.needs_grades = any(getattr(loss, "needs_grades", False) for loss in self.losses.values())
+        self.labels = next((loss.labels for loss in self.losses.values() if hasattr(loss, "labels")), "ranks")
+        self.reference = next(iter({loss.reference for loss in relative}), None) if relative else None
+        if len({loss.reference for loss in relative}) > 1:
+            raise ConfigError("losses: expected one reference for all of them")
+
+    def __call__(self, lists: ScoredLists) -> dict[str, Term]:
+        """All parts, NAME_rank and so on."""
+        found = {}
+        for name, loss in self.losses.items():
+            for part, term in loss(lists).items():
+                found[f"{name}_{part}"] = Term(term.sum, self.weights[name] * term.coefficient, term.per)
+        return found
