@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tuna.data.fields import FieldError
-from tuna.data.record import Record
+from tuna.data.record import Candidate, Record
 from tuna.stats import Interval, bootstrap_interval
 
 if TYPE_CHECKING:  # it needs torch, which reading files does not
@@ -32,7 +32,7 @@ def eq3(logprob: float, num_tokens: int, beta: float) -> float:
 
 
 def check_rankable(record: Record, rank_by: str) -> None:
-    """Raises: FieldError where a candidate lacks what ``rank_by`` ("score" or "eq3") needs, or there are not two.
+    """Raises: FieldError where a candidate lacks what ``rank_by`` needs (see ``scores_of``), or there are not two.
 
     Answers that a judge left out (the record's ``dropped``) count as given: such a list is short, not malformed.
     """
@@ -46,6 +46,9 @@ def check_rankable(record: Record, rank_by: str) -> None:
         if rank_by == "score" and candidate.score is None:
             hint = "these have log-probabilities: set rank_by=eq3" if logprob is not None else ""
             raise FieldError(f"{field}.score", "a finite number", None, hint)
+        if rank_by == "judge_score" and _mark(candidate) is None:
+            given = candidate.extra.get("judge_score")
+            raise FieldError(f"{field}.judge_score", "a finite number (rank_by=judge_score)", given, "or rank_by=score")
         if rank_by == "eq3" and logprob is None:
             raise FieldError(f"{field}.logprob", "a finite number (rank_by=eq3)", None, by_eq3)
         if rank_by == "eq3" and not 1 <= (tokens or 0) <= LARGEST_LENGTH:
@@ -60,10 +63,21 @@ def left_out(record: Record) -> int:
 
 
 def scores_of(record: Record, rank_by: str, beta: float) -> list[float]:
-    """One score per candidate, higher is better. Call check_rankable first."""
+    """One score per candidate, higher is better. Call check_rankable first.
+
+    rank_by: "score", the file's own (a place in the rank, where rank.py wrote it); "judge_score", the judge's mark;
+    "eq3", the teacher's Eq. 3.
+    """
+    if rank_by == "judge_score":
+        return [_mark(c) or 0.0 for c in record.responses]
     if rank_by == "score":
         return [float(c.score) for c in record.responses if c.score is not None]
     return [eq3(c.logprob or 0.0, c.num_tokens or 1, beta) for c in record.responses]
+
+
+def _mark(candidate: Candidate) -> float | None:
+    mark = candidate.extra.get("judge_score")
+    return float(mark) if isinstance(mark, int | float) and not isinstance(mark, bool) and math.isfinite(mark) else None
 
 
 def tie(scores: Sequence[float], min_gap: float) -> list[float]:

@@ -23,7 +23,7 @@ class ContextualDataModule(RankSettings, RecordDataModule):
 class ProbabilisticDataModule(ContextualDataModule):
     """Probabilistic ranking: lists ordered at load by a teacher's log-probabilities, Eq. 3. Arguments: RankSettings."""
 
-    rank_by: Literal["score", "eq3"] = "eq3"
+    rank_by: Literal["score", "eq3", "judge_score"] = "eq3"
 
 
 @checked

@@ -152,7 +152,7 @@ class RankSettings(DataSettings):
     """The arguments of ranked lists. They are those of DataSettings and the following.
 
     Args:
-        rank_by: score, or eq3 = logprob / num_tokens ** beta (Eq. 3).
+        rank_by: score, eq3 = logprob / num_tokens ** beta (Eq. 3), or judge_score, the judge's mark.
         beta: length exponent of Eq. 3; the paper's value is 1.3.
         min_gap: scores closer than this are ties.
         rank_original: none, or the original response as one more candidate, best or worst of its list.
@@ -160,7 +160,7 @@ class RankSettings(DataSettings):
             answer, those of 2 among those of 3; held-out lists stay whole. null takes all.
     """
 
-    rank_by: Literal["score", "eq3"] = "score"
+    rank_by: Literal["score", "eq3", "judge_score"] = "score"
     beta: Annotated[float, Interval(ge=0, le=5)] = 1.3  # LARGEST_BETA
     min_gap: Annotated[float, Ge(0)] = 0.0
     rank_original: Literal["none", "best", "worst"] = "none"

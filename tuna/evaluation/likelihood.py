@@ -170,7 +170,7 @@ class Agreement(LikelihoodBenchmark):
     """Whether v orders ranked lists as their ranker did. path: ranked lists; null: the embedded held-out lists."""
 
     max_length: Annotated[int, Ge(2)] = 1024
-    rank_by: Literal["score", "eq3"] = "score"
+    rank_by: Literal["score", "eq3", "judge_score"] = "score"
     beta: Annotated[float, Interval(ge=0, le=5)] = 1.3  # of eq3
     min_gap: float = 0.0  # scores closer than this are ties
 

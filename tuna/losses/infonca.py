@@ -19,12 +19,12 @@ class InfoNCA(Referenced):
     Chen et al., arXiv 2402.05369, Eq. 10. Settings: beta 0.01, learning rate 5e-6, K = 4. As alpha goes to 0, q is
     the best candidate's alone: with two candidates that is DPO, with more LiPO's "softmax" (best against all).
 
-    labels: "scores" or "ranks", laid on 0 to 1 within each list. alpha: temperature of the labels.
+    labels: the scores (auto) or the distinct ranks, laid on 0 to 1 within each list. alpha: temperature of the labels.
     """
 
     beta: Scale = 0.01
     alpha: Scale = 0.1
-    labels: Labels = "scores"
+    labels: Labels = "auto"
 
     needs_grades: ClassVar[bool] = True
 

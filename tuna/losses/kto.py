@@ -23,11 +23,11 @@ class KTO(Referenced):
     mismatched pairs of a micro-batch; here anchor=list takes the mean log-ratio of the list's own candidates, so that it
     does not depend on how a step is split, and anchor=zero takes 0.
 
-    threshold: candidates whose label is at least this are desirable. labels: "scores" or "ranks", laid on 0 to 1 within
-    each list. desirable, undesirable: the weights w_d and w_u.
+    threshold: candidates whose label is at least this are desirable. labels: the scores (auto) or the distinct ranks, laid
+    on 0 to 1 within each list. desirable, undesirable: the weights w_d and w_u.
     """
 
-    labels: Labels = "scores"
+    labels: Labels = "auto"
     threshold: Annotated[float, Interval(gt=0, le=1)] = 0.5
     desirable: Weight = 1.0
     undesirable: Weight = 1.0

@@ -24,7 +24,7 @@ class Mix:
         relative = [loss for loss in self.losses.values() if getattr(loss, "needs_reference", False)]
         self.needs_reference = bool(relative)
         self.needs_grades = any(getattr(loss, "needs_grades", False) for loss in self.losses.values())
-        self.labels = next((loss.labels for loss in self.losses.values() if hasattr(loss, "labels")), "ranks")
+        self.labels = next((loss.labels for loss in self.losses.values() if hasattr(loss, "labels")), "auto")
         self.reference = next(iter({loss.reference for loss in relative}), None) if relative else None
         if len({loss.reference for loss in relative}) > 1:
             raise ConfigError("losses: expected one reference for all of them")

@@ -23,7 +23,7 @@ class NCA(Referenced):
 
     beta: Scale = 0.01
     alpha: Scale = 0.1
-    labels: Labels = "scores"
+    labels: Labels = "auto"
 
     needs_grades: ClassVar[bool] = True
 

@@ -22,7 +22,7 @@ class Pointwise(Referenced):
     """
 
     beta: Scale = 0.05
-    labels: Labels = "scores"
+    labels: Labels = "auto"
 
     needs_grades: ClassVar[bool] = True
 

@@ -14,7 +14,7 @@ from tuna.losses.base import Lists, ScoredLists, Term, as_lists, best_and_worst,
 from tuna.losses.mle import cross_entropy
 
 Which = Literal["all", "best", "extremes"]
-Labels = Literal["scores", "ranks"]
+Labels = Literal["auto", "scores", "ranks"]
 Weight = Annotated[float, Ge(0)]
 Scale = Annotated[float, Gt(0)]
 
@@ -110,7 +110,8 @@ def cross_entropy_of_best(lists: ScoredLists) -> Tensor:
 def labels_of(lists: Lists, kind: Labels) -> Tensor:
     """[G, K] labels from 0 (a list's worst) to 1 (its best): its scores, or its distinct ranks, laid on that range.
 
-    A list whose scores are all equal has labels of 0, as absent candidates have.
+    "auto" is "scores"; it says that scores which are but ranks will do. A list whose scores are all equal has labels of
+    0, as absent candidates have.
 
     >>> scores = torch.tensor([[7.0, 1.0, 4.0, 4.0]])
     >>> labels_of(Lists(torch.zeros(1, 4), scores, torch.ones(1, 4, dtype=torch.bool), torch.ones(1)), "scores").tolist()

@@ -135,16 +135,20 @@ def prepare(cfg: DictConfig, built: dict[str, Any]) -> Components:
 
 
 def check_grades(loss: Any, data: RecordDataModule) -> None:
-    """Refuse (ConfigError) a loss that goes by the size of a score where all scores are but ranks."""
-    if not getattr(loss, "needs_grades", False) or loss.labels != "scores":
-        return
+    """Where a loss goes by the size of a score and all scores are but ranks, say so; refuse it (ConfigError) where
+    scores were asked for.
+    """
     distinct = [sorted({s for s in group.scores if s == s}) for group in data.train_groups]
-    if all(high - low == 1 for scores in distinct for low, high in pairwise(scores)):
+    by_size = getattr(loss, "needs_grades", False) and loss.labels != "ranks"
+    if not by_size or any(high - low != 1 for scores in distinct for low, high in pairwise(scores)):
+        return
+    name = type(loss).__name__
+    if loss.labels == "scores":
         raise ConfigError(
-            f"loss: {type(loss).__name__} goes by how much better an answer is, but the scores of all lists are ranks "
-            "(each 1 above the next); next: loss.labels=ranks, which takes ranks as evenly spaced grades, or "
-            "datamodule.path= with a score of each answer"
+            f"loss.labels: {name} was asked to go by the size of scores, but those of all lists are ranks, each 1 above "
+            "the next; next: loss.labels=ranks, or datamodule.rank_by=judge_score where each answer has one"
         )
+    data.report.notes.append(f"{name} goes by grades; the scores are ranks here, which it takes as evenly spaced")
 
 
 def _lock(target: RunFolder, stack: ExitStack) -> bool:
