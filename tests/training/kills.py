@@ -1,27 +1,19 @@
 """Starting the real train.py in a process of its own, and killing it."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests import warm
+from tests.warm import Warm
+
 ROOT = Path(__file__).parents[2]
 
 
-def start(overrides: list[str]) -> subprocess.Popen[str]:
+def start(overrides: list[str]) -> Warm:
     """train.py, in a session of its own so that nothing survives a kill of its group."""
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *overrides],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    return warm.start(ROOT / "train.py", overrides, env={"OMP_NUM_THREADS": "1"})
 
 
 def finish(overrides: list[str]) -> str:
@@ -41,7 +33,7 @@ def kill_when(overrides: list[str], ready: Callable[[], bool], timeout: float = 
     end = time.monotonic() + timeout
     while not ready():
         if process.poll() is not None:
-            assert process.returncode == 0, process.stdout.read() if process.stdout else ""
+            assert process.returncode == 0, process.stdout.read()
             return False
         assert time.monotonic() < end, "never ready"
         time.sleep(0.003)

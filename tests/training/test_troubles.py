@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 from traceback import StackSummary
@@ -17,6 +16,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 from tests.training.kills import start
 from tests.training.make import overrides
+from tests.warm import Warm
 from tuna.config.compose import compose
 from tuna.errors import RunError
 from tuna.tracking.wandb_run import WandbRun
@@ -169,7 +169,7 @@ def test_what_is_known_of_the_process_that_ended(code: int, says: str) -> None:
     assert isinstance(launch._failed(1, 130, 2, 7.0), KeyboardInterrupt)
 
 
-def children(process: "subprocess.Popen[str]") -> list[int]:
+def children(process: Warm) -> list[int]:
     """The two workers under train.py and torchrun."""
 
     def below(pid: int) -> list[int]:
