@@ -1,9 +1,12 @@
 """Tuna's pair losses against TRL's own code on the same log-probabilities.
 
-TRL is no dependency: make an environment for it and give it this one's packages,
-``python -m venv build/trl; build/trl/bin/pip install --no-deps trl accelerate psutil`` and a .pth file that names
-``.venv/lib/python3.X/site-packages``; then ``build/trl/bin/python -m perf.trl_losses``. Prints a line per loss; the exit
-status is 1 where a relative difference is above 1e-5.
+TRL is no dependency. Make an environment for it that sees this one's packages, and run this file there:
+
+    python -m venv build/trl && build/trl/bin/pip install --no-deps trl accelerate psutil
+    realpath .venv/lib/python3.*/site-packages > $(echo build/trl/lib/python3.*/site-packages)/tuna.pth
+    build/trl/bin/python -m perf.trl_losses
+
+Prints one line per loss; the exit status is 1 where a relative difference is above 1e-5.
 """
 
 import random
@@ -62,9 +65,7 @@ def ours(loss: Any, tokens: Tensor, lengths: Tensor, reference: Tensor) -> Tenso
     order = torch.arange(2 * PAIRS).view(2, PAIRS).T.flatten()  # each list's two next to each other
     owner, scores = torch.arange(PAIRS).repeat_interleave(2), torch.tensor([1.0, 0.0]).repeat(PAIRS)
     none = torch.zeros(2 * PAIRS, dtype=torch.bool)
-    lists = ScoredLists(
-        tokens.sum(1)[order], lengths[order], scores, none, owner, torch.ones(PAIRS), reference[order]
-    )
+    lists = ScoredLists(tokens.sum(1)[order], lengths[order], scores, none, owner, torch.ones(PAIRS), reference[order])
     return total({"rank": loss(lists)["rank"]}, lists)
 
 
@@ -76,30 +77,38 @@ def model_of(tokens: Tensor) -> Callable[..., Any]:
 
 
 def by_dpo_trainer(kind: str, beta: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """``loss_type=kind`` of TRL's DPOTrainer."""
+
     def loss(tokens: Tensor, lengths: Tensor, reference: Tensor) -> Tensor:
         mask = torch.cat([torch.zeros(len(lengths), 1), (torch.arange(30) < lengths[:, None]).float()], 1)
         inputs = {
-            "input_ids": torch.zeros_like(mask).long(), "attention_mask": torch.ones_like(mask), "completion_mask": mask,
+            "input_ids": torch.zeros_like(mask).long(), "attention_mask": mask, "completion_mask": mask,
             "ref_chosen_logps": reference[:PAIRS], "ref_rejected_logps": reference[PAIRS:],
         }  # fmt: skip
         stub = Stub(beta=beta, loss_types=[kind])
-        return DPOTrainer._compute_loss(stub, model_of(tokens), inputs, False)
+        found: Tensor = DPOTrainer._compute_loss(stub, model_of(tokens), inputs, False)
+        return found
 
     return loss
 
 
 def by_cpo_trainer(kind: str, beta: float, gamma: float = 0.0) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """``loss_type=kind`` of TRL's CPOTrainer."""
+
     def loss(tokens: Tensor, lengths: Tensor, reference: Tensor) -> Tensor:
         sums = tokens.sum(1) / lengths if kind == "simpo" else tokens.sum(1)
         stub = Stub(beta=beta, loss_type=kind, alpha=0.0, simpo_gamma=gamma)
-        return CPOTrainer.cpo_loss(stub, sums[:PAIRS], sums[PAIRS:])[0].mean()
+        found: Tensor = CPOTrainer.cpo_loss(stub, sums[:PAIRS], sums[PAIRS:])[0].mean()
+        return found
 
     return loss
 
 
 def by_orpo_trainer(tokens: Tensor, lengths: Tensor, reference: Tensor) -> Tensor:
+    """The odds-ratio part of TRL's ORPOTrainer."""
     means = tokens.sum(1) / lengths
-    return -ORPOTrainer.odds_ratio_loss(Stub(beta=0.1), means[:PAIRS], means[PAIRS:])[0].mean()
+    found: Tensor = -ORPOTrainer.odds_ratio_loss(Stub(beta=0.1), means[:PAIRS], means[PAIRS:])[0].mean()
+    return found
 
 
 def by_kto_trainer(tokens: Tensor, lengths: Tensor, reference: Tensor) -> Tensor:
@@ -110,7 +119,7 @@ def by_kto_trainer(tokens: Tensor, lengths: Tensor, reference: Tensor) -> Tensor
         mask = torch.cat([torch.zeros(2, 1), (torch.arange(30) < lengths[two, None]).float()], 1)
         point = (tokens[two].sum(1) - reference[two]).mean().detach()
         batch = {
-            "input_ids": torch.zeros_like(mask).long(), "attention_mask": torch.ones_like(mask), "completion_mask": mask,
+            "input_ids": torch.zeros_like(mask).long(), "attention_mask": mask, "completion_mask": mask,
             "label": torch.tensor([True, False]), "ref_logps": reference[two], "ref_KL_logps": torch.zeros(1),
         }  # fmt: skip
         stub = Stub(

@@ -60,7 +60,7 @@ def test_each_change_is_short() -> None:
 
 
 def test_a_loss(applied: str) -> None:
-    cfg = compose([applied, "stage=tuna_c", "loss=hinge", "loss.margin=1"])
+    cfg = compose([applied, "stage=tuna_c", "loss=flat_hinge", "loss.margin=1"])
     loss = build_all(cfg, "loss")["loss"]
     lists = RewardLists(
         logprobs=torch.tensor([2.0, 1.5, 3.0]), lengths=torch.ones(3, dtype=torch.long),
@@ -70,7 +70,7 @@ def test_a_loss(applied: str) -> None:
     # margins that are lacking: 1 - 0.5, 1 + 1, 1 + 1.5
     assert total(loss(lists), lists).item() == pytest.approx((0.5 + 2 + 2.5) / 3)
     with pytest.raises(ConfigError, match=r"loss\.margin: expected 0 or more, got -1"):
-        build_all(compose([applied, "stage=tuna_c", "loss=hinge", "loss.margin=-1"]), "loss")
+        build_all(compose([applied, "stage=tuna_c", "loss=flat_hinge", "loss.margin=-1"]), "loss")
 
 
 def test_a_format(applied: str, tmp_path: Path) -> None:

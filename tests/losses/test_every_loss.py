@@ -1,4 +1,4 @@
-"""What holds for every loss of conf/loss: a slow loop, gradients, order, padding, ties; the known pair losses at K = 2."""
+"""What holds for every loss of conf/loss: a slow loop, gradients, order, padding, ties; pair losses at K = 2."""
 
 import math
 from dataclasses import replace
@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from tests.losses.make import random_lists, select
-from tests.losses.slow import SLOW, best, log_loss, logistic
+from tests.losses.slow import SLOW, best, log_loss, logistic, over
 from tuna.config.schema import build
 from tuna.losses.base import ScoredLists, total
 
@@ -31,11 +31,13 @@ def lists_of(seed: int, **more: Any) -> ScoredLists:
     return replace(lists, reference=(lists.logprobs + 2 * noise).detach())
 
 
-def plain(lists: ScoredLists, group: int) -> tuple[list[float], ...]:
+def plain(lists: ScoredLists, group: int) -> tuple[list[float], list[float], list[float], list[float]]:
     """The ranked candidates of a group as the slow loops take them."""
     chosen = (lists.groups == group) & ~torch.isnan(lists.scores)
     assert lists.reference is not None
-    return tuple(each[chosen].tolist() for each in (lists.logprobs, lists.lengths, lists.reference, lists.scores))
+    fields = lists.logprobs, lists.lengths, lists.reference, lists.scores
+    logprobs, lengths, reference, scores = (field[chosen].tolist() for field in fields)
+    return logprobs, lengths, reference, scores
 
 
 def pair(p: tuple[float, float], ref: tuple[float, float], n: tuple[int, int] = (4, 7)) -> ScoredLists:
@@ -57,16 +59,13 @@ def test_all_are_tested() -> None:
 def test_equals_the_slow_loop(name: str, seed: int) -> None:
     lists = lists_of(seed, weights=seed % 2 == 1, ties=seed % 3 < 2)
     weights = lists.weights.tolist()
-    wanted = sum(w * SLOW[name](*plain(lists, g)) for g, w in enumerate(weights))  # type: ignore[call-arg]
+    wanted = sum(w * SLOW[name](*plain(lists, g)) for g, w in enumerate(weights))
     terms = loss_named(name)(lists)
     assert (terms["rank"].sum * terms["rank"].coefficient).item() == pytest.approx(wanted, rel=1e-6, abs=1e-6)
     if "best" in terms:
-        of_best = sum(w * best(p, n, s) for (p, n, _, s), w in zip(map(plain_of(lists), range(5)), weights, strict=True))
+        numbers = [plain(lists, g) for g in range(len(weights))]
+        of_best = sum(w * best(p, n, s) for (p, n, _, s), w in zip(numbers, weights, strict=True))
         assert terms["best"].sum.item() == pytest.approx(of_best, rel=1e-6)
-
-
-def plain_of(lists: ScoredLists) -> Any:
-    return lambda group: plain(lists, group)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -153,8 +152,6 @@ def test_which_pairs() -> None:
     lists = lists_of(2, groups=1, ties=True)
     numbers = plain(lists, 0)
     r = [0.1 * (a - b) for a, b in zip(numbers[0], numbers[2], strict=True)]
-    from tests.losses.slow import over
-
     for which in ("all", "best", "extremes"):
         wanted = over(r, numbers[3], lambda a, b: log_loss(a - b), which)
         assert loss_named("dpo", pairs=which)(lists)["rank"].sum.item() == pytest.approx(wanted)
@@ -165,7 +162,7 @@ def test_labels_by_ranks_space_them_evenly() -> None:
     three = ScoredLists(
         logprobs=torch.tensor([-1.0, -2.0, -3.0], dtype=torch.float64), lengths=torch.tensor([1, 1, 1]),
         scores=torch.tensor([10.0, 9.0, 0.0]), targets=torch.zeros(3, dtype=torch.bool), groups=torch.zeros(3).long(),
-        weights=torch.ones(1), reference=torch.tensor([-1.5, -2.5, -2.0], dtype=torch.float64),
+        weights=torch.ones(1), reference=torch.tensor([-1.5, -4.5, -4.0], dtype=torch.float64),
     )  # fmt: skip
     even = replace(three, scores=torch.tensor([2.0, 1.0, 0.0]))
     for name in ("infonca", "nca", "pointwise", "lipo", "approx_ndcg"):

@@ -18,7 +18,8 @@ class ApproxNDCG(Referenced):
 
     t_j = 1 + sum over the others k of sigmoid(sharpness * (s_k - s_j)) is j's smooth rank, s = beta * log(p / p_ref).
     Qin et al., Information Retrieval 13 (2010); for language models Zhao et al. (OPO), arXiv 2410.04346. Settings: beta
-    0.1, sharpness 25, learning rate 5e-7, K = 8. labels: the scores (auto) or the distinct ranks, laid on 0 to 1 within each list.
+    0.1, sharpness 25, learning rate 5e-7, K = 8. labels: the scores (auto) or the distinct ranks, laid on 0 to 1 within
+    each list.
     """
 
     sharpness: Scale = 25.0

@@ -27,7 +27,8 @@ class DPO(Referenced):
     >>> import torch
     >>> from tuna.losses.base import total
     >>> lists = ScoredLists(torch.tensor([-2.0, -4.0]), torch.tensor([2, 2]), torch.tensor([1.0, 0.0]),
-    ...                     torch.tensor([False, False]), torch.tensor([0, 0]), torch.ones(1), torch.tensor([-2.0, -4.0]))
+    ...                     torch.tensor([False, False]), torch.tensor([0, 0]), torch.ones(1),
+    ...                     torch.tensor([-2.0, -4.0]))
     >>> round(total(DPO()(lists), lists).item(), 6)
     0.693147
     """

@@ -20,11 +20,11 @@ class KTO(Referenced):
     s = beta * log(p / p_ref). Ethayarajh et al., arXiv 2402.01306, Eqs. 6 to 8. Settings: beta 0.1, learning rate 5e-7.
 
     The reference point z is beta * KL(p || p_ref), at least 0, without gradient. The paper estimates it over the
-    mismatched pairs of a micro-batch; here anchor=list takes the mean log-ratio of the list's own candidates, so that it
-    does not depend on how a step is split, and anchor=zero takes 0.
+    mismatched pairs of a micro-batch; here anchor=list takes the mean log-ratio of the list's own candidates, so that
+    it does not depend on how a step is split, and anchor=zero takes 0.
 
-    threshold: candidates whose label is at least this are desirable. labels: the scores (auto) or the distinct ranks, laid
-    on 0 to 1 within each list. desirable, undesirable: the weights w_d and w_u.
+    threshold: candidates whose label is at least this are desirable. labels: the scores (auto) or the distinct ranks,
+    laid on 0 to 1 within each list. desirable, undesirable: the weights w_d and w_u.
     """
 
     labels: Labels = "auto"

@@ -19,7 +19,8 @@ class LiPO(Referenced):
 
     D_jk = |2^y_j - 2^y_k| * |1 / log(1 + t_j) - 1 / log(1 + t_k)|, y the label, t the rank by s, 1 the highest (natural
     logarithms; no gradient through D). Liu et al., arXiv 2402.01878, Eqs. 9 and 10; LambdaLoss, Wang et al., CIKM 2018.
-    Settings: beta 0.05, K = 8, batches of 32. labels: the scores (auto) or the distinct ranks, laid on 0 to 1 within each list.
+    Settings: beta 0.05, K = 8, batches of 32. labels: the scores (auto) or the distinct ranks, laid on 0 to 1 within
+    each list.
     """
 
     beta: Scale = 0.05

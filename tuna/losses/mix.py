@@ -21,7 +21,7 @@ class Mix:
         self.weights = dict.fromkeys(losses, 1.0) | (weights or {})
         if unknown := self.weights.keys() - losses.keys():
             raise ConfigError(f"weights: expected names of losses ({', '.join(losses)}), got {', '.join(unknown)}")
-        relative = [loss for loss in self.losses.values() if getattr(loss, "needs_reference", False)]
+        relative: list[Any] = [loss for loss in self.losses.values() if getattr(loss, "needs_reference", False)]
         self.needs_reference = bool(relative)
         self.needs_grades = any(getattr(loss, "needs_grades", False) for loss in self.losses.values())
         self.labels = next((loss.labels for loss in self.losses.values() if hasattr(loss, "labels")), "auto")

@@ -13,7 +13,8 @@ from tuna.losses.ranking import Referenced
 @checked
 @dataclass(kw_only=True)
 class PLDPO(Referenced):
-    """C = sum over candidates j of -log(exp s_j / (exp s_j + sum over k worse than j of exp s_k)), s = beta log(p / p_ref).
+    """C = sum over candidates j of -log(exp s_j / (exp s_j + sum over k worse than j of exp s_k)), s = beta log(p /
+    p_ref).
 
     Rafailov et al., arXiv 2305.18290, Appendix A.3, Eq. 20; "list-mle" in LiPO. Ties as in loss=plackett_luce. With two
     candidates it is DPO. Settings: beta 0.1.

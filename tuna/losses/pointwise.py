@@ -15,7 +15,8 @@ from tuna.losses.ranking import Labels, Referenced, Scale, labels_of
 @checked
 @dataclass(kw_only=True)
 class Pointwise(Referenced):
-    """C = -mean over candidates of y * log sigmoid(s) + (1 - y) * log sigmoid(-s), y the label, s = beta * log(p / p_ref).
+    """C = -mean over candidates of y * log sigmoid(s) + (1 - y) * log sigmoid(-s), y the label, s = beta * log(p /
+    p_ref).
 
     "point-sigmoid" of Liu et al. (LiPO), arXiv 2402.01878, Section 3. labels: "scores" or "ranks", laid on 0 to 1
     within each list. Settings: beta 0.05.

@@ -114,7 +114,8 @@ def labels_of(lists: Lists, kind: Labels) -> Tensor:
     0, as absent candidates have.
 
     >>> scores = torch.tensor([[7.0, 1.0, 4.0, 4.0]])
-    >>> labels_of(Lists(torch.zeros(1, 4), scores, torch.ones(1, 4, dtype=torch.bool), torch.ones(1)), "scores").tolist()
+    >>> lists = Lists(torch.zeros(1, 4), scores, torch.ones(1, 4, dtype=torch.bool), torch.ones(1))
+    >>> labels_of(lists, "scores").tolist()
     [[1.0, 0.0, 0.5, 0.5]]
     """
     values = -dense_ranks(lists).to(lists.v.dtype) if kind == "ranks" else lists.scores

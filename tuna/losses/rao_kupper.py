@@ -15,7 +15,8 @@ from tuna.losses.ties import Tied
 @checked
 @dataclass(kw_only=True)
 class RaoKupper(Tied):
-    """P(j better) = sigmoid(d - log nu), P(tie) = (nu^2 - 1) * sigmoid(d - log nu) * sigmoid(-d - log nu), d = s_j - s_k.
+    """P(j better) = sigmoid(d - log nu), P(tie) = (nu^2 - 1) * sigmoid(d - log nu) * sigmoid(-d - log nu), d = s_j -
+    s_k.
 
     Chen et al., arXiv 2409.17431, Eqs. 9 and 10; Rao and Kupper, JASA 62 (1967). Settings: nu 3, with which two equal
     responses tie in half of all cases. nu: more than 1.

@@ -39,8 +39,8 @@ class PRM(ScoringModule):
         check_reward_source(resolved)
         if getattr(loss, "needs_reference", False):
             raise ConfigError(
-                f"loss: {type(loss).__name__} is relative to a language model's log-probabilities, which a reward model "
-                "has none of; next: loss=pairwise or loss=plackett_luce"
+                f"loss: {type(loss).__name__} is relative to a language model's log-probabilities, which a reward "
+                "model has none of; next: loss=pairwise or loss=plackett_luce"
             )
         zero, two = torch.zeros(2), torch.ones(2, dtype=torch.long)
         pair = RewardLists(zero, two, torch.tensor([1.0, 0.0]), two > 1, two - two, torch.ones(1))

@@ -100,9 +100,7 @@ class ScoringModule(pl.LightningModule):
     def forward(self, batch: PackedBatch) -> ScoredLists:
         """Score the batch's responses: summed log-probabilities [R], with what the loss needs to know of them."""
         logprobs, owner = self.scorer(batch), batch.response_group
-        return self.scored(
-            logprobs, batch.lengths, batch.scores, batch.targets, owner, batch.weights, batch.reference
-        )
+        return self.scored(logprobs, batch.lengths, batch.scores, batch.targets, owner, batch.weights, batch.reference)
 
     def training_step(self, batch: PackedBatch, batch_idx: int) -> Tensor:
         """The share of this micro-batch in the step's loss.

@@ -98,9 +98,7 @@ def _with(group: Group, known: dict[bytes, IntArray]) -> Group:
     return replace(group, reference=tuple(known[_key(group)].view(np.float32).tolist()))
 
 
-def _score(
-    parts: "Components", node: ModelConfig, groups: Sequence[Group], store: TokenCache
-) -> dict[bytes, IntArray]:
+def _score(parts: "Components", node: ModelConfig, groups: Sequence[Group], store: TokenCache) -> dict[bytes, IntArray]:
     """What the packed scorer gives for each group, by key: float32 in the bits of int32, as the cache keeps them."""
     training, data = parts.training, parts.data
     processes, first = distributed.world_size(), distributed.rank() == 0
@@ -136,4 +134,3 @@ def _score(
             log.info(f"reference {node.path}: {done:,}/{len(groups):,} lists, {clock_time(left)} left")
             said = now
     return dict(store)
-

@@ -145,8 +145,8 @@ def check_grades(loss: Any, data: RecordDataModule) -> None:
     name = type(loss).__name__
     if loss.labels == "scores":
         raise ConfigError(
-            f"loss.labels: {name} was asked to go by the size of scores, but those of all lists are ranks, each 1 above "
-            "the next; next: loss.labels=ranks, or datamodule.rank_by=judge_score where each answer has one"
+            f"loss.labels: {name} was asked to go by the size of scores, but those of all lists are ranks, each 1 "
+            "above the next; next: loss.labels=ranks, or datamodule.rank_by=judge_score where each answer has one"
         )
     data.report.notes.append(f"{name} goes by grades; the scores are ranks here, which it takes as evenly spaced")
 

@@ -1,0 +1,144 @@
+"""Reference log-probabilities: transformers' own values, made once, and what a run does with them."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from tests.training.make import overrides, write_model
+from tuna.config.compose import compose
+from tuna.config.schema import build_all
+from tuna.data.batch import Group
+from tuna.data.ranking import count_pairs
+from tuna.errors import ConfigError
+from tuna.training import reference
+from tuna.training.run import NODES, Components, prepare, run
+
+
+def prepared(llama: Path, lists: Path, runs: Path, **changes: Any) -> Components:
+    cfg = compose(overrides(llama, lists, runs, **{"loss": "dpo", "name": "run", **changes}))
+    return prepare(cfg, build_all(cfg, *NODES))
+
+
+def by_transformers(folder: Path, groups: list[Group]) -> list[list[float]]:
+    """Summed log-probability of each response, one at a time, after its prompt."""
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    found = []
+    for group in groups:
+        sums = []
+        for response in group.responses:
+            ids = torch.from_numpy(np.concatenate([group.prompt, response])).long()[None]
+            with torch.no_grad():
+                logs = model(ids).logits.double().log_softmax(-1)[0, len(group.prompt) - 1 : -1]
+            sums.append(logs.gather(1, ids[0, len(group.prompt) :, None]).sum().item())
+        found.append(sums)
+    return found
+
+
+def test_equals_transformers_and_is_made_once(
+    llama: Path, lists: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = prepared(llama, lists, tmp_path, model__lora=4)
+    reference.attach(parts)
+    groups = [*parts.data.train_groups, *parts.data.val_groups]
+    for group, wanted in zip(groups, by_transformers(llama, groups), strict=True):
+        assert group.reference == pytest.approx(wanted, abs=1e-4)
+
+    def never(*_: Any) -> Any:
+        raise AssertionError("scored again")
+
+    monkeypatch.setattr(reference, "_score", never)
+    again = prepared(llama, lists, tmp_path, name="other", loss="ipo")
+    reference.attach(again)
+    assert [group.reference for group in again.data.train_groups] == [
+        g.reference for g in groups[: -len(again.data.val_groups)]
+    ]
+
+
+def test_a_pass_that_was_ended_goes_on(
+    llama: Path, lists: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reference, "_SAVED_EVERY", 0.0)
+    sizes: list[int] = []
+    check: Any = getattr(reference, "check_values")  # noqa: B009 (it is imported there)
+
+    def count(values: Any, *rest: Any) -> None:
+        if len(sizes) == 2:
+            raise KeyboardInterrupt
+        sizes.append(len(values))
+        check(values, *rest)
+
+    monkeypatch.setattr(reference, "check_values", count)
+    with pytest.raises(KeyboardInterrupt):
+        reference.attach(prepared(llama, lists, tmp_path))
+    monkeypatch.setattr(reference, "check_values", check)
+    score, left = reference._score, []
+
+    def seen(parts: Any, node: Any, groups: Any, store: Any) -> Any:
+        left.append(len(groups))
+        return score(parts, node, groups, store)
+
+    monkeypatch.setattr(reference, "_score", seen)
+    parts = prepared(llama, lists, tmp_path)
+    reference.attach(parts)
+    assert left == [40 - 2 * 8]
+    assert all(math.isfinite(v) for group in parts.data.train_groups for v in group.reference)
+
+
+def test_a_run_starts_at_its_reference(llama: Path, lists: Path, tmp_path: Path) -> None:
+    run(compose(overrides(llama, lists, tmp_path, loss="dpo", name="run", trainer__max_steps=4)))
+    written = json.loads((tmp_path / "run" / "run.json").read_text())
+    before, after = written["before"], written["after"]
+    held_out = prepared(llama, lists, tmp_path, name="other").data.val_groups
+    pairs = [count_pairs(group.scores) > 0 for group in held_out]  # log 2 for each list that has one
+    assert before["loss_rank"] == pytest.approx(math.log(2) * sum(pairs) / len(pairs), abs=1e-5)
+    assert (before["reward_margin"], before["kl"]) == (pytest.approx(0, abs=1e-4), pytest.approx(0, abs=1e-4))
+    assert before["reward_accuracy"] == pytest.approx(0.5, abs=0.5) and 0 < before["ndcg"] <= 1
+    assert after["loss_rank"] < before["loss_rank"] and after["reward_margin"] > 0.001
+
+
+def test_another_model_as_reference(llama: Path, lists: Path, tmp_path: Path) -> None:
+    other = write_model(tmp_path / "other", initializer_range=0.3)
+    parts = prepared(llama, lists, tmp_path, loss__reference=other)
+    reference.attach(parts)
+    some = parts.data.train_groups[:5]
+    for group, wanted in zip(some, by_transformers(other, some), strict=True):
+        assert group.reference == pytest.approx(wanted, abs=1e-4)
+
+
+def test_a_reference_that_reads_other_ids(llama: Path, lists: Path, tmp_path: Path) -> None:
+    other = write_model(tmp_path / "other")
+    file = other / "tokenizer.json"
+    made = json.loads(file.read_text())
+    vocab = made["model"]["vocab"]
+    vocab["w4"], vocab["w5"] = vocab["w5"], vocab["w4"]
+    file.write_text(json.dumps(made))
+    with pytest.raises(ConfigError, match=r"loss\.reference: .*another tokenizer than .*'w[45]' is \d+ here and \d+"):
+        prepared(llama, lists, tmp_path, loss__reference=other)
+
+
+def test_grades_where_there_are_but_ranks(llama: Path, tmp_path: Path) -> None:
+    rows = [
+        {
+            "instruction": f"w{n + 4}",
+            "output": "w9",
+            "responses": [{"text": f"w{10 + k}", "score": -k} for k in range(3)],
+        }
+        for n in range(20)
+    ]
+    ranks = tmp_path / "ranks.jsonl"
+    ranks.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(ConfigError, match=r"loss\.labels: LiPO .* are ranks.*next: loss\.labels=ranks"):
+        prepared(llama, ranks, tmp_path, loss="lipo", loss__labels="scores")
+    assert any("evenly spaced" in note for note in prepared(llama, ranks, tmp_path, loss="kto").data.report.notes)
+    assert not prepared(llama, ranks, tmp_path, loss="kto", loss__labels="ranks").data.report.notes
+
+
+def test_a_reward_model_has_no_reference(llama: Path, lists: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"DPO is relative to .* next: loss=pairwise"):
+        prepared(llama, lists, tmp_path, stage="prm", loss="dpo")
