@@ -23,7 +23,7 @@ class Ranking(ScoringModule):
     """Tunes on ranked lists (stages tuna_p, tuna_c, tuna and their mixtures). Arguments: see ScoringModule."""
 
     def measure(self, meter: Meter, lists: ScoredLists) -> None:
-        """Besides the loss: pair_accuracy, mean v of best and worst, NDCG, the share of pairs that miss their margin."""
+        """Besides the loss: pair_accuracy, mean v of best and worst, NDCG, share of pairs that miss their margin."""
         super().measure(meter, lists)
         with torch.no_grad():
             ranked = as_lists(lists)
