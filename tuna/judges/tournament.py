@@ -120,13 +120,13 @@ class _Match:
 
     def outcomes(self) -> list[Outcome]:
         """Those that are readable."""
-        shares = ((a, b, _shares(comparison)) for (a, b), comparison in self.played.items())
-        return [Outcome(a, b, *found) for a, b, found in shares if found]
+        found = ((a, b, shares(comparison)) for (a, b), comparison in self.played.items())
+        return [Outcome(a, b, *each) for a, b, each in found if each]
 
     def points(self, a: int, b: int) -> float | None:
         """What the first got of its comparison with the second: 1 for a win, 0.5 for a tie; None: not readable."""
-        shares = _shares(self.played[a, b])
-        return None if shares is None else round(shares[0] + shares[1] / 2, 6)
+        found = shares(self.played[a, b])
+        return None if found is None else round(found[0] + found[1] / 2, 6)
 
     def ruling(self) -> Ruling | NoRuling:
         if self.problem:
@@ -137,7 +137,7 @@ class _Match:
             return NoRuling(waiting[0].reason, raw, asked=False)
         outcomes = self.outcomes()
         if not connected(self.count, outcomes):
-            reason, _ = Counter(c.reason for c in comparisons if _shares(c) is None).most_common(1)[0]
+            reason, _ = Counter(c.reason for c in comparisons if shares(c) is None).most_common(1)[0]
             readable = f"{len(outcomes)} of {len(comparisons)} comparisons are readable"
             return NoRuling(f"{readable}, which do not connect all {self.count} answers: {reason}", raw)
         found = bradley_terry(self.count, outcomes)
@@ -152,11 +152,10 @@ class _Match:
         return Ruling(levels_of(found), [round(x, 6) for x in found], notes=notes, flips=flips, pairs=len(both))
 
 
-def _shares(comparison: Comparison) -> tuple[float, float, float] | None:
+def shares(comparison: Comparison) -> tuple[float, float, float] | None:
     """How much of a win, a tie and a loss of the first answer a comparison is; None where it is unreadable."""
-    preference = getattr(comparison, "preference", None)
-    if preference is not None:
-        return preference, 0.0, 1.0 - preference
+    if comparison.preference is not None:
+        return comparison.preference, 0.0, 1.0 - comparison.preference
     return {"win": (1.0, 0.0, 0.0), "tie": (0.0, 1.0, 0.0), "lose": (0.0, 0.0, 1.0)}.get(comparison.outcome)
 
 
@@ -179,7 +178,7 @@ def _by_lot(order: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _swiss(order: Sequence[int], match: _Match) -> Rounds:
-    """By lot what connects all answers, then neighbors in the standing that have not met, each answer once per round."""
+    """By lot what connects all; then neighbors in the standing that have not met, each answer once per round."""
     pairs = _by_lot(order)[: len(order) - 1]
     while pairs:
         yield pairs
@@ -258,14 +257,14 @@ def bradley_terry(count: int, outcomes: Sequence[Outcome]) -> list[float]:
 
     P(i beats j) = s_i / d, P(tie) = nu * sqrt(s_i s_j) / d, d = s_i + s_j + nu * sqrt(s_i s_j), s_i = exp(strength i)
     (Davidson 1970, JASA 65, 317-328). Strengths and log nu maximize the log-likelihood of the outcomes plus the
-    log-density of normal priors of mean 0 and precision 0.01 (as Whelan 2017, arXiv:1712.05311), so that an answer that
-    is never beaten has a finite strength. This is strictly concave, and Newton's method finds its one maximum. Strengths
+    log-density of normal priors of mean 0 and precision 0.01 (as Whelan 2017, arXiv:1712.05311): so an answer that is
+    never beaten has a finite strength. This is strictly concave, and Newton's method finds its one maximum. Strengths
     add up to 0; where each meets each, their order is that of wins plus half of ties.
 
     Raises ArithmeticError where it does not converge (weights that are no numbers).
 
     >>> [round(x, 3) for x in bradley_terry(2, [Outcome(0, 1, win=3, tie=2, loss=1)])]  # log(3) / 2 without priors
-    [0.546, -0.546]
+    [0.545, -0.545]
     """
     design = np.zeros((len(outcomes), 3, count + 1))  # of the log-odds of win, tie and loss
     for row, outcome in zip(design, outcomes, strict=True):
