@@ -50,7 +50,7 @@ class AskedJudge(Judge):
     def repeated(self, number: int) -> Judge:
         """Itself, with other keys, and a seed for each reply."""
         if self.temperature == 0:
-            raise ConfigError("temperature: expected above 0, since repeats=... asks several times, got 0")
+            raise ConfigError("at a temperature of 0")
         judge = copy(self)
         judge.again = {"repeat": number}
         return judge

@@ -104,7 +104,7 @@ class Judge(ABC):
 
     def repeated(self, number: int) -> "Judge":
         """Itself, to be asked anew under other keys. Raises ConfigError where its replies would be the same again."""
-        raise ConfigError("expected a judge that draws its replies, since repeats=... asks each several times")
+        raise ConfigError("whatever its settings")
 
     def price_in(self, prices: Prices) -> Price | None:
         """Dollars per million tokens, None where they are not known."""

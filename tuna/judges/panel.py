@@ -51,10 +51,15 @@ class Panel(Judge):
         for name, node in self.members.items():
             try:
                 self.members[name] = judge = _built(name, node)
-                repeats = {f"{name}#{k + 1}": (name, judge.repeated(k)) for k in range(1, self.repeats)}
-                self._voters |= {name: (name, judge)} | repeats
             except ConfigError as error:
                 wrong += [f"members.{name}.{line}" for line in str(error).splitlines()]
+                continue
+            try:
+                again = {f"{name}#{k + 1}": (name, judge.repeated(k)) for k in range(1, self.repeats)}
+            except ConfigError as error:
+                wrong.append(f"repeats: members.{name} would reply the same again, {error}")
+            else:
+                self._voters |= {name: (name, judge)} | again
         if self.weights is not None:
             wrong += _wrong_weights(self.weights, list(self.members))
         if wrong:
