@@ -13,6 +13,9 @@ import pytest
 from tests.inference.http_server import LoopbackServer
 from tests.inference.make import collect, read_rows, write_answers
 from tests.judges.test_asked import biased, fair
+from tuna.config import checks
+from tuna.config.compose import compose
+from tuna.config.schema import build_all
 from tuna.data.record import Record
 from tuna.errors import ConfigError, RunError
 from tuna.inference.answers import Answer
@@ -175,7 +178,7 @@ def test_comparisons_are_a_weighted_majority(context: Context) -> None:
     [
         ({}, {}, "members: missing; next: .judge@judge.members.NAME=openai"),
         ({"a": {"path": "x"}}, {}, "members.a._target_: expected a judge, got {'path': 'x'}"),
-        ({"a": {"_target_": "tuna.losses.mle.MLE"}}, {}, "members.a._target_: expected a judge, got MLE"),
+        ({"a": {"_target_": "tuna.inference.cost.Prices"}}, {}, "members.a._target_: expected a judge, got Prices"),
         ({"a": {"_target_": "tuna.judges.asked.OpenAIJudge", "model": ""}}, {}, "members.a.model: missing"),
         ({"a": {"_target_": "tuna.judges.asked.OpenAIJudge", "modl": ""}}, {}, "takes no argument modl"),
         ({"a": Says(keep_reference=True)}, {}, "members.a.keep_reference: a panel does not rank"),
@@ -227,6 +230,26 @@ MEMBERS = [
 ]  # fmt: skip
 
 
+def test_two_members_that_are_one_are_refused() -> None:
+    panel = Panel({name: OpenAIJudge(base_url=f"http://{name}/v1") for name in "ab"})
+    with pytest.raises(ConfigError, match=r"judge.members.b: asks what judge.members.a asks"):
+        panel.identity()
+
+
+@pytest.mark.once
+def test_a_panel_in_a_file_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "judge").mkdir()
+    (tmp_path / "judge" / "two.yaml").write_text(
+        "defaults: [panel, openai@members.large, checker@members.overlap, _self_]\nmembers: {large: {model: big}}\n"
+    )
+    words = [f"hydra.searchpath=[file://{tmp_path}]", "judge=two", "judge.members.large.timeout=5"]
+    cfg = compose(words, config_name="rank")
+    checks.check(cfg)
+    panel = build_all(cfg, "judge")["judge"]
+    assert isinstance(panel, Panel) and [*panel.members] == ["large", "overlap"]
+    assert (panel.members["large"].model, panel.members["large"].timeout) == ("big", 5)
+
+
 def served(server: LoopbackServer) -> list[str]:
     return [*MEMBERS, *(f"judge.members.{name}.base_url={server.url}" for name in ("long", "first"))]
 
@@ -246,9 +269,8 @@ def test_a_panel_over_a_server_is_cut_goes_on_and_knows_its_costs(tmp_path: Path
         by_model(server)
         words = [*served(server), "judge.members.long.concurrency=1", "judge.members.first.concurrency=1"]
         assert collect(folders[0], source, *words)["requests"] == 12
-        for most, missing in ((4, 6), (9, 3)):
-            with pytest.raises(RunError, match=f"{missing} of 6 instructions are missing"):
-                collect(folders[1], source, *words, max_requests=most)
+        with pytest.raises(RunError, match="3 of 6 instructions are missing"):
+            collect(folders[1], source, *words, max_requests=9)
         assert collect(folders[1], source, *words, max_requests=12)["requests"] == 12
         assert sum(server.asked.values()) == 24
     rows, report = read_rows(folders[1] / "out.jsonl"), json.loads((folders[1] / "out.report.json").read_text())
@@ -261,14 +283,15 @@ def test_a_panel_over_a_server_is_cut_goes_on_and_knows_its_costs(tmp_path: Path
 @pytest.mark.once
 def test_repeats_are_new_questions_to_the_same_judge(tmp_path: Path) -> None:
     source = write_answers(tmp_path / "in.jsonl", 3)
-    words = [
-        "judge=panel", "score_only=true", "judge.repeats=3", "+judge@judge.members.j=openai",
-        "judge.members.j.model=j", "judge.members.j.temperature=0.7",
-    ]  # fmt: skip
+    one = {"model": "j", "temperature": 0.7}
+    words = ["judge=panel", "judge.repeats=3", "+judge@judge.members.j=openai", "rerank=true", "score_only=true"]
     with LoopbackServer(say=fair) as server:
-        figures = collect(tmp_path, source, *words, f"judge.members.j.base_url={server.url}")
-        seeds = [body.get("seed") for body in server.bodies]
-        assert figures["requests"] == 9 == len(server.bodies) and len({seed for seed in seeds if seed}) == 6
+        alone = [f"judge.{key}={value}" for key, value in {**one, "base_url": server.url}.items()]
+        collect(tmp_path, source, "judge=openai", "score_only=true", *alone)
+        assert len(server.bodies) == 3
+        collect(tmp_path, source, *words, *(each.replace("judge.", "judge.members.j.") for each in alone))
+        seeds = [body.get("seed") for body in server.bodies]  # the first replies are there already, from judge=openai
+        assert len(seeds) == 9 and seeds[:3] == [None] * 3 and len(set(seeds[3:])) == 6
     row = read_rows(tmp_path / "out.jsonl")[0]
     assert list(row["judge"]["members"]) == ["j", "j#2", "j#3"]
     assert [r["text"][-1] for r in row["responses"]] == ["3", "2", "1", "0"]

@@ -71,8 +71,15 @@ class Panel(Judge):
         return any(judge.asks_again for judge in self.members.values())
 
     def identity(self) -> dict[str, Any]:
-        """What shapes its rulings."""
+        """What shapes its rulings. Raises ConfigError for two members that are one in the store."""
         members = {name: judge.identity() for name, judge in self.members.items()}
+        for (one, asked), (other, same) in combinations(members.items(), 2):
+            if asked == same:
+                raise ConfigError(
+                    f"judge.members.{other}: asks what judge.members.{one} asks, and would get its replies; expected "
+                    "another model or other settings. Next: leave one away, and judge.repeats=2 (with a temperature) "
+                    "to ask it twice"
+                )
         return {"judge": "panel", "members": members, "weights": self.weights, "repeats": self.repeats}
 
     def can_judge(self, record: Record) -> bool:
@@ -167,7 +174,7 @@ class Panel(Judge):
         differing, shared = (
             map(sum, zip(*(_differing(of_it.values()) for of_it in votes), strict=True)) if votes else (0, 0)
         )
-        told += [f"they differ on {differing:,} of {shared:,} pairs of answers"]
+        told += [f"they differ on {differing:,} of {shared:,} pairs of answers"] if shared else []
         context.note(f"judge=panel, {len(votes):,} {unit}: {'; '.join(told)}")
         return {label: weights[name] / self.repeats for label, (name, _) in self._voters.items()}
 
