@@ -261,23 +261,23 @@ def by_model(server: LoopbackServer) -> None:
 
 @pytest.mark.once
 def test_a_panel_over_a_server_is_cut_goes_on_and_knows_its_costs(tmp_path: Path) -> None:
-    source = write_answers(tmp_path / "in.jsonl")
+    source = write_answers(tmp_path / "in.jsonl", 3)
     folders = [tmp_path / "whole", tmp_path / "cut"]
     for folder in folders:
         folder.mkdir()
     with LoopbackServer() as server:
         by_model(server)
         words = [*served(server), "judge.members.long.concurrency=1", "judge.members.first.concurrency=1"]
-        assert collect(folders[0], source, *words)["requests"] == 12
-        with pytest.raises(RunError, match="3 of 6 instructions are missing"):
-            collect(folders[1], source, *words, max_requests=9)
-        assert collect(folders[1], source, *words, max_requests=12)["requests"] == 12
-        assert sum(server.asked.values()) == 24
+        assert collect(folders[0], source, *words)["requests"] == 6
+        with pytest.raises(RunError, match="1 of 3 instructions are missing"):
+            collect(folders[1], source, *words, max_requests=5)
+        assert collect(folders[1], source, *words, max_requests=6)["requests"] == 6
+        assert sum(server.asked.values()) == 12
     rows, report = read_rows(folders[1] / "out.jsonl"), json.loads((folders[1] / "out.report.json").read_text())
-    assert rows == read_rows(folders[0] / "out.jsonl") and len(rows) == 6
+    assert rows == read_rows(folders[0] / "out.jsonl") and len(rows) == 3
     assert set(rows[0]["judge"]["members"]) == {"long", "first", "rouge"} and rows[0]["judge"]["judge"] == "panel"
     assert report["usage"]["cost"] == pytest.approx(report["spent"]) and report["spent"] > 0
-    assert any(note.startswith("judge=panel, 6 lists: long reliability") for note in report["notes"])
+    assert any(note.startswith("judge=panel, 3 lists: long reliability") for note in report["notes"])
 
 
 @pytest.mark.once
