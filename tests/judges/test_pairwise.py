@@ -197,7 +197,7 @@ def test_a_refusal_is_an_error_once_a_run(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_stopped_run_says_what_was_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with LoopbackServer(lambda p, n: {"kind": "status", "status": 401}, say=longer) as server:
         found, context = compare(tmp_path, judge_at(server, monkeypatch), PAIR)
-    assert context.stopped is not None and found[0] == Comparison((None, None), "not asked yet")
+    assert context.stopped is not None and found[0] == Comparison((None, None), "not asked yet", asked=False)
 
 
 def test_the_estimate_is_of_what_the_store_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,10 @@
 """Judges that are asked in words with the paper's prompt (Table 9): a local model, or an OpenAI-compatible server."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge
@@ -30,6 +32,7 @@ class AskedJudge(Judge):
     keep_reference: bool
     attempts: int = 1
     reply_tokens: int = 0
+    again: Mapping[str, int] = MappingProxyType({})  # {"repeat": k} of one that is asked anew, part of a reply's key
 
     @property
     @abstractmethod
@@ -43,6 +46,14 @@ class AskedJudge(Judge):
     def identity(self) -> dict[str, Any]:
         """What shapes its rulings."""
         return {**self.reply_identity(), "orders": self.orders, "keep_reference": self.keep_reference}
+
+    def repeated(self, number: int) -> Judge:
+        """Itself, with other keys, and a seed for each reply."""
+        if self.temperature == 0:
+            raise ConfigError("at a temperature of 0")
+        judge = copy(self)
+        judge.again = {"repeat": number}
+        return judge
 
     def price_in(self, prices: Prices) -> Price | None:
         """Dollars per million tokens, None where they are not known."""
@@ -79,7 +90,10 @@ class AskedJudge(Judge):
     def _put(self, queries: Sequence[Query[Any]], context: Context, *, again: bool = False) -> None:
         """Ask what lacks a readable reply, up to ``attempts`` times. again: those of earlier runs do not count."""
         fixed = self.max_tokens, self.temperature
-        asks = [Ask(query.key, Record(query.key, query.prompt), *fixed, cut=False) for query in queries]
+        asks = [
+            Ask(query.key, Record(query.key, query.prompt), *fixed, cut=False, seed=self.again.get("repeat"))
+            for query in queries
+        ]
         self.backend.ask(asks, _Replies(context, queries, self.attempts, again=again), context)
 
 
@@ -101,7 +115,7 @@ class LocalJudge(LocalModel, AskedJudge):
 
     def reply_identity(self) -> dict[str, Any]:
         """What shapes one reply, for its key."""
-        return {"judge": "local", **self.backend.shaped_by(), "max_tokens": self.max_tokens}
+        return {"judge": "local", **self.backend.shaped_by(), "max_tokens": self.max_tokens, **self.again}
 
 
 @checked
@@ -123,7 +137,7 @@ class OpenAIJudge(Served, AskedJudge):
     def reply_identity(self) -> dict[str, Any]:
         """What shapes one reply, for its key."""
         kept = {key: getattr(self, key) for key in ("model", "temperature", "max_tokens", "extra_body")}
-        return {"judge": "openai", **kept}
+        return {"judge": "openai", **kept, **self.again}
 
 
 class _Replies(StoredTexts):

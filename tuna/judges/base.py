@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from tuna.data.record import Record
+from tuna.errors import ConfigError
 from tuna.inference.answers import Answer
 from tuna.inference.context import Context
 from tuna.inference.cost import Price, Prices, Usage
@@ -58,6 +59,8 @@ class Comparison:
     verdicts: tuple[int | None, int | None]
     reason: str = ""  # why there is none
     raw: Sequence[str] = ()  # the replies that are none
+    asked: bool = True  # False when it was not (fully) asked: the run was stopped
+    preference: float | None = None  # the probability that the first answer is better, averaged over both orders
 
     @property
     def outcome(self) -> Literal["win", "lose", "tie", "error"]:
@@ -98,6 +101,10 @@ class Judge(ABC):
     def can_judge(self, record: Record) -> bool:
         """Whether there is something to judge the answers by."""
         return True
+
+    def repeated(self, number: int) -> "Judge":
+        """Itself, to be asked anew under other keys. Raises ConfigError where its replies would be the same again."""
+        raise ConfigError("whatever its settings")
 
     def price_in(self, prices: Prices) -> Price | None:
         """Dollars per million tokens, None where they are not known."""
