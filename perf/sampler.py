@@ -1,8 +1,8 @@
 """The sampler against the former one, which drew a Gumbel number for each token of the vocabulary.
 
-``python -m perf.sampler MODEL`` has both answer the same prompts in turn, and prints the answers per second of each, the
-median ratio, and how many draws are others where the batch has another shape. ``--draws 20000`` holds that many first
-tokens against the exact softmax by a chi-square test, at temperatures 0.5, 1 and 1.5.
+``python -m perf.sampler MODEL`` has both answer the same prompts in turn, and prints the answers per second of each and
+the median ratio. ``--draws 20000`` first holds that many draws of one token against the exact softmax by a chi-square
+test, at temperatures 0.5, 1 and 1.5; ``--shapes 1000`` counts the draws that are others where a batch has another shape.
 """
 
 import argparse
@@ -43,29 +43,24 @@ def former_pick(logits: Tensor, temperature: Tensor, keys: Tensor, step: int) ->
 
 def speed(generator: Generator, prompts: list[list[int]], pairs: int) -> None:
     """Four answers per prompt by both, in turn; the first pair warms up."""
-    rates: dict[str, list[float]] = {"former": [], "now": []}
     picks: dict[str, Pick] = {"former": former_pick, "now": pick}
-    worked: dict[str, list[float]] = {"former": [], "now": []}
+    ratios: list[tuple[float, float]] = []
     for pair in range(pairs + 1):
         draws = [Draw(k // 4, noise_key("speed", pair, k), 1.0) for k in range(4 * len(prompts))]
+        rates, costs = {}, {}
         for name, how in picks.items():
-            start, used = time.perf_counter(), time.process_time()
+            start, worked = time.perf_counter(), time.process_time()
             with patch.object(generate, "pick", how):
                 tokens = sum(a.num_tokens or 0 for a in generator.draw(prompts, draws))
-            wall, used = time.perf_counter() - start, time.process_time() - used
-            if pair:
-                rates[name].append(len(draws) / wall)
-                worked[name].append(used / tokens)
-                print(
-                    f"{name:>7}: {len(draws) / wall:.3f} answers/s, {tokens} tokens, {1000 * used / tokens:.2f} ms CPU each"
-                )
-    for title, former, now in (
-        ("answers per second", rates["now"], rates["former"]), ("CPU time per token", worked["former"], worked["now"])
-    ):  # fmt: skip
-        ratios = sorted(x / y for x, y in zip(former, now, strict=True))
-        print(
-            f"{title}: median of {len(ratios)} pairs {statistics.median(ratios):.2f} times better, from {ratios[0]:.2f} to {ratios[-1]:.2f}"
-        )
+            rates[name] = len(draws) / (time.perf_counter() - start)
+            costs[name] = (time.process_time() - worked) / tokens
+            print(f"{name:>7}: {rates[name]:.3f} answers/s, {tokens} tokens of {1000 * costs[name]:.2f} ms CPU each")
+        ratios.append((rates["now"] / rates["former"], costs["former"] / costs["now"]))
+    for title, found in zip(
+        ("answers per second", "tokens per CPU second"), zip(*ratios[1:], strict=True), strict=True
+    ):
+        median, least, most = statistics.median(found), min(found), max(found)
+        print(f"{title}: {median:.2f} times the former, median of {pairs} pairs ({least:.2f} to {most:.2f})")
 
 
 @torch.inference_mode()
@@ -102,9 +97,8 @@ def chi_square(generator: Generator, prompt: list[int], count: int) -> None:
         expected = torch.cat([count * share[often], count * share[~often].sum()[None]])
         statistic = float(((observed - expected) ** 2 / expected).sum())
         free = len(expected) - 1
-        print(
-            f"temperature {heat}: {count} draws over {len(share)} tokens, chi-square {statistic:.1f} with {free} degrees of freedom, p = {chi2.sf(statistic, free):.3f}"
-        )
+        found = f"chi-square {statistic:.1f} with {free} degrees of freedom, p = {chi2.sf(statistic, free):.3f}"
+        print(f"temperature {heat}: {count} draws of {len(share)} tokens, {found}")
 
 
 def main() -> None:

@@ -73,20 +73,23 @@ def pick(logits: Tensor, temperature: Tensor, keys: Tensor, step: int) -> tuple[
     scaled = pad(logits.double(), (0, -logits.shape[-1] % _GROUP), value=-math.inf)
     scaled -= scaled.amax(-1, keepdim=True)
     weights = scaled.exp()
-    ids, greedy = scaled.argmax(-1), temperature.squeeze(1) <= 0
-    total = weights.sum(-1).log()
-    if not greedy.all():
+    total, greedy = weights.sum(-1), temperature.squeeze(1) <= 0
+    if greedy.all():
+        ids = scaled.argmax(-1)
+    else:
         if (temperature != 1).any():
             weights = (scaled / temperature.clamp(min=1e-8)).exp_()
         groups, numbers = weights.unflatten(-1, (-1, _GROUP)), uniform(keys, step, logits.device)
         group = _first_above(groups.sum(-1), numbers[:, :1])
-        within = _first_above(groups[torch.arange(len(group), device=group.device), group], numbers[:, 1:])
-        ids = torch.where(greedy, ids, group * _GROUP + within).clamp(max=logits.shape[-1] - 1)
-    return ids, scaled.gather(1, ids[:, None]).squeeze(1) - total
+        chosen = groups[torch.arange(len(group), device=group.device), group]
+        ids = group * _GROUP + _first_above(chosen, numbers[:, 1:])
+        ids = torch.where(greedy, scaled.argmax(-1), ids) if greedy.any() else ids
+    ids = ids.clamp(max=logits.shape[-1] - 1)
+    return ids, scaled.gather(1, ids[:, None]).squeeze(1) - total.log()
 
 
 def _first_above(weights: Tensor, number: Tensor) -> Tensor:
-    """Where [R] the cumulative sum of weights [R, N] first exceeds this share [R, 1] of its end; never at a weight 0."""
+    """Where [R] the cumulative sum of weights [R, N] first exceeds this share [R, 1] of the whole, at no weight of 0."""
     cumulative = weights.cumsum(-1)
     found = torch.searchsorted(cumulative, number * cumulative[:, -1:], right=True).squeeze(1)
     return found.clamp(max=weights.shape[-1] - 1)  # beyond the end: not a number, which check_values tells
