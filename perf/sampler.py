@@ -2,7 +2,7 @@
 
 ``python -m perf.sampler MODEL`` has both answer the same prompts in turn, and prints the answers per second of each and
 the median ratio. ``--draws 20000`` first holds that many draws of one token against the exact softmax by a chi-square
-test, at temperatures 0.5, 1 and 1.5; ``--shapes 1000`` counts the draws that are others where a batch has another shape.
+test, at temperatures 0.5, 1 and 1.5; ``--shapes 1000`` counts draws that are others in a batch of another shape.
 """
 
 import argparse

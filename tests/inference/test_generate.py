@@ -22,14 +22,13 @@ def test_the_numbers_are_fixed() -> None:
 
 
 def test_the_numbers_are_uniform_and_do_not_run_together() -> None:
-    keys = [noise_key(k) for k in range(2000)]
-    numbers = torch.cat([uniform(keys, step) for step in range(8)], 1)  # [2000, 16]
-    assert 0 < float(numbers.min()) and float(numbers.max()) < 1
-    assert torch.allclose(numbers.mean(0), torch.tensor(0.5).double(), atol=0.03)
-    assert torch.allclose(numbers.var(0), torch.tensor(1 / 12).double(), atol=0.01)
-    for rows in (numbers.T, numbers[:16]):
-        correlation = torch.corrcoef(rows) - torch.eye(16, dtype=torch.float64)
-        assert float(correlation.abs().max()) < (0.1 if rows.shape[1] > 16 else 0.95)
+    by_step = torch.cat([uniform([noise_key(k) for k in range(2000)], step) for step in range(8)], 1)
+    by_key = torch.cat([uniform([noise_key(k) for k in range(16)], step) for step in range(1000)], 1).T
+    for numbers in (by_step, by_key):  # [2000, 16]
+        assert float(numbers.min()) > 0 and float(numbers.max()) < 1
+        assert torch.allclose(numbers.mean(0), torch.tensor(0.5).double(), atol=0.03)
+        assert torch.allclose(numbers.var(0), torch.tensor(1 / 12).double(), atol=0.01)
+        assert float((torch.corrcoef(numbers.T) - torch.eye(16).double()).abs().max()) < 0.1
 
 
 @pytest.mark.parametrize("heat", [0.5, 1.0, 1.5])

@@ -66,7 +66,7 @@ def test_an_interrupted_run_writes_the_same_file(
 def test_a_thought_stays_out_of_a_local_answer(
     tmp_path: Path, source: Path, llama: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def draw(self: object, prompts: object, draws: list[generate.Draw]) -> list[Answer]:
+    def draw(self: object, prompts: object, draws: list[generate.Draw], tell: object) -> list[Answer]:
         return [Answer(f"<think>hm</think>word{d.prompt} {d.key[1]}", -9.0, 7, "stop") for d in draws]
 
     monkeypatch.setattr(generate.Generator, "draw", draw)

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -89,7 +89,7 @@ def pick(logits: Tensor, temperature: Tensor, keys: Tensor, step: int) -> tuple[
 
 
 def _first_above(weights: Tensor, number: Tensor) -> Tensor:
-    """Where [R] the cumulative sum of weights [R, N] first exceeds this share [R, 1] of the whole, at no weight of 0."""
+    """Where [R] the cumulative sum of weights [R, N] first exceeds this share [R, 1] of its end, at no weight 0."""
     cumulative = weights.cumsum(-1)
     found = torch.searchsorted(cumulative, number * cumulative[:, -1:], right=True).squeeze(1)
     return found.clamp(max=weights.shape[-1] - 1)  # beyond the end: not a number, which check_values tells
@@ -148,9 +148,16 @@ class Generator:
         return record if len(self.encoder.prompt(record)) <= room else shorten(record, self.encoder, room)
 
     @torch.inference_mode()
-    def draw(self, prompts: Sequence[Sequence[int]], draws: Sequence[Draw]) -> list[Answer]:
+    def draw(
+        self,
+        prompts: Sequence[Sequence[int]],
+        draws: Sequence[Draw],
+        tell: Callable[[int, int, int], object] = lambda ended, tokens, most: None,
+    ) -> list[Answer]:
         """Answers with the log-probability of their tokens, the end-of-sequence included, at temperature 1. Rows that
         have ended leave the batch when half of it has.
+
+        tell: is given, after each step, the answers that have ended, the tokens so far and the most still to come.
         """
         used = sorted({draw.prompt for draw in draws})
         place = {prompt: row for row, prompt in enumerate(used)}
@@ -176,6 +183,7 @@ class Generator:
             if self.positions is not None:
                 done = done | (position + 1 > self.positions - 1)
             left = int((~done).sum())
+            tell(len(draws) - left, sum(map(len, tokens)), left * (self.max_tokens - step - 1))
             if left == 0 or step + 1 == self.max_tokens:
                 break
             if 2 * left <= len(done):
