@@ -96,6 +96,7 @@ def _first_above(weights: Tensor, number: Tensor) -> Tensor:
 
 
 RESCORED = 16  # answers scored at once
+LEAVING = 1 / 8  # of a batch that must have ended before it leaves
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +156,7 @@ class Generator:
         tell: Callable[[int, int, int], object] = lambda ended, tokens, most: None,
     ) -> list[Answer]:
         """Answers with the log-probability of their tokens, the end-of-sequence included, at temperature 1. Rows that
-        have ended leave the batch when half of it has.
+        have ended leave the batch when an eighth of it has.
 
         tell: is given, after each step, the answers that have ended, the tokens so far and the most still to come.
         """
@@ -186,7 +187,7 @@ class Generator:
             tell(len(draws) - left, sum(map(len, tokens)), left * (self.max_tokens - step - 1))
             if left == 0 or step + 1 == self.max_tokens:
                 break
-            if 2 * left <= len(done):
+            if len(done) - left >= LEAVING * len(done):
                 keep = (~done).nonzero().squeeze(1)
                 cache.batch_select_indices(keep)
                 alive, done, drawn, mask = alive[keep], done[keep], drawn[keep], mask[keep]
