@@ -1,5 +1,5 @@
-"""The sampler against the former one, which drew a Gumbel number for each token of the vocabulary, and kept answers that
-had ended in the batch until half of them had.
+"""The sampler against the former one: a Gumbel number for each token of the vocabulary, and rows that have ended leave
+when half of the batch has.
 
 ``python -m perf.sampler MODEL`` has both answer the same prompts in turn, and prints the answers per second of each and
 the median ratio. ``--draws 20000`` first holds that many draws of one token against the exact softmax by a chi-square
