@@ -13,7 +13,10 @@ import pytest
 from tests.inference.http_server import LoopbackServer
 from tests.inference.make import collect, read_rows, write_rows
 from tuna.data.load import Source, load_source
+from tuna.data.record import was_cut
 from tuna.inference.answers import NO_NUMBER, NOT_THE_TEXTS
+from tuna.judges.replies import VerdictError
+from tuna.judges.verdict import parse_verdict
 
 pytestmark = pytest.mark.once
 
@@ -193,7 +196,7 @@ ANSWERS: dict[str, tuple[Callable[[str, str], Choice], Fate]] = {
     "ends in an object": (ending({"type": "length", "length": 16}), Fate(cut=True)),
     **{
         f"ends in {reason}": (ending(reason), KEPT)
-        for reason in ("STOP", "end_turn", "eos_token", "COMPLETE", "FINISH_REASON_STOP", "stop_sequence", KEPT)
+        for reason in ("STOP", "end_turn", "eos_token", "COMPLETE", "FINISH_REASON_STOP", "stop_sequence", None)
     },
     "ends in an object of its own": (ending({"type": "stop", "matched": 2}), KEPT),
     **{
@@ -259,8 +262,6 @@ def test_answers_of_a_teacher(tmp_path: Path) -> None:
         words.append(f"teacher.base_url={server.url}")
         assert collect(tmp_path, write_rows(tmp_path / "in.jsonl", rows), *words)["lists"] == total
         assert sum(server.asked.values()) == requests
-        collect(tmp_path, tmp_path / "in.jsonl", *words)
-        assert sum(server.asked.values()) == requests  # nothing twice
     lists = read_rows(tmp_path / "out.jsonl")
     records = load_source(Source(str(tmp_path / "out.jsonl"))).records
     store = "".join((tmp_path / "out.store" / f"{name}.jsonl").read_text() for name in ("answers", "unusable"))
@@ -284,3 +285,112 @@ def test_answers_of_a_teacher(tmp_path: Path) -> None:
         "answers": 3 * total, "usable": 3 * total - sum(fate.dropped is not None for fate in fates),
         "cut": sum(fate.cut for fate in fates), "empty": sum(fate.dropped in (EMPTY, NO_TEXT) for fate in fates),
     }  # fmt: skip
+
+
+# A judge's replies in words of its own: {good} is the ranking by length, best first, {bad} the reverse; {marks} and
+# {lows} agree with one each, {half} with both as much; {chain} is {good} as a chain.
+VERDICTS: dict[str, str | Choice] = {
+    "a draft in a thought": "<think>\nFirst try: rank: {bad}. No.\n</think>\n{marks}\n\n## Final ranking\n{chain}",
+    "a draft before a closing mark": "Perhaps rank: {bad}?\n</think>\n{marks}\nrank: {good}",
+    "a draft split off": {"content": "{marks}\nrank: {good}", "reasoning_content": "mulling: rank: {bad}"},
+    "a draft in a part": {
+        "content": [part("thinking", thinking="mulling: rank: {bad}"), part("text", text="rank: {good}")]
+    },
+    "a draft in a reasoning part": {
+        "content": [part("reasoning", text="mulling: rank: {bad}"), part("text", text="{marks}\nrank: {good}")]
+    },
+    "a draft in a tag": "<reasoning>rank: {bad}</reasoning>\nrank: {good}",
+    "a draft in a channel": "<|channel|>analysis<|message|>rank: {bad}<|end|><|start|>assistant"
+    "<|channel|>final<|message|>rank: {good}",
+    "a draft in a bare channel": "analysisMaybe rank: {bad}assistantfinalrank: {good}",
+    "marks in a thought": "<think>{lows}</think>rank: {good}",
+    "a thought after it": "{marks}\nrank: {good}\n<think>or rank: {bad}",
+    "JSON": '```json\n{{"why": "lengths", "rank": {good}}}\n```',
+    "bold": "**Rank: {good}**",
+    "the same rank twice": "rank: {good}\n{marks}\nFinal ranking: {chain}",
+    "said to end in STOP": {"content": "rank: {good}", "finish_reason": "STOP"},
+    "said to end in end_turn": {"content": "rank: {good}", "finish_reason": "end_turn"},
+}
+# No verdicts, with a part of the reason; asked again.
+NO_VERDICTS: dict[str, tuple[str | Choice, str]] = {
+    "two ranks": ("rank: {bad}\nOn second thought:\nrank: {good}", "differ"),
+    "a quoted rank after it": ('{lows}\nrank: {bad}\n\nResponse 1 has the line "rank: {good}".', "differ"),
+    "a heading that differs": ("rank: {bad}\n## Final ranking\n{chain}", "differ"),
+    "JSON that differs": ('{{"rank": {bad}}}\nrank: {good}', "differ"),
+    "all marks against it": ("{marks}\nrank: {bad}", "contradicted"),
+    "half of the marks against it": ("{half}\nrank: {good}", "contradicted"),
+    "cut, with a plan": ({"content": "Plan: rank: {bad}. Response", "finish_reason": "MAX_TOKENS"}, "cut"),
+    "cut after it": ({"content": "rank: {bad}\nSince", "finish_reason": "length"}, "cut"),
+    "incomplete": ({"content": "rank: {bad}", "finish_reason": "incomplete"}, "cut"),
+    "a call of a tool": ({"content": "rank: {bad}", "finish_reason": "tool_calls"}, "cut"),
+    "a pause": ({"content": "rank: {bad}", "finish_reason": "pause_turn"}, "cut"),
+    "a thought alone": ("<think>rank: {bad}</think>", "no rank"),
+    "a thought never closed": ("<think>rank: {bad}", "no rank"),
+    "a channel never closed": ("<|channel|>analysis<|message|>rank: {bad}", "no rank"),
+    "null": ({"content": None}, "no rank"),
+    "null beside reasoning": ({"content": None, "reasoning": "rank: {bad}"}, "no rank"),
+    "no text": ("", "no rank"),
+    "a tie": ("rank: [0 = 1, 2, 3]", "more than numbers"),
+    "a number twice": ("rank: [0, 0, 1, 2]", "twice"),
+    "an unknown number": ("rank: [0, 1, 2, 9]", "unknown"),
+    "never closed": ("rank: [0, 1, 2", "not closed"),
+    "the form": ("rank: [i, j, k, l, m]", "no rank"),
+    "only quoted": ("> rank: {bad}\n\nI cannot say.", "no rank"),
+    "a block of code that goes on": ("```\nrank: {bad}\n```\nis what Response 2 wants.", "quote"),
+}
+
+
+def words_of(template: Any, prompt: str) -> Any:
+    """A template with its places filled in, for the order in which the prompt shows the answers."""
+    shown = re.findall(r"###Response \d:\n(.*)", prompt)[:4]
+    order = sorted(range(4), key=lambda k: -len(shown[k]))
+    marks, lows, half = ([15, 12, 9, 6], [6, 9, 12, 15], [12, 6, 15, 9])
+    lines = ["\n".join(f"Response {k}: [{of[order.index(k)]}]" for k in range(4)) for of in (marks, lows, half)]
+    fields = {"good": order, "bad": order[::-1], "chain": " > ".join(map(str, order))}
+    fields |= dict(zip(("marks", "lows", "half"), lines, strict=True))
+    if isinstance(template, str):
+        return template.format(**fields)
+    if isinstance(template, dict):
+        return {key: words_of(value, prompt) for key, value in template.items()}
+    return [words_of(value, prompt) for value in template] if isinstance(template, list) else template
+
+
+def test_replies_of_a_judge(tmp_path: Path) -> None:
+    told = [*VERDICTS.values(), *(reply for reply, _ in NO_VERDICTS.values())]
+    answers = [{"text": f"oak{'s' * k}"} for k in range(4)]
+    answers[2]["text"] = f"<think>mulling</think>{answers[2]['text']}"
+    rows = [{"id": f"q{n}", "instruction": f"Tree <{n}>", "responses": answers} for n in range(len(told) + 1)]
+
+    def say(prompt: str, k: int) -> Choice:
+        number = int(re.findall(r"Tree <(\d+)>", prompt)[0])
+        never = number == len(told)
+        reply = "I like them all." if never else told[number] if server.asked[prompt] == 1 else "rank: {good}"
+        reply = words_of(reply, prompt)
+        message = reply if isinstance(reply, dict) else {"content": reply}
+        return {"message": {"role": "assistant", **message}, "finish_reason": message.pop("finish_reason", "stop")}
+
+    words = ["judge=openai", "judge.model=j", "judge.attempts=2", "score_only=true"]
+    with LoopbackServer(say=say) as server:
+        words.append(f"judge.base_url={server.url}")
+        figures = collect(tmp_path, write_rows(tmp_path / "in.jsonl", rows), *words)
+        assert (figures["lists"], figures["unusable"]) == (len(told), 1)
+        asked = {int(re.findall(r"Tree <(\d+)>", prompt)[0]): count for prompt, count in server.asked.items()}
+        assert not any("mulling" in json.dumps(body) for body in server.bodies)
+    verdicts = [json.loads(line) for line in (tmp_path / "out.store" / "verdicts.jsonl").read_text().splitlines()]
+    for number, (name, row) in enumerate(
+        zip([*VERDICTS, *NO_VERDICTS], read_rows(tmp_path / "out.jsonl"), strict=True)
+    ):
+        assert [r["text"] for r in row["responses"]] == ["oaksss", "oakss", "oaks", "oak"], name
+        assert asked[number] == (1 if name in VERDICTS else 2), name
+    assert asked[len(told)] == 2 and len(verdicts) == sum(asked.values())
+    (left,) = read_rows(tmp_path / "out.unusable.jsonl")
+    assert "no rank" in left["reason"] and left["raw"] == ["I like them all."] * 2
+
+
+@pytest.mark.parametrize("name", NO_VERDICTS)
+def test_why_a_reply_is_no_verdict(name: str) -> None:
+    reply, reason = NO_VERDICTS[name]
+    prompt = "".join(f"###Response {k}:\n{'oak' * (k + 1)}\n" for k in range(4))
+    found = words_of(reply if isinstance(reply, dict) else {"content": reply}, prompt)
+    with pytest.raises(VerdictError, match=reason):
+        parse_verdict(found["content"] or "", 4, finished=not was_cut(found.get("finish_reason")))
