@@ -94,8 +94,9 @@ def sampler_speed(path: str, count: int, max_tokens: int, block: int) -> tuple[f
         stored = sampler.stored(Context(store, Budget(store.journal("requests")), Prices()))
         for part in (records[at : at + block] for at in range(0, count, block)):
             sets += draw(
-                generator, sampler.asks(part, 4, seed=0), [generator.prompt(record) for record in part], stored
-            )
+                generator, sampler.asks(part, 4, seed=0), [generator.prompt(record) for record in part], stored,
+                Progress("answers", count),
+            )  # fmt: skip
     fast = sum(map(len, sets)) / (time.perf_counter() - start)
     check_sets(sets, sampler.tau or 1.0)
     start, made = time.perf_counter(), 0

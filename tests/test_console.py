@@ -49,3 +49,14 @@ def test_one_moving_line_on_a_terminal() -> None:
     clock.now = 1.0
     progress.update(1)
     assert stream.getvalue().endswith("\r") and stream.getvalue().startswith("answers: 1/2")
+
+
+def test_a_long_batch_is_not_silent() -> None:
+    clock, stream = Clock(), io.StringIO()
+    progress = Progress("answers", 64, stream=stream, clock=clock)
+    clock.now = 4.0
+    told = progress.within(128)
+    for now, ended, tokens, most in ((9.0, 0, 1000, 9000), (14.0, 32, 2000, 6000), (15.0, 64, 2100, 5900)):
+        clock.now = now
+        told(ended, tokens, most)
+    assert stream.getvalue() == "answers: 0/64; this batch: 32/128, 2,000 tokens, 200.0/s, at most 30 s left\n"

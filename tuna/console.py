@@ -28,11 +28,16 @@ class Progress:
     def __init__(
         self, unit: str, total: int, before: int = 0, *, stream: TextIO | None = None, clock: Clock = time.monotonic
     ) -> None:
-        self.unit, self.total, self.done, self.aside = unit, total, before, 0
+        self.unit, self.total, self.aside = unit, total, 0
         self.spent: Spent | None = None
-        self._before, self._stream, self._clock = before, stream or sys.stderr, clock
-        self._start = self._shown = clock()
+        self._stream, self._clock = stream or sys.stderr, clock
         self._moves = self._stream.isatty()
+        self.begin(before)
+
+    def begin(self, before: int) -> None:
+        """The work begins, when ``before`` are done already."""
+        self.done = self._before = before
+        self._start = self._shown = self._clock()
 
     def update(self, done: int = 0, *, aside: int = 0, usage: Spent | None = None) -> None:
         """Count, and print when it is time to."""
@@ -40,10 +45,23 @@ class Progress:
         self.aside += aside
         if usage is not None:
             self.spent = self.spent + usage if self.spent else usage
-        now = self._clock()
-        if now - self._shown >= (_MOVE_EVERY if self._moves else _LINE_EVERY):
-            self._shown = now
-            self._print(end="\r" if self._moves else "\n")
+        self._print_when_due(lambda: "")
+
+    def within(self, count: int) -> Callable[[int, int, int], None]:
+        """For a batch of ``count`` answers that begins now: takes how many have ended, the tokens so far and how many
+        more there can be, and prints when it is time to, so that a long batch is not silent.
+        """
+        start = self._clock()
+
+        def told(ended: int, tokens: int, most: int) -> None:
+            def batch() -> str:
+                rate = tokens / max(self._clock() - start, 1e-9)
+                left = f"at most {clock_time(most / rate)} left" if rate else "no token yet"
+                return f"; this batch: {ended:,}/{count:,}, {tokens:,} tokens, {rate:.1f}/s, {left}"
+
+            self._print_when_due(batch)
+
+        return told
 
     def line(self) -> str:
         """As ``answers: 30/120, 2.0/s, 45 s left, 3,000 + 900 tokens, $0.02``."""
@@ -62,10 +80,16 @@ class Progress:
     def close(self) -> None:
         """Print the last line."""
         if self.done > self._before or self.aside:
-            self._print(end="\n")
+            self._print("", end="\n")
 
-    def _print(self, end: str) -> None:
-        text = self.line()
+    def _print_when_due(self, more: Callable[[], str]) -> None:
+        now = self._clock()
+        if now - self._shown >= (_MOVE_EVERY if self._moves else _LINE_EVERY):
+            self._shown = now
+            self._print(more(), end="\r" if self._moves else "\n")
+
+    def _print(self, more: str, end: str) -> None:
+        text = self.line() + more
         print(text.ljust(118) if self._moves else text, end=end, file=self._stream, flush=True)
 
 

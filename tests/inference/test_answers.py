@@ -76,7 +76,12 @@ def test_what_is_no_choice(choice: dict[str, Any]) -> None:
 
 
 def test_the_store_gives_back_what_it_took() -> None:
-    answer = from_choice({"text": "\ud83d half a pair", "logprobs": {"token_logprobs": [-0.25, -0.5]}})
+    answer = from_choice(
+        {
+            "text": "\ud83d half a pair",
+            "logprobs": {"tokens": ["\ud83d half", " a pair"], "token_logprobs": [-0.25, -0.5]},
+        }
+    )
     assert answer.text == "? half a pair" and (answer.logprob, answer.num_tokens) == (-0.75, 2)
     assert Answer(**answer.to_dict()) == answer and "refused" not in answer.to_dict()
 
@@ -113,6 +118,21 @@ def test_a_conversation_is_written_as_its_messages() -> None:
         ("[THINK]Two leaves.[/THINK]Maple.", "Two leaves.", "Maple."),
         ("<think>Two leaves, or", "Two leaves, or", ""),
         ("<think>Two leaves.</think>", "Two leaves.", ""),
+        ("<THINK>\nTwo leaves.\n</Think >Maple.", "Two leaves.", "Maple."),
+        ("<think>Two leaves.</think>Maple. <think>Or", "Two leaves.\nOr", "Maple."),
+        ("Maple.\n<think>\nOr not?", "Or not?", "Maple."),
+        ("<thought>Two leaves.</thought> Maple.", "Two leaves.", "Maple."),
+        ("<reasoning>Two leaves, or", "Two leaves, or", ""),
+        ("Maple <reasoning>is</reasoning> a tree.", None, "Maple <reasoning>is</reasoning> a tree."),
+        ("<|START_THINKING|>a<|END_THINKING|><|START_RESPONSE|>Maple.<|END_RESPONSE|>", "a", "Maple."),
+        ("<|begin_of_thought|>a<|end_of_thought|>\n<|begin_of_solution|>Maple.<|end_of_solution|>", "a", "Maple."),
+        (
+            "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>final<|message|>Maple.<|return|>",
+            "<|message|>a<|end|><|start|>assistant",
+            "Maple.",
+        ),
+        ("analysisTwo leaves.assistantfinalMaple.", "Two leaves.", "Maple."),
+        ("<|channel|>analysis<|message|>Two", "<|message|>Two", ""),
         ("To open a thought, write <think> first.", None, "To open a thought, write <think> first."),
     ],
 )
@@ -145,40 +165,40 @@ THOUGHT = ("A tree", -8.0), (" fits", -8.0), ("</think>", -4.0), ("\n\n", -2.0)
         # parts of a character: as U+FFFD, as OpenAI's completions write them
         (chat(*THOUGHT, ("\ufffd", -1.0), ("\ufffd", -2.0), ("lm", -3.0), END), "\u00c9lm", [-1.0, -2.0, -3.0, -0.5]),
         ({"tokens": ["bytes:\\xc3", "bytes:\\x89", "lm"], "token_logprobs": [-1.0] * 3}, "\u00c9lm", [-1.0] * 3),
-        ({"token_logprobs": [-1.0, -2.0]}, "The elm", [-1.0, -2.0]),  # no tokens to compare
     ],
 )  # fmt: skip
 def test_the_tokens_of_the_text(given: dict[str, Any], text: str, kept: list[float]) -> None:
-    assert text_logprobs(given, text, thought=False) == (kept, None)
+    assert text_logprobs(given, text) == (kept, None)
 
 
 def test_bytes_count_before_names() -> None:
     names = [("\\xc3", list(b"\xc3")), ("\\x89", list(b"\x89")), ("lm", None)]
     given = {"content": [{"token": name, "bytes": data, "logprob": -1.0} for name, data in names]}
-    assert text_logprobs(given, "\u00c9lm", thought=False) == ([-1.0] * 3, None)
+    assert text_logprobs(given, "\u00c9lm") == ([-1.0] * 3, None)
 
 
 @pytest.mark.parametrize(
-    ("given", "text", "thought", "why"),
+    ("given", "text", "why"),
     [
-        (chat(*THOUGHT, ("The", -1.0), (" oak", -2.0)), "The elm", True, NOT_THE_TEXTS),
-        (chat(*THOUGHT[:3], (">The", -1.0), (" elm", -2.0)), "The elm", True, NOT_THE_TEXTS),  # a token of both
-        (chat(("The", -1.0), (" elm", -2.0), (" grows", -3.0)), "The elm", False, NOT_THE_TEXTS),
-        (chat(("The", -1.0)), "The elm", False, NOT_THE_TEXTS),
-        ({"token_logprobs": [-1.0, -2.0]}, "The elm", True, NOT_THE_TEXTS),
-        (chat(("The", -1.0), (" elm", -9999.0)), "The elm", False, NO_NUMBER),
-        (chat(("The", -1.0), (" elm", float("-inf"))), "The elm", False, NO_NUMBER),
-        (chat(("The", -1.0), (" elm", None)), "The elm", False, NO_NUMBER),
-        (None, "The elm", True, None),
-        (chat(*THOUGHT), "", True, None),
+        (chat(*THOUGHT, ("The", -1.0), (" oak", -2.0)), "The elm", NOT_THE_TEXTS),
+        (chat(*THOUGHT[:3], (">The", -1.0), (" elm", -2.0)), "The elm", NOT_THE_TEXTS),  # a token of both
+        (chat(("The", -1.0), (" elm", -2.0), (" grows", -3.0)), "The elm", NOT_THE_TEXTS),
+        (chat(("The", -1.0)), "The elm", NOT_THE_TEXTS),
+        ({"token_logprobs": [-1.0, -2.0]}, "The elm", NOT_THE_TEXTS),  # no tokens to compare
+        ({"tokens": None, "token_logprobs": [None, None]}, "The elm", None),
+        (chat(("The", -1.0), (" elm", -9999.0)), "The elm", NO_NUMBER),
+        (chat(("The", -1.0), (" elm", float("-inf"))), "The elm", NO_NUMBER),
+        (chat(("The", -1.0), (" elm", None)), "The elm", NO_NUMBER),
+        (None, "The elm", None),
+        (chat(*THOUGHT), "", None),
     ],
 )
-def test_none_and_why(given: Any, text: str, thought: bool, why: str | None) -> None:
-    assert text_logprobs(given, text, thought=thought) == ([], why)
+def test_none_and_why(given: Any, text: str, why: str | None) -> None:
+    assert text_logprobs(given, text) == ([], why)
 
 
 def test_a_floor_within_the_thought_does_not_count() -> None:
-    assert text_logprobs(chat(("hm", -9999.0), ("elm", -1.0), END), "elm", thought=True) == ([-1.0, -0.5], None)
+    assert text_logprobs(chat(("hm", -9999.0), ("elm", -1.0), END), "elm") == ([-1.0, -0.5], None)
 
 
 NUMBERS = st.none() | st.booleans() | st.integers() | st.floats()

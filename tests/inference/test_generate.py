@@ -5,38 +5,77 @@ from typing import Any
 
 import pytest
 import torch
+from scipy.stats import chi2
 
 from tests.training.make import write_model
 from tuna.data.record import Record
 from tuna.errors import ModelError
-from tuna.inference.generate import Draw, Generator, gumbel, noise_key
+from tuna.inference import generate
+from tuna.inference.generate import Draw, Generator, noise_key, pick, uniform
 from tuna.models.source import ModelConfig
 
 
 def test_the_numbers_are_fixed() -> None:
-    made = gumbel([(1, 2), (3, 4)], 5, 4)
-    again = gumbel([(3, 4)], 5, 9)
-    torch.testing.assert_close(made[1], again[0, :4], rtol=1e-12, atol=1e-12)  # a logarithm's last bits may differ
-    assert not torch.equal(made, gumbel([(1, 2), (3, 4)], 6, 4))
+    made = uniform([(1, 2), (3, 4)], 5)
+    assert made.tolist() == [[0.8067715408978984, 0.3494765245122835], [0.8501936910906807, 0.05362025566864759]]
+    assert torch.equal(made[1:], uniform([(3, 4)], 5)) and not torch.equal(made, uniform([(1, 2), (3, 4)], 6))
 
 
-def test_mean_and_variance_are_gumbels() -> None:
-    sample = gumbel([noise_key(k) for k in range(50)], 0, 4000)
-    assert abs(float(sample.mean()) - 0.5772) < 0.01
-    assert abs(float(sample.var()) - math.pi**2 / 6) < 0.03
+def test_the_numbers_are_uniform_and_do_not_run_together() -> None:
+    by_step = torch.cat([uniform([noise_key(k) for k in range(2000)], step) for step in range(8)], 1)
+    by_key = torch.cat([uniform([noise_key(k) for k in range(16)], step) for step in range(1000)], 1).T
+    for numbers in (by_step, by_key):  # [2000, 16]
+        assert float(numbers.min()) > 0 and float(numbers.max()) < 1
+        assert torch.allclose(numbers.mean(0), torch.tensor(0.5).double(), atol=0.03)
+        assert torch.allclose(numbers.var(0), torch.tensor(1 / 12).double(), atol=0.01)
+        assert float((torch.corrcoef(numbers.T) - torch.eye(16).double()).abs().max()) < 0.1
 
 
-def test_argmax_draws_from_the_softmax() -> None:
-    logits = torch.tensor([2.0, 1.0, 0.0, -1.0], dtype=torch.float64)
-    keys = torch.tensor([noise_key("draw", k) for k in range(20_000)])
-    share = torch.bincount((logits + gumbel(keys, 3, 4)).argmax(1), minlength=4) / 20_000
-    assert torch.allclose(share.double(), logits.softmax(0), atol=0.012)
+@pytest.mark.parametrize("heat", [0.5, 1.0, 1.5])
+def test_draws_have_the_softmaxs_frequencies(heat: float) -> None:
+    """Chi-square over 20,000 draws and 600 tokens, which are no whole number of groups."""
+    count = 20_000
+    logits = torch.randn(600, generator=torch.Generator().manual_seed(0))
+    keys = torch.tensor([noise_key("draw", heat, k) for k in range(count)])
+    hot = torch.full((count, 1), heat, dtype=torch.float64)
+    seen = torch.zeros(600, dtype=torch.float64)
+    for part in torch.arange(count).split(2000):
+        ids, _ = pick(logits.expand(len(part), -1), hot[part], keys[part], 3)
+        seen += torch.bincount(ids, minlength=600)
+    expected = count * (logits.double() / heat).softmax(0)
+    often = expected >= 5
+    observed = torch.cat([seen[often], seen[~often].sum()[None]])
+    expected = torch.cat([expected[often], expected[~often].sum()[None]])
+    assert len(expected) > 100
+    assert chi2.sf(float(((observed - expected) ** 2 / expected).sum()), len(expected) - 1) > 0.001
 
 
-def test_steps_and_keys_do_not_run_together() -> None:
-    rows = [gumbel([noise_key(k)], step, 2000)[0] for k in range(4) for step in range(4)]
-    correlation = torch.corrcoef(torch.stack(rows)) - torch.eye(16, dtype=torch.float64)
-    assert float(correlation.abs().max()) < 0.1
+def test_a_row_without_heat_takes_the_likeliest_token_and_log_probabilities_are_at_temperature_1() -> None:
+    logits = torch.randn(64, 300, generator=torch.Generator().manual_seed(1)).bfloat16()
+    heat = torch.tensor([0.0, 0.7, 1.0, 1.3]).double().repeat(16)[:, None]
+    ids, logprobs = pick(logits, heat, torch.tensor([noise_key(k) for k in range(64)]), 0)
+    assert torch.equal(ids[::4], logits[::4].argmax(-1)) and not torch.equal(ids, logits.argmax(-1))
+    plain = logits.double().log_softmax(-1).gather(1, ids[:, None]).squeeze(1)
+    torch.testing.assert_close(logprobs, plain, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("number", [2.0**-33, 0.5, 1 - 2.0**-33])
+def test_a_token_of_probability_0_is_never_drawn(number: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generate, "uniform", lambda keys, *_: torch.full((len(keys), 2), number, dtype=torch.float64))
+    logits = torch.full((3, 1000), -math.inf)
+    possible = torch.tensor([[0, 255], [256, 700], [511, 999]])
+    logits.scatter_(1, possible, torch.tensor([[0.0, -30.0]]).expand(3, -1))
+    for heat in (0.5, 1.0):
+        ids, _ = pick(logits, torch.full((3, 1), heat).double(), torch.zeros(3, 2, dtype=torch.int64), 0)
+        assert ((ids[:, None] == possible).any(1)).all()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_logits_that_are_no_numbers_give_no_log_probability(value: float) -> None:
+    logits = torch.zeros(2, 300)
+    logits[1, 7] = value
+    ids, logprobs = pick(logits, torch.ones(2, 1).double(), torch.tensor([[1, 2], [3, 4]]), 0)
+    assert logprobs.isnan().tolist() == [False, True] and int(ids.max()) < 300
 
 
 QUESTIONS = ["w5 w6", "w7", "w8 w9 w10 w11 w12", "w13 w14 w15"]

@@ -1,6 +1,10 @@
 """Blocks: the same file whatever was interrupted; a second run loads no model; scores of given answers."""
 
 import json
+import os
+import random
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -63,10 +67,44 @@ def test_an_interrupted_run_writes_the_same_file(
     sample(tmp_path / "calm", source, llama)
 
 
+@pytest.mark.campaign
+def test_twenty_five_kills_leave_the_same_file(tmp_path: Path, llama: Path) -> None:
+    """Each run is killed within a block that it has begun, or just after one that it stored."""
+    rows = [{"instruction": f"w{n % 30 + 5} w{n % 17 + 6}", "output": f"w{n % 30 + 7} w8"} for n in range(80)]
+    source, rng, kills = write_rows(tmp_path / "in.jsonl", rows), random.Random(0), 0
+    for name in ("calm", "killed"):
+        (tmp_path / name).mkdir()
+    sample(tmp_path / "calm", source, llama, sampler__block=2)
+    stored = tmp_path / "killed" / "out.store" / "answers.jsonl"
+
+    def lines() -> int:
+        return stored.read_bytes().count(b"\n") if stored.exists() else 0
+
+    while kills < 25:
+        goal = lines() + rng.choice((0, 1, 2))
+        child = os.fork()
+        if not child:
+            try:
+                sample(tmp_path / "killed", source, llama, sampler__block=2)
+            finally:
+                os._exit(0)
+        while lines() < goal and os.waitpid(child, os.WNOHANG) == (0, 0):
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, 0.5))
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        assert os.WIFSIGNALED(status), "it was faster than the kill"
+        kills += 1
+        print(f"kill {kills}: {lines()} of {len(rows)} stored")
+    sample(tmp_path / "killed", source, llama, sampler__block=2)
+    assert (tmp_path / "killed" / "out.jsonl").read_bytes() == (tmp_path / "calm" / "out.jsonl").read_bytes()
+    assert stored.read_bytes() == (tmp_path / "calm" / "out.store" / "answers.jsonl").read_bytes()
+
+
 def test_a_thought_stays_out_of_a_local_answer(
     tmp_path: Path, source: Path, llama: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def draw(self: object, prompts: object, draws: list[generate.Draw]) -> list[Answer]:
+    def draw(self: object, prompts: object, draws: list[generate.Draw], tell: object) -> list[Answer]:
         return [Answer(f"<think>hm</think>word{d.prompt} {d.key[1]}", -9.0, 7, "stop") for d in draws]
 
     monkeypatch.setattr(generate.Generator, "draw", draw)

@@ -118,6 +118,8 @@ REPLIES: dict[str, tuple[int, ...] | str] = {
     "Response 0: [5]\nResponse 1: [9]\nResponse 2: [9]\nrank: [0, 2, 1]": "contradicted",
     "Response 0: [5]\nResponse 1: [9]\nResponse 4: [15]\nrank: [4, 0, 1]": "contradicted",
     "Response 0: [5]\n> Response 0: [15]\nResponse 1: [9]\nrank: [0, 1]": "contradicted",
+    "Response 0: [12]\nResponse 1: [3]\nResponse 2: [10]\nResponse 3: [8]\nrank: [1, 0, 2, 3]": "contradicted",
+    "Response 0: [9]\nResponse 1: [9]\nResponse 2: [9]\nrank: [2, 0, 1]": (2, 0, 1),
     # malformed, and never guessed
     "": "no rank",
     "I cannot compare these.": "no rank",
@@ -200,8 +202,8 @@ def test_thoughts_hold_no_marks() -> None:
 
 
 def test_disagreements_are_counted_pair_by_pair_the_judges_own_answer_too() -> None:
-    text = "Response 0: [9]\nResponse 1: [9]\nResponse 2: [6]\nResponse 3: [8]\nrank: [3, 0, 2, 1]"
-    assert parse_verdict(text, 3).disagreements == 3  # 3 before 0 and 1; 2 before 1
+    text = "Response 0: [9]\nResponse 1: [7]\nResponse 2: [6]\nResponse 3: [8]\nrank: [3, 0, 2, 1]"
+    assert parse_verdict(text, 3).disagreements == 2  # 3 before 0; 2 before 1
 
 
 @pytest.mark.parametrize(

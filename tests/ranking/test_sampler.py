@@ -17,6 +17,7 @@ import pytest
 
 from tests.inference.http_server import OK, LoopbackServer, chaos
 from tests.inference.make import collect, read_rows, write_instructions
+from tuna.console import Progress
 from tuna.data.record import Record
 from tuna.errors import ConfigError, RunError
 from tuna.inference.answers import Answer
@@ -43,7 +44,7 @@ class Told:
     def prompt(self, record: Record) -> list[int]:
         return [int(record.id)]
 
-    def draw(self, prompts: Sequence[Sequence[int]], draws: Sequence[Draw]) -> list[Answer]:
+    def draw(self, prompts: Sequence[Sequence[int]], draws: Sequence[Draw], tell: object) -> list[Answer]:
         self.asked.append(list(draws))
         return [Answer(text) for text in self.rounds.pop(0)]
 
@@ -56,7 +57,9 @@ def drawn(sampler: Sampler, told: Any, records: Sequence[Record], seed: int = 0)
     sampler.model = ModelConfig("tiny")
     asks = sampler.asks(records, 2, seed)
     nowhere: Any = SimpleNamespace(store=SimpleNamespace(journal=lambda name: None))
-    return draw(told, asks, [told.prompt(record) for record in records], sampler.stored(nowhere))
+    return draw(
+        told, asks, [told.prompt(record) for record in records], sampler.stored(nowhere), Progress("answers", 2)
+    )
 
 
 def test_open_places_share_batches_and_grow_hotter() -> None:

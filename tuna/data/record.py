@@ -1,13 +1,19 @@
 """The record: one question, its original response and its candidates. On disk: a JSON line, see docs/data.md."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 Message = Mapping[str, Any]  # as chat templates take it: role, content, and what else the role has
 
-# The words of OpenAI, Google and Anthropic, Mistral, OpenAI's responses, text-generation-inference.
-_CUT = frozenset({"length", "max_tokens", "model_length", "max_output_tokens", "model_context_window_exceeded"})
+# What an answer that ended by itself is said to have done: OpenAI and Google, Anthropic, text-generation-inference,
+# Cohere, OpenAI's responses, and others; letters and digits alone, as ``reason_word`` gives them.
+_ENDED = frozenset({
+    "", "null", "none", "unspecified", "stop", "stopped", "stopsequence", "stopstring", "stopword", "stoptoken", "eos",
+    "eostoken", "endofsequence", "endoftext", "endturn", "endofturn", "end", "complete", "completed", "finish",
+    "finished", "done", "success", "succeeded",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +36,23 @@ class Candidate:
 
 
 def was_cut(finish_reason: str | None) -> bool:
-    """Whether a server's ``finish_reason`` says that the answer stopped at a limit of tokens.
+    """Whether a server's ``finish_reason`` says anything else than that the answer ended by itself: a limit of tokens,
+    a call of a tool, a filter, or a word that is not known. None says nothing.
 
-    >>> was_cut("MAX_TOKENS"), was_cut("length"), was_cut("stop"), was_cut(None)
-    (True, True, False, False)
+    >>> [was_cut(reason) for reason in ("MAX_TOKENS", "length", "tool_calls", "FinishReason.STOP", "end_turn", None)]
+    [True, True, True, False, False, False]
     """
-    return (finish_reason or "").lower() in _CUT
+    return reason_word(finish_reason) not in _ENDED
+
+
+def reason_word(finish_reason: str | None) -> str:
+    """A reason's lower-case letters and digits, without what enumerations put before it.
+
+    >>> reason_word("FINISH_REASON_MAX_TOKENS"), reason_word("endTurn")
+    ('maxtokens', 'endturn')
+    """
+    word = re.sub("[^a-z0-9]", "", (finish_reason or "").lower())
+    return word.removeprefix("finishreason").removeprefix("stopreason")
 
 
 @dataclass(frozen=True, slots=True)

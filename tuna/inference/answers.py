@@ -6,31 +6,51 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from tuna.data.record import Record
+from tuna.data.record import Record, reason_word
 
-# Qwen and DeepSeek, others, Mistral, Seed, Kimi.
-_OPEN = re.compile(r"<think(?:ing)?>|\[THINK\]|<seed:think>|\u25c1think\u25b7")
-_CLOSE = re.compile(r"</think(?:ing)?>|\[/THINK\]|</seed:think>|\u25c1/think\u25b7")
-_EITHER = re.compile(f"(?P<opens>{_OPEN.pattern})|{_CLOSE.pattern}")
+# Qwen and DeepSeek, Seed, others; Mistral; Kimi; Cohere; OpenThinker; gpt-oss.
+_OPEN = re.compile(
+    r"<(?:seed:)?think(?:ing)?\s*>|\[THINK\]|\u25c1think\u25b7|<\|START_THINKING\|>|<\|begin_of_thought\|>"
+    r"|<\|channel\|>(?:analysis|commentary)\b",
+    re.IGNORECASE,
+)
+_CLOSE = re.compile(
+    r"</(?:seed:)?think(?:ing)?\s*>|\[/THINK\]|\u25c1/think\u25b7|<\|END_THINKING\|>|<\|end_of_thought\|>"
+    r"|<\|channel\|>final(?:<\|message\|>)?",
+    re.IGNORECASE,
+)
+_EITHER = re.compile(f"(?P<opens>{_OPEN.pattern})|{_CLOSE.pattern}", re.IGNORECASE)
+_OPENS_A_LINE = re.compile(rf"^[ \t]*(?:{_OPEN.pattern})", re.IGNORECASE | re.MULTILINE)
+_PLAIN_TAG = re.compile(r"\s*<(thoughts?|reasoning)>(.*?)(?:</\1>|\Z)", re.IGNORECASE | re.DOTALL)  # only at the start
+_BARE_CHANNELS = re.compile(r"\s*analysis(.*)assistantfinal", re.DOTALL)  # gpt-oss without its special tokens
+_AFTER = re.compile(r"<\|(?:begin|end)_of_solution\|>|<\|(?:START|END)_RESPONSE\|>|<\|(?:return|end)\|>\s*\Z")
 
 
 def split_thought(text: str) -> tuple[str | None, str]:
     """Thought and answer; the thought is None where the text holds none.
 
-    The answer is what comes after the last closing mark (the prompt may have opened the thought). A text that opens
-    with a thought and never closes it is thought alone.
+    The answer is what comes after the last closing mark (the prompt may have opened the thought), up to a further
+    opening one. A text that opens with a thought and never closes it is thought alone.
 
     >>> split_thought("<think>\\nOaks are trees.\\n</think>\\n\\nAn oak.")
     ('Oaks are trees.', 'An oak.')
     >>> split_thought("An oak.")
     (None, 'An oak.')
     """
+    text = _marked(text)
     ends = list(_CLOSE.finditer(text))
-    opened = _OPEN.match(text.lstrip())
-    if not ends:
-        return (None, text) if opened is None else (text.lstrip()[opened.end() :].strip(), "")
-    thought = text[: ends[-1].start()].lstrip()
-    return thought[opened.end() if opened else 0 :].strip(), text[ends[-1].end() :].strip()
+    start = ends[-1].end() if ends else 0
+    begun = (_OPEN if ends else _OPENS_A_LINE).search(text, start)
+    if not ends and not begun:
+        return None, text
+    before = text[: ends[-1].start()] if ends else ""
+    opened = _OPEN.match(before.lstrip())
+    thoughts = [before.lstrip()[opened.end() if opened else 0 :].strip()]
+    answer = text[start:]
+    if begun:  # and never closed
+        thoughts.append(text[begun.end() :].strip())
+        answer = text[start : begun.start()]
+    return "\n".join(filter(None, thoughts)), _AFTER.sub("", answer).strip()
 
 
 def outside_thought(text: str) -> str:
@@ -39,6 +59,7 @@ def outside_thought(text: str) -> str:
     >>> outside_thought("A first try.</think>Good. <think>or not?</think>Done.<think>wait")
     'Good. Done.'
     """
+    text = _marked(text)
     kept: list[str] = []
     start, within = 0, False
     for mark in _EITHER.finditer(text):
@@ -52,8 +73,26 @@ def outside_thought(text: str) -> str:
     return "".join(kept if within else [*kept, text[start:]])
 
 
+def _marked(text: str) -> str:
+    """The text with <think> around a thought that is told in a way of its own."""
+    if found := _PLAIN_TAG.match(text):
+        return f"<think>{found[2]}</think>{text[found.end() :]}"
+    if found := _BARE_CHANNELS.match(text):
+        return f"<think>{found[1]}</think>{text[found.end() :]}"
+    return text
+
+
 NOT_THE_TEXTS = "log-probabilities are not those of the text"
 NO_NUMBER = "a token's log-probability is no number (null, infinite, above 0, or -9999 and less)"
+
+# Where servers put a thought that they split off, and what a part of a content that is one says of its type.
+_APART = ("reasoning_content", "reasoning", "thinking", "thinking_blocks", "reasoning_details")
+_THINKS = re.compile("think|reason|thought", re.IGNORECASE)
+# OpenAI's word, those of Google, Anthropic and Amazon, as ``reason_word`` gives them.
+_FILTERED = frozenset({
+    "contentfilter", "contentfiltered", "safety", "imagesafety", "recitation", "blocklist", "prohibitedcontent", "spii",
+    "refusal", "guardrailintervened",
+})  # fmt: skip
 
 _FLOOR = -9999.0  # vLLM's and OpenAI's
 _ROUNDING = 1e-3  # above 0 that a sum in half precision may come out
@@ -61,30 +100,27 @@ _ENDING = re.compile(rb"\s*|<[^<>\s]+>|\[[A-Z_/]+\]")  # an ending token: specia
 _ESCAPED = re.compile(r"bytes:((?:\\x[0-9a-f]{2})+)")  # OpenAI's completions: part of a character
 
 
-def text_logprobs(given: object, text: str, *, thought: bool) -> tuple[list[float], str | None]:
+def text_logprobs(given: object, text: str) -> tuple[list[float], str | None]:
     """The log-probabilities of the tokens that spell ``text`` and of the ending token after them; else none, and why.
 
     White space is not compared, since some servers decode tokens one by one and lose it; nor are characters of which
-    the tokens hold parts. Tokens before the text (a thought, which ``thought`` says was there) do not count. Values
-    without tokens are taken as they are unless there was a thought. Where one token has no number: none at all.
+    the tokens hold parts. Tokens before the text (a thought) do not count, nor do values whose tokens are not named.
+    One token without a number: none at all.
 
     >>> tokens = [("Hm", -2.0), ("</think>", -0.1), ("An", -0.5), (" oak.", -0.25), ("<|im_end|>", -0.125)]
     >>> given = {"content": [{"token": token, "logprob": value} for token, value in tokens]}
-    >>> text_logprobs(given, "An oak.", thought=True)
+    >>> text_logprobs(given, "An oak.")
     ([-0.5, -0.25, -0.125], None)
-    >>> text_logprobs(given, "A birch.", thought=True)
+    >>> text_logprobs(given, "A birch.")
     ([], 'log-probabilities are not those of the text')
     """
     pieces, values = _read(given)
     if not values or not text.strip():
         return [], None
-    if pieces is not None:
-        start = _start(pieces, text)
-        if start is None:
-            return [], NOT_THE_TEXTS
-        values = values[start:]
-    elif thought:
-        return [], NOT_THE_TEXTS
+    start = None if pieces is None else _start(pieces, text)
+    if start is None:
+        return [], None if all(value is None for value in values) else NOT_THE_TEXTS
+    values = values[start:]
     found = [float(value) for value in values if type(value) in (int, float) and _FLOOR < value <= _ROUNDING]
     if len(found) == len(values):
         return found, None
@@ -179,13 +215,13 @@ class Answer:
 def from_choice(choice: Mapping[str, Any]) -> Answer:
     """An answer from a choice of a chat or a completions reply, thought apart from text; ValueError where it is none.
 
-    >>> from_choice({"text": "Hi.", "finish_reason": "stop", "logprobs": {"token_logprobs": [-1.0, -0.5]}})
-    ... # doctest: +NORMALIZE_WHITESPACE
+    >>> given = {"tokens": ["Hi", "."], "token_logprobs": [-1.0, -0.5]}
+    >>> from_choice({"text": "Hi.", "finish_reason": "stop", "logprobs": given})  # doctest: +NORMALIZE_WHITESPACE
     Answer(text='Hi.', logprob=-1.5, num_tokens=2, finish_reason='stop', refused=None, temperature=None,
            similarity=None, reward=None, reasoning=None, unscored=None)
     """
     answer = apart(read_choice(choice))
-    logprobs, why = text_logprobs(choice.get("logprobs"), answer.text, thought=answer.reasoning is not None)
+    logprobs, why = text_logprobs(choice.get("logprobs"), answer.text)
     total = round(math.fsum(logprobs), 6) if logprobs else None
     return replace(answer, logprob=total, num_tokens=len(logprobs) or None, unscored=why)
 
@@ -193,23 +229,21 @@ def from_choice(choice: Mapping[str, Any]) -> Answer:
 def read_choice(choice: Mapping[str, Any]) -> Answer:
     """The text of a choice as the server has it (``reasoning`` apart), no log-probabilities; ValueError for none."""
     reason, message = choice.get("finish_reason"), choice.get("message")
-    refused = reasoning = None
-    if "text" in choice:
-        text, thought, _ = _parts(choice["text"])
-    elif isinstance(message, Mapping):
-        text, thought, refusal = _parts(message.get("content"))
-        reasoning = message.get("reasoning_content") or message.get("reasoning")
-        if refusal := message.get("refusal") or refusal:
-            refused = f"refusal: {refusal}"
-    else:
+    if isinstance(reason, Mapping):  # SGLang's {"type": "length", "length": 16}
+        reason = reason.get("type", reason)
+    if not isinstance(message, Mapping) and "text" not in choice:
         raise ValueError("a choice without text or message")
-    stopped = {"content_filter": "content filter", "error": "the server stopped with an error"}
-    refused = stopped.get(str(reason), refused)
+    said = message if isinstance(message, Mapping) and not choice.get("text") else choice
+    text, thought, refusal = _parts(said.get("content") if said is message else choice["text"])
+    reasoning = next(filter(None, (_words(said.get(key)) for key in _APART)), "") or thought
+    refusal = said.get("refusal") or refusal
+    word = reason_word(str(reason))
+    refused = "content filter" if word in _FILTERED else f"refusal: {refusal}" if refusal else None
     return Answer(
         _clean(text) or "",
         finish_reason=_clean(str(reason)[:100]) if reason else None,
-        refused=_clean(refused),
-        reasoning=_clean(reasoning) or _clean(thought) or None,
+        refused=_clean("the server stopped with an error" if word == "error" else refused),
+        reasoning=_clean(reasoning) or None,
     )
 
 
@@ -222,8 +256,8 @@ def _parts(content: object) -> tuple[str, str, object]:
     text, thought, refusal = "", "", None
     for part in content:
         fields = part if isinstance(part, Mapping) else {"text": part}
-        if "thinking" in fields:
-            thought += _parts(fields["thinking"])[0]
+        if "thinking" in fields or _THINKS.search(str(fields.get("type"))) or fields.get("thought"):
+            thought += _words(fields)
             continue
         refusal = refusal or fields.get("refusal")
         found = fields.get("text", "" if "refusal" in fields else None)
@@ -231,6 +265,13 @@ def _parts(content: object) -> tuple[str, str, object]:
             raise ValueError("content with a part that is no text")
         text += found
     return text, thought, refusal
+
+
+def _words(value: object) -> str:
+    """All text of a thought that a server splits off: a text, a list of parts, a part."""
+    if isinstance(value, Mapping):
+        return "".join(_words(value.get(key)) for key in ("thinking", "reasoning", "text", "content", "summary"))
+    return "".join(map(_words, value)) if isinstance(value, list) else value if isinstance(value, str) else ""
 
 
 def read_choices(body: Mapping[str, Any], one: Callable[[Mapping[str, Any]], Answer] = from_choice) -> list[Answer]:
@@ -284,8 +325,9 @@ def candidate(answer: Answer, score: float, source: str, **extra: object) -> dic
 
 
 def given_answers(record: Record) -> list[Answer]:
-    """The answers that a record already has."""
-    return [Answer(c.text, c.logprob, c.num_tokens, c.finish_reason, reasoning=c.reasoning) for c in record.responses]
+    """The answers that a record already has, thought apart from text."""
+    given = (Answer(c.text, c.logprob, c.num_tokens, c.finish_reason, reasoning=c.reasoning) for c in record.responses)
+    return [apart(answer) for answer in given]
 
 
 def output_row(record: Record, responses: list[dict[str, Any]], **extra: object) -> dict[str, Any]:

@@ -168,15 +168,17 @@ def store_in_blocks(
     size: int,
     unit: str,
     make: Callable[[Sequence[int]], Iterable[Mapping[str, Any] | None]],
+    progress: Progress | None = None,
 ) -> None:
     """Have ``make`` compute what the journal lacks, and store it, in blocks of ``size`` that share batches.
 
     Blocks are cut from all of ``order`` (places in ``keys``), so one that was interrupted is computed again whole, with
-    the same numbers. make: the lines of a block; None where there is none.
+    the same numbers. make: the lines of a block; None where there is none. progress: where ``make`` tells more.
     """
     blocks = [order[at : at + size] for at in range(0, len(order), size)]
     missing = [block for block in blocks if any(keys[i] not in journal for i in block)]
-    progress = Progress(unit, len(keys), len(keys) - sum(map(len, missing)))
+    progress = progress or Progress(unit, len(keys))
+    progress.begin(len(keys) - sum(map(len, missing)))
     for block in missing:
         for i, line in zip(block, make(block), strict=True):
             if line is not None and keys[i] not in journal:

@@ -16,7 +16,7 @@ from tuna.inference.engine import Engine, Request
 from tuna.inference.server import Server, StopRun, TryAgain, told
 from tuna.inference.store import Entry, Journal, Store
 
-_MOST = 50_000  # characters of an unusable reply that are kept
+MOST_KEPT = 50_000  # characters of an unusable reply that are kept
 Done = Callable[[Request, dict[str, Any]], Iterable[Request]]
 
 
@@ -46,7 +46,7 @@ class Replies:
                 usage, reason = body.get("usage"), str(error) or type(error).__name__
                 self._unusable.append({
                     "key": request.key, "part": request.part, "reason": reason, "usage": usage,
-                    "cost": usage_cost(self.price, usage), "body": told(body, _MOST),
+                    "cost": usage_cost(self.price, usage), "body": told(body, MOST_KEPT),
                 })  # fmt: skip
             raise
 

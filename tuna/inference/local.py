@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from annotated_types import Ge
 
 from tuna.config.types import checked
+from tuna.console import Progress
 from tuna.errors import ModelError
 from tuna.inference.answers import Answer, apart
 from tuna.inference.backend import Ask, Question, StoredTexts, asks_of, counter, one_each, store_in_blocks
@@ -58,6 +59,7 @@ class Local(Free):
 
             check_shown(self.model.encoder(), [ask.record for ask in lacking])
             generator = Generator(self.model, max_tokens=asks[0].max_tokens, device=self.device, dtype=self.dtype)
+            progress = Progress(stored.unit, len(asks))
 
             @cache
             def prompt(i: int) -> list[int]:
@@ -69,18 +71,23 @@ class Local(Free):
 
             def make(block: Sequence[int]) -> Iterator[Mapping[str, Any] | None]:
                 fit = [i for i in block if prompt(i)]
-                made = iter(draw(generator, [asks[i] for i in fit], [prompt(i) for i in fit], stored))
+                made = iter(draw(generator, [asks[i] for i in fit], [prompt(i) for i in fit], stored, progress))
                 return (stored.line(next(made)) if prompt(i) else None for i in block)
 
             order: Sequence[int] = range(len(asks))
             if self.by_length:
                 order = longest_first([prompt(i) for i in order])
-            store_in_blocks(stored.journal, [ask.key for ask in asks], order, self.block, stored.unit, make)
+            keys = [ask.key for ask in asks]
+            store_in_blocks(stored.journal, keys, order, self.block, stored.unit, make, progress)
         return [stored.whole(ask) for ask in asks]
 
 
 def draw(
-    generator: "Generator", asks: Sequence[Ask], prompts: Sequence[Sequence[int]], stored: StoredTexts
+    generator: "Generator",
+    asks: Sequence[Ask],
+    prompts: Sequence[Sequence[int]],
+    stored: StoredTexts,
+    progress: Progress,
 ) -> list[list[Answer]]:
     """The answers to the asks of one block: rounds of draws until no set misses any."""
     from tuna.inference.generate import Draw, noise_key
@@ -92,7 +99,8 @@ def draw(
             for i, place, trial in wanted
         ]
         drawn: dict[int, dict[int, Answer]] = defaultdict(dict)
-        for (i, place, trial), answer in zip(wanted, generator.draw(prompts, draws), strict=True):
+        answers_drawn = generator.draw(prompts, draws, progress.within(len(draws)))
+        for (i, place, trial), answer in zip(wanted, answers_drawn, strict=True):
             hot = asks[i].heat(trial) if trial else None
             drawn[i][place] = answer if stored.raw else replace(apart(answer), temperature=hot)
         for i, answers in drawn.items():

@@ -15,10 +15,10 @@ from tuna.data.templates import alpaca, none
 from tuna.errors import ConfigError, DataError
 from tuna.inference.answers import Answer, from_choice, read_choice, read_choices
 from tuna.inference.backend import Ask, Question, Round, StoredTexts, asks_of, counter, one_each
-from tuna.inference.context import Context
+from tuna.inference.context import MOST_KEPT, Context
 from tuna.inference.cost import Pair, Price, Prices, Usage, about_tokens, at_most_tokens, usage_cost
 from tuna.inference.engine import Request
-from tuna.inference.server import Connection, Server, StopRun, TryAgain
+from tuna.inference.server import Connection, Server, StopRun, TryAgain, told
 from tuna.inference.store import key_of
 
 if TYPE_CHECKING:
@@ -117,7 +117,8 @@ class Served(Connection):
         def done(request: Request, body: Mapping[str, Any]) -> Iterable[Request]:
             nonlocal gives_logprobs
             ask, drawn = request.row
-            answers = self.read(body, raw=stored.raw)[: len(drawn.places)]
+            read = self.read(body, raw=stored.raw)
+            answers = read[: len(drawn.places)]
             if ask.logprobs and not gives_logprobs and (usable := [a for a in answers if a.unusable_reason is None]):
                 gives_logprobs = any(a.logprob is not None or a.unscored is not None for a in usable)
                 if not gives_logprobs:
@@ -129,10 +130,12 @@ class Served(Connection):
                     )
             if drawn.trial and not stored.raw:
                 answers = [replace(answer, temperature=ask.heat(drawn.trial)) for answer in answers]
-            told = {"usage": body.get("usage"), "model": body.get("model")}
+            about = {"usage": body.get("usage"), "model": body.get("model")}
             if (cost := usage_cost(price, body.get("usage"))) is not None:
-                told["cost"] = cost
-            stored.journal.append({"key": ask.key, "part": request.part, **stored.line(answers, drawn), **told})
+                about["cost"] = cost
+            if len(read) > len(answers) or any(a.unusable_reason or a.unscored for a in read):
+                about["body"] = told(body, MOST_KEPT)  # what the answers do not show of it is not lost
+            stored.journal.append({"key": ask.key, "part": request.part, **stored.line(answers, drawn), **about})
             if rest := drawn.places[len(answers) :]:
                 self._one_by_one = True
                 return self._requests(ask, Round(drawn.trial, rest), stored)

@@ -59,7 +59,7 @@ def said(query: Query[T], context: Context) -> Said[T]:
 def spoken(text: str, finished: bool) -> str:
     """The reply without its thoughts. Raises VerdictError where it was cut: what comes before is then no verdict."""
     if not finished:
-        raise VerdictError("the reply was cut by its token limit")
+        raise VerdictError("the reply was cut by its token limit, or did not end by itself")
     return outside_thought(text)
 
 

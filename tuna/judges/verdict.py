@@ -57,7 +57,7 @@ def parse_verdict(text: str, candidates: int, *, finished: bool = True) -> Verdi
     """Read a judge's reply about ``candidates`` responses (0 .. candidates - 1); number ``candidates`` is its own.
     finished: False where its token limit cut the reply.
     Raises VerdictError: no rank, one that is malformed, cut or only quoted, two that differ, unknown or repeated
-    numbers, nothing but the reference, or an order that most of the marks contradict.
+    numbers, nothing but the reference, or an order that half of the marks contradict.
 
     >>> parse_verdict("Response 0: [9]\\nResponse 1: [14]\\n**rank: [4, 1, 0]**", 4).order
     (1, 0)
@@ -81,8 +81,8 @@ def parse_verdict(text: str, candidates: int, *, finished: bool = True) -> Verdi
     if not order:
         raise VerdictError(f"rank names no candidate, only the judge's own response: {named}")
     marks = _marks(own, candidates)
-    if _against(order, marks) > _against(order[::-1], marks):
-        raise VerdictError(f"rank {named} is contradicted by most of the marks: {marks}")
+    if (against := _against(order, marks)) and against >= _against(order[::-1], marks):
+        raise VerdictError(f"rank {named} is contradicted by half of the marks or more: {marks}")
     return Verdict(
         order=order,
         reference=ranked.index(candidates) if candidates in ranked else None,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from tuna.assets import is_embedded
-from tuna.data.record import Record
+from tuna.data.record import Record, was_cut
 from tuna.inference.answers import Answer, candidate, given_answers, output_row
 from tuna.inference.context import Context
 from tuna.inference.cost import Usage
@@ -39,6 +39,14 @@ class Collected:
     missing: int = 0  # not asked
     flips: int = 0  # of a judge that was asked both ways
     pairs: int = 0
+    coverage: Counter[str] = field(default_factory=Counter)  # of all answers: usable; cut (usable or not), empty
+
+    def count(self, answers: Sequence[Answer], usable: int) -> None:
+        """Count the answers to one instruction."""
+        self.coverage["answers"] += len(answers)
+        self.coverage["usable"] += usable
+        self.coverage["cut"] += sum(was_cut(answer.finish_reason) for answer in answers)
+        self.coverage["empty"] += sum(not answer.text.strip() and answer.refused is None for answer in answers)
 
     def set_aside(self, record: Record, reason: str, raw: Sequence[Any] = ()) -> None:
         """One instruction without a list; without a reason, it was not asked because the run was stopped."""
@@ -100,6 +108,7 @@ class Ranker(ABC):
         answerer = self._answerer(parts)
         for record, found in zip(records, answers, strict=True):
             dropped = [{"text": a.text, "reason": why} for a in found if (why := self._unusable(a))]
+            collected.count(found, len(found) - len(dropped))
             ruling = rulings.get(record.id)
             if not found:
                 collected.set_aside(record, answerer.lacks(record, self.n, context))

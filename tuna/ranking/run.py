@@ -233,7 +233,8 @@ def _write(job: _Job, context: Context, collected: Collected, estimate: dict[str
     if count > 1:
         maybe["shard"] = {"index": index, "count": count, "ids": [record.id for record in job.records]}
     report: dict[str, Any] = {
-        "identity": job.identity, **counts, "flip_rate": flip_rate, "ranking": asdict(listed),
+        "identity": job.identity, **counts, "coverage": dict(collected.coverage),
+        "flip_rate": flip_rate, "ranking": asdict(listed),
         **{key: value for key, value in maybe.items() if value},
         "estimate": {who: asdict(usage) for who, usage in estimate.items()}, "usage": asdict(used),
         "requests_sent": budget.requests, "spent": budget.spent,
@@ -245,6 +246,9 @@ def _write(job: _Job, context: Context, collected: Collected, estimate: dict[str
     print("\n".join(listed.lines()))
     if flip_rate is not None:
         print(f"flip rate: {flip_rate:.1%} of {collected.pairs:,} pairs when the order was turned round")
+    if collected.coverage["cut"] or collected.coverage["empty"]:
+        of = "of {answers:,} answers, {cut:,} did not end by themselves and {empty:,} are empty"
+        print(of.format_map(collected.coverage))
     if collected.dropped:
         reasons = ", ".join(f"{reason}: {count:,}" for reason, count in collected.dropped.items())
         print(f"answers left out: {sum(collected.dropped.values()):,} ({reasons})")
