@@ -75,7 +75,7 @@ class Functions:
         """What shapes its values: the text of each function's file, and the weights."""
         functions = [f"{each.shown} {each.sha256[:16]}" for each in self._loaded]
         weights = [float(weight) for weight in self._weights] if len(functions) > 1 else None
-        return {"judge": "function", "functions": functions, "weights": weights}
+        return {"functions": functions, "weights": weights}
 
     def score(self, rows: Sequence[tuple[Record, Sequence[str]]], context: Context) -> list[Scored]:
         """What each row's answers are worth. A value is stored as it comes, and none is computed twice; a row without
@@ -105,7 +105,7 @@ class Functions:
         """Have computed and stored what the journal lacks."""
         todo = list(_todo(asked, journal))
         keys = {id(each.job): each for each in todo}
-        progress = Progress("scored rows", len(asked), len(asked) - len(todo))
+        progress = Progress("scored", len(asked), len(asked) - len(todo))
         try:
             with closing(self._workers.run((each.job for each in todo), self._loaded)) as told:
                 for job, said in told:
@@ -164,6 +164,10 @@ class FunctionJudge(Functions, Judge):
 
     asks_again: ClassVar[bool] = True
 
+    def identity(self) -> dict[str, Any]:
+        """What shapes its rulings."""
+        return {"judge": "function", **Functions.identity(self)}
+
     def judge(self, cases: Sequence[Case], context: Context) -> list[Ruling | NoRuling]:
         """A ruling per case."""
         scored = self.score([(case.record, [answer.text for answer in case.answers]) for case in cases], context)
@@ -178,8 +182,8 @@ class FunctionJudge(Functions, Judge):
         if scored.fault is not None:
             return NoRuling(scored.fault.reason, scored.fault.raw, scored.asked)
         levels = dense_levels([None if total is None else -total for total in scored.totals])
-        if sum(level is not None for level in levels) < 2:
-            return NoRuling(f"{CANNOT_SAY} for all but {len([x for x in levels if x is not None])} of the answers")
+        if (left := len(levels) - levels.count(None)) < 2:
+            return NoRuling(f"{CANNOT_SAY} of all answers but {left}")
         notes = {"functions": [each.shown for each in self._loaded], "values": scored.parts}
         return Ruling(levels, scored.totals, notes=notes if len(scored.parts) > 1 else {})
 

@@ -32,7 +32,7 @@ from typing import Any
 _GRACE = 3.0  # seconds to end by itself once the parent is gone
 _MOST = 20_000  # characters of a traceback that are kept
 _KNOWN = ("prompt", "answer", "answers", "row")
-_INNER = (__file__, os.path.dirname(asyncio.__file__))  # frames that are none of the user's
+_INNER = (__file__, *(os.path.dirname(module.__file__) for module in (asyncio, importlib)))  # frames that are none of the user's
 
 
 class Refused(Exception):

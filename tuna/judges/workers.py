@@ -175,6 +175,7 @@ class _Worker:
 
     def give(self, job: Job, patience: float) -> None:
         """Have it do a job."""
+        self._drain()
         self.job, self.loaded, self.printed = job, True, b""
         message = {"function": job.function, "prompt": job.prompt, "answers": list(job.answers), "row": job.row}
         self._send(message, patience)
