@@ -21,7 +21,7 @@ from tuna.stats import bootstrap_interval
 class FunctionBenchmark(Functions, Benchmark):
     """Greedy answers to the questions of a file, scored by the functions; see ``Functions`` for how several combine."""
 
-    questions: str | None = None  # rows of instruction or messages, and what the function reads; null: the embedded ones
+    questions: str | None = None  # rows of instruction or messages, and what the functions read; null: embedded ones
     max_tokens: Annotated[int, Ge(1)] = 256  # of an answer
 
     name: ClassVar[str] = "function"
@@ -42,7 +42,7 @@ class FunctionBenchmark(Functions, Benchmark):
         return {**Benchmark.identity(self), **Functions.identity(self)}
 
     def measure(self, context: EvalContext) -> Result:
-        """The mean over the answers that the functions give a number, with the shares of the others, over all questions.
+        """The mean over the answers that have a score. The shares of the others are of all questions.
 
         cannot_say: answered, but a function gave None. faults: it failed, which the same command tries again.
         """

@@ -47,7 +47,7 @@ class Functions:
     function: str | list[str] | dict[str, float] | None = None
     weights: list[float] | None = None  # of a list; null is 1 each
     workers: Annotated[int, Interval(ge=1, le=256)] = 2  # processes; each imports the functions
-    timeout: Annotated[float, Gt(0)] = 60.0  # seconds per row and function; then its worker is killed, the row set aside
+    timeout: Annotated[float, Gt(0)] = 60.0  # seconds per row and function, then the row is set aside
     import_timeout: Annotated[float, Gt(0)] = 600.0  # seconds until a worker has imported the functions
 
     node: ClassVar[str] = "judge"
@@ -58,13 +58,12 @@ class Functions:
         named = [self.function] if isinstance(self.function, str) else list(self.function)
         if wrong := [name for name in named if not isinstance(name, str) or not _TYPED.fullmatch(name)]:
             raise ConfigError(f"function: expected PATH.py:NAME or package.module:NAME, got {wrong[0]!r}")
-        if isinstance(self.function, dict):
-            if self.weights is not None:
-                raise ConfigError("weights: expected none beside a mapping, which has them; got both")
-            self.weights = list(self.function.values())
-        self._weights = [1.0] * len(named) if self.weights is None else self.weights
+        if isinstance(self.function, dict) and self.weights is not None:
+            raise ConfigError("weights: expected none beside a mapping, which has them; got both")
+        given = list(self.function.values()) if isinstance(self.function, dict) else self.weights
+        self._weights = [1.0] * len(named) if given is None else given
         if len(self._weights) != len(named) or not all(map(_finite, self._weights)):
-            raise ConfigError(f"weights: expected {len(named)} numbers, one per function, got {self.weights}")
+            raise ConfigError(f"weights: expected {len(named)} numbers, one per function, got {given}")
         self._workers = Workers(named, self.workers, self.timeout, self.import_timeout)
         try:
             self._loaded = self._workers.check()
@@ -95,9 +94,10 @@ class Functions:
         prompt, row = request(record), row_of(record)
         found = []
         for number, function in enumerate(self._loaded):
-            about = {"function": function.sha256, "name": function.shown.rpartition(":")[2], "prompt": prompt, "row": row}
+            name = function.shown.rpartition(":")[2]
+            about = {"function": function.sha256, "name": name, "whole": function.whole, "prompt": prompt, "row": row}
             units = [list(answers)] if function.whole else [[answer] for answer in answers]
-            keys = [key_of(**about, whole=function.whole, answers=unit) for unit in units]
+            keys = [key_of(**about, answers=unit) for unit in units]
             found.append(_Asked(function, Job(number, prompt, tuple(answers), row), keys))
         return found
 

@@ -6,7 +6,7 @@ JSON go both ways over a socket: stdout and stderr belong to the functions. Firs
 "place": k}`` as they are known, and at its end ``{"done": true}`` or ``{"fault": text, "raw": traceback}``.
 """
 
-import asyncio
+import contextlib
 import copy
 import difflib
 import faulthandler
@@ -32,7 +32,8 @@ from typing import Any
 _GRACE = 3.0  # seconds to end by itself once the parent is gone
 _MOST = 20_000  # characters of a traceback that are kept
 _KNOWN = ("prompt", "answer", "answers", "row")
-_INNER = (__file__, *(os.path.dirname(module.__file__) for module in (asyncio, importlib)))  # frames that are none of the user's
+_LIBRARY = os.path.dirname(os.__file__)
+_INNER = (__file__, f"{_LIBRARY}/asyncio/", f"{_LIBRARY}/importlib/")  # where frames are none of the user's
 
 
 class Refused(Exception):
@@ -56,8 +57,8 @@ class Function:
         self.call = self._find(module)
         self.takes = self._parameters()
         self.whole = "answers" in self.takes
-        own = inspect.getsourcefile(_code(self.call)) if _code(self.call) else None
-        self.sha256 = _hash({self.path, own or self.path})
+        code = _code(self.call)
+        self.sha256 = _hash({self.path, code.co_filename if code else self.path})
 
     def _find(self, module: types.ModuleType) -> Callable[..., Any]:
         found: Any = module
@@ -79,7 +80,7 @@ class Function:
         try:
             signature = inspect.signature(self.call)
         except (TypeError, ValueError):
-            raise Refused(f"{where}: {self.name}: {expected}, got a callable that does not name its arguments") from None
+            raise Refused(f"{where}: {self.name}: {expected}, got a callable without named arguments") from None
         given = signature.parameters.values()
         variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
         named = [p for p in given if p.kind not in variable]
@@ -98,9 +99,10 @@ class Worker:
         self.channel = channel
         self.place: int | None = None  # of the answer that is looked at, where it is one
         self.functions: list[Function] = []
-        self.runner = asyncio.Runner()  # one loop for all jobs, so that a client of an async function can live on
+        self.runner: Any = None  # one loop for all jobs, so that a client of an async function can live on
 
     def tell(self, **message: object) -> None:
+        """Send a message to the parent."""
         self.channel.sendall(json.dumps(message).encode() + b"\n")
 
     def load(self, functions: Iterable[str]) -> bool:
@@ -141,6 +143,9 @@ class Worker:
             else:
                 self._values(place, function, result, len(answers))
         if pending:
+            import asyncio  # as slow to load as all others together
+
+            self.runner = self.runner or asyncio.Runner()
             self.runner.run(_together(pending))
 
     async def _later(self, place: int, function: Function, result: Any, count: int) -> None:
@@ -155,6 +160,8 @@ class Worker:
 
 
 async def _together(pending: Iterable[Coroutine[Any, Any, None]]) -> None:
+    import asyncio
+
     tasks = [asyncio.ensure_future(each) for each in pending]
     try:
         await asyncio.gather(*tasks)
@@ -216,7 +223,7 @@ def _place(error: BaseException, path: str) -> str:
     """``file:line`` of the user's file where it was, else of where the error comes from; "" where there is none."""
     if isinstance(error, SyntaxError) and error.filename and error.lineno and not error.filename.startswith("<"):
         return f"{_short(error.filename)}:{error.lineno}"
-    frames = traceback.extract_tb(_trimmed(error).__traceback__)
+    frames = list(traceback.extract_tb(_trimmed(error).__traceback__))
     frames = [f for f in frames if f.filename == path] or [f for f in frames if not f.filename.startswith("<")]
     return f"{_short(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
 
@@ -245,8 +252,9 @@ def _short(path: str) -> str:
 
 def _receive(lines: Iterable[str], jobs: "queue.SimpleQueue[dict[str, Any] | None]") -> None:
     """Jobs as they come; without a parent this process and what the functions started come to their end."""
-    for line in lines:
-        jobs.put(json.loads(line))
+    with contextlib.suppress(OSError, ValueError):  # a parent that was killed: a reset connection, half a line
+        for line in lines:
+            jobs.put(json.loads(line))
     jobs.put(None)
     time.sleep(_GRACE)
     os.killpg(0, signal.SIGKILL)

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
@@ -71,6 +71,7 @@ class Workers:
 
     def check(self) -> list[Loaded]:
         """Import the functions once, in a process of its own. Raises: ConfigError where one cannot be used."""
+        names = ", ".join(self.functions)
         worker = self._start(None)
         try:
             while True:
@@ -78,17 +79,16 @@ class Workers:
                 for message in worker.hear():
                     if "refused" in message:
                         raise ConfigError(message["refused"])
+                    worker.loaded = True
                     return [Loaded(**each) for each in message["loaded"]]
                 if (end := worker.ended()) is not None:
-                    raise ConfigError(f"{', '.join(self.functions)}: {end} while it was imported")
+                    raise ConfigError(f"{names}: {end} while it was imported")
                 if worker.late:
-                    raise ConfigError(
-                        f"{', '.join(self.functions)}: not imported within import_timeout={self.import_timeout:g} seconds"
-                    )
+                    raise ConfigError(f"{names}: not imported within import_timeout={self.import_timeout:g} seconds")
         finally:
-            worker.close()
+            worker.close(kill=not worker.loaded)
 
-    def run(self, jobs: Iterable[Job], known: Sequence[Loaded]) -> Iterator[tuple[Job, Values | Fault | None]]:
+    def run(self, jobs: Iterable[Job], known: Sequence[Loaded]) -> Generator[tuple[Job, Values | Fault | None]]:
         """Each job with the values that it brings as they come, and last with a fault, or None where it has ended well.
 
         known: what ``check`` gave. Close it where it is not read to its end, so that the processes end.
@@ -133,7 +133,7 @@ class Workers:
                 raise RunError(f"{message['refused']}; it could be imported before. Next: mend it, or fewer workers=")
             if "loaded" in message:
                 if [Loaded(**each) for each in message["loaded"]] != list(known):
-                    raise RunError(f"{shown} was changed since it was first imported; the same command uses it as it is")
+                    raise RunError(f"{shown} was changed since it was first imported. Next: the same command")
                 worker.give(job, self.timeout)
             elif "values" in message:
                 yield job, Values(message["place"], message["values"])
@@ -142,12 +142,15 @@ class Workers:
                 yield job, fault and Fault(fault, worker.evidence(message["place"], message["raw"]))
                 return
         end = worker.ended()
-        if worker.lost or worker.late:
-            if not worker.lost:
-                worker.tell_where()
-            if not worker.loaded:
-                raise RunError(f"{shown}: {end or 'took too long'} while it was imported once more; fewer workers= may help")
-            yield job, Fault(f"{shown}: {end or f'took longer than timeout={self.timeout:g} seconds'}", worker.evidence())
+        if end is None and worker.late:
+            worker.tell_where()
+            end = f"took longer than timeout={self.timeout:g} seconds" if worker.loaded else "took too long"
+        if end is not None and not worker.loaded:
+            raise RunError(
+                f"{shown}: {end} while it was imported once more. Next: fewer workers=, a longer import_timeout="
+            )
+        if end is not None:
+            yield job, Fault(f"{shown}: {end}", worker.evidence())
 
 
 class _Worker:
@@ -205,7 +208,7 @@ class _Worker:
         """Give it up, but have it print the traceback of where it is."""
         self.lost = True
         self.process.send_signal(signal.SIGUSR1)
-        wait([self.output], _LOOK)
+        wait([self.output.fileno()], _LOOK)
 
     def evidence(self, place: int | None = None, traceback: str = "") -> tuple[str, ...]:
         """What there is to find a fault by: the answer, the traceback, what was printed."""
