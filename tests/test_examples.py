@@ -1,6 +1,7 @@
 """The examples of functions that docs/functions.md shows: they stand there as they are, are short, and work."""
 
 import runpy
+import shlex
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,13 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Llam
 
 from tests.judges.test_function import context, totals
 from tuna.assets import FOLDER
+from tuna.config import checks
+from tuna.config.compose import compose
 from tuna.data.record import Record
+from tuna.evaluation.run import run as evaluate
 from tuna.inference.context import Context
 from tuna.judges.function import Functions
+from tuna.ranking.run import run as rank
 
 __all__ = ["context"]  # a fixture
 ROOT = Path(__file__).parents[1]
@@ -22,6 +27,21 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 def test_the_page_shows_it_as_it_is_and_it_is_short(path: Path) -> None:
     page, text = (ROOT / "docs" / "functions.md").read_text(), path.read_text()
     assert f"```python\n{text}```" in page and len(text.splitlines()) < 15
+
+
+@pytest.mark.once
+def test_the_pages_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [line.strip() for line in (ROOT / "docs" / "functions.md").read_text().splitlines()]
+    commands = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("python ")]
+    assert len(commands) == 5
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    (tmp_path / "mine.py").write_text("def short(answer): return -len(answer)\n")
+    monkeypatch.chdir(tmp_path)
+    for script, *words in commands:
+        cfg = compose(words, config_name=script.removesuffix(".py"))
+        checks.check(cfg)
+        figures = rank(cfg) if script == "rank.py" else evaluate(cfg)
+        assert figures.get("lists", 1) and figures.get("score", 1) is not None
 
 
 def test_there_are_three() -> None:

@@ -37,8 +37,8 @@ def write(folder: Path, text: str, name: str = "mine.py") -> str:
 
 
 def ends(pid: int) -> bool:
-    """Whether a process has ended, or does within ten seconds."""
-    end = time.monotonic() + 10
+    """Whether a process has ended, or does within half a minute."""
+    end = time.monotonic() + 30
     while time.monotonic() < end:
         try:
             if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
@@ -109,7 +109,7 @@ FAULTS = {
     "return [1.0]": r"gave \[1\.0\], expected",
     "return 1j": r"gave 1j, expected",
     "return print": r"gave <built-in function print>, expected",
-    "import time; print('x' * 9, flush=True); time.sleep(99)": r"mine\.py:score: took longer than timeout=0\.5 sec",
+    "import time; print('x' * 9, flush=True); time.sleep(99)": r"mine\.py:score: took longer than timeout=2 sec",
 }
 
 
@@ -118,7 +118,7 @@ def test_a_fault_sets_its_row_aside_alone(
     tmp_path: Path, context: Context, capfd: pytest.CaptureFixture[str], line: str
 ) -> None:
     typed = write(tmp_path, f"def score(answer):\n    if answer != 'bad': return len(answer)\n    {line}\n")
-    timeout = 0.5 if "sleep" in line else 30
+    timeout = 2 if "sleep" in line else 60
     rows = [(Record("1", "P"), ["a", "bb"]), (Record("2", "Q"), ["a", "bad", "b"]), (Record("3", "R"), ["ccc"])]
     first, second, third = Functions(typed, workers=1, timeout=timeout).score(rows, context)
     assert (first.totals, third.totals) == ([1, 2], [3])
@@ -156,17 +156,17 @@ def test_async_answers_run_at_once_and_the_first_fault_ends_them(tmp_path: Path,
     text = """
 import asyncio
 async def score(prompt, answer):
-    await asyncio.sleep({"bad": 0.2, "slow": 30}.get(answer, 0.1))
+    await asyncio.sleep({"bad": 0.2, "slow": 99}.get(answer, 1))
     if answer == "bad":
         raise OSError("refused")
     return len(answer)
 """
-    function = Functions(write(tmp_path, text), workers=1, timeout=10)
+    function = Functions(write(tmp_path, text), workers=1, timeout=40)
     start = time.monotonic()
     bad, good = function.score([(ROW, ["a", "bad", "slow"]), (Record("8", "R"), ["a"] * 50 + ["bb"])], context)
     assert bad.fault is not None and "answer: bad" in bad.fault.raw and "OSError: refused" in bad.fault.raw[1]
     assert "asyncio" not in bad.fault.raw[1] and good.totals == [1] * 50 + [2]
-    assert time.monotonic() - start < 8
+    assert time.monotonic() - start < 35
 
 
 def test_what_a_function_prints_stays_out_of_sight_and_is_kept_where_it_fails(
@@ -282,7 +282,7 @@ def test_several_with_weights_and_one_that_cannot_say(tmp_path: Path, context: C
         assert isinstance(ruling, Ruling) and isinstance(none, NoRuling)
         assert ruling.levels == [1, None, 0] and ruling.marks == [1.5, None, 5.5]
         assert ruling.notes == {"functions": ["one.py:score", "two.py:score"], "values": [[1, 2, 3], [-1, None, -1]]}
-        assert none.reason == "the function cannot say (None) of all answers but 1" and none.asked
+        assert none.reason == "the function cannot say (None) of 1 of 2 answers" and none.asked
         assert judge.identity()["weights"] == [2, 0.5] and judge.can_judge(ROW)
 
 
@@ -366,7 +366,10 @@ def test_a_killed_command_goes_on_and_leaves_no_process(tmp_path: Path) -> None:
     answers = [{"text": "a" * k} for k in range(1, 5)]
     rows = [{"id": f"q{n}", "instruction": f"Q{n}", "responses": answers} for n in range(20)]
     source = write_rows(tmp_path / "in.jsonl", rows)
-    text = "(pathlib.Path(__file__).parent / f'pid{os.getpid()}').touch(); __import__('time').sleep(0.02)"
+    text = """here = pathlib.Path(__file__).parent
+    (here / f"pid{os.getpid()}").touch()
+    __import__("time").sleep(0.2 * (here / "slow").exists())"""
+    (tmp_path / "slow").touch()
     words = ["judge=function", f"judge.function={counting(tmp_path, text)}", "score_only=true"]
     said = tmp_path / "calls"
     command = [sys.executable, str(ROOT / "rank.py"), f"input={source}", f"output={tmp_path / 'out.jsonl'}", *words]
@@ -377,6 +380,7 @@ def test_a_killed_command_goes_on_and_leaves_no_process(tmp_path: Path) -> None:
     assert running.wait() == -signal.SIGKILL
     workers = [int(path.name[3:]) for path in tmp_path.glob("pid*")]
     assert len(workers) == 2 and all(map(ends, workers))
+    (tmp_path / "slow").unlink()
     assert collect(tmp_path, source, *words)["lists"] == 20
     before = calls(tmp_path)
     twice = len(before) - len(set(before))

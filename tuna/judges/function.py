@@ -183,7 +183,7 @@ class FunctionJudge(Functions, Judge):
             return NoRuling(scored.fault.reason, scored.fault.raw, scored.asked)
         levels = dense_levels([None if total is None else -total for total in scored.totals])
         if (left := len(levels) - levels.count(None)) < 2:
-            return NoRuling(f"{CANNOT_SAY} of all answers but {left}")
+            return NoRuling(f"{CANNOT_SAY} of {len(levels) - left} of {len(levels)} answers")
         notes = {"functions": [each.shown for each in self._loaded], "values": scored.parts}
         return Ruling(levels, scored.totals, notes=notes if len(scored.parts) > 1 else {})
 
