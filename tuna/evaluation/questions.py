@@ -23,7 +23,7 @@ from tuna.judges.lists import shown
 
 T = TypeVar("T")
 Name = tuple[str, str]  # (task, id); ("", id) where a row has no task; ("instruction", text) where it has no id
-_USED = {"id", "instruction", "input", "output", "question_id", "category", "task", "turns", "messages", "tools"}
+_USED = {"id", "instruction", "input", "output", "question_id", "turns", "messages", "tools"}
 
 
 class Faults:

@@ -160,7 +160,7 @@ class Generator:
         tell: Callable[[int, int, int], object] = lambda ended, tokens, most: None,
     ) -> list[Answer]:
         """Answers with the log-probability of their tokens, the end-of-sequence included, at temperature 1. Rows that
-        have ended leave the batch when an eighth of it has. Raises: ModelError where a log-probability is NaN or infinite.
+        have ended leave the batch when an eighth of it has. Raises: ModelError where a log-probability is not finite.
 
         tell: is given, after each step, the answers that have ended, the tokens so far and the most still to come.
         """
