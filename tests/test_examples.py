@@ -3,6 +3,7 @@
 import runpy
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -69,10 +70,16 @@ def test_unit_tests(context: Context) -> None:
 
 def test_reward_model(tmp_path: Path) -> None:
     """In this process, since a worker's import of transformers takes seconds."""
-    tokenizer = AutoTokenizer.from_pretrained(FOLDER / "models" / "tiny")
-    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    tokenizer: Any = AutoTokenizer.from_pretrained(FOLDER / "models" / "tiny")
+    sizes: dict[str, Any] = {
+        "num_labels": 1,
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
     torch.manual_seed(0)
-    config = LlamaConfig(vocab_size=len(tokenizer), num_labels=1, pad_token_id=tokenizer.pad_token_id, **sizes)
+    config = LlamaConfig(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, **sizes)
     LlamaForSequenceClassification(config).save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
     text = (ROOT / "examples" / "reward_model.py").read_text()

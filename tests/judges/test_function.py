@@ -89,7 +89,7 @@ def score(prompt, answer, row):
     row = {"id": "7", "instruction": "Add 2 and 3.", "input": "In words.", "output": "five", "level": [1, {"a": None}]}
     asked = "Add 2 and 3.\n\nIn words."
     other = {"id": "8", "instruction": "And?", "input": "", "output": None, "messages": list(turns)}
-    seen = read_rows(tmp_path / "seen")
+    seen: list[Any] = list(read_rows(tmp_path / "seen"))
     assert seen == [[asked, "x", row], [asked, "y", row], ["System: Be brief.\n\nUser: And?", "z", other]]
 
 
