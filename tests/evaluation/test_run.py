@@ -92,7 +92,7 @@ def test_thoughts_in_a_file_of_answers_are_taken_off(tmp_path: Path) -> None:
 
 def test_a_local_models_thoughts_and_cut_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = [Answer("<think>hm</think>word", -1.0, 5, "stop"), Answer("<think>hm, or", -1.0, 48, "length")]
-    monkeypatch.setattr(Generator, "draw", lambda self, prompts, draws: (drawn * len(draws))[: len(draws)])
+    monkeypatch.setattr(Generator, "draw", lambda self, prompts, draws, tell: (drawn * len(draws))[: len(draws)])
     measure(tmp_path, "limit=4", "generation.batch_size=4")
     results, examples, _ = results_of(tmp_path, "elementary")
     assert sorted(e["prediction"] for e in examples) == ["", "", "word", "word"]

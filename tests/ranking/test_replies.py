@@ -107,7 +107,10 @@ ANSWERS: dict[str, tuple[Callable[[str, str], Choice], Fate]] = {
         lambda t, m: said(t, [(m, -9999.0), ("</think>", None), *spelled(t), END], reasoning_content=m),
         KEPT,
     ),
-    "thought apart and in the text": (lambda t, m: within("<think>", "</think>\n\n")(t, m) | {}, KEPT),
+    "thought apart and in the text": (
+        lambda t, m: apart(f"<think>{m}</think>\n\n{t}", m, reasoning_content=m),
+        KEPT,
+    ),
     # a thought in the text (case 14)
     "<think>": (within("<think>\n", "\n</think>\n\n"), KEPT),
     "</think> alone": (within("", "\n</think>\n"), KEPT),

@@ -300,7 +300,7 @@ def apart(answer: Answer) -> Answer:
     thought, text = split_thought(answer.text)
     if thought is None:
         return answer
-    reasoning = "\n".join(filter(None, (answer.reasoning, thought))) or None
+    reasoning = "\n".join(dict.fromkeys(filter(None, (answer.reasoning, thought)))) or None
     unscored = NOT_THE_TEXTS if answer.logprob is not None else answer.unscored
     return replace(answer, text=text, reasoning=reasoning, logprob=None, num_tokens=None, unscored=unscored)
 
