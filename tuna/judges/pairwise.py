@@ -47,6 +47,11 @@ def parse_mark(text: str, finished: bool = True) -> int:
     ...
     tuna.judges.replies.VerdictError: more than one verdict on its line: [[A]] or [[B]]
     """
+    return _SIGNS[spelled_mark(text, finished)]
+
+
+def spelled_mark(text: str, finished: bool = True) -> str:
+    """The letter of the same."""
     text = spoken(text, finished).translate(_ESCAPED)
     lines = _marked(text)
     if not lines:
@@ -62,7 +67,7 @@ def parse_mark(text: str, finished: bool = True) -> int:
         raise VerdictError(f"verdicts that differ: {shortened(rivals[-1])} and {shown}")
     if not any(_marks(line) == last for line in _marked(outside_quotes(text, lambda quote: "[[" in quote))):
         raise VerdictError(f"no [[A]], [[B]] or [[C]] found but in a quote: {shown}")
-    return _SIGNS[last.pop()]
+    return last.pop()
 
 
 def _marked(text: str) -> list[str]:
