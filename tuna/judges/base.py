@@ -58,6 +58,7 @@ class Comparison:
     verdicts: tuple[int | None, int | None]
     reason: str = ""  # why there is none
     raw: Sequence[str] = ()  # the replies that are none
+    asked: bool = True  # False when it was not (fully) asked: the run was stopped
 
     @property
     def outcome(self) -> Literal["win", "lose", "tie", "error"]:

@@ -102,4 +102,5 @@ def comparison(queries: Sequence[Query[int]], context: Context) -> Comparison:
     unread = [(query.key, each) for query, each in zip(queries, found, strict=True) if each.verdict is None]
     reasons = [context.why(key) or (each.reasons or ["not asked yet"])[-1] for key, each in unread]
     raw = tuple(text for _, each in unread for text in each.raw)
-    return Comparison((first.verdict, second.verdict), "; ".join(dict.fromkeys(reasons)), raw)
+    asked = all((context.why(key) or each.reasons) and key not in context.failed for key, each in unread)
+    return Comparison((first.verdict, second.verdict), "; ".join(dict.fromkeys(reasons)), raw, asked=asked)
