@@ -13,8 +13,9 @@ from tuna.inference.store import Store
 from tuna.judges.asked import LocalJudge, OpenAIJudge
 from tuna.judges.base import Comparison, Pair
 from tuna.judges.checker import Checker
-from tuna.judges.pairwise import parse_mark, queries_of
-from tuna.judges.replies import VerdictError
+from tuna.judges.pairwise import queries_of
+from tuna.judges.replies import Reply, VerdictError
+from tuna.judges.spelled import parse_mark
 
 pytestmark = pytest.mark.once  # computes nothing that kernels could round
 
@@ -132,7 +133,7 @@ def test_the_prompt_holds_the_request_and_both_answers_each_way() -> None:
     first, second = queries_of(PAIR, {"judge": "x"})
     assert shown(first.prompt) == ("short", "a longer one") and shown(second.prompt) == ("a longer one", "short")
     assert "\nWhy?\n\nSay why.\n" in first.prompt and first.key != second.key
-    assert first.read("[[A]]", True) == 1 and second.read("[[A]]", True) == -1
+    assert first.read(Reply("[[A]]")).value == 1 and second.read(Reply("[[A]]")).value == -1
 
 
 def test_a_conversation_stands_as_its_transcript() -> None:
@@ -197,7 +198,7 @@ def test_a_refusal_is_an_error_once_a_run(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_stopped_run_says_what_was_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with LoopbackServer(lambda p, n: {"kind": "status", "status": 401}, say=longer) as server:
         found, context = compare(tmp_path, judge_at(server, monkeypatch), PAIR)
-    assert context.stopped is not None and found[0] == Comparison((None, None), "not asked yet")
+    assert context.stopped is not None and found[0] == Comparison((None, None), "not asked yet", asked=False)
 
 
 def test_the_estimate_is_of_what_the_store_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,8 +126,8 @@ class Served(Connection):
                     )
             if drawn.trial and not stored.raw:
                 answers = [replace(answer, temperature=ask.heat(drawn.trial)) for answer in answers]
-            told = {"usage": body.get("usage"), "model": body.get("model")}
-            stored.journal.append({"key": ask.key, "part": request.part, **stored.line(answers, drawn), **told})
+            line = {"key": ask.key, "part": request.part, **stored.line(answers, drawn), **stored.told(body)}
+            stored.journal.append(line)
             if rest := drawn.places[len(answers) :]:
                 self._one_by_one = True
                 return self._requests(ask, Round(drawn.trial, rest), stored)
@@ -151,7 +151,7 @@ class Served(Connection):
         """One request for all places of a round, or one each."""
         prompt_tokens = at_most_tokens(self.prompt(ask.record))
         for places in [(place,) for place in drawn.places] if self._one_by_one else [drawn.places]:
-            payload = self.payload(ask.record, ask.max_tokens, ask.heat(drawn.trial), len(places))
+            payload = self.payload(ask.record, ask.max_tokens, ask.heat(drawn.trial), len(places)) | {**ask.extra}
             part = drawn.trial * stored.part_size + places[0]
             if ask.logprobs:
                 # top_logprobs: the alternatives are of no use here, but llama-cpp-python gives no logprobs without it

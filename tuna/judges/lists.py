@@ -1,21 +1,27 @@
 """Lists put to a judge in words: the paper's prompt (Table 9, Appendix E), the orders that are shown, the ruling."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
 from tuna.data.record import Record
+from tuna.inference.answers import Answer
 from tuna.inference.context import Context
 from tuna.inference.store import key_of
-from tuna.judges.base import Case, NoRuling, Ruling, dense_levels
+from tuna.judges.base import Case, NoRuling, Pair, Ruling, dense_levels
+from tuna.judges.marks import Mark
 from tuna.judges.prompt import Prompt
-from tuna.judges.replies import Query, said
-from tuna.judges.verdict import Verdict, parse_verdict
+from tuna.judges.reading import Form
+from tuna.judges.replies import Query, Reply, said
+from tuna.judges.verdict import Verdict
 
 TABLE9 = Prompt.load("table9")
+RANK = Form("listwise", "rank", own=True)
 VERSION = 1  # part of a verdict's key; raise it when a word of the prompt changes
+
+
 def judge_prompt(record: Record, responses: Sequence[str]) -> str:
     """The prompt that asks a judge to rank ``responses``, in the order given; the judge's own is the next number.
 
@@ -37,24 +43,41 @@ def orders_of(count: int, asked: int, *, seed: int, record_id: str) -> list[tupl
     return [tuple(order), tuple(reversed(order))][:asked]
 
 
-def queries_of(case: Case, identity: dict[str, Any], orders: int, seed: int) -> list[Query[Verdict]]:
+def queries_of(
+    case: Case, identity: dict[str, Any], orders: int, seed: int, prompt: Prompt = TABLE9, form: Form = RANK
+) -> list[Query[Verdict]]:
     """The prompts that decide one case; their verdicts are in the candidates' own numbers."""
-    found = []
-    for order in orders_of(len(case.answers), orders, seed=seed, record_id=case.record.id):
-        prompt = judge_prompt(case.record, [case.answers[k].text for k in order])
-        found.append(Query(key_of(**identity, version=VERSION, prompt=prompt), prompt, _reader(order)))
-    return found
+    shown_in = orders_of(len(case.answers), orders, seed=seed, record_id=case.record.id)
+    return [query_in(order, case, identity, prompt, form) for order in shown_in]
 
 
-def _reader(order: Sequence[int]) -> Callable[[str, bool], Verdict]:
+def query_in(order: Sequence[int], case: Case, identity: dict[str, Any], prompt: Prompt, form: Form) -> Query[Verdict]:
+    """The prompt that shows the answers in one order."""
+    asked = form.show(prompt, case.record, *(case.answers[k].text for k in order))
     own = *order, len(order)  # the judge's answer comes after the candidates
 
-    def read(text: str, finished: bool) -> Verdict:
-        found = parse_verdict(text, len(order), finished=finished)
+    def read(reply: Reply) -> Verdict:
+        found = form.rank(reply, len(order))
         marks = {own[k]: mark for k, mark in found.marks.items()}
         return replace(found, order=tuple(own[k] for k in found.order), marks=marks)
 
-    return read
+    return Query(key_of(**identity, version=VERSION, prompt=asked), asked, read)
+
+
+def pair_queries(pair: Pair, identity: dict[str, Any], prompt: Prompt, form: Form) -> list[Query[Mark]]:
+    """The prompts that decide a pair as a list of two, in both orders; one that is left out as a duplicate ties."""
+    case = Case(pair.record, [Answer(pair.first), Answer(pair.second)])
+
+    def query(order: tuple[int, int]) -> Query[Mark]:
+        found = query_in(order, case, identity, prompt, form)
+
+        def read(reply: Reply) -> Mark:
+            ranked = found.read(reply).order
+            return Mark(0.0 if len(ranked) < 2 else 1.0 - 2 * ranked[0])
+
+        return Query(found.key, found.prompt, read)
+
+    return [query((0, 1)), query((1, 0))]
 
 
 def rule(case: Case, queries: Sequence[Query[Verdict]], context: Context, *, keep_reference: bool) -> Ruling | NoRuling:

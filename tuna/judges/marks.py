@@ -30,6 +30,16 @@ class Mark:
         """
         return cls(round(math.fsum(value * chance for value, chance in chances.items()), 6), chances)
 
+    @property
+    def sign(self) -> int:
+        """1, 0 or -1."""
+        return (self.value > 0) - (self.value < 0)
+
+    def turned(self, sign: int) -> Self:
+        """The same about the other answer, where ``sign`` is -1."""
+        chances = None if self.chances is None else {sign * value: chance for value, chance in self.chances.items()}
+        return type(self)(sign * self.value, chances)
+
 
 def core(token: str) -> str:
     """A token without the signs around it.

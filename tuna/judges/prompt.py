@@ -83,10 +83,14 @@ class Prompt:
             tree = environment.parse(source)
             template = environment.from_string(source)
         except TemplateSyntaxError as error:
-            raise ConfigError(f"prompt: {name}:{error.lineno}: expected a Jinja template, got: {error.message}") from None
+            raise ConfigError(
+                f"prompt: {name}:{error.lineno}: expected a Jinja template, got: {error.message}"
+            ) from None
         except (RecursionError, OverflowError):
             raise ConfigError(f"prompt: {name}:1: expected a Jinja template, got one nested too deeply") from None
-        if (other := next(tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)), None)) is not None:
+        if (
+            other := next(tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)), None)
+        ) is not None:
             raise ConfigError(f"prompt: {name}:{other.lineno}: expected one file, got {type(other).__name__.lower()}")
         mentions = frozenset(find_undeclared_variables(tree))
         made = cls(name, source, _kind(tree, mentions, name), template, mentions)
@@ -99,11 +103,13 @@ class Prompt:
 
     def answers(self, *texts: str) -> dict[str, Any]:
         """Texts under the names by which the prompt mentions answers."""
-        return {"responses": list(texts)} if self.kind == "listwise" else dict(zip(_ANSWERS[self.kind], texts, strict=False))
+        return (
+            {"responses": list(texts)}
+            if self.kind == "listwise"
+            else dict(zip(_ANSWERS[self.kind], texts, strict=False))
+        )
 
-    def render(
-        self, record: Record, *, low: int = 1, high: int = 5, direct: bool = False, **answers: object
-    ) -> str:
+    def render(self, record: Record, *, low: int = 1, high: int = 5, direct: bool = False, **answers: object) -> str:
         """What is asked about ``answers``. Raises CannotShow: the record lacks what the prompt mentions."""
         asked: dict[str, Any] = {"instruction": shown(record), "input": record.input}
         if record.output is not None:
@@ -115,7 +121,7 @@ class Prompt:
             )
             return text.removesuffix("\n")
         except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
-            raise CannotShow(f"prompt: {self.name}:{_line(error)}: {" ".join(str(error).split())[:200]}") from None
+            raise CannotShow(f"prompt: {self.name}:{_line(error)}: {' '.join(str(error).split())[:200]}") from None
 
 
 def _kind(tree: nodes.Template, mentions: frozenset[str], name: str) -> Kind:
@@ -142,4 +148,3 @@ def _line(error: Exception) -> int:
             line = at.tb_lineno
         at = at.tb_next
     return line
-

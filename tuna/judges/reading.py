@@ -6,28 +6,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+from tuna.data.record import Record
 from tuna.inference.answers import outside_thought
 from tuna.judges.marks import Mark, chances_at
-from tuna.judges.pairwise import spelled_mark
-from tuna.judges.prompt import Kind
-from tuna.judges.replies import Reply, VerdictError, outside_quotes, shortened, spoken
+from tuna.judges.prompt import Kind, Prompt
+from tuna.judges.replies import Reply, VerdictError, shortened
+from tuna.judges.spelled import NUMBER, last_stated, spelled_mark, spelled_score
 from tuna.judges.structured import read_object
 from tuna.judges.verdict import Verdict, parse_verdict
 
 Read = Literal["rank", "choice", "score", "json"]
 OF_KIND: dict[Kind, Read] = {"listwise": "rank", "pairwise": "choice", "pointwise": "score"}
-_NUMBER = r"(\d{1,3}(?:\.\d{1,3})?)"
-_AROUND = r"[ \t*_`\[\]()\"']*"
-_OUT_OF = rf"(?:{_AROUND}(?:/|out of){_AROUND}(\d+))?"
-# A line that begins with "Score:", one that holds [[4]] or [RESULT] 4 (Prometheus), or a number that is the whole reply.
-_STATED = re.compile(
-    rf"^[#>\-]?{_AROUND}(?:(?:my|final|overall|total|the) +){{0,2}}(?:score|rating|grade|mark|result){_AROUND}"
-    rf"(?:is|[:=]){_AROUND}{_NUMBER}{_OUT_OF}(.*)$|^.*(?:\[\[|\[RESULT\]:?) *{_NUMBER} *(?:\]\])?(.*)$"
-    rf"|\A{_AROUND}{_NUMBER}{_OUT_OF}{_AROUND}\.?{_AROUND}\Z",
-    re.IGNORECASE | re.MULTILINE,
-)
 _LABEL = r"(?:(?:final|better|best|score|rating|grade|mark|answer|choice|verdict|response|is)[^A-Za-z0-9]+){0,3}"
-_DIRECT_SCORE = re.compile(rf"[^A-Za-z0-9\-]*{_LABEL}{_NUMBER}(?![.\d]*\d)", re.IGNORECASE)
+_DIRECT_SCORE = re.compile(rf"[^A-Za-z0-9\-]*{_LABEL}{NUMBER}(?![.\d]*\d)", re.IGNORECASE)
 _DIRECT_CHOICE = re.compile(rf"[^A-Za-z0-9]*(?i:{_LABEL})([ABC])(?=[^A-Za-z0-9 ]|\s*$|\s*\n)")
 
 
@@ -54,6 +45,11 @@ class Form:
         if self.kind == "pairwise":
             return {"A": 1.0, "B": -1.0, "C": 0.0}
         return {str(mark): float(mark) for mark in range(self.scale[0], self.scale[1] + 1)}
+
+    def show(self, prompt: Prompt, record: Record, *answers: str) -> str:
+        """What is asked about answers; CannotShow where the record lacks what the prompt mentions."""
+        low, high = self.scale
+        return prompt.render(record, low=low, high=high, direct=self.direct, **prompt.answers(*answers))
 
     def rank(self, reply: Reply, candidates: int) -> Verdict:
         """The rank of a listwise reply; VerdictError where it is none."""
@@ -99,7 +95,7 @@ class Form:
             mark = spelled_mark(text, reply.finished)
             return mark, _last(rf"\[\[\s*({mark})\s*\]\]", text)
         mark = self._known(spelled_score(text, reply.finished, self.scale[1]))
-        return mark, _last_stated(text, mark)
+        return mark, last_stated(text, mark)
 
     def _known(self, mark: str) -> str:
         """The mark, if it is one; VerdictError for others."""
@@ -114,45 +110,6 @@ class Form:
             wanted = "A, B or C" if self.kind == "pairwise" else f"a score from {low} to {high}"
             raise VerdictError(f"expected {wanted}, got {shortened(mark)}")
         return str(int(value)) if value.is_integer() else mark
-
-
-def spelled_score(text: str, finished: bool, high: int) -> str:
-    """The number of the one score that a reply states, on a line that begins with ``Score:`` (or rating, grade, mark,
-    result), in ``[[4]]``, or as the whole reply. Thoughts are not read, nor what is only quoted.
-
-    >>> spelled_score("It errs once.\\n**Score:** 4/5", True, 5)
-    '4'
-    >>> spelled_score("Score: 2 at first sight.\\nScore: 4", True, 5)
-    Traceback (most recent call last):
-    ...
-    tuna.judges.replies.VerdictError: scores that differ: 2 and 4
-    """
-    text = spoken(text, finished)
-    own = outside_quotes(text, lambda quote: _STATED.search(quote) is not None)
-    stated = [_parts(found) for found in _STATED.finditer(own)]
-    if not stated:
-        raise VerdictError("no line with Score: N found" + (" but in a quote" if _STATED.search(text) else ""))
-    scores = list(dict.fromkeys(score for score, _, _ in stated))
-    if len({float(score) for score in scores}) > 1:
-        raise VerdictError(f"scores that differ: {' and '.join(scores[:5])}")
-    score, out_of, rest = stated[-1]
-    if out_of and int(out_of) != high:
-        raise VerdictError(f"expected a score out of {high}, got {score} out of {out_of}")
-    if re.search(r"\d", rest):
-        raise VerdictError(f"more than one number on the score's line: {shortened(score + rest)}")
-    return score
-
-
-def _parts(found: re.Match[str]) -> tuple[str, str, str]:
-    """Score, what it is out of, and what follows on its line."""
-    first, out, rest, bracketed, after, alone, alone_out = found.groups()
-    return first or bracketed or alone, out or alone_out or "", rest or after or ""
-
-
-def _last_stated(text: str, mark: str) -> int:
-    """Where the last statement of a score gives its number, -1 where there is none: thoughts come before it."""
-    stated = [found for found in _STATED.finditer(text) if _parts(found)[0] == mark]
-    return max(stated[-1].start(group) for group in (1, 4, 6)) if stated else -1
 
 
 def _last(pattern: str, text: str) -> int:

@@ -52,7 +52,7 @@ class Verdict:
 
 
 def parse_verdict(text: str, candidates: int, *, finished: bool = True, own: bool = True) -> Verdict:
-    """Read a judge's reply about ``candidates`` responses (0 .. candidates - 1); with ``own``, the next number is its own.
+    """Read a judge's reply about ``candidates`` responses (0 .. candidates - 1); with ``own``, the next is its own.
     Raises VerdictError: no rank, one that is malformed, cut or only quoted, two that differ, unknown or repeated
     numbers, nothing but the reference, or an order that most of the marks contradict.
 
