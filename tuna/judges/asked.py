@@ -1,5 +1,6 @@
 """Judges that are asked in words, by the paper's prompt (Table 9) or one of your own: a local model, or a server."""
 
+import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ from tuna.judges.replies import Query, said
 from tuna.judges.structured import read_schema
 from tuna.judges.tournament import Design, tournament
 
+_REFUSED = re.compile(r"refused by the server|; the last: 500")  # llama-cpp-python says 500 of a field that it lacks
 _DIRECT_TOKENS = 16  # of a reply that is a mark alone, {"choice": "A"} for instance
 
 
@@ -387,21 +389,20 @@ class OpenAIJudge(Served, AskedJudge):
         key = key_of(base_url=self.base_url, model=self.model, extras=self._extras)
         known = journal.read(key, lambda line: int(line["number"]))
         left = [] if known else [ask for ask in self._asks(queries) if replies.todo(ask).places]
-        for ask in left[:3]:  # one that is refused whatever is asked says nothing of the fields
-            for number, extra in enumerate(self._extras):
-                one = replace(self, batch=False) if self.batch else self
-                one.ask([replace(ask, extra=extra)], replies, context)
-                refused = context.aside.get(ask.key, "")
-                if context.stopped or ask.key in context.failed:
-                    return extra
-                if not refused.startswith("refused by the server"):
-                    journal.append({"key": key, "number": number})
-                    known = [number]
-                    break
-                if number + 1 < len(self._extras):
-                    del context.aside[ask.key]
-            if known:
+        trier = replace(self, batch=False, retries=min(1, self.retries))
+        for ask, (number, extra) in product(left[:2], enumerate(self._extras)):
+            trier.ask([replace(ask, extra=extra)], replies, context)
+            if context.stopped:
                 break
+            why = context.why(ask.key) or ""
+            if not _REFUSED.search(why):  # else one that is refused whatever is asked says nothing of the fields
+                known = [] if ask.key in context.failed else [number]
+                if known:
+                    journal.append({"key": key, "number": number})
+                break
+            if number + 1 < len(self._extras):
+                context.aside.pop(ask.key, None)
+                context.failed.pop(ask.key, None)
         number = known[-1] if known else 0
         self._tell(number, context)
         return self._extras[number]
