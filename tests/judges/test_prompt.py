@@ -30,9 +30,10 @@ def test_the_words_and_keys_of_the_shipped_prompts_are_those_before_they_were_fi
     for record in RECORDS:
         for count in (2, 4, 25):
             case = Case(record, [Answer(f"answer {k} {{% x %}}\n  " * (k % 3 + 1)) for k in range(count)])
-            found += [q for q in lists.queries_of(case, {"judge": "openai", "model": "m"}, 1, 7)]
-        found += pairwise.queries_of(Pair(record, "a {{ b }}\n", "b\n\n"), {"judge": "openai", "model": "m"})[:1]  # type: ignore[arg-type]
-    assert [(_short(q.prompt), q.key[:8]) for q in found] == [
+            found += [(q.prompt, q.key) for q in lists.queries_of(case, {"judge": "openai", "model": "m"}, 1, 7)]
+        pair = Pair(record, "a {{ b }}\n", "b\n\n")
+        found += [(q.prompt, q.key) for q in pairwise.queries_of(pair, {"judge": "openai", "model": "m"})[:1]]
+    assert [(_short(prompt), key[:8]) for prompt, key in found] == [
         ("bcef1e55", "10d51d5b"), ("8506e86b", "3d1a56e3"), ("db93a5af", "d6b0ccad"), ("b5634c06", "0350860b"),
         ("0eb5a7f0", "154948e4"), ("f2cafe8e", "b5dfef1e"), ("8c81ef0d", "73ae35b3"), ("dbf87ac0", "383401c9"),
         ("c161199d", "8cccf041"), ("cbc5f66c", "2c86897d"), ("89339302", "4cf19698"), ("a4c1bcde", "3bfe87f0"),
@@ -57,7 +58,7 @@ def test_the_words_and_keys_of_the_shipped_prompts_are_those_before_they_were_fi
     ],
 )
 def test_a_prompt_that_cannot_be_used_is_told_with_its_line(source: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=rf"^prompt: (?s:{message})"):
+    with pytest.raises(ConfigError, match=rf"(?s)^prompt: .*{message}"):
         Prompt.of(source, "mine.jinja")
 
 
@@ -89,4 +90,4 @@ def test_the_rubric_has_its_scale_its_row_and_its_end() -> None:
     assert rubric.render(RECORDS[0], response="Hi.", direct=True).endswith("Reply with the number alone.")
     assert "\n3: " not in rubric.render(RECORDS[0], response="Hi.", high=10)
     own = rubric.render(Record("0", "Q", extra={"rubric": "5: rhymes"}), response="Hi.")
-    assert "===== Rubric =====\n5: rhymes\n=====" in own and "It does all" not in own
+    assert "===== Rubric =====\n5: rhymes\n===== Request" in own and "It does all" not in own

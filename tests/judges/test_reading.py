@@ -21,7 +21,8 @@ SCHEMA: dict[str, Any] = {"type": "object", "properties": {"score": {"type": "in
 @pytest.mark.parametrize(
     "text",
     [
-        "It errs once.\nScore: 4", "**Score:** 4/5", "Final score: **4** out of 5.", "Overall Rating = 4", "4", " 4/5. ",
+        "It errs once.\nScore: 4", "**Score:** 4/5", "Final score: **4** out of 5.", "Overall Rating = 4", "4",
+        " 4/5. ",
         "Feedback: fine. [RESULT] 4", "Good.\n[[4]]", "# Score: [4]", "<think>Score: 2</think>Score: 4", "Score: 4.0",
         'It says "Score: 1" itself.\nScore: 4', "Score: 4\n\nIt errs once.", "Clarity score: 3\nScore: 4", "- Score: 4",
     ],
@@ -58,7 +59,8 @@ def test_what_is_no_score(text: str, reason: str) -> None:
     ("kind", "text", "value"),
     [
         ("pointwise", "4", 4), ("pointwise", '{"score": 4}', 4), ("pointwise", "Score: 4/5, since", 4),
-        ("pairwise", "A", 1), ("pairwise", '{"choice": "B"}', -1), ("pairwise", "[[A]]", 1), ("pairwise", "Answer B.", -1),
+        ("pairwise", "A", 1), ("pairwise", '{"choice": "B"}', -1), ("pairwise", "[[A]]", 1),
+        ("pairwise", "Answer B.", -1),
         ("pairwise", "Better answer: A\nIt is", 1), ("pairwise", "A good answer is", None), ("pointwise", "None", None),
         ("pointwise", "7", None), ("pointwise", "<think>4</think>", None), ("pointwise", "-4", None),
     ],

@@ -19,6 +19,7 @@ from tuna.inference.context import Context
 from tuna.inference.cost import Price, Prices, Usage, about_tokens
 from tuna.inference.local import LocalModel
 from tuna.inference.served import Served
+from tuna.inference.server import StopRun
 from tuna.inference.store import key_of
 from tuna.judges import lists, pairwise, pointwise
 from tuna.judges.base import Case, Comparison, Judge, NoRuling, Pair, Ruling
@@ -390,22 +391,39 @@ class OpenAIJudge(Served, AskedJudge):
         known = journal.read(key, lambda line: int(line["number"]))
         left = [] if known else [ask for ask in self._asks(queries) if replies.todo(ask).places]
         trier = replace(self, batch=False, retries=min(1, self.retries))
+        trial = _Replies(context, queries, 1, again=True)
         for ask, (number, extra) in product(left[:2], enumerate(self._extras)):
-            trier.ask([replace(ask, extra=extra)], replies, context)
+            trier.ask([replace(ask, extra=extra)], trial, context)
             if context.stopped:
                 break
             why = context.why(ask.key) or ""
             if not _REFUSED.search(why):  # else one that is refused whatever is asked says nothing of the fields
-                known = [] if ask.key in context.failed else [number]
-                if known:
-                    journal.append({"key": key, "number": number})
+                if ask.key not in context.failed:
+                    known = [self._given_by(ask, number, replies, context)]
+                    journal.append({"key": key, "number": known[0]})
                 break
             if number + 1 < len(self._extras):
                 context.aside.pop(ask.key, None)
                 context.failed.pop(ask.key, None)
         number = known[-1] if known else 0
-        self._tell(number, context)
+        if not context.stopped:
+            self._tell(number, context)
         return self._extras[number]
+
+    def _given_by(self, ask: Ask, number: int, replies: "_Replies", context: Context) -> int:
+        """The same fields less the log-probabilities, where the server takes the field and gives none."""
+        lines = replies.journal.get(ask.key)
+        if "logprobs" not in self._extras[number] or not lines or any("places" in line for line in lines):
+            return number
+        plain = {key: value for key, value in self._extras[number].items() if key == "response_format"}
+        if plain in self._extras:
+            return self._extras.index(plain)
+        context.stopped = StopRun(
+            f"judge: {self.base_url or 'the server'} gives no top_logprobs for {self.model!r}, which "
+            "judge.probabilities=true needs; what was answered is kept. Next: judge.probabilities=auto, another "
+            "model, or llama-cpp-python with --logits_all true"
+        )
+        return number
 
     def _tell(self, number: int, context: Context) -> None:
         """Note what a server does not take."""
