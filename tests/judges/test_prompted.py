@@ -184,7 +184,7 @@ def test_pairs_by_probabilities_and_lists_of_them(tmp_path: Path) -> None:
 
 def test_a_listwise_prompt_of_ones_own(tmp_path: Path) -> None:
     (tmp_path / "mine.jinja").write_text(
-        "{{ record.rubric }}\n{% for r in responses %}\n{{ loop.index0 }}: {{ r }}\n{% endfor %}\nEnd: rank: [best, ...]"
+        "{{ record.rubric }}\n{% for r in responses %}\n{{ loop.index0 }}: {{ r }}\n{% endfor %}\nEnd: rank: [best]"
     )
 
     def say(prompt: str, k: int) -> str:

@@ -192,7 +192,8 @@ class AskedJudge(Asking, Judge):
                 pointwise.queries_of(case.record, [a.text for a in case.answers], identity, prompt, form)
                 for case in cases
             ]
-            self._put([query for queries in marked for query in queries], context)
+            self._put(every := [query for queries in marked for query in queries], context)
+            self._note_texts(every, context)
             return [pointwise.rule(queries, context) for queries in marked]
         asked = [lists.queries_of(case, identity, self.orders, context.seed, prompt, form) for case in cases]
         self._put([query for queries in asked for query in queries], context)
@@ -202,7 +203,8 @@ class AskedJudge(Asking, Judge):
     def _compare(self, pairs: Sequence[Pair], context: Context, *, again: bool = False) -> list[Comparison]:
         reasons = [self._why_not(pair.record) for pair in pairs]
         asked = [self._queries(pair) if why is None else [] for pair, why in zip(pairs, reasons, strict=True)]
-        self._put([query for queries in asked for query in queries], context, again=again)
+        self._put(every := [query for queries in asked for query in queries], context, again=again)
+        self._note_texts(every, context)
         of = pointwise.comparison if self._given is not None and self._form.kind == "pointwise" else pairwise.comparison
         return [
             of(queries, context) if why is None else Comparison((None, None), why)
@@ -234,6 +236,13 @@ class AskedJudge(Asking, Judge):
             except CannotShow as error:
                 return str(error)
         return None
+
+    def _note_texts(self, queries: Sequence[Query[Any]], context: Context) -> None:
+        """Say how many marks had no probabilities that could be used."""
+        marks = [mark for query in queries if isinstance(mark := said(query, context).verdict, Mark)]
+        texts = sum(mark.chances is None for mark in marks)
+        if self._form.chances is None and 0 < texts < len(marks):
+            context.note(f"judge: {texts:,} of {len(marks):,} marks are read as text, without usable probabilities")
 
     def _usage(self, prompt_tokens: int, requests: int, context: Context) -> Usage:
         return self.backend.usage(requests, prompt_tokens, requests * self.reply_tokens, context)
