@@ -20,7 +20,7 @@ def test_examples_run() -> None:
 
 def test_commands_compose() -> None:
     text = PAGE.read_text().replace("\\\n", " ")
-    commands = re.findall(r"^python rank\.py((?: +[\w.]+=\S+)*)", text, re.MULTILINE)
+    commands = re.findall(r"^python rank\.py((?: +[+@\w.]+=\S+)*)", text, re.MULTILINE)
     assert len(commands) >= 6
     for words in commands:
         compose(words.split(), config_name="rank")

@@ -245,6 +245,6 @@ def usage_cost(price: Price | None, usage: object) -> float | None:
 
 
 def usage_of(line: Mapping[str, Any], price: Price | None = None) -> Usage:
-    """What one reply used, as far as its ``usage`` says it."""
+    """What one reply used, as far as its ``usage`` says it. No price: its own ``cost``, where the line has it."""
     tokens = read_usage(line.get("usage")) or (0, 0)
-    return Usage(1, *tokens, price.of(*tokens) if price else None)
+    return Usage(1, *tokens, price.of(*tokens) if price else line.get("cost"))

@@ -16,7 +16,7 @@ from tuna.errors import ConfigError, DataError
 from tuna.inference.answers import Answer, from_choice, read_choice, read_choices
 from tuna.inference.backend import Ask, Question, Round, StoredTexts, asks_of, counter, one_each
 from tuna.inference.context import Context
-from tuna.inference.cost import Pair, Price, Prices, Usage, about_tokens, at_most_tokens
+from tuna.inference.cost import Pair, Price, Prices, Usage, about_tokens, at_most_tokens, usage_cost
 from tuna.inference.engine import Request
 from tuna.inference.server import Connection, Server, StopRun, TryAgain
 from tuna.inference.store import key_of
@@ -110,6 +110,7 @@ class Served(Connection):
         missing = {key: todo for key, ask in distinct.items() if (todo := stored.todo(ask)).places}
         progress = Progress(stored.unit, len(distinct), len(distinct) - len(missing))
         gives_logprobs = len(missing) < len(distinct)
+        price = self.price_in(context.prices)
 
         def done(request: Request, body: Mapping[str, Any]) -> Iterable[Request]:
             nonlocal gives_logprobs
@@ -127,6 +128,8 @@ class Served(Connection):
             if drawn.trial and not stored.raw:
                 answers = [replace(answer, temperature=ask.heat(drawn.trial)) for answer in answers]
             line = {"key": ask.key, "part": request.part, **stored.line(answers, drawn), **stored.told(body)}
+            if (cost := usage_cost(price, body.get("usage"))) is not None:
+                line["cost"] = cost
             stored.journal.append(line)
             if rest := drawn.places[len(answers) :]:
                 self._one_by_one = True
@@ -137,7 +140,7 @@ class Served(Connection):
 
         # each when its turn comes: by then the server may have shown that it ignores n
         first = (request for key, todo in missing.items() for request in self._requests(distinct[key], todo, stored))
-        context.ask(Server(self, self.endpoint, self.model), first, self.price_in(context.prices), done, progress)
+        context.ask(Server(self, self.endpoint, self.model), first, price, done, progress)
         return [stored.answers(ask) for ask in asks]
 
     def read(self, body: Mapping[str, Any], *, raw: bool = False) -> list[Answer]:

@@ -137,6 +137,7 @@ def check_keys(nodes: Mapping[str, Any]) -> None:
     """Raise ConfigError for a connection among ``nodes`` without its key now, not after an hour of work."""
     given = os.environ.get("OPENAI_BASE_URL", "")
     for name, node in nodes.items():
+        check_keys({f"{name}.members.{key}": each for key, each in getattr(node, "members", {}).items()})  # of a panel
         if not isinstance(node, Connection):
             continue
         try:

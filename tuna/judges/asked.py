@@ -3,9 +3,11 @@
 import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import product
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Interval
@@ -61,6 +63,7 @@ class AskedJudge(Asking, Judge):
     attempts: int = 1
     reply_tokens: int = 0
     lacking: ClassVar[str] = "they lack what the prompt mentions"
+    again: Mapping[str, int] = MappingProxyType({})  # {"repeat": k} of one that is asked anew, part of a reply's key
 
     @property
     @abstractmethod
@@ -147,6 +150,14 @@ class AskedJudge(Asking, Judge):
         if found := [message for message, holds in wrong.items() if holds]:
             raise ConfigError("\n".join(found))
         _ = self._form
+
+    def repeated(self, number: int) -> Judge:
+        """Itself, with other keys, and a seed for each reply."""
+        if self.temperature == 0:
+            raise ConfigError("at a temperature of 0")
+        judge = copy(self)
+        judge.again = {"repeat": number}
+        return judge
 
     def price_in(self, prices: Prices) -> Price | None:
         """Dollars per million tokens, None where they are not known."""
@@ -248,8 +259,9 @@ class AskedJudge(Asking, Judge):
         return self.backend.usage(requests, prompt_tokens, requests * self.reply_tokens, context)
 
     def _asks(self, queries: Sequence[Query[Any]], extra: Mapping[str, Any] | None = None) -> list[Ask]:
-        fixed = self._most_tokens, self.temperature
-        return [Ask(q.key, Record(q.key, q.prompt), *fixed, cut=False, extra=extra or {}) for q in queries]
+        fixed = {"cut": False, "seed": self.again.get("repeat"), "extra": extra or {}}
+        most, heat = self._most_tokens, self.temperature
+        return [Ask(query.key, Record(query.key, query.prompt), most, heat, **fixed) for query in queries]
 
     @property
     def _most_tokens(self) -> int:
@@ -303,7 +315,7 @@ class LocalJudge(LocalModel, AskedJudge):
 
     def reply_identity(self) -> dict[str, Any]:
         """What shapes one reply, for its key."""
-        found = {"judge": "local", **self.backend.shaped_by()}
+        found = {"judge": "local", **self.backend.shaped_by(), **self.again}
         if self.direct_only:
             return {**found, "marks": list(self._form.values), "lead": self._lead}
         return {**found, "max_tokens": self.max_tokens}
@@ -357,7 +369,7 @@ class OpenAIJudge(Served, AskedJudge):
     def reply_identity(self) -> dict[str, Any]:
         """What shapes one reply, for its key."""
         kept = {key: getattr(self, key) for key in ("model", "temperature", "extra_body")}
-        found = {"judge": "openai", **kept, "max_tokens": self._most_tokens}
+        found = {"judge": "openai", **kept, "max_tokens": self._most_tokens, **self.again}
         return {**found, "schema": self._schema} if self._schema else found
 
     @cached_property

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from tuna.data.record import Record
+from tuna.errors import ConfigError
 from tuna.inference.answers import Answer
 from tuna.inference.context import Context
 from tuna.inference.cost import Price, Prices, Usage
@@ -107,6 +108,10 @@ class Judge(ABC):
     def can_judge(self, record: Record) -> bool:
         """Whether there is something to judge the answers by."""
         return True
+
+    def repeated(self, number: int) -> "Judge":
+        """Itself, to be asked anew under other keys. Raises ConfigError where its replies would be the same again."""
+        raise ConfigError("whatever its settings")
 
     def price_in(self, prices: Prices) -> Price | None:
         """Dollars per million tokens, None where they are not known."""

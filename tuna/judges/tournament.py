@@ -14,9 +14,9 @@ from annotated_types import Ge
 from tuna.config.types import checked
 from tuna.judges.base import Case, Comparison, NoRuling, Pair, Ruling
 
-PRECISION = 0.1  # of the normal prior of a log strength: a standard deviation of 3.2
+PRECISION = 0.01  # of the normal priors: a standard deviation of 10, as good as none unless an answer is undefeated
 TIED = 1e-6  # log strengths that are no further apart are equal
-_CONVERGED = 1e-8  # of every component of the gradient, so that strengths are off by 1e-7 at most
+_CONVERGED = 1e-9  # of every component of the gradient, so that strengths are off by 1e-7 at most
 Rounds = Iterator[list[tuple[int, int]]]  # pairs that are asked about together; the outcomes are there at the next
 
 
@@ -25,9 +25,10 @@ Rounds = Iterator[list[tuple[int, int]]]  # pairs that are asked about together;
 class Design:
     """Which pairs of a list are compared. K: the answers of a list.
 
-    all: each with each, K (K - 1) / 2. swiss: round by round, neighbors in the standing that have not met, until all
-    neighbors have. sorted: a merge sort, K log2 K at most. comparisons: the most per list; of "all" the first rounds of
-    a round robin, in which every answer is compared equally often.
+    all: each with each, K (K - 1) / 2. swiss: K - 1 pairs by lot that connect all answers, then round by round the
+    neighbors in the standing that have not met, until all neighbors have: about K log2 K at 16 answers. sorted: a merge
+    sort, K log2 K at most. comparisons: the most per list; of "all" the first rounds of a round robin, in which all
+    answers are compared about equally often.
     """
 
     pairs: Literal["all", "swiss", "sorted"] = "all"
@@ -119,13 +120,13 @@ class _Match:
 
     def outcomes(self) -> list[Outcome]:
         """Those that are readable."""
-        shares = ((a, b, _shares(comparison)) for (a, b), comparison in self.played.items())
-        return [Outcome(a, b, *found) for a, b, found in shares if found]
+        found = ((a, b, shares(comparison)) for (a, b), comparison in self.played.items())
+        return [Outcome(a, b, *each) for a, b, each in found if each]
 
     def points(self, a: int, b: int) -> float | None:
         """What the first got of its comparison with the second: 1 for a win, 0.5 for a tie; None: not readable."""
-        shares = _shares(self.played[a, b])
-        return None if shares is None else round(shares[0] + shares[1] / 2, 6)
+        found = shares(self.played[a, b])
+        return None if found is None else round(found[0] + found[1] / 2, 6)
 
     def ruling(self) -> Ruling | NoRuling:
         if self.problem:
@@ -136,7 +137,7 @@ class _Match:
             return NoRuling(waiting[0].reason, raw, asked=False)
         outcomes = self.outcomes()
         if not connected(self.count, outcomes):
-            reason, _ = Counter(c.reason for c in comparisons if _shares(c) is None).most_common(1)[0]
+            reason, _ = Counter(c.reason for c in comparisons if shares(c) is None).most_common(1)[0]
             readable = f"{len(outcomes)} of {len(comparisons)} comparisons are readable"
             return NoRuling(f"{readable}, which do not connect all {self.count} answers: {reason}", raw)
         found = bradley_terry(self.count, outcomes)
@@ -151,16 +152,20 @@ class _Match:
         return Ruling(levels_of(found), [round(x, 6) for x in found], notes=notes, flips=flips, pairs=len(both))
 
 
-def _shares(comparison: Comparison) -> tuple[float, float, float] | None:
+def shares(comparison: Comparison) -> tuple[float, float, float] | None:
     """How much of a win, a tie and a loss of the first answer a comparison is; None where it is unreadable."""
-    preference = getattr(comparison, "preference", None)
-    if preference is not None:
-        return preference, 0.0, 1.0 - preference
+    if comparison.preference is not None:
+        return comparison.preference, 0.0, 1.0 - comparison.preference
     return {"win": (1.0, 0.0, 0.0), "tie": (0.0, 1.0, 0.0), "lose": (0.0, 0.0, 1.0)}.get(comparison.outcome)
 
 
 def _round_robin(order: Sequence[int], match: _Match) -> Rounds:
-    """The circle method: one stays, the others turn. The first K - 1 pairs connect all K answers."""
+    """All at once, since nothing depends on an outcome."""
+    yield _by_lot(order)
+
+
+def _by_lot(order: Sequence[int]) -> list[tuple[int, int]]:
+    """All pairs by the circle method: one stays, the others turn. The first K - 1 of them connect all K answers."""
     nobody = -1
     seats = [*order, nobody] if len(order) % 2 else [*order]
     half = len(seats) // 2
@@ -169,23 +174,21 @@ def _round_robin(order: Sequence[int], match: _Match) -> Rounds:
         table = zip(seats[:half], reversed(seats[half:]), strict=True)
         pairs += [pair for pair in table if nobody not in pair]
         seats[1:] = [seats[-1], *seats[1:-1]]
-    yield pairs  # at once: nothing depends on an outcome
+    return pairs
 
 
 def _swiss(order: Sequence[int], match: _Match) -> Rounds:
-    """Neighbors in the standing that have not met, from the top, each answer once per round."""
-    standing = list(order)
-    while True:
-        pairs: list[tuple[int, int]] = []
+    """By lot what connects all; then neighbors in the standing that have not met, each answer once per round."""
+    pairs = _by_lot(order)[: len(order) - 1]
+    while pairs:
+        yield pairs
+        found = bradley_terry(match.count, match.outcomes())
+        standing = sorted(order, key=lambda k: -round(found[k], 6))
+        pairs = []
         for a, b in pairwise(standing):
             met = (a, b) in match.played or (b, a) in match.played
             if not met and not (pairs and pairs[-1][1] == a):
                 pairs.append((a, b))
-        if not pairs:
-            return
-        yield pairs
-        found = bradley_terry(match.count, match.outcomes())
-        standing = sorted(order, key=lambda k: -round(found[k], 6))
 
 
 def _sorted(order: Sequence[int], match: _Match) -> Rounds:
@@ -254,15 +257,14 @@ def bradley_terry(count: int, outcomes: Sequence[Outcome]) -> list[float]:
 
     P(i beats j) = s_i / d, P(tie) = nu * sqrt(s_i s_j) / d, d = s_i + s_j + nu * sqrt(s_i s_j), s_i = exp(strength i)
     (Davidson 1970, JASA 65, 317-328). Strengths and log nu maximize the log-likelihood of the outcomes plus the
-    log-density of normal priors of mean 0 and precision 0.1 (as Whelan 2017, arXiv:1712.05311): an answer that is never
-    beaten has a finite strength, and nu stays near 1, where equals tie in one of three, unless the outcomes say
-    otherwise. This is strictly concave, and Newton's method finds its one maximum. Strengths add up to 0; where each
-    meets each, their order is that of wins plus half of ties.
+    log-density of normal priors of mean 0 and precision 0.01 (as Whelan 2017, arXiv:1712.05311): so an answer that is
+    never beaten has a finite strength. This is strictly concave, and Newton's method finds its one maximum. Strengths
+    add up to 0; where each meets each, their order is that of wins plus half of ties.
 
     Raises ArithmeticError where it does not converge (weights that are no numbers).
 
-    >>> [round(x, 3) for x in bradley_terry(2, [Outcome(0, 1, win=3, tie=2, loss=1)])]
-    [0.514, -0.514]
+    >>> [round(x, 3) for x in bradley_terry(2, [Outcome(0, 1, win=3, tie=2, loss=1)])]  # log(3) / 2 without priors
+    [0.545, -0.545]
     """
     design = np.zeros((len(outcomes), 3, count + 1))  # of the log-odds of win, tie and loss
     for row, outcome in zip(design, outcomes, strict=True):
