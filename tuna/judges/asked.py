@@ -71,17 +71,13 @@ class AskedJudge(Asking, Judge):
         """What is asked."""
 
     @property
-    @abstractmethod
     def direct_only(self) -> bool:
         """Whether a reply is to be the mark alone."""
+        return False
 
     @abstractmethod
     def reply_identity(self) -> dict[str, Any]:
         """What shapes one reply, for its key."""
-
-    @abstractmethod
-    def _put(self, queries: Sequence[Query[Any]], context: Context, *, again: bool = False) -> None:
-        """Ask what lacks a readable reply, up to ``attempts`` times. again: those of earlier runs do not count."""
 
     def identity(self) -> dict[str, Any]:
         """What shapes its rulings; a judge that is asked as the paper's has no keys for what it does not use."""
@@ -258,6 +254,10 @@ class AskedJudge(Asking, Judge):
     def _usage(self, prompt_tokens: int, requests: int, context: Context) -> Usage:
         return self.backend.usage(requests, prompt_tokens, requests * self.reply_tokens, context)
 
+    def _put(self, queries: Sequence[Query[Any]], context: Context, *, again: bool = False) -> None:
+        """Ask what lacks a readable reply, up to ``attempts`` times. again: those of earlier runs do not count."""
+        self.backend.ask(self._asks(queries), _Replies(context, queries, self.attempts, again=again), context)
+
     def _asks(self, queries: Sequence[Query[Any]], extra: Mapping[str, Any] | None = None) -> list[Ask]:
         fixed = {"cut": False, "seed": self.again.get("repeat"), "extra": extra or {}}
         most, heat = self._most_tokens, self.temperature
@@ -330,7 +330,7 @@ class LocalJudge(LocalModel, AskedJudge):
         if self.direct_only:
             weigh(self.backend, queries, self._lead, list(self._form.values), context)
         else:
-            self.backend.ask(self._asks(queries), _Replies(context, queries, self.attempts, again=again), context)
+            super()._put(queries, context, again=again)
 
 
 @checked
