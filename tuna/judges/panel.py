@@ -171,9 +171,8 @@ class Panel(Judge):
         missing = Counter(label for of_it in votes for label in self._voters if label not in of_it)
         told = [f"{name} {about[name]}weight {weights[name]:.3g}" for name in names]
         told += [f"{label} has no verdict on {count:,}" for label, count in missing.items()]
-        differing, shared = (
-            map(sum, zip(*(_differing(of_it.values()) for of_it in votes), strict=True)) if votes else (0, 0)
-        )
+        counts = [_differing(of_it.values()) for of_it in votes]
+        differing, shared = sum(count for count, _ in counts), sum(count for _, count in counts)
         told += [f"they differ on {differing:,} of {shared:,} pairs of answers"] if shared else []
         context.note(f"judge=panel, {len(votes):,} {unit}: {'; '.join(told)}")
         return {label: weights[name] / self.repeats for label, (name, _) in self._voters.items()}
