@@ -127,7 +127,7 @@ def test_means_decide_and_are_read_anew_from_the_store(tmp_path: Path) -> None:
 @pytest.mark.parametrize("status", [400, 500])
 def test_what_a_server_refuses_is_tried_once_and_remembered(tmp_path: Path, status: int) -> None:
     def refuses(body: Body) -> bool:
-        return body.get("response_format", {}).get("type") == "json_schema"
+        return bool(body.get("response_format", {}).get("type") == "json_schema")
 
     with Picky(refuses, status, say=half_above) as server, at_work(tmp_path) as context:
         judge = openai(server, direct=True, retries=3)
@@ -256,10 +256,15 @@ def test_a_local_judge_reads_its_logits_and_writes_nothing(tmp_path: Path, monke
     from tuna.inference.generate import Generator
     from tuna.judges import logits
 
-    kept = []
+    kept: list[Any] = []
     monkeypatch.setattr(Generator, "draw", None)
     weigh = logits._chances
-    monkeypatch.setattr(logits, "_chances", lambda *given: kept.append(given) or weigh(*given))
+
+    def noted(*given: Any) -> Any:
+        kept.append(given)
+        return weigh(*given)
+
+    monkeypatch.setattr(logits, "_chances", noted)
     with at_work(tmp_path) as context:
         judge = LocalJudge(path="tiny", prompt_="rubric", scale=(1, 10), least_mass=0.0)
         (ruling, too_long) = judge.judge([case("red", "a blue", "red"), case("x " * 600, "y")], context)

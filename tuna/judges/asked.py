@@ -259,9 +259,11 @@ class AskedJudge(Asking, Judge):
         self.backend.ask(self._asks(queries), _Replies(context, queries, self.attempts, again=again), context)
 
     def _asks(self, queries: Sequence[Query[Any]], extra: Mapping[str, Any] | None = None) -> list[Ask]:
-        fixed = {"cut": False, "seed": self.again.get("repeat"), "extra": extra or {}}
-        most, heat = self._most_tokens, self.temperature
-        return [Ask(query.key, Record(query.key, query.prompt), most, heat, **fixed) for query in queries]
+        most, heat, seed = self._most_tokens, self.temperature, self.again.get("repeat")
+        return [
+            Ask(query.key, Record(query.key, query.prompt), most, heat, cut=False, seed=seed, extra=extra or {})
+            for query in queries
+        ]
 
     @property
     def _most_tokens(self) -> int:
