@@ -165,6 +165,19 @@ def test_too_little_on_the_marks_is_no_verdict_of_a_direct_judge(tmp_path: Path)
         assert levels(openai(server, direct=True, least_mass=0.1).judge([case("one", "two")], context)) == [[0, 0]]
 
 
+def test_malformed_log_probabilities_are_none(tmp_path: Path) -> None:
+    odd = [None, 1, {}, {"content": 1}, {"content": [1, {"token": 1, "top_logprobs": [1, {"logprob": "x"}]}]}]
+    for number, given in enumerate(odd):
+        say = lambda p, k, given=given: {"message": {"content": "Score: 4"}, "logprobs": given}  # noqa: E731
+        with LoopbackServer(say=say) as server, at_work(tmp_path / str(number)) as context:
+            (ruling,) = openai(server).judge([case("one", "two")], context)
+            assert isinstance(ruling, Ruling) and list(ruling.marks) == [4, 4]
+    with LoopbackServer(say=words) as server, at_work(tmp_path / "none") as context:
+        server._choice = lambda *given: "no choice"  # type: ignore[method-assign,assignment,return-value]
+        (none,) = openai(server, retries=0).judge([case("one", "two")], context)
+        assert isinstance(none, NoRuling)
+
+
 def longer(prompt: str, k: int = 0) -> Body:
     """Prefers the longer of two answers, and a little the one that stands first."""
     a, b = re.findall(r"===== Answer [AB] =====\n(.*)\n", prompt)
@@ -230,6 +243,7 @@ def test_json_with_a_schema(tmp_path: Path) -> None:
     [
         ({"prompt_": None, "direct": True}, "direct: of use with a pointwise or pairwise prompt"),
         ({"prompt_": None, "probabilities": True}, "probabilities: expected a prompt whose reply ends in one mark"),
+        ({"pairs": "sorted"}, "pairs, comparisons: of use with a pairwise prompt"),
         ({"read_": "rank"}, "read: expected score or json with a pointwise prompt, got rank"),
         ({"read_": "prose"}, "read: expected rank or choice or score or json or null, got 'prose'"),
         ({"orders": 2}, "orders, keep_reference: of use where a list is ranked at once"),

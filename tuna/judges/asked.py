@@ -142,6 +142,9 @@ class AskedJudge(Asking, Judge):
             f"orders, keep_reference: of use where a list is ranked at once, not with a {kind} prompt": (
                 kind != "listwise" and (self.orders != 1 or self.keep_reference)
             ),
+            "pairs, comparisons: of use with a pairwise prompt (judge.prompt=pairwise or a file with a and b)": (
+                kind != "pairwise" and (self.pairs != "all" or self.comparisons is not None)
+            ),
         }
         if found := [message for message, holds in wrong.items() if holds]:
             raise ConfigError("\n".join(found))
@@ -483,5 +486,6 @@ class _Replies(StoredTexts):
 
     def told(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Usage and model, and the probabilities where the text may have a mark."""
-        places = places_in(body["choices"][0].get("logprobs"), self._text)
+        choice = body["choices"][0]
+        places = places_in(choice.get("logprobs") if isinstance(choice, Mapping) else None, self._text)
         return {**super().told(body), **({"places": places} if places else {})}
