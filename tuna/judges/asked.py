@@ -255,7 +255,8 @@ class AskedJudge(Asking, Judge):
             context.note(f"judge: {texts:,} of {len(marks):,} marks are read as text, without usable probabilities")
 
     def _usage(self, prompt_tokens: int, requests: int, context: Context) -> Usage:
-        return self.backend.usage(requests, prompt_tokens, requests * self.reply_tokens, context)
+        each = min(self.reply_tokens, _DIRECT_TOKENS) if self.direct_only else self.reply_tokens
+        return self.backend.usage(requests, prompt_tokens, requests * each, context)
 
     def _put(self, queries: Sequence[Query[Any]], context: Context, *, again: bool = False) -> None:
         """Ask what lacks a readable reply, up to ``attempts`` times. again: those of earlier runs do not count."""
