@@ -173,7 +173,7 @@ def test_malformed_log_probabilities_are_none(tmp_path: Path) -> None:
             (ruling,) = openai(server).judge([case("one", "two")], context)
             assert isinstance(ruling, Ruling) and list(ruling.marks) == [4, 4]
     with LoopbackServer(say=words) as server, at_work(tmp_path / "none") as context:
-        server._choice = lambda *given: "no choice"  # type: ignore[method-assign,assignment,return-value]
+        server._choice = lambda *given: "no choice"  # type: ignore[method-assign,assignment]
         (none,) = openai(server, retries=0).judge([case("one", "two")], context)
         assert isinstance(none, NoRuling)
 
