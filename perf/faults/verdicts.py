@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable
 
 from perf.faults.base import Bench, Trial
-from tuna.judges.pairwise import parse_mark
 from tuna.judges.replies import VerdictError
+from tuna.judges.spelled import parse_mark
 from tuna.judges.verdict import parse_verdict
 
 MARKS = "Response 0: [9]\nResponse 1: [14]\nResponse 2: [4]\nResponse 3: [6]\nResponse 4: [15]\n"

@@ -13,8 +13,9 @@ from tuna.inference.store import Store
 from tuna.judges.asked import LocalJudge, OpenAIJudge
 from tuna.judges.base import Comparison, Pair
 from tuna.judges.checker import Checker
-from tuna.judges.pairwise import parse_mark, queries_of
-from tuna.judges.replies import VerdictError
+from tuna.judges.pairwise import queries_of
+from tuna.judges.replies import Reply, VerdictError
+from tuna.judges.spelled import parse_mark
 
 pytestmark = pytest.mark.once  # computes nothing that kernels could round
 
@@ -132,7 +133,7 @@ def test_the_prompt_holds_the_request_and_both_answers_each_way() -> None:
     first, second = queries_of(PAIR, {"judge": "x"})
     assert shown(first.prompt) == ("short", "a longer one") and shown(second.prompt) == ("a longer one", "short")
     assert "\nWhy?\n\nSay why.\n" in first.prompt and first.key != second.key
-    assert first.read("[[A]]", True) == 1 and second.read("[[A]]", True) == -1
+    assert first.read(Reply("[[A]]")).value == 1 and second.read(Reply("[[A]]")).value == -1
 
 
 def test_a_conversation_stands_as_its_transcript() -> None:

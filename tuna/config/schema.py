@@ -125,19 +125,21 @@ class _Module:
         return found[1] if found and isinstance(found[1], ast.expr) else None
 
     def parameters_of(self, node: Definition) -> list[Parameter]:
-        """Config arguments of a function, of a class with ``__init__``, of a dataclass, or else of its first base."""
+        """Config arguments of a function, of a class with ``__init__``, of a dataclass with its bases, or else of
+        its first base."""
         if isinstance(node, ast.FunctionDef):
             return self._signature(node, skip=0)
         for statement in node.body:
             if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
                 return self._signature(statement, skip=1)
-        inherited: list[Parameter] = []
-        for base in node.bases:
-            found = self.find(base.id) if isinstance(base, ast.Name) else None
-            if found and isinstance(found[1], Definition) and (inherited := found[0].parameters_of(found[1])):
-                break
-        own = self._fields(node) if any("dataclass" in ast.unparse(d) for d in node.decorator_list) else []
-        return list(({p.key: p for p in inherited} | {p.key: p for p in own}).values())
+        plain = not any("dataclass" in ast.unparse(d) for d in node.decorator_list)
+        found: dict[str, Parameter] = {}
+        for base in reversed(node.bases):  # as dataclasses join theirs
+            definition = self.find(base.id) if isinstance(base, ast.Name) else None
+            if definition and isinstance(definition[1], Definition):
+                inherited = {p.key: p for p in definition[0].parameters_of(definition[1])}
+                found = inherited or found if plain else found | inherited
+        return list((found | ({} if plain else {p.key: p for p in self._fields(node)})).values())
 
     def _signature(self, function: ast.FunctionDef, skip: int) -> list[Parameter]:
         arguments = function.args

@@ -12,7 +12,7 @@ from tuna.evaluation.questions import GivenAnswers, OpenQuestions, Question, rea
 from tuna.inference.answers import Answer, apart
 from tuna.inference.context import Context
 from tuna.inference.cost import Usage
-from tuna.judges.lists import shown
+from tuna.judges.prompt import shown
 from tuna.stats import Interval
 
 

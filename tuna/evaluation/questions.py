@@ -19,7 +19,7 @@ from tuna.data.messages import asked, read_messages
 from tuna.data.record import Record
 from tuna.data.rows import Row
 from tuna.errors import ConfigError, DataError
-from tuna.judges.lists import shown
+from tuna.judges.prompt import shown
 
 T = TypeVar("T")
 Name = tuple[str, str]  # (task, id); ("", id) where a row has no task; ("instruction", text) where it has no id

@@ -1,7 +1,7 @@
 """Asks of a model, here or served. Answers are stored under an ask's key as they come, and never asked for again."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from tuna.console import Progress
@@ -25,6 +25,7 @@ class Ask:
     seed: int | None = None  # a server is sent none where None
     logprobs: bool = False  # a server is asked for log-probabilities
     cut: bool = True  # a local prompt that does not fit is shortened, else refused
+    extra: Mapping[str, Any] = field(default_factory=dict)  # further fields of a request to a server
 
     def heat(self, trial: int) -> float | None:
         """The temperature of a trial, 0 the first."""
@@ -107,6 +108,10 @@ class StoredTexts:
         """What is stored of the answers to a request, or of a whole set."""
         kept = ("text", "finish_reason", "refused", "reasoning")
         return {key: value for key in kept if (value := getattr(answers[0], key)) is not None}
+
+    def told(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """What else is stored of a server's reply."""
+        return {"usage": body.get("usage"), "model": body.get("model")}
 
     def whole(self, ask: Ask) -> list[Answer]:
         """The answers of an ask that stand in one line; none where there is no line."""

@@ -206,6 +206,13 @@ class Generator:
         check_values(values, self.source, "log-probabilities")
         return [self._answer(ids, value) for ids, value in zip(tokens, values, strict=True)]
 
+    @torch.inference_mode()
+    def next_logprobs(self, prompts: Sequence[Sequence[int]]) -> Tensor:
+        """Natural-log probabilities [P, V], float64, of the token that follows each prompt."""
+        found = self._prefill(prompts)[0].double().log_softmax(-1)
+        check_values(found.amax(1).tolist(), self.source, "log-probabilities")
+        return found
+
     def _prefill(self, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Any, Tensor]:
         """Last logits [P, V], the cache, and the mask [P, W] of prompts padded on the left."""
         width = max(map(len, prompts))

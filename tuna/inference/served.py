@@ -130,12 +130,12 @@ class Served(Connection):
                     )
             if drawn.trial and not stored.raw:
                 answers = [replace(answer, temperature=ask.heat(drawn.trial)) for answer in answers]
-            about = {"usage": body.get("usage"), "model": body.get("model")}
+            line = {"key": ask.key, "part": request.part, **stored.line(answers, drawn), **stored.told(body)}
             if (cost := usage_cost(price, body.get("usage"))) is not None:
-                about["cost"] = cost
+                line["cost"] = cost
             if len(read) > len(answers) or any(a.unusable_reason or a.unscored for a in read):
-                about["body"] = told(body, MOST_KEPT)  # what the answers do not show of it is not lost
-            stored.journal.append({"key": ask.key, "part": request.part, **stored.line(answers, drawn), **about})
+                line["body"] = told(body, MOST_KEPT)  # what the answers do not show of it is not lost
+            stored.journal.append(line)
             if rest := drawn.places[len(answers) :]:
                 self._one_by_one = True
                 return self._requests(ask, Round(drawn.trial, rest), stored)
@@ -159,7 +159,7 @@ class Served(Connection):
         """One request for all places of a round, or one each."""
         prompt_tokens = at_most_tokens(self.prompt(ask.record))
         for places in [(place,) for place in drawn.places] if self._one_by_one else [drawn.places]:
-            payload = self.payload(ask.record, ask.max_tokens, ask.heat(drawn.trial), len(places))
+            payload = self.payload(ask.record, ask.max_tokens, ask.heat(drawn.trial), len(places)) | {**ask.extra}
             part = drawn.trial * stored.part_size + places[0]
             if ask.logprobs:
                 # top_logprobs: the alternatives are of no use here, but llama-cpp-python gives no logprobs without it

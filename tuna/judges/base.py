@@ -64,16 +64,20 @@ class Comparison:
 
     @property
     def outcome(self) -> Literal["win", "lose", "tie", "error"]:
-        """For the first answer: a win or a loss needs both orders, a disagreement is a tie.
+        """For the first answer: a win or a loss needs both orders. Where they disagree it is a tie, unless there is a
+        preference, which then decides: a win above 0.5, a loss below it, a tie at it.
 
         >>> [Comparison(v).outcome for v in ((1, 1), (-1, -1), (1, -1), (1, 0), (1, None))]
         ['win', 'lose', 'tie', 'tie', 'error']
+        >>> [Comparison((1, -1), preference=p).outcome for p in (0.6, 0.5, 0.2)]
+        ['win', 'tie', 'lose']
         """
         if None in self.verdicts:
             return "error"
-        if self.flipped or self.verdicts[0] == 0:
-            return "tie"
-        return "win" if self.verdicts[0] == 1 else "lose"
+        sign = self.verdicts[0] or 0
+        if self.flipped:
+            sign = 0 if self.preference is None else (self.preference > 0.5) - (self.preference < 0.5)
+        return "win" if sign > 0 else "lose" if sign < 0 else "tie"
 
     @property
     def flipped(self) -> bool:
@@ -85,6 +89,9 @@ class Judge(ABC):
     """Ranks cases and compares pairs. Its constructor's arguments are its settings. A free one needs three methods."""
 
     asks_again: ClassVar[bool] = False  # whether the next run asks anew where there was no readable verdict
+    lacking: ClassVar[str] = (  # why it cannot judge a record
+        "they carry neither check and answers nor an original response (output) to compare with"
+    )
 
     @abstractmethod
     def identity(self) -> dict[str, Any]:
@@ -126,8 +133,8 @@ def unjudged(judge: Judge | None, records: Sequence[Record]) -> str:
         return ""
     shown = ", ".join(left[:3]) + (", ..." if len(left) > 3 else "")
     return (
-        f"judge={judge.identity()['judge']} cannot judge {len(left):,} of {len(records):,} questions ({shown}): they "
-        "carry neither check and answers nor an original response (output) to compare with"
+        f"judge={judge.identity()['judge']} cannot judge {len(left):,} of {len(records):,} questions ({shown}): "
+        f"{judge.lacking}"
     )
 
 

@@ -20,7 +20,7 @@ from tuna.inference.context import Context
 from tuna.inference.server import StopRun
 from tuna.inference.store import Entry, Journal, key_of
 from tuna.judges.base import Case, Comparison, Judge, NoRuling, Pair, Ruling, dense_levels
-from tuna.judges.lists import request
+from tuna.judges.prompt import request
 from tuna.judges.workers import Fault, Job, Loaded, Values, Workers
 
 _TYPED = re.compile(r".+:[A-Za-z_][\w.]*")

@@ -1,44 +1,25 @@
 """Lists put to a judge in words: the paper's prompt (Table 9, Appendix E), the orders that are shown, the ruling."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
-from tuna.data.messages import transcript
 from tuna.data.record import Record
-from tuna.data.templates import alpaca
+from tuna.inference.answers import Answer
 from tuna.inference.context import Context
 from tuna.inference.store import key_of
-from tuna.judges.base import Case, NoRuling, Ruling, dense_levels
-from tuna.judges.replies import Query, said
-from tuna.judges.verdict import Verdict, parse_verdict
+from tuna.judges.base import Case, NoRuling, Pair, Ruling, dense_levels
+from tuna.judges.marks import Mark
+from tuna.judges.prompt import Prompt
+from tuna.judges.reading import Form
+from tuna.judges.replies import Query, Reply, said
+from tuna.judges.verdict import Verdict
 
+TABLE9 = Prompt.load("table9")
+RANK = Form("listwise", "rank", own=True)
 VERSION = 1  # part of a verdict's key; raise it when a word of the prompt changes
-_LETTERS = "ijklmnopqrstuvwxyzabcdefgh"
-
-_GUIDE = """We would like you to rate Response {all} in reply to the given instruction displayed above.
-First, identify if the instruction requires open-ended or close-ended responses.
-Second, you need to generate one high quality \u2018###Response {own}\u2019 in answer to the instruction. It needs to have the same format as other responses and will be used as a reference later.
-Third, identify if there are duplicate responses and keep only one of the duplicate responses for the following steps.
-Fourth, compare Response {own} with Response {all}/{own} and assign each response an overall score on a scale of 0 to 15 where a higher score indicates better overall quality. For an open-ended instruction, please rate based on the relevance (score 0 to 5), level of details/justification: (score 0 to 5) and accuracy (score 0 to 5) of each response; for a close-ended instruction, please rate based on the accuracy (score 0 to 5), level of details/justification (score 0 to 5) and clarity (score 0 to 5) of each response. The ratings should have the format: \u2018Response k: [sum of the 3 individual scores you give to response k]\u2019.
-Last, rank the responses in decreasing order of their overall scores. The ranking should have the format: \u2018rank: {full}\u2019. If there are duplicate responses, keep only one of them in the rank, that is, the ranking may become: {shorter} or even \u2018rank: [i]\u2019."""  # noqa: E501
-
-
-def shown(record: Record) -> str:
-    """The instruction, or a conversation's transcript: what people and judges read, and what tells questions apart.
-
-    >>> turns = {"role": "system", "content": "Be brief."}, {"role": "user", "content": "And?"}
-    >>> shown(Record("0", "And?", messages=turns))
-    'System: Be brief.\\n\\nUser: And?'
-    """
-    return transcript(record.messages) if record.messages else record.instruction
-
-
-def request(record: Record) -> str:
-    """The same with the input below it, where there is one."""
-    return shown(record) + (f"\n\n{record.input}" if record.input else "")
 
 
 def judge_prompt(record: Record, responses: Sequence[str]) -> str:
@@ -47,21 +28,7 @@ def judge_prompt(record: Record, responses: Sequence[str]) -> str:
     >>> judge_prompt(Record("0", "Say hi."), ["Hi.", "Hello."]).split("###Response")[1]
     ' 0:\\nHi.\\n'
     """
-    blocks = "".join(f"\n###Response {k}:\n{text}" for k, text in enumerate(responses))
-    asked = alpaca(Record(record.id, shown(record), record.input)).text
-    return f"{asked}{blocks}\n{_guide(len(responses))}"
-
-
-def _guide(count: int) -> str:
-    letters = _LETTERS[: count + 1]
-    shorter = [f"\u2018rank: [{', '.join(letters[:k])}]\u2019" for k in range(count, 1, -1)]
-    full = f"[{', '.join(letters)}]"
-    return _GUIDE.format(
-        all="/".join(str(k) for k in range(count)),
-        own=count,
-        full=full.replace("j, k", "j ,k") if count == 4 else full,  # as printed
-        shorter=" ".join([", ".join(shorter[:-1]), shorter[-1]]).strip(),
-    )
+    return TABLE9.render(record, responses=list(responses))
 
 
 def orders_of(count: int, asked: int, *, seed: int, record_id: str) -> list[tuple[int, ...]]:
@@ -76,24 +43,41 @@ def orders_of(count: int, asked: int, *, seed: int, record_id: str) -> list[tupl
     return [tuple(order), tuple(reversed(order))][:asked]
 
 
-def queries_of(case: Case, identity: dict[str, Any], orders: int, seed: int) -> list[Query[Verdict]]:
+def queries_of(
+    case: Case, identity: dict[str, Any], orders: int, seed: int, prompt: Prompt = TABLE9, form: Form = RANK
+) -> list[Query[Verdict]]:
     """The prompts that decide one case; their verdicts are in the candidates' own numbers."""
-    found = []
-    for order in orders_of(len(case.answers), orders, seed=seed, record_id=case.record.id):
-        prompt = judge_prompt(case.record, [case.answers[k].text for k in order])
-        found.append(Query(key_of(**identity, version=VERSION, prompt=prompt), prompt, _reader(order)))
-    return found
+    shown_in = orders_of(len(case.answers), orders, seed=seed, record_id=case.record.id)
+    return [query_in(order, case, identity, prompt, form) for order in shown_in]
 
 
-def _reader(order: Sequence[int]) -> Callable[[str, bool], Verdict]:
+def query_in(order: Sequence[int], case: Case, identity: dict[str, Any], prompt: Prompt, form: Form) -> Query[Verdict]:
+    """The prompt that shows the answers in one order."""
+    asked = form.show(prompt, case.record, *(case.answers[k].text for k in order))
     own = *order, len(order)  # the judge's answer comes after the candidates
 
-    def read(text: str, finished: bool) -> Verdict:
-        found = parse_verdict(text, len(order), finished=finished)
+    def read(reply: Reply) -> Verdict:
+        found = form.rank(reply, len(order))
         marks = {own[k]: mark for k, mark in found.marks.items()}
         return replace(found, order=tuple(own[k] for k in found.order), marks=marks)
 
-    return read
+    return Query(key_of(**identity, version=VERSION, prompt=asked), asked, read)
+
+
+def pair_queries(pair: Pair, identity: dict[str, Any], prompt: Prompt, form: Form) -> list[Query[Mark]]:
+    """The prompts that decide a pair as a list of two, in both orders; one that is left out as a duplicate ties."""
+    case = Case(pair.record, [Answer(pair.first), Answer(pair.second)])
+
+    def query(order: tuple[int, int]) -> Query[Mark]:
+        found = query_in(order, case, identity, prompt, form)
+
+        def read(reply: Reply) -> Mark:
+            ranked = found.read(reply).order
+            return Mark(0.0 if len(ranked) < 2 else 1.0 - 2 * ranked[0])
+
+        return Query(found.key, found.prompt, read)
+
+    return [query((0, 1)), query((1, 0))]
 
 
 def rule(case: Case, queries: Sequence[Query[Verdict]], context: Context, *, keep_reference: bool) -> Ruling | NoRuling:

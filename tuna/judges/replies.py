@@ -3,13 +3,13 @@ blocks, on lines after ``>``, in quotation marks or backticks).
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from tuna.data.record import was_cut
-from tuna.inference.answers import outside_thought, stored_answer
+from tuna.inference.answers import Answer, outside_thought, stored_answer
 from tuna.inference.context import Context
 
 _CLOSING = {'"': '"', "'": "'", "\u201c": "\u201d", "\u2018": "\u2019", "\u201e": "\u201c", "\u00ab": "\u00bb"}
@@ -23,13 +23,29 @@ class VerdictError(Exception):
     """Why a reply is no verdict that can be trusted."""
 
 
+class Place(NamedTuple):
+    """A token of a reply that may be a mark: where it begins in the text, and the natural-log probabilities there."""
+
+    at: int
+    token: str
+    top: Mapping[str, float]
+
+
+class Reply(NamedTuple):
+    """A reply as the store has it. finished: it ended by itself. places: of a server that gives probabilities."""
+
+    text: str
+    finished: bool = True
+    places: Sequence[Place] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Query(Generic[T]):
-    """One prompt. read: (reply, whether it ended by itself) -> what it says, or VerdictError where that is not sure."""
+    """One prompt. read: what a reply says; it raises VerdictError where that is not sure."""
 
     key: str
     prompt: str
-    read: Callable[[str, bool], T]
+    read: Callable[[Reply], T]
 
 
 @dataclass(slots=True)
@@ -44,16 +60,21 @@ class Said(Generic[T]):
 def said(query: Query[T], context: Context) -> Said[T]:
     """Read the stored replies to a query anew, with its reader as it is now."""
     found: Said[T] = Said()
-    for reply in context.store.journal("verdicts").read(query.key, stored_answer):
+    for answer, places in context.store.journal("verdicts").read(query.key, _stored):
         try:
-            if reply.refused:
-                raise VerdictError(reply.refused)
-            found.verdict = query.read(reply.text, not was_cut(reply.finish_reason))
+            if answer.refused:
+                raise VerdictError(answer.refused)
+            found.verdict = query.read(Reply(answer.text, not was_cut(answer.finish_reason), places))
             break
         except VerdictError as error:
-            found.raw.append(reply.text)
+            found.raw.append(answer.text)
             found.reasons.append(str(error))
     return found
+
+
+def _stored(line: Mapping[str, Any]) -> tuple[Answer, list[Place]]:
+    places = [Place(int(at), str(token), {**top}) for at, token, top in line.get("places") or ()]
+    return stored_answer(line), places
 
 
 def spoken(text: str, finished: bool) -> str:

@@ -53,8 +53,8 @@ class Verdict:
     disagreements: int = 0  # pairs ranked against their marks
 
 
-def parse_verdict(text: str, candidates: int, *, finished: bool = True) -> Verdict:
-    """Read a judge's reply about ``candidates`` responses (0 .. candidates - 1); number ``candidates`` is its own.
+def parse_verdict(text: str, candidates: int, *, finished: bool = True, own: bool = True) -> Verdict:
+    """Read a judge's reply about ``candidates`` responses (0 .. candidates - 1); with ``own``, the next is its own.
     finished: False where its token limit cut the reply.
     Raises VerdictError: no rank, one that is malformed, cut or only quoted, two that differ, unknown or repeated
     numbers, nothing but the reference, or an order that half of the marks contradict.
@@ -68,19 +68,18 @@ def parse_verdict(text: str, candidates: int, *, finished: bool = True) -> Verdi
     """
     text = spoken(text, finished)
     plain = _plain(text)
-    own = _plain(outside_quotes(text, _counts))
-    ranked = _rank(plain, own, candidates)
+    unquoted = _plain(outside_quotes(text, _counts))
+    ranked = _rank(plain, unquoted, candidates)
     named = shortened(str(ranked))
     if len(set(ranked)) < len(ranked):
         raise VerdictError(f"rank names a response twice: {named}")
-    if unknown := [k for k in ranked if k > candidates]:
-        raise VerdictError(
-            f"rank names unknown responses {shortened(str(unknown))} (known: 0 to {candidates}): {named}"
-        )
+    last = candidates if own else candidates - 1
+    if unknown := [k for k in ranked if k > last]:
+        raise VerdictError(f"rank names unknown responses {shortened(str(unknown))} (known: 0 to {last}): {named}")
     order = tuple(k for k in ranked if k != candidates)
     if not order:
         raise VerdictError(f"rank names no candidate, only the judge's own response: {named}")
-    marks = _marks(own, candidates)
+    marks = _marks(unquoted, candidates)
     if (against := _against(order, marks)) and against >= _against(order[::-1], marks):
         raise VerdictError(f"rank {named} is contradicted by half of the marks or more: {marks}")
     return Verdict(

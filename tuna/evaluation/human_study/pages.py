@@ -16,7 +16,7 @@ from tuna.errors import DataError
 from tuna.evaluation.questions import Faults, Question, read_object
 from tuna.files import write_text
 from tuna.inference.store import key_of
-from tuna.judges.lists import request, shown
+from tuna.judges.prompt import request, shown
 from tuna.runs import write_json
 
 SCHEMA_VERSION = 1

@@ -1,0 +1,207 @@
+"""What replies are read as: scores, choices, JSON; and the probabilities where they stand."""
+
+import json
+import math
+from typing import Any
+
+import pytest
+
+from tuna.errors import ConfigError
+from tuna.judges.marks import chances_at, places_in
+from tuna.judges.reading import Form
+from tuna.judges.replies import Place, Reply, VerdictError
+from tuna.judges.structured import misfit, read_schema
+
+pytestmark = pytest.mark.once
+
+SCORE = Form("pointwise", "score")
+SCHEMA: dict[str, Any] = {"type": "object", "properties": {"score": {"type": "integer", "minimum": 1, "maximum": 5}}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "It errs once.\nScore: 4", "**Score:** 4/5", "Final score: **4** out of 5.", "Overall Rating = 4", "4",
+        " 4/5. ",
+        "Feedback: fine. [RESULT] 4", "Good.\n[[4]]", "# Score: [4]", "<think>Score: 2</think>Score: 4", "Score: 4.0",
+        'It says "Score: 1" itself.\nScore: 4', "Score: 4\n\nIt errs once.", "Clarity score: 3\nScore: 4", "- Score: 4",
+    ],
+)  # fmt: skip
+def test_scores(text: str) -> None:
+    assert SCORE.mark(Reply(text)).value == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Score: 2\nScore: 4", "scores that differ: 2 and 4"),
+        ("Score: 9", "a score from 1 to 5, got 9"),
+        ("Score: 0", "from 1 to 5, got 0"),
+        ("Score: 4/10", "out of 5, got 4 out of 10"),
+        ("Score: 4 or 5", "more than one number"),
+        ("Score: -4", "no line with Score: N"),
+        ("It gets 4 points.", "no line with Score: N"),
+        ("3 answers are worse.", "no line with Score: N"),
+        ('"Score: 4" is what it asks for, no more.', "but in a quote"),
+        ("<think>Score: 4", "no line with Score: N"),
+        ("Score: N", "no line with Score: N"),
+        ("", "no line with Score: N"),
+    ],
+)
+def test_what_is_no_score(text: str, reason: str) -> None:
+    with pytest.raises(VerdictError, match=reason):
+        SCORE.mark(Reply(text))
+    with pytest.raises(VerdictError, match="cut by its token limit"):
+        SCORE.mark(Reply(text, finished=False))
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        ("pointwise", "4", 4), ("pointwise", '{"score": 4}', 4), ("pointwise", "Score: 4/5, since", 4),
+        ("pairwise", "A", 1), ("pairwise", '{"choice": "B"}', -1), ("pairwise", "[[A]]", 1),
+        ("pairwise", "Answer B.", -1),
+        ("pairwise", "Better answer: A\nIt is", 1), ("pairwise", "A good answer is", None), ("pointwise", "None", None),
+        ("pointwise", "7", None), ("pointwise", "<think>4</think>", None), ("pointwise", "-4", None),
+    ],
+)  # fmt: skip
+def test_a_mark_alone_cut_or_not(kind: Any, text: str, value: float | None) -> None:
+    form = Form(kind, "score" if kind == "pointwise" else "choice", direct=True)
+    if value is not None:
+        assert form.mark(Reply(text, finished=False)).value == value
+    else:
+        with pytest.raises(VerdictError):
+            form.mark(Reply(text, finished=False))
+
+
+def given(*tokens: tuple[str, dict[str, float]]) -> dict[str, Any]:
+    """Log-probabilities as a chat server gives them, from probabilities."""
+    content = []
+    for token, chances in tokens:
+        top = [{"token": other, "logprob": math.log(p)} for other, p in chances.items()]
+        own = chances.get(token, 1.0)
+        content.append({"token": token, "logprob": math.log(own), "bytes": None, "top_logprobs": top})
+    return {"content": content}
+
+
+def test_the_mean_is_taken_where_the_mark_stands() -> None:
+    tokens = given(
+        ("4", {"4": 1.0}), (" faults", {" faults": 0.9}), ("\nScore", {}), (":", {}), (" ", {}),
+        ("2", {"2": 0.5, " 2": 0.1, "4": 0.2, "good": 0.2}), ("/", {"/": 1.0}), ("5", {"5": 0.9}),
+    )  # fmt: skip
+    text = "4 faults\nScore: 2/5"
+    places = places_in(tokens, text)
+    assert [(p.at, p.token) for p in places] == [(0, "4"), (16, "2"), (18, "5")]
+    form = Form("pointwise", "score", chances=True)
+    mark = form.mark(Reply(text, places=places))
+    assert mark.chances == pytest.approx({2: 0.75, 4: 0.25}) and mark.value == pytest.approx(2.5)
+    with pytest.raises(VerdictError, match=r"the marks have 0\.8 of the probability at their place, less than 0\.9"):
+        Form("pointwise", "score", chances=True, least=0.9).mark(Reply(text, places=places))
+    assert Form("pointwise", "score", chances=None, least=0.9).mark(Reply(text, places=places)).chances is None
+    assert Form("pointwise", "score", chances=False).mark(Reply(text, places=places)).value == 2
+
+
+def test_a_thought_before_the_text_and_tokens_that_do_not_spell_it() -> None:
+    tokens = given(("<think>", {}), ("5", {"5": 1.0}), ("</think>", {}), ("é", {}), ("4", {"4": 0.5, "5": 0.5}))
+    assert [(p.at, p.token) for p in places_in(tokens, "é4")] == [(0, "é"), (1, "4")]
+    assert places_in(tokens, "other") == places_in(None, "4") == places_in({"content": [None]}, "4") == []
+
+
+def test_a_choice_is_its_probability_either_way_round() -> None:
+    text = "Because.\n[[B]]"
+    places = places_in(given(("Because.\n", {}), ("[[", {}), ("B", {"B": 0.6, "A": 0.3, "C": 0.1}), ("]]", {})), text)
+    mark = Form("pairwise", "choice", chances=True).mark(Reply(text, places=places))
+    assert mark.value == pytest.approx(-0.3) and mark.turned(-1).value == pytest.approx(0.3) and mark.sign == -1
+
+
+def test_a_reply_that_is_no_mark_still_has_its_probabilities_at_the_start() -> None:
+    places = places_in(given(("The", {"The": 0.2, "3": 0.3, "4": 0.3}), (" ", {})), "The ")
+    form = Form("pointwise", "score", direct=True, chances=None)
+    assert form.mark(Reply("The ", finished=False, places=places)).value == pytest.approx(3.5)
+    with pytest.raises(VerdictError, match="less than"):
+        Form("pointwise", "score", direct=True, chances=None, least=0.7).mark(Reply("The ", places=places))
+
+
+def test_a_mark_of_two_tokens_is_read_as_text() -> None:
+    values = {str(k): float(k) for k in range(1, 11)}
+    at = Place(0, "1", {"1": math.log(0.6), "9": math.log(0.4)})
+    with pytest.raises(VerdictError, match="10 is spelled by several tokens"):
+        chances_at([at], 0, "1", values, 0.5)
+    whole = Place(0, "10", {"10": math.log(0.6), "1": math.log(0.1), "9": math.log(0.3)})
+    assert chances_at([whole], 0, "10", values, 0.5) == pytest.approx({10: 0.6, 1: 0.1, 9: 0.3})
+    sure = Place(0, "9", {"9": math.log(0.99), "1": math.log(0.005)})
+    assert chances_at([sure], 0, "9", values, 0.5)[9] > 0.99
+
+
+def as_json(field: str = "score", kind: Any = "pointwise", **more: Any) -> Form:
+    return Form(kind, "json", schema=SCHEMA if field == "score" else {"type": "object"}, field=field, **more)
+
+
+@pytest.mark.parametrize(
+    "text", ['{"why": "4 {", "score": 3}', 'So:\n```json\n{"score": 3}\n```', '<think>{"score": 1}</think>{"score": 3}',
+             '{"score": 3} and again {"score": 3}', '{"score": 9} no, {"score": 3}', "{'a': 1} {\"score\": 3.0}"],
+)  # fmt: skip
+def test_json(text: str) -> None:
+    assert as_json().mark(Reply(text)).value == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"score": 3} {"score": 4}', "JSON objects that differ"),
+        ('{"score": 9}', "score: expected at most 5, got 9"),
+        ('{"score": "3"}', "score: expected integer"),
+        ('{"score": true}', "score: expected integer"),
+        ('{"mark": 3}', "expected the field 'score'"),
+        ('{"score": 3', "no JSON object"),
+        ("[3]", "no JSON object"),
+        ("{" * 5000, "no JSON object"),
+    ],
+)
+def test_what_is_no_json(text: str, reason: str) -> None:
+    with pytest.raises(VerdictError, match=reason):
+        as_json().mark(Reply(text))
+
+
+def test_json_choices_and_ranks() -> None:
+    assert as_json("choice", "pairwise").mark(Reply('{"choice": "B"}')).value == -1
+    with pytest.raises(VerdictError, match="expected A, B or C, got D"):
+        as_json("choice", "pairwise").mark(Reply('{"choice": "D"}'))
+    listwise = as_json("rank", "listwise")
+    assert listwise.rank(Reply('{"rank": [2, 0, 1]}'), 3).order == (2, 0, 1)
+    for text, reason in (
+        ("[0, 0]", "twice"),
+        ("[3, 0]", r"unknown responses \[3\] \(known: 0 to 2\)"),
+        ('"x"', "a list"),
+    ):
+        with pytest.raises(VerdictError, match=reason):
+            listwise.rank(Reply(json.dumps({"rank": json.loads(text)})), 3)
+
+
+def test_the_place_of_a_mark_in_json() -> None:
+    text = '{"score": 3}'
+    tokens = given(('{"', {}), ("score", {}), ('":', {}), (" ", {}), ("3", {"3": 0.5, "5": 0.5}), ("}", {}))
+    assert as_json(chances=True).mark(Reply(text, places=places_in(tokens, text))).value == pytest.approx(4)
+
+
+def test_schemas() -> None:
+    assert misfit([1, "x"], {"type": "array", "items": {"type": "integer"}}) == '[1]: expected integer, got "x"'
+    assert misfit({"a": {"b": 1}}, {"properties": {"a": {"required": ["c"]}}}) == (
+        "a: expected the field 'c', got {\"b\": 1}"
+    )
+    closed = {"properties": {"a": {}}, "additionalProperties": False}
+    assert misfit({"a": 1, "x": 2}, closed) == "the reply: expected no field 'x'"
+    assert misfit([1], {"minItems": 2}) and misfit(2, {"enum": [1]}) and misfit(0, {"minimum": 1})
+    for schema, reason in (({"type": "array"}, "of an object"), ({"properties": {"mark": {}}}, "'score'.*got mark")):
+        with pytest.raises(ConfigError, match=f"schema.*{reason}"):
+            read_schema(schema, "score")
+
+
+def test_schema_files(tmp_path: Any) -> None:
+    (tmp_path / "s.json").write_text('{"properties": {\n  "score": }}')
+    with pytest.raises(ConfigError, match=r"s\.json:2: expected a JSON schema"):
+        read_schema(str(tmp_path / "s.json"), "score")
+    with pytest.raises(ConfigError, match="No such file"):
+        read_schema(str(tmp_path / "t.json"), "score")
+    (tmp_path / "s.json").write_text(json.dumps(SCHEMA))
+    assert read_schema(str(tmp_path / "s.json"), "score") == SCHEMA

@@ -1,0 +1,103 @@
+"""Replies in JSON: the schema that they have to fit, and reading them."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tuna.errors import ConfigError
+from tuna.judges.replies import VerdictError, shortened, spoken
+
+_TYPES: dict[str, Any] = {
+    "object": dict, "array": list, "string": str, "integer": int, "number": int | float, "boolean": bool,
+    "null": type(None),
+}  # fmt: skip
+_decode = json.JSONDecoder().raw_decode
+
+
+def read_schema(given: str | Mapping[str, Any], field: str) -> dict[str, Any]:
+    """A JSON schema of an object with the property ``field``, from a file or as it is. Raises ConfigError."""
+    where = f"schema: {given}" if isinstance(given, str) else "schema"
+    try:
+        found = json.loads(Path(given).read_text(encoding="utf-8")) if isinstance(given, str) else dict(given)
+    except (OSError, ValueError, RecursionError) as error:
+        line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        fault = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{where}{line}: expected a JSON schema or a file that holds one, got: {fault}") from None
+    properties = found.get("properties") if isinstance(found, dict) else None
+    if not isinstance(properties, dict) or found.get("type", "object") != "object":
+        raise ConfigError(f"{where}: expected a JSON schema of an object with properties, got {shortened(str(found))}")
+    if not isinstance(properties.get(field), dict):
+        names = ", ".join(map(str, properties)) or "none"
+        raise ConfigError(f"{where}: expected a property {field!r} (judge.field=... names another), got {names}")
+    return found
+
+
+def misfit(value: object, schema: Mapping[str, Any], where: str = "") -> str | None:
+    """Where a value does not fit a JSON schema, or None. Looks at type, enum, const, minimum, maximum, properties,
+    required, additionalProperties=false, items, minItems and maxItems; other keywords are the server's alone.
+
+    >>> misfit({"score": 9}, {"properties": {"score": {"type": "integer", "maximum": 5}}})
+    'score: expected at most 5, got 9'
+    """
+    at, kinds = where or "the reply", schema.get("type")
+    told = shortened(json.dumps(value, ensure_ascii=False))
+    named = [kinds] if isinstance(kinds, str) else kinds or []
+    if named and not any(_is(value, kind) for kind in named):
+        return f"{at}: expected {' or '.join(named)}, got {told}"
+    allowed = [schema["const"]] if "const" in schema else schema.get("enum")
+    if allowed is not None and not any(value == each and type(value) is type(each) for each in allowed):
+        return f"{at}: expected one of {shortened(json.dumps(allowed, ensure_ascii=False))}, got {told}"
+    if isinstance(value, int | float):
+        if value < schema.get("minimum", value):
+            return f"{at}: expected {schema['minimum']} or more, got {told}"
+        if value > schema.get("maximum", value):
+            return f"{at}: expected at most {schema['maximum']}, got {told}"
+    inner: Iterator[tuple[str, object, Mapping[str, Any]]] = iter(())
+    if isinstance(value, dict):
+        properties = schema.get("properties", {})
+        if lacking := [name for name in schema.get("required", ()) if name not in value]:
+            return f"{at}: expected the field {lacking[0]!r}, got {told}"
+        if schema.get("additionalProperties") is False and (more := [name for name in value if name not in properties]):
+            return f"{at}: expected no field {shortened(more[0])!r}"
+        inner = ((f"{where}.{key}".lstrip("."), value[key], properties[key]) for key in value if key in properties)
+    if isinstance(value, list):
+        if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value)):
+            return f"{at}: another number of items than the schema says: {len(value)}"
+        inner = ((f"{where}[{k}]", item, schema.get("items", {})) for k, item in enumerate(value))
+    return next((fault for name, each, of in inner if (fault := misfit(each, of, name))), None)
+
+
+def _is(value: object, kind: str) -> bool:
+    whole = kind == "integer" and isinstance(value, float) and value.is_integer()
+    return whole or (isinstance(value, _TYPES.get(kind, object)) and (kind == "boolean" or not isinstance(value, bool)))
+
+
+def read_object(text: str, finished: bool, schema: Mapping[str, Any], field: str) -> Any:
+    """The value of ``field`` in the one JSON object of a reply that fits the schema. Raises VerdictError: there is
+    none, or two that differ. Thoughts are not read.
+
+    >>> read_object('Here it is: {"score": 4}', True, {"properties": {"score": {"type": "integer"}}}, "score")
+    4
+    """
+    objects = list(_objects(spoken(text, finished)))
+    fitting = [each for each in objects if misfit(each, schema) is None and field in each]
+    if not objects:
+        raise VerdictError("no JSON object found")
+    if not fitting:
+        raise VerdictError(f"{misfit(objects[-1], schema) or f'the reply: expected the field {field!r}'}")
+    if any(each[field] != fitting[0][field] for each in fitting):
+        raise VerdictError(f"JSON objects that differ: {', '.join(shortened(json.dumps(e)) for e in fitting[:3])}")
+    return fitting[-1][field]
+
+
+def _objects(text: str) -> Iterator[dict[str, Any]]:
+    """The outermost JSON objects of a text."""
+    at = text.find("{")
+    while at >= 0:
+        try:
+            found, end = _decode(text, at)
+            yield found
+        except (ValueError, RecursionError):
+            end = at + 1
+        at = text.find("{", end)
