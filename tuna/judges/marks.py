@@ -59,8 +59,8 @@ class MarkingJudge(Judge):
 @checked
 @dataclass
 class Baseline(MarkingJudge):
-    """What a judge has to beat. random: a number of (seed, id, answer). longest, shortest: by characters. rouge: ROUGE-L
-    to the original response.
+    """What a judge has to beat. by: random, of (seed, id, answer); characters, longest or shortest; rouge, which is
+    ROUGE-L to the original response.
     """
 
     by: Literal["random", "longest", "shortest", "rouge"] = "longest"
