@@ -38,7 +38,7 @@ from tuna.inference.store import Journal, Store, key_of
 from tuna.judges.base import Case, Judge, NoRuling, Pair
 from tuna.judges.marks import Baseline
 
-BASELINES = ("random", "longest", "shortest", "rouge")
+BASELINES = {by: Baseline(by) for by in ("random", "longest", "shortest", "rouge")}
 _EMBEDDED = FOLDER / "rankings/contextual_held_out.jsonl"
 FIGURES = (
     "lists", "agreement", "ties", "no_verdict", "spearman", "length_controlled", "agreement_longer_better",
@@ -70,7 +70,7 @@ class JudgeCard(Benchmark):
     repeats: Annotated[int, Ge(1)] = 1  # rounds of asking, each with a seed and a store of its own
 
     name: ClassVar[str] = "judge"
-    uses_model: ClassVar[bool] = False
+    uses_model = False
     shaped_by: ClassVar[tuple[str, ...]] = ("rank_by", "beta", "min_gap", "ask", "repeats")
 
     def needs(self) -> tuple[str, ...]:
@@ -148,8 +148,7 @@ class JudgeCard(Benchmark):
         opinions = [[o for o, here in zip(each, there, strict=True) if here and o] for each in rounds]
         cards = {name: self._card(judge, lists, opinions, context)}
         benches = {name: self._bench_scores(lists, opinions[0])}
-        for by in BASELINES:
-            baseline = Baseline(by)
+        for by, baseline in BASELINES.items():
             able = [given for given in lists if baseline.can_judge(given.case.record)]
             if able and baseline != judge:
                 found = [[o for o in each if o] for each in self._rounds(baseline, able, context)]
