@@ -26,7 +26,7 @@ _CAPTION = (
     "Agreement: the share of the reference's strict pairs that the judge orders alike, ties one half, mean over lists; "
     "in brackets its 95% interval over lists. Length-controlled: the mean of the agreement where the reference's "
     "better answer is longer and where it is shorter, so that length alone gets one half. The reference itself prefers "
-    "the longer answer in {share} of its pairs of unequal length. docs/judges.md explains every column."
+    "the longer answer in {share} of its pairs of unequal length. docs/benchmarks/judge.md explains every column."
 )
 Row = dict[str, float | None]  # the figures of one judge
 

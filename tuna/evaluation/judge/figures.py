@@ -97,7 +97,7 @@ class Card:
 
 
 def card(references: Sequence[Reference], opinions: Sequence[Opinion], *, seed: int, cycles: bool) -> Card:
-    """All that an order of answers says. What each figure means is said in docs/judges.md.
+    """All that an order of answers says. What each figure means is said in docs/benchmarks/judge.md.
 
     The length-controlled agreement is balanced: the mean of the agreement over pairs whose better answer (by the
     reference) is longer, and over those whose better answer is shorter. What goes by length alone gets one half.
