@@ -78,11 +78,13 @@ class JudgeCard(Benchmark):
         return ("judge",)
 
     def title(self, nodes: Mapping[str, Any]) -> str:
-        """The judge's name: what it goes by, its model's or folder's name."""
+        """The judge's name: its kind with its model's or folder's; a baseline's own."""
         judge, identity = nodes["judge"], nodes["judge"].identity()
+        if isinstance(judge, Baseline):
+            return judge.by
         path, model = getattr(judge, "path", None), identity.get("model")
-        who = identity.get("by") or (Path(path).name if isinstance(path, str) else model)
-        return str(who) if "by" in identity else "-".join(filter(None, (identity["judge"], who)))
+        who = Path(path).name if isinstance(path, str) else model
+        return "-".join(str(part) for part in (identity["judge"], who) if part).replace("/", "-")
 
     def prepare(self, limit: int | None) -> None:
         """Read the lists."""
