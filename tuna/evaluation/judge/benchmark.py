@@ -222,7 +222,7 @@ class JudgeCard(Benchmark):
     def _bench_scores(self, lists: Sequence[Given], opinions: Sequence[Opinion]) -> dict[str, float]:
         """RewardBench 2's figures; empty for other files. Answers with one text have one value."""
         values = {
-            given.case.record.id: {a.text: v for a, v in zip(given.case.answers, opinion.values, strict=True)}
+            id(given.case.record): {a.text: v for a, v in zip(given.case.answers, opinion.values, strict=True)}
             for given, opinion in zip(lists, opinions, strict=True)
         }
         rows = [
@@ -230,7 +230,7 @@ class JudgeCard(Benchmark):
                 r.id, _subset(r), *([known.get(c.text) for c in r.responses if c.score == s] for s in (1, 0))
             )
             for r in self._records
-            if (known := values.get(r.id)) is not None
+            if (known := values.get(id(r))) is not None
         ]
         return reward_bench.scores(rows) if self._bench else {}
 
