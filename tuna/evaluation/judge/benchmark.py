@@ -36,7 +36,7 @@ from tuna.inference.context import Context
 from tuna.inference.cost import Usage, about_tokens
 from tuna.inference.store import Journal, Store, key_of
 from tuna.judges.base import Case, Judge, NoRuling, Pair
-from tuna.judges.marks import Baseline
+from tuna.judges.scored import Baseline
 
 BASELINES = {by: Baseline(by) for by in ("random", "longest", "shortest", "rouge")}
 _EMBEDDED = FOLDER / "rankings/contextual_held_out.jsonl"

@@ -11,7 +11,7 @@ from tuna.data.record import Record
 from tuna.inference.answers import Answer
 from tuna.inference.context import Context
 from tuna.judges.base import Case, Ruling, dense_levels
-from tuna.judges.marks import RewardModel
+from tuna.judges.scored import RewardModel
 from tuna.ranking.collection import Components, Ranker
 
 

@@ -15,7 +15,7 @@ from tuna.inference.cost import Budget, Prices
 from tuna.inference.score import score_answers
 from tuna.inference.store import Store
 from tuna.judges.base import Case, Comparison, NoRuling, Pair, Ruling
-from tuna.judges.marks import Baseline, Likelihood, Reward
+from tuna.judges.scored import Baseline, Likelihood, Reward
 from tuna.models.source import ModelConfig
 from tuna.ranking.rankers.proxy import Proxy
 
