@@ -1,5 +1,8 @@
 """The figures of a judge by hand: agreement, ties, length, places, cycles, repeats."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from tuna.evaluation.judge.figures import Opinion, Reference, card, consistency, of_comparisons, of_ruling
@@ -48,12 +51,8 @@ def test_places_cycles_and_probabilities_from_pairs() -> None:
     assert figures["flip_rate"] == pytest.approx(1 / 5)
     assert figures["longer_wins"] is None and figures["length_controlled"] is None
 
-    class Sure(Comparison):
-        """As a judge gives it that reads probabilities."""
-
-        preference = 0.3
-
-    likely = of_comparisons({(0, 1): Sure((1, -1))}, 2)
+    sure: Any = SimpleNamespace(verdicts=(1, -1), outcome="tie", flipped=True, reason="", preference=0.3)
+    likely = of_comparisons({(0, 1): sure}, 2)
     assert likely.prefers == {(0, 1): 0.0} and likely.values == [0.3, 0.7] and likely.flips == 1
 
 

@@ -66,17 +66,17 @@ def of_ruling(ruling: Ruling | NoRuling, count: int) -> Opinion:
 
 
 def of_comparisons(found: Mapping[Places, Comparison], count: int) -> Opinion:
-    """Comparisons of all pairs of a list. A verdict needs both orders, which tie where they disagree; where there are
-    probabilities, the likelier answer is preferred. An answer's value is its mean share of wins.
+    """Comparisons of all pairs of a list. A verdict needs both orders; where they disagree it is a tie, or the likelier
+    answer's where there are probabilities. An answer's value is its mean share of wins, or their mean probability.
     """
     prefers: dict[Places, float] = {}
     shares: list[list[float]] = [[] for _ in range(count)]
     for (j, k), comparison in found.items():
-        share = getattr(comparison, "preference", None)
-        if share is None:
-            share = {"win": 1.0, "tie": 0.5, "lose": 0.0}.get(comparison.outcome)
-        if share is not None:
-            prefers[j, k] = 0.5 if share == 0.5 else float(share > 0.5)
+        won = {"win": 1.0, "tie": 0.5, "lose": 0.0}.get(comparison.outcome)
+        if won is not None:
+            likely = getattr(comparison, "preference", None)
+            share = won if likely is None else likely
+            prefers[j, k] = (1 + (share > 0.5) - (share < 0.5)) / 2 if comparison.flipped else won
             shares[j].append(share)
             shares[k].append(1 - share)
     both = sum(None not in comparison.verdicts for comparison in found.values())
