@@ -1,7 +1,7 @@
 """Figures as PNG: curves of sweeps with error bars, lengths by rank. The same figures give the same bytes."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,7 @@ def draw_lengths(rankings: Sequence[Ranking], path: Path) -> list[str]:
     return [f"lengths by rank: {left} of {len(rankings)} rankings are not drawn"] if left > 0 else []
 
 
-def draw_judges(rows: Mapping[str, Mapping[str, float | None]], path: Path) -> None:
+def draw_judges(rows: dict[str, dict[str, float | None]], path: Path) -> None:
     """Agreement of each judge, plain and length-controlled; beside it how often the longer answer wins."""
     figure, (left, right) = _panel(2, (8.6, 1.4 + 0.34 * len(rows)))
     marks = (("agreement", "o", 0.12, "agreement"), ("length_controlled", "D", -0.12, "length-controlled"))
@@ -86,7 +86,7 @@ def draw_judges(rows: Mapping[str, Mapping[str, float | None]], path: Path) -> N
                     label=label if not place else None,
                 )  # fmt: skip
     left.axvline(0.5, color="#5f6b7a", linewidth=1)
-    left.set_yticks(range(len(rows)), [*reversed(rows)], fontsize=9)
+    left.set_yticks(range(len(rows)), [name.replace("$", r"\$") for name in reversed(rows)], fontsize=9)
     left.set_title("agreement with the reference", fontsize=11)
     left.legend(fontsize=8, frameon=False)
     shares = [(place, row["longer_wins"]) for place, row in enumerate(reversed(rows.values()))]

@@ -1,5 +1,6 @@
 """The judge card as it is measured: offline, through a server, stopped and resumed, repeated; wrong input at once."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from tests.evaluation.make import measure, results_of, write_rows
 from tests.inference.http_server import LoopbackServer
 from tests.inference.make import read_rows
 from tuna.errors import ConfigError, DataError, RunError
+from tuna.inference.store import Journal
 
 TEXTS = ("three words here", "two words", "one")
 
@@ -85,10 +87,15 @@ def test_what_was_asked_is_not_asked_again(tmp_path: Path, capsys: pytest.Captur
             measure(tmp_path / "r", *words, *served(server, "max_requests=8", "judge.concurrency=1"))
         results, _ = card_of(tmp_path / "r")
         assert results["status"] == "incomplete" and results["coverage"]["missing"] == ["q1", "q2"]
+        (place,) = (tmp_path / "r").glob("judge/*/store/seconds.jsonl")
+        killed = json.loads(place.read_text().splitlines()[0])["key"]
+        Journal(place).append({"key": killed, "began": True})  # and nothing after it
         measure(tmp_path / "r", *words, *served(server))
         assert sum(server.asked.values()) == 18
         measure(tmp_path / "r", *words, *served(server))
     assert sum(server.asked.values()) == 18 and "measured already" in capsys.readouterr().out
+    results, card = card_of(tmp_path / "r")
+    assert card["seconds_per_1000"] is None and any("a process that was killed" in note for note in results["notes"])
 
 
 def test_repeats_ask_anew_and_lists_are_ranked_as_lists(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.evaluation.make import measure, results_of, write_rows
 from tuna.errors import DataError
-from tuna.evaluation.judge.reward_bench import Row, best_of, scores, ties_parts
+from tuna.evaluation.judge.reward_bench import Row, Values, best_of, scores, ties_parts
 
 # Gaps and spreads: tied:1 4 - 1 = 3, 5 - 4 = 1; ref:1 3 - 1 = 2; tied:2 2 - 1 = 1, 5 - 2 = 3; ref:2 1 - 2 = -1.
 TIES = [
@@ -49,24 +49,20 @@ def test_subsets_and_their_mean() -> None:
 
 def write_bench(path: Path) -> list[dict[str, object]]:
     """Rows whose answers are as long as the values above, for the judge that prefers the longest."""
-    rows = [
-        *((row.id, "Ties", list(row.right), list(row.wrong)) for row in TIES),
-        ("0", "Math", [9], [3, 2, 1]),
-        ("1", "Math", [4], [4, 2, 1]),
-    ]
+    rows = [*TIES, Row("0", "Math", [9], [3, 2, 1]), Row("1", "Math", [4], [4, 2, 1])]
     letters = iter("abcdefghijklmnopqrstuvwxyz")
 
-    def texts(lengths: list[object]) -> list[str]:
-        return [next(letters) * int(str(length)) for length in lengths]
+    def texts(values: Values) -> list[str]:
+        return [next(letters) * int(value or 0) for value in values]
 
     found: list[dict[str, object]] = [
         {
-            "id": name, "prompt": f"What is said in {name}?", "chosen": texts(list(right)),
-            "rejected": texts(list(wrong)), "num_correct": len(right), "num_incorrect": len(wrong),
-            "total_completions": len(right) + len(wrong), "models": ["m"], "subset": subset,
+            "id": row.id, "prompt": f"What is said in {row.id}?", "chosen": texts(row.right),
+            "rejected": texts(row.wrong), "num_correct": len(row.right), "num_incorrect": len(row.wrong),
+            "total_completions": len(row.right) + len(row.wrong), "models": ["m"], "subset": row.subset,
             "additional_metadata": None,
         }
-        for name, subset, right, wrong in rows
+        for row in rows
     ]  # fmt: skip
     write_rows(path, found) if path.suffix == ".jsonl" else pq.write_table(pa.Table.from_pylist(found), path)
     return found

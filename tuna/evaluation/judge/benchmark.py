@@ -284,7 +284,8 @@ def _row(found: Card) -> dict[str, float | None]:
         row[name] = found.figures[name]
         if name in found.intervals:
             interval = found.intervals[name]
-            row |= {f"{name}_low": interval.low, f"{name}_high": interval.high} if interval.lists else {}
+            low, high = (interval.low, interval.high) if interval.lists else (None, None)
+            row |= {f"{name}_low": low, f"{name}_high": high}
     return row
 
 
