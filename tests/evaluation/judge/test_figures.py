@@ -45,7 +45,7 @@ def test_places_cycles_and_probabilities_from_pairs() -> None:
     placed = {(0, 1): Comparison((1, -1)), (1, 2): Comparison((1, 1)), (0, 2): Comparison((1, None), "unread")}
     opinions = [of_comparisons(turning, 3), of_comparisons(placed, 3)]
     assert opinions[0].values == [0.5, 0.5, 0.5]
-    assert opinions[1] == Opinion([0.5, 0.75, 0.0], {(0, 1): 0.5, (1, 2): 1.0}, 1, 2, "unread")
+    assert opinions[1] == Opinion([0.5, 0.75, 0.0], {(0, 1): 0.5, (1, 2): 1.0}, 1, 2, ("unread",))
     figures = card([Reference([3, 2, 1], [1, 1, 1])] * 2, opinions, seed=0, cycles=True).figures
     assert figures["cycles"] == 1.0  # of the one triple whose pairs all have a verdict
     assert figures["flip_rate"] == pytest.approx(1 / 5)

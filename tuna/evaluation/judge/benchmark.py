@@ -1,5 +1,6 @@
 """The judge card: ``cfg.judge`` and what it has to beat, measured on lists or pairs with given preferences."""
 
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,6 +48,7 @@ FIGURES = (
 )  # fmt: skip
 _SHOWN = ("agreement", "length_controlled", "spearman")  # of the judge, with intervals; the table has all
 _MOST = 5  # reasons that are noted
+_NUMBER = re.compile(r"\d[\d.,]*")  # by which alone reasons do not differ
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +171,7 @@ class JudgeCard(Benchmark):
             examples=[
                 context.example(
                     question, {"agreement": alike}, reference=list(given.reference.scores),
-                    values=list(opinion.values), reason=opinion.reason,
+                    values=list(opinion.values), reasons=list(opinion.reasons),
                 )
                 for question, given, opinion, alike in zip(asked, lists, opinions[0], own.by_list, strict=True)
             ],
@@ -199,7 +201,7 @@ class JudgeCard(Benchmark):
             return [None if isinstance(r, NoRuling) and not r.asked else of_ruling(r, count) for r, count in rulings]
         verdicts = iter(judge.compare([pair for case in cases for pair in _pairs_of(case)], context))
         found = [of_comparisons({places: next(verdicts) for places in _places(n)}, n) for n in counts]
-        return [None if opinion.reason and context.unfinished else opinion for opinion in found]
+        return [None if opinion.reasons and context.unfinished else opinion for opinion in found]
 
     def _card(
         self, judge: Judge, lists: Sequence[Given], rounds: Sequence[Sequence[Opinion]], context: EvalContext
@@ -236,10 +238,11 @@ class JudgeCard(Benchmark):
 
     def _notes(self, opinions: Sequence[Opinion], cards: Mapping[str, Card]) -> list[str]:
         notes = [*self._read, *(f"{reason}: {count}" for reason, count in sorted(self._dropped.items()) if count)]
-        reasons = Counter(opinion.reason for opinion in opinions if opinion.reason).most_common()
-        notes += [f"no verdict on {count} lists or pairs of them: {reason}" for reason, count in reasons[:_MOST]]
+        given = (_NUMBER.sub("N", reason) for opinion in opinions for reason in opinion.reasons)
+        reasons = Counter(given).most_common()
+        notes += [f"no verdict ({'pairs' if self._pairs else 'lists'}): {n}: {reason}" for reason, n in reasons[:_MOST]]
         if rest := sum(count for _, count in reasons[_MOST:]):
-            notes.append(f"no verdict on {rest} further lists or pairs of them, for other reasons (examples.jsonl)")
+            notes.append(f"no verdict, for other reasons (examples.jsonl has all): {rest}")
         if any(each.figures["seconds_per_1000"] is None for each in cards.values()):
             notes.append("seconds: unknown, since a process that was killed could not write down how long it took")
         return notes

@@ -35,7 +35,7 @@ class Opinion:
     prefers: Mapping[Places, float] = field(default_factory=dict)
     flips: int = 0  # pairs that were asked about in both orders, and answered differently
     both: int = 0  # pairs that were asked about in both orders
-    reason: str = ""  # why a verdict is missing
+    reasons: tuple[str, ...] = ()  # why a verdict is missing
 
     def better(self, j: int, k: int) -> float | None:
         """1 where answer j is preferred to answer k, 0.5 where they tie, None where there is no verdict."""
@@ -47,10 +47,10 @@ def of_ruling(ruling: Ruling | NoRuling, count: int) -> Opinion:
     """A ruling's order as preferences of all pairs; its marks as values where every ranked answer has one.
 
     >>> of_ruling(Ruling([1, 0, None, 1]), 4)
-    Opinion(values=[-1.0, 0.0, None, -1.0], prefers={(0, 1): 0.0, (0, 3): 0.5, (1, 3): 1.0}, flips=0, both=0, reason='')
+    Opinion(values=[-1.0, 0.0, None, -1.0], prefers={(0, 1): 0.0, (0, 3): 0.5, (1, 3): 1.0}, flips=0, both=0, reasons=('left out by the judge',))
     """
     if isinstance(ruling, NoRuling):
-        return Opinion([None] * count, reason=ruling.reason)
+        return Opinion([None] * count, reasons=(ruling.reason,))
     prefers, levels, marks = {}, ruling.levels, ruling.marks or [None] * count
     for j, k in combinations(range(count), 2):
         one, other = levels[j], levels[k]
@@ -61,8 +61,7 @@ def of_ruling(ruling: Ruling | NoRuling, count: int) -> Opinion:
         None if level is None else float(mark if marked and mark is not None else -level)
         for mark, level in zip(marks, levels, strict=True)
     ]
-    reason = "" if None not in levels else "answers that the judge left out of its order"
-    return Opinion(found, prefers, ruling.flips, ruling.pairs, reason)
+    return Opinion(found, prefers, ruling.flips, ruling.pairs, ("left out by the judge",) if None in levels else ())
 
 
 def of_comparisons(found: Mapping[Places, Comparison], count: int) -> Opinion:
@@ -83,7 +82,7 @@ def of_comparisons(found: Mapping[Places, Comparison], count: int) -> Opinion:
     return Opinion(
         [sum(each) / len(each) if each else None for each in shares], prefers,
         sum(comparison.flipped for comparison in found.values()), both,
-        "; ".join(dict.fromkeys(c.reason for c in found.values() if c.reason)),
+        tuple(comparison.reason for comparison in found.values() if comparison.reason),
     )  # fmt: skip
 
 
