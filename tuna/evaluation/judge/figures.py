@@ -46,8 +46,9 @@ class Opinion:
 def of_ruling(ruling: Ruling | NoRuling, count: int) -> Opinion:
     """A ruling's order as preferences of all pairs; its marks as values where every ranked answer has one.
 
-    >>> of_ruling(Ruling([1, 0, None, 1]), 4)
-    Opinion(values=[-1.0, 0.0, None, -1.0], prefers={(0, 1): 0.0, (0, 3): 0.5, (1, 3): 1.0}, flips=0, both=0, reasons=('left out by the judge',))
+    >>> found = of_ruling(Ruling([1, 0, None, 1]), 4)
+    >>> found.prefers, found.values
+    ({(0, 1): 0.0, (0, 3): 0.5, (1, 3): 1.0}, [-1.0, 0.0, None, -1.0])
     """
     if isinstance(ruling, NoRuling):
         return Opinion([None] * count, reasons=(ruling.reason,))
