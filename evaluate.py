@@ -8,9 +8,10 @@ EVALUATE = Program(
     config_name="evaluate",
     purpose=(
         "Measure a model on a benchmark: the embedded elementary tasks, Super-NaturalInstructions, LMentry, Vicuna QA, "
-        "the likelihood of reference answers, agreement with ranked lists; or make and score the sheets of a human "
-        "study. The model is a Hugging Face folder, hub id or run, an OpenAI-compatible server (generation=openai), or "
-        "a file of answers given already (answers=FILE.jsonl). Without arguments it measures the embedded tiny model."
+        "the likelihood of reference answers, agreement with ranked lists; measure a judge; make and score the sheets "
+        "of a human study. The model is a Hugging Face folder, hub id or run, an OpenAI-compatible server "
+        "(generation=openai), or a file of answers given already (answers=FILE.jsonl). Without arguments it measures "
+        "the embedded tiny model."
     ),
     examples=(
         "python evaluate.py model.path=runs/tuna_c",

@@ -11,7 +11,7 @@ from tuna.config.compose import compose
 PAGES = Path(__file__).parents[2] / "docs" / "benchmarks"
 
 
-@pytest.mark.parametrize("name", ["vicuna_qa", "human_study", "super_ni", "lmentry"])
+@pytest.mark.parametrize("name", ["vicuna_qa", "human_study", "super_ni", "lmentry", "judge"])
 def test_examples_run_and_commands_compose(name: str) -> None:
     page = PAGES / f"{name}.md"
     result = doctest.testfile(str(page), module_relative=False)

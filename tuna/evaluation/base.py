@@ -136,6 +136,10 @@ class Benchmark(ABC):
         """Further config nodes that it uses, such as a judge."""
         return ()
 
+    def title(self, nodes: Mapping[str, Any]) -> str:
+        """What is measured is called so in results, where it is no model."""
+        return self.name
+
     @abstractmethod
     def prepare(self, limit: int | None) -> None:
         """Read and check the files, before any weights load. limit: of questions. Raises: ConfigError, DataError."""

@@ -157,7 +157,7 @@ def _identities(
     shaped_by |= {key: node.identity() for key, node in nodes.items() if key not in ("model", "generation")}
     run = None
     if not benchmark.uses_model:
-        kind, name, source, fingerprint = "none", benchmark.name, benchmark.name, key_of(**shaped_by)
+        kind, name, source, fingerprint = "none", benchmark.title(nodes), benchmark.name, key_of(**shaped_by)
     elif given is not None:
         kind, name, source, fingerprint = "answers", Path(given.path).stem, given.path, given.sha256
         if nodes["generation"].reasoning == "keep":

@@ -72,6 +72,37 @@ def draw_lengths(rankings: Sequence[Ranking], path: Path) -> list[str]:
     return [f"lengths by rank: {left} of {len(rankings)} rankings are not drawn"] if left > 0 else []
 
 
+def draw_judges(rows: dict[str, dict[str, float | None]], path: Path) -> None:
+    """Agreement of each judge, plain and length-controlled; beside it how often the longer answer wins."""
+    figure, (left, right) = _panel(2, (8.6, 1.4 + 0.34 * len(rows)))
+    marks = (("agreement", "o", 0.12, "agreement"), ("length_controlled", "D", -0.12, "length-controlled"))
+    for color, (name, marker, shift, label) in zip(COLORS, marks, strict=False):
+        for place, row in enumerate(reversed(rows.values())):
+            if (value := row.get(name)) is not None:
+                low, high = (row.get(f"{name}_{end}") for end in ("low", "high"))
+                span = [[max(0.0, value - (value if low is None else low))], [max(0.0, (high or value) - value)]]
+                left.errorbar(
+                    value, place + shift, xerr=span, fmt=marker, color=color, markersize=5, capsize=3,
+                    label=label if not place else None,
+                )  # fmt: skip
+    left.axvline(0.5, color="#5f6b7a", linewidth=1)
+    left.set_yticks(range(len(rows)), [name.replace("$", r"\$") for name in reversed(rows)], fontsize=9)
+    left.set_title("agreement with the reference", fontsize=11)
+    left.legend(fontsize=8, frameon=False)
+    shares = [(place, row["longer_wins"]) for place, row in enumerate(reversed(rows.values()))]
+    known = [(place, share) for place, share in shares if share is not None]
+    right.plot([share for _, share in known], [place for place, _ in known], "o", color=COLORS[0], markersize=5)
+    if (reference := next(iter(rows.values()))["longer_wins_reference"]) is not None:
+        right.axvline(reference, color=COLORS[1], linestyle="--", linewidth=1.2, label="in the reference")
+        right.legend(fontsize=8, frameon=False)
+    right.set_yticks(range(len(rows)), [""] * len(rows))
+    right.set_title("the longer answer wins", fontsize=11)
+    for panel in (left, right):
+        panel.set_ylim(-0.6, len(rows) - 0.4)
+        panel.set_xlim(-0.03, 1.03)
+    _save(figure, path)
+
+
 def _line(panel: Any, curve: Sequence[tuple[float, Estimate]], color: str, label: str | None) -> None:
     xs, means = [x for x, _ in curve], [e.mean for _, e in curve]
     panel.plot(xs, means, "o-", color=color, label=label, linewidth=1.5, markersize=4)
@@ -94,18 +125,20 @@ def _axis_places(xs: Sequence[float]) -> dict[float, float]:
     return {x: logs[positive[0]] - step if x == 0 else logs[x] for x in values}
 
 
-def _panel() -> tuple[Any, Any]:
+def _panel(columns: int = 1, size: tuple[float, float] = (4.8, 3.3)) -> tuple[Any, Any]:
+    """A figure and its panel, or its panels where they are several."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.8, 3.3), layout="constrained")
+    figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
-    panel = figure.add_subplot()
-    panel.grid(True, color="#e3e7ec", linewidth=0.8)
-    panel.set_axisbelow(True)
-    for side in ("top", "right"):
-        panel.spines[side].set_visible(False)
-    return figure, panel
+    panels = [figure.add_subplot(1, columns, place + 1) for place in range(columns)]
+    for panel in panels:
+        panel.grid(True, color="#e3e7ec", linewidth=0.8)
+        panel.set_axisbelow(True)
+        for side in ("top", "right"):
+            panel.spines[side].set_visible(False)
+    return figure, panels[0] if columns == 1 else panels
 
 
 def _save(figure: Any, path: Path) -> None:

@@ -21,6 +21,7 @@ from tuna.reporting.claims import check_claims
 from tuna.reporting.columns import find_columns
 from tuna.reporting.compare import Comparison
 from tuna.reporting.figures import draw_lengths, draw_sweep
+from tuna.reporting.judges import judge_tables
 from tuna.reporting.read import Found, paper
 from tuna.reporting.sweeps import Sweep, find_sweeps
 from tuna.reporting.systems import System, find_systems, summarize
@@ -165,6 +166,7 @@ def _write(
         "systems": [_figures(system, comparison) for system in comparison.systems],
         "claims": [asdict(claim) for claim in claims], "tables": [table.key for table in tables],
         "figures": figures,
+        "judges": {table.key: table.values() for group in groups if group.id == "judges" for table in group.tables},
         "sources": {key: [*map(str, folders)] for key, folders in settings.folders.items()},
     }  # fmt: skip
     write_json(output / "report.json", report)
@@ -190,6 +192,7 @@ def _groups(
         Group("systems", "Systems", main, main[0].caption if main else ""),
         Group("sweeps", "Sweeps", swept),
         Group("benchmarks", "Benchmarks in detail", detail, folded=True),
+        Group("judges", "Judges", judge_tables(found, figures)),
         Group("rankings", "Rankings", [lengths, cost]),
         Group("runs", "Runs", runs, folded=len(found.runs) > _MOST_OPEN),
     ]

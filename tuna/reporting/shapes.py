@@ -18,6 +18,7 @@ _INTERVALS = (
     "Δ is the difference to {baseline}: paired by seed, with one seed each paired by question where the score is a "
     "mean over questions; of win rates against it, to one half. In bold the two best of a column (of three or more)."
 )
+JUDGE = "judge"  # the benchmark whose results have tables of their own, in judges.py
 _MOST_NOTES = 8  # of a benchmark's own
 
 
@@ -199,7 +200,7 @@ def study_tables(found: Found) -> list[Table]:
     """Results that measure several systems at once, such as the human study: their own tables."""
     out = []
     for result in found.results:
-        if result.model.get("kind") != "none" or not result.finished:
+        if result.model.get("kind") != "none" or not result.finished or result.benchmark == JUDGE:
             continue
         for name, rows in sorted((result.content.get("tables") or {}).items()):
             head = list(dict.fromkeys(key for row in rows for key in row))

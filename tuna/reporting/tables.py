@@ -57,6 +57,10 @@ class Table:
         lines = [f"# {self.title}", "", _markdown(self.caption), "", head, f"|{'|'.join(rule)}|", *body, *notes]
         return "\n".join([*lines, ""])
 
+    def values(self) -> list[dict[str, float | str | None]]:
+        """The rows for programs: the value of each cell, without its small print, by its column."""
+        return [{key: cell.value for key, cell in zip(self.head, row, strict=True)} for row in self.rows]
+
     def latex(self) -> str:
         """A table environment; needs the package booktabs."""
         columns = "l" + ("r" if self.numeric else "p{0.3\\linewidth}") * (len(self.head) - 1)

@@ -1,0 +1,1 @@
+"""The judge card: what a judge is worth, against given preferences."""
