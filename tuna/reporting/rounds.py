@@ -1,7 +1,7 @@
 """Rounds of sampling, ranking and training, one after another: their table and figure, from what measured each."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -11,7 +11,7 @@ from tuna.errors import DataError
 from tuna.reporting.compare import marks_of
 from tuna.reporting.figures import COLORS, draw_line, panels, save
 from tuna.reporting.read import Measured, paper, read_examples
-from tuna.reporting.tables import Cell, Table, cell, figure_cell
+from tuna.reporting.tables import Table, cell, figure_cell
 from tuna.runs import read_json
 from tuna.stats import Estimate, over_examples
 
@@ -29,7 +29,7 @@ class Line:
     models: dict[int, str | None] = field(default_factory=dict)  # by seed
 
     def estimate(self, name: str, base: "Line | None" = None) -> Estimate | None:
-        """A figure, less that of ``base``: the seeds' mean of each question, then over the questions; with its interval.
+        """A figure, less that of ``base``: each question's mean over the seeds, then the mean and interval of these.
 
         Questions are paired, and so are seeds: only those that both have count.
         """
@@ -69,7 +69,9 @@ def read_rounds(path: Path) -> Rounds:
     """
     rows = read_json(path, {"rows": list}, needs=["rows"])["rows"]
     if not all(isinstance(row, Mapping) and {"name", "round", "seed", "measured"} <= row.keys() for row in rows):
-        raise DataError(f"{path}: rows: expected objects with name, round, seed, measured (reproduce.py pipeline=rounds)")
+        raise DataError(
+            f"{path}: rows: expected objects with name, round, seed, measured (reproduce.py pipeline=rounds)"
+        )
     lines: dict[str, Line] = {}
     lower: set[str] = set()
     decides: dict[int, list[tuple[float, int, Line]]] = defaultdict(list)
