@@ -2,14 +2,24 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
+from evaluate import EVALUATE
+from rank import RANK
+from report import REPORT
 from tests.reproduce.test_run import PROGRAM, calls
+from train import TRAIN
+from tuna.config.compose import compose
+from tuna.entry import main
 from tuna.errors import ConfigError, RunError
+from tuna.inference.elementary import held_out_records
+from tuna.ranking.tools import run_tool
 from tuna.reproduce import run as pipeline
+from tuna.reproduce.plan import Step
 from tuna.reproduce.rounds import write_out
 
 MEASURES = """
@@ -124,3 +134,72 @@ def test_wrong_settings(changed: dict[str, object], told: str, tmp_path: Path, m
     with pytest.raises(ConfigError, match=told):
         reproduce(**changed)
     assert not Path("reproduce").exists()
+
+
+def test_killed_after_any_step_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran: list[str] = []
+
+    def execute(self: pipeline._Run, step: Step) -> tuple[int, float]:
+        ran.append(step.name)
+        result = step.makes / "elementary" / "m" / "results.json" if step.words[0] == "evaluate.py" else step.makes
+        result.parent.mkdir(parents=True, exist_ok=True)
+        result.write_text(json.dumps({"scores": {"accuracy": 0.5}, "primary": "accuracy", "status": "finished"}))
+        return 0, 0.0
+
+    def note_nothing(self: pipeline._Run, step: Step, status: str, seconds: float) -> None:
+        raise KeyboardInterrupt  # as a kill: the step is done, and nobody knows
+
+    note = pipeline._Run._note
+    monkeypatch.setattr(pipeline._Run, "_execute", execute)
+    done: list[str] = []
+    for number in range(1, 10):
+        monkeypatch.setattr(pipeline._Run, "_note", note_nothing)
+        with pytest.raises(KeyboardInterrupt):
+            reproduce(rounds=2, jobs=1)
+        monkeypatch.setattr(pipeline._Run, "_note", note)
+        again = reproduce(rounds=2, jobs=1, only=[ran[-1]])  # the step that was killed, by the same command
+        assert again["steps"] <= number and ran[-1] == ran[-2] and ran[-1] not in done
+        done.append(ran[-1])
+    ran.clear()
+    assert reproduce(rounds=2, jobs=1)["steps"] == 9 and len({*done}) == 9 and not ran
+
+
+def in_process(self: pipeline._Run, step: Step) -> tuple[int, float]:
+    """The step's command as it is typed, without the seconds of a new process."""
+    program, *words = step.words
+    begin = time.monotonic()
+    try:
+        if words[0] == "best":
+            run_tool(words)
+        else:
+            main({"train.py": TRAIN, "rank.py": RANK, "evaluate.py": EVALUATE, "report.py": REPORT}[program], words)
+    except SystemExit as stopped:
+        return int(str(stopped.code)), time.monotonic() - begin
+    return 0, time.monotonic() - begin
+
+
+def test_the_real_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pipeline._Run, "_execute", in_process)
+    monkeypatch.setattr(sys, "argv", ["a program"])
+    asked = [json.dumps(row) for row in held_out_records()[:4]]
+    Path("questions.jsonl").write_text("\n".join(asked) + "\n")
+    words = [
+        "pipeline=rounds", "rounds=2", "rounds_patience=2", "jobs=1", "sizes.first=8", "sizes.all=16",
+        "sizes.questions=questions.jsonl", "sizes.train=\"scale=tiny evaluate=false logger=none debug=short\"",
+        "sizes.rank=\"sampler.max_tokens=8 sampler.trials=0\"", "sizes.of_round=\"datamodule.batch_size=4\"", "sizes.of_nll=\"limit=4\"",
+        "sizes.benchmark=\"benchmark=elementary limit=4 benchmark.max_tokens=8\"", "sizes.held_out_c=\"datamodule.held_out=0\"",
+        "sizes.held_out_alpaca=\"datamodule.held_out=0\"",
+    ]  # fmt: skip
+    pipeline.run(compose(words, config_name="reproduce"))
+    said = capsys.readouterr().out
+    assert "result of seed 0: " in said
+    told = json.loads(Path("reproduce/tiny-rounds/report/report.json").read_text())["rounds"]
+    assert [line["name"] for line in told["lines"]] == [
+        "Start", "Round 1", "Round 2", "Best of N, at inference", "One round, all instructions",
+        "Best answers only (SFT)",
+    ]  # fmt: skip
+    assert set(told["lines"][1]["figures"]) == {"accuracy", "open_ended", "words per answer", "nll"}
+    best = [json.loads(line) for line in Path("reproduce/tiny-rounds/rankings/s0-best_x2.jsonl").read_text().splitlines()]
+    assert all("responses" not in row and row["best_of"] == 4 for row in best)
