@@ -63,20 +63,22 @@ def write_out(pipeline: Mapping[str, Any], values: Mapping[str, object], rounds:
         raise ConfigError("\n".join(wrong))
     total, first = int(str(values["all"])), int(str(values["first"]))
     turns = max(1, total // first)  # after which the instructions begin again
-    fixed = {"rounds": str(rounds), "seen": str(first * min(rounds, turns))}
     steps: dict[str, str] = {}
     earlier: dict[str, list[str]] = {}
     for number in range(1, rounds + 1):
         turn = (number - 1) % turns
-        known = fixed | {
+        known = {
             "round": str(number), "until": str((turn + 1) * first), "rest": str(total - turn * first),
             "current": "{start}" if number == 1 else f"{{{current}_{number - 1}}}",
             **{name: f"{{{name}_{number}}}" for name in each},
         }  # fmt: skip
         for name, command in each.items():
             steps[f"{name}_{number}"] = _filled(command, known)
-            earlier[f"{name}_{number}"] = [of_start, *(f"{of_round}_{before}" for before in range(1, number))]
-    steps |= {_filled(name, fixed): _filled(command, fixed) for name, command in others.items()}
+            before = (
+                [of_start, *(f"{of_round}_{earlier_one}" for earlier_one in range(1, number))] if number > 1 else []
+            )
+            earlier[f"{name}_{number}"] = before
+    steps |= others
     rows: list[Row] = []
     for name, (model, *measured) in pipeline["rows"].items():
         if "{round}" in name:
@@ -84,8 +86,7 @@ def write_out(pipeline: Mapping[str, Any], values: Mapping[str, object], rounds:
                 of = tuple(f"{step}_{number}" for step in measured)
                 rows.append(Row(name.replace("{round}", str(number)), number, of, f"{model}_{number}"))
         else:
-            of = tuple(_filled(step, fixed) for step in measured)
-            rows.append(Row(name, 0 if of_start in of else None, of, model and _filled(model, fixed)))
+            rows.append(Row(name, 0 if of_start in measured else None, tuple(measured), model))
     return Written(steps, earlier, rows)
 
 
