@@ -14,10 +14,12 @@ from report import REPORT
 from tests.reproduce.test_run import PROGRAM, calls
 from train import TRAIN
 from tuna.config.compose import compose
+from tuna.data.files import read_rows
 from tuna.entry import main
 from tuna.errors import ConfigError, RunError
 from tuna.inference.elementary import held_out_records
 from tuna.ranking.tools import run_tool
+from tuna.reporting.rounds import read_rounds
 from tuna.reproduce import run as pipeline
 from tuna.reproduce.plan import Step
 from tuna.reproduce.rounds import write_out
@@ -182,23 +184,20 @@ def test_the_real_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(pipeline._Run, "_execute", in_process)
     monkeypatch.setattr(sys, "argv", ["a program"])
-    asked = [json.dumps(row) for row in held_out_records()[:4]]
-    Path("questions.jsonl").write_text("\n".join(asked) + "\n")
+    for name, count in (("questions", 4), ("instructions", 16)):
+        Path(f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in held_out_records()[:count]))
     sizes = {
-        "first": "8", "all": "16", "questions": "questions.jsonl", "train": "scale=tiny evaluate=false debug=short",
+        "first": "8", "all": "16", "instructions": "instructions.jsonl", "questions": "questions.jsonl", "train": "scale=tiny evaluate=false debug=short",
         "sample": "sampler.max_tokens=8 sampler.trials=0", "of_round": "datamodule.batch_size=4 logger=none",
         "of_sft": "datamodule.batch_size=4 logger=none", "of_nll": "limit=4", "held_out_c": "datamodule.held_out=0",
         "held_out_alpaca": "datamodule.held_out=0", "benchmark": "benchmark=elementary limit=4 benchmark.max_tokens=8",
     }  # fmt: skip
-    words = ["pipeline=rounds", "rounds=2", "rounds_patience=2", "jobs=1"]
+    words = ["pipeline=rounds", "rounds=2", "rounds_patience=2", "jobs=1", "only=[measured_2,best_of_n,sft]"]
     words += [f"sizes.{key}={value}" if value.isdigit() else f'sizes.{key}="{value}"' for key, value in sizes.items()]
     pipeline.run(compose(words, config_name="reproduce"))
-    said = capsys.readouterr().out
-    assert "result of seed 0: " in said
-    told = json.loads(Path("reproduce/tiny-rounds/report/report.json").read_text())["rounds"]
-    assert [line["name"] for line in told["lines"]] == [
-        "Start", "Round 1", "Round 2", "Best of N, at inference", "Best answers only (SFT)",
-    ]  # fmt: skip
-    assert set(told["lines"][1]["figures"]) == {"accuracy", "open_ended", "words per answer", "nll"}
-    best = [json.loads(line) for line in Path("reproduce/tiny-rounds/rankings/s0-best.jsonl").read_text().splitlines()]
-    assert all("responses" not in row and row["best_of"] == 4 for row in best)
+    assert "result of seed 0: " in capsys.readouterr().out
+    rounds = read_rounds(Path("reproduce/tiny-rounds/rounds.json"))
+    assert [line.name for line in rounds.lines] == ["Start", "Round 1", "Round 2", "Best of N answers"]
+    assert rounds.names == ["accuracy", "open_ended", "words per answer"]
+    rows = [row.value for row in read_rows("reproduce/tiny-rounds/rankings/s0-best.jsonl").rows]
+    assert len(rows) == 8 and all("responses" not in row and row["best_of"] == 4 for row in rows)
