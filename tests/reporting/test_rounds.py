@@ -66,5 +66,5 @@ def test_what_is_no_book(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="rows: expected objects with name, round, seed, measured"):
         read_rounds(write(tmp_path / "b.json", {"rows": [{"name": "Round 1"}]}))
     make_ranking(tmp_path / "rankings", "judged")
-    with pytest.raises(ConfigError, match="rounds: expected a JSON file, there is none at nowhere.json"):
+    with pytest.raises(ConfigError, match="rounds: expected a JSON file, there is none at nowhere"):
         report(tmp_path, "rounds=nowhere.json")

@@ -188,9 +188,10 @@ def test_the_real_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
         Path(f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in held_out_records()[:count]))
     sizes = {
         "first": "8", "all": "16", "instructions": "instructions.jsonl", "questions": "questions.jsonl",
-        "train": "scale=tiny evaluate=false debug=short", "sample": "sampler.max_tokens=8 sampler.trials=0", "of_round": "datamodule.batch_size=4 logger=none",
-        "of_sft": "datamodule.batch_size=4 logger=none", "of_nll": "limit=4", "held_out_c": "datamodule.held_out=0",
-        "held_out_alpaca": "datamodule.held_out=0", "benchmark": "benchmark=elementary limit=4 benchmark.max_tokens=8",
+        "train": "scale=tiny evaluate=false debug=short", "sample": "sampler.max_tokens=8 sampler.trials=0",
+        "of_round": "datamodule.batch_size=4 logger=none", "of_sft": "datamodule.batch_size=4 logger=none",
+        "of_nll": "limit=4", "held_out_c": "datamodule.held_out=0", "held_out_alpaca": "datamodule.held_out=0",
+        "benchmark": "benchmark=elementary limit=4 benchmark.max_tokens=8",
     }  # fmt: skip
     words = ["pipeline=rounds", "rounds=2", "rounds_patience=2", "jobs=1", "only=[measured_2,best_of_n,sft]"]
     words += [f"sizes.{key}={value}" if value.isdigit() else f'sizes.{key}="{value}"' for key, value in sizes.items()]
