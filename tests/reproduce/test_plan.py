@@ -75,7 +75,7 @@ def steps_of(sizes: str, named: str) -> list[Step]:
     values = {str(k): v for k, v in values.items()} | {"book": "rounds.json"}
     if named == "paper":
         return plan(pipeline["steps"], values, pipeline["systems"], OUT, [0])
-    written = write_out({str(k): v for k, v in pipeline.items()}, values, 2)
+    written = write_out({str(k): v for k, v in pipeline.items()}, values, 1)
     return plan(written.steps, values, (), OUT, [0], pipeline["once"], written.earlier)
 
 

@@ -74,7 +74,7 @@ def test_they_end_when_the_measure_falls_and_go_on_with_more_patience(
 ) -> None:
     reproduce(seeds=2)
     said = capsys.readouterr().out
-    assert "s1: round 2 measured 0.55, below round 1 (0.6; 0 is the start): no further round" in said
+    assert "s1: round 2 measured 0.55, after round 1 (0.6; 0 is the start): no further round" in said
     assert "result of seed 0: Round 1, 0.6: reproduce/x-rounds/runs/s0-tuned_1" in said
     called = calls()
     assert called.count("s0-start_measured") == 1 and "s1-start_measured" not in called

@@ -65,6 +65,7 @@ def write_out(pipeline: Mapping[str, Any], values: Mapping[str, object], rounds:
     turns = max(1, total // first)  # after which the instructions begin again
     steps: dict[str, str] = {}
     earlier: dict[str, list[str]] = {}
+    measures = [of_start]
     for number in range(1, rounds + 1):
         turn = (number - 1) % turns
         known = {

@@ -214,9 +214,10 @@ class _Run:
         seed = step.name.partition("-")[0]
         if not any(name.startswith(f"{seed}-") for name in self.over):
             best = rounds.best_in(figures[: last + 1])
+            fell, before = (f"{abs(figures[number]):.4g}" for number in (last, best))
             print(
-                f"{seed}: round {last} measured {figures[last]:.4g}, below round {best} ({figures[best]:.4g}; 0 is the "
-                f"start): no further round (rounds_patience={self.patience})"
+                f"{seed}: round {last} measured {fell}, after round {best} ({before}; 0 is the start): no further round "
+                f"(rounds_patience={self.patience})"
             )
         self.over.add(step.name)
         return True
@@ -230,7 +231,7 @@ class _Run:
             if figures:
                 best = of[rounds.best_in(figures)]
                 model = self.folder / best["model"] if best["model"] else "the start itself"
-                print(f"result of seed {seed}: {best['name']}, {max(figures):.4g}: {model}")
+                print(f"result of seed {seed}: {best['name']}, {abs(max(figures)):.4g}: {model}")
 
     def _execute(self, step: Step) -> tuple[int, float]:
         """Run one step: its exit code (-1 where it made nothing) and its seconds."""
