@@ -75,10 +75,8 @@ def write_out(pipeline: Mapping[str, Any], values: Mapping[str, object], rounds:
         }  # fmt: skip
         for name, command in each.items():
             steps[f"{name}_{number}"] = _filled(command, known)
-            before = (
-                [of_start, *(f"{of_round}_{earlier_one}" for earlier_one in range(1, number))] if number > 1 else []
-            )
-            earlier[f"{name}_{number}"] = before
+            earlier[f"{name}_{number}"] = [*measures] if number > 1 else []
+        measures.append(f"{of_round}_{number}")
     steps |= others
     rows: list[Row] = []
     for name, (model, *measured) in pipeline["rows"].items():
