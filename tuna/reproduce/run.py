@@ -216,8 +216,8 @@ class _Run:
             best = rounds.best_in(figures[: last + 1])
             fell, before = (f"{abs(figures[number]):.4g}" for number in (last, best))
             print(
-                f"{seed}: round {last} measured {fell}, after round {best} ({before}; 0 is the start): no further round "
-                f"(rounds_patience={self.patience})"
+                f"{seed}: round {last} measured {fell}, after round {best} ({before}; 0 is the start): no further "
+                f"round (rounds_patience={self.patience})"
             )
         self.over.add(step.name)
         return True
