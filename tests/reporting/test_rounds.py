@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ def book(folder: Path) -> Path:
                 for k, value in enumerate(right)
             ]
             make_result(place, "elementary", f"m{seed}{number}", sum(right) / 2, examples=said)
-            nll = {"primary": "nll", "lower_is_better": ["nll"]}
+            nll: dict[str, Any] = {"primary": "nll", "lower_is_better": ["nll"]}
             make_result(folder / "results" / f"n{seed}-{number}", "nll", f"m{seed}{number}", 1.0 + number, **nll)
             rows.append(
                 {
