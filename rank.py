@@ -14,7 +14,8 @@ RANK = Program(
         "log-probabilities, ranker=proxy has a reward model (stage=prm) order samples. "
         "Without arguments it uses the embedded tiny models, instructions and checker. "
         "Nothing that was answered is asked or paid for twice: the same command goes on where it stopped. "
-        "`rank.py compare A B` says how far two rankings agree, `rank.py merge OUT PARTS` joins the parts of shard=i/n."
+        "`rank.py compare A B` says how far two rankings agree, `rank.py merge OUT PARTS` joins the parts of "
+        "shard=i/n, `rank.py best LISTS OUT` takes the best answer of each list."
     ),
     examples=(
         "python rank.py ranker=contextual model.path=runs/alpaca input=alpaca_data.json judge=openai dry_run=true",
@@ -28,7 +29,7 @@ RANK = Program(
 )
 
 if __name__ == "__main__":
-    if sys.argv[1:2] in (["compare"], ["merge"]):
+    if sys.argv[1:2] in (["compare"], ["merge"], ["best"]):
         from tuna.ranking.tools import run_tool
 
         run_tool(sys.argv[1:])

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.inference.make import collect, write_answers, write_rows
-from tuna.errors import DataError
-from tuna.ranking.tools import compare, merge, run_tool
+from tuna.errors import ConfigError, DataError
+from tuna.ranking.tools import best, compare, merge, run_tool
 
 pytestmark = pytest.mark.once
 
@@ -31,6 +31,7 @@ def test_compare_writes_json_and_a_picture(tmp_path: Path, capsys: pytest.Captur
     [
         (["compare", "a.jsonl"], "expected python rank.py compare A.jsonl B.jsonl"),
         (["merge", "out.jsonl"], "expected python rank.py merge OUT.jsonl"),
+        (["best", "lists.jsonl"], "expected python rank.py best LISTS.jsonl OUT.jsonl"),
         (["compare", "nothing.jsonl", "neither.jsonl"], "nothing.jsonl: no such file"),
     ],
 )
@@ -97,3 +98,27 @@ def test_what_does_not_fit_together(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="must not overlap"):
         merge(out, shards)
     assert not Path(out).exists()
+
+
+def test_the_best_answer_of_each_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    judged = {
+        "id": "1", "instruction": "Say a.", "output": "the original", "task": "say", "judge": {"judge": "openai"},
+        "dropped": [{"text": "", "reason": "empty"}],
+        "responses": [
+            {"text": "the judge's own", "score": 0.0}, {"text": "b", "score": -2.0, "sample": 0},
+            {"text": "a", "score": -1.0, "sample": 1}, {"text": "c", "score": -1.0, "sample": 2},
+        ],
+    }  # fmt: skip
+    lists, out = write_rows(tmp_path / "lists.jsonl", [judged, ranked("2", a=0, b=3)]), tmp_path / "out.jsonl"
+    for _ in range(2):  # what it wrote itself is written anew
+        run_tool(["best", str(lists), str(out)])
+    assert [json.loads(line) for line in out.read_text().splitlines()] == [
+        {"id": "1", "instruction": "Say a.", "output": "a", "task": "say", "best_of": 3},
+        {"id": "2", "output": "b", "best_of": 2},
+    ]
+    assert "2 best answers: " in capsys.readouterr().out
+    with pytest.raises(ConfigError, match=r"lists.jsonl: is there and rank.py best did not make it"):
+        best(str(out), str(lists))
+    for rows, told in (([{"id": "1", "output": "a"}], "expected a ranked list"), ([ranked("1")], "got none")):
+        with pytest.raises(DataError, match=rf"odd.jsonl:1: .*{told}"):
+            best(str(write_rows(tmp_path / "odd.jsonl", rows)), str(tmp_path / "none.jsonl"))

@@ -41,7 +41,7 @@ def test_a_sweep_is_drawn_and_drawn_alike(tmp_path: Path) -> None:
 def frame(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[float, float]:
     """The limits of the one figure of a folder's one sweep."""
     frames: list[tuple[float, float]] = []
-    monkeypatch.setattr(figures, "_save", lambda figure, path: frames.append(figure.axes[0].get_ylim()))
+    monkeypatch.setattr(figures, "save", lambda figure, path: frames.append(figure.axes[0].get_ylim()))
     comparison, _ = compare(folder)
     (sweep,) = find_sweeps(comparison)
     draw_sweep(sweep, comparison, folder)

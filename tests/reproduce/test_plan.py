@@ -8,7 +8,8 @@ from omegaconf import OmegaConf
 from tuna.config import checks
 from tuna.config.compose import compose
 from tuna.errors import ConfigError
-from tuna.reproduce.run import Step, plan
+from tuna.reproduce.plan import Step, plan
+from tuna.reproduce.rounds import write_out
 
 STEPS = {
     "tuned": "train.py model.path={base_run} datamodule.path={lists} {more}",
@@ -66,15 +67,22 @@ def test_steps_that_need_each_other() -> None:
         plan({"a": "train.py {b}", "b": "train.py {a}"}, {}, [], OUT, [0])
 
 
-def steps_of(sizes: str) -> list[Step]:
-    cfg = compose([f"sizes={sizes}"], config_name="reproduce")
+def steps_of(sizes: str, named: str) -> list[Step]:
+    cfg = compose([f"sizes={sizes}", f"pipeline={named}"], config_name="reproduce")
     values = OmegaConf.to_container(cfg.sizes, resolve=True)
     pipeline = OmegaConf.to_container(cfg.pipeline, resolve=True)
     assert isinstance(values, dict) and isinstance(pipeline, dict)
-    return plan(pipeline["steps"], {str(k): v for k, v in values.items()}, pipeline["systems"], OUT, [0])
+    values = {str(k): v for k, v in values.items()} | {"book": "rounds.json"}
+    if named == "paper":
+        return plan(pipeline["steps"], values, pipeline["systems"], OUT, [0])
+    written = write_out({str(k): v for k, v in pipeline.items()}, values, 1)
+    return plan(written.steps, values, (), OUT, [0], pipeline["once"], written.earlier)
 
 
-@pytest.mark.parametrize("step", steps_of("tiny") + steps_of("paper"), ids=lambda step: step.name)
+COMMANDS = [step for sizes in ("tiny", "paper") for named in ("paper", "rounds") for step in steps_of(sizes, named)]
+
+
+@pytest.mark.parametrize("step", [c for c in COMMANDS if c.words[1] != "best"], ids=lambda step: step.name)
 def test_every_command_of_ours_composes(step: Step) -> None:
     program, *words = step.words
     swept = words[:1] == ["-m"]

@@ -1,5 +1,6 @@
 """``rank.py compare``: agreement between two rankings of the same answers, by pairs and by Spearman (the paper's
 Appendix G). ``rank.py merge``: outputs of ``shard=1/n`` to ``shard=n/n`` as one file in the input's order.
+``rank.py best``: the best answer of each list as its ``output``, for instruction tuning or as answers to be measured.
 """
 
 import math
@@ -12,6 +13,7 @@ from typing import Any
 
 from tuna.data.files import read_rows, write_jsonl
 from tuna.data.ranking import pair_accuracy
+from tuna.data.rows import Row
 from tuna.errors import ConfigError, DataError, TunaError
 from tuna.ranking.outputs import OutputPaths, readable
 from tuna.ranking.report import picture
@@ -22,7 +24,9 @@ from tuna.stats import Interval, bootstrap_interval, spearman
 _USAGE = {
     "compare": "python rank.py compare A.jsonl B.jsonl [REPORT.json]",
     "merge": "python rank.py merge OUT.jsonl SHARD.jsonl SHARD.jsonl ...",
+    "best": "python rank.py best LISTS.jsonl OUT.jsonl",
 }
+_OF_THE_LIST = ("responses", "dropped", "judge")  # what a row of best answers leaves out
 
 
 def run_tool(argv: Sequence[str]) -> None:
@@ -34,6 +38,8 @@ def run_tool(argv: Sequence[str]) -> None:
                 print(f"{merge(files[0], files[1:]):,} lists: {files[0]}")
             elif tool == "compare" and len(files) in (2, 3):
                 _compare(*files)
+            elif tool == "best" and len(files) == 2:
+                print(f"{best(*files):,} best answers: {files[1]}")
             else:
                 raise ConfigError(f"expected {_USAGE[tool]}")
         except TunaError as error:
@@ -101,13 +107,23 @@ def _scores(path: str) -> dict[str, dict[str, float]]:
     """The score of each answer's text, by the list's id."""
     found: dict[str, dict[str, float]] = {}
     for row in read_rows(path).rows:
-        value = row.value
-        if not isinstance(value, Mapping) or "id" not in value or not isinstance(value.get("responses"), Sequence):
-            raise DataError(f"{row.where}: expected a ranked list with id and responses (what rank.py writes)")
-        try:
-            found[str(value["id"])] = {str(r["text"]).strip(): float(r["score"]) for r in value["responses"]}
-        except (KeyError, TypeError, ValueError):
-            raise DataError(f"{row.where}: responses: expected objects with text and score") from None
+        ranked = _answers(row)
+        found[str(row.value["id"])] = {text.strip(): score for text, score in ranked}
+    return found
+
+
+def _answers(row: Row, samples: bool = False) -> list[tuple[str, float]]:
+    """Text and score of the answers of a ranked list, in their order; samples: without a judge's own."""
+    value = row.value
+    if not isinstance(value, Mapping) or "id" not in value or not isinstance(value.get("responses"), Sequence):
+        raise DataError(f"{row.where}: expected a ranked list with id and responses (what rank.py writes)")
+    try:
+        drawn = [r for r in value["responses"] if samples and "sample" in r] or value["responses"]
+        found = [(str(r["text"]), float(r["score"])) for r in drawn]
+    except (KeyError, TypeError, ValueError):
+        raise DataError(f"{row.where}: responses: expected objects with text and score") from None
+    if not found:
+        raise DataError(f"{row.where}: responses: expected one answer or more, got none")
     return found
 
 
@@ -153,6 +169,27 @@ def merge(output: str, shards: Sequence[str]) -> int:
                 )
             rows[places[key]] = row.value
     write_jsonl(output, (rows[place] for place in sorted(rows)))
+    return len(rows)
+
+
+def best(lists: str, output: str) -> int:
+    """Write each list of ``lists`` with its best answer (the first of equal ones) as ``output``; gives their number.
+
+    A judge's own answer is none of the samples and does not count. ``best_of`` says of how many answers; the other
+    columns stay. Raises: DataError for what is no ranked list, ConfigError where ``best`` did not write ``output``.
+    """
+    if os.path.lexists(output) and not all(
+        isinstance(row.value, Mapping) and "best_of" in row.value for row in read_rows(output).rows
+    ):
+        raise ConfigError(f"{output}: is there and rank.py best did not make it; give the best answers another name")
+    check_writable(Path(output).parent, "OUT.jsonl")
+    rows = []
+    for row in read_rows(lists).rows:
+        ranked = _answers(row, samples=True)
+        text, _ = max(ranked, key=lambda answer: answer[1])
+        kept = {key: value for key, value in row.value.items() if key not in _OF_THE_LIST}
+        rows.append({**kept, "output": text, "best_of": len(ranked)})
+    write_jsonl(output, rows)
     return len(rows)
 
 

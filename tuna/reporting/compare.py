@@ -119,7 +119,7 @@ class Comparison:
         if column.of_runs:
             return None
         results = [min(system.results[column.held].items())[1] for _, system in terms]
-        marks = [_marks(result, column.score) for result in results]
+        marks = [marks_of(result, column.score) for result in results]
         if not marks[0] or any(each.keys() != marks[0].keys() for each in marks):
             return None
         largest = max(mark for each in marks for mark in each.values())
@@ -143,8 +143,8 @@ class Comparison:
 
 
 @cache
-def _marks(result: Measured, score: str) -> Mapping[tuple[str, str], float]:
-    """The score of each example that has it; none where their mean is not the benchmark's figure."""
+def marks_of(result: Measured, score: str) -> Mapping[tuple[str, str], float]:
+    """By task and id the score of each example that has it; none where their mean is not the benchmark's figure."""
     found = {
         place: float(value)
         for place, row in read_examples(result.path).items()

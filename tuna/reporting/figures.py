@@ -23,13 +23,13 @@ def draw_sweep(sweep: Sweep, comparison: Comparison, folder: Path) -> tuple[list
     drawn = []
     columns = sweep.columns[:_MOST_FIGURES]
     for column, name in zip(columns, file_names([column.title for column in columns]), strict=True):
-        figure, panel = _panel()
+        figure, (panel,) = panels(1)
         base = comparison.estimate(comparison.baseline, column) if comparison.baseline else None
         start = [(0.0, base)] if sweep.start and base else []
         shown: list[Estimate] = []
         for color, (line, points) in zip(COLORS, lines.items(), strict=False):
             curve = [(x, e) for x, system in points if (e := comparison.estimate(system, column))]
-            _line(panel, [(places[x], e) for x, e in [*start, *curve]], color, line or None)
+            draw_line(panel, [(places[x], e) for x, e in [*start, *curve]], color, line or None)
             shown += [e for _, e in curve]
         if base and comparison.baseline and not sweep.start:  # no point of the curve
             panel.axhline(base.mean, color="#5f6b7a", linestyle="--", linewidth=1, label=comparison.baseline.label)
@@ -41,7 +41,7 @@ def draw_sweep(sweep: Sweep, comparison: Comparison, folder: Path) -> tuple[list
         if panel.get_legend_handles_labels()[0]:
             panel.legend(fontsize=8, frameon=False)
         path = folder / f"{sweep.name}-{name}.png"
-        _save(figure, path)
+        save(figure, path)
         drawn.append((path, f"{sweep.title}: {column.title}"))
     left = {"columns": len(sweep.columns) - _MOST_FIGURES, "lines": len(sweep.lines) - MOST_LINES}
     return drawn, [f"{count} {what}" for what, count in left.items() if count > 0]
@@ -59,7 +59,7 @@ def _frame(panel: Any, points: Sequence[Estimate], base: Estimate | None) -> Non
 
 def draw_lengths(rankings: Sequence[Ranking], path: Path) -> list[str]:
     """Mean words by rank, the best first: the shape of the paper's Table 4; gives what was left out, in words."""
-    figure, panel = _panel()
+    figure, (panel,) = panels(1)
     for index, ranking in enumerate(rankings[:MOST_LINES]):
         lengths = ranking.content["ranking"].get("lengths") or []
         panel.plot(range(1, len(lengths) + 1), lengths, "o-", color=COLORS[index], label=ranking.name, linewidth=1.5)
@@ -67,14 +67,14 @@ def draw_lengths(rankings: Sequence[Ranking], path: Path) -> list[str]:
     panel.set_ylabel("mean words", fontsize=10)
     panel.xaxis.get_major_locator().set_params(integer=True)
     panel.legend(fontsize=8, frameon=False)
-    _save(figure, path)
+    save(figure, path)
     left = len(rankings) - MOST_LINES
     return [f"lengths by rank: {left} of {len(rankings)} rankings are not drawn"] if left > 0 else []
 
 
 def draw_judges(rows: dict[str, dict[str, float | None]], path: Path) -> None:
     """Agreement of each judge, plain and length-controlled; beside it how often the longer answer wins."""
-    figure, (left, right) = _panel(2, (8.6, 1.4 + 0.34 * len(rows)))
+    figure, (left, right) = panels(2, (8.6, 1.4 + 0.34 * len(rows)))
     marks = (("agreement", "o", 0.12, "agreement"), ("length_controlled", "D", -0.12, "length-controlled"))
     for color, (name, marker, shift, label) in zip(COLORS, marks, strict=False):
         for place, row in enumerate(reversed(rows.values())):
@@ -100,10 +100,11 @@ def draw_judges(rows: dict[str, dict[str, float | None]], path: Path) -> None:
     for panel in (left, right):
         panel.set_ylim(-0.6, len(rows) - 0.4)
         panel.set_xlim(-0.03, 1.03)
-    _save(figure, path)
+    save(figure, path)
 
 
-def _line(panel: Any, curve: Sequence[tuple[float, Estimate]], color: str, label: str | None) -> None:
+def draw_line(panel: Any, curve: Sequence[tuple[float, Estimate]], color: str, label: str | None) -> None:
+    """A curve of points with their intervals."""
     xs, means = [x for x, _ in curve], [e.mean for _, e in curve]
     panel.plot(xs, means, "o-", color=color, label=label, linewidth=1.5, markersize=4)
     # An interval over questions need not contain a rounded mean.
@@ -125,22 +126,23 @@ def _axis_places(xs: Sequence[float]) -> dict[float, float]:
     return {x: logs[positive[0]] - step if x == 0 else logs[x] for x in values}
 
 
-def _panel(columns: int = 1, size: tuple[float, float] = (4.8, 3.3)) -> tuple[Any, Any]:
-    """A figure and its panel, or its panels where they are several."""
+def panels(count: int, size: tuple[float, float] | None = None) -> tuple[Any, list[Any]]:
+    """A figure and its ``count`` panels, next to each other. size: in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Figure(figsize=size or (4.8 * count, 3.3), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = [figure.add_subplot(1, columns, place + 1) for place in range(columns)]
-    for panel in panels:
+    found = [figure.add_subplot(1, count, place + 1) for place in range(count)]
+    for panel in found:
         panel.grid(True, color="#e3e7ec", linewidth=0.8)
         panel.set_axisbelow(True)
         for side in ("top", "right"):
             panel.spines[side].set_visible(False)
-    return figure, panels[0] if columns == 1 else panels
+    return figure, found
 
 
-def _save(figure: Any, path: Path) -> None:
+def save(figure: Any, path: Path) -> None:
+    """As PNG, without a date in it."""
     with whole(path) as temporary:
         figure.savefig(temporary, format="png", dpi=130, facecolor="white", metadata={"Software": None})

@@ -23,6 +23,7 @@ from tuna.reporting.compare import Comparison
 from tuna.reporting.figures import draw_lengths, draw_sweep
 from tuna.reporting.judges import judge_tables
 from tuna.reporting.read import Found, paper
+from tuna.reporting.rounds import Rounds, draw_rounds, read_rounds, rounds_json, rounds_table
 from tuna.reporting.sweeps import Sweep, find_sweeps
 from tuna.reporting.systems import System, find_systems, summarize
 from tuna.reporting.tables import Group, Table, render
@@ -48,13 +49,15 @@ class Settings:
     baseline: str = "Alpaca"
     questions: Annotated[int, Ge(0)] = 20
     paper: str | None = None
+    rounds: str | None = None
 
     @staticmethod
     def read(cfg: DictConfig) -> "Settings":
         """From the composed config; a ConfigError has all wrong values and folders that do not exist, one per line."""
         values, wrong = checks.own_values(cfg, f"{__name__}.Settings")
-        if isinstance(values.get("paper"), str) and not Path(values["paper"]).is_file():
-            wrong.append(f"paper: expected a JSON file, there is none at {values['paper']}")
+        for key in ("paper", "rounds"):
+            if isinstance(values.get(key), str) and not Path(values[key]).is_file():
+                wrong.append(f"{key}: expected a JSON file, there is none at {values[key]}")
         if not wrong:
             settings = Settings(**values)
             for key, folders in settings.folders.items():
@@ -78,6 +81,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
     settings = Settings.read(cfg)
     date = _date()
     paper_tables = shapes.read_paper_tables(Path(settings.paper)) if settings.paper else []
+    rounds = read_rounds(Path(settings.rounds)) if settings.rounds else None
     found = Found.read(**settings.folders)
     output = Path(settings.output)
     earlier = _check_own(output)
@@ -85,7 +89,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
         for inner in ("tables", "figures"):
             (output / inner).mkdir(parents=True, exist_ok=True)
         (output / _BEGUN).touch()
-        report = _write(settings, date, found, paper_tables, earlier)
+        report = _write(settings, date, found, paper_tables, rounds, earlier)
         (output / _BEGUN).unlink()
     except OSError as error:
         raise RunError(
@@ -127,8 +131,9 @@ def _date() -> str:
 
 
 def _write(
-    settings: Settings, date: str, found: Found, paper_tables: list[Table], earlier: Mapping[str, Any]
-) -> dict[str, Any]:
+    settings: Settings, date: str, found: Found, paper_tables: list[Table], rounds: Rounds | None,
+    earlier: Mapping[str, Any],
+) -> dict[str, Any]:  # fmt: skip
     """Draw the figures, write tables and the page; gives report.json: all that the page says in numbers."""
     output = Path(settings.output)
     columns = find_columns(found.results)
@@ -139,6 +144,9 @@ def _write(
     (counts, missing), claims = summarize(found, systems), check_claims(comparison, sweeps)
     notes: list[str] = []
     groups = _groups(comparison, sweeps, found, output / "figures", notes)
+    if rounds and rounds.lines:
+        draw_rounds(rounds, drawn := output / "figures" / "rounds.png")
+        groups.insert(0, Group("rounds", "Rounds", [rounds_table(rounds, drawn)]))
     notes += comparison.notes + found.problems
     tables = [table for group in groups for table in group.tables]
     tables += [answers_table(sheets)] * bool(sheets) + paper_tables
@@ -165,7 +173,7 @@ def _write(
         "missing": missing, "notes": notes,
         "systems": [_figures(system, comparison) for system in comparison.systems],
         "claims": [asdict(claim) for claim in claims], "tables": [table.key for table in tables],
-        "figures": figures,
+        "figures": figures, **({"rounds": rounds_json(rounds)} if rounds else {}),
         "judges": {table.key: table.values() for group in groups if group.id == "judges" for table in group.tables},
         "sources": {key: [*map(str, folders)] for key, folders in settings.folders.items()},
     }  # fmt: skip

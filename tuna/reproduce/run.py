@@ -8,33 +8,26 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
-from graphlib import CycleError, TopologicalSorter
+from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from tuna.config import checks
-from tuna.config.arguments import LITERAL
-from tuna.console import clock_time, nearest
+from tuna.config.commands import script
+from tuna.console import clock_time
 from tuna.errors import ConfigError, OtherSettings, RunError
+from tuna.reproduce import rounds
+from tuna.reproduce.plan import ONCE, Step, chosen, plan, refuse_secrets
 from tuna.runs import RunFolder, read_json, write_json
-from tuna.secrets import HIDDEN, secret_in
 
 ROOT = Path(__file__).parents[2]
 _TAIL = 12  # lines of a failed step's log that are shown
-_FIELD = re.compile(r"\{(\w+)\}")
-SYSTEMS = "systems"  # in a command: all models that are measured
-ONCE = "report.py"
-# By program: what a step leaves behind, and the arguments that every command of it gets.
-_PROGRAMS = {
-    "train.py": ("runs/s{seed}-{name}", "seed={seed} name={made.name} runs_dir={made.parent} resume=auto"),
-    "rank.py": ("rankings/s{seed}-{name}.jsonl", "seed={seed} output={made}"),
-    "evaluate.py": ("results/s{seed}-{name}", "seed={seed} folder={made}"),
-    ONCE: ("{name}", "runs={folder}/runs rankings={folder}/rankings results={folder}/results output={made}"),
-}
+GROUPS = ("judge", "benchmark")  # whose choice and keys, typed for reproduce.py, are those of the steps
 
 
 @dataclass(frozen=True)
@@ -46,6 +39,8 @@ class Settings:
     seeds: Annotated[int, Ge(1)] = 1  # their number; they are 0, 1, ...
     jobs: Annotated[int, Ge(1)] | Literal["auto"] = "auto"  # steps at once
     only: list[str] | None = None  # these steps and what they need
+    rounds: Annotated[int, Ge(1)] | None = None  # null is the pipeline's
+    rounds_patience: Annotated[int, Ge(1)] = 1  # rounds in a row below the best one, after which there is no further
     dry_run: bool = False  # print the commands, run none
 
 
@@ -57,117 +52,43 @@ def run(cfg: DictConfig) -> dict[str, float]:
     settings = Settings(**given)
     sizes: Any = OmegaConf.to_container(cfg.sizes, resolve=True)
     pipeline: Any = OmegaConf.to_container(cfg.pipeline, resolve=False)
-    folder = Path(settings.folder) / (settings.name or str(sizes["name"]))
-    steps = plan(pipeline["steps"], sizes, pipeline["systems"], folder, range(settings.seeds))
-    steps = _chosen(steps, settings.only)
-    _refuse_secrets(steps)
+    name = settings.name or "-".join(filter(None, (str(sizes["name"]), pipeline.get("name"))))
+    folder, seeds = Path(settings.folder) / name, range(settings.seeds)
+    typed = _typed_groups()
+    values = {**sizes, **typed, "book": folder / rounds.BOOK}
+    written = None
+    if "each_round" in pipeline:
+        written = rounds.write_out(pipeline, values, settings.rounds or pipeline["rounds"])
+        steps = plan(written.steps, values, (), folder, seeds, pipeline.get("once", ()), written.earlier)
+    elif settings.rounds:
+        raise ConfigError("rounds: this pipeline has none; next: the same command with pipeline=rounds")
+    else:
+        steps = plan(pipeline["steps"], values, pipeline["systems"], folder, seeds)
+    if unused := [group for group in typed if f"{{{group}}}" not in str(pipeline)]:
+        raise ConfigError(f"{', '.join(unused)}: no step of this pipeline takes it; next: pipeline=rounds")
+    steps = chosen(steps, settings.only)
+    refuse_secrets(steps)
     if settings.dry_run:
         for step in steps:
             print(step.command)
         return {"steps": float(len(steps))}
     with RunFolder(folder, folder.name).locked(patience=1.0):
-        return _Run(steps, folder, _jobs_here() if settings.jobs == "auto" else settings.jobs, _state(folder)).work()
+        rows = _rows(written, steps, folder, seeds) if written else []
+        if written:
+            write_json(folder / rounds.BOOK, {"patience": settings.rounds_patience, "rows": rows})
+        jobs = _jobs_here() if settings.jobs == "auto" else settings.jobs
+        return _Run(steps, folder, jobs, _state(folder), rows, settings.rounds_patience).work()
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One command of one seed (or of all seeds together: ``report.py``)."""
-
-    name: str  # as s0-tuna_p
-    recipe: str  # its name without the seed
-    words: tuple[str, ...]  # the command after python
-    needs: tuple[str, ...]  # names of the steps that come first
-    makes: Path  # the file or folder that is there when it has succeeded
-
-    @property
-    def command(self) -> str:
-        """As a person types it."""
-        return shlex.join(("python", *self.words))
+def _typed() -> list[str]:
+    """The overrides of the command line, as they were typed."""
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
-def plan(
-    steps: Mapping[str, str], values: Mapping[str, object], systems: Sequence[str], folder: Path, seeds: Sequence[int]
-) -> list[Step]:
-    """The steps of every seed in an order that can be run, then those that are run once, for all seeds.
-
-    steps: commands by name, in which ``{x}`` is what step ``x`` makes, or a value; ``{systems}`` all models that are
-    measured, with commas, as a sweep takes them. A value of several words gives several. A ``report.py`` step is run
-    once. systems: the steps whose models are measured. folder: where all of it goes. A ConfigError tells unknown
-    programs and names, one per line, or steps that need each other.
-
-    >>> found = plan({"a": "train.py model.path={b}", "b": "train.py model.path=x"}, {}, [], Path("f"), [0])
-    >>> [(step.name, step.needs) for step in found]
-    [('s0-b', ()), ('s0-a', ('s0-b',))]
-    >>> found[1].command
-    'python train.py model.path=f/runs/s0-b seed=0 name=s0-a runs_dir=f/runs resume=auto'
-    """
-    programs = {name: command.partition(" ")[0] for name, command in steps.items()}
-    fields = {name: _FIELD.findall(command) for name, command in steps.items()}
-    known = [*steps, *values, SYSTEMS]
-    wrong = [
-        f"pipeline.systems: {name} is no step{nearest(name, list(steps))}" for name in systems if name not in steps
-    ]
-    for name, program in programs.items():
-        if program not in _PROGRAMS:
-            wrong.append(f"pipeline.steps.{name}: expected a command of {', '.join(_PROGRAMS)}, got {program!r}")
-        wrong += [
-            f"pipeline.steps.{name}: {{{field}}} is neither a step nor a value of sizes{nearest(field, known)}"
-            for field in fields[name]
-            if field not in known
-        ]
-    if wrong:
-        raise ConfigError("\n".join(wrong))
-    needs = {
-        name: list(dict.fromkeys([*(f for f in named if f in steps), *(systems if SYSTEMS in named else ())]))
-        for name, named in fields.items()
-    }
-    try:
-        order = list(TopologicalSorter(needs).static_order())
-    except CycleError as error:
-        raise ConfigError(f"steps: {', '.join(sorted(set(error.args[1])))} need each other") from None
-    found: list[Step] = []
-    once: dict[str, Step] = {}
-    for seed in seeds:
-        made = {name: folder / _PROGRAMS[program][0].format(seed=seed, name=name) for name, program in programs.items()}
-        filled = {**values, **made, SYSTEMS: ",".join(str(made[system]) for system in systems)}
-        for name in order:
-            typed = _words(steps[name], filled)
-            ends = _PROGRAMS[programs[name]][1].split(" ")
-            words = (*typed, *(end.format(seed=seed, made=made[name], folder=folder) for end in ends))
-            if programs[name] == ONCE:
-                once.setdefault(name, Step(name, name, words, (), made[name]))
-            else:
-                found.append(
-                    Step(f"s{seed}-{name}", name, words, tuple(f"s{seed}-{need}" for need in needs[name]), made[name])
-                )
-    every = tuple(step.name for step in found)
-    return [*found, *(replace(step, needs=every) for step in once.values())]
-
-
-def _words(command: str, filled: Mapping[str, object]) -> list[str]:
-    return shlex.split(_FIELD.sub(lambda match: str(filled[match[1]]), command))
-
-
-def _chosen(steps: list[Step], only: Sequence[str] | None) -> list[Step]:
-    """The steps named, with or without their seed, and all that they need."""
-    if only is None:
-        return steps
-    names = {name for step in steps for name in (step.name, step.recipe)}
-    if unknown := [name for name in only if name not in names]:
-        known = ", ".join(dict.fromkeys(step.recipe for step in steps))
-        raise ConfigError(f"only: no such steps: {', '.join(unknown)}; expected some of {known}")
-    keep: set[str] = set()
-    for step in reversed(steps):  # each comes after what it needs
-        if step.name in keep or {step.name, step.recipe} & set(only):
-            keep |= {step.name, *step.needs}
-    return [step for step in steps if step.name in keep]
-
-
-def _refuse_secrets(steps: Sequence[Step]) -> None:
-    """A key in a file of sizes or of a pipeline, where no override was there to be refused."""
-    found = [(step.name, key) for step in steps for word in step.words if (key := secret_in(word)) is not None]
-    if found:
-        raise ConfigError("\n".join(f"{name}: {key}={HIDDEN}: {LITERAL}" for name, key in found))
+def _typed_groups() -> dict[str, str]:
+    """By group: its choice and keys where the command line has them, which win over the words of sizes."""
+    words = {group: [word for word in _typed() if re.match(rf"{group}[.=]", word)] for group in GROUPS}
+    return {group: shlex.join(typed) for group, typed in words.items() if typed}
 
 
 def _jobs_here() -> int:
@@ -189,6 +110,19 @@ def _state(folder: Path) -> dict[str, Any]:
     return state
 
 
+def _rows(written: rounds.Written, steps: Sequence[Step], folder: Path, seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """Which of the results below ``folder`` are of which round and seed; those of rounds not run are not there."""
+    made = {step.name: str(step.makes.relative_to(folder)) for step in steps}
+    return [
+        {
+            "name": row.name, "round": row.round, "seed": seed, "model": made.get(f"s{seed}-{row.model}"),
+            "measured": [made.get(f"s{seed}-{step}", made.get(f"s{seeds[0]}-{step}")) for step in row.steps],
+        }
+        for seed in seeds
+        for row in written.rows
+    ]  # fmt: skip
+
+
 @dataclass
 class _Run:
     """The pipeline at work, in a folder that is ours alone for that time."""
@@ -197,6 +131,9 @@ class _Run:
     folder: Path
     jobs: int
     state: dict[str, Any]  # what became of each step, as steps.json holds it
+    rows: Sequence[Mapping[str, Any]] = ()  # of the book of rounds
+    patience: int = 1  # rounds in a row below the best one, after which there is no further
+    over: set[str] = field(default_factory=set)  # steps of rounds that there is no need for
     began: float = field(default_factory=time.monotonic)
 
     def work(self) -> dict[str, float]:
@@ -205,27 +142,35 @@ class _Run:
         done, count = self._done(), len(self.steps)
         print(f"{count} steps, {self.jobs} at once, {len(done)} done before; results go to {self.folder}")
         if failed := self._run_all(done):
+            again = shlex.join(("python", script("reproduce.py"), *_typed()))
             raise RunError(
                 f"{len(failed)} of {count} steps failed ({', '.join(failed)}), "
                 f"{count - len(done) - len(failed)} that need them were not begun. Their logs: {self.folder}/logs/. "
-                "The same command runs what is missing"
+                f"The same command runs what is missing: {again}"
             )
         seconds = time.monotonic() - self.began
-        print(f"all {count} steps done in {clock_time(seconds)}")
+        print(f"all {count - len(self.over)} steps done in {clock_time(seconds)}")
+        self._tell_best()
         for step in self.steps:
             if step.words[0] == ONCE:
                 print(f"report: {step.makes / 'report.html'}")
         return {"steps": float(count), "seconds": seconds}
 
     def _done(self) -> set[str]:
-        """Steps whose very command succeeded after all that it needs, and whose results are still there."""
+        """Steps whose very command succeeded after all that it needs, and whose results are still there; and those
+        of rounds that are not run.
+        """
         done: set[str] = set()
         for step in self.steps:  # each comes after what it needs
             known = self.state.get(step.name, {})
             same = (known.get("command"), known.get("needs")) == (step.command, list(step.needs))
-            if same and known.get("status") == "finished" and step.makes.exists() and done.issuperset(step.needs):
-                newest = max((self.state[need]["ended"] for need in step.needs), default=0.0)
+            if not done.issuperset(step.needs):
+                continue
+            if same and known.get("status") == "finished" and step.makes.exists():
+                newest = max((self.state[need]["ended"] for need in step.needs if need not in self.over), default=0.0)
                 done |= {step.name} if newest <= known["ended"] else set()
+            elif self._is_over(step):
+                done.add(step.name)
         return done
 
     def _run_all(self, done: set[str]) -> list[str]:
@@ -236,7 +181,11 @@ class _Run:
         running: dict[Future[tuple[int, float]], Step] = {}
         with ThreadPoolExecutor(self.jobs) as pool:
             while True:
+                while over := [step for step in left if done.issuperset(step.needs) and self._is_over(step)]:
+                    left = [step for step in left if step not in over]
+                    done.update(step.name for step in over)
                 ready = [step for step in left if done.issuperset(step.needs)]
+                ready.sort(key=lambda step: not step.earlier)  # the rounds first: each waits for the one before
                 for step in ready[: self.jobs - len(running)]:
                     left.remove(step)
                     print(f"{step.name}: {step.command}", flush=True)
@@ -255,6 +204,34 @@ class _Run:
                     ended = count - len(left) - len(running)
                     time_left = clock_time((time.monotonic() - self.began) / ended * (count - ended))
                     print(f"{step.name}: done in {seconds:.0f} s; {ended}/{count}, about {time_left} left", flush=True)
+
+    def _is_over(self, step: Step) -> bool:
+        """Whether a step is of a round that is not run, since the measure fell before it; told once per seed."""
+        figures = [rounds.figure_in(path) for path in takewhile(Path.exists, step.earlier)]
+        last = rounds.ended_at(figures, self.patience)
+        if last is None:
+            return False
+        seed = step.name.partition("-")[0]
+        if not any(name.startswith(f"{seed}-") for name in self.over):
+            best = rounds.best_in(figures[: last + 1])
+            fell, before = (f"{abs(figures[number]):.4g}" for number in (last, best))
+            print(
+                f"{seed}: round {last} measured {fell}, after round {best} ({before}; 0 is the start): no further "
+                f"round (rounds_patience={self.patience})"
+            )
+        self.over.add(step.name)
+        return True
+
+    def _tell_best(self) -> None:
+        """Which round's model is the result of each seed."""
+        for seed in dict.fromkeys(row["seed"] for row in self.rows):
+            of = [row for row in self.rows if row["seed"] == seed and row["round"] is not None and row["measured"][0]]
+            of = [row for row in of if (self.folder / row["measured"][0]).exists()]
+            figures = [rounds.figure_in(self.folder / row["measured"][0]) for row in of]
+            if figures:
+                best = of[rounds.best_in(figures)]
+                model = self.folder / best["model"] if best["model"] else "the start itself"
+                print(f"result of seed {seed}: {best['name']}, {abs(max(figures)):.4g}: {model}")
 
     def _execute(self, step: Step) -> tuple[int, float]:
         """Run one step: its exit code (-1 where it made nothing) and its seconds."""
