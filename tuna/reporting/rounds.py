@@ -98,7 +98,8 @@ def read_rounds(path: Path) -> Rounds:
 
 def _newest(folder: Path) -> Measured | None:
     shape: dict[str, type] = {"benchmark": str, "model": dict, "scores": dict, "primary": str, "status": str}
-    found = [Measured(path, read_json(path, shape, [*shape])) for path in sorted(folder.glob("*/*/results.json"))]
+    read = [(path, read_json(path, shape)) for path in sorted(folder.glob("*/*/results.json"))]
+    found = [Measured(path, content) for path, content in read if shape.keys() <= content.keys()]  # else it goes on
     return max(found, key=lambda result: str(result.content.get("ended")), default=None)
 
 

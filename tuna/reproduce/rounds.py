@@ -96,6 +96,7 @@ def _filled(text: str, known: Mapping[str, str]) -> str:
 def figure_in(folder: Path) -> float:
     """The primary figure of the newest result below a folder of evaluate.py's; minus it where lower is better."""
     found = [read_json(path, {"scores": dict, "primary": str}) for path in sorted(folder.glob("*/*/results.json"))]
+    found = [result for result in found if "scores" in result]  # one that is being measured has none
     newest = max(found, key=lambda result: str(result.get("ended")), default={})
     value = newest.get("scores", {}).get(newest.get("primary"))
     if not isinstance(value, int | float):
