@@ -65,6 +65,7 @@ def say(prompt: str, k: int) -> str:
 )
 def test_a_store_goes_on(name: str, words: list[str], old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "none-needed")
+    before = read_rows(old / f"{name}.store" / f"{'verdicts' if name == 'judged' else 'answers'}.jsonl")
     with LoopbackServer(say=say) as server:
         node = {"judged": "judge", "taught": "teacher"}.get(name)
         at = [f"{node}.base_url={server.url}"] if node else []
@@ -72,6 +73,9 @@ def test_a_store_goes_on(name: str, words: list[str], old: Path, monkeypatch: py
     whole, mine = read_rows(old / f"{name}.whole.jsonl"), read_rows(old / f"{name}.jsonl")
     assert figures["lists"] == len(whole) and figures["missing"] == 0
     assert sum(server.asked.values()) == (3 if node else 0)
+    if name == "sampled":  # the sampler draws otherwise since then, from the same distribution
+        assert len(before) == 2 and read_rows(old / "sampled.store" / "answers.jsonl")[:2] == before
+        whole, mine = whole[:2], mine[:2]
     for old_row, row in zip(whole, mine, strict=True):
         assert [a["text"] for a in row["responses"]] == [a["text"] for a in old_row["responses"]]
         assert [a["score"] for a in row["responses"]] == pytest.approx([a["score"] for a in old_row["responses"]])

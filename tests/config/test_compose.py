@@ -64,7 +64,9 @@ def example(expected: Any) -> Any:
     candidates = (
         get_args(expected) if get_origin(expected) is Union or isinstance(expected, type(int | str)) else (expected,)
     )
-    for value in (3, 9, 0.5, True, "word", [0.5, 0.5], ["word"], [{"a": 1}], {"a": 1}):
+    if choices := [part for part in candidates if get_origin(part) is Literal]:
+        return get_args(choices[0])[-1]
+    for value in (3, 9, 0.5, True, "word", [3, 9], [0.5, 0.5], ["word"], [{"a": 1}], {"a": 1}):
         if any(fits(value, part) for part in candidates if part is not type(None)):
             return value
     return None

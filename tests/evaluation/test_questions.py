@@ -73,7 +73,7 @@ def test_instruction_rows_keep_what_a_judge_may_use(tmp_path: Path) -> None:
     }
     (question,) = read_questions(str(write_rows(tmp_path / "q.jsonl", [row]))).questions
     assert (question.id, question.task, question.record.input, question.record.output) == ("0", "maths", "1 2", "3")
-    assert question.record.extra == {"check": "one_of", "answers": ["3"]}
+    assert question.record.extra == {"category": "maths", "check": "one_of", "answers": ["3"]}
 
 
 def test_conversations_are_told_apart_by_all_their_turns(tmp_path: Path) -> None:

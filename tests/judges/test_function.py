@@ -101,7 +101,7 @@ FAULTS = {
     "return eval('1 +')": r"mine\.py:3: score raised SyntaxError: ",
     "import os; os._exit(3)": r"mine\.py:score: its process ended \(3\)$",
     "import os; os.kill(os.getpid(), 9)": r"mine\.py:score: its process was killed by SIGKILL$",
-    "import os; os.closerange(3, 99)": r"mine\.py:score: its process",
+    "import os; os.closerange(3, 4096)": r"mine\.py:score: its process",
     "return float('nan')": r"mine\.py:score gave nan, expected a finite number or None$",
     "return -1e999": r"gave -inf, expected",
     "return 10 ** 400": r"gave 1000.*, expected",

@@ -246,8 +246,9 @@ def test_a_panel_in_a_file_of_ones_own(tmp_path: Path) -> None:
     cfg = compose(words, config_name="rank")
     checks.check(cfg)
     panel = build_all(cfg, "judge")["judge"]
-    assert isinstance(panel, Panel) and [*panel.members] == ["large", "overlap"]
-    assert (panel.members["large"].model, panel.members["large"].timeout) == ("big", 5)
+    assert isinstance(panel, Panel) and [*panel._judges] == ["large", "overlap"]
+    large = panel._judges["large"]
+    assert isinstance(large, OpenAIJudge) and (large.model, large.timeout) == ("big", 5)
 
 
 def served(server: LoopbackServer) -> list[str]:

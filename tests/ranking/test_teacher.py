@@ -220,7 +220,12 @@ def test_a_key_given_as_a_name_is_refused_unechoed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("choice", "logprob", "tokens"),
     [
-        ({"message": {"content": "a"}, "logprobs": {"content": [{"logprob": -1}, {"logprob": -2}]}}, -3.0, 2),
+        (  # of the text's token and of the ending
+            {"text": "a", "logprobs": {"tokens": ["a", "</s>"], "token_logprobs": [-1, -2]}},
+            -3.0,
+            2,
+        ),
+        ({"message": {"content": "a"}, "logprobs": {"content": [{"logprob": -1}, {"logprob": -2}]}}, None, None),
         ({"text": "a", "logprobs": {"token_logprobs": [-1, None]}}, None, None),
         ({"text": "a", "logprobs": {"token_logprobs": [-1, float("nan")]}}, None, None),
         ({"text": "a", "logprobs": None}, None, None),

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 # Groups that may be empty (null); any other is needed.
 OPTIONAL = ("experiment", "debug")
+_MANY = 20  # choices
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ def help_text(program: Program, folders: Sequence[Path]) -> str:
     lines = [*textwrap.wrap(program.purpose, 118), "", "Choices, one per group (group=choice):"]
     for group, choices in groups(folders, program.config_name).items():
         label = f"  {group:<11}"
-        if group in OPTIONAL:  # names alone: there are many
+        if group in OPTIONAL or len(choices) > _MANY:  # names alone
             lines += textwrap.wrap(label + ", ".join(choices), 118, subsequent_indent=" " * 13)
         elif "/" not in group:
             width = max(map(len, choices))

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Annotated, Any
 
@@ -41,16 +41,18 @@ class Panel(Judge):
     each is asked; its replies share its weight.
     """
 
-    members: dict[str, Any] = field(default_factory=dict)  # judges by name; +judge@judge.members.NAME=openai adds one
+    members: dict[str, Any] | None = None  # judges by name; +judge@judge.members.NAME=openai adds one
     weights: dict[str, Any] | None = None  # {NAME: 2, ...}; null: from how the members agree
     repeats: Annotated[int, Ge(1)] = 1  # of each member, which needs a temperature
 
     def __post_init__(self) -> None:
-        wrong = [] if self.members else [f"members: missing; {_NEXT}"]
+        given = self.members or {}
+        wrong = [] if given else [f"members: missing; {_NEXT}"]
+        self._judges: dict[str, Judge] = {}
         self._voters: dict[str, tuple[str, Judge]] = {}  # label -> member, judge
-        for name, node in self.members.items():
+        for name, node in given.items():
             try:
-                self.members[name] = judge = _built(name, node)
+                self._judges[name] = judge = _built(name, node)
             except ConfigError as error:
                 wrong += [f"members.{name}.{line}" for line in str(error).splitlines()]
                 continue
@@ -61,18 +63,18 @@ class Panel(Judge):
             else:
                 self._voters |= {name: (name, judge)} | again
         if self.weights is not None:
-            wrong += _wrong_weights(self.weights, list(self.members))
+            wrong += _wrong_weights(self.weights, list(given))
         if wrong:
             raise ConfigError("\n".join(wrong))
 
     @property
     def asks_again(self) -> bool:  # type: ignore[override]  # each member has its own
         """Whether the next run asks anew where there was no readable verdict."""
-        return any(judge.asks_again for judge in self.members.values())
+        return any(judge.asks_again for judge in self._judges.values())
 
     def identity(self) -> dict[str, Any]:
         """What shapes its rulings. Raises ConfigError for two members that are one in the store."""
-        members = {name: judge.identity() for name, judge in self.members.items()}
+        members = {name: judge.identity() for name, judge in self._judges.items()}
         for (one, asked), (other, same) in combinations(members.items(), 2):
             if asked == same:
                 raise ConfigError(
@@ -84,11 +86,11 @@ class Panel(Judge):
 
     def can_judge(self, record: Record) -> bool:
         """Whether any member can."""
-        return any(judge.can_judge(record) for judge in self.members.values())
+        return any(judge.can_judge(record) for judge in self._judges.values())
 
     def price_in(self, prices: Prices) -> Price | None:
         """The price, if all members have the same; else None: what was used is then summed from each reply's cost."""
-        found = {judge.price_in(prices) for judge in self.members.values()}
+        found = {judge.price_in(prices) for judge in self._judges.values()}
         return found.pop() if len(found) == 1 else None
 
     def estimate(self, records: Sequence[Record], n: int, answer_tokens: int, context: Context) -> Usage:
@@ -158,7 +160,7 @@ class Panel(Judge):
 
     def _weigh(self, votes: Sequence[Mapping[str, Votes]], context: Context, unit: str) -> dict[str, float]:
         """The weight of each voter; what the members are worth and how they differ is noted for the report."""
-        names = list(self.members)
+        names = list(self._judges)
         rows = [
             self._row(of_it, pair) for of_it in votes for pair in sorted({p for each in of_it.values() for p in each})
         ]
@@ -179,7 +181,7 @@ class Panel(Judge):
 
     def _row(self, votes: Mapping[str, Votes], pair: tuple[int, int]) -> list[float]:
         """Each member's vote on a pair, the mean of its repeats; NaN where it has none."""
-        heard: dict[str, list[float]] = {name: [] for name in self.members}
+        heard: dict[str, list[float]] = {name: [] for name in self._judges}
         for label, of_it in votes.items():
             heard[self._voters[label][0]] += [of_it[pair]] if pair in of_it else []
         return [sum(each) / len(each) if each else math.nan for each in heard.values()]

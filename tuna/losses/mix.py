@@ -12,11 +12,13 @@ from tuna.losses.base import Loss, ScoredLists, Term
 class Mix:
     """L = sum over the losses of weight * L; their parts are logged as NAME_rank, NAME_ce and so on.
 
-    losses: name -> the node of a loss, as ``loss@loss.losses.NAME=dpo`` puts it there. weights: name -> its weight, 1
+    losses: name -> the node of a loss, as ``+loss@loss.losses.NAME=dpo`` puts it there. weights: name -> its weight, 1
     where it is not given. Raises: ConfigError for a weight of no loss, or losses with different references.
     """
 
-    def __init__(self, *, losses: dict[str, Any], weights: dict[str, float] | None = None) -> None:
+    def __init__(self, *, losses: dict[str, Any] | None = None, weights: dict[str, float] | None = None) -> None:
+        if not losses:
+            raise ConfigError("losses: expected one or more; next: loss=mix +loss@loss.losses.a=dpo")
         self.losses: dict[str, Loss] = {name: build(OmegaConf.create(node)) for name, node in losses.items()}
         self.weights = dict.fromkeys(losses, 1.0) | (weights or {})
         if unknown := self.weights.keys() - losses.keys():
