@@ -36,7 +36,7 @@ test: install ## install, then pass the tests (ARGS=...)
 	$(TESTS) $(ARGS)
 
 # PyTorch's other kernels round otherwise, as another processor does: no figure may hang on the last bit of a number.
-NUMERICAL := $(addprefix tests/,losses models modules datamodules ranking/rankers ranking/test_sampler.py \
+NUMERICAL := $(addprefix tests/,losses models modules datamodules ranking/rankers \
 	$(addprefix inference/test_,generate.py local.py score.py) $(addprefix judges/test_,checker.py scored.py tournament.py) \
 	evaluation/test_likelihood.py training/test_reference.py)
 test-kernels: install ## the numerical tests with two sets of PyTorch's kernels (ARGS=...)

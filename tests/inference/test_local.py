@@ -50,6 +50,7 @@ def test_samples_differ_and_are_ranked(tmp_path: Path, source: Path, llama: Path
         assert scores == sorted(scores, reverse=True)
 
 
+@pytest.mark.once
 def test_an_interrupted_run_writes_the_same_file(
     tmp_path: Path, source: Path, llama: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
