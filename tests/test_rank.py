@@ -14,6 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from rank import RANK
+from tests import warm
 from tests.inference.http_server import LoopbackServer, chaos
 from tests.inference.make import read_rows, write_answers, write_instructions
 from tuna.entry import main
@@ -107,6 +108,13 @@ class Campaign(NamedTuple):
     sent: int
 
 
+def finish(folder: Path, *words: str) -> None:
+    """Run rank.py to its end; the exit code has to be 0."""
+    process = warm.start(ROOT / "rank.py", words, cwd=folder, env=ENVIRONMENT)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+
+
 def kill_and_resume(folder: Path, count: int, kills: int, seed: int, most: int) -> Campaign:
     """Kill a run at random moments (after at most ``most`` requests), run it to its end, and compare it with one that
     nothing disturbed.
@@ -114,13 +122,12 @@ def kill_and_resume(folder: Path, count: int, kills: int, seed: int, most: int) 
     write_instructions(folder / "in.jsonl", count)
     rng = random.Random(seed)
     with LoopbackServer(chaos(0.2), latency=0.05) as server:
-        code, _, err = typed(folder, *command(server, "calm.jsonl"))
-        assert code == 0, err
+        finish(folder, *command(server, "calm.jsonl"))
     with LoopbackServer(chaos(0.2), latency=0.05) as server:
         killed: list[tuple[int, int]] = []
         stored = folder / "killed.store" / "answers.jsonl"
         while len(killed) < kills:
-            process = start(folder, *command(server, "killed.jsonl"))
+            process = warm.start(ROOT / "rank.py", command(server, "killed.jsonl"), cwd=folder, env=ENVIRONMENT)
             asked = sum(server.asked.values())
             goal = asked + rng.randint(1, most)
             while sum(server.asked.values()) < goal and process.poll() is None:
@@ -132,8 +139,7 @@ def kill_and_resume(folder: Path, count: int, kills: int, seed: int, most: int) 
             process.communicate()
             answers = stored.read_bytes().count(b"\n") if stored.exists() else 0
             killed.append((sum(server.asked.values()) - asked, answers))
-        code, _, err = typed(folder, *command(server, "killed.jsonl"))
-        assert code == 0, err
+        finish(folder, *command(server, "killed.jsonl"))
         repeated = sum(server.answered.values()) - count
         sent = sum(server.asked.values())
     assert (folder / "killed.jsonl").read_bytes() == (folder / "calm.jsonl").read_bytes()

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 ROOT = Path(__file__).parents[1]
 MODULES = (  # not wandb, whose temporary folder is made at its import and goes when the first fork ends
-    "openai", "tuna.entry", "tuna.training.fit", "tuna.ranking.run", "tuna.inference.generate",
+    "openai", "tuna.entry", "tuna.training.fit", "tuna.ranking.run", "tuna.evaluation.run", "tuna.inference.generate",
     "transformers.models.llama.modeling_llama",
 )  # fmt: skip
 

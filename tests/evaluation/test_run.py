@@ -1,15 +1,13 @@
 """One measurement: folders, limits, what is measured already, answers from files, kills."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from tests import warm
 from tests.evaluation.make import measure, results_of, write_rows
 from tuna import assets
 from tuna.errors import TunaError
@@ -152,13 +150,9 @@ def test_a_reward_model_is_refused_before_its_weights_load(tmp_path: Path) -> No
 
 @pytest.mark.once
 def test_killed_and_run_again(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "evaluate.py"), "generation.batch_size=8", "limit=120"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-
-    def start(folder: str) -> "subprocess.Popen[bytes]":
-        return subprocess.Popen(
-            [*command, f"folder={tmp_path / folder}"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
+    def start(folder: str) -> warm.Warm:
+        words = ["generation.batch_size=8", "limit=120", f"folder={tmp_path / folder}"]
+        return warm.start(ROOT / "evaluate.py", words, env={"OMP_NUM_THREADS": "1"})
 
     killed = start("killed")
     end = time.monotonic() + 60
@@ -168,5 +162,7 @@ def test_killed_and_run_again(tmp_path: Path) -> None:
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
     again, calm = start("killed"), start("calm")
-    assert again.wait() == calm.wait() == 0
+    for process in (again, calm):
+        output, _ = process.communicate()
+        assert process.returncode == 0, output
     assert results_of(tmp_path / "killed", "elementary")[1] == results_of(tmp_path / "calm", "elementary")[1]
