@@ -31,6 +31,7 @@ def launch(*arguments: str) -> None:
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
 
 
+@pytest.mark.once
 def test_two_processes_equal_one(make_llama: Callable[..., Path], tmp_path: Path) -> None:
     runs = {make_llama(name, tie_word_embeddings=name == "tied"): tmp_path / f"{name}-out" for name in ("tied", "free")}
     for out in runs.values():

@@ -71,6 +71,7 @@ def test_given_answers_in_the_order_of_their_rewards(
         assert {answer["source"] for answer in answers} == {"m"}
 
 
+@pytest.mark.once
 def test_a_killed_collection_ends_in_the_same_file(
     reward: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
