@@ -14,7 +14,7 @@ from tuna.judges.base import Case, NoRuling, Pair, Ruling, dense_levels
 from tuna.judges.marks import Mark
 from tuna.judges.prompt import Prompt
 from tuna.judges.reading import Form
-from tuna.judges.replies import Query, Reply, said
+from tuna.judges.replies import Query, Reply, verdicts_of
 from tuna.judges.verdict import Verdict
 
 TABLE9 = Prompt.load("table9")
@@ -82,14 +82,9 @@ def pair_queries(pair: Pair, identity: dict[str, Any], prompt: Prompt, form: For
 
 def rule(case: Case, queries: Sequence[Query[Verdict]], context: Context, *, keep_reference: bool) -> Ruling | NoRuling:
     """The ruling on one case from the verdicts on all its queries; two orders are averaged by position."""
-    verdicts = []
-    for query in queries:
-        found = said(query, context)
-        if found.verdict is None:
-            reason = context.why(query.key) or (found.reasons or [""])[-1]
-            asked = bool(reason) and query.key not in context.failed
-            return NoRuling(reason or "not asked yet", found.raw, asked)
-        verdicts.append(found.verdict)
+    verdicts = verdicts_of(queries, context)
+    if isinstance(verdicts, NoRuling):
+        return verdicts
     candidates = range(len(case.answers))
     places = [[v.order.index(k) if k in v.order else None for v in verdicts] for k in candidates]
     means = [None if None in of_one else _mean(of_one) for of_one in places]

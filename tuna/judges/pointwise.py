@@ -12,7 +12,7 @@ from tuna.judges.marks import Mark
 from tuna.judges.pairwise import unread
 from tuna.judges.prompt import Prompt
 from tuna.judges.reading import Form
-from tuna.judges.replies import Query, said
+from tuna.judges.replies import Query, said, verdicts_of
 
 VERSION = 1  # part of a verdict's key; raise it when what is asked changes for equal words
 
@@ -27,14 +27,9 @@ def queries_of(
 
 def rule(queries: Sequence[Query[Mark]], context: Context) -> Ruling | NoRuling:
     """The ruling on one case from the marks of all its answers: equal marks are ties."""
-    marks = []
-    for query in queries:
-        found = said(query, context)
-        if found.verdict is None:
-            reason = context.why(query.key) or (found.reasons or [""])[-1]
-            asked = bool(reason) and query.key not in context.failed
-            return NoRuling(reason or "not asked yet", found.raw, asked)
-        marks.append(found.verdict)
+    marks = verdicts_of(queries, context)
+    if isinstance(marks, NoRuling):
+        return marks
     return Ruling(dense_levels([-mark.value for mark in marks]), [mark.value for mark in marks])
 
 

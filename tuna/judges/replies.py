@@ -11,6 +11,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from tuna.data.record import was_cut
 from tuna.inference.answers import Answer, outside_thought, stored_answer
 from tuna.inference.context import Context
+from tuna.judges.base import NoRuling
 
 _CLOSING = {'"': '"', "'": "'", "\u201c": "\u201d", "\u2018": "\u2019", "\u201e": "\u201c", "\u00ab": "\u00bb"}
 _SIGN = re.compile(r"`+|[\"'\u201c\u201d\u201e\u2018\u2019\u00ab\u00bb]")
@@ -70,6 +71,19 @@ def said(query: Query[T], context: Context) -> Said[T]:
             found.raw.append(answer.text)
             found.reasons.append(str(error))
     return found
+
+
+def verdicts_of(queries: Sequence[Query[T]], context: Context) -> list[T] | NoRuling:
+    """The verdict of every query; or why the first that has none has none."""
+    verdicts = []
+    for query in queries:
+        found = said(query, context)
+        if found.verdict is None:
+            reason = context.why(query.key) or (found.reasons or [""])[-1]
+            asked = bool(reason) and query.key not in context.failed
+            return NoRuling(reason or "not asked yet", found.raw, asked)
+        verdicts.append(found.verdict)
+    return verdicts
 
 
 def _stored(line: Mapping[str, Any]) -> tuple[Answer, list[Place]]:

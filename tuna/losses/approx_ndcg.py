@@ -1,19 +1,18 @@
 """ApproxNDCG: one minus the NDCG of the list, its ranks made smooth."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from tuna.config.types import checked
 from tuna.losses.base import ScoredLists, as_lists
-from tuna.losses.ranking import Labels, Referenced, Scale, labels_of
+from tuna.losses.ranking import Graded, Scale, labels_of
 
 
 @checked
 @dataclass(kw_only=True)
-class ApproxNDCG(Referenced):
+class ApproxNDCG(Graded):
     """C = 1 - DCG / DCG of the ideal order; DCG = sum over candidates j of (2^y_j - 1) / log2(1 + t_j).
 
     t_j = 1 + sum over the others k of sigmoid(sharpness * (s_k - s_j)) is j's smooth rank, s = beta * log(p / p_ref).
@@ -23,9 +22,6 @@ class ApproxNDCG(Referenced):
     """
 
     sharpness: Scale = 25.0
-    labels: Labels = "auto"
-
-    needs_grades: ClassVar[bool] = True
 
     def per_list(self, lists: ScoredLists) -> Tensor:
         """C, [G]; 0 for a list whose labels are all equal."""

@@ -1,14 +1,13 @@
 """BRIO: the paper's margin loss with a length exponent, weighed against cross-entropy."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from tuna.config.types import checked
-from tuna.losses.base import ScoredLists, Term, as_lists, better_pairs, dense_ranks
-from tuna.losses.mle import cross_entropy
+from tuna.losses.base import ScoredLists, Term, as_lists
 from tuna.losses.ranking import RankingLoss, Weight
+from tuna.losses.tuna import margin_cost
 
 
 @checked
@@ -28,12 +27,9 @@ class BRIO(RankingLoss):
     def per_list(self, lists: ScoredLists) -> Tensor:
         """C, [G]."""
         ranked = as_lists(lists, lists.logprobs / lists.lengths**self.alpha)
-        ranks = dense_ranks(ranked)
-        distance = (ranks[:, None, :] - ranks[:, :, None]).to(ranked.v.dtype)
-        hinge = torch.relu(ranked.v[:, None, :] - ranked.v[:, :, None] + self.margin * distance)
-        return torch.where(better_pairs(ranked), hinge, 0.0).sum((1, 2))
+        return margin_cost(ranked, self.margin)
 
     def __call__(self, lists: ScoredLists) -> dict[str, Term]:
         """The terms "rank" and "ce"."""
-        rank = Term((self.per_list(lists) * lists.weights).sum(), self.gamma, per="groups")
-        return {"rank": rank, "ce": cross_entropy(lists, self.lambda_)}
+        terms = super().__call__(lists)
+        return {**terms, "rank": replace(terms["rank"], coefficient=self.gamma)}

@@ -1,19 +1,18 @@
 """InfoNCA: the softmax of implicit rewards against the softmax of graded scores."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from tuna.config.types import checked
 from tuna.losses.base import Lists, ScoredLists, as_lists
-from tuna.losses.ranking import Labels, Referenced, Scale, labels_of
+from tuna.losses.ranking import Graded, Labels, Scale, labels_of
 
 
 @checked
 @dataclass(kw_only=True)
-class InfoNCA(Referenced):
+class InfoNCA(Graded):
     """C = -sum over candidates of q * log softmax(s), q = softmax(label / alpha), s = beta * log(p / p_ref).
 
     Chen et al., arXiv 2402.05369, Eq. 10. Settings: beta 0.01, learning rate 5e-6, K = 4. As alpha goes to 0, q is
@@ -24,9 +23,6 @@ class InfoNCA(Referenced):
 
     beta: Scale = 0.01
     alpha: Scale = 0.1
-    labels: Labels = "auto"
-
-    needs_grades: ClassVar[bool] = True
 
     def per_list(self, lists: ScoredLists) -> Tensor:
         """C, [G]; 0 for a list whose labels are all equal."""

@@ -1,7 +1,7 @@
 """KTO: each response by itself, desirable or not, against a reference point."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 from annotated_types import Interval
@@ -9,12 +9,12 @@ from torch import Tensor
 
 from tuna.config.types import checked
 from tuna.losses.base import ScoredLists, as_lists, better_pairs
-from tuna.losses.ranking import Labels, Referenced, Weight, labels_of
+from tuna.losses.ranking import Graded, Weight, labels_of
 
 
 @checked
 @dataclass(kw_only=True)
-class KTO(Referenced):
+class KTO(Graded):
     """C = mean over candidates of w_d * (1 - sigmoid(s - z)) where desirable, else w_u * (1 - sigmoid(z - s)).
 
     s = beta * log(p / p_ref). Ethayarajh et al., arXiv 2402.01306, Eqs. 6 to 8. Settings: beta 0.1, learning rate 5e-7.
@@ -27,13 +27,10 @@ class KTO(Referenced):
     laid on 0 to 1 within each list. desirable, undesirable: the weights w_d and w_u.
     """
 
-    labels: Labels = "auto"
     threshold: Annotated[float, Interval(gt=0, le=1)] = 0.5
     desirable: Weight = 1.0
     undesirable: Weight = 1.0
     anchor: Literal["list", "zero"] = "list"
-
-    needs_grades: ClassVar[bool] = True
 
     def per_list(self, lists: ScoredLists) -> Tensor:
         """C, [G]; 0 for a list without pairs."""

@@ -1,7 +1,6 @@
 """LiPO-lambda: pairs weighed by what exchanging them would change in the DCG of the list."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -9,12 +8,12 @@ from torch.nn.functional import softplus
 
 from tuna.config.types import checked
 from tuna.losses.base import ScoredLists, as_lists, better_pairs
-from tuna.losses.ranking import Labels, Referenced, Scale, labels_of
+from tuna.losses.ranking import Graded, Scale, labels_of
 
 
 @checked
 @dataclass(kw_only=True)
-class LiPO(Referenced):
+class LiPO(Graded):
     """C = sum over pairs j better than k of D_jk * log(1 + exp(-(s_j - s_k))), s = beta * log(p / p_ref).
 
     D_jk = |2^y_j - 2^y_k| * |1 / log(1 + t_j) - 1 / log(1 + t_k)|, y the label, t the rank by s, 1 the highest (natural
@@ -24,9 +23,6 @@ class LiPO(Referenced):
     """
 
     beta: Scale = 0.05
-    labels: Labels = "auto"
-
-    needs_grades: ClassVar[bool] = True
 
     def per_list(self, lists: ScoredLists) -> Tensor:
         """C, [G]; 0 for a list without pairs."""

@@ -1,31 +1,23 @@
 """Noise-contrastive alignment: each implicit reward by itself, weighed by graded scores."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor
 from torch.nn.functional import softplus
 
 from tuna.config.types import checked
 from tuna.losses.base import ScoredLists, as_lists
-from tuna.losses.infonca import shares
-from tuna.losses.ranking import Labels, Referenced, Scale
+from tuna.losses.infonca import InfoNCA, shares
 
 
 @checked
 @dataclass(kw_only=True)
-class NCA(Referenced):
+class NCA(InfoNCA):
     """C = -sum over K candidates of q * log sigmoid(s) + (1/K) * log sigmoid(-s), q = softmax(label / alpha).
 
     s = beta * log(p / p_ref). Chen et al., arXiv 2402.05369, Eq. 12. Settings: beta 0.01, learning rate 5e-6, K = 4.
     As alpha goes to 0, two candidates cost what TRL's nca_pair costs. labels, alpha: as in loss=infonca.
     """
-
-    beta: Scale = 0.01
-    alpha: Scale = 0.1
-    labels: Labels = "auto"
-
-    needs_grades: ClassVar[bool] = True
 
     def per_list(self, lists: ScoredLists) -> Tensor:
         """C, [G]; 0 for a list whose labels are all equal."""

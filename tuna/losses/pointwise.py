@@ -1,7 +1,6 @@
 """Pointwise logistic loss: each implicit reward by itself against its label."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -9,12 +8,12 @@ from torch.nn.functional import softplus
 
 from tuna.config.types import checked
 from tuna.losses.base import ScoredLists, as_lists, better_pairs
-from tuna.losses.ranking import Labels, Referenced, Scale, labels_of
+from tuna.losses.ranking import Graded, Scale, labels_of
 
 
 @checked
 @dataclass(kw_only=True)
-class Pointwise(Referenced):
+class Pointwise(Graded):
     """C = -mean over candidates of y * log sigmoid(s) + (1 - y) * log sigmoid(-s), y the label, s = beta * log(p /
     p_ref).
 
@@ -23,9 +22,6 @@ class Pointwise(Referenced):
     """
 
     beta: Scale = 0.05
-    labels: Labels = "auto"
-
-    needs_grades: ClassVar[bool] = True
 
     def per_list(self, lists: ScoredLists) -> Tensor:
         """C, [G]; 0 for a list without pairs."""

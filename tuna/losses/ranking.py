@@ -77,6 +77,16 @@ class Referenced(RankingLoss):
         return self.beta * log_ratios(lists)
 
 
+@checked
+@dataclass(kw_only=True)
+class Graded(Referenced):
+    """Of these, losses that go by how much better an answer is. labels: see ``labels_of``."""
+
+    labels: Labels = "auto"
+
+    needs_grades: ClassVar[bool] = True
+
+
 def log_ratios(lists: ScoredLists) -> Tensor:
     """log p(r | i) - log p_ref(r | i) of each response, [R]."""
     if lists.reference is None:

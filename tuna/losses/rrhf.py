@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from tuna.config.types import checked
-from tuna.losses.base import ScoredLists, as_lists, better_pairs
+from tuna.losses.base import ScoredLists, as_lists
 from tuna.losses.ranking import OnBest
+from tuna.losses.tuna import margin_cost
 
 
 @checked
@@ -22,5 +22,4 @@ class RRHF(OnBest):
     def per_list(self, lists: ScoredLists) -> Tensor:
         """C, [G]."""
         ranked = as_lists(lists, lists.logprobs / lists.lengths)
-        hinge = torch.relu(ranked.v[:, None, :] - ranked.v[:, :, None])
-        return torch.where(better_pairs(ranked), hinge, 0.0).sum((1, 2))
+        return margin_cost(ranked, 0.0)

@@ -4,9 +4,10 @@ from typing import Annotated
 
 import torch
 from annotated_types import Ge
+from torch import Tensor
 
 from tuna.config.types import checked
-from tuna.losses.base import ScoredLists, Term, as_lists, better_pairs, dense_ranks
+from tuna.losses.base import Lists, ScoredLists, Term, as_lists, better_pairs, dense_ranks
 from tuna.losses.mle import cross_entropy
 
 
@@ -36,9 +37,13 @@ class Tuna:
     def __call__(self, lists: ScoredLists) -> dict[str, Term]:
         """The terms "rank" and "ce"."""
         ranked = as_lists(lists)
-        ranks = dense_ranks(ranked)
-        distance = (ranks[:, None, :] - ranks[:, :, None]).to(ranked.v.dtype)  # [G, j, k]
-        hinge = torch.relu(ranked.v[:, None, :] - ranked.v[:, :, None] + self.margin * distance)
-        per_list = torch.where(better_pairs(ranked), hinge, 0.0).sum((1, 2))
-        rank = Term((per_list * ranked.weights).sum(), 1.0, per="groups")
+        rank = Term((margin_cost(ranked, self.margin) * ranked.weights).sum(), 1.0, per="groups")
         return {"rank": rank, "ce": cross_entropy(lists, self.lambda_)}
+
+
+def margin_cost(ranked: Lists, margin: float) -> Tensor:
+    """[G] the sum over pairs j better than k of max(0, v_k - v_j + margin * (k - j)), k - j in distinct scores."""
+    ranks = dense_ranks(ranked)
+    distance = (ranks[:, None, :] - ranks[:, :, None]).to(ranked.v.dtype)  # [G, j, k]
+    hinge = torch.relu(ranked.v[:, None, :] - ranked.v[:, :, None] + margin * distance)
+    return torch.where(better_pairs(ranked), hinge, 0.0).sum((1, 2))

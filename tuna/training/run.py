@@ -104,10 +104,10 @@ def prepare(cfg: DictConfig, built: dict[str, Any]) -> Components:
         runs.check_free(Path(cfg.runs_dir) / cfg.name)
     resolved = model.resolve()
     module.check_start(resolved, built["loss"])
-    check_reference(built["loss"], model, model.tokenizer())
     if cfg.evaluate is True and not module.answers:
         raise ConfigError(f"evaluate: stage={cfg.stage.name} tunes a reward model, which writes no answers; use auto")
     tokenizer = model.tokenizer()
+    check_reference(built["loss"], model, tokenizer)
     if not resolved.on_hub:  # a hub id's weights come only when the data is right
         check_weights(model, reward=not module.answers)
     read = partial(
