@@ -5,7 +5,7 @@ memory with the one that is tuned.
 import hashlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -70,14 +70,14 @@ def attach(parts: "Components") -> None:
     if node is None:
         return
     data = parts.data
-    groups = [*data.train_groups, *data.val_groups]
+    groups = {_key(group): group for group in (*data.train_groups, *data.val_groups)}
     with ExitStack() as stack:
         path = data.cache_path(f"{node.resolve().fingerprint[:16]}-{parts.training.precision}-reference")
         if distributed.rank() == 0:
             stack.enter_context(locked(path))
         store = TokenCache(path if distributed.rank() == 0 else None)
         known: dict[bytes, IntArray] = distributed.agree(dict(store) if distributed.rank() == 0 else {})
-        missing = list({_key(group): group for group in groups if _key(group) not in known}.values())
+        missing = {key: group for key, group in groups.items() if key not in known}
         if missing:
             known |= _score(parts, node, missing, store)
         elif distributed.rank() == 0:
@@ -98,9 +98,11 @@ def _with(group: Group, known: dict[bytes, IntArray]) -> Group:
     return replace(group, reference=tuple(known[_key(group)].view(np.float32).tolist()))
 
 
-def _score(parts: "Components", node: ModelConfig, groups: Sequence[Group], store: TokenCache) -> dict[bytes, IntArray]:
+def _score(
+    parts: "Components", node: ModelConfig, missing: Mapping[bytes, Group], store: TokenCache
+) -> dict[bytes, IntArray]:
     """What the packed scorer gives for each group, by key: float32 in the bits of int32, as the cache keeps them."""
-    training, data = parts.training, parts.data
+    training, data, keys, groups = parts.training, parts.data, list(missing), list(missing.values())
     processes, first = distributed.world_size(), distributed.rank() == 0
     scorer = load_scorer(node).eval()
     if training.strategy == "fsdp" and processes > 1:
@@ -118,7 +120,7 @@ def _score(parts: "Components", node: ModelConfig, groups: Sequence[Group], stor
             values = scorer(batch).float().cpu()
         check_values(values.tolist(), node.path, "log-probabilities")
         owner = batch.response_group.cpu()
-        mine = {_key(groups[i]): values[owner == g].numpy().view(np.int32) for g, i in enumerate(share.groups)}
+        mine = {keys[i]: values[owner == g].numpy().view(np.int32) for g, i in enumerate(share.groups)}
         found |= mine
         now = time.monotonic()
         due = bool(distributed.agree(now - saved >= _SAVED_EVERY)) or number == len(batches)
