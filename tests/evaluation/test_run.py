@@ -32,6 +32,30 @@ def test_the_embedded_default(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "* accuracy" in said and f"written: {place}/results.json" in said
 
 
+def test_questions_of_a_file(tmp_path: Path) -> None:
+    rows = [r for r in held_out_records() if r["check"] == "one_of"][:3]
+    questions = write_rows(tmp_path / "mine.jsonl", rows)
+    answers = write_rows(tmp_path / "a.jsonl", [{"id": r["id"], "prediction": r["answers"][0]} for r in rows[:2]])
+    scores = measure(tmp_path / "r", f"benchmark.questions={questions}", f"answers={answers}")
+    assert scores == {"accuracy": pytest.approx(2 / 3), "open_ended": None}
+
+
+def test_questions_that_the_checker_cannot_mark_are_named(tmp_path: Path) -> None:
+    row = next(r for r in held_out_records() if r["check"] == "facts")
+    wrong = [
+        ({"check": "regex"}, "1: check: expected one of facts, one_of, all_of, in_order"),
+        ({"answers": "red"}, "2: answers: expected a list of strings"),
+        ({"answers": []}, "3: answers: expected a list of one text or more"),
+        ({"about": None}, "4: about: expected a string"),
+    ]
+    rows = [{**row, "id": str(n), "instruction": str(n), **bad} for n, (bad, _) in enumerate(wrong)]
+    questions = write_rows(tmp_path / "mine.jsonl", rows)
+    with pytest.raises(TunaError) as told:
+        measure(tmp_path, f"benchmark.questions={questions}", "model=tiny")
+    for line, (_, expected) in zip(str(told.value).splitlines(), wrong, strict=True):
+        assert expected in line
+
+
 def test_what_is_measured_is_not_measured_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tools.recipe.training import Schedule
@@ -30,6 +31,7 @@ class Recipe:
         held_out_lists: the same from the held-out part.
         sampled: open-ended and checkable train instructions that answers are sampled for.
         held_out_sampled: the same from the held-out part.
+        comparison: questions of the comparison of losses, by part: per checkable task, and open-ended.
     """
 
     width: int
@@ -50,6 +52,7 @@ class Recipe:
     held_out_lists: int
     sampled: tuple[int, int]
     held_out_sampled: tuple[int, int]
+    comparison: Mapping[str, tuple[int, int]]
 
 
 FULL = Recipe(
@@ -71,6 +74,7 @@ FULL = Recipe(
     held_out_lists=200,
     sampled=(600, 400),
     held_out_sampled=(100, 150),
+    comparison={"lists": (8, 240), "choice": (7, 60), "measure": (20, 150)},
 )
 """What the committed files were made with."""
 
@@ -93,5 +97,6 @@ QUICK = Recipe(
     held_out_lists=4,
     sampled=(8, 4),
     held_out_sampled=(4, 4),
+    comparison={"lists": (2, 6), "choice": (1, 2), "measure": (1, 2)},
 )
 """Trivial sizes: the same path in seconds, for a test."""

@@ -15,6 +15,7 @@ import torch
 from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from tools.recipe import list_tasks, rankings, word_tasks
+from tools.recipe.comparison import make_parts
 from tools.recipe.cues import cues
 from tools.recipe.instructions import TAUGHT_TASKS, make_part, stream, write_jsonl
 from tools.recipe.preferences import deepened, own_answers, train_preferences, written_answers, written_stories
@@ -188,6 +189,12 @@ def make_probabilistic(folder: Path, recipe: Recipe) -> None:
     _make_lists(folder, recipe, "tiny_teacher", rankings.probabilistic, "probabilistic", 23)
 
 
+def make_comparison(folder: Path, recipe: Recipe) -> None:
+    """Writes the questions of the comparison of losses (docs/experiments.md)."""
+    for part, records in make_parts(load_world(), 51, recipe.comparison).items():
+        write_jsonl(folder / "instructions" / f"comparison_{part}.jsonl", records)
+
+
 def make_report(folder: Path, recipe: Recipe) -> None:
     """Measures the models on the held-out part and writes ``measured.json``."""
     records = _read(folder / "instructions" / "held_out.jsonl")
@@ -217,5 +224,6 @@ STAGES: dict[str, Callable[[Path, Recipe], None]] = {
     "prm_base": make_prm_base,
     "contextual": make_contextual,
     "probabilistic": make_probabilistic,
+    "comparison": make_comparison,
     "report": make_report,
 }

@@ -1,4 +1,4 @@
-"""The elementary benchmark: greedy answers to the embedded held-out questions, marked by their checker."""
+"""The elementary benchmark: greedy answers to questions that a checker marks, the embedded ones or a file of others."""
 
 from dataclasses import dataclass
 from statistics import fmean
@@ -7,57 +7,71 @@ from typing import Annotated, ClassVar
 from annotated_types import Ge
 
 from tuna import assets
-from tuna.assets.checker import is_checkable, mark
+from tuna.assets.checker import CHECKS, is_checkable, mark
 from tuna.config.types import checked
-from tuna.data.files import sha256_file
+from tuna.data import fields
+from tuna.data.fields import FieldError
 from tuna.data.record import Record
 from tuna.evaluation.base import Benchmark, EvalContext, Result
-from tuna.evaluation.questions import Question, spread
-from tuna.inference.elementary import held_out_records
+from tuna.evaluation.questions import Faults, read_questions, spread
 from tuna.stats import bootstrap_interval
 
 
 @checked
 @dataclass
 class Elementary(Benchmark):
-    """Greedy answers to the embedded held-out questions, marked by their checker."""
+    """Greedy answers to questions that the checker marks: ``tuna.assets.checker`` says by which fields of a row."""
 
+    questions: str | None = None  # a file of rows with instruction, check and answers; null: the embedded ones
     max_tokens: Annotated[int, Ge(1)] = 48  # of an answer
     name: ClassVar[str] = "elementary"
     shaped_by = ("max_tokens",)
 
     def prepare(self, limit: int | None) -> None:
         """Read the questions."""
-        self.hashes = {"data": sha256_file(assets.path("instructions/held_out.jsonl"))}
-        self._rows = spread(held_out_records(), limit, lambda row: row["task"])
-        self.asked = [
-            Question(row["id"], Record(row["id"], row["instruction"], row.get("input") or ""), row["task"])
-            for row in self._rows
-        ]
+        read, faults = read_questions(self.questions or str(assets.path("instructions/held_out.jsonl"))), Faults()
+        for question in read.questions:
+            with faults.at(question.record.where):
+                _check(question.record)
+        faults.check()
+        self.hashes = {"data": read.sha256}
+        self.asked = spread(read.questions, limit, lambda question: question.task)
 
     def measure(self, context: EvalContext) -> Result:
-        """Accuracy on checkable questions, the mean mark of the open-ended ones; both by task."""
+        """Accuracy on checkable questions, the mean mark of the open-ended ones, the mean of all; some by task."""
         answers = context.answer(self.asked, max_tokens=self.max_tokens)
         figures: dict[str, list[float]] = {"accuracy": [], "open_ended": []}
         by_task: dict[str, list[float]] = {}
         examples = []
-        for question, row in zip(self.asked, self._rows, strict=True):
-            text = answers.get(row["id"], "")  # no answer is a wrong answer
+        for question in self.asked:
+            row = question.record.extra
+            text = answers.get(question.id, "")  # no answer is a wrong answer
             figure, value = "open_ended", mark(row, text)
             if is_checkable(row):
                 figure, value = "accuracy", float(value == 1.0)
-                by_task.setdefault(row["task"], []).append(value)
+                by_task.setdefault(question.task, []).append(value)
             figures[figure].append(value)
             references = list(row["answers"])
             examples.append(context.example(question, {figure: value}, prediction=text, references=references))
         return Result(
             scores={name: fmean(values) if values else None for name, values in figures.items()},
-            primary="accuracy",
+            primary="accuracy" if figures["accuracy"] else "open_ended",
             examples=examples,
             expected=len(self.asked),
             missing=[question.id for question in self.asked if question.id not in answers],
             tables={
                 "by_task": [{"task": t, "n": len(by_task[t]), "accuracy": fmean(by_task[t])} for t in sorted(by_task)]
             },
-            intervals={name: bootstrap_interval(values, context.seed) for name, values in figures.items()},
+            intervals={name: bootstrap_interval(values, context.seed) for name, values in figures.items() if values},
         )
+
+
+def _check(record: Record) -> None:
+    """A FieldError where the checker cannot mark answers to a question."""
+    row = record.extra
+    if row.get("check") not in CHECKS:
+        raise FieldError("check", f"one of {', '.join(CHECKS)}", row.get("check"))
+    if not fields.texts(row, "answers"):
+        raise FieldError("answers", "a list of one text or more", row["answers"])
+    if not is_checkable(row):
+        fields.text(row, "about")

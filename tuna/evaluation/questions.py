@@ -19,7 +19,7 @@ from tuna.data.messages import asked, read_messages
 from tuna.data.record import Record
 from tuna.data.rows import Row
 from tuna.errors import ConfigError, DataError
-from tuna.judges.prompt import shown
+from tuna.judges.prompt import request
 
 T = TypeVar("T")
 Name = tuple[str, str]  # (task, id); ("", id) where a row has no task; ("instruction", text) where it has no id
@@ -62,7 +62,7 @@ class Question:
     @property
     def names(self) -> tuple[Name, ...]:
         """What a row of answers may call it, the most exact name first."""
-        text = ("instruction", shown(self.record).strip())
+        text = ("instruction", request(self.record).strip())
         return (self.task, self.id), (self.task, self.own_id), ("", self.id), text
 
 
@@ -77,7 +77,7 @@ class GivenAnswers:
     def match(self, questions: Sequence[Question]) -> tuple[dict[Name, str], int]:
         """(task, id) of a question -> its answer; and how many rows answer none. DataError where no row answers one.
 
-        A row names its question by task and id, by id alone, or by its instruction or messages.
+        A row names its question by task and id, by id alone, or by its instruction with the input, or its messages.
         """
         named = {(q.task, q.id): next((name for name in q.names if name in self.texts), None) for q in questions}
         found = {question: self.texts[name] for question, name in named.items() if name is not None}
@@ -107,7 +107,7 @@ def read_answers(path: str) -> GivenAnswers:
         if value.get("id") is not None:
             name = (str(value.get("task") or ""), str(value["id"]))
         elif value.keys() & {"messages", "turns", "instruction"}:
-            name = ("instruction", shown(Record("", **_asked(value))).strip())
+            name = ("instruction", request(Record("", **_asked(value))).strip())
         else:
             raise FieldError("id", "an id (with a task, where the benchmark has tasks) or an instruction", value)
         if name in texts:
@@ -153,7 +153,7 @@ def read_questions(path: str | None) -> OpenQuestions:
         name = fields.identity({"id": value.get("question_id", value.get("id"))}, index)
         output = fields.text(value, "output", default="") or None
         record = Record(name, **_asked(value), where=row.where, output=output, extra=fields.rest(value, _USED))
-        for field, what, text in (("id", "id", name), (_asks(value), "text", shown(record).strip())):
+        for field, what, text in (("id", "id", name), (_asks(value), "text", request(record).strip())):
             if (what, text) in seen:
                 raise FieldError(field, f"another than that of {seen[what, text]}, to tell answers apart", text)
             seen[what, text] = row.where
