@@ -174,3 +174,50 @@ def spearman(one: Sequence[float], other: Sequence[float]) -> float | None:
     if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return None
     return round(float(np.corrcoef(a, b)[0, 1]), 12)
+
+
+def crossed(values: npt.ArrayLike) -> tuple[Estimate, float]:
+    """Mean of a table of seeds by questions, both drawn at random, with its 95% interval and the p-value of zero.
+
+    The model is value = mean + seed + question + rest. With S seeds, Q questions and the mean squares of the two-way
+    analysis of variance, Var(mean) = (MS_seed + MS_question - MS_rest) / (S Q), at least the largest of the three alone
+    / (S Q), and Student's t with Satterthwaite's degrees of freedom (Searle, Casella and McCulloch, Variance Components,
+    1992, ch. 4; Satterthwaite 1946). With one seed, or one question, the other alone is random.
+
+    Shape: (seeds, questions).
+
+    >>> found, p = crossed([[1.0, 0.0, 1.0, 0.0], [1.0, 0.0, 1.0, 0.0]])
+    >>> found.mean, round(found.high, 3), round(p, 3)
+    (0.5, 1.419, 0.182)
+    """
+    from scipy.special import stdtr
+
+    table = np.asarray(values, np.float64)
+    count, asked = table.shape
+    mean, by_seed, by_question = float(table.mean()), table.mean(axis=1), table.mean(axis=0)
+    rest = table - by_seed[:, None] - by_question + mean
+    squares = np.array([asked * ((by_seed - mean) ** 2).sum(), count * ((by_question - mean) ** 2).sum(), (rest**2).sum()])
+    degrees = np.array([count - 1, asked - 1, (count - 1) * (asked - 1)])
+    means = np.divide(squares, degrees, out=np.zeros(3), where=degrees > 0)
+    total = max(means[0] + means[1] - means[2], means.max())
+    if not degrees[:2].any() or total <= 1e-30:
+        return Estimate(mean, n=count, how="one value" if not degrees[:2].any() else "no spread"), math.nan if mean else 1.0
+    spread = np.divide(means**2, degrees, out=np.zeros(3), where=degrees > 0).sum()
+    freedom, error = total**2 / spread, math.sqrt(total / table.size)
+    half = t_quantile(freedom) * error
+    p = 2 * float(stdtr(freedom, -abs(mean) / error))
+    return Estimate(mean, mean - half, mean + half, count, "over seeds and questions"), p
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """p-values corrected for their number (Holm 1979): the i-th smallest of m times m - i + 1, never falling.
+
+    >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
+    [0.03, 0.06, 0.06]
+    """
+    order = sorted(range(len(ps)), key=lambda place: ps[place])
+    corrected, largest = [0.0] * len(ps), 0.0
+    for rank, place in enumerate(order):
+        largest = max(largest, min(1.0, (len(ps) - rank) * ps[place]))
+        corrected[place] = largest
+    return corrected

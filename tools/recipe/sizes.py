@@ -74,7 +74,7 @@ FULL = Recipe(
     held_out_lists=200,
     sampled=(600, 400),
     held_out_sampled=(100, 150),
-    comparison={"lists": (8, 240), "choice": (7, 60), "measure": (20, 150)},
+    comparison={"lists": (5, 120), "choice": (7, 60), "measure": (20, 150)},
 )
 """What the committed files were made with."""
 

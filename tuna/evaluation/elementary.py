@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge
 
@@ -24,6 +24,7 @@ class Elementary(Benchmark):
 
     questions: str | None = None  # a file of rows with instruction, check and answers; null: the embedded ones
     max_tokens: Annotated[int, Ge(1)] = 48  # of an answer
+    primary: Literal["accuracy", "balanced"] = "accuracy"  # balanced: half of it, half of the open-ended mark
     name: ClassVar[str] = "elementary"
     shaped_by = ("max_tokens",)
 
@@ -53,9 +54,11 @@ class Elementary(Benchmark):
             figures[figure].append(value)
             references = list(row["answers"])
             examples.append(context.example(question, {figure: value}, prediction=text, references=references))
+        if self.primary == "balanced":
+            figures["balanced"] = _balance(examples, {name: len(values) for name, values in figures.items()})
         return Result(
             scores={name: fmean(values) if values else None for name, values in figures.items()},
-            primary="accuracy" if figures["accuracy"] else "open_ended",
+            primary=self.primary,
             examples=examples,
             expected=len(self.asked),
             missing=[question.id for question in self.asked if question.id not in answers],
@@ -64,6 +67,17 @@ class Elementary(Benchmark):
             },
             intervals={name: bootstrap_interval(values, context.seed) for name, values in figures.items() if values},
         )
+
+
+def _balance(examples: list[dict[str, Any]], counts: dict[str, int]) -> list[float]:
+    """What each example adds to the mean of the two sorts' means, times the number of all: N mark / (sorts n)."""
+    sorts = sum(map(bool, counts.values()))
+    found = []
+    for example in examples:
+        ((name, value),) = example["scores"].items()
+        found.append(value * len(examples) / (sorts * counts[name]))
+        example["scores"]["balanced"] = found[-1]
+    return found
 
 
 def _check(record: Record) -> None:

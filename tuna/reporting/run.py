@@ -22,6 +22,8 @@ from tuna.reporting.columns import find_columns
 from tuna.reporting.compare import Comparison
 from tuna.reporting.figures import draw_lengths, draw_sweep
 from tuna.reporting.judges import judge_tables
+from tuna.reporting.losses import Losses, losses_json, read_losses
+from tuna.reporting.losses import tables as tables_of_losses
 from tuna.reporting.read import Found, paper
 from tuna.reporting.rounds import Rounds, draw_rounds, read_rounds, rounds_json, rounds_table
 from tuna.reporting.sweeps import Sweep, find_sweeps
@@ -50,12 +52,13 @@ class Settings:
     questions: Annotated[int, Ge(0)] = 20
     paper: str | None = None
     rounds: str | None = None
+    losses: str | None = None
 
     @staticmethod
     def read(cfg: DictConfig) -> "Settings":
         """From the composed config; a ConfigError has all wrong values and folders that do not exist, one per line."""
         values, wrong = checks.own_values(cfg, f"{__name__}.Settings")
-        for key in ("paper", "rounds"):
+        for key in ("paper", "rounds", "losses"):
             if isinstance(values.get(key), str) and not Path(values[key]).is_file():
                 wrong.append(f"{key}: expected a JSON file, there is none at {values[key]}")
         if not wrong:
@@ -82,14 +85,15 @@ def run(cfg: DictConfig) -> dict[str, float]:
     date = _date()
     paper_tables = shapes.read_paper_tables(Path(settings.paper)) if settings.paper else []
     rounds = read_rounds(Path(settings.rounds)) if settings.rounds else None
-    found = Found.read(**settings.folders)
+    compared = read_losses(Path(settings.losses)) if settings.losses else None
+    found = Found.read(**settings.folders) if compared is None else Found()
     output = Path(settings.output)
     earlier = _check_own(output)
     try:
         for inner in ("tables", "figures"):
             (output / inner).mkdir(parents=True, exist_ok=True)
         (output / _BEGUN).touch()
-        report = _write(settings, date, found, paper_tables, rounds, earlier)
+        report = _write(settings, date, found, paper_tables, rounds, compared, earlier)
         (output / _BEGUN).unlink()
     except OSError as error:
         raise RunError(
@@ -132,7 +136,7 @@ def _date() -> str:
 
 def _write(
     settings: Settings, date: str, found: Found, paper_tables: list[Table], rounds: Rounds | None,
-    earlier: Mapping[str, Any],
+    compared: Losses | None, earlier: Mapping[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """Draw the figures, write tables and the page; gives report.json: all that the page says in numbers."""
     output = Path(settings.output)
@@ -147,6 +151,9 @@ def _write(
     if rounds and rounds.lines:
         draw_rounds(rounds, drawn := output / "figures" / "rounds.png")
         groups.insert(0, Group("rounds", "Rounds", [rounds_table(rounds, drawn)]))
+    if compared:
+        groups.insert(0, Group("losses", "Losses", tables_of_losses(compared, output / "figures")))
+        comparison.notes.clear()  # there are no systems here
     notes += comparison.notes + found.problems
     tables = [table for group in groups for table in group.tables]
     tables += [answers_table(sheets)] * bool(sheets) + paper_tables
@@ -174,6 +181,7 @@ def _write(
         "systems": [_figures(system, comparison) for system in comparison.systems],
         "claims": [asdict(claim) for claim in claims], "tables": [table.key for table in tables],
         "figures": figures, **({"rounds": rounds_json(rounds)} if rounds else {}),
+        **({"losses": losses_json(compared)} if compared else {}),
         "judges": {table.key: table.values() for group in groups if group.id == "judges" for table in group.tables},
         "sources": {key: [*map(str, folders)] for key, folders in settings.folders.items()},
     }  # fmt: skip

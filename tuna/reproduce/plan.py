@@ -13,7 +13,7 @@ from tuna.console import nearest
 from tuna.errors import ConfigError
 from tuna.secrets import HIDDEN, secret_in
 
-_FIELD = re.compile(r"\{(\w+)\}")
+_FIELD = re.compile(r"\{(?:(best|jobs):)?(\w+)\}")
 SYSTEMS = "systems"  # in a command: all models that are measured
 ONCE = "report.py"
 # By program: what a step leaves behind, and the arguments that every command of it gets.
@@ -50,7 +50,8 @@ def plan(
     """The steps of every seed in an order that can be run, then those that are run once, for all seeds.
 
     steps: commands by name, in which ``{x}`` is what step ``x`` makes, or a value; ``{systems}`` all models that are
-    measured, with commas, as a sweep takes them. A value of several words gives several. A ``report.py`` step is run
+    measured, with commas, as a sweep takes them; ``{jobs:x}`` the runs of the sweep ``x``; ``{best:x}`` the settings of
+    the runs that did best in the results ``x`` (``losses.settle``). A value of several words gives several. A ``report.py`` step is run
     once. systems: the steps whose models are measured. folder: where all of it goes. once: steps that the first seed
     does for all. earlier: of a round's step, those that measure the rounds before. A ConfigError tells unknown
     programs and names, a line each, or steps that need each other.
@@ -62,7 +63,7 @@ def plan(
     'python train.py model.path=f/runs/s0-b seed=0 name=s0-a runs_dir=f/runs resume=auto'
     """
     programs = {name: _program(command) for name, command in steps.items()}
-    fields = {name: _FIELD.findall(command) for name, command in steps.items()}
+    fields = {name: [field for _, field in _FIELD.findall(command)] for name, command in steps.items()}
     known = [*steps, *values, SYSTEMS]
     wrong = [
         f"pipeline.systems: {name} is no step{nearest(name, list(steps))}" for name in systems if name not in steps
@@ -98,7 +99,8 @@ def plan(
         filled = {**values, **made, SYSTEMS: ",".join(str(made[system]) for system in systems)}
         for name in order:
             typed = _words(steps[name], filled)
-            ends = _PROGRAMS[programs[name]][1].split(" ")
+            own = {word.partition("=")[0] for word in typed}  # a step may have seeds or folders of its own
+            ends = [end for end in _PROGRAMS[programs[name]][1].split(" ") if end.partition("=")[0] not in own]
             words = (*typed, *(end.format(seed=seed, made=made[name], folder=folder) for end in ends))
             if programs[name] == ONCE:
                 at_the_end.setdefault(name, Step(name, name, words, (), made[name]))
@@ -117,7 +119,10 @@ def _program(command: str) -> str:
 
 
 def _words(command: str, filled: Mapping[str, object]) -> list[str]:
-    return shlex.split(_FIELD.sub(lambda match: str(filled[match[1]]), command))
+    def fill(match: re.Match[str]) -> str:
+        return f"<{match[1]}:{filled[match[2]]}>" if match[1] else str(filled[match[2]])
+
+    return shlex.split(_FIELD.sub(fill, command))
 
 
 def chosen(steps: list[Step], only: Sequence[str] | None) -> list[Step]:

@@ -97,11 +97,15 @@ def figure_in(folder: Path) -> float:
     """The primary figure of the newest result below a folder of evaluate.py's; minus it where lower is better."""
     found = [read_json(path, {"scores": dict, "primary": str}) for path in sorted(folder.glob("*/*/results.json"))]
     found = [result for result in found if "scores" in result]  # one that is being measured has none
-    newest = max(found, key=lambda result: str(result.get("ended")), default={})
-    value = newest.get("scores", {}).get(newest.get("primary"))
+    return figure_of(max(found, key=lambda result: str(result.get("ended")), default={}), folder)
+
+
+def figure_of(result: Mapping[str, Any], path: Path) -> float:
+    """The primary figure of a result's content; minus it where lower is better. path: where it is, for a message."""
+    value = result.get("scores", {}).get(result.get("primary"))
     if not isinstance(value, int | float):
-        raise RunError(f"{folder}: expected a result with a figure that rounds can be compared by, got {value!r}")
-    return -value if newest["primary"] in newest.get("lower_is_better", ()) else value
+        raise RunError(f"{path}: expected a result with a figure to compare by, got {value!r}")
+    return -value if result["primary"] in result.get("lower_is_better", ()) else value
 
 
 def ended_at(figures: Sequence[float], patience: int) -> int | None:

@@ -21,7 +21,7 @@ from tuna.config import checks
 from tuna.config.commands import script
 from tuna.console import clock_time
 from tuna.errors import ConfigError, OtherSettings, RunError
-from tuna.reproduce import rounds
+from tuna.reproduce import losses, rounds
 from tuna.reproduce.plan import ONCE, Step, chosen, plan, refuse_secrets
 from tuna.runs import RunFolder, read_json, write_json
 
@@ -55,11 +55,17 @@ def run(cfg: DictConfig) -> dict[str, float]:
     name = settings.name or "-".join(filter(None, (str(sizes["name"]), pipeline.get("name"))))
     folder, seeds = Path(settings.folder) / name, range(settings.seeds)
     typed = _typed_groups()
-    values = {**sizes, **typed, "book": folder / rounds.BOOK}
+    compared = "each_loss" in pipeline
+    values = {**sizes, **typed, "book": folder / (losses.BOOK if compared else rounds.BOOK)}
     written = None
     if "each_round" in pipeline:
         written = rounds.write_out(pipeline, values, settings.rounds or pipeline["rounds"])
         steps = plan(written.steps, values, (), folder, seeds, pipeline.get("once", ()), written.earlier)
+    elif compared and not settings.rounds:
+        if settings.seeds > 1:
+            raise ConfigError("seeds: this pipeline has two sets of seeds; next: pipeline.choosing=..., pipeline.measuring=...")
+        values |= {key: ",".join(map(str, pipeline[key])) for key in losses.SEEDS}
+        steps = plan(losses.write_out(pipeline), values, (), folder, seeds)
     elif settings.rounds:
         raise ConfigError("rounds: this pipeline has none; next: the same command with pipeline=rounds")
     else:
@@ -76,6 +82,8 @@ def run(cfg: DictConfig) -> dict[str, float]:
         rows = _rows(written, steps, folder, seeds) if written else []
         if written:
             write_json(folder / rounds.BOOK, {"patience": settings.rounds_patience, "rows": rows})
+        if compared:
+            write_json(folder / losses.BOOK, losses.book(pipeline, steps, folder))
         jobs = _jobs_here() if settings.jobs == "auto" else settings.jobs
         return _Run(steps, folder, jobs, _state(folder), rows, settings.rounds_patience).work()
 
@@ -188,8 +196,9 @@ class _Run:
                 ready.sort(key=lambda step: not step.earlier)  # the rounds first: each waits for the one before
                 for step in ready[: self.jobs - len(running)]:
                     left.remove(step)
-                    print(f"{step.name}: {step.command}", flush=True)
-                    running[pool.submit(self._execute, step)] = step
+                    words = losses.settle(step.words)
+                    print(f"{step.name}: {shlex.join(('python', *words))}", flush=True)
+                    running[pool.submit(self._execute, step, words)] = step
                 if not running:
                     return failed  # what is left needs a step that failed
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -233,13 +242,13 @@ class _Run:
                 model = self.folder / best["model"] if best["model"] else "the start itself"
                 print(f"result of seed {seed}: {best['name']}, {abs(max(figures)):.4g}: {model}")
 
-    def _execute(self, step: Step) -> tuple[int, float]:
+    def _execute(self, step: Step, words: Sequence[str]) -> tuple[int, float]:
         """Run one step: its exit code (-1 where it made nothing) and its seconds."""
         paths = filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
         if self.jobs > 1:
             environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // self.jobs))
-        words = [sys.executable, str(ROOT / step.words[0]), *step.words[1:]]
+        words = [sys.executable, str(ROOT / words[0]), *words[1:]]
         begin = time.monotonic()
         with self._log(step).open("w", encoding="utf-8") as file:
             code = subprocess.run(words, stdout=file, stderr=subprocess.STDOUT, env=environment, check=False).returncode

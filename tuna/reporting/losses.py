@@ -1,0 +1,273 @@
+"""Losses side by side: chosen on one part of the questions, measured on another, over the same seeds and questions."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from tuna.errors import DataError
+from tuna.reporting.compare import marks_of
+from tuna.reporting.figures import COLORS, draw_line, panels, save
+from tuna.reporting.read import Measured, read_examples
+from tuna.reporting.tables import Cell, Table, cell, figure_cell, number, with_interval
+from tuna.runs import read_json
+from tuna.stats import Estimate, FloatArray, crossed, holm
+
+_RUN = (  # figures of the runs' held-out lists: key, head
+    ("pair_accuracy", "held-out pair accuracy"),
+    ("v_best", "log-probability per token of the best answer"),
+    ("loss_ce", "cross-entropy of the originals (lower is better)"),
+)
+_SHAPE: dict[str, type] = {"losses": dict, "baseline": str, "start": str, "contrasts": list}
+
+
+@dataclass
+class Line:
+    """What one loss reached. marks: by seed, each question's value; figures: of held-out lists, by name and seed."""
+
+    name: str
+    settings: str = ""
+    marks: dict[int, Mapping[Any, float]] = field(default_factory=dict)
+    scores: dict[str, list[float]] = field(default_factory=dict)
+    figures: dict[str, list[float]] = field(default_factory=dict)
+    before: dict[str, float] = field(default_factory=dict)
+    words: list[float] = field(default_factory=list)
+
+
+@dataclass
+class Losses:
+    """The comparison that a book of ``reproduce.py pipeline=losses`` names. figure: what decides."""
+
+    lines: dict[str, Line]
+    start: Line
+    baseline: str
+    contrasts: Sequence[Mapping[str, Any]]
+    sizes: Mapping[str, Mapping[int, str]]  # by loss, by answers per list: the line that was measured there
+    figure: str = ""
+
+    def combined(self, terms: Mapping[str, float]) -> tuple[Estimate, float] | None:
+        """A weighted sum of lines with its interval and p-value; None where one of them was not measured."""
+        if not all(name in self.lines and self.lines[name].marks for name in terms):
+            return None
+        seeds = sorted(set.intersection(*({*self.lines[name].marks} for name in terms)))
+        keys = sorted(set.intersection(*({*marks} for name in terms for marks in self.lines[name].marks.values())))
+        if not seeds or not keys:
+            return None
+        table: FloatArray = np.zeros((len(seeds), len(keys)))
+        for name, weight in terms.items():
+            marks = self.lines[name].marks
+            table += weight * np.array([[marks[seed][key] for key in keys] for seed in seeds])
+        return crossed(table)
+
+    @cached_property
+    def changes(self) -> dict[str, tuple[Estimate, float, float]]:
+        """By loss: the difference to the baseline, its p-value, and that by Holm over all of them."""
+        mine = [name for name in self.lines if name != self.baseline and "@" not in name]
+        found = {name: both for name in mine if (both := self.combined({name: 1, self.baseline: -1}))}
+        corrected = holm([p for _, p in found.values()])
+        return {name: (*both, p) for (name, both), p in zip(found.items(), corrected, strict=True)}
+
+    @cached_property
+    def hypotheses(self) -> list[tuple[str, str, Estimate | None, float, str]]:
+        """What was written down before: says, expected, the contrast, its p-value by Holm over these, the verdict."""
+        found = [self.combined(each["of"]) for each in self.contrasts]
+        corrected = iter(holm([both[1] for both in found if both]))
+        rows = []
+        for each, both in zip(self.contrasts, found, strict=True):
+            p = next(corrected) if both else math.nan
+            verdict = "not measured"
+            if both:
+                as_expected = (both[0].mean > 0) == (each["expected"] == "above")
+                verdict = "not decided" if p >= 0.05 else "holds" if as_expected else "the opposite holds"
+            rows.append((str(each["says"]), str(each["expected"]), both[0] if both else None, p, verdict))
+        return rows
+
+    def order(self) -> list[Line]:
+        """The losses of the main comparison, the best first."""
+        main = [line for name, line in self.lines.items() if "@" not in name and line.marks]
+        return sorted(main, key=lambda line: -fmean(fmean(marks.values()) for marks in line.marks.values()))
+
+
+def read_losses(path: Path) -> Losses:
+    """What a book (losses.json) names; what is not measured yet is not there. DataError where it is no such book."""
+    book = read_json(path, _SHAPE)
+    if lacking := [key for key in _SHAPE if key not in book]:
+        raise DataError(f"{path}: {lacking[0]}: missing (reproduce.py pipeline=losses writes it)")
+    lines = {name: _line(name, path.parent / folder) for name, folder in book["losses"].items()}
+    sizes = {loss: {int(k): name for k, name in of.items()} for loss, of in (book.get("sizes") or {}).items()}
+    found = Losses(lines, _line("start", path.parent / book["start"]), book["baseline"], book["contrasts"], sizes)
+    found.figure = next((name for line in lines.values() for name in line.scores), "")
+    return found
+
+
+def _line(name: str, folder: Path) -> Line:
+    line = Line(name)
+    for path in sorted(folder.glob("*/*/results.json")):
+        content = read_json(path, {"benchmark": str, "model": dict, "scores": dict, "primary": str})
+        if content.get("status") == "running" or "scores" not in content:
+            continue
+        result = Measured(path, content)
+        run = read_json(Path(place) / "run.json") if (place := result.model.get("run")) else {}
+        job = read_json(Path(place) / "job.json") if place else {}
+        line.marks[int((run.get("config") or {}).get("seed") or 0)] = marks_of(result, result.primary)
+        kept = [word for word in job.get("swept") or () if not word.startswith("seed=")]
+        line.settings = " ".join(kept) or _settings(run)
+        for score in (result.primary, *(score for score in result.scores if score != result.primary)):
+            line.scores.setdefault(score, []).append(result.scores[score])
+        for key, _ in _RUN:
+            if (value := (run.get("after") or {}).get(key)) is not None:
+                line.figures.setdefault(key, []).append(float(value))
+            if (value := (run.get("before") or {}).get(key)) is not None:
+                line.before[key] = float(value)
+        said = [str(row["prediction"]) for row in read_examples(path).values() if "prediction" in row]
+        line.words.append(fmean(len(text.split()) for text in said) if said else math.nan)
+    return line
+
+
+def _settings(run: Mapping[str, Any]) -> str:
+    """The learning rate and the loss's own numbers."""
+    config = run.get("config") or {}
+    own = {f"loss.{k}": v for k, v in (config.get("loss") or {}).items() if isinstance(v, int | float)}
+    rate = (config.get("module") or {}).get("lr")
+    return " ".join(f"{key}={value:g}" for key, value in {"lr": rate, **own}.items() if isinstance(value, int | float))
+
+
+def tables(found: Losses, folder: Path) -> list[Table]:
+    """The losses, the hypotheses and the sizes of lists; their figures are drawn into ``folder``."""
+    drawn = [(folder / "losses-forest.png", f"{found.figure}, less that of {found.baseline}, with 95% intervals")]
+    _draw_forest(found, drawn[0][0])
+    if any("loss_ce" in line.figures for line in found.lines.values()) and found.start.scores:
+        drawn.append((folder / "losses-cost.png", "What is gained, and how much less likely the originals became"))
+        _draw_cost(found, drawn[1][0])
+    made = [_table(found, drawn), _hypotheses(found)]
+    if any(found.sizes.values()):
+        path = folder / "losses-sizes.png"
+        _draw_sizes(found, path)
+        made.append(_sizes(found, [(path, f"{found.figure} by answers per list")]))
+    return made
+
+
+def _table(found: Losses, drawn: Sequence[tuple[Path, str]]) -> Table:
+    scores = list(dict.fromkeys(score for line in found.order() for score in line.scores))
+    rows = []
+    for line in (found.start, *found.order()):
+        own, change = found.combined({line.name: 1}), found.changes.get(line.name)
+        cells = [cell(line.name), figure_cell(own[0] if own else None)]
+        if line is found.start and line.scores:
+            cells[1] = cell(fmean(line.scores[found.figure]))
+        cells += [Cell(with_interval(change[0], True), change[0].mean, (), False, _sign(change)) if change else cell(None)]
+        cells += [Cell(_p(change[2]), change[2]) if change else cell(None)]
+        cells += [cell(fmean(line.scores[score])) if score in line.scores else cell(None) for score in scores[1:]]
+        cells += [cell(fmean(line.figures[key]) if key in line.figures else None) for key, _ in _RUN]
+        rows.append([*cells, cell(fmean(line.words) if line.words else None), cell(line.settings or None)])
+    head = ["loss", found.figure, f"less that of {found.baseline}", "p (Holm)", *scores[1:], *(head for _, head in _RUN)]
+    seeds = max((len(line.marks) for line in found.lines.values()), default=0)
+    asked = max((len(marks) for line in found.lines.values() for marks in line.marks.values()), default=0)
+    caption = (
+        f"Mean over {seeds} seeds and {asked} questions; each loss with the settings that were best on other questions, "
+        "with other seeds. Intervals (95%) and p-values take seeds and questions as drawn at random, both crossed "
+        f"(two-way random effects); p is corrected by Holm over the {len(found.changes)} differences."
+    )
+    return Table("losses", "Losses", caption, [*head, "words", "settings"], rows, figures=drawn)
+
+
+def _sign(change: tuple[Estimate, float, float]) -> int:
+    """1 or -1 where the corrected test decides."""
+    return 0 if change[2] >= 0.05 else 1 if change[0].mean > 0 else -1
+
+
+def _p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else number(p)
+
+
+def _hypotheses(found: Losses) -> Table:
+    rows = [
+        [cell(says), cell(expected), cell(with_interval(e, True) if e else None), cell(_p(p) if e else None), cell(verdict)]
+        for says, expected, e, p, verdict in found.hypotheses
+    ]
+    caption = "Written down before the comparison was run. p is corrected by Holm over these; 0.05 decides."
+    return Table("losses-hypotheses", "Hypotheses", caption, ["", "expected", "found", "p (Holm)", ""], rows, numeric=False)
+
+
+def _sizes(found: Losses, drawn: Sequence[tuple[Path, str]]) -> Table:
+    sizes = sorted({size for of in found.sizes.values() for size in of})
+    rows = []
+    for loss, of in found.sizes.items():
+        at = [found.combined({of[size]: 1}) if size in of else None for size in sizes]
+        rows.append([cell(loss), *(figure_cell(both[0] if both else None) for both in at)])
+    head = ["loss", *(f"K = {size}" for size in sizes)]
+    caption = "The same questions, K answers each; the settings are those chosen at the size of the main comparison."
+    return Table("losses-sizes", "Answers per list", caption, head, rows, figures=drawn)
+
+
+def _draw_forest(found: Losses, path: Path) -> None:
+    """Differences to the baseline, the best on top; filled where the corrected test decides."""
+    changes = sorted(found.changes.items(), key=lambda item: item[1][0].mean)
+    figure, (panel,) = panels(1, (6.4, 1.2 + 0.24 * len(changes)))
+    panel.axvline(0.0, color="#5f6b7a", linewidth=1)
+    for place, (_, change) in enumerate(changes):
+        estimate, color = change[0], COLORS[0] if change[2] < 0.05 else "#9aa5b1"
+        panel.plot([estimate.low, estimate.high], [place, place], color=color, linewidth=1.6)
+        panel.plot([estimate.mean], [place], "o", color=color, markersize=5)
+    panel.set_yticks(range(len(changes)), [name for name, _ in changes], fontsize=8)
+    panel.set_xlabel(f"{found.figure}, less that of {found.baseline} (grey: not decided after Holm)", fontsize=9)
+    save(figure, path)
+
+
+def _draw_cost(found: Losses, path: Path) -> None:
+    """Gain over the start against the rise of the originals' cross-entropy, a point per loss."""
+    figure, (panel,) = panels(1, (7.2, 5.0))
+    begin = fmean(found.start.scores[found.figure])
+    for line in found.order():
+        if "loss_ce" in line.figures and "loss_ce" in line.before:
+            cost = fmean(line.figures["loss_ce"]) - line.before["loss_ce"]
+            gain = fmean(line.scores[found.figure]) - begin
+            panel.plot([cost], [gain], "o", color=COLORS[0], markersize=5)
+            panel.annotate(line.name, (cost, gain), xytext=(4, 2), textcoords="offset points", fontsize=7)
+    panel.set_xlabel("cross-entropy of the original responses, more than at the start (nats per token)", fontsize=9)
+    panel.set_ylabel(f"{found.figure}, more than at the start", fontsize=9)
+    save(figure, path)
+
+
+def _draw_sizes(found: Losses, path: Path) -> None:
+    """A line per loss over the number of answers, which doubles from tick to tick."""
+    figure, (panel,) = panels(1)
+    for color, (loss, of) in zip(COLORS, found.sizes.items(), strict=False):
+        curve = [(math.log2(size), both[0]) for size in sorted(of) if (both := found.combined({of[size]: 1}))]
+        draw_line(panel, curve, color, loss)
+    sizes = sorted({size for of in found.sizes.values() for size in of})
+    panel.set_xticks([math.log2(size) for size in sizes], [str(size) for size in sizes])
+    panel.set_xlabel("answers per list (K)", fontsize=10)
+    panel.set_title(found.figure, fontsize=11)
+    if panel.get_legend_handles_labels()[0]:
+        panel.legend(fontsize=8, frameon=False)
+    save(figure, path)
+
+
+def losses_json(found: Losses) -> dict[str, Any]:
+    """For report.json: what the tables say, in numbers."""
+    lines = {}
+    for line in found.order():
+        own, change = found.combined({line.name: 1}), found.changes.get(line.name)
+        lines[line.name] = {
+            "settings": line.settings, "figure": asdict(own[0]) if own else None,
+            "by_seed": {str(seed): fmean(marks.values()) for seed, marks in line.marks.items()},
+            "change": {**asdict(change[0]), "p": change[1], "p_holm": change[2]} if change else None,
+            "scores": {name: fmean(values) for name, values in line.scores.items()},
+            "held_out": {name: fmean(values) for name, values in line.figures.items()},
+        }  # fmt: skip
+    hypotheses = [
+        {"says": says, "expected": expected, "found": asdict(e) if e else None, "p_holm": p, "verdict": verdict}
+        for says, expected, e, p, verdict in found.hypotheses
+    ]
+    sizes = {
+        loss: {str(k): asdict(both[0]) for k, name in of.items() if (both := found.combined({name: 1}))}
+        for loss, of in found.sizes.items()
+    }
+    start = {name: fmean(values) for name, values in found.start.scores.items()}
+    return {"baseline": found.baseline, "start": start, "losses": lines, "hypotheses": hypotheses, "sizes": sizes}
