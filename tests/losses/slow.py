@@ -5,7 +5,7 @@ A list is (log-probabilities, lengths, reference log-probabilities, scores) as p
 
 import math
 from collections.abc import Callable
-from itertools import combinations
+from itertools import combinations, pairwise, permutations, product
 
 Numbers = list[float]
 Slow = Callable[[Numbers, Numbers, Numbers, Numbers], float]
@@ -124,6 +124,51 @@ def approx_ndcg(p: Numbers, n: Numbers, ref: Numbers, s: Numbers) -> float:
     return 1 - found / ideal
 
 
+def neural_ndcg(p: Numbers, n: Numbers, ref: Numbers, s: Numbers) -> float:
+    if len(set(s)) == 1:
+        return 0.0
+    r, y, size = ratios(p, ref, 0.1), grades(s), len(p)
+    rows = []
+    for place in range(1, size + 1):
+        row = [math.exp((size + 1 - 2 * place) * a - sum(abs(a - b) for b in r)) for a in r]
+        rows.append([x / sum(row) for x in row])
+    for _ in range(50):
+        columns = [sum(row[j] for row in rows) for j in range(size)]
+        rows = [[x / c for x, c in zip(row, columns, strict=True)] for row in rows]
+        rows = [[x / sum(row) for x in row] for row in rows]
+    gains = [sum(x * (2**g - 1) for x, g in zip(row, y, strict=True)) for row in rows]
+    ideal = sum((2**g - 1) / math.log2(2 + i) for i, g in enumerate(sorted(y, reverse=True)))
+    return 1 - sum(g / math.log2(2 + i) for i, g in enumerate(gains)) / ideal
+
+
+def lambda_dpo(p: Numbers, n: Numbers, ref: Numbers, s: Numbers) -> float:
+    r = per_token(ratios(p, ref, 0.1), n)
+    norm = math.log(sum(map(math.exp, r)))
+    return -sum(q * (x - norm) for q, x in zip(shares(s, 0.25), r, strict=True))
+
+
+def orders(s: Numbers) -> list[list[int]]:
+    """Every order from the best to the worst, the tied ones in each order of theirs."""
+    groups = [[j for j in range(len(s)) if s[j] == value] for value in sorted(set(s), reverse=True)]
+    return [[j for part in parts for j in part] for parts in product(*map(permutations, groups))]
+
+
+def mallows_rmj(p: Numbers, n: Numbers, ref: Numbers, s: Numbers) -> float:
+    r, size = ratios(p, ref, 0.1), len(p)
+    found = []
+    for order in orders(s):
+        cost = 0.0
+        for i, (j, k) in enumerate(pairwise(order), start=1):
+            if i < 2 and s[j] > s[k]:  # the first place against the second, of the top 2
+                cost += (size - i) * logistic(r[k] - r[j])
+        if size >= 2:
+            second = order[1]
+            cost += sum(logistic(r[k] - r[second]) for k in order[2:] if s[k] < s[second])
+        found.append(cost)
+    entropy = mean([-v for v in per_token(ref, n)]) / math.log(32_000)
+    return -math.log(min(1.0, max(1e-3, entropy))) * mean(found)
+
+
 def kto(p: Numbers, n: Numbers, ref: Numbers, s: Numbers) -> float:
     if len(set(s)) == 1:
         return 0.0
@@ -172,6 +217,9 @@ SLOW: dict[str, Slow] = {
     "pointwise": pointwise,
     "lipo": lipo,
     "approx_ndcg": approx_ndcg,
+    "neural_ndcg": neural_ndcg,
+    "lambda_dpo": lambda_dpo,
+    "mallows_rmj": mallows_rmj,
     "kto": kto,
     "rao_kupper": with_ties(rao_win, lambda d: 8 * rao_win(d) * rao_win(-d)),
     "davidson": with_ties(davidson_win, lambda d: 2 * math.exp(-d / 2) * davidson_win(d)),

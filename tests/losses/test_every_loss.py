@@ -133,7 +133,9 @@ def test_worked_values() -> None:
         "rao_kupper": math.log(1 + 3 * math.exp(-0.3)),
         "davidson": math.log(1 + math.exp(-0.3) + 2 * math.exp(-0.15)),
         "lipo": (2 - 1) * abs(1 / math.log(2) - 1 / math.log(3)) * log_loss(0.15),
-        "best_sft": 1.5,
+        "best_sft": 1.5, "neural_ndcg": (1 - 1 / math.log2(3)) * logistic(-0.3),
+        "lambda_dpo": log_loss(0.05 + 0.1 / 7) + (0.05 + 0.1 / 7) / (1 + math.exp(4)),
+        "mallows_rmj": -math.log((8 / 4 + 14 / 7) / 2 / math.log(32_000)) * logistic(-0.3),
     }  # fmt: skip
     for name, value in wanted.items():
         assert loss_named(name)(lists)["rank"].sum.item() == pytest.approx(value, rel=1e-6), name
@@ -144,8 +146,17 @@ def test_at_two_candidates_graded_losses_are_the_known_pair_losses() -> None:
     sharp = {"alpha": 1e-3, "beta": 0.1}  # the better one has all of the weight
     dpo = loss_named("dpo")(lists)["rank"].sum.item()
     assert loss_named("infonca", **sharp)(lists)["rank"].sum.item() == pytest.approx(dpo)
+    assert loss_named("lambda_dpo", length="sum", **sharp)(lists)["rank"].sum.item() == pytest.approx(dpo)
     nca_pair = log_loss(0.2) + 0.5 * log_loss(-0.2) + 0.5 * log_loss(0.1)
     assert loss_named("nca", **sharp)(lists)["rank"].sum.item() == pytest.approx(nca_pair)
+
+
+def test_at_two_candidates_losses_of_places_are_the_sigmoid_of_dpos_margin() -> None:
+    lists = pair((-6.0, -15.0), (-8.0, -14.0))
+    wrong = 1 - math.exp(-loss_named("dpo")(lists)["rank"].sum.item())  # sigmoid(s_k - s_j)
+    assert loss_named("mallows_rmj", dispersion="none")(lists)["rank"].sum.item() == pytest.approx(wrong)
+    lost = 1 - 1 / math.log2(3)  # of the best one's gain at the second place
+    assert loss_named("neural_ndcg")(lists)["rank"].sum.item() == pytest.approx(lost * wrong)
 
 
 def test_which_pairs() -> None:
@@ -165,7 +176,7 @@ def test_labels_by_ranks_space_them_evenly() -> None:
         weights=torch.ones(1), reference=torch.tensor([-1.5, -4.5, -4.0], dtype=torch.float64),
     )  # fmt: skip
     even = replace(three, scores=torch.tensor([2.0, 1.0, 0.0]))
-    for name in ("infonca", "nca", "pointwise", "lipo", "approx_ndcg"):
+    for name in ("infonca", "nca", "pointwise", "lipo", "approx_ndcg", "neural_ndcg", "lambda_dpo"):
         by_rank, by_score = loss_named(name, labels="ranks"), loss_named(name)
         assert by_rank(three)["rank"].sum.item() == pytest.approx(by_score(even)["rank"].sum.item())
         assert by_rank(three)["rank"].sum.item() != pytest.approx(by_score(three)["rank"].sum.item())

@@ -2,6 +2,7 @@
 
 import json
 import math
+import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,10 @@ def by_transformers(folder: Path, groups: list[Group]) -> list[list[float]]:
     return found
 
 
+def never(*_: Any) -> Any:
+    raise AssertionError("scored again")
+
+
 def test_equals_transformers_and_is_made_once(
     llama: Path, lists: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -48,9 +53,6 @@ def test_equals_transformers_and_is_made_once(
     groups = [*parts.data.train_groups, *parts.data.val_groups]
     for group, wanted in zip(groups, by_transformers(llama, groups), strict=True):
         assert group.reference == pytest.approx(wanted, abs=1e-4)
-
-    def never(*_: Any) -> Any:
-        raise AssertionError("scored again")
 
     monkeypatch.setattr(reference, "_score", never)
     again = prepared(llama, lists, tmp_path, name="other", loss="ipo")
@@ -64,6 +66,7 @@ def test_a_pass_that_was_ended_goes_on(
     llama: Path, lists: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reference, "_SAVED_EVERY", 0.0)
+    monkeypatch.setattr(reference, "_ASKED_EVERY", 1)
     sizes: list[int] = []
     check: Any = getattr(reference, "check_values")  # noqa: B009 (it is imported there)
 
@@ -88,6 +91,38 @@ def test_a_pass_that_was_ended_goes_on(
     reference.attach(parts)
     assert left == [40 - 2 * 8]
     assert all(math.isfinite(v) for group in parts.data.train_groups for v in group.reference)
+
+
+def one_of_two(rank: int, meeting: Path, llama: Path, lists: Path, runs: Path) -> None:
+    """One process: the pass, then a second run that finds all stored; writes what each group was given."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    sharded = {"trainer": "fsdp", "trainer__accelerator": "cpu", "trainer__devices": 2, "trainer__precision": "32-true"}
+    given = []
+    for name in ("first", "second"):
+        parts = prepared(llama, lists, runs, name=name, **sharded)
+        reference.attach(parts)
+        groups = [*parts.data.train_groups, *parts.data.val_groups]
+        given.append({group.id: group.reference for group in groups})
+        pytest.MonkeyPatch().setattr(reference, "_score", never)
+    (runs / f"{rank}.json").write_text(json.dumps(given))
+
+
+def test_two_processes_score_what_one_does_and_only_once(llama: Path, lists: Path, tmp_path: Path) -> None:
+    fork = multiprocessing.get_context("fork")
+    arguments = tmp_path / "meeting", llama, lists, tmp_path
+    both = [fork.Process(target=one_of_two, args=(rank, *arguments)) for rank in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(60)
+        process.kill()
+    assert [process.exitcode for process in both] == [0, 0]
+    first, second = json.loads((tmp_path / "0.json").read_text())
+    assert first == second and [first, second] == json.loads((tmp_path / "1.json").read_text())
+    parts = prepared(llama, lists, tmp_path / "one")
+    reference.attach(parts)
+    for group in (*parts.data.train_groups, *parts.data.val_groups):
+        assert first[group.id] == pytest.approx(group.reference, abs=1e-4)
 
 
 def test_a_run_starts_at_its_reference(llama: Path, lists: Path, tmp_path: Path) -> None:

@@ -31,7 +31,11 @@ class ApproxNDCG(Graded):
         above = (self.sharpness * (ranked.v[:, None, :] - ranked.v[:, :, None])).sigmoid()
         rank = 1 + torch.where(others, above, 0.0).sum(2)
         gain = 2 ** labels_of(ranked, self.labels) - 1  # 0 where absent
-        found = (gain / torch.log2(1 + rank)).sum(1)
-        places = torch.arange(width, device=gain.device, dtype=gain.dtype) + 2
-        ideal = (gain.sort(dim=1, descending=True).values / torch.log2(places)).sum(1)
-        return torch.where(ideal > 0, 1 - found / ideal.clamp(min=1e-12), 0.0)
+        return shortfall((gain / torch.log2(1 + rank)).sum(1), gain)
+
+
+def shortfall(found: Tensor, gain: Tensor) -> Tensor:
+    """[G] one minus found / the DCG of the ideal order of ``gain`` [G, K]; 0 for a list without gains."""
+    places = torch.arange(gain.shape[1], device=gain.device, dtype=gain.dtype) + 1
+    ideal = (gain.sort(dim=1, descending=True).values / torch.log2(1 + places)).sum(1)
+    return torch.where(ideal > 0, 1 - found / ideal.clamp(min=1e-12), 0.0)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("tuna")
 _SAID_EVERY, _SAVED_EVERY = 10.0, 60.0  # seconds
+_ASKED_EVERY = 8  # batches after which all processes agree whether to store what they have
 
 
 def reference_of(loss: Any, model: ModelConfig) -> ModelConfig | None:
@@ -63,7 +64,7 @@ def check_reference(loss: Any, model: ModelConfig, tokenizer: Any) -> None:
 def attach(parts: "Components") -> None:
     """Give every group of the run its ``reference``: read what is stored beside the token cache, score the rest.
 
-    Every process has to call it. What is scored is stored every minute, so a run that was ended goes on there.
+    Every process has to call it. What is scored is stored about every minute, so a run that was ended goes on there.
     Raises: ModelError where the reference cannot be loaded or gives values that are not finite.
     """
     node = reference_of(parts.loss, parts.model)
@@ -123,8 +124,8 @@ def _score(
         mine = {keys[i]: values[owner == g].numpy().view(np.int32) for g, i in enumerate(share.groups)}
         found |= mine
         now = time.monotonic()
-        due = bool(distributed.agree(now - saved >= _SAVED_EVERY)) or number == len(batches)
-        if due:
+        asked = number % _ASKED_EVERY == 0 and distributed.agree(now - saved >= _SAVED_EVERY)
+        if asked or number == len(batches):
             for other in distributed.gather(found):
                 store.update(other)
             found, saved = {}, now
