@@ -145,7 +145,7 @@ def _write(
     comparison = Comparison(systems, columns.values(), settings.baseline)
     sweeps = find_sweeps(comparison)
     sheets = answer_sheets(comparison, settings.questions, found.problems)
-    (counts, missing), claims = summarize(found, systems), check_claims(comparison, sweeps)
+    (counts, missing), claims = summarize(found, systems), [] if compared else check_claims(comparison, sweeps)
     notes: list[str] = []
     groups = _groups(comparison, sweeps, found, output / "figures", notes)
     if rounds and rounds.lines:
@@ -153,7 +153,7 @@ def _write(
         groups.insert(0, Group("rounds", "Rounds", [rounds_table(rounds, drawn)]))
     if compared:
         groups.insert(0, Group("losses", "Losses", tables_of_losses(compared, output / "figures")))
-        comparison.notes.clear()  # there are no systems here
+        comparison.notes.clear()  # of systems, which there are none of
     notes += comparison.notes + found.problems
     tables = [table for group in groups for table in group.tables]
     tables += [answers_table(sheets)] * bool(sheets) + paper_tables
