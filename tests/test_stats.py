@@ -1,8 +1,9 @@
 import math
 
+import numpy as np
 import pytest
 
-from tuna.stats import Estimate, difference, over_examples, over_seeds, t_quantile
+from tuna.stats import Estimate, crossed, difference, holm, over_examples, over_seeds, t_quantile
 
 
 def test_mean_and_t_interval_by_hand() -> None:
@@ -57,3 +58,50 @@ def test_sides() -> None:
     found = Estimate(1.0, 0.5, 1.5)
     assert found.above and not found.below
     assert found.negated() == Estimate(-1.0, -1.5, -0.5) and found.negated().below
+
+
+def test_seeds_and_questions_are_both_random_by_loops() -> None:
+    table = [[0.3, 0.9, 0.1, 0.5], [0.4, 1.0, 0.0, 0.8], [0.1, 0.7, 0.2, 0.2]]
+    s, q = 3, 4
+    mean = sum(map(sum, table)) / (s * q)
+    of_seed = [sum(row) / q for row in table]
+    of_question = [sum(row[k] for row in table) / s for k in range(q)]
+    ms_seed = q * sum((m - mean) ** 2 for m in of_seed) / (s - 1)
+    ms_question = s * sum((m - mean) ** 2 for m in of_question) / (q - 1)
+    ms_rest = sum(
+        (table[i][k] - of_seed[i] - of_question[k] + mean) ** 2 for i in range(s) for k in range(q)
+    ) / ((s - 1) * (q - 1))  # fmt: skip
+    total = ms_seed + ms_question - ms_rest
+    freedom = total**2 / (ms_seed**2 / (s - 1) + ms_question**2 / (q - 1) + ms_rest**2 / ((s - 1) * (q - 1)))
+    found, p = crossed(table)
+    half = t_quantile(freedom) * math.sqrt(total / (s * q))
+    assert [found.mean, found.low, found.high] == pytest.approx([mean, mean - half, mean + half])
+    assert 0 < p < 1 and (p < 0.05) == (found.low is not None and found.low > 0)
+
+
+def test_of_one_seed_the_questions_alone_are_random() -> None:
+    found, _ = crossed([[1.0, 0.0, 1.0, 0.0]])  # s = 0.57735, t(3) = 3.18245, half = 3.18245 * s / 2
+    assert found.high == pytest.approx(0.5 + 3.18245 * 0.57735 / 2, abs=1e-4)
+
+
+def test_crossed_intervals_cover_what_they_say() -> None:
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(400):
+        table = 0.1 * rng.normal(size=(5, 1)) + 0.3 * rng.normal(size=(1, 40)) + 0.3 * rng.normal(size=(5, 40))
+        found, _ = crossed(table)
+        assert found.low is not None and found.high is not None
+        hits += found.low <= 0 <= found.high
+    assert 0.92 <= hits / 400 <= 0.99
+
+
+@pytest.mark.parametrize("table", [[[0.0, 0.0], [0.0, 0.0]], [[0.0]]])
+def test_nothing_to_tell_apart(table: list[list[float]]) -> None:
+    found, p = crossed(table)
+    assert (found.mean, found.low, p) == (0.0, None, 1.0)
+
+
+def test_holm_by_hand() -> None:
+    # 0.01 * 4, 0.013 * 3 (not below the one before: 0.04), 0.03 * 2, 0.5 * 1
+    assert holm([0.5, 0.013, 0.01, 0.03]) == pytest.approx([0.5, 0.04, 0.04, 0.06])
+    assert holm([]) == []

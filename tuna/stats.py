@@ -180,9 +180,9 @@ def crossed(values: npt.ArrayLike) -> tuple[Estimate, float]:
     """Mean of a table of seeds by questions, both drawn at random, with its 95% interval and the p-value of zero.
 
     The model is value = mean + seed + question + rest. With S seeds, Q questions and the mean squares of the two-way
-    analysis of variance, Var(mean) = (MS_seed + MS_question - MS_rest) / (S Q), at least the largest of the three alone
-    / (S Q), and Student's t with Satterthwaite's degrees of freedom (Searle, Casella and McCulloch, Variance Components,
-    1992, ch. 4; Satterthwaite 1946). With one seed, or one question, the other alone is random.
+    analysis of variance, Var(mean) = (MS_seed + MS_question - MS_rest) / (S Q), at least that of the largest of the
+    three alone, and Student's t with Satterthwaite's degrees of freedom (Searle, Casella and McCulloch, Variance
+    Components, 1992, ch. 4; Satterthwaite 1946). With one seed, or one question, the other alone is random.
 
     Shape: (seeds, questions).
 
@@ -196,12 +196,16 @@ def crossed(values: npt.ArrayLike) -> tuple[Estimate, float]:
     count, asked = table.shape
     mean, by_seed, by_question = float(table.mean()), table.mean(axis=1), table.mean(axis=0)
     rest = table - by_seed[:, None] - by_question + mean
-    squares = np.array([asked * ((by_seed - mean) ** 2).sum(), count * ((by_question - mean) ** 2).sum(), (rest**2).sum()])
+    squares = np.array(
+        [asked * ((by_seed - mean) ** 2).sum(), count * ((by_question - mean) ** 2).sum(), (rest**2).sum()]
+    )
     degrees = np.array([count - 1, asked - 1, (count - 1) * (asked - 1)])
     means = np.divide(squares, degrees, out=np.zeros(3), where=degrees > 0)
     total = max(means[0] + means[1] - means[2], means.max())
     if not degrees[:2].any() or total <= 1e-30:
-        return Estimate(mean, n=count, how="one value" if not degrees[:2].any() else "no spread"), math.nan if mean else 1.0
+        return Estimate(
+            mean, n=count, how="one value" if not degrees[:2].any() else "no spread"
+        ), math.nan if mean else 1.0
     spread = np.divide(means**2, degrees, out=np.zeros(3), where=degrees > 0).sum()
     freedom, error = total**2 / spread, math.sqrt(total / table.size)
     half = t_quantile(freedom) * error

@@ -40,9 +40,25 @@ def test_questions_of_a_file(tmp_path: Path) -> None:
     assert scores == {"accuracy": pytest.approx(2 / 3), "open_ended": None}
 
 
+def test_balanced_is_half_of_each_sort(tmp_path: Path) -> None:
+    rows = [r for r in held_out_records() if r["check"] == "one_of"][:3]
+    rows += [r for r in held_out_records() if r["check"] == "facts"][:1]
+    questions = write_rows(tmp_path / "mine.jsonl", rows)
+    described = f"It {rows[3]['answers'][0]}."  # one true detail: a sixth
+    told = [rows[0]["answers"][0], rows[1]["answers"][0], "no", described]
+    answers = write_rows(
+        tmp_path / "a.jsonl", [{"id": r["id"], "prediction": t} for r, t in zip(rows, told, strict=True)]
+    )
+    given = (f"benchmark.questions={questions}", "benchmark.primary=balanced", f"answers={answers}")
+    assert measure(tmp_path / "r", *given)["balanced"] == pytest.approx((2 / 3 + 1 / 6) / 2)
+    results, examples, _ = results_of(tmp_path / "r", "elementary")
+    assert results["primary"] == "balanced"
+    assert sum(e["scores"]["balanced"] for e in examples) / 4 == pytest.approx((2 / 3 + 1 / 6) / 2)
+
+
 def test_questions_that_the_checker_cannot_mark_are_named(tmp_path: Path) -> None:
     row = next(r for r in held_out_records() if r["check"] == "facts")
-    wrong = [
+    wrong: list[tuple[dict[str, object], str]] = [
         ({"check": "regex"}, "1: check: expected one of facts, one_of, all_of, in_order"),
         ({"answers": "red"}, "2: answers: expected a list of strings"),
         ({"answers": []}, "3: answers: expected a list of one text or more"),

@@ -160,16 +160,25 @@ def _table(found: Losses, drawn: Sequence[tuple[Path, str]]) -> Table:
         cells = [cell(line.name), figure_cell(own[0] if own else None)]
         if line is found.start and line.scores:
             cells[1] = cell(fmean(line.scores[found.figure]))
-        cells += [Cell(with_interval(change[0], True), change[0].mean, (), False, _sign(change)) if change else cell(None)]
+        cells += [
+            Cell(with_interval(change[0], True), change[0].mean, (), False, _sign(change)) if change else cell(None)
+        ]
         cells += [Cell(_p(change[2]), change[2]) if change else cell(None)]
         cells += [cell(fmean(line.scores[score])) if score in line.scores else cell(None) for score in scores[1:]]
         cells += [cell(fmean(line.figures[key]) if key in line.figures else None) for key, _ in _RUN]
         rows.append([*cells, cell(fmean(line.words) if line.words else None), cell(line.settings or None)])
-    head = ["loss", found.figure, f"less that of {found.baseline}", "p (Holm)", *scores[1:], *(head for _, head in _RUN)]
+    head = [
+        "loss",
+        found.figure,
+        f"less that of {found.baseline}",
+        "p (Holm)",
+        *scores[1:],
+        *(head for _, head in _RUN),
+    ]
     seeds = max((len(line.marks) for line in found.lines.values()), default=0)
     asked = max((len(marks) for line in found.lines.values() for marks in line.marks.values()), default=0)
     caption = (
-        f"Mean over {seeds} seeds and {asked} questions; each loss with the settings that were best on other questions, "
+        f"Mean over {seeds} seeds and {asked} questions; each loss with the settings that were best on others, "
         "with other seeds. Intervals (95%) and p-values take seeds and questions as drawn at random, both crossed "
         f"(two-way random effects); p is corrected by Holm over the {len(found.changes)} differences."
     )
@@ -187,11 +196,19 @@ def _p(p: float) -> str:
 
 def _hypotheses(found: Losses) -> Table:
     rows = [
-        [cell(says), cell(expected), cell(with_interval(e, True) if e else None), cell(_p(p) if e else None), cell(verdict)]
+        [
+            cell(says),
+            cell(expected),
+            cell(with_interval(e, True) if e else None),
+            cell(_p(p) if e else None),
+            cell(verdict),
+        ]
         for says, expected, e, p, verdict in found.hypotheses
     ]
     caption = "Written down before the comparison was run. p is corrected by Holm over these; 0.05 decides."
-    return Table("losses-hypotheses", "Hypotheses", caption, ["", "expected", "found", "p (Holm)", ""], rows, numeric=False)
+    return Table(
+        "losses-hypotheses", "Hypotheses", caption, ["", "expected", "found", "p (Holm)", ""], rows, numeric=False
+    )
 
 
 def _sizes(found: Losses, drawn: Sequence[tuple[Path, str]]) -> Table:

@@ -22,8 +22,8 @@ def write_out(pipeline: Mapping[str, Any]) -> dict[str, str]:
     """The pipeline's steps; those of ``each_loss`` for each of ``losses``, with its name behind theirs; and those of
     ``each_size`` for each of ``sizes_of`` at each of ``sizes``, with the name and the size.
 
-    In a command ``{loss}`` is the name, ``{grid}`` its words, ``{size}`` the size; ``{x}``, ``{best:x}`` and ``{jobs:x}``
-    are of the step ``x`` of the same loss, and size.
+    In a command ``{loss}`` is the name, ``{grid}`` its words, ``{fixed}`` those of them that are not swept, ``{size}``
+    the size; ``{x}``, ``{best:x}`` and ``{jobs:x}`` are of the step ``x`` of the same loss, and size.
 
     >>> write_out({"losses": {"dpo": "loss.beta=1,2"}, "each_loss": {"tried": "train.py -m loss={loss} {grid}",
     ...     "marked": "evaluate.py -m model.path={jobs:tried}"}, "steps": {}})
@@ -32,7 +32,9 @@ def write_out(pipeline: Mapping[str, Any]) -> dict[str, str]:
     each, each_size = pipeline["each_loss"], pipeline.get("each_size", {})
     steps = dict(pipeline["steps"])
     for loss, words in pipeline["losses"].items():
-        known = {"loss": loss, "grid": words or ""} | {name: f"{name}_{loss}" for name in each}
+        fixed = [word for word in words.split() if "," not in word and not word.startswith("{")]
+        known = {"loss": loss, "grid": words, "fixed": " ".join(fixed)}
+        known |= {name: f"{name}_{loss}" for name in each}
         steps |= {known[name]: _filled(command, known) for name, command in each.items()}
         for size in pipeline["sizes"] if loss in pipeline.get("sizes_of", ()) else ():
             at = known | {"size": str(size)} | {name: f"{name}_{loss}_{size}" for name in each_size}
@@ -42,11 +44,11 @@ def write_out(pipeline: Mapping[str, Any]) -> dict[str, str]:
 
 def _filled(command: str, known: Mapping[str, str]) -> str:
     """With what is a word at once written out, and names of steps in place of the ones of one loss."""
-    now = {key: text for key, text in known.items() if key in ("loss", "grid", "size")}
+    now = {key: text for key, text in known.items() if key in ("loss", "grid", "fixed", "size")}
     for key, text in now.items():
         command = command.replace(f"{{{key}}}", text)
-    others = "|".join(known.keys() - now.keys())
-    return re.sub(rf"\{{((?:\w+:)?)({others})\}}", lambda match: f"{{{match[1]}{known[match[2]]}}}", command)
+    steps = "|".join(known.keys() - now.keys())
+    return re.sub(rf"\{{((?:\w+:)?)({steps})\}}", lambda match: f"{{{match[1]}{known[match[2]]}}}", command)
 
 
 def book(pipeline: Mapping[str, Any], steps: Sequence[Step], folder: Path) -> dict[str, Any]:
@@ -92,7 +94,7 @@ def best_settings(results: Path) -> list[str]:
         run = result.get("model", {}).get("run")
         job = job_in(Path(run)) if run else None
         if job is not None:
-            settings = tuple(word for word in job.swept if not word.startswith("seed="))
+            settings = tuple([word for word in job.swept if not word.startswith("seed=")])
             figures[settings].append(figure_of(result, path))
     if not figures:
         raise RunError(f"{results}: expected results of the jobs of a sweep, there are none")

@@ -51,10 +51,10 @@ def plan(
 
     steps: commands by name, in which ``{x}`` is what step ``x`` makes, or a value; ``{systems}`` all models that are
     measured, with commas, as a sweep takes them; ``{jobs:x}`` the runs of the sweep ``x``; ``{best:x}`` the settings of
-    the runs that did best in the results ``x`` (``losses.settle``). A value of several words gives several. A ``report.py`` step is run
-    once. systems: the steps whose models are measured. folder: where all of it goes. once: steps that the first seed
-    does for all. earlier: of a round's step, those that measure the rounds before. A ConfigError tells unknown
-    programs and names, a line each, or steps that need each other.
+    the runs that did best in the results ``x`` (``losses.settle``). A value of several words gives several. A
+    ``report.py`` step is run once. systems: the steps whose models are measured. folder: where all of it goes. once:
+    steps that the first seed does for all. earlier: of a round's step, those that measure the rounds before. A
+    ConfigError tells unknown programs and names, a line each, or steps that need each other.
 
     >>> found = plan({"a": "train.py model.path={b}", "b": "train.py model.path=x"}, {}, [], Path("f"), [0])
     >>> [(step.name, step.needs) for step in found]

@@ -63,7 +63,9 @@ def run(cfg: DictConfig) -> dict[str, float]:
         steps = plan(written.steps, values, (), folder, seeds, pipeline.get("once", ()), written.earlier)
     elif compared and not settings.rounds:
         if settings.seeds > 1:
-            raise ConfigError("seeds: this pipeline has two sets of seeds; next: pipeline.choosing=..., pipeline.measuring=...")
+            raise ConfigError(
+                "seeds: this pipeline has two sets of seeds; next: pipeline.choosing=..., pipeline.measuring=..."
+            )
         values |= {key: ",".join(map(str, pipeline[key])) for key in losses.SEEDS}
         steps = plan(losses.write_out(pipeline), values, (), folder, seeds)
     elif settings.rounds:
