@@ -52,7 +52,7 @@ def _filled(command: str, known: Mapping[str, str]) -> str:
 
 
 def book(pipeline: Mapping[str, Any], steps: Sequence[Step], folder: Path) -> dict[str, Any]:
-    """Which results are of which loss (and size), and what to compare, for report.py. The last of each step measures."""
+    """Which results are of which loss (and size), and what to compare, for report.py. Last steps measure."""
     made = {step.recipe: str(step.makes.relative_to(folder)) for step in steps}
     measure, at = list(pipeline["each_loss"])[-1], list(pipeline.get("each_size", {}))[-1:]
     places = {loss: f"{measure}_{loss}" for loss in pipeline["losses"]}
@@ -94,8 +94,9 @@ def best_settings(results: Path) -> list[str]:
         run = result.get("model", {}).get("run")
         job = job_in(Path(run)) if run else None
         if job is not None:
-            settings = tuple([word for word in job.swept if not word.startswith("seed=")])
+            settings: tuple[str, ...] = tuple(word for word in job.swept if not word.startswith("seed="))
             figures[settings].append(figure_of(result, path))
     if not figures:
         raise RunError(f"{results}: expected results of the jobs of a sweep, there are none")
-    return list(max(figures, key=lambda settings: fmean(figures[settings])))
+    best = max(figures, key=lambda settings: fmean(figures[settings]))
+    return [*best]
