@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean, stdev
 
 import numpy as np
@@ -12,6 +12,7 @@ FloatArray = npt.NDArray[np.float64]
 _LEVEL = 0.95
 _NORMAL = 1.959964  # standard errors on either side
 _SAMPLES = 2000  # of a bootstrap
+_SEEN = 2.8  # standard errors: at 5%, two-sided, a true mean so far from zero is found four times in five
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,8 @@ class Estimate:
     high: float | None = None
     n: int = 1  # how many values it is the mean of
     how: str = ""  # where the interval is from
+    p: float | None = None  # of zero, two-sided
+    needed: tuple[int | None, int | None] = (None, None)  # seeds, or questions, that would most likely decide
 
     @property
     def above(self) -> bool:
@@ -37,7 +40,7 @@ class Estimate:
     def negated(self) -> "Estimate":
         """The figure with its sign reversed."""
         low, high = (None if bound is None else -bound for bound in (self.high, self.low))
-        return Estimate(-self.mean, low, high, self.n, self.how)
+        return replace(self, mean=-self.mean, low=low, high=high)
 
 
 def t_quantile(degrees: float) -> float:
@@ -59,7 +62,8 @@ def over_seeds(values: Sequence[float]) -> Estimate:
     """
     if len(values) < 2:
         return Estimate(fmean(values), n=len(values))
-    return _around(values, t_quantile(len(values) - 1), "t over seeds")
+    found = _around(values, t_quantile(len(values) - 1), "t over seeds")
+    return replace(found, p=_p(found.mean, stdev(values) / math.sqrt(len(values)), len(values) - 1))
 
 
 def over_examples(differences: Sequence[float]) -> Estimate | None:
@@ -78,20 +82,30 @@ def _around(values: Sequence[float], errors: float, how: str) -> Estimate:
     return Estimate(mean, mean - half, mean + half, len(values), how)
 
 
+def _p(mean: float, error: float, degrees: float) -> float:
+    """Two-sided, of zero, by Student's t; without any spread 1 for zero and 0 for all else."""
+    from scipy.special import stdtr
+
+    if error <= 1e-15:
+        return float(abs(mean) <= 1e-15)
+    return 2 * float(stdtr(degrees, -abs(mean) / error))
+
+
 def difference(values: Mapping[int, float], base: Mapping[int, float]) -> Estimate | None:
     """``values`` minus ``base``, both by seed: paired over the seeds that both have, where those are two or more.
 
     Else Welch's interval, where both have two values or more; else the difference of the means alone. None where one
     of them has no value.
 
-    >>> difference({0: 3.0, 1: 5.0}, {0: 1.0, 1: 3.0, 2: 9.0})
-    Estimate(mean=2.0, low=2.0, high=2.0, n=2, how='paired by seed')
+    >>> found = difference({0: 3.0, 1: 5.0}, {0: 1.0, 1: 3.0, 2: 9.0})
+    >>> found.mean, found.n, found.how
+    (2.0, 2, 'paired by seed')
     """
     if not values or not base:
         return None
     common = sorted(set(values) & set(base))
     if len(common) >= 2:
-        return _around([values[seed] - base[seed] for seed in common], t_quantile(len(common) - 1), "paired by seed")
+        return replace(over_seeds([values[seed] - base[seed] for seed in common]), how="paired by seed")
     samples = [list(values.values()), list(base.values())]
     mean, n = fmean(samples[0]) - fmean(samples[1]), min(map(len, samples))
     if n < 2:
@@ -176,7 +190,7 @@ def spearman(one: Sequence[float], other: Sequence[float]) -> float | None:
     return round(float(np.corrcoef(a, b)[0, 1]), 12)
 
 
-def crossed(values: npt.ArrayLike) -> tuple[Estimate, float]:
+def crossed(values: npt.ArrayLike) -> Estimate:
     """Mean of a table of seeds by questions, both drawn at random, with its 95% interval and the p-value of zero.
 
     The model is value = mean + seed + question + rest. With S seeds, Q questions and the mean squares of the two-way
@@ -184,44 +198,58 @@ def crossed(values: npt.ArrayLike) -> tuple[Estimate, float]:
     three alone, and Student's t with Satterthwaite's degrees of freedom (Searle, Casella and McCulloch, Variance
     Components, 1992, ch. 4; Satterthwaite 1946). With one seed, or one question, the other alone is random.
 
+    n is S. needed: how many seeds with these questions, or questions with these seeds, would put the mean 2.8 standard
+    errors from zero (a test at 5% then finds it four times in five); None where no number does.
+
     Shape: (seeds, questions).
 
-    >>> found, p = crossed([[1.0, 0.0, 1.0, 0.0], [1.0, 0.0, 1.0, 0.0]])
-    >>> found.mean, round(found.high, 3), round(p, 3)
-    (0.5, 1.419, 0.182)
+    >>> found = crossed([[1.0, 0.0, 1.0, 0.0], [1.0, 0.0, 1.0, 0.0]])
+    >>> found.mean, round(found.high, 3), round(found.p, 3), found.needed
+    (0.5, 1.419, 0.182, (None, 11))
     """
-    from scipy.special import stdtr
-
     table = np.asarray(values, np.float64)
-    count, asked = table.shape
+    seeds, asked = table.shape
     mean, by_seed, by_question = float(table.mean()), table.mean(axis=1), table.mean(axis=0)
     rest = table - by_seed[:, None] - by_question + mean
-    squares = np.array(
-        [asked * ((by_seed - mean) ** 2).sum(), count * ((by_question - mean) ** 2).sum(), (rest**2).sum()]
-    )
-    degrees = np.array([count - 1, asked - 1, (count - 1) * (asked - 1)])
-    means = np.divide(squares, degrees, out=np.zeros(3), where=degrees > 0)
-    total = max(means[0] + means[1] - means[2], means.max())
-    if not degrees[:2].any() or total <= 1e-30:
-        return Estimate(
-            mean, n=count, how="one value" if not degrees[:2].any() else "no spread"
-        ), math.nan if mean else 1.0
-    spread = np.divide(means**2, degrees, out=np.zeros(3), where=degrees > 0).sum()
-    freedom, error = total**2 / spread, math.sqrt(total / table.size)
+    squares = [asked * ((by_seed - mean) ** 2).sum(), seeds * ((by_question - mean) ** 2).sum(), (rest**2).sum()]
+    degrees = [seeds - 1, asked - 1, (seeds - 1) * (asked - 1)]
+    means = [float(square) / degree if degree else 0.0 for square, degree in zip(squares, degrees, strict=True)]
+    total = max(means[0] + means[1] - means[2], *means)
+    how = "over seeds and questions" if seeds > 1 else "over questions, one seed"
+    if not any(degrees):
+        return Estimate(mean)
+    if total <= 1e-30:
+        return Estimate(mean, mean, mean, seeds, how, _p(mean, 0.0, 1.0))
+    freedom = total**2 / sum(m**2 / degree for m, degree in zip(means, degrees, strict=True) if degree)
+    error = math.sqrt(total / table.size)
     half = t_quantile(freedom) * error
-    p = 2 * float(stdtr(freedom, -abs(mean) / error))
-    return Estimate(mean, mean - half, mean + half, count, "over seeds and questions"), p
+    needed = _needed(mean, means, seeds, asked)
+    return Estimate(mean, mean - half, mean + half, seeds, how, _p(mean, error, freedom), needed)
 
 
-def holm(ps: Sequence[float]) -> list[float]:
+def _needed(mean: float, means: Sequence[float], seeds: int, asked: int) -> tuple[int | None, int | None]:
+    """Seeds with ``asked`` questions, or questions with ``seeds`` seeds, for 2.8 standard errors."""
+    of_seed, of_question = max(0.0, (means[0] - means[2]) / asked), max(0.0, (means[1] - means[2]) / seeds)
+    allowed = (mean / _SEEN) ** 2
+    found = []
+    for fixed, falls in (
+        (of_question / asked, of_seed + means[2] / asked), (of_seed / seeds, of_question + means[2] / seeds)
+    ):  # fmt: skip
+        found.append(max(2, math.ceil(falls / (allowed - fixed))) if allowed > fixed else None)
+    return found[0] if seeds > 1 else None, found[1]
+
+
+def holm(ps: Sequence[float | None]) -> list[float]:
     """p-values corrected for their number (Holm 1979): the i-th smallest of m times m - i + 1, never falling.
+
+    None counts as 1.
 
     >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
     [0.03, 0.06, 0.06]
     """
-    order = sorted(range(len(ps)), key=lambda place: ps[place])
+    known = [1.0 if p is None else p for p in ps]
     corrected, largest = [0.0] * len(ps), 0.0
-    for rank, place in enumerate(order):
-        largest = max(largest, min(1.0, (len(ps) - rank) * ps[place]))
+    for rank, place in enumerate(sorted(range(len(ps)), key=known.__getitem__)):
+        largest = max(largest, min(1.0, (len(ps) - rank) * known[place]))
         corrected[place] = largest
     return corrected

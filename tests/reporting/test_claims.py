@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reporting.make import make_result, make_run
+from tests.reporting.make import example, make_result, make_run
 from tests.reporting.test_compare import compare, measure
 from tuna.reporting.claims import Verdict, check_claims
 from tuna.reporting.sweeps import find_sweeps
@@ -27,6 +27,42 @@ def test_more(gains: list[float], verdict: str, tmp_path: Path) -> None:
     assert claims(tmp_path)["tuna_p"].summary == "there is no Tuna_p"
 
 
+def test_one_seed_decides_nothing_and_three_say_what_would(tmp_path: Path) -> None:
+    for seed in range(3):
+        for label, right in (("Alpaca", (1, 2, 3)), ("Tuna_c", (1, 2, 3, 4, 5 + seed))):
+            rows = [example(n, "text", float(n in right)) for n in range(40)]
+            measure(tmp_path, label, seed, len(right) / 40, examples=rows)
+        verdict = claims(tmp_path)["tuna_c"].evidence[0]
+        if seed < 2:
+            assert verdict.text.endswith(f"3 seeds are the fewest that decide, there {'are 2' if seed else 'is 1'}")
+    assert (
+        "over seeds and questions, n = 3); p 0." in verdict.text
+        and "by Holm; a difference of this size" in verdict.text
+    )
+    assert verdict.text.endswith(" questions")
+
+
+def test_p_values_are_corrected_over_all_claims(tmp_path: Path) -> None:
+    for seed, gain in enumerate([0.10, 0.11, 0.15]):
+        measure(tmp_path, "Alpaca", seed, 0.5)
+        measure(tmp_path, "Tuna_c", seed, 0.5 + gain)
+    assert claims(tmp_path)["tuna_c"].verdict == "holds"  # p 0.016
+    for seed, gain in enumerate([0.10, -0.11, 0.05]):
+        for label in ("Tuna_p", "Tuna"):
+            measure(tmp_path, label, seed, 0.5 + gain)
+    found = claims(tmp_path)
+    assert found["tuna_c"].verdict == "not decided" and "p 0.063 by Holm" in found["tuna_c"].evidence[0].text
+
+
+def test_one_measurement_counts_once(tmp_path: Path) -> None:
+    for seed, gain in enumerate([0.10, 0.11, 0.12]):
+        for label, base in (("Alpaca", 0.5), ("Tuna_c", 0.5 + gain)):
+            rows = [example(n, "text", base) for n in range(4)]
+            measure(tmp_path, label, seed, base, "vicuna_qa", examples=rows)
+            measure(tmp_path, label, seed, base, "elementary", examples=rows)
+    assert [e.column for e in claims(tmp_path)["tuna_c"].evidence] == ["Vicuna QA"]
+
+
 def test_less_is_more_where_the_benchmark_says_so(tmp_path: Path) -> None:
     for seed, gain in enumerate([0.10, 0.11, 0.12]):
         measure(tmp_path, "Alpaca", seed, 0.5, "perplexity", lower_is_better=["accuracy"])
@@ -49,11 +85,12 @@ def test_no_less_needs_an_interval(tmp_path: Path) -> None:
     measure(tmp_path, "Tuna_p", 0, 0.5)
     found = claims(tmp_path)["tuna_tuna_p"]
     assert found.verdict == "not decided"
-    assert found.evidence[0].text == "Tuna 0.900, Tuna_p 0.500: difference +0.400, no interval (one seed each)"
+    told = "Tuna 0.900, Tuna_p 0.500: difference +0.400, no interval (one seed each)"
+    assert found.evidence[0].text == f"{told}; 3 seeds are the fewest that decide, there is 1"
 
 
 def test_equal_figures_are_no_less(tmp_path: Path) -> None:
-    for seed in range(2):
+    for seed in range(3):
         measure(tmp_path, "Tuna", seed, 0.5)
         measure(tmp_path, "Tuna_c", seed, 0.5)
     assert claims(tmp_path)["tuna_tuna_c"].verdict == "holds"

@@ -8,6 +8,7 @@ from tuna.reporting.columns import PAIR_ACCURACY, TASK_ACCURACY, Column, find_co
 from tuna.reporting.compare import Comparison
 from tuna.reporting.read import Found
 from tuna.reporting.systems import System, find_systems
+from tuna.stats import crossed, t_quantile
 
 
 def compare(folder: Path, baseline: str = "Alpaca") -> tuple[Comparison, dict[str, System]]:
@@ -48,15 +49,26 @@ def test_one_seed_takes_the_benchmarks_interval(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("factor", [1.0, 100.0])
 def test_one_seed_each_is_paired_by_question(tmp_path: Path, factor: float) -> None:
-    # Marks 1100 and 1000: mean 0.5 and 0.25; differences 0, 1, 0, 0: mean 0.25, s = 0.5, half = 1.96 * 0.25
+    # Marks 1100 and 1000: mean 0.5 and 0.25; differences 0, 1, 0, 0: mean 0.25, s = 0.5, half = 3.18245 * 0.25
     for label, marks in (("Alpaca", [1, 0, 0, 0]), ("Tuna_c", [1, 1, 0, 0])):
         rows = [example(n, "text", mark) for n, mark in enumerate(marks)]
         measure(tmp_path, label, 0, factor * sum(marks) / 4, examples=rows)
     comparison, systems = compare(tmp_path)
     change = comparison.versus(systems["Tuna_c"], comparison.baseline, comparison.of_results[0])
-    assert change is not None and change.how == "paired by example"
+    assert change is not None and change.how == "over questions, one seed"
     assert change.mean == pytest.approx(0.25 * factor)
-    assert change.low == pytest.approx(factor * (0.25 - 0.49), rel=1e-3)
+    assert change.low == pytest.approx(factor * (0.25 - 3.18245 * 0.25), rel=1e-3)
+
+
+def test_several_seeds_are_paired_by_seed_and_question(tmp_path: Path) -> None:
+    gains = [[0, 1, 0, 0], [0, 1, 0, 1], [0, 1, 1, 0]]
+    for seed, gain in enumerate(gains):
+        for label, marks in (("Alpaca", [0, 0, 0, 0]), ("Tuna_c", gain)):
+            rows = [example(n, "text", mark) for n, mark in enumerate(marks)]
+            measure(tmp_path, label, seed, sum(marks) / 4, examples=rows)
+    comparison, systems = compare(tmp_path)
+    change = comparison.versus(systems["Tuna_c"], comparison.baseline, comparison.of_results[0])
+    assert change == crossed(gains) and change.how == "over seeds and questions" and change.n == 3
 
 
 def test_gains_are_compared_by_question_and_by_seed(tmp_path: Path) -> None:
@@ -67,8 +79,8 @@ def test_gains_are_compared_by_question_and_by_seed(tmp_path: Path) -> None:
     column = comparison.of_results[0]
     terms = [(2.0, systems["Tuna_p"]), (-1.0, systems["Alpaca"]), (-1.0, systems["Tuna_c"])]
     found = comparison.combined(terms, column)
-    assert found is not None and found.mean == pytest.approx(0.25) and found.how == "paired by example"
-    assert found.high == pytest.approx(0.25 + 1.959964 * math.sqrt(2.75 / 3) / 2)
+    assert found is not None and found.mean == pytest.approx(0.25) and found.how == "over questions, one seed"
+    assert found.high == pytest.approx(0.25 + t_quantile(3) * math.sqrt(2.75 / 3) / 2)
     for label, score in (("Alpaca", 0.0), ("Tuna_p", 0.5), ("Tuna_c", 0.55)):
         measure(tmp_path, label, 1, score)  # 0.25 and 0.45 over two seeds: half = 12.7062 * 0.1
     comparison, systems = compare(tmp_path)

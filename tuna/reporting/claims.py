@@ -10,8 +10,11 @@ from tuna.reporting.read import paper
 from tuna.reporting.sweeps import Point, Sweep
 from tuna.reporting.systems import System
 from tuna.reporting.tables import number, with_interval
-from tuna.stats import Estimate
+from tuna.stats import Estimate, holm
 
+_LEVEL = 0.05
+_SEEDS = 3  # the fewest that decide: intervals of fewer know the questions' spread alone, or next to nothing
+_MOST = 100_000
 HOLDS, FAILS, OPEN, UNMEASURED = "holds", "does not hold", "not decided", "not measured"
 
 
@@ -36,27 +39,82 @@ class Verdict:
     evidence: tuple[Evidence, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Test:
+    """One column's part before it is decided. better: what has to be above zero, or (no_less) not below."""
+
+    column: str
+    text: str
+    better: tuple[Estimate, ...]
+    found: Estimate
+    no_less: bool = False
+
+    def decided(self, ps: Sequence[float]) -> Evidence:
+        """Its verdict by the corrected p-values, of as many as ``better``; below three seeds none."""
+        told = [f"p {_p(p)} by Holm" for p in ps[-1:] if self.better[-1].p is not None]
+        signs = [(e.mean > 0) - (e.mean < 0) if p < _LEVEL else 0 for e, p in zip(self.better, ps, strict=True)]
+        verdict = FAILS if -1 in signs else HOLDS if 0 not in signs else OPEN
+        if self.no_less and self.better[0].low == self.better[0].high == 0:
+            verdict = HOLDS  # the same figures throughout
+        if (fewest := min(e.n for e in self.better)) < _SEEDS:
+            verdict = OPEN
+            told.append(
+                f"{_SEEDS} seeds are the fewest that decide, there {'is 1' if fewest == 1 else f'are {fewest}'}"
+            )
+        elif verdict == OPEN and (needed := _needed(self.better[-1])):
+            told.append(needed)
+        return Evidence(self.column, "; ".join([self.text, *told]), verdict, self.found)
+
+
 def check_claims(comparison: Comparison, sweeps: Sequence[Sweep]) -> list[Verdict]:
-    """Every claim of paper.json: it holds where every column says so, not where one is against it, else it is open."""
+    """Every claim of paper.json: it holds where every column says so, not where one is against it, else it is open.
+
+    p-values are corrected by Holm over all columns of all claims.
+    """
+    tests = {
+        claim["id"]: _along(claim, comparison, sweeps) if "sweep" in claim else _pair(claim, comparison)
+        for claim in paper()["claims"]
+    }
+    every = [e for found in tests.values() if not isinstance(found, str) for test in found for e in test.better]
+    corrected = iter(holm([e.p for e in every]))
     out = []
     for claim in paper()["claims"]:
-        found = _along(claim, comparison, sweeps) if "sweep" in claim else _pair(claim, comparison)
+        found = tests[claim["id"]]
         if isinstance(found, str):
             out.append(Verdict(claim["id"], claim["says"], UNMEASURED, found, ()))
             continue
-        counts = {kind: sum(e.verdict == kind for e in found) for kind in (HOLDS, FAILS, OPEN)}
-        verdict = FAILS if counts[FAILS] else HOLDS if counts[HOLDS] == len(found) else OPEN
+        evidence = tuple(test.decided([next(corrected) for _ in test.better]) for test in found)
+        counts = {kind: sum(e.verdict == kind for e in evidence) for kind in (HOLDS, FAILS, OPEN)}
+        verdict = FAILS if counts[FAILS] else HOLDS if counts[HOLDS] == len(evidence) else OPEN
         told = "mixed: " if counts[FAILS] and counts[HOLDS] else ""
         told += ", ".join(f"{kind} on {count}" for kind, count in counts.items() if count)
-        out.append(Verdict(claim["id"], claim["says"], verdict, f"{told} of {len(found)} columns", tuple(found)))
+        out.append(Verdict(claim["id"], claim["says"], verdict, f"{told} of {len(evidence)} columns", evidence))
     return out
+
+
+def _p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else number(p)
+
+
+def _needed(found: Estimate) -> str:
+    """How many seeds, or questions, would most likely decide, were the difference as it was found."""
+    seeds, questions = found.needed
+    ways = [f"{seeds:,} seeds"] if seeds and seeds < _MOST else []
+    ways += [f"{questions:,} questions"] if questions and questions < _MOST else []
+    return f"a difference of this size would be decided by about {' or '.join(ways)}" if ways else ""
 
 
 def _columns(comparison: Comparison) -> list[Column]:
     """Columns of benchmarks that the claims are about; the runs' own greedy accuracy where no result has it."""
     elementary = any(column.benchmark == "elementary" for column in comparison.of_results)
     columns = [*comparison.of_results, *(() if elementary else RUN_COLUMNS)]
-    return [column for column in columns if column.benchmark not in paper()["not_of_the_claims"]]
+    columns = [column for column in columns if column.benchmark not in paper()["not_of_the_claims"]]
+    asked = {column.key: comparison.asked(column) for column in columns}
+    return [
+        column
+        for place, column in enumerate(columns)  # one measurement counts once
+        if not asked[column.key] or asked[column.key] not in [asked[before.key] for before in columns[:place]]
+    ]
 
 
 def _named(name: str, comparison: Comparison) -> System | None:
@@ -71,7 +129,7 @@ def _named(name: str, comparison: Comparison) -> System | None:
     return found[0] if found else None
 
 
-def _pair(claim: dict[str, Any], comparison: Comparison) -> list[Evidence] | str:
+def _pair(claim: dict[str, Any], comparison: Comparison) -> list[_Test] | str:
     a, b = _named(claim["a"], comparison), _named(claim["b"], comparison)
     if a is None or b is None:
         absent = [str(claim[k]) for k, s in (("a", a), ("b", b)) if s is None]
@@ -82,16 +140,10 @@ def _pair(claim: dict[str, Any], comparison: Comparison) -> list[Evidence] | str
         if change is None:
             continue
         better = change.negated() if column.lower_is_better else change
-        # At least as good: shown where the interval has nothing below zero, refuted where it has nothing above.
-        no_less = HOLDS if better.low is not None and better.low >= 0 else FAILS if better.below else OPEN
-        verdict = _more(better) if claim["kind"] == "more" else no_less
         figures = ", ".join(f"{system.label} {_figure(comparison, system, column)}" for system in (a, b))
-        out.append(Evidence(column.title, f"{figures}: {_told(change)}", verdict, change))
+        text = f"{figures}: {_told(change)}"
+        out.append(_Test(column.title, text, (better,), change, claim["kind"] == "no less"))
     return out or f"no benchmark has measured both {a.label} and {b.label}"
-
-
-def _more(better: Estimate) -> str:
-    return HOLDS if better.above else FAILS if better.below else OPEN
 
 
 def _figure(comparison: Comparison, system: System, column: Column) -> str:
@@ -102,11 +154,10 @@ def _figure(comparison: Comparison, system: System, column: Column) -> str:
 def _told(change: Estimate) -> str:
     if change.low is None:
         return f"difference {number(change.mean, True)}, no interval (one seed each)"
-    seeds = f", n = {change.n}" if change.how == "paired by seed" else ""
-    return f"difference {with_interval(change, True)} ({change.how}{seeds})"
+    return f"difference {with_interval(change, True)} ({change.how}, n = {change.n})"
 
 
-def _along(claim: dict[str, Any], comparison: Comparison, sweeps: Sequence[Sweep]) -> list[Evidence] | str:
+def _along(claim: dict[str, Any], comparison: Comparison, sweeps: Sequence[Sweep]) -> list[_Test] | str:
     """A claim about a sweep: ``saturates`` or ``rises``."""
     spec = next(spec for spec in paper()["sweeps"] if spec["tag"] == claim["sweep"])
     sweep = next((s for s in sweeps if s.key == spec["key"]), None)
@@ -128,7 +179,7 @@ def _along(claim: dict[str, Any], comparison: Comparison, sweeps: Sequence[Sweep
     return evidence or f"no benchmark has measured every point of the sweep over {spec['key']}"
 
 
-def _saturates(points: list[Point], column: Column, comparison: Comparison) -> Evidence:
+def _saturates(points: list[Point], column: Column, comparison: Comparison) -> _Test:
     """The first part gains, and more than all the rest: the difference of the two gains decides."""
     (_, none), (x1, part), (x2, everything) = points[0], points[1], points[-1]
     first, rest = _better(part, none, column, comparison), _better(everything, part, column, comparison)
@@ -136,16 +187,15 @@ def _saturates(points: list[Point], column: Column, comparison: Comparison) -> E
     terms: Terms = [(2 * sign, part), (-sign, none), (-sign, everything)]
     lead = comparison.combined(terms, column)
     assert lead is not None
-    verdict = HOLDS if first.above and lead.above else FAILS if first.below or lead.below else OPEN
     gains = f"to {x1:,g} lists: {_told(first)}; from there to {x2:,g}: {_told(rest)}"
-    return Evidence(column.title, f"{gains}; the first gain less the second: {_told(lead)}", verdict, lead)
+    return _Test(column.title, f"{gains}; the first gain less the second: {_told(lead)}", (first, lead), lead)
 
 
-def _rises(points: list[Point], column: Column, comparison: Comparison) -> Evidence:
+def _rises(points: list[Point], column: Column, comparison: Comparison) -> _Test:
     (x1, low), (x2, high) = points[0], points[-1]
     change = _better(high, low, column, comparison)
     figures = ", ".join(f"{x:g}: {_figure(comparison, system, column)}" for x, system in points)
-    return Evidence(column.title, f"{figures}; {x2:g} against {x1:g}: {_told(change)}", _more(change), change)
+    return _Test(column.title, f"{figures}; {x2:g} against {x1:g}: {_told(change)}", (change,), change)
 
 
 def _better(a: System, b: System, column: Column, comparison: Comparison) -> Estimate:

@@ -9,7 +9,7 @@ from statistics import fmean
 from tuna.reporting.columns import PAIR_ACCURACY, Column
 from tuna.reporting.read import Measured, paper, place_in_order, read_examples
 from tuna.reporting.systems import System
-from tuna.stats import Estimate, difference, over_examples, over_seeds
+from tuna.stats import Estimate, crossed, difference, over_seeds
 
 Terms = Sequence[tuple[float, System]]  # weights, of what
 _ROUNDED = 1e-3  # how far a mean over examples may be from the benchmark's own figure, which may be rounded
@@ -79,28 +79,30 @@ class Comparison:
         return Estimate(found.mean, interval[0], interval[1], 1, "over questions, one seed") if interval else found
 
     def versus(self, system: System, other: System | None, column: Column) -> Estimate | None:
-        """``system`` minus ``other``: paired by seed, else by example where the score is a mean over examples."""
+        """``system`` minus ``other``: over seeds and questions where the score is a mean of these, else by seed."""
         if other is None or other is system:
             return None
         mine, theirs = self.values(system, column), self.values(other, column)
+        terms: Terms = [(1.0, system), (-1.0, other)]
+        if table := self._table(terms, column):
+            return crossed(table)
         found = difference(mine, theirs)
-        if found is not None and found.low is not None:
-            return found
-        if mine and column.benchmark in paper()["even"]:
+        if mine and column.benchmark in paper()["even"] and (found is None or found.low is None):
             return self._against(system, other, column) or found
-        return found and (self._by_example([(1.0, system), (-1.0, other)], column, found) or found)
+        return found
 
     def combined(self, terms: Terms, column: Column) -> Estimate | None:
-        """The sum of weights times figures: paired by seed, with one seed each by example; else without an interval."""
+        """The sum of weights times figures: over seeds and questions, else paired by seed, else without an interval."""
         values = [(weight, self.values(system, column)) for weight, system in terms]
         if not all(found for _, found in values):
             return None
+        if table := self._table(terms, column):
+            return crossed(table)
         common = sorted(set.intersection(*(set(found) for _, found in values)))
         if len(common) >= 2:
             found = over_seeds([sum(weight * held[seed] for weight, held in values) for seed in common])
-            return Estimate(found.mean, found.low, found.high, found.n, "paired by seed")
-        means = Estimate(sum(weight * fmean(held.values()) for weight, held in values))
-        return self._by_example(terms, column, means) or means
+            return replace(found, how="paired by seed")
+        return Estimate(sum(weight * fmean(held.values()) for weight, held in values))
 
     def _against(self, system: System, other: System, column: Column) -> Estimate | None:
         """The benchmark's own comparison with ``other``: its win rate less that of equals, where it was ``other``."""
@@ -114,23 +116,37 @@ class Comparison:
         low, high = (None if end is None else end - even for end in (found.low, found.high))
         return Estimate(found.mean - even, low, high, found.n, "win rate less that of equals")
 
-    def _by_example(self, terms: Terms, column: Column, means: Estimate) -> Estimate | None:
-        """One seed each: the interval of the weighted sums over the questions that all have answered."""
+    def _table(self, terms: Terms, column: Column) -> list[list[float]] | None:
+        """The weighted sums of the marks of each seed that all terms have, on each question that all have answered.
+
+        None where the score is no mean over questions. With one seed each the seeds need not be the same.
+        """
         if column.of_runs:
             return None
-        results = [min(system.results[column.held].items())[1] for _, system in terms]
-        marks = [marks_of(result, column.score) for result in results]
-        if not marks[0] or any(each.keys() != marks[0].keys() for each in marks):
+        held = [system.results.get(column.held, {}) for _, system in terms]
+        common = sorted(set.intersection(*(set(of) for of in held)))
+        if common:
+            chosen = [[of[seed] for of in held] for seed in common]
+        elif all(len(of) == 1 for of in held):
+            chosen = [[next(iter(of.values())) for of in held]]
+        else:
             return None
-        largest = max(mark for each in marks for mark in each.values())
-        percent = largest <= 1 and max(abs(result.scores[column.score]) for result in results) > 1.5
-        factor = 100.0 if percent else 1.0
-        found = over_examples(
-            [factor * sum(w * mark[key] for (w, _), mark in zip(terms, marks, strict=True)) for key in sorted(marks[0])]
-        )
-        if found is None or abs(found.mean - means.mean) > _ROUNDED * factor:
+        marks = [[marks_of(result, column.score) for result in row] for row in chosen]
+        keys = {frozenset(each) for row in marks for each in row}
+        if len(keys) != 1 or not next(iter(keys)):
             return None
-        return Estimate(means.mean, found.low, found.high, 1, found.how)
+        largest = max(mark for row in marks for each in row for mark in each.values())
+        percent = largest <= 1 and max(abs(result.scores[column.score]) for row in chosen for result in row) > 1.5
+        weights = [100.0 * weight if percent else weight for weight, _ in terms]
+        return [
+            [sum(weight * each[key] for weight, each in zip(weights, row, strict=True)) for key in sorted(marks[0][0])]
+            for row in marks
+        ]
+
+    def asked(self, column: Column) -> frozenset[str]:
+        """The ids of the questions that the figures of a column are means over; none where they are no such means."""
+        results = [result for system in self.systems for result in system.results.get(column.held, {}).values()]
+        return frozenset(name for result in results[:1] for _, name in marks_of(result, column.score))
 
     def best(self, columns: Sequence[Column], systems: Sequence[System]) -> dict[str, set[str]]:
         """The two best systems of each column, as the paper prints in bold; none where there are fewer than three."""

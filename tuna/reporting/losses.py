@@ -50,7 +50,7 @@ class Losses:
     sizes: Mapping[str, Mapping[int, str]]  # by loss, by answers per list: the line that was measured there
     figure: str = ""
 
-    def combined(self, terms: Mapping[str, float]) -> tuple[Estimate, float] | None:
+    def combined(self, terms: Mapping[str, float]) -> Estimate | None:
         """A weighted sum of lines with its interval and p-value; None where one of them was not measured."""
         if not all(name in self.lines and self.lines[name].marks for name in terms):
             return None
@@ -65,26 +65,25 @@ class Losses:
         return crossed(table)
 
     @cached_property
-    def changes(self) -> dict[str, tuple[Estimate, float, float]]:
-        """By loss: the difference to the baseline, its p-value, and that by Holm over all of them."""
+    def changes(self) -> dict[str, tuple[Estimate, float]]:
+        """By loss: the difference to the baseline, and its p-value by Holm over all of them."""
         mine = [name for name in self.lines if name != self.baseline and "@" not in name]
-        found = {name: both for name in mine if (both := self.combined({name: 1, self.baseline: -1}))}
-        corrected = holm([p for _, p in found.values()])
-        return {name: (*both, p) for (name, both), p in zip(found.items(), corrected, strict=True)}
+        found = {name: change for name in mine if (change := self.combined({name: 1, self.baseline: -1}))}
+        corrected = holm([change.p for change in found.values()])
+        return {name: (change, p) for (name, change), p in zip(found.items(), corrected, strict=True)}
 
     @cached_property
     def hypotheses(self) -> list[tuple[str, str, Estimate | None, float, str]]:
         """What was written down before: says, expected, the contrast, its p-value by Holm over these, the verdict."""
         found = [self.combined(each["of"]) for each in self.contrasts]
-        corrected = iter(holm([both[1] for both in found if both]))
+        corrected = iter(holm([estimate.p for estimate in found if estimate]))
         rows = []
-        for each, both in zip(self.contrasts, found, strict=True):
-            p = next(corrected) if both else math.nan
-            verdict = "not measured"
-            if both:
-                as_expected = (both[0].mean > 0) == (each["expected"] == "above")
+        for each, estimate in zip(self.contrasts, found, strict=True):
+            p, verdict = math.nan, "not measured"
+            if estimate:
+                p, as_expected = next(corrected), (estimate.mean > 0) == (each["expected"] == "above")
                 verdict = "not decided" if p >= 0.05 else "holds" if as_expected else "the opposite holds"
-            rows.append((str(each["says"]), str(each["expected"]), both[0] if both else None, p, verdict))
+            rows.append((str(each["says"]), str(each["expected"]), estimate, p, verdict))
         return rows
 
     def order(self) -> list[Line]:
@@ -157,13 +156,13 @@ def _table(found: Losses, drawn: Sequence[tuple[Path, str]]) -> Table:
     rows = []
     for line in (found.start, *found.order()):
         own, change = found.combined({line.name: 1}), found.changes.get(line.name)
-        cells = [cell(line.name), figure_cell(own[0] if own else None)]
+        cells = [cell(line.name), figure_cell(own)]
         if line is found.start and line.scores:
             cells[1] = cell(fmean(line.scores[found.figure]))
         cells += [
             Cell(with_interval(change[0], True), change[0].mean, (), False, _sign(change)) if change else cell(None)
         ]
-        cells += [Cell(_p(change[2]), change[2]) if change else cell(None)]
+        cells += [Cell(_p(change[1]), change[1]) if change else cell(None)]
         cells += [cell(fmean(line.scores[score])) if score in line.scores else cell(None) for score in scores[1:]]
         cells += [cell(fmean(line.figures[key]) if key in line.figures else None) for key, _ in _RUN]
         rows.append([*cells, cell(fmean(line.words) if line.words else None), cell(line.settings or None)])
@@ -185,9 +184,9 @@ def _table(found: Losses, drawn: Sequence[tuple[Path, str]]) -> Table:
     return Table("losses", "Losses", caption, [*head, "words", "settings"], rows, figures=drawn)
 
 
-def _sign(change: tuple[Estimate, float, float]) -> int:
+def _sign(change: tuple[Estimate, float]) -> int:
     """1 or -1 where the corrected test decides."""
-    return 0 if change[2] >= 0.05 else 1 if change[0].mean > 0 else -1
+    return 0 if change[1] >= 0.05 else 1 if change[0].mean > 0 else -1
 
 
 def _p(p: float) -> str:
@@ -216,7 +215,7 @@ def _sizes(found: Losses, drawn: Sequence[tuple[Path, str]]) -> Table:
     rows = []
     for loss, of in found.sizes.items():
         at = [found.combined({of[size]: 1}) if size in of else None for size in sizes]
-        rows.append([cell(loss), *(figure_cell(both[0] if both else None) for both in at)])
+        rows.append([cell(loss), *map(figure_cell, at)])
     head = ["loss", *(f"K = {size}" for size in sizes)]
     caption = "The same questions, K answers each; the settings are those chosen at the size of the main comparison."
     return Table("losses-sizes", "Answers per list", caption, head, rows, figures=drawn)
@@ -228,7 +227,7 @@ def _draw_forest(found: Losses, path: Path) -> None:
     figure, (panel,) = panels(1, (6.4, 1.2 + 0.24 * len(changes)))
     panel.axvline(0.0, color="#5f6b7a", linewidth=1)
     for place, (_, change) in enumerate(changes):
-        estimate, color = change[0], COLORS[0] if change[2] < 0.05 else "#9aa5b1"
+        estimate, color = change[0], COLORS[0] if change[1] < 0.05 else "#9aa5b1"
         panel.plot([estimate.low, estimate.high], [place, place], color=color, linewidth=1.6)
         panel.plot([estimate.mean], [place], "o", color=color, markersize=5)
     panel.set_yticks(range(len(changes)), [name for name, _ in changes], fontsize=8)
@@ -255,7 +254,7 @@ def _draw_sizes(found: Losses, path: Path) -> None:
     """A line per loss over the number of answers, which doubles from tick to tick."""
     figure, (panel,) = panels(1)
     for color, (loss, of) in zip(COLORS, found.sizes.items(), strict=False):
-        curve = [(math.log2(size), both[0]) for size in sorted(of) if (both := found.combined({of[size]: 1}))]
+        curve = [(math.log2(size), e) for size in sorted(of) if (e := found.combined({of[size]: 1}))]
         draw_line(panel, curve, color, loss)
     sizes = sorted({size for of in found.sizes.values() for size in of})
     panel.set_xticks([math.log2(size) for size in sizes], [str(size) for size in sizes])
@@ -272,9 +271,9 @@ def losses_json(found: Losses) -> dict[str, Any]:
     for line in found.order():
         own, change = found.combined({line.name: 1}), found.changes.get(line.name)
         lines[line.name] = {
-            "settings": line.settings, "figure": asdict(own[0]) if own else None,
+            "settings": line.settings, "figure": asdict(own) if own else None,
             "by_seed": {str(seed): fmean(marks.values()) for seed, marks in line.marks.items()},
-            "change": {**asdict(change[0]), "p": change[1], "p_holm": change[2]} if change else None,
+            "change": {**asdict(change[0]), "p_holm": change[1]} if change else None,
             "scores": {name: fmean(values) for name, values in line.scores.items()},
             "held_out": {name: fmean(values) for name, values in line.figures.items()},
         }  # fmt: skip
@@ -283,7 +282,7 @@ def losses_json(found: Losses) -> dict[str, Any]:
         for says, expected, e, p, verdict in found.hypotheses
     ]
     sizes = {
-        loss: {str(k): asdict(both[0]) for k, name in of.items() if (both := found.combined({name: 1}))}
+        loss: {str(k): asdict(e) for k, name in of.items() if (e := found.combined({name: 1}))}
         for loss, of in found.sizes.items()
     }
     start = {name: fmean(values) for name, values in found.start.scores.items()}
