@@ -83,11 +83,11 @@ def farthest(parts: Components) -> float:
     model = AutoModelForCausalLM.from_pretrained(folder, torch_dtype=torch.float32).eval()
     far = 0.0
     for group in parts.data.train_groups[:COMPARED]:
-        for response, given in zip(group.responses, group.reference, strict=True):
+        for response, scored, given in zip(group.responses, group.masks, group.reference, strict=True):
             ids = torch.from_numpy(np.concatenate([group.prompt, response])).long()[None]
             with torch.no_grad():
                 logs = model(ids).logits.double().log_softmax(-1)[0, len(group.prompt) - 1 : -1]
-            found = logs.gather(1, ids[0, len(group.prompt) :, None]).sum().item()
+            found = logs.gather(1, ids[0, len(group.prompt) :, None])[torch.from_numpy(scored), 0].sum().item()
             far = max(far, abs(found - given))
     return far
 
