@@ -26,6 +26,13 @@ def test_without_one_that_needs_it_there_is_no_reference() -> None:
     assert not Mix(losses={"a": MLE}).needs_reference
 
 
+def test_the_strictest_labels_of_its_losses_are_its_own() -> None:
+    lipo = "tuna.losses.lipo.LiPO"
+    mixed = {kind: {"_target_": lipo, "labels": kind} for kind in ("ranks", "auto", "scores")}
+    assert Mix(losses=mixed).labels == "scores"
+    assert Mix(losses={kind: mixed[kind] for kind in ("ranks", "auto")}).labels == "auto"
+
+
 def test_bad_input() -> None:
     with pytest.raises(ConfigError, match="weights: expected names of losses \\(a\\), got c"):
         Mix(losses={"a": MLE}, weights={"c": 1.0})

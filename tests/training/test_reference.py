@@ -16,7 +16,7 @@ from tuna.config.compose import compose
 from tuna.config.schema import build_all
 from tuna.data.batch import Group
 from tuna.data.ranking import count_pairs
-from tuna.errors import ConfigError
+from tuna.errors import ConfigError, DataError
 from tuna.training import reference
 from tuna.training.run import NODES, Components, prepare, run
 
@@ -172,6 +172,25 @@ def test_grades_where_there_are_but_ranks(llama: Path, tmp_path: Path) -> None:
         prepared(llama, ranks, tmp_path, loss="lipo", loss__labels="scores")
     assert any("evenly spaced" in note for note in prepared(llama, ranks, tmp_path, loss="kto").data.report.notes)
     assert not prepared(llama, ranks, tmp_path, loss="kto", loss__labels="ranks").data.report.notes
+
+
+@pytest.mark.parametrize(
+    ("score", "message"),
+    [
+        ({}, r"no answer has a score, .* next: python rank\.py input=\S+bare\.jsonl score_only=true .* or stage=sft"),
+        (
+            {"score": 1},
+            r"no list has two answers with different scores, so there is nothing to rank; next: .*stage=sft",
+        ),
+    ],
+)
+def test_lists_without_labels(llama: Path, tmp_path: Path, score: dict[str, float], message: str) -> None:
+    row = {"instruction": "w4", "output": "w9", "responses": [{"text": f"w{10 + k}", **score} for k in range(3)]}
+    bare = tmp_path / "bare.jsonl"
+    bare.write_text("".join(json.dumps({**row, "instruction": f"w{n + 4}"}) + "\n" for n in range(20)))
+    with pytest.raises(DataError, match=message) as raised:
+        prepared(llama, bare, tmp_path, loss="kto")
+    assert "\n" not in str(raised.value)
 
 
 def test_a_reward_model_has_no_reference(llama: Path, lists: Path, tmp_path: Path) -> None:

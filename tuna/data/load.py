@@ -121,6 +121,11 @@ def load_source(source: Source, *, preview: bool = False) -> Loaded:
             check_rankable(record, rank_by)
         return record
 
+    if rank_by == "score" and not preview and source.key.startswith("datamodule.") and _unmarked(imported):
+        raise DataError(
+            f"{source.path}: no answer has a score, so there is no ranking to learn from; next: python rank.py "
+            f"input={source.path} score_only=true judge=openai judge.model=NAME ranks them, or stage=sft needs none"
+        )
     if importer.join is not None and rank_by is not None:  # a list joined of one row has no pair, and is no fault
         lists = [(where, found) for where, found in imported if not _single(found)]
         loaded.reasons += Counter({"list with one answer": len(imported) - len(lists)})
@@ -150,6 +155,12 @@ def _original(record: Record, originals: Mapping[str, Record], path: str) -> str
     if " ".join(found.instruction.split()) not in " ".join(record.instruction.split()):
         raise FieldError("id", f"the same instruction as row {found.id} of {path}", record.instruction)
     return found.output
+
+
+def _unmarked(imported: Sequence[Imported]) -> bool:
+    """Whether there are answers to choose from, and none of them has a score or a log-probability."""
+    lists = [found.responses for _, found in imported if isinstance(found, Record) and len(found.responses) > 1]
+    return bool(lists) and all(c.score is None and c.logprob is None for responses in lists for c in responses)
 
 
 def _single(found: Record | FieldError) -> bool:

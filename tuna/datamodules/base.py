@@ -133,13 +133,13 @@ class RecordDataModule(DataSettings, LightningDataModule):
         train, held_out = self._read()
         self._tokenize(tokenizer, train, held_out)
         paths = ", ".join(source.path for source in self.all_sources)
-        reasons = counted(self.report.dropped) or "all are held out"
+        reasons = counted(self.report.dropped)
         if not self.train_groups:
-            raise DataError(f"{paths}: no list is left to train on ({reasons})")
+            raise DataError(f"{paths}: no list is left to train on ({reasons or 'all are held out'})")
         if self.ranked and not any(count_pairs(group.scores) for group in self.train_groups):
             raise DataError(
-                f"{paths}: no list has two answers with different scores, so there is nothing to rank "
-                f"({reasons}); next: the same command with stage=sft, which needs no ranking"
+                f"{paths}: no list has two answers with different scores, so there is nothing to rank"
+                f"{reasons and f' ({reasons})'}; next: the same command with stage=sft, which needs no ranking"
             )
         mix = self.train_sources, [source.weight for source in self.all_sources]
         lengths = [group.num_tokens for group in self.train_groups]

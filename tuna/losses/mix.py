@@ -25,8 +25,10 @@ class Mix:
             raise ConfigError(f"weights: expected names of losses ({', '.join(losses)}), got {', '.join(unknown)}")
         relative: list[Any] = [loss for loss in self.losses.values() if getattr(loss, "needs_reference", False)]
         self.needs_reference = bool(relative)
-        self.needs_grades = any(getattr(loss, "needs_grades", False) for loss in self.losses.values())
-        self.labels = next((loss.labels for loss in self.losses.values() if hasattr(loss, "labels")), "auto")
+        graded: list[Any] = [loss for loss in self.losses.values() if getattr(loss, "needs_grades", False)]
+        self.needs_grades = bool(graded)
+        asked = {loss.labels for loss in graded}
+        self.labels = next((labels for labels in ("scores", "auto") if labels in asked), "ranks")
         self.reference = next(iter({loss.reference for loss in relative}), None) if relative else None
         if len({loss.reference for loss in relative}) > 1:
             raise ConfigError("losses: expected one reference for all of them")

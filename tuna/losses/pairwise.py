@@ -1,9 +1,9 @@
 """Pairwise logistic loss: what reward models are trained with, over all pairs of a list."""
 
-import torch
 from torch.nn.functional import softplus
 
-from tuna.losses.base import ScoredLists, Term, as_lists, better_pairs
+from tuna.losses.base import ScoredLists, Term, as_lists
+from tuna.losses.ranking import over_pairs
 
 
 class Pairwise:
@@ -15,6 +15,7 @@ class Pairwise:
 
     At equal v every pair costs log 2:
 
+    >>> import torch
     >>> from tuna.losses.base import total
     >>> lists = ScoredLists(torch.full((4,), -2.0), torch.full((4,), 2), torch.tensor([4.0, 3.0, 2.0, 1.0]),
     ...                     torch.zeros(4, dtype=torch.bool), torch.zeros(4, dtype=torch.long), torch.ones(1))
@@ -25,7 +26,5 @@ class Pairwise:
     def __call__(self, lists: ScoredLists) -> dict[str, Term]:
         """The term "rank"."""
         ranked = as_lists(lists)
-        pairs = better_pairs(ranked)  # [G, j, k]
-        cost = softplus(ranked.v[:, None, :] - ranked.v[:, :, None])  # -log sigmoid(v_j - v_k)
-        per_list = torch.where(pairs, cost, 0.0).sum((1, 2)) / pairs.sum((1, 2)).clamp(min=1)
+        per_list = over_pairs(ranked, "all", lambda better, worse: softplus(worse - better))
         return {"rank": Term((per_list * ranked.weights).sum(), 1.0, per="groups")}
