@@ -142,6 +142,23 @@ def test_saturates(ends: list[float], verdict: str, tmp_path: Path) -> None:
     assert lead is not None and lead.mean == pytest.approx(4.0 - 1.01 - sum(ends) / 3)
 
 
+@pytest.mark.parametrize(("ends", "verdict"), [([2.0, 2.1, 1.9], "holds"), ([1.0, 1.1, 0.8], "does not hold")])
+def test_lowest(ends: list[float], verdict: str, tmp_path: Path) -> None:
+    number = 0
+    for beta, values in {1.0: [1.9, 2.0, 2.1], 1.3: [1.5, 1.51, 1.52], 1.4: ends}.items():
+        for seed, score in enumerate(values):
+            run = make_run(
+                tmp_path / "runs", f"5/{number}", system="Tuna_x", tables=[5], stage="tuna_p", seed=seed,
+                datamodule={"beta": beta},
+            )  # fmt: skip
+            make_result(
+                tmp_path / "results", "nll", f"m{number}", score, run=run, primary="nll", lower_is_better=["nll"]
+            )
+            number += 1
+    found = claims(tmp_path)["beta"]
+    assert found.verdict == verdict and found.evidence[0].text.startswith("1: 2.000, 1.3: 1.510, 1.4:")
+
+
 def test_a_first_part_that_harms_does_not_saturate(tmp_path: Path) -> None:
     for seed in range(3):
         measure(tmp_path, "Alpaca", seed, 3.0 + seed / 100, "lmentry")

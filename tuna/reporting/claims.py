@@ -158,7 +158,7 @@ def _told(change: Estimate) -> str:
 
 
 def _along(claim: dict[str, Any], comparison: Comparison, sweeps: Sequence[Sweep]) -> list[_Test] | str:
-    """A claim about a sweep: ``saturates`` or ``rises``."""
+    """A claim about a sweep: ``saturates``, ``rises`` or is ``lowest`` somewhere."""
     spec = next(spec for spec in paper()["sweeps"] if spec["tag"] == claim["sweep"])
     sweep = next((s for s in sweeps if s.key == spec["key"]), None)
     if sweep is None:
@@ -167,19 +167,25 @@ def _along(claim: dict[str, Any], comparison: Comparison, sweeps: Sequence[Sweep
     points = sweep.from_start(found)
     if len(points) < 3:
         return f"the sweep over {spec['key']} has {len(points)} points; three are needed"
-    rises = claim["kind"] == "rises"
+    if claim["kind"] == "lowest":
+        if claim["at"] not in [x for x, _ in points]:
+            return f"the sweep over {spec['key']} has no {claim['at']:g}"
+        columns = [column for column in comparison.of_results if column.benchmark == claim["benchmark"]]
+    elif claim["kind"] == "rises":
+        accuracy = paper()["accuracy_oriented"]
+        columns = [c for c in _columns(comparison) if c.benchmark in accuracy and not c.beside]
+    else:
+        columns = _columns(comparison)
     evidence = []
-    for column in _columns(comparison):
+    for column in columns:
         if comparison.measured((system for _, system in points), column) < len(points):
             continue
-        if rises and (column.beside or column.benchmark not in paper()["accuracy_oriented"]):
-            continue
-        one = (_rises if rises else _saturates)(points, column, comparison)
+        one = _SHAPES[claim["kind"]](points, column, comparison, claim)
         evidence.append(replace(one, column=f"{column.title} ({line})") if line else one)
     return evidence or f"no benchmark has measured every point of the sweep over {spec['key']}"
 
 
-def _saturates(points: list[Point], column: Column, comparison: Comparison) -> _Test:
+def _saturates(points: list[Point], column: Column, comparison: Comparison, _: dict[str, Any]) -> _Test:
     """The first part gains, and more than all the rest: the difference of the two gains decides."""
     (_, none), (x1, part), (x2, everything) = points[0], points[1], points[-1]
     first, rest = _better(part, none, column, comparison), _better(everything, part, column, comparison)
@@ -191,11 +197,29 @@ def _saturates(points: list[Point], column: Column, comparison: Comparison) -> _
     return _Test(column.title, f"{gains}; the first gain less the second: {_told(lead)}", (first, lead), lead)
 
 
-def _rises(points: list[Point], column: Column, comparison: Comparison) -> _Test:
+def _rises(points: list[Point], column: Column, comparison: Comparison, _: dict[str, Any]) -> _Test:
     (x1, low), (x2, high) = points[0], points[-1]
     change = _better(high, low, column, comparison)
     figures = ", ".join(f"{x:g}: {_figure(comparison, system, column)}" for x, system in points)
     return _Test(column.title, f"{figures}; {x2:g} against {x1:g}: {_told(change)}", (change,), change)
+
+
+def _lowest(points: list[Point], column: Column, comparison: Comparison, claim: dict[str, Any]) -> _Test:
+    """All other points are above that one; the least of them is told."""
+    lowest = next(system for x, system in points if x == claim["at"])
+    changes: list[tuple[Estimate, float]] = []
+    for x, system in points:
+        change = comparison.versus(system, lowest, column)
+        if change is not None:  # it is no other point
+            changes.append((change, x))
+    changes.sort(key=lambda item: -item[0].mean)
+    least, place = changes[-1]
+    figures = ", ".join(f"{x:g}: {_figure(comparison, system, column)}" for x, system in points)
+    text = f"{figures}; {place:g} against {claim['at']:g}: {_told(least)}"
+    return _Test(column.title, text, tuple(change for change, _ in changes), least)
+
+
+_SHAPES = {"saturates": _saturates, "rises": _rises, "lowest": _lowest}
 
 
 def _better(a: System, b: System, column: Column, comparison: Comparison) -> Estimate:
