@@ -185,7 +185,7 @@ def _along(claim: dict[str, Any], comparison: Comparison, sweeps: Sequence[Sweep
     return evidence or f"no benchmark has measured every point of the sweep over {spec['key']}"
 
 
-def _saturates(points: list[Point], column: Column, comparison: Comparison, _: dict[str, Any]) -> _Test:
+def _saturates(points: list[Point], column: Column, comparison: Comparison, claim: dict[str, Any]) -> _Test:
     """The first part gains, and more than all the rest: the difference of the two gains decides."""
     (_, none), (x1, part), (x2, everything) = points[0], points[1], points[-1]
     first, rest = _better(part, none, column, comparison), _better(everything, part, column, comparison)
@@ -197,7 +197,7 @@ def _saturates(points: list[Point], column: Column, comparison: Comparison, _: d
     return _Test(column.title, f"{gains}; the first gain less the second: {_told(lead)}", (first, lead), lead)
 
 
-def _rises(points: list[Point], column: Column, comparison: Comparison, _: dict[str, Any]) -> _Test:
+def _rises(points: list[Point], column: Column, comparison: Comparison, claim: dict[str, Any]) -> _Test:
     (x1, low), (x2, high) = points[0], points[-1]
     change = _better(high, low, column, comparison)
     figures = ", ".join(f"{x:g}: {_figure(comparison, system, column)}" for x, system in points)
