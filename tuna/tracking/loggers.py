@@ -3,13 +3,14 @@
 import csv
 import io
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from tuna.config.compose import is_tiny
 from tuna.config.types import checked
@@ -108,8 +109,18 @@ class Loggers:
 def title(folder: Path, name: str) -> str:
     """The overrides in which a sweep's job differs from its others (``loss.lambda=5,seed=1``); else the run's name."""
     job = job_in(folder)
-    shown = [_short(text) for text in (job.swept if job else ()) if secret_in(text) is None]
+    shown = [_short(text) for text in (job.swept if job else _of_agent()) if secret_in(text) is None]
     return ",".join(shown)[:_TITLE] or name
+
+
+def _of_agent() -> list[str]:
+    """The settings that W&B's agent gave this run, from the file that it names."""
+    path = os.environ.get("WANDB_SWEEP_PARAM_PATH")
+    if not path or not Path(path).is_file():
+        return []
+    given = OmegaConf.to_container(OmegaConf.load(path))
+    known = given.items() if isinstance(given, dict) else ()
+    return [f"{key}={value['value']}" for key, value in known if isinstance(value, dict) and "value" in value]
 
 
 def _short(override: str) -> str:
