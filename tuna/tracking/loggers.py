@@ -118,7 +118,7 @@ def _of_agent() -> list[str]:
     path = os.environ.get("WANDB_SWEEP_PARAM_PATH")
     if not path or not Path(path).is_file():
         return []
-    given = OmegaConf.to_container(OmegaConf.load(path))
+    given: Any = OmegaConf.to_container(OmegaConf.load(path))
     known = given.items() if isinstance(given, dict) else ()
     return [f"{key}={value['value']}" for key, value in known if isinstance(value, dict) and "value" in value]
 
