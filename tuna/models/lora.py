@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge, Gt, Interval, MinLen
-from torch import Tensor
+from torch import Tensor, nn
 
 from tuna.config.types import checked
 from tuna.console import nearest
@@ -86,6 +86,22 @@ def add_lora(model: Any, lora: Lora, *, trained: Sequence[str] = ()) -> None:
         parameter.requires_grad_("lora_" in name or name in trained)
         if "lora_" in name:
             parameter.data = parameter.data.float()
+
+
+def draw_adapters(model: Any) -> None:
+    """Draw the adapters of ``model`` anew, the same for the same state of torch's generator wherever its weights lie.
+
+    peft puts the adapters of a model on the meta device there too; these are given memory on the CPU.
+    """
+    from peft.tuners.lora import LoraLayer
+
+    for name, parameter in list(model.named_parameters()):
+        if "lora_" in name and parameter.is_meta:
+            owner, _, leaf = name.rpartition(".")
+            setattr(model.get_submodule(owner), leaf, nn.Parameter(torch.empty_like(parameter, device="cpu")))
+    for module in model.modules():
+        if isinstance(module, LoraLayer):
+            module.reset_lora_parameters(ADAPTER, True)
 
 
 def merge(model: Any, state: Mapping[str, Fetch]) -> tuple[dict[str, Fetch], frozenset[str]]:
