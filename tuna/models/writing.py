@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from huggingface_hub import split_torch_state_dict_into_shards
@@ -16,7 +16,7 @@ from tuna.errors import ModelError
 from tuna.models.folder import INDEX, WEIGHTS
 
 MOST = "50GB"  # of a file, as save_pretrained has it
-PIECE = 1 << 22  # elements that are converted and written at a time
+PIECE = 1 << 20  # elements that are converted and written at a time
 # In the order in which safetensors lays out tensors, from behind.
 CODES = {
     torch.bool: "BOOL", torch.uint8: "U8", torch.int8: "I8", torch.int16: "I16", torch.float16: "F16",
@@ -57,24 +57,29 @@ def write(folder: Path | None, groups: Sequence[Group], *, file: str = WEIGHTS, 
             streams[name] = stack.enter_context((folder / name).open("wb"))
             streams[name].write(head)
         for group in sorted(groups, key=lambda group: min(places[name] for name in group.tensors)):
-            for name, tensor in (group.fetch() or {}).items():
-                wanted = group.tensors[name]
-                assert tensor.shape == wanted.shape, (name, tensor.shape, wanted.shape)
-                stream = streams[places[name][0]]
-                stream.seek(places[name][1])
-                for piece in tensor.reshape(-1).split(PIECE):
-                    piece = piece.to(wanted.dtype)
-                    if wanted.is_floating_point() and not piece.isfinite().all():
-                        kind = str(wanted.dtype).removeprefix("torch.")
-                        raise ModelError(
-                            f"export: {group.origin} holds NaN or infinity in {kind}, so no model was written; next: "
-                            "the same command with resume=auto model.export_dtype=float32"
-                        )
-                    stream.write(piece.view(torch.uint8).numpy())
+            _write_group(group, streams, places)
     if folder and split.is_sharded:
         metadata = {"total_parameters": parameters, **split.metadata}
         text = json.dumps({"metadata": metadata, "weight_map": split.tensor_to_filename}, indent=2, sort_keys=True)
         (folder / INDEX).write_text(text + "\n", encoding="utf-8")
+
+
+def _write_group(group: Group, streams: Mapping[str, BinaryIO], places: Mapping[str, tuple[str, int]]) -> None:
+    """In a function of its own, so that one group is let go of before the next is made."""
+    for name, tensor in (group.fetch() or {}).items():
+        wanted = group.tensors[name]
+        assert tensor.shape == wanted.shape, (name, tensor.shape, wanted.shape)
+        stream = streams[places[name][0]]
+        stream.seek(places[name][1])
+        for piece in tensor.reshape(-1).split(PIECE):
+            piece = piece.to(wanted.dtype)
+            if wanted.is_floating_point() and not piece.isfinite().all():
+                kind = str(wanted.dtype).removeprefix("torch.")
+                raise ModelError(
+                    f"export: {group.origin} holds NaN or infinity in {kind}, so no model was written; next: the same "
+                    "command with resume=auto model.export_dtype=float32"
+                )
+            stream.write(piece.view(torch.uint8).numpy())
 
 
 def header(tensors: Mapping[str, Tensor]) -> tuple[bytes, dict[str, int]]:
