@@ -16,16 +16,13 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
-from tests.models.architectures import BASE, CONFIGS, build
+from tests.models.architectures import CONFIGS, EXPERTS, build
 from tests.models.conftest import write_tokenizer
 from tuna.errors import ModelError
 from tuna.models.loading import Sharding, load_reward_scorer, load_scorer
 from tuna.models.source import ModelConfig
 
 Make = Callable[..., Path]
-EXPERTS: dict[str, Any] = {"mixtral": hf.MixtralConfig(**BASE, num_local_experts=4), "qwen3_moe": hf.Qwen3MoeConfig(
-    **BASE, head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16, decoder_sparse_step=1,
-)}  # fmt: skip
 
 
 @contextmanager
@@ -70,7 +67,7 @@ def start_of(name: str, folder: Path) -> ModelConfig:
     return ModelConfig(str(folder), scorer="plain")
 
 
-@pytest.mark.parametrize("name", [*CONFIGS, *EXPERTS])
+@pytest.mark.parametrize("name", ["llama_tied", "gemma3", "gpt2", "opt", "gpt_neox", "llama4_chunked", *EXPERTS])
 def test_all_parameters_and_buffers(name: str, tmp_path: Path) -> None:
     model = start_of(name, tmp_path)
     auto: Any = hf.AutoModelForCausalLM

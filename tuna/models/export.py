@@ -19,6 +19,7 @@ from transformers.core_model_loading import (
     WeightConverter,
     WeightTransform,
     apply_converters,
+    dot_natural_key,
     revert_weight_conversion,
 )
 
@@ -96,14 +97,15 @@ def _write_weights(
             fresh.generation_config = type(fresh.generation_config)()  # the starting folder's file is copied instead
         fresh.save_pretrained(target, state_dict={})
         (target / WEIGHTS).unlink(missing_ok=True)  # with no tensors
-    state = {name: tensor for name, tensor in fresh.state_dict().items() if name not in fresh.all_tied_weights_keys}
+    left_out = {*fresh.all_tied_weights_keys, *(fresh._keys_to_ignore_on_save or ())}
+    state = {name: tensor for name, tensor in fresh.state_dict().items() if name not in left_out}
     back = [rule.reverse_transform() for rule in reversed(conversions or ()) if isinstance(rule, WeightConverter)]
     together = defaultdict[str, list[str]](list)  # experts that transformers stacked are stored one by one
-    for name in state.keys() - set(fresh._keys_to_ignore_on_save or ()):
+    for name in sorted(state, key=dot_natural_key):
         together[apply_converters(name, back)[0]].append(name)
     groups = []
     for names in together.values():
-        stored = revert_weight_conversion(fresh, {name: state[name] for name in names})
+        stored = {n: torch.empty_like(t) for n, t in _reverted(fresh, {name: state[name] for name in names}).items()}
         fetch = partial(_stored, {name: plain[name] for name in names}, fresh)
         groups.append(Group(names[0], stored, fetch))
     write(target, groups, parameters=fresh.num_parameters())
@@ -113,7 +115,11 @@ def _stored(fetches: Mapping[str, Fetch], fresh: Any = None) -> dict[str, Tensor
     """Weights as the files have them, on process 0."""
     fetched = {name: fetch() for name, fetch in fetches.items()}
     found = {name: tensor for name, tensor in fetched.items() if tensor is not None}
-    return None if len(found) < len(fetched) else revert_weight_conversion(fresh, found) if fresh else found
+    return None if len(found) < len(fetched) else _reverted(fresh, found) if fresh else found
+
+
+def _reverted(fresh: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return revert_weight_conversion(fresh, tensors)  # type: ignore[no-any-return]
 
 
 def _write_generation(partial: Path, resolved: Resolved, ends: Sequence[int]) -> None:
