@@ -131,7 +131,8 @@ def run(way: str, processes: int, folder: Path, out: Path) -> list[dict[str, Any
     settings = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
     command = [sys.executable, str(Path(__file__).resolve()), "worker", way, str(folder), str(out)]
     started = [subprocess.Popen(command, env=os.environ | settings | each) for each in environments(processes)]
-    if any([process.wait() for process in started]):
+    codes = [process.wait() for process in started]
+    if any(codes):
         raise SystemExit(f"{way}: a process failed")
     return [json.loads((out / f"{rank}.json").read_text()) for rank in range(processes)]
 
@@ -151,7 +152,7 @@ def main() -> None:
         files = {way: (Path(scratch) / way / "model" / "model.safetensors").read_bytes() for way in asked.ways}
     first = found[asked.ways[0]]
     total = sum(each["shard"] for each in first) // 4
-    print(f"{total:,} parameters, files in {asked.dtype}, {asked.processes} processes; MB above the start at the peak\n")
+    print(f"{total:,} parameters in {asked.dtype}, {asked.processes} processes; MB above the start at the peak\n")
     print("| way | process | share | largest tensor | bound | load | export | load, bytes per parameter |")
     print("|---|---|---|---|---|---|---|---|")
     for way, ranks in found.items():

@@ -139,7 +139,9 @@ def _write_generation(partial: Path, resolved: Resolved, ends: Sequence[int]) ->
     target.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
-def _write_adapter(target: Path | None, model: Any, tensors: dict[str, Tensor], config: Any, resolved: Resolved) -> None:
+def _write_adapter(
+    target: Path | None, model: Any, tensors: Mapping[str, Tensor], config: Any, resolved: Resolved
+) -> None:
     """The adapter as peft writes it, with the tensors that were trained in full and those that have new rows."""
     trained = [n for n, p in model.named_parameters() if p.requires_grad and ".lora_" not in n]
     old, new = (each.get_text_config().vocab_size for each in (resolved.config, model.config))

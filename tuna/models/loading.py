@@ -36,9 +36,7 @@ class Sharding:
     checkpoint_activations: bool = False
 
 
-def load_scorer(
-    model: ModelConfig, *, dtype: torch.dtype = torch.float32, sharding: Sharding | None = None
-) -> Scorer:
+def load_scorer(model: ModelConfig, *, dtype: torch.dtype = torch.float32, sharding: Sharding | None = None) -> Scorer:
     """The scorer that ``model`` asks for, in train mode, on the CPU; ``.model`` is the Hugging Face causal LM.
 
     Weights are float32 unless told otherwise, whatever the file holds: in bf16 small AdamW steps round to nothing.
@@ -182,9 +180,9 @@ def shard(
     """Shard ``scorer`` in place over ``mesh``; each process then holds 1/n of every parameter.
 
     scorer: with the same weights on every process, or on the meta device. mesh: of one dimension, or of two: copies
-    of the model, which average their gradients, and the processes over which each is sharded. precision: "32-true", or "bf16-mixed" to compute in bfloat16.
-    checkpoint_activations: recompute each layer's activations in the backward pass. Raises: ConfigError for another
-    precision, and a model without a list of layers.
+    of the model, which average their gradients, and the processes over which each is sharded. precision: "32-true", or
+    "bf16-mixed" to compute in bfloat16. checkpoint_activations: recompute each layer's activations in the backward
+    pass. Raises: ConfigError for another precision, and a model without a list of layers.
     """
     if precision not in COMPUTE:
         raise ConfigError(f"precision: expected {' or '.join(COMPUTE)} when sharded, got {precision!r}")

@@ -25,13 +25,14 @@ class TrainerConfig:
     """What of a run is not data, model or loss; ``lightning(...)`` makes the Lightning Trainer of it.
 
     strategy: "single" is one process, "fsdp" is PyTorch's fully_shard (FSDP2) over devices x num_nodes processes.
-    shard_over: "all" processes share the model out, or those of each "node" (machine), which then has a copy of its own:
-    weights cross no network in a step, gradients do. precision: the compute type; trained weights and optimizer state are float32 always. accumulate: micro-batches per
-    optimizer step on each process. clip_norm: largest gradient norm, null for none. checkpoint_every, validate_every,
-    log_every: in optimizer steps; validate_every null is before and after only. early_stop_patience: validations
-    without a better val/loss after which training ends, null for never. nonfinite: "stop" ends the run at the first
-    loss or gradient that is NaN or infinite; "skip" leaves such a step out, 1 in 20 of the run's steps at most, one at
-    least. timeout_minutes: for which processes wait for each other before they give up.
+    shard_over: "all" processes share one model, or those of each "node" (machine), which then has a copy of its own: in
+    a step gradients alone cross the network. precision: the compute type; trained weights and optimizer state are
+    float32 always. accumulate: micro-batches per optimizer step on each process. clip_norm: largest gradient norm, null
+    for none. checkpoint_every, validate_every, log_every: in optimizer steps; validate_every null is before and after
+    only. early_stop_patience: validations without a better val/loss after which training ends, null for never.
+    nonfinite: "stop" ends the run at the first loss or gradient that is NaN or infinite; "skip" leaves such a step out,
+    1 in 20 of the run's steps at most, one at least. timeout_minutes: for which processes wait for each other before
+    they give up.
     """
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
