@@ -99,7 +99,9 @@ def measure(way: str, folder: Path, out: Path) -> dict[str, Any]:
 
 def export_whole(scorer: Any, folder: Path) -> None:
     """The way before: process 0 gathers everything and lets a fresh model of the class save itself."""
-    state = get_model_state_dict(scorer, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    state: dict[str, Any] = get_model_state_dict(
+        scorer, options=StateDictOptions(full_state_dict=True, cpu_offload=True)
+    )
     if dist.get_rank() == 0:
         fresh = rebuilt(scorer.model, scorer.model.config.dtype, merged=frozenset())
         kind = fresh.dtype
@@ -141,8 +143,7 @@ def main() -> None:
     """Print a line per way and process; exit with 1 where the bound or equality is missed."""
     if sys.argv[1:2] == ["worker"]:
         way, folder, out = sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4])
-        rank = os.environ["RANK"]
-        (out / f"{rank}.json").write_text(json.dumps(measure(way, folder, out)))
+        (out / f"{os.environ['RANK']}.json").write_text(json.dumps(measure(way, folder, out)))
         return
     asked, missed = options(), False
     with tempfile.TemporaryDirectory() as scratch:

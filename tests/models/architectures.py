@@ -43,7 +43,7 @@ CONFIGS: dict[str, hf.PretrainedConfig] = {
 EXPERTS: dict[str, hf.PretrainedConfig] = {
     "mixtral": hf.MixtralConfig(**BASE, num_local_experts=4),
     "qwen3_moe": hf.Qwen3MoeConfig(
-        **BASE, head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16, decoder_sparse_step=1
+        **BASE, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16, decoder_sparse_step=1
     ),
 }
 

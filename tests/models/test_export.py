@@ -81,12 +81,13 @@ def test_a_kill_in_the_middle_leaves_nothing_that_looks_whole(
 ) -> None:
     model = ModelConfig(path=str(make_llama()), scorer="plain")
     scorer, end = load_scorer(model), tmp_path / "end"
-    written = []
+    written = list[int]()
 
     def kill(*arguments: Any) -> None:
         if len(written) == after:
             os.kill(os.getpid(), signal.SIGKILL)
-        written.append(_write_group(*arguments))
+        written.append(len(written))
+        _write_group(*arguments)
 
     child = os.fork()
     if child == 0:

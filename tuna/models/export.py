@@ -99,7 +99,7 @@ def _write_weights(
         (target / WEIGHTS).unlink(missing_ok=True)  # with no tensors
     left_out = {*fresh.all_tied_weights_keys, *(fresh._keys_to_ignore_on_save or ())}
     state = {name: tensor for name, tensor in fresh.state_dict().items() if name not in left_out}
-    back = [rule.reverse_transform() for rule in reversed(conversions or ()) if isinstance(rule, WeightConverter)]
+    back: list[Any] = [r.reverse_transform() for r in reversed(conversions or ()) if isinstance(r, WeightConverter)]
     together = defaultdict[str, list[str]](list)  # experts that transformers stacked are stored one by one
     for name in sorted(state, key=dot_natural_key):
         together[apply_converters(name, back)[0]].append(name)

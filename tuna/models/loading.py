@@ -87,6 +87,7 @@ def _scorer(
     if model.gradient_checkpointing:
         loaded.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     loaded.train()
+    scorer: Scorer
     if model.scorer == "plain":
         if model.attention != "auto":
             loaded.set_attn_implementation(IMPLEMENTATIONS[model.attention])

@@ -39,7 +39,7 @@ def compute_buffers(blank: Any) -> None:
             return parameter
         return nn.Parameter(parameter.detach().to("meta"), requires_grad=parameter.requires_grad)
 
-    hook = register_module_parameter_registration_hook(to_meta)
+    hook = register_module_parameter_registration_hook(to_meta)  # type: ignore[arg-type]  # what it gives is taken
     try:
         with torch.random.fork_rng(devices=[]), quiet():
             twin = type(blank)._from_config(copy.deepcopy(blank.config))
@@ -56,7 +56,7 @@ class _Stored:
 
     file: Path
     name: str
-    pattern: str | None = None  # of the converter of transformers' that takes it, None where it is a weight as it is
+    pattern: str = ""  # of the converter of transformers' that takes it, "" where it is a weight as it is
 
     def shape(self) -> list[int]:
         with safe_open(self.file, framework="pt") as held:
@@ -82,14 +82,14 @@ def fill(model: Any, folder: Path) -> None:
     rules = getattr(model, "_weight_conversions", None) or ()
     converters = {p: rule for rule in rules if isinstance(rule, WeightConverter) for p in rule.source_patterns}
     for target, stored in _by_target(model, folder, rules).items():
-        if stored[0].pattern is None:
+        if not stored[0].pattern:
             found: dict[str, tuple[Callable[[Index], Tensor], Sequence[int]]] = {}
             if target in wanted:
                 found[target] = stored[0].read, stored[0].shape()
         else:
             rule = copy.deepcopy(converters[stored[0].pattern])
             for each in stored:
-                rule.add_tensor(target, each.name, each.pattern, each.read())
+                rule.add_tensor(target, each.name, each.pattern, each.read())  # type: ignore[arg-type]  # or a tensor
             made = rule.convert(target, model=model, config=model.config)
             values = {name: value[0] if isinstance(value, list) else value for name, value in made.items()}
             found = {name: (value.__getitem__, value.shape) for name, value in values.items() if name in wanted}
@@ -97,7 +97,10 @@ def fill(model: Any, folder: Path) -> None:
             _take(wanted[name], read, list(shape))
             filled.add(id(wanted[name]))
     if lacking := sorted(name for name in left if id(wanted[name]) not in filled):
-        raise ModelError(f"{folder}: no values were read for {lacking[0]} (of {len(lacking)}); report this model")
+        raise ModelError(
+            f"{folder}: no values were read for {lacking[0]} ({len(lacking)} in all), so this architecture cannot be "
+            "loaded sharded; next: the same command on one process, with trainer=cpu or trainer=gpu"
+        )
 
 
 def _plain(name: str) -> str:
@@ -130,7 +133,7 @@ def _by_target(model: Any, folder: Path, rules: Sequence[Any]) -> dict[str, list
     converters = [rule for rule in rules if isinstance(rule, WeightConverter)]
     names = {_plain(name): tensor for name, tensor in model.state_dict().items()}
     groups = defaultdict[str, list[_Stored]](list)
-    files = {}
+    files = dict[str, Path]()
     for file in weight_files(folder):
         with safe_open(file, framework="pt") as held:
             files |= dict.fromkeys(held.keys(), file)
@@ -138,7 +141,7 @@ def _by_target(model: Any, folder: Path, rules: Sequence[Any]) -> dict[str, list
         target, pattern = rename_source_key(name, renamings, converters, model.base_model_prefix, names)
         if target not in names and name in names:
             target, pattern = rename_source_key(name, [], [], model.base_model_prefix, names)
-        groups[target].append(_Stored(files[name], name, pattern))
+        groups[target].append(_Stored(files[name], name, pattern or ""))
     return groups
 
 
@@ -167,7 +170,8 @@ def whole(tensor: Tensor) -> Tensor | None:
     first = not dist.is_initialized() or dist.get_rank() == 0
     if not isinstance(tensor, DTensor):
         return tensor.detach().cpu() if first else None
-    mesh, local = tensor.device_mesh, tensor.detach().to_local()
+    sharded: DTensor = tensor
+    mesh, local = sharded.device_mesh, sharded.to_local().detach()
     members = mesh.mesh[tuple(slice(None) if p.is_shard() else 0 for p in tensor.placements)].tolist()
     if any(p.is_shard() and p != Shard(0) for p in tensor.placements) or tensor.placements.count(Shard(0)) != 1:
         raise ModelError(f"expected a tensor that is sharded by its rows, got {tensor.placements}")

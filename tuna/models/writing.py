@@ -53,9 +53,10 @@ def write(folder: Path | None, groups: Sequence[Group], *, file: str = WEIGHTS, 
         places |= {each: (name, offset) for each, offset in offsets.items()}
     with ExitStack() as stack:
         streams = {}
-        for name, head in heads.items() if folder else ():
-            streams[name] = stack.enter_context((folder / name).open("wb"))
-            streams[name].write(head)
+        if folder:
+            for name, head in heads.items():
+                streams[name] = stack.enter_context((folder / name).open("wb"))
+                streams[name].write(head)
         for group in sorted(groups, key=lambda group: min(places[name] for name in group.tensors)):
             _write_group(group, streams, places)
     if folder and split.is_sharded:
