@@ -2,6 +2,7 @@
 
     python perf/loading_memory.py                              (two processes, 106M random parameters, float32)
     python perf/loading_memory.py --dtype bfloat16 --processes 4
+    python perf/loading_memory.py --model FOLDER
 
 "whole" is the way before: every process loads the model whole, then keeps its share; process 0 gathers the whole state
 dict and saves it. "slices" is the way of now. Each way runs in processes of its own. What is measured: each process's
@@ -31,6 +32,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from tuna import assets
 from tuna.models.export import TOKENIZER, export
+from tuna.models.folder import stored_dtype
 from tuna.models.loading import Sharding, load_scorer, shard
 from tuna.models.lora import rebuilt
 from tuna.models.source import ModelConfig
@@ -43,6 +45,7 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--model", type=Path, help="Hugging Face folder of one weights file, in place of a random one")
     parser.add_argument("--width", type=int, default=768, help="hidden size of the random Llama")
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--vocabulary", type=int, default=32_000)
@@ -91,21 +94,23 @@ def measure(way: str, folder: Path, out: Path) -> dict[str, Any]:
     if way == "slices":
         export(scorer, out / "model", resolved=resolved)
     else:
-        export_whole(scorer, out / "model")
+        export_whole(scorer, out / "model", getattr(torch, stored_dtype(folder)))
     found["export"] = peak() - start
     dist.destroy_process_group()
     return found
 
 
-def export_whole(scorer: Any, folder: Path) -> None:
+def export_whole(scorer: Any, folder: Path, kind: torch.dtype) -> None:
     """The way before: process 0 gathers everything and lets a fresh model of the class save itself."""
     state: dict[str, Any] = get_model_state_dict(
         scorer, options=StateDictOptions(full_state_dict=True, cpu_offload=True)
     )
     if dist.get_rank() == 0:
-        fresh = rebuilt(scorer.model, scorer.model.config.dtype, merged=frozenset())
-        kind = fresh.dtype
-        fresh.load_state_dict({n.removeprefix("model."): t.to(kind) for n, t in state.items()}, assign=True)
+        fresh = rebuilt(scorer.model, kind, merged=frozenset())
+        fresh.load_state_dict(
+            {n.removeprefix("model."): t.to(kind) for n, t in state.items()}, strict=False, assign=True
+        )
+        fresh.tie_weights()
         fresh.save_pretrained(folder)
     dist.barrier()
 
@@ -147,13 +152,14 @@ def main() -> None:
         return
     asked, missed = options(), False
     with tempfile.TemporaryDirectory() as scratch:
-        start = Path(scratch) / "start"
-        write_model(start, width=asked.width, layers=asked.layers, vocabulary=asked.vocabulary, dtype=asked.dtype)
+        start = asked.model or Path(scratch) / "start"
+        if not asked.model:
+            write_model(start, width=asked.width, layers=asked.layers, vocabulary=asked.vocabulary, dtype=asked.dtype)
         found = {way: run(way, asked.processes, start, Path(scratch) / way) for way in asked.ways}
         files = {way: (Path(scratch) / way / "model" / "model.safetensors").read_bytes() for way in asked.ways}
     first = found[asked.ways[0]]
     total = sum(each["shard"] for each in first) // 4
-    print(f"{total:,} parameters in {asked.dtype}, {asked.processes} processes; MB above the start at the peak\n")
+    print(f"{total:,} parameters, {asked.processes} processes; MB above the start at the peak\n")
     print("| way | process | share | largest tensor | bound | load | export | load, bytes per parameter |")
     print("|---|---|---|---|---|---|---|---|")
     for way, ranks in found.items():

@@ -58,7 +58,9 @@ def export(
     not the class's, an adapter's tensor would be left out, or a weight is NaN or infinite in ``dtype``.
     """
     model: Any = scorer.model
-    folder, tensors = Path(folder), model.state_dict()
+    folder = Path(folder)
+    # of the scorer, which is what is sharded: it has its parameters resharded first
+    tensors = {n.removeprefix("model."): t for n, t in scorer.state_dict().items() if n.startswith("model.")}
     state = {name: partial(whole, tensor) for name, tensor in tensors.items()}
     adapter = getattr(model, "peft_config", {}).get(ADAPTER)
     plain, merged = (state, frozenset[str]()) if adapter is None else merge(model, state)
