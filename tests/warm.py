@@ -82,7 +82,7 @@ def start(program: Path, words: Sequence[str], *, cwd: Path = ROOT, env: Mapping
     return Warm(out, status)
 
 
-def several(program: Path, words: Sequence[str], sizes: tuple[int, int], timeout: float = 180) -> list[str]:
+def several(program: Path, words: Sequence[str], sizes: tuple[int, int], timeout: float = 300) -> list[str]:
     """``program`` in sizes[1] processes of each of sizes[0] machines, as torchrun starts them; what each one wrote."""
     nodes, each = sizes
     with socket.socket() as free:
