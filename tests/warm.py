@@ -82,6 +82,23 @@ def start(program: Path, words: Sequence[str], *, cwd: Path = ROOT, env: Mapping
     return Warm(out, status)
 
 
+def several(program: Path, words: Sequence[str], sizes: tuple[int, int], timeout: float = 300) -> list[str]:
+    """``program`` in sizes[1] processes of each of sizes[0] machines, as torchrun starts them; what each one wrote."""
+    nodes, each = sizes
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "TORCHELASTIC_RUN_ID": "test"}
+    common |= {"OMP_NUM_THREADS": "1", "WORLD_SIZE": str(nodes * each), "LOCAL_WORLD_SIZE": str(each)}
+    started = []
+    for rank in range(nodes * each):
+        own = {"RANK": str(rank), "LOCAL_RANK": str(rank % each), "GROUP_RANK": str(rank // each)}
+        started.append(start(program, words, env=common | own))
+    outputs = [process.communicate(timeout)[0] for process in started]
+    for process, output in zip(started, outputs, strict=True):
+        assert process.returncode == 0, output[-6000:]
+    return outputs
+
+
 @cache
 def _server() -> socket.socket:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

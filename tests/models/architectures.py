@@ -39,6 +39,14 @@ CONFIGS: dict[str, hf.PretrainedConfig] = {
     ),
 }  # fmt: skip
 
+# Whose experts transformers stacks on load, and takes apart to save.
+EXPERTS: dict[str, hf.PretrainedConfig] = {
+    "mixtral": hf.MixtralConfig(**BASE, num_local_experts=4),
+    "qwen3_moe": hf.Qwen3MoeConfig(
+        **BASE, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16, decoder_sparse_step=1
+    ),
+}
+
 # What sees no custom mask, or counts distances in columns.
 UNFIT: dict[str, hf.PretrainedConfig] = {
     "bloom": hf.BloomConfig(vocab_size=VOCAB, hidden_size=32, n_layer=2, n_head=4),

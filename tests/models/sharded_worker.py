@@ -16,7 +16,7 @@ from torch.distributed.tensor import DTensor
 
 from tests.models.packing import packed, random_lists
 from tuna.models.export import export
-from tuna.models.loading import load_reward_scorer, load_scorer, shard
+from tuna.models.loading import Sharding, load_reward_scorer, load_scorer
 from tuna.models.source import ModelConfig
 
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -50,8 +50,7 @@ def case(name: str, folder: str, out: Path) -> None:
     load = load_reward_scorer if name == "reward" else load_scorer
     whole = load(model)
     torch.manual_seed(0)
-    scorer = load(model)
-    shard(scorer, init_device_mesh("cpu", (2,)), **sharding)
+    scorer = load(model, sharding=Sharding(init_device_mesh("cpu", (2,)), **sharding))
     wanted, gradients = run(whole)
     got, sharded = run(scorer)
     got, sharded = run_again(scorer, got, sharded)

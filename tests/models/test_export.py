@@ -2,21 +2,25 @@
 
 import copy
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.models.architectures import CONFIGS, build
+from tests.models.architectures import CONFIGS, EXPERTS, build
 from tests.models.conftest import write_tokenizer
 from tuna.errors import ModelError
 from tuna.models.export import export
 from tuna.models.folder import stored_dtype, tensor_shapes
 from tuna.models.loading import load_scorer
 from tuna.models.source import ModelConfig
+from tuna.models.writing import _write_group, header
 
 Make = Callable[..., Path]
 
@@ -41,6 +45,64 @@ def test_names_and_shapes_are_those_of_the_start(name: str, tmp_path: Path) -> N
     assert sorted(tmp_path.iterdir()) == [end, start]  # nothing half-written stays
 
 
+@pytest.mark.parametrize(
+    ("name", "most", "count"),
+    [("llama_tied", "20KB", 4), ("gpt2", "20KB", 6), ("mixtral", "1GB", 1), ("qwen3_moe", "1GB", 1)],
+)
+def test_files_and_index_are_those_of_save_pretrained(
+    name: str, most: str, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, end, wanted = (tmp_path / each for each in ("start", "end", "wanted"))
+    build(copy.deepcopy((CONFIGS | EXPERTS)[name])).save_pretrained(start)
+    write_tokenizer(start)
+    model = ModelConfig(path=str(start), scorer="plain")
+    auto: Any = AutoModelForCausalLM
+    auto.from_pretrained(start, dtype=torch.bfloat16).save_pretrained(wanted, max_shard_size=most)
+    monkeypatch.setattr("tuna.models.writing.MOST", most)
+    export(load_scorer(model), end, resolved=model.resolve(), dtype="bfloat16")
+    files = sorted(path.name for path in wanted.glob("model*"))
+    assert len(files) == count and files == sorted(path.name for path in end.glob("model*"))
+    for file in files:
+        assert (end / file).read_bytes() == (wanted / file).read_bytes(), file
+
+
+def test_a_header_is_that_of_safetensors() -> None:
+    kinds = [torch.float32, torch.int64, torch.bool, torch.bfloat16, torch.uint8, torch.float16, torch.float64]
+    tensors = {f"{name}.{kind}": torch.zeros(3, 2, dtype=kind) for kind in kinds for name in ("b", "ä", "a")}
+    tensors |= {"one": torch.tensor(1.0), "none": torch.zeros(0, 4)}
+    start, places = header(tensors)
+    whole = save(tensors, {"format": "pt"})
+    assert whole.startswith(start) and len(whole) == max(places.values()) + 6  # the last is of six bytes
+
+
+@pytest.mark.parametrize("after", [0, 7, 20])
+def test_a_kill_in_the_middle_leaves_nothing_that_looks_whole(
+    make_llama: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    model = ModelConfig(path=str(make_llama()), scorer="plain")
+    scorer, end = load_scorer(model), tmp_path / "end"
+    written = list[int]()
+
+    def kill(*arguments: Any) -> None:
+        if len(written) == after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        written.append(len(written))
+        _write_group(*arguments)
+
+    child = os.fork()
+    if child == 0:
+        monkeypatch.setattr("tuna.models.writing._write_group", kill)
+        export(scorer, end, resolved=model.resolve())
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert not end.exists()
+    with pytest.raises(ModelError):
+        load_scorer(ModelConfig(path=str(tmp_path / "end.tmp")))
+    export(scorer, end, resolved=model.resolve())
+    assert ModelConfig(path=str(end)).fingerprint == model.fingerprint
+    assert not (tmp_path / "end.tmp").exists()
+
+
 @pytest.mark.parametrize(("asked", "wanted"), [("auto", "bfloat16"), ("float32", "float32"), ("float16", "float16")])
 def test_dtype(make_llama: Make, tmp_path: Path, asked: str, wanted: str) -> None:
     model = ModelConfig(path=str(make_llama(dtype=torch.bfloat16, tie_word_embeddings=True)))
@@ -58,7 +120,7 @@ def test_a_type_that_cannot_hold_the_weights(make_llama: Make, tmp_path: Path) -
         ModelError, match=r"embed_tokens\.weight holds NaN or infinity in float16.*export_dtype=float32"
     ):
         export(scorer, tmp_path / "out", resolved=model.resolve(), dtype="float16")
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out").exists() and not (tmp_path / "out.tmp").exists()
 
 
 def test_tokenizer_and_generation_config_are_the_starting_ones(make_llama: Make, tmp_path: Path) -> None:

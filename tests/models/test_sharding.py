@@ -1,9 +1,6 @@
 """FSDP2 on two CPU processes equals one process, holds half each, and exports the same folder."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from perf.loading_memory import FACTOR, write_model
+from tests import warm
 from tests.models.sharded_worker import CASES
 from tuna.errors import ConfigError
 from tuna.models.folder import tensor_shapes
@@ -20,23 +19,13 @@ from tuna.models.source import ModelConfig
 ROOT = Path(__file__).parents[2]
 
 
-def launch(*arguments: str) -> None:
-    """Run the worker in two processes; its output is shown when it fails."""
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        "-m", "tests.models.sharded_worker", *arguments,
-    ]  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
-
-
 @pytest.mark.once
 def test_two_processes_equal_one(make_llama: Callable[..., Path], tmp_path: Path) -> None:
     runs = {make_llama(name, tie_word_embeddings=name == "tied"): tmp_path / f"{name}-out" for name in ("tied", "free")}
     for out in runs.values():
         out.mkdir()
-    launch(*(str(path) for pair in runs.items() for path in pair))
+    words = [str(path) for pair in runs.items() for path in pair]
+    warm.several(ROOT / "tests" / "models" / "sharded_worker.py", words, (1, 2))
     for start, out in runs.items():
         for case in CASES:
             check_case(case, start, out)
@@ -74,3 +63,18 @@ def test_other_precisions_are_refused(make_llama: Callable[..., Path]) -> None:
     with pytest.raises(ConfigError, match="16-mixed"):
         shard(scorer, None, precision="16-mixed")  # type: ignore[arg-type]
     assert not any(isinstance(p, torch.distributed.tensor.DTensor) for p in scorer.parameters())
+
+
+@pytest.mark.once
+def test_no_process_holds_a_model_whole(tmp_path: Path) -> None:
+    """perf/loading_memory.py on a smaller model: its whole would be more than twice what is allowed."""
+    write_model(tmp_path / "start", width=512, layers=8, vocabulary=4096)
+    words = ["worker", "slices", str(tmp_path / "start"), str(tmp_path)]
+    warm.several(ROOT / "perf" / "loading_memory.py", words, (1, 2))
+    for rank in (0, 1):
+        found = json.loads((tmp_path / f"{rank}.json").read_text())
+        bound = FACTOR * found["shard"] + found["largest"] + 12e6  # libraries' own
+        assert max(found["load"], found["export"]) < bound < 2 * found["shard"], (rank, found)
+    exported, start = (load_file(tmp_path / name / "model.safetensors") for name in ("model", "start"))
+    assert exported.keys() == start.keys()
+    assert all(torch.equal(exported[name], start[name]) for name in start)

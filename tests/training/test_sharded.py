@@ -8,7 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.training.kills import finish, kill_when
+from tests import warm
+from tests.training.kills import ROOT, finish, kill_when
 from tests.training.make import overrides
 from tests.training.poison import BAD, nan_loss, one_bad
 from tuna.config.compose import compose
@@ -50,6 +51,18 @@ def test_two_processes_trace_the_single_process_run(llama: Path, lists: Path, tm
     assert kill_when(args, lambda: (cut / "run" / "checkpoints" / "step-6").exists())
     assert "resumed at step" in finish(args)
     assert farthest(weights(cut / "run"), weights(sharded)) <= 1e-6
+
+
+def test_a_copy_per_machine(llama: Path, lists: Path, tmp_path: Path) -> None:
+    """trainer.shard_over=node: two machines of two processes each; half a copy per process, the same trajectory."""
+    short = {"trainer__max_epochs": 1}
+    run(compose(overrides(llama, lists, tmp_path, name="single", **short)))
+    changes = {**SHARDED, **short, "trainer__num_nodes": 2, "trainer__shard_over": "node"}
+    warm.several(ROOT / "train.py", overrides(llama, lists, tmp_path, name="copies", **changes), (2, 2))
+    single, copies = tmp_path / "single", tmp_path / "copies"
+    assert losses(copies) == pytest.approx(losses(single), rel=1e-5)
+    assert losses(copies, "train/grad_norm") == pytest.approx(losses(single, "train/grad_norm"), rel=1e-4)
+    assert farthest(weights(copies), weights(single)) <= 1e-5
 
 
 def test_both_processes_leave_a_step_out_that_one_of_them_cannot_count(tmp_path: Path) -> None:

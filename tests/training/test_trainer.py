@@ -52,3 +52,10 @@ def test_processes_are_sharded_over_all_devices() -> None:
         RunFolder(Path("."), "run"), 3, []
     )
     assert (trainer.strategy._data_parallel_size, trainer.strategy._tensor_parallel_size) == (2, 1)
+
+
+def test_machines_hold_copies_where_that_is_asked_for() -> None:
+    config = TrainerConfig(strategy="fsdp", devices=4, num_nodes=2, accelerator="cpu", shard_over="node")
+    trainer: Any = config.lightning(RunFolder(Path("."), "run"), 3, [])
+    assert (trainer.strategy._data_parallel_size, trainer.strategy._tensor_parallel_size) == (2, 4)
+    assert config.mesh_sizes == (2, 4)

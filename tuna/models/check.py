@@ -18,7 +18,7 @@ from transformers.utils import logging
 from tuna.data.batch import Group, PackedBatch
 from tuna.data.packing import pack
 from tuna.errors import ModelError
-from tuna.models.lora import Lora, add_lora, merge, rebuilt, with_shared_names
+from tuna.models.lora import Lora, add_lora, merge, rebuilt
 from tuna.models.masks import layer_rules
 from tuna.models.reward import head_names
 from tuna.models.scorer import PlainRewardScorer, PlainScorer, ResponseScorer, RewardScorer
@@ -248,8 +248,9 @@ def _prove(small: Any, targets: Sequence[str]) -> None:
                 if ".lora_" in name:
                     parameter.normal_(0.0, 0.3)
             wanted = small.eval()(input_ids=ids, use_cache=False).logits
-            state, merged = merge(small, with_shared_names(small, small.state_dict()))
-            fresh = rebuilt(small, state, torch.float32, merged=merged, device="cpu").eval()
+            state, merged = merge(small, {name: tensor.clone for name, tensor in small.state_dict().items()})
+            fresh = rebuilt(small, torch.float32, merged=merged, device="cpu").eval()
+            fresh.load_state_dict({name: fetch() for name, fetch in state.items()})
             got = fresh(input_ids=ids, use_cache=False).logits
     except Exception as error:
         why = f"{type(error).__name__}: {error}"

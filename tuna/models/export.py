@@ -4,21 +4,31 @@ import copy
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from transformers import GenerationConfig, PreTrainedTokenizerBase
+from transformers.core_model_loading import (
+    WeightConverter,
+    WeightTransform,
+    apply_converters,
+    dot_natural_key,
+    revert_weight_conversion,
+)
 
 from tuna.errors import ModelError
-from tuna.models.folder import as_list, stored_dtype, tensor_shapes
-from tuna.models.lora import ADAPTER, merge, rebuilt, with_shared_names
+from tuna.models.folder import WEIGHTS, as_list, stored_dtype
+from tuna.models.lora import ADAPTER, Fetch, merge, rebuilt
+from tuna.models.shards import whole
 from tuna.models.source import Resolved
-from tuna.models.weights import not_finite
+from tuna.models.writing import Group, write
 
 # What a tokenizer may consist of; copied byte for byte, so that nothing a run does to its tokenizer leaks out.
 TOKENIZER = (
@@ -38,72 +48,80 @@ def export(
 ) -> None:
     """Write ``scorer.model`` to ``folder``: config, safetensors, tokenizer, generation config.
 
-    Every process calls it; sharded weights are gathered to the CPU of process 0, which writes to ``folder``.tmp and
-    renames it when complete (an earlier ``folder`` is replaced). With LoRA the model is written merged (tied weights
-    that differ after it are written both, and the config ties none), and the adapter in peft's layout to ``adapter``
-    beside ``folder``.
+    Every process calls it; process 0 is given one weight at a time, which it writes to ``folder``.tmp, renamed when
+    complete (an earlier ``folder`` is replaced). With LoRA the model is written merged (tied weights that differ after
+    it are written both, and the config ties none), and the adapter in peft's layout to ``adapter`` beside ``folder``.
 
     resolved: the starting model, whose generation config and tokenizer files are taken over. tokenizer: written in
     place of those files. dtype: of floating-point weights; "auto" is that of the starting folder. ends: ids of tokens
     that end an answer, added to those that generation_config.json lists. ModelError where tensor names or shapes are
     not the class's, an adapter's tensor would be left out, or a weight is NaN or infinite in ``dtype``.
     """
-    state = full_state(scorer)
-    if not dist.is_initialized() or dist.get_rank() == 0:
-        model: Any = scorer.model
-        folder = Path(folder)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        adapter = getattr(model, "peft_config", {}).get(ADAPTER)
-        state = with_shared_names(model, state)
-        plain, merged = (state, frozenset[str]()) if adapter is None else merge(model, state)
-        if adapter is not None:
-            _write_adapter(folder.parent / "adapter", model, state, adapter, resolved)
-        name = stored_dtype(resolved.weights_folder) if dtype == "auto" else dtype
-        partial = _fresh(folder)
-        _write_weights(partial, plain, model, getattr(torch, name), merged)
-        if tokenizer is not None:
-            tokenizer.save_pretrained(partial)
-        else:
-            _copy(resolved.folder, partial, *TOKENIZER)
-        if model.can_generate():
-            _write_generation(partial, resolved, ends)
-        _put(partial, folder)
+    model: Any = scorer.model
+    folder = Path(folder)
+    # of the scorer, which is what is sharded: it has its parameters resharded first
+    tensors = {n.removeprefix("model."): t for n, t in scorer.state_dict().items() if n.startswith("model.")}
+    state = {name: partial(whole, tensor) for name, tensor in tensors.items()}
+    adapter = getattr(model, "peft_config", {}).get(ADAPTER)
+    plain, merged = (state, frozenset[str]()) if adapter is None else merge(model, state)
+    fresh = rebuilt(model, _kind(resolved, dtype), merged=merged)
+    if odd := sorted(fresh.state_dict().keys() ^ plain.keys()):
+        raise ModelError(f"export: weights without a value, or without a place in the model: {', '.join(odd[:3])}")
+    if adapter is not None:
+        with _appears(folder.parent / "adapter") as target:
+            _write_adapter(target, model, tensors, adapter, resolved)
+    with _appears(folder) as target:
+        _write_weights(target, plain, fresh, getattr(model, "_weight_conversions", None))
+        if target:
+            if tokenizer is not None:
+                tokenizer.save_pretrained(target)
+            else:
+                _copy(resolved.folder, target, *TOKENIZER)
+            if model.can_generate():
+                _write_generation(target, resolved, ends)
     if dist.is_initialized():
         dist.barrier()
 
 
-def full_state(scorer: nn.Module) -> dict[str, Tensor]:
-    """The model's whole state dict on the CPU, without the scorer's prefix; empty on processes other than 0."""
-    if dist.is_initialized():
-        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        state: dict[str, Any] = get_model_state_dict(scorer, options=options)
-    else:
-        state = {name: tensor.detach().cpu() for name, tensor in scorer.state_dict().items()}
-    return {name.removeprefix("model."): tensor for name, tensor in state.items()}
+def _kind(resolved: Resolved, dtype: str) -> torch.dtype:
+    kind = getattr(torch, stored_dtype(resolved.weights_folder) if dtype == "auto" else dtype)
+    assert isinstance(kind, torch.dtype)
+    return kind
 
 
 def _write_weights(
-    partial: Path, state: dict[str, Tensor], model: object, dtype: torch.dtype, merged: frozenset[str]
+    target: Path | None, plain: Mapping[str, Fetch], fresh: Any, conversions: list[WeightTransform] | None
 ) -> None:
-    """Let a fresh model of the same class, with these weights, save itself: names and tied set are transformers'."""
-    fresh = rebuilt(model, state, dtype, merged=merged)
-    if bad := not_finite(fresh.named_parameters()):
-        raise ModelError(
-            f"export: {bad[0]} holds NaN or infinity in {str(dtype).removeprefix('torch.')}, so no model was written; "
-            "next: the same command with resume=auto model.export_dtype=float32"
-        )
-    if fresh.can_generate():
-        fresh.generation_config = type(fresh.generation_config)()  # the starting folder's file is copied instead
-    conversions = getattr(model, "_weight_conversions", None)
-    if conversions is not None:
-        fresh._weight_conversions = conversions
-    fresh.save_pretrained(partial)
-    if conversions is None:
-        tied, written = set(fresh.all_tied_weights_keys), tensor_shapes(partial)
-        wanted = {name: tuple(tensor.shape) for name, tensor in fresh.state_dict().items() if name not in tied}
-        if written != wanted:
-            odd = sorted(set(written.items()) ^ set(wanted.items()))[:4]
-            raise ModelError(f"export: the tensors written to {partial} are not the model's: {odd}")
+    """The weights by the names, and in the layout, that ``fresh`` would save; by itself it saves the rest."""
+    fresh._weight_conversions = conversions or []
+    if target:
+        if fresh.can_generate():
+            fresh.generation_config = type(fresh.generation_config)()  # the starting folder's file is copied instead
+        fresh.save_pretrained(target, state_dict={})
+        (target / WEIGHTS).unlink(missing_ok=True)  # with no tensors
+    left_out = {*fresh.all_tied_weights_keys, *(fresh._keys_to_ignore_on_save or ())}
+    state = {name: tensor for name, tensor in fresh.state_dict().items() if name not in left_out}
+    back: list[Any] = [r.reverse_transform() for r in reversed(conversions or ()) if isinstance(r, WeightConverter)]
+    together = defaultdict[str, list[str]](list)  # experts that transformers stacked are stored one by one
+    for name in sorted(state, key=dot_natural_key):
+        together[apply_converters(name, back)[0]].append(name)
+    groups = []
+    for names in together.values():
+        stored = {n: torch.empty_like(t) for n, t in _reverted(fresh, {name: state[name] for name in names}).items()}
+        fetch = partial(_stored, {name: plain[name] for name in names}, fresh)
+        groups.append(Group(names[0], stored, fetch))
+    write(target, groups, parameters=fresh.num_parameters())
+
+
+def _stored(fetches: Mapping[str, Fetch], fresh: Any = None) -> dict[str, Tensor] | None:
+    """Weights as the files have them, on process 0."""
+    fetched = {name: fetch() for name, fetch in fetches.items()}
+    found = {name: tensor for name, tensor in fetched.items() if tensor is not None}
+    return None if len(found) < len(fetched) else _reverted(fresh, found) if fresh else found
+
+
+def _reverted(fresh: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return revert_weight_conversion(fresh, tensors)  # type: ignore[no-any-return]
 
 
 def _write_generation(partial: Path, resolved: Resolved, ends: Sequence[int]) -> None:
@@ -123,26 +141,26 @@ def _write_generation(partial: Path, resolved: Resolved, ends: Sequence[int]) ->
     target.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
-def _write_adapter(folder: Path, model: Any, state: dict[str, Tensor], config: Any, resolved: Resolved) -> None:
+def _write_adapter(
+    target: Path | None, model: Any, tensors: Mapping[str, Tensor], config: Any, resolved: Resolved
+) -> None:
     """The adapter as peft writes it, with the tensors that were trained in full and those that have new rows."""
-    from safetensors.torch import save_file
-
-    whole = [n for n, p in model.named_parameters() if p.requires_grad and ".lora_" not in n]
+    trained = [n for n, p in model.named_parameters() if p.requires_grad and ".lora_" not in n]
     old, new = (each.get_text_config().vocab_size for each in (resolved.config, model.config))
     ends = (model.get_input_embeddings(), model.get_output_embeddings()) if old != new else ()
     grown = tuple(f"{name}." for name, module in model.named_modules() if module in ends)
-    partial = _fresh(folder)
-    config = copy.deepcopy(config)
-    config.base_model_name_or_path, config.inference_mode = resolved.source, True
-    config.modules_to_save = sorted({name.rpartition(".")[0] for name in whole}) or None
-    config.save_pretrained(str(partial))
-    tensors = {
-        "base_model.model." + name.removesuffix(f".{ADAPTER}").replace(f".{ADAPTER}.", "."): tensor.clone().contiguous()
-        for name, tensor in state.items()
-        if ".lora_" in name or name in whole or name.startswith(grown)
-    }
-    save_file(tensors, str(partial / "adapter_model.safetensors"), metadata={"format": "pt"})
-    _put(partial, folder)
+    if target:
+        config = copy.deepcopy(config)
+        config.base_model_name_or_path, config.inference_mode = resolved.source, True
+        config.modules_to_save = sorted({name.rpartition(".")[0] for name in trained}) or None
+        config.save_pretrained(str(target))
+    groups = []
+    for name, tensor in tensors.items():
+        if ".lora_" in name or name in trained or name.startswith(grown):
+            key = "base_model.model." + name.removesuffix(f".{ADAPTER}").replace(f".{ADAPTER}.", ".")
+            blank = torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
+            groups.append(Group(name, {key: blank}, partial(_stored, {key: partial(whole, tensor)})))
+    write(target, groups, file="adapter_model.safetensors")
 
 
 def _copy(start: Path, partial: Path, *names: str) -> None:
@@ -151,11 +169,21 @@ def _copy(start: Path, partial: Path, *names: str) -> None:
             shutil.copyfile(start / name, partial / name)
 
 
-def _fresh(folder: Path) -> Path:
-    partial = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    return partial
+@contextmanager
+def _appears(folder: Path) -> Iterator[Path | None]:
+    """On process 0 a new folder to write to, which takes the place of ``folder`` at the end; None on the others."""
+    if dist.is_initialized() and dist.get_rank() > 0:
+        yield None
+        return
+    target = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    try:
+        yield target
+    except Exception:
+        shutil.rmtree(target, ignore_errors=True)
+        raise
+    _put(target, folder)
 
 
 def _put(partial: Path, folder: Path) -> None:

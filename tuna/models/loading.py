@@ -2,6 +2,8 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,11 +14,12 @@ from transformers import AutoModelForSequenceClassification, PretrainedConfig
 
 from tuna.errors import ConfigError, ModelError
 from tuna.models.check import LOGPROBS, REWARDS, Ways, check_lora, check_packing, quiet, small_copy
-from tuna.models.lora import add_lora, parse_lora
+from tuna.models.lora import add_lora, draw_adapters, parse_lora
 from tuna.models.reward import check_reward_source, head_names, refuse_reward_model, set_pad
 from tuna.models.scorer import IMPLEMENTATIONS, PlainRewardScorer, PlainScorer, ResponseScorer, RewardScorer
+from tuna.models.shards import fill
 from tuna.models.source import ModelConfig
-from tuna.models.weights import check_weights, read
+from tuna.models.weights import check_weights, read, read_blank, refuse_not_finite
 
 Scorer = ResponseScorer | PlainScorer
 HEAD_STD = 0.02  # of a fresh head: rewards begin near zero
@@ -24,19 +27,30 @@ HEAD_STD = 0.02  # of a fresh head: rewards begin near zero
 COMPUTE: dict[str, torch.dtype | None] = {"32-true": None, "bf16-mixed": torch.bfloat16}
 
 
-def load_scorer(model: ModelConfig, *, dtype: torch.dtype = torch.float32) -> Scorer:
+@dataclass(frozen=True, slots=True)
+class Sharding:
+    """Load sharded: each process reads its share of the weights alone. The fields are the arguments of ``shard``."""
+
+    mesh: DeviceMesh
+    precision: str = "32-true"
+    checkpoint_activations: bool = False
+
+
+def load_scorer(model: ModelConfig, *, dtype: torch.dtype = torch.float32, sharding: Sharding | None = None) -> Scorer:
     """The scorer that ``model`` asks for, in train mode, on the CPU; ``.model`` is the Hugging Face causal LM.
 
     Weights are float32 unless told otherwise, whatever the file holds: in bf16 small AdamW steps round to nothing.
     The packed scorer and the merge of LoRA are first proved on a two-layer random copy of the config; ModelError where
-    they fail there, the embedding lacks rows for the tokenizer, or the weights cannot be read.
+    they fail there, the embedding lacks rows for the tokenizer, or the weights cannot be read. sharding: over several
+    processes, all of which call this; the weights then lie where the mesh does.
     """
     check_weights(model)
-    return _scorer(model, model.resolve().config, LOGPROBS, lambda: load_model(model, dtype=dtype))
+    load = partial(load_model, model, dtype=dtype, blank=sharding is not None)
+    return _scorer(model, model.resolve().config, LOGPROBS, load, sharding)
 
 
 def load_reward_scorer(
-    model: ModelConfig, *, seed: int = 0, dtype: torch.dtype = torch.float32
+    model: ModelConfig, *, seed: int = 0, dtype: torch.dtype = torch.float32, sharding: Sharding | None = None
 ) -> RewardScorer | PlainRewardScorer:
     """The reward scorer that ``model`` asks for, as ``load_scorer`` makes that of responses. seed: of a fresh head.
 
@@ -49,62 +63,81 @@ def load_reward_scorer(
     config.num_labels = 1
     config.get_text_config().pad_token_id = 0
     _check_causal(config, model.trust_remote_code)
-    scorer = _scorer(model, config, REWARDS, lambda: load_reward_model(model, seed=seed, dtype=dtype))
+    load = partial(load_reward_model, model, seed=seed, dtype=dtype, blank=sharding is not None)
+    scorer = _scorer(model, config, REWARDS, load, sharding)
     assert isinstance(scorer, RewardScorer | PlainRewardScorer)
     return scorer
 
 
-def _scorer(model: ModelConfig, config: PretrainedConfig, ways: Ways, load: Callable[[], Any]) -> Scorer:
+def _scorer(
+    model: ModelConfig, config: PretrainedConfig, ways: Ways, load: Callable[[], Any], sharding: Sharding | None
+) -> Scorer:
     """Prove on small copies of ``config`` what ``model`` asks for, then ``load`` the weights and wrap them."""
     if model.scorer == "packed":
         check_packing(config, attention=model.attention, trust_remote_code=model.trust_remote_code, ways=ways)
     lora = parse_lora(model.lora)
     if lora is not None:
         check_lora(config, lora, trust_remote_code=model.trust_remote_code, ways=ways)
-    loaded = load()
+    with torch.random.fork_rng(devices=[]):  # what is drawn to load does not decide how adapters begin
+        loaded = load()
+        if lora is not None:
+            add_lora(loaded, lora, trained=head_names(loaded) if ways is REWARDS else ())
     if lora is not None:
-        add_lora(loaded, lora, trained=head_names(loaded) if ways is REWARDS else ())
+        draw_adapters(loaded)
     if model.gradient_checkpointing:
         loaded.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     loaded.train()
+    scorer: Scorer
     if model.scorer == "plain":
         if model.attention != "auto":
             loaded.set_attn_implementation(IMPLEMENTATIONS[model.attention])
-        return ways.plain(loaded)
-    return ways.packed(loaded, attention=model.attention, projection_chunk=model.projection_chunk)
+        scorer = ways.plain(loaded)
+    else:
+        scorer = ways.packed(loaded, attention=model.attention, projection_chunk=model.projection_chunk)
+    if sharding is not None:
+        precision, activations = sharding.precision, sharding.checkpoint_activations
+        blank = any(parameter.is_meta for parameter in loaded.parameters())
+        shard(scorer, sharding.mesh, precision=precision, checkpoint_activations=activations)
+        if blank:
+            fill(loaded, model.resolve().weights_folder)
+            refuse_not_finite(model.resolve().source, loaded.named_parameters())
+    return scorer
 
 
-def load_model(model: ModelConfig, *, dtype: torch.dtype = torch.float32) -> Any:
+def load_model(model: ModelConfig, *, dtype: torch.dtype = torch.float32, blank: bool = False) -> Any:
     """The Hugging Face causal LM itself, with all its weights read from safetensors; ``model.resize`` adds rows.
 
+    blank: leave the weights on the meta device, for ``tuna.models.shards.fill``, where they can be read by slices.
     Raises: ModelError where it is a reward model, its embedding lacks rows for the tokenizer, or a weight is missing,
     of another shape than its config's, NaN or infinite.
     """
     refuse_reward_model(model.resolve())
     rows = model.rows
-    causal, _ = read(model, reward=False, dtype=dtype)
+    causal, _ = (read_blank if blank else read)(model, reward=False, dtype=dtype)
     grow(causal, rows)
     return causal
 
 
-def load_reward_model(model: ModelConfig, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> Any:
-    """The Hugging Face sequence-classification model itself, one label.
+def load_reward_model(
+    model: ModelConfig, *, seed: int = 0, dtype: torch.dtype = torch.float32, blank: bool = False
+) -> Any:
+    """The Hugging Face sequence-classification model itself, one label. blank: as for ``load_model``.
 
     Of a causal language model the backbone is read, and the head drawn from ``seed``: weights normal with standard
     deviation 0.02, biases zero. A padding token that the vocabulary lacks gets an embedding, the mean of the others.
     """
     rows = model.rows
-    reward, fresh = read(model, reward=True, dtype=dtype)
+    reward, fresh = (read_blank if blank else read)(model, reward=True, dtype=dtype)
     generator = torch.Generator().manual_seed(seed)
     for name in sorted(fresh):
-        parameter = reward.get_parameter(name).data
-        drawn = torch.randn(parameter.shape, generator=generator) * HEAD_STD
-        parameter.copy_(drawn if parameter.dim() > 1 else torch.zeros_like(drawn))
+        owner, _, leaf = name.rpartition(".")
+        drawn = torch.randn(reward.get_parameter(name).shape, generator=generator) * HEAD_STD
+        drawn = drawn if drawn.dim() > 1 else torch.zeros_like(drawn)
+        setattr(reward.get_submodule(owner), leaf, nn.Parameter(drawn.to(dtype)))
     tokenizer = model.tokenizer()
     set_pad(tokenizer)
     pad = int(tokenizer.pad_token_id)
-    grow(reward, rows)
-    grow(reward, pad + 1)
+    grow(reward, max(rows, pad + 1))
     reward.config.pad_token_id = reward.config.get_text_config().pad_token_id = pad
     return reward
 
@@ -145,11 +178,12 @@ def grow(model: Any, rows: int) -> None:
 def shard(
     scorer: nn.Module, mesh: DeviceMesh, *, precision: str = "32-true", checkpoint_activations: bool = False
 ) -> None:
-    """Shard ``scorer`` in place over the one-dimensional ``mesh``; each process then holds 1/n of every parameter.
+    """Shard ``scorer`` in place over ``mesh``; each process then holds 1/n of every parameter.
 
-    scorer: with the same weights on every process. precision: "32-true", or "bf16-mixed" to compute in bfloat16.
-    checkpoint_activations: recompute each layer's activations in the backward pass. Raises: ConfigError for another
-    precision, and a model without a list of layers.
+    scorer: with the same weights on every process, or on the meta device. mesh: of one dimension, or of two: copies
+    of the model, which average their gradients, and the processes over which each is sharded. precision: "32-true", or
+    "bf16-mixed" to compute in bfloat16. checkpoint_activations: recompute each layer's activations in the backward
+    pass. Raises: ConfigError for another precision, and a model without a list of layers.
     """
     if precision not in COMPUTE:
         raise ConfigError(f"precision: expected {' or '.join(COMPUTE)} when sharded, got {precision!r}")

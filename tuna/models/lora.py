@@ -4,19 +4,21 @@ Hu et al., LoRA (arXiv 2106.09685): W' = W + (alpha / r) B A, with A [r, in] and
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge, Gt, Interval, MinLen
-from torch import Tensor
+from torch import Tensor, nn
 
 from tuna.config.types import checked
 from tuna.console import nearest
 from tuna.errors import ConfigError, ModelError
 
 ADAPTER = "default"  # peft's name of the one adapter
+Fetch = Callable[[], Tensor | None]  # a tensor when it is needed; None on processes other than 0
 
 
 @checked
@@ -86,15 +88,24 @@ def add_lora(model: Any, lora: Lora, *, trained: Sequence[str] = ()) -> None:
             parameter.data = parameter.data.float()
 
 
-def with_shared_names(model: Any, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict with all names of tied tensors; that of a sharded model has only one name for each."""
-    names = [(name, id(parameter)) for name, parameter in model.named_parameters(remove_duplicate=False)]
-    held = {parameter: state[name] for name, parameter in names if name in state}
-    return {**state, **{name: held[parameter] for name, parameter in names if parameter in held}}
+def draw_adapters(model: Any) -> None:
+    """Draw the adapters of ``model`` anew, the same for the same state of torch's generator wherever its weights lie.
+
+    peft puts the adapters of a model on the meta device there too; these are given memory on the CPU.
+    """
+    from peft.tuners.lora import LoraLayer
+
+    for name, parameter in list(model.named_parameters()):
+        if "lora_" in name and parameter.is_meta:
+            owner, _, leaf = name.rpartition(".")
+            setattr(model.get_submodule(owner), leaf, nn.Parameter(torch.empty_like(parameter, device="cpu")))
+    for module in model.modules():
+        if isinstance(module, LoraLayer):
+            module.reset_lora_parameters(ADAPTER, True)
 
 
-def merge(model: Any, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], frozenset[str]]:
-    """Merge adapters into the weights that they belong to: W + (alpha / r) B A.
+def merge(model: Any, state: Mapping[str, Fetch]) -> tuple[dict[str, Fetch], frozenset[str]]:
+    """Merge adapters into the weights that they belong to: W + (alpha / r) B A, when a weight is asked for.
 
     state: of ``model``, with all shared names. Returns: the plain model's state dict, in which merged tensors are
     float32, and the names of those. Raises: ModelError where an adapter's tensor would be left over, or a layer's kind
@@ -103,7 +114,7 @@ def merge(model: Any, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], f
     from peft.tuners.lora import Embedding, Linear
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    plain = {name.replace(".base_layer.", "."): tensor for name, tensor in state.items() if ".lora_" not in name}
+    plain = {name.replace(".base_layer.", "."): fetch for name, fetch in state.items() if ".lora_" not in name}
     used, merged = set[str](), set[str]()
     for name, module in model.named_modules():
         if not isinstance(module, BaseTunerLayer):
@@ -116,9 +127,8 @@ def merge(model: Any, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], f
             flipped = True  # [vocabulary, H], and B A is [H, vocabulary]
         else:
             raise ModelError(f"{name}: an adapter of kind {type(module).__name__}, which cannot be merged")
-        update = module.scaling[ADAPTER] * (state[up].float() @ state[down].float())
         weight = f"{name}.weight"
-        plain[weight] = plain[weight].float() + (update.T if flipped else update)
+        plain[weight] = partial(_merged, plain[weight], state[down], state[up], module.scaling[ADAPTER], flipped)
         used |= {up, down}
         merged.add(weight)
     left = sorted(name for name in state if ".lora_" in name and name not in used)
@@ -127,16 +137,19 @@ def merge(model: Any, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], f
     return plain, frozenset(merged)
 
 
-def rebuilt(
-    model: Any, state: Mapping[str, Tensor], dtype: torch.dtype, *, merged: frozenset[str], device: str = "meta"
-) -> Any:
-    """A fresh model of the class of ``model`` with the weights of ``state``, names and tied set being transformers'.
+def _merged(weight: Fetch, down: Fetch, up: Fetch, scaling: float, flipped: bool) -> Tensor | None:
+    whole, a, b = weight(), down(), up()
+    if whole is None or a is None or b is None:
+        return None
+    update = scaling * (b.float() @ a.float())
+    return whole.float() + (update.T if flipped else update)
+
+
+def rebuilt(model: Any, dtype: torch.dtype, *, merged: frozenset[str], device: str = "meta") -> Any:
+    """A fresh model of the class of ``model`` without its weights: names and tied set are transformers'.
 
     Weights that were tied and of which one was merged differ, so the fresh model's config ties none; ModelError where
-    they stay tied, a weight of the class has no value, or one of ``state`` has no place.
-
-    state: plain, with all shared names; its floating-point weights become ``dtype``. merged: what ``merge`` says.
-    device: where buffers lie that no state dict has; "meta" is enough to save the model.
+    they stay tied. merged: what ``merge`` says. device: "meta" is enough to see what there is to save.
     """
     config = copy.deepcopy(model.config)
     config.dtype = dtype
@@ -146,13 +159,6 @@ def rebuilt(
         fresh = type(model)._from_config(config)
     if stuck := merged & _names(fresh.all_tied_weights_keys):
         raise ModelError(f"{type(model).__name__} cannot untie {', '.join(sorted(stuck))}")
-    cast = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
-    for target, source in fresh.all_tied_weights_keys.items():
-        cast[target] = cast[source]
-    fresh.load_state_dict(cast, strict=False, assign=True)
-    fresh.tie_weights()
-    if odd := sorted(fresh.state_dict().keys() ^ cast.keys()):
-        raise ModelError(f"export: weights without a value, or without a place in the model: {', '.join(odd[:3])}")
     return fresh
 
 

@@ -15,6 +15,7 @@ from tuna.errors import ModelError
 from tuna.models.check import quiet
 from tuna.models.folder import explain, stored_tensors
 from tuna.models.reward import has_reward_head, head_names, refuse_reward_model
+from tuna.models.shards import compute_buffers, tied_twice
 from tuna.models.source import ModelConfig
 
 # Heads that a model of another kind has on the same backbone, and tables that are computed.
@@ -83,12 +84,30 @@ def read(
     ):
         if names:
             raise ModelError(f"{resolved.source}: {told.format(first_of(sorted(names), 3))}{_NEXT}")
-    if not meta and (bad := not_finite((n, p) for n, p in built.named_parameters() if n not in fresh)):
-        raise ModelError(
-            f"{resolved.source}: the weights hold NaN or infinity ({first_of(bad)}), so nothing can be computed with "
-            "them; choose another model, or fetch or make this one again"
-        )
+    if not meta:
+        refuse_not_finite(resolved.source, ((n, p) for n, p in built.named_parameters() if n not in fresh))
     return built, fresh
+
+
+def read_blank(model: ModelConfig, *, reward: bool, dtype: torch.dtype = torch.float32) -> tuple[Any, list[str]]:
+    """As ``read``, but with the weights on the meta device, for ``tuna.models.shards.fill``; buffers have their values.
+
+    Read whole, as ``read`` does, are quantized weights, and tied ones that the files hold twice.
+    """
+    blank, fresh = read(model, reward=reward, meta=True, dtype=dtype)
+    if getattr(blank.config, "quantization_config", None) is not None or tied_twice(blank):
+        return read(model, reward=reward, dtype=dtype)
+    compute_buffers(blank)
+    return blank, fresh
+
+
+def refuse_not_finite(source: str, named: Iterable[tuple[str, Tensor]]) -> None:
+    """Raises ModelError where a weight that was read holds NaN or infinity; of sharded ones every process calls it."""
+    if bad := not_finite(named):
+        raise ModelError(
+            f"{source}: the weights hold NaN or infinity ({first_of(bad)}), so nothing can be computed with them; "
+            "choose another model, or fetch or make this one again"
+        )
 
 
 def first_of(names: Sequence[str], most: int = 1) -> str:

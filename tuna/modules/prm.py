@@ -11,7 +11,7 @@ from tuna.config.types import checked
 from tuna.errors import ConfigError
 from tuna.losses import base
 from tuna.losses.base import Loss, RewardLists, ScoredLists
-from tuna.models.loading import load_reward_scorer
+from tuna.models.loading import Sharding, load_reward_scorer
 from tuna.models.reward import check_reward_source, has_reward_head, set_pad
 from tuna.models.source import ModelConfig, Resolved
 from tuna.modules.meter import Meter
@@ -57,9 +57,9 @@ class PRM(ScoringModule):
             return ["reward head: the starting model's own"]
         return [f"reward head: fresh (seed {seed}) on the backbone of a causal language model"]
 
-    def load_scorer(self, model: ModelConfig) -> nn.Module:
-        """The reward scorer with the starting weights."""
-        return load_reward_scorer(model, seed=self.plan.seed)
+    def load_scorer(self, model: ModelConfig, sharding: Sharding | None = None) -> nn.Module:
+        """The reward scorer with the starting weights, or this process's share of them."""
+        return load_reward_scorer(model, seed=self.plan.seed, sharding=sharding)
 
     def export_tokenizer(self, model: ModelConfig) -> PreTrainedTokenizerBase | None:
         """The tokenizer with a padding token where the starting folder's has none of its own, else None."""

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from tuna.config.types import checked
 from tuna.data.batch import PackedBatch
 from tuna.losses.base import Loss, ScoredLists, total
-from tuna.models.loading import load_scorer
+from tuna.models.loading import Sharding, load_scorer
 from tuna.models.reward import refuse_reward_model
 from tuna.models.source import ModelConfig, Resolved
 from tuna.modules.meter import Meter, Watch
@@ -76,9 +76,9 @@ class ScoringModule(pl.LightningModule):
         """What the run prints about the starting model."""
         return []
 
-    def load_scorer(self, model: ModelConfig) -> nn.Module:
-        """The scorer with the starting weights, unsharded."""
-        return load_scorer(model)
+    def load_scorer(self, model: ModelConfig, sharding: Sharding | None = None) -> nn.Module:
+        """The scorer with the starting weights, or this process's share of them."""
+        return load_scorer(model, sharding=sharding)
 
     def export_tokenizer(self, model: ModelConfig) -> PreTrainedTokenizerBase | None:
         """The tokenizer to export; None is the starting model's, as it is."""

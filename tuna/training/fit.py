@@ -19,7 +19,7 @@ from tuna.config.compose import is_tiny
 from tuna.errors import RunError
 from tuna.files import write_text
 from tuna.models.export import export
-from tuna.models.loading import shard
+from tuna.models.loading import Sharding
 from tuna.modules.scoring import Plan
 from tuna.runs import RunFolder
 from tuna.tracking.loggers import Logger, MetricsFile, tags
@@ -67,7 +67,7 @@ def fit(parts: Components, target: RunFolder) -> dict[str, float]:
         if start == total or (start > 0 and runs.read_json(newest / STATE).get("stopped")):
             # Everything was trained when the run was interrupted; only what comes after is missing.
             if training.strategy == "fsdp" and distributed.world_size() > 1:
-                module._device_mesh = shims.mesh_of(training.on_gpu, distributed.world_size())
+                module._device_mesh = shims.mesh_of(training.on_gpu, training.mesh_sizes)
             module.configure_model()
             checkpoint.load(newest, module.scorer.to("cuda") if training.on_gpu else module.scorer)
         else:
@@ -176,11 +176,11 @@ def _start_wandb(parts: Components, target: RunFolder) -> WandbRun:
 
 def _scorer(parts: Components, mesh: Any) -> torch.nn.Module:
     """Load the starting weights, sharded over ``mesh`` where there is one."""
-    training, scorer = parts.training, parts.module.load_scorer(parts.model)
-    if mesh is not None and training.strategy == "fsdp":
-        activations = training.activation_checkpointing
-        shard(scorer, mesh["data_parallel"], precision=training.precision, checkpoint_activations=activations)
-    return scorer
+    training = parts.training
+    if mesh is None or training.strategy != "fsdp":
+        return parts.module.load_scorer(parts.model)
+    sharding = Sharding(training.part_of(mesh), training.precision, training.activation_checkpointing)
+    return parts.module.load_scorer(parts.model, sharding)
 
 
 def held_out(trainer: pl.Trainer, parts: Components, loggers: list[Logger], step: int) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from tuna.data.batch import Group, IntArray
 from tuna.data.cache import TokenCache, locked
 from tuna.datamodules.plan import HeldOutBatches
 from tuna.errors import ConfigError
-from tuna.models.loading import load_scorer, shard
+from tuna.models.loading import Sharding, load_scorer
 from tuna.models.source import ModelConfig
 from tuna.models.weights import check_values, check_weights
 from tuna.training import distributed, shims
@@ -105,11 +105,11 @@ def _score(
     """What the packed scorer gives for each group, by key: float32 in the bits of int32, as the cache keeps them."""
     training, data, keys, groups = parts.training, parts.data, list(missing), list(missing.values())
     processes, first = distributed.world_size(), distributed.rank() == 0
-    scorer = load_scorer(node).eval()
     if training.strategy == "fsdp" and processes > 1:
-        shard(scorer, shims.mesh_of(training.on_gpu, processes)["data_parallel"], precision=training.precision)
-    elif training.on_gpu:
-        scorer = scorer.to("cuda")
+        mesh = training.part_of(shims.mesh_of(training.on_gpu, training.mesh_sizes))
+        scorer = load_scorer(node, sharding=Sharding(mesh, training.precision)).eval()
+    else:
+        scorer = load_scorer(node).eval().to("cuda" if training.on_gpu else "cpu")
     device = "cuda" if training.on_gpu else "cpu"
     size = max(1, data.batch_size // (training.accumulate * processes))
     batches = HeldOutBatches(groups, size, processes, distributed.rank(), data.row_tokens)

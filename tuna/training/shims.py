@@ -54,11 +54,9 @@ def validation_follows(trainer: pl.Trainer) -> bool:
     return fetcher is not None and trainer.fit_loop.epoch_loop._should_check_val_fx(fetcher)
 
 
-def mesh_of(on_gpu: bool, processes: int) -> DeviceMesh:
+def mesh_of(on_gpu: bool, sizes: tuple[int, int]) -> DeviceMesh:
     """The device mesh that Lightning's ModelParallelStrategy makes, without a Trainer's run."""
-    return init_device_mesh(
-        "cuda" if on_gpu else "cpu", (processes, 1), mesh_dim_names=("data_parallel", "tensor_parallel")
-    )
+    return init_device_mesh("cuda" if on_gpu else "cpu", sizes, mesh_dim_names=("data_parallel", "tensor_parallel"))
 
 
 class _Heard(pl.Callback):

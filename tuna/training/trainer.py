@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 import torch
 from annotated_types import Ge, Gt
 from lightning.pytorch.strategies import ModelParallelStrategy
+from torch.distributed.device_mesh import DeviceMesh
 
 from tuna.config.types import checked
 from tuna.errors import ConfigError
@@ -24,18 +25,21 @@ class TrainerConfig:
     """What of a run is not data, model or loss; ``lightning(...)`` makes the Lightning Trainer of it.
 
     strategy: "single" is one process, "fsdp" is PyTorch's fully_shard (FSDP2) over devices x num_nodes processes.
-    precision: the compute type; trained weights and optimizer state are float32 always. accumulate: micro-batches per
-    optimizer step on each process. clip_norm: largest gradient norm, null for none. checkpoint_every, validate_every,
-    log_every: in optimizer steps; validate_every null is before and after only. early_stop_patience: validations
-    without a better val/loss after which training ends, null for never. nonfinite: "stop" ends the run at the first
-    loss or gradient that is NaN or infinite; "skip" leaves such a step out, 1 in 20 of the run's steps at most, one at
-    least. timeout_minutes: for which processes wait for each other before they give up.
+    shard_over: "all" processes share one model, or those of each "node" (machine), which then has a copy of its own: in
+    a step gradients alone cross the network. precision: the compute type; trained weights and optimizer state are
+    float32 always. accumulate: micro-batches per optimizer step on each process. clip_norm: largest gradient norm, null
+    for none. checkpoint_every, validate_every, log_every: in optimizer steps; validate_every null is before and after
+    only. early_stop_patience: validations without a better val/loss after which training ends, null for never.
+    nonfinite: "stop" ends the run at the first loss or gradient that is NaN or infinite; "skip" leaves such a step out,
+    1 in 20 of the run's steps at most, one at least. timeout_minutes: for which processes wait for each other before
+    they give up.
     """
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: Count | Literal["auto"] = 1
     num_nodes: Count = 1
     strategy: Literal["single", "fsdp"] = "single"
+    shard_over: Literal["all", "node"] = "all"
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     max_epochs: Count = 1
     max_steps: Count | None = None
@@ -60,6 +64,8 @@ class TrainerConfig:
             wrong.append(f"devices: {self.devices} devices need trainer=fsdp; trainer.strategy is single")
         if single and self.num_nodes != 1:
             wrong.append(f"num_nodes: {self.num_nodes} machines need trainer=fsdp; trainer.strategy is single")
+        if single and self.shard_over != "all":
+            wrong.append("shard_over: is for several machines; it needs trainer=fsdp")
         if single and self.activation_checkpointing:
             wrong.append("activation_checkpointing: is for fsdp; give model.gradient_checkpointing=true")
         if not single and self.precision == "16-mixed":
@@ -91,12 +97,21 @@ class TrainerConfig:
         """Processes over all machines."""
         return self.local_devices * self.num_nodes
 
+    @property
+    def mesh_sizes(self) -> tuple[int, int]:
+        """Processes as Lightning's mesh has them: (copies of the model, processes that share one), or (all, 1)."""
+        return (self.num_nodes, self.local_devices) if self.shard_over == "node" else (self.world_size, 1)
+
+    def part_of(self, mesh: DeviceMesh) -> DeviceMesh:
+        """What of Lightning's mesh the model is sharded over: of two dimensions, fully_shard shards over the second."""
+        return mesh if self.shard_over == "node" else mesh["data_parallel"]
+
     def lightning(self, target: RunFolder, steps: int, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
         """The Lightning Trainer of ``steps`` optimizer steps in all; checkpoints, logs and data order are ours."""
         sharded, wait = self.strategy == "fsdp", timedelta(minutes=self.timeout_minutes)
         strategy: str | ModelParallelStrategy = "auto"
         if sharded:  # "auto" sizes mean the number of nodes, and would shard nothing on one
-            strategy = ModelParallelStrategy(self.world_size, tensor_parallel_size=1, timeout=wait)
+            strategy = ModelParallelStrategy(*self.mesh_sizes, timeout=wait)
         return pl.Trainer(
             accelerator="gpu" if self.on_gpu else "cpu", devices=self.local_devices, num_nodes=self.num_nodes,
             strategy=strategy, max_epochs=1, max_steps=steps,
