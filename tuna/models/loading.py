@@ -71,7 +71,8 @@ def _scorer(model: ModelConfig, config: PretrainedConfig, ways: Ways, load: Call
         if model.attention != "auto":
             loaded.set_attn_implementation(IMPLEMENTATIONS[model.attention])
         return ways.plain(loaded)
-    return ways.packed(loaded, attention=model.attention, projection_chunk=model.projection_chunk)
+    kept = {"projection_chunk": model.projection_chunk, "projection_memory": model.projection_memory}
+    return ways.packed(loaded, attention=model.attention, **kept)
 
 
 def load_model(model: ModelConfig, *, dtype: torch.dtype = torch.float32) -> Any:

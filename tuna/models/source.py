@@ -68,7 +68,8 @@ class ModelConfig:
     them; without it such a model is refused. attention: auto is flex on CUDA, else sdpa. scorer: packed shares the
     prompt and packs rows; plain is one padded row per response, for models that take no mask. gradient_checkpointing:
     recompute activations in the backward pass, layer by layer. export_dtype: of the exported weights; auto is the
-    starting model's. projection_chunk: targets projected to the vocabulary at a time.
+    starting model's. projection_chunk: targets projected to the vocabulary at a time. projection_memory: MB that may
+    be kept of the projection's gradient, from the forward to the backward pass; what is beyond is computed twice.
     Raises: ConfigError where a value is out of its range.
     """
 
@@ -83,6 +84,7 @@ class ModelConfig:
     gradient_checkpointing: bool = False
     export_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     projection_chunk: Annotated[int, Ge(1)] = 512
+    projection_memory: Annotated[int, Ge(0)] = 1024
     resize: bool = False
 
     def __post_init__(self) -> None:
