@@ -22,7 +22,7 @@ from tuna.data.ranking import baselines, count_pairs
 from tuna.data.record import Record
 from tuna.data.split import by_keys, split, split_key
 from tuna.data.tokenize import tokenize
-from tuna.datamodules.plan import HeldOutBatches, StepPlan, TrainBatches
+from tuna.datamodules.plan import HeldOutBatches, StepPlan, TrainBatches, costs
 from tuna.datamodules.settings import DataSettings
 from tuna.errors import ConfigError, DataError
 
@@ -89,6 +89,7 @@ class RecordDataModule(DataSettings, LightningDataModule):
     report: DataReport
     steps_per_epoch: int
     total_steps: int
+    accumulate: int  # micro-steps per step
     sha256: str
     ends: frozenset[int]  # ids that end an answer
     train_records: list[Record]
@@ -111,13 +112,17 @@ class RecordDataModule(DataSettings, LightningDataModule):
         max_positions: int | None,
         world_size: int = 1,
         rank: int = 0,
-        accumulate: int = 1,
+        accumulate: int | None = None,
+        micro_tokens: int = 2048,
+        padded: bool = False,
         epochs: int = 1,
         seed: int = 0,
     ) -> DataReport:
         """Read, check and tokenize everything; before weights load, which takes longer. Returns what was counted.
 
-        max_positions: the most tokens that the model has positions for; None: no limit. Raises: ConfigError where there
+        max_positions: the most tokens that the model has positions for; None: no limit. accumulate: micro-steps per
+        step; None: as few as keep a process's share of each within ``micro_tokens`` tokens. padded: whether the scorer
+        computes each response in a padded row of its own, prompt and all. Raises: ConfigError where there
         is no path, ``max_length`` is above max_positions, or batch_size does not fit the processes; DataError for files
         that cannot be read, malformed rows, and where no list (or no pair) is left; ModelError for the tokenizer.
         """
@@ -128,7 +133,7 @@ class RecordDataModule(DataSettings, LightningDataModule):
                 f"datamodule.max_length: expected at most {max_positions} (the model's positions), "
                 f"got {self.max_length}"
             )
-        StepPlan((), self.batch_size, accumulate, world_size)  # its check, before the reading
+        StepPlan((), self.batch_size, accumulate or 1, world_size)  # its check, before the reading
         self.report = DataReport()
         train, held_out = self._read()
         self._tokenize(tokenizer, train, held_out)
@@ -142,9 +147,11 @@ class RecordDataModule(DataSettings, LightningDataModule):
                 f"({reasons}); next: the same command with stage=sft, which needs no ranking"
             )
         mix = self.train_sources, [source.weight for source in self.all_sources]
-        lengths = [group.num_tokens for group in self.train_groups]
-        self._plan = StepPlan(lengths, self.batch_size, accumulate, world_size, epochs, seed, *mix)
-        self._rank = rank
+        self._padded, self._micro_tokens, self._rank = padded, micro_tokens, rank
+        lengths = costs(self.train_groups, padded)
+        plan = StepPlan(lengths, self.batch_size, accumulate or 1, world_size, epochs, seed, *mix)
+        self._plan = plan if accumulate else plan.within(micro_tokens)
+        self.accumulate = self._plan.accumulate
         self.steps_per_epoch, self.total_steps = self._plan.steps_per_epoch, self._plan.total_steps
         self._describe()
         return self.report
@@ -169,9 +176,10 @@ class RecordDataModule(DataSettings, LightningDataModule):
         return [[self.val_records[i] for i in share.groups] for share in self._held_out().shares]
 
     def _held_out(self) -> HeldOutBatches:
-        plan = self._ready()
-        groups = self.batch_size // (plan.accumulate * plan.world_size)
-        return HeldOutBatches(self.val_groups, groups, plan.world_size, self._rank, self.row_tokens)
+        world_size = self._ready().world_size
+        return HeldOutBatches(
+            self.val_groups, self._micro_tokens, world_size, self._rank, self.row_tokens, padded=self._padded
+        )
 
     def _ready(self) -> StepPlan:
         if self._plan is None:

@@ -24,12 +24,14 @@ class TrainerConfig:
     """What of a run is not data, model or loss; ``lightning(...)`` makes the Lightning Trainer of it.
 
     strategy: "single" is one process, "fsdp" is PyTorch's fully_shard (FSDP2) over devices x num_nodes processes.
-    precision: the compute type; trained weights and optimizer state are float32 always. accumulate: micro-batches per
-    optimizer step on each process. clip_norm: largest gradient norm, null for none. checkpoint_every, validate_every,
-    log_every: in optimizer steps; validate_every null is before and after only. early_stop_patience: validations
-    without a better val/loss after which training ends, null for never. nonfinite: "stop" ends the run at the first
-    loss or gradient that is NaN or infinite; "skip" leaves such a step out, 1 in 20 of the run's steps at most, one at
-    least. timeout_minutes: for which processes wait for each other before they give up.
+    precision: the compute type; trained weights and optimizer state are float32 always. micro_tokens: how many tokens a
+    process has in one forward and backward pass at most, a longer list aside; null is 2048 on the CPU, 8192 on a GPU.
+    accumulate: how many passes make an optimizer step; null is as few as micro_tokens lets. clip_norm: largest gradient
+    norm, null for none. checkpoint_every, validate_every, log_every: in optimizer steps; validate_every null is before
+    and after only. early_stop_patience: validations without a better val/loss after which training ends, null for
+    never. nonfinite: "stop" ends the run at the first loss or gradient that is NaN or infinite; "skip" leaves such a
+    step out, 1 in 20 of the run's steps at most, one at least. timeout_minutes: for which processes wait for each other
+    before they give up.
     """
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
@@ -39,7 +41,8 @@ class TrainerConfig:
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     max_epochs: Count = 1
     max_steps: Count | None = None
-    accumulate: Count = 1
+    micro_tokens: Count | None = None
+    accumulate: Count | None = None
     clip_norm: Annotated[float, Gt(0)] | None = 1.0
     checkpoint_every: Count = 50
     keep_checkpoints: Count = 2
@@ -91,7 +94,12 @@ class TrainerConfig:
         """Processes over all machines."""
         return self.local_devices * self.num_nodes
 
-    def lightning(self, target: RunFolder, steps: int, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
+    @property
+    def micro_budget(self) -> int:
+        """What ``micro_tokens`` stands for."""
+        return self.micro_tokens or (8192 if self.on_gpu else 2048)
+
+    def lightning(self, target: RunFolder, steps: int, accumulate: int, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
         """The Lightning Trainer of ``steps`` optimizer steps in all; checkpoints, logs and data order are ours."""
         sharded, wait = self.strategy == "fsdp", timedelta(minutes=self.timeout_minutes)
         strategy: str | ModelParallelStrategy = "auto"
@@ -102,8 +110,8 @@ class TrainerConfig:
             strategy=strategy, max_epochs=1, max_steps=steps,
             # sharded: MixedPrecisionPolicy, see tuna.models.loading
             precision="32-true" if sharded else self.precision, deterministic=self.deterministic,
-            accumulate_grad_batches=self.accumulate, gradient_clip_val=self.clip_norm,
-            val_check_interval=(self.validate_every or 10**9) * self.accumulate, check_val_every_n_epoch=None,
+            accumulate_grad_batches=accumulate, gradient_clip_val=self.clip_norm,
+            val_check_interval=(self.validate_every or 10**9) * accumulate, check_val_every_n_epoch=None,
             num_sanity_val_steps=0, use_distributed_sampler=False, callbacks=list(callbacks),
             default_root_dir=target.path, logger=False, enable_checkpointing=False, enable_progress_bar=False,
             enable_model_summary=False,
