@@ -65,11 +65,21 @@ class Loaded:
     notes: list[str] = field(default_factory=list)
 
 
+_ahead: dict[str, list[Loaded]] = {}  # what read_ahead has read
+
+
+def read_ahead(sources: Sequence[Source], bad_rows: str | None) -> None:
+    """``load_sources`` now, for the next one who asks it for the same."""
+    _ahead[repr((list(sources), bad_rows))] = load_sources(sources, bad_rows)
+
+
 def load_sources(sources: Sequence[Source], bad_rows: str | None = None) -> list[Loaded]:
     """Read all sources; with bad_rows="drop" malformed rows are left out and counted in ``reasons``.
 
     bad_rows: None where the caller has no such key. Raises: DataError that lists the malformed rows of all sources.
     """
+    if (key := repr((list(sources), bad_rows))) in _ahead:
+        return _ahead.pop(key)
     found = [load_source(source) for source in sources]
     problems = [problem for loaded in found for problem in loaded.problems]
     if problems and bad_rows != "drop":

@@ -126,8 +126,7 @@ class RecordDataModule(DataSettings, LightningDataModule):
         is no path, ``max_length`` is above max_positions, or batch_size does not fit the processes; DataError for files
         that cannot be read, malformed rows, and where no list (or no pair) is left; ModelError for the tokenizer.
         """
-        if not self.all_sources:
-            raise ConfigError("datamodule.path: expected a data file, got nothing; next: datamodule.path=FILE")
+        self.to_read()  # a path, before anything else
         if max_positions is not None and self.max_length > max_positions:
             raise ConfigError(
                 f"datamodule.max_length: expected at most {max_positions} (the model's positions), "
@@ -192,8 +191,7 @@ class RecordDataModule(DataSettings, LightningDataModule):
 
     def _read(self) -> tuple[list[AnswerList], list[AnswerList]]:
         report = self.report
-        apart = [] if self.val_path is None else [self.validation()]
-        loaded = load_sources([*self.all_sources, *apart], self.bad_rows)
+        loaded = load_sources(self.to_read(), self.bad_rows)
         for part in loaded:
             report.rows += part.rows
             report.dropped.update(part.reasons)
@@ -204,7 +202,7 @@ class RecordDataModule(DataSettings, LightningDataModule):
         lists = [item for part in made for item in part]
         origins = [n for n, part in enumerate(made) for _ in part]
         keys = [split_key(item.record) for item in lists]
-        if apart:
+        if self.val_path is not None:
             held_out = self.lists_of(loaded[-1], report.dropped)
             chosen, both = by_keys(keys, {split_key(item.record) for item in held_out})
             report.dropped += Counter({"list that val_path holds too": len(both)})

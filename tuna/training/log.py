@@ -63,6 +63,7 @@ def first_lines(parts: Components, target: RunFolder, start_step: int) -> list[s
         *[f"{'' if n else 'data':8}{line}" for n, line in enumerate(data.report.lines())],
         f"train   lr {parts.module.lr:g}, {data.batch_size} groups per step{_cut(parts)}, {parts.total_steps} steps, "
         f"{processes}{training.precision} on {'gpu' if training.on_gpu else 'cpu'}, seed {cfg.seed}",
+        *[f"        note: {note}" for note in training.notes],
         f"run     {target.path}" + (f"  (resumed at step {start_step})" if target.resumed else ""),
     ]
 

@@ -95,6 +95,17 @@ class TrainerConfig:
         return self.local_devices * self.num_nodes
 
     @property
+    def notes(self) -> list[str]:
+        """What the user should know of the settings on this machine."""
+        native = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)  # absent in builds without oneDNN
+        if self.on_gpu or self.precision != "bf16-mixed" or native is None or native():
+            return []
+        return [
+            "this CPU has no bf16 instructions, so trainer.precision=bf16-mixed is many times slower here than "
+            "trainer.precision=32-true"
+        ]
+
+    @property
     def micro_budget(self) -> int:
         """What ``micro_tokens`` stands for."""
         return self.micro_tokens or (8192 if self.on_gpu else 2048)
