@@ -15,13 +15,12 @@ from torch.utils.data import DataLoader
 
 from tuna.data.batch import Group, PackedBatch
 from tuna.data.cache import TokenCache, default_folder, locked, tokenizer_hash
-from tuna.data.encode import Encoder
 from tuna.data.lists import AnswerList
 from tuna.data.load import counted, load_sources, problem_text
+from tuna.data.parallel import Job, tokenize_all
 from tuna.data.ranking import baselines, count_pairs
 from tuna.data.record import Record
 from tuna.data.split import by_keys, split, split_key
-from tuna.data.tokenize import tokenize
 from tuna.datamodules.plan import HeldOutBatches, StepPlan, TrainBatches, costs
 from tuna.datamodules.settings import DataSettings
 from tuna.errors import ConfigError, DataError
@@ -223,8 +222,9 @@ class RecordDataModule(DataSettings, LightningDataModule):
         lists = [*train, *held_out]
         with locked(path):
             cache = TokenCache(path)
-            encoder = Encoder(tokenizer, self.template, self.template_args, cache)
-            groups, counts = tokenize(lists, encoder, self.max_length, ranked=self.ranked, turns=self.turns)
+            job = Job(tokenizer, self.template, self.template_args, self.max_length, self.ranked, self.turns)
+            encoder = job.encoder(cache)
+            groups, counts = tokenize_all(lists, job, encoder)
             cache.save()
         if counts.problems and self.bad_rows != "drop":
             raise DataError(problem_text(counts.problems, ", or datamodule.bad_rows=drop"))
