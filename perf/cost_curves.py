@@ -1,6 +1,6 @@
 """What a ranking step costs as one thing changes: lists, lengths, vocabulary, model; three ways of scoring, one figure.
 
-    python perf/cost_curves.py [--out docs/figures/cost] [--repeats 2] [--only responses prompt]
+    python perf/cost_curves.py [--out docs/figures/cost] [--repeats 1] [--only responses prompt]
 
 Ways: packed (each prompt once), packed without sharing (each response a list of its own, prompt repeated) and padded
 (one row per response). A point is the least processor time of forward and backward of one thread, all ways in turn in
@@ -33,10 +33,10 @@ class Setting:
     """Two lists and a model. prompt, answer: median tokens; a length is within half and twice of it."""
 
     responses: int = 4
-    prompt: int = 96
-    answer: int = 64
+    prompt: int = 64
+    answer: int = 48
     vocabulary: int = 8192
-    hidden: int = 256
+    hidden: int = 192
 
     @property
     def layers(self) -> int:
@@ -47,9 +47,9 @@ class Setting:
 SWEEPS: dict[str, list[int]] = {
     "responses": [2, 4, 8, 16],
     "prompt": [16, 64, 256, 512],
-    "answer": [16, 32, 64, 128],
-    "vocabulary": [2048, 8192, 32768, 131072],
-    "hidden": [128, 256, 384, 512],
+    "answer": [16, 48, 128],
+    "vocabulary": [2048, 16384, 131072],
+    "hidden": [128, 256, 384],
 }
 TITLES = {
     "responses": "responses per list (K)", "prompt": "prompt tokens", "answer": "tokens per response",
@@ -137,7 +137,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure, print, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("docs/figures/cost"))
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--only", nargs="+", choices=list(SWEEPS), default=list(SWEEPS))
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)

@@ -10,8 +10,8 @@ import argparse
 import multiprocessing
 import statistics
 import time
-from collections.abc import Callable
 from multiprocessing.connection import Connection
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -80,8 +80,9 @@ def measure(asked: argparse.Namespace, size: int) -> None:
             took = pipe.recv()
             if number:  # the first one warms up
                 seconds[way].append(took)
-    ask: Callable[[Connection], tuple[int, list[object]]] = lambda pipe: (pipe.send(False), pipe.recv())[1]  # noqa: E731
-    ended = {way: ask(pipe) for way, pipe in pipes.items()}
+    for pipe in pipes.values():
+        pipe.send(False)
+    ended: dict[str, Any] = {way: pipe.recv() for way, pipe in pipes.items()}
     plain = [torch.as_tensor(value) for value in ended["plain"][1]]
     for way, (used, found) in ended.items():
         middle = statistics.median(seconds[way])

@@ -201,7 +201,12 @@ def test_the_data_is_read_once(
 
     read: list[str] = []
     whole = load.load_source
-    monkeypatch.setattr(load, "load_source", lambda source: read.append(source.path) or whole(source))
+
+    def counted(source: load.Source) -> load.Loaded:
+        read.append(source.path)
+        return whole(source)
+
+    monkeypatch.setattr(load, "load_source", counted)
     monkeypatch.setattr("tuna.training.run.check_grades", lambda *_: sys.exit(7))  # the data is read by then
     path = rows(tmp_path / "lists.jsonl")
     with pytest.raises(SystemExit) as stopped:

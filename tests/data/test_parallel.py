@@ -45,7 +45,8 @@ def threads(job: Job, path: Path | None) -> Any:
         worker.stdin.close()
         thread.join(10)
         worker.stdout.close()
-        [file.close() for file in files]
+        for file in files:
+            file.close()
 
     worker.communicate = end
     parallel._send((job, path), worker.stdin)
