@@ -5,6 +5,7 @@ from tuna.entry import main
 
 TRAIN = Program(
     run="tuna.training.run:run",
+    look="tuna.training.early:look",
     config_name="train",
     purpose=(
         "Tune a model on instructions (stages sft, alpaca_mul) or on ranked answers (all other stages; stage prm "

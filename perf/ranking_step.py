@@ -56,6 +56,9 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--dtype", choices=("float32", "bf16"), default="float32", help="bf16: autocast")
     parser.add_argument("--attention", default="auto", help="of the packed way: auto, sdpa, eager, flex")
     parser.add_argument("--chunk", type=int, default=512, help="targets projected at a time")
+    parser.add_argument(
+        "--projection-memory", type=int, default=1024, help="MB kept of the projection's gradient; 0: recomputed"
+    )
     parser.add_argument("--layers", type=int, default=30, help="of the random model")
     parser.add_argument("--warmups", type=int, default=3)
     parser.add_argument("--steps", type=int, default=10)
@@ -128,8 +131,9 @@ def build_scorer(asked: argparse.Namespace) -> Any:
 
     if asked.model:
         model = ModelConfig(
-            path=asked.model, scorer=asked.worker, attention=asked.attention, projection_chunk=asked.chunk
-        )
+            path=asked.model, scorer=asked.worker, attention=asked.attention, projection_chunk=asked.chunk,
+            projection_memory=asked.projection_memory,
+        )  # fmt: skip
         scorer: Any = load_scorer(model)
     else:
         from transformers import AutoModelForCausalLM, LlamaConfig
@@ -138,7 +142,8 @@ def build_scorer(asked: argparse.Namespace) -> Any:
         config = LlamaConfig(**{**SMOLLM2, "num_hidden_layers": asked.layers})
         auto: Any = AutoModelForCausalLM
         causal = auto.from_config(config)
-        packed = ResponseScorer(causal, attention=asked.attention, projection_chunk=asked.chunk)
+        kept = {"projection_chunk": asked.chunk, "projection_memory": asked.projection_memory}
+        packed = ResponseScorer(causal, attention=asked.attention, **kept)
         scorer = PlainScorer(causal) if asked.worker == "plain" else packed
     if asked.worker == "plain":
         scorer.model.set_attn_implementation("sdpa")
@@ -166,23 +171,26 @@ def step(scorer: Any, batch: PackedBatch, asked: argparse.Namespace) -> dict[str
     return {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - used, "loss": value}
 
 
-class _Memory:
+class Memory:
     """Bytes held now, and the most since the last ``reset``."""
 
     def __init__(self, device: str) -> None:
         self.cuda = device == "cuda"
 
     def now(self) -> int:
+        """Bytes held."""
         return torch.cuda.memory_allocated() if self.cuda else self._status("VmRSS")
 
     def peak(self) -> int:
+        """The most since the last reset."""
         return torch.cuda.max_memory_allocated() if self.cuda else self._status("VmHWM")
 
     def reset(self) -> None:
+        """Let the peak start anew."""
         if self.cuda:
             torch.cuda.reset_peak_memory_stats()
         else:
-            Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts anew
+            Path("/proc/self/clear_refs").write_text("5")  # Linux
 
     @staticmethod
     def _status(key: str) -> int:
@@ -196,7 +204,7 @@ def work(asked: argparse.Namespace) -> None:
     groups = pickle.loads(Path(asked.batch).read_bytes())
     scorer = build_scorer(asked)
     batch = pack(groups, row_tokens=asked.row_tokens).to(asked.device)
-    memory = _Memory(asked.device)
+    memory = Memory(asked.device)
     memory.reset()
     held = memory.now()
     tell = sys.__stdout__
@@ -272,7 +280,8 @@ def compare(asked: argparse.Namespace, groups: list[Group], ratio_of_all: float,
     return {
         "model": asked.model or "random model of SmolLM2-135M's shape", "data": asked.data or "made-up lists",
         "device": asked.device, "dtype": asked.dtype, "groups": asked.groups, "row_tokens": asked.row_tokens,
-        "chunk": asked.chunk, "threads": asked.threads, "torch": torch.__version__,
+        "chunk": asked.chunk, "projection_memory": asked.projection_memory, "threads": asked.threads,
+        "torch": torch.__version__,
         "plain_tokens": batch.plain_tokens, "packed_tokens": batch.real_tokens, "rows": rows, "row_length": width,
         "token_ratio": ratio, "token_ratio_all_batches": ratio_of_all, "seconds": seconds, "speedup": speedup,
         "cpu_speedup": busy["plain"] / busy["packed"],

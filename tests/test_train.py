@@ -161,3 +161,54 @@ def test_a_run_from_the_command_line(llama: Path, tmp_path: Path) -> None:
     for word in ("stage   tuna_c", "lr 0.001", "step 2/2", "held-out pair accuracy", "model    ", "metrics  "):
         assert word in done.stdout
     assert json.loads((tmp_path / "runs" / "typed" / "run.json").read_text())["config"]["loss"]["lambda"] == 5
+
+
+EARLY = """
+import sys
+from train import TRAIN
+from tuna.entry import main
+try:
+    main(TRAIN, sys.argv[1:])
+finally:
+    print(sorted({"torch", "lightning", "transformers", "wandb"} & set(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize("fault", ["no file", "a bad row", "no model", "no path", "a taken name"])
+def test_a_fault_of_files_is_told_before_the_large_imports(tmp_path: Path, llama: Path, fault: str) -> None:
+    good = rows(tmp_path / "good.jsonl")
+    changes: dict[str, dict[str, Any]] = {
+        "no file": {"datamodule__path": tmp_path / "none.jsonl"},
+        "a bad row": {"datamodule__path": rows(tmp_path / "bad.jsonl", {"instruction": 3})},
+        "no model": {"model__path": tmp_path / "none"},
+        "no path": {"datamodule__path": "null"},
+        "a taken name": {"name": "taken"},
+    }
+    (tmp_path / "runs" / "taken").mkdir(parents=True)
+    (tmp_path / "runs" / "taken" / "run.json").write_text("{}")
+    words = overrides(llama, good, tmp_path / "runs", **changes[fault])
+    done = subprocess.run(
+        [sys.executable, "-c", EARLY, *words], capture_output=True, text=True, check=False, cwd=ROOT
+    )  # fmt: skip
+    assert (done.returncode, done.stdout.strip()) == (1, "[]"), done.stderr
+    assert done.stderr.startswith("error: ")
+
+
+def test_the_data_is_read_once(
+    llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tuna.data import load
+
+    read: list[str] = []
+    whole = load.load_source
+
+    def counted(source: load.Source) -> load.Loaded:
+        read.append(source.path)
+        return whole(source)
+
+    monkeypatch.setattr(load, "load_source", counted)
+    monkeypatch.setattr("tuna.training.run.check_grades", lambda *_: sys.exit(7))  # the data is read by then
+    path = rows(tmp_path / "lists.jsonl")
+    with pytest.raises(SystemExit) as stopped:
+        main(TRAIN, overrides(llama, path, tmp_path / "runs"))
+    assert (stopped.value.code, read) == (7, [str(path)])

@@ -47,7 +47,7 @@ def main(program: Program, argv: Sequence[str] | None = None, config_dir: Path =
             elif line.multirun:
                 _run_sweep(program, config_dir, line)
             else:
-                run_composed(cfg, lambda cfg: resolve_name(program.run)(cfg), config_dir)
+                run_composed(cfg, lambda cfg: _look_and_run(program, cfg), config_dir)
     except (TunaError, HydraException, OmegaConfBaseException) as error:
         if _wants_traceback():
             traceback.print_exception(error)
@@ -58,6 +58,12 @@ def main(program: Program, argv: Sequence[str] | None = None, config_dir: Path =
         text = "what was saved is kept; the same command goes on from there (train.py: with resume=auto)"
         print(f"interrupted: {text}", file=sys.stderr)
         sys.exit(130)
+
+
+def _look_and_run(program: Program, cfg: DictConfig) -> Any:
+    if program.look:
+        resolve_name(program.look)(cfg)
+    return resolve_name(program.run)(cfg)
 
 
 def _run_hydra(program: Program, config_dir: Path) -> None:

@@ -57,10 +57,13 @@ _MENDED = "the file was changed by something else: mend it, or move it away"
 # Keys that say where and how often, never what: a run may be resumed with other values for these.
 FREE = {
     "": {"name", "resume", "runs_dir", "logger", "evaluate", "stage", "scale", "experiment", "optimize"},
-    "trainer": {"checkpoint_every", "keep_checkpoints", "log_every", "nonfinite", "timeout_minutes"},
+    "trainer": {
+        "accumulate", "checkpoint_every", "keep_checkpoints", "log_every", "micro_tokens", "nonfinite",
+        "timeout_minutes",
+    },
     "datamodule": {"cache_dir", "num_workers"},
-    "model": {"export_dtype"},
-}
+    "model": {"export_dtype", "projection_memory"},
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,11 @@
 import random
 from collections import Counter
 
+import numpy as np
 import pytest
 
-from tuna.datamodules.plan import StepPlan
+from tuna.data.batch import Group
+from tuna.datamodules.plan import StepPlan, costs
 from tuna.errors import ConfigError
 
 
@@ -51,6 +53,35 @@ def test_ranks_carry_about_as_many_tokens() -> None:
 def test_a_batch_that_cannot_be_shared_out() -> None:
     with pytest.raises(ConfigError, match=r"datamodule.batch_size: .* trainer.accumulate .* trainer.devices .* 3 x 2"):
         StepPlan([1], 8, accumulate=3, world_size=2)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_budget_of_tokens_bounds_every_micro_step(seed: int) -> None:
+    rng = random.Random(seed)
+    lengths = [rng.randint(5, 500) for _ in range(rng.randint(1, 90))]
+    world, budget = rng.randint(1, 4), rng.choice([1, 300, 900, 10**6])
+    whole = StepPlan(lengths, world * rng.randint(1, 12), world_size=world, epochs=2, seed=seed)
+    plan = whole.within(budget)
+    assert plan.total_steps == whole.total_steps
+    needed = 0
+    for step in range(plan.total_steps):
+        micros = [[plan.share(step, m, r) for r in range(world)] for m in range(plan.accumulate)]
+        dealt = [g for ranks in micros for share in ranks for g in share.groups]
+        assert sorted(dealt) == sorted(whole.step_groups(step).tolist())
+        for ranks in micros:
+            assert len({len(share.groups) + share.fill for share in ranks}) == 1 <= len(ranks[0].groups) + ranks[0].fill
+            for share in ranks:
+                assert sum(lengths[g] for g in share.groups) <= budget or len(share.groups) == 1
+        needed = max(needed, sum(any(share.groups for share in ranks) for ranks in micros))
+    assert needed == plan.accumulate
+    if budget == 10**6:
+        assert plan.accumulate == 1
+
+
+def test_padded_rows_cost_more_than_packed_ones() -> None:
+    tokens = [np.arange(size, dtype=np.int32) for size in (7, 3, 5)]
+    group = Group("a", tokens[0], (tokens[1], tokens[2]), (1.0, 0.0), (False, False))
+    assert (costs([group], padded=False), costs([group], padded=True)) == ([7 + 3 + 5], [2 * (7 + 5)])
 
 
 ORDER = [[0, 2, 4], [1, 3, 5], [0, 1, 4], [2, 3, 5]]  # of before there were weights

@@ -77,7 +77,7 @@ def slow_loop(command: list[str], steps: int, lr: float, clip: float | None) -> 
     skipped = bad_steps(parts.data, steps)
     optimizer = torch.optim.AdamW(scorer.parameters(), lr=lr, weight_decay=0.0)
     batches = parts.data.train_dataloader().dataset
-    each = parts.training.accumulate
+    each = parts.data.accumulate
     for step in sorted(set(range(steps)) - set(skipped)):
         optimizer.zero_grad()
         for micro in range(each):

@@ -86,7 +86,7 @@ def test_the_next_stage_starts_from_the_run_folder(whole: Path, lists: Path, tmp
     "changes",
     [
         {"trainer__accumulate": 2},
-        {"trainer__accumulate": 8},
+        {"trainer__micro_tokens": 100},
         {"datamodule__row_tokens": 40},
         {"model__scorer": "plain"},
         {"model__gradient_checkpointing": "true"},

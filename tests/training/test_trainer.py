@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tuna.errors import ConfigError
 from tuna.runs import RunFolder
@@ -49,13 +50,21 @@ def test_world_size() -> None:
 
 def test_processes_are_sharded_over_all_devices() -> None:
     trainer: Any = TrainerConfig(strategy="fsdp", devices=2, accelerator="cpu").lightning(
-        RunFolder(Path("."), "run"), 3, []
+        RunFolder(Path("."), "run"), 3, 1, []
     )
     assert (trainer.strategy._data_parallel_size, trainer.strategy._tensor_parallel_size) == (2, 1)
 
 
 def test_machines_hold_copies_where_that_is_asked_for() -> None:
     config = TrainerConfig(strategy="fsdp", devices=4, num_nodes=2, accelerator="cpu", shard_over="node")
-    trainer: Any = config.lightning(RunFolder(Path("."), "run"), 3, [])
+    trainer: Any = config.lightning(RunFolder(Path("."), "run"), 3, 1, [])
     assert (trainer.strategy._data_parallel_size, trainer.strategy._tensor_parallel_size) == (2, 4)
     assert config.mesh_sizes == (2, 4)
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_bf16_where_the_cpu_has_none_is_said(monkeypatch: pytest.MonkeyPatch, native: bool) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: native)
+    notes = TrainerConfig(accelerator="cpu", precision="bf16-mixed").notes
+    assert len(notes) == (0 if native else 1) and all("trainer.precision=32-true" in note for note in notes)
+    assert not TrainerConfig(accelerator="cpu").notes

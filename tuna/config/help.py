@@ -15,13 +15,18 @@ _MANY = 20  # choices
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """An entry point: what ``--help`` says of it, its primary config, and the function ``run(cfg)`` behind it."""
+    """An entry point: what ``--help`` says of it, its primary config, and the function ``run(cfg)`` behind it.
 
-    run: str  # "package.module:function", imported only once the config is found right
+    run, look: "package.module:function", imported only once the config is found right. look: is called with the config
+    before run is imported, which takes seconds, and finds faults without.
+    """
+
+    run: str
     config_name: str
     purpose: str
     examples: tuple[str, ...]
     results: str
+    look: str | None = None
 
 
 def help_text(program: Program, folders: Sequence[Path]) -> str:

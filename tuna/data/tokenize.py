@@ -36,6 +36,12 @@ class Counts:
         self.problems.append(f"{item.record.where or item.record.id}: {error}")
         self.dropped[f"bad row: {error.reason}"] += 1
 
+    def __iadd__(self, other: "Counts") -> "Counts":
+        """Add what was counted of other lists."""
+        for name in ("shortened", "cut", "new_texts", "dropped", "notes", "problems"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        return self
+
     def told(self) -> list[str]:
         """The notes as lines."""
         return [f"{text}: {count}" if count > 1 else text for text, count in sorted(self.notes.items())]
@@ -73,6 +79,7 @@ def tokenize(
     encoder.notes.clear()
     if encoder.tokens.unspelled:
         counts.notes["texts that this tokenizer can write with a special token only"] = encoder.tokens.unspelled
+        encoder.tokens.unspelled = 0
     return groups, counts
 
 

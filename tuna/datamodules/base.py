@@ -15,14 +15,13 @@ from torch.utils.data import DataLoader
 
 from tuna.data.batch import Group, PackedBatch
 from tuna.data.cache import TokenCache, default_folder, locked, tokenizer_hash
-from tuna.data.encode import Encoder
 from tuna.data.lists import AnswerList
 from tuna.data.load import counted, load_sources, problem_text
+from tuna.data.parallel import Job, tokenize_all
 from tuna.data.ranking import baselines, count_pairs
 from tuna.data.record import Record
 from tuna.data.split import by_keys, split, split_key
-from tuna.data.tokenize import tokenize
-from tuna.datamodules.plan import HeldOutBatches, StepPlan, TrainBatches
+from tuna.datamodules.plan import HeldOutBatches, StepPlan, TrainBatches, costs
 from tuna.datamodules.settings import DataSettings
 from tuna.errors import ConfigError, DataError
 
@@ -89,6 +88,7 @@ class RecordDataModule(DataSettings, LightningDataModule):
     report: DataReport
     steps_per_epoch: int
     total_steps: int
+    accumulate: int  # micro-steps per step
     sha256: str
     ends: frozenset[int]  # ids that end an answer
     train_records: list[Record]
@@ -111,24 +111,27 @@ class RecordDataModule(DataSettings, LightningDataModule):
         max_positions: int | None,
         world_size: int = 1,
         rank: int = 0,
-        accumulate: int = 1,
+        accumulate: int | None = None,
+        micro_tokens: int = 2048,
+        padded: bool = False,
         epochs: int = 1,
         seed: int = 0,
     ) -> DataReport:
         """Read, check and tokenize everything; before weights load, which takes longer. Returns what was counted.
 
-        max_positions: the most tokens that the model has positions for; None: no limit. Raises: ConfigError where there
+        max_positions: the most tokens that the model has positions for; None: no limit. accumulate: micro-steps per
+        step; None: as few as keep a process's share of each within ``micro_tokens`` tokens. padded: whether the scorer
+        computes each response in a padded row of its own, prompt and all. Raises: ConfigError where there
         is no path, ``max_length`` is above max_positions, or batch_size does not fit the processes; DataError for files
         that cannot be read, malformed rows, and where no list (or no pair) is left; ModelError for the tokenizer.
         """
-        if not self.all_sources:
-            raise ConfigError("datamodule.path: expected a data file, got nothing; next: datamodule.path=FILE")
+        self.to_read()  # a path, before anything else
         if max_positions is not None and self.max_length > max_positions:
             raise ConfigError(
                 f"datamodule.max_length: expected at most {max_positions} (the model's positions), "
                 f"got {self.max_length}"
             )
-        StepPlan((), self.batch_size, accumulate, world_size)  # its check, before the reading
+        StepPlan((), self.batch_size, accumulate or 1, world_size)  # its check, before the reading
         self.report = DataReport()
         train, held_out = self._read()
         self._tokenize(tokenizer, train, held_out)
@@ -142,9 +145,11 @@ class RecordDataModule(DataSettings, LightningDataModule):
                 f"{reasons and f' ({reasons})'}; next: the same command with stage=sft, which needs no ranking"
             )
         mix = self.train_sources, [source.weight for source in self.all_sources]
-        lengths = [group.num_tokens for group in self.train_groups]
-        self._plan = StepPlan(lengths, self.batch_size, accumulate, world_size, epochs, seed, *mix)
-        self._rank = rank
+        self._padded, self._micro_tokens, self._rank = padded, micro_tokens, rank
+        lengths = costs(self.train_groups, padded)
+        plan = StepPlan(lengths, self.batch_size, accumulate or 1, world_size, epochs, seed, *mix)
+        self._plan = plan if accumulate else plan.within(micro_tokens)
+        self.accumulate = self._plan.accumulate
         self.steps_per_epoch, self.total_steps = self._plan.steps_per_epoch, self._plan.total_steps
         self._describe()
         return self.report
@@ -169,9 +174,10 @@ class RecordDataModule(DataSettings, LightningDataModule):
         return [[self.val_records[i] for i in share.groups] for share in self._held_out().shares]
 
     def _held_out(self) -> HeldOutBatches:
-        plan = self._ready()
-        groups = self.batch_size // (plan.accumulate * plan.world_size)
-        return HeldOutBatches(self.val_groups, groups, plan.world_size, self._rank, self.row_tokens)
+        world_size = self._ready().world_size
+        return HeldOutBatches(
+            self.val_groups, self._micro_tokens, world_size, self._rank, self.row_tokens, padded=self._padded
+        )
 
     def _ready(self) -> StepPlan:
         if self._plan is None:
@@ -184,8 +190,7 @@ class RecordDataModule(DataSettings, LightningDataModule):
 
     def _read(self) -> tuple[list[AnswerList], list[AnswerList]]:
         report = self.report
-        apart = [] if self.val_path is None else [self.validation()]
-        loaded = load_sources([*self.all_sources, *apart], self.bad_rows)
+        loaded = load_sources(self.to_read(), self.bad_rows)
         for part in loaded:
             report.rows += part.rows
             report.dropped.update(part.reasons)
@@ -196,7 +201,7 @@ class RecordDataModule(DataSettings, LightningDataModule):
         lists = [item for part in made for item in part]
         origins = [n for n, part in enumerate(made) for _ in part]
         keys = [split_key(item.record) for item in lists]
-        if apart:
+        if self.val_path is not None:
             held_out = self.lists_of(loaded[-1], report.dropped)
             chosen, both = by_keys(keys, {split_key(item.record) for item in held_out})
             report.dropped += Counter({"list that val_path holds too": len(both)})
@@ -217,8 +222,9 @@ class RecordDataModule(DataSettings, LightningDataModule):
         lists = [*train, *held_out]
         with locked(path):
             cache = TokenCache(path)
-            encoder = Encoder(tokenizer, self.template, self.template_args, cache)
-            groups, counts = tokenize(lists, encoder, self.max_length, ranked=self.ranked, turns=self.turns)
+            job = Job(tokenizer, self.template, self.template_args, self.max_length, self.ranked, self.turns)
+            encoder = job.encoder(cache)
+            groups, counts = tokenize_all(lists, job, encoder)
             cache.save()
         if counts.problems and self.bad_rows != "drop":
             raise DataError(problem_text(counts.problems, ", or datamodule.bad_rows=drop"))

@@ -1,7 +1,7 @@
 """Which groups make which micro-batch: a pure function of (seed, step, world size, accumulation), without state."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil, floor
 
@@ -34,7 +34,8 @@ class StepPlan:
     with w = 0.5 the second epoch has the other half.
 
     Within a step, groups are sorted by length into ``accumulate`` micro-steps and dealt to the processes back and
-    forth, so that these carry about as many tokens each. Raises: ConfigError where ``batch_size`` is no multiple of
+    forth, so that these carry about as many tokens each. Micro-steps are of equal numbers of groups, or, where
+    ``tokens`` is given, of as many as fit; see ``within``. Raises: ConfigError where ``batch_size`` is no multiple of
     ``accumulate`` x ``world_size``.
 
     >>> plan = StepPlan(lengths=(5, 1, 4, 2, 3), batch_size=4, accumulate=2, epochs=2, seed=0)
@@ -52,13 +53,32 @@ class StepPlan:
     seed: int = 0
     sources: Sequence[int] = ()  # of each group, which source it is of; nothing where there is one
     weights: Sequence[float] = (1.0,)  # of each source, how often per epoch each of its groups is seen on average
+    tokens: int | None = None  # the most that a process has in a micro-step, one group that is longer aside
 
     def __post_init__(self) -> None:
-        if self.batch_size % (self.accumulate * self.world_size):
+        if self.batch_size % ((1 if self.tokens else self.accumulate) * self.world_size):
             raise ConfigError(
                 f"datamodule.batch_size: expected a multiple of trainer.accumulate x trainer.devices x "
                 f"trainer.num_nodes = {self.accumulate} x {self.world_size} (all processes), got {self.batch_size}"
             )
+
+    def within(self, tokens: int) -> "StepPlan":
+        """The same steps in as few micro-steps as keep each process's part of each within ``tokens``.
+
+        Every step has the same number of them, that of the step which needs most; the last ones of another may be
+        filled with weight 0 alone.
+
+        >>> plan = StepPlan(lengths=(5, 1, 4, 2, 3), batch_size=4, seed=0).within(6)
+        >>> [[plan.share(step, m, 0).groups for m in range(plan.accumulate)] for step in range(2)]
+        [[(0,), (2,), (4, 3)], [(1,), (), ()]]
+        """
+        plan = replace(self, tokens=tokens)
+        return replace(plan, accumulate=max(len(plan._cut(step)) for step in range(self.total_steps)))
+
+    def _cut(self, step: int) -> list[list[Share]]:
+        """The micro-steps of a step, by token budget."""
+        groups = self.step_groups(step).tolist()
+        return deal_within(groups, [self.lengths[g] for g in groups], self.tokens or 0, self.world_size)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -85,10 +105,20 @@ class StepPlan:
     def step_groups(self, step: int) -> npt.NDArray[np.int64]:
         """All groups of optimizer step ``step``, longest first."""
         epoch, chunk = divmod(step, self.steps_per_epoch)
-        drawn = np.sort(np.concatenate([self._drawn(n, epoch) for n in range(len(self.weights))]))
-        order = drawn[np.random.default_rng((self.seed, epoch)).permutation(len(drawn))]
-        chosen = order[chunk * self.batch_size : (chunk + 1) * self.batch_size]
+        chosen = self._order(epoch)[chunk * self.batch_size : (chunk + 1) * self.batch_size]
         return chosen[np.argsort([-self.lengths[i] for i in chosen], kind="stable")]
+
+    def _order(self, epoch: int) -> npt.NDArray[np.int64]:
+        """What the epoch sees, in its order; the last one asked for is kept."""
+        if epoch not in self._orders:
+            drawn = np.sort(np.concatenate([self._drawn(n, epoch) for n in range(len(self.weights))]))
+            self._orders.clear()
+            self._orders[epoch] = drawn[np.random.default_rng((self.seed, epoch)).permutation(len(drawn))]
+        return self._orders[epoch]
+
+    @cached_property
+    def _orders(self) -> dict[int, npt.NDArray[np.int64]]:
+        return {}
 
     def _drawn(self, source: int, epoch: int) -> npt.NDArray[np.int64]:
         """What the epoch sees of one source, in no order that matters; with weight 1 each group once."""
@@ -103,7 +133,10 @@ class StepPlan:
 
     def share(self, step: int, micro: int, rank: int) -> Share:
         """What process ``rank`` computes in micro-step ``micro`` (0..accumulate-1) of ``step``."""
-        return deal(self.step_groups(step).tolist(), self.accumulate, self.world_size)[micro][rank]
+        if self.tokens is None:
+            return deal(self.step_groups(step).tolist(), self.accumulate, self.world_size)[micro][rank]
+        cut = self._cut(step)
+        return cut[micro][rank] if micro < len(cut) else Share((), 1)
 
 
 def deal(groups: list[int], micro_steps: int, world_size: int) -> list[list[Share]]:
@@ -119,6 +152,32 @@ def deal(groups: list[int], micro_steps: int, world_size: int) -> list[list[Shar
         rank = world_size - 1 - at if turn % 2 else at
         hands[place // (number * world_size)][rank].append(group)
     return [[Share(tuple(hand), number - len(hand)) for hand in ranks] for ranks in hands]
+
+
+def deal_within(groups: list[int], lengths: list[int], tokens: int, world_size: int) -> list[list[Share]]:
+    """Groups, longest first, to ``[micro_steps][world_size]`` shares of ``tokens`` at most, or of one longer group.
+
+    The shares of a micro-step have one number of groups. lengths: of the groups, in tokens.
+
+    >>> [[s.groups for s in ranks] for ranks in deal_within([0, 1, 2, 3, 4], [9, 5, 3, 2, 1], 8, 2)]
+    [[(0,), (1,)], [(2,), (3, 4)]]
+    """
+    micro_steps: list[list[int]] = []
+    used = 0
+    for at in range(0, len(groups), world_size):  # a group more for each process: the first one is the longest
+        if not micro_steps or used + lengths[at] > tokens:
+            micro_steps.append([])
+            used = 0
+        micro_steps[-1] += groups[at : at + world_size]
+        used += lengths[at]
+    return [deal(part, 1, world_size)[0] for part in micro_steps]
+
+
+def costs(groups: Sequence[Group], padded: bool) -> list[int]:
+    """Tokens that a scorer computes for each group: packed, or each response in a row as long as the longest."""
+    if not padded:
+        return [group.num_tokens for group in groups]
+    return [len(g.responses) * (len(g.prompt) + max(map(len, g.responses))) for g in groups]
 
 
 class TrainBatches(Dataset[PackedBatch]):
@@ -146,13 +205,17 @@ class HeldOutBatches(Dataset[PackedBatch]):
     """One process's held-out batches: shares are disjoint, equally many on every process, filled with weight 0.
 
     Every batch has the totals of the whole held-out set, so losses add up to its mean over all batches and processes.
+    tokens: the most in a batch of a process, a longer group aside.
     """
 
-    def __init__(self, groups: Sequence[Group], batch_groups: int, world_size: int, rank: int, row_tokens: int) -> None:
+    def __init__(
+        self, groups: Sequence[Group], tokens: int, world_size: int, rank: int, row_tokens: int, *, padded: bool = False
+    ) -> None:
         self.groups, self.row_tokens = groups, row_tokens
-        order = sorted(range(len(groups)), key=lambda i: (-groups[i].num_tokens, i))
-        block = batch_groups * world_size
-        self.shares = [deal(order[at : at + block], 1, world_size)[0][rank] for at in range(0, len(order), block)]
+        lengths = costs(groups, padded)
+        order = sorted(range(len(groups)), key=lambda i: (-lengths[i], i))
+        cut = deal_within(order, [lengths[i] for i in order], tokens, world_size)
+        self.shares = [ranks[rank] for ranks in cut]
         self.totals = count_totals(groups)
         self._filler = filler(groups[order[-1]])
 

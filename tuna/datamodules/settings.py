@@ -108,6 +108,12 @@ class DataSettings:
         own = {"split": self.val_split, "subset": self.subset if self.val_path == self.path else None}
         return Source(self.val_path or "", **self._shared() | own, key="datamodule.val_path")
 
+    def to_read(self) -> list[Source]:
+        """All that is read, the held-out file last where there is one. Raises: ConfigError where there is no path."""
+        if not self.all_sources:
+            raise ConfigError("datamodule.path: expected a data file, got nothing; next: datamodule.path=FILE")
+        return [*self.all_sources, *([] if self.val_path is None else [self.validation()])]
+
     def _shared(self) -> dict[str, Any]:
         return {key: getattr(self, key, None) for key in _SHARED}
 

@@ -93,7 +93,8 @@ def _scorer(
             loaded.set_attn_implementation(IMPLEMENTATIONS[model.attention])
         scorer = ways.plain(loaded)
     else:
-        scorer = ways.packed(loaded, attention=model.attention, projection_chunk=model.projection_chunk)
+        kept = {"projection_chunk": model.projection_chunk, "projection_memory": model.projection_memory}
+        scorer = ways.packed(loaded, attention=model.attention, **kept)
     if sharding is not None:
         precision, activations = sharding.precision, sharding.checkpoint_activations
         blank = any(parameter.is_meta for parameter in loaded.parameters())

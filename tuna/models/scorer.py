@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.checkpoint import checkpoint
 
 from tuna.data.batch import PackedBatch
 from tuna.errors import ModelError
 from tuna.models.masks import BLOCKS, Mask, build_masks
+from tuna.models.projection import target_logprobs
 
 IMPLEMENTATIONS = {"sdpa": "sdpa", "eager": "eager", "flex": "flex_attention"}
 
@@ -67,60 +67,21 @@ def logits_of(model: Any, backbone: nn.Module, states: Tensor, output_type: type
     return logits
 
 
-class _TargetLogprobs(torch.autograd.Function):
-    """log softmax(logits)[target] a row, in float32; the backward pass makes one vocabulary-sized tensor, not three."""
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
-        values = logits.float()
-        normalizer = values.logsumexp(-1)
-        ctx.save_for_backward(logits, normalizer, targets)
-        return values.gather(-1, targets[:, None]).squeeze(-1) - normalizer
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        logits, normalizer, targets = ctx.saved_tensors
-        # d log p(target) / d logits = onehot(target) - softmax(logits)
-        result = torch.sub(logits, normalizer[:, None]).exp_().mul_(-grad[:, None])
-        result.scatter_add_(-1, targets[:, None], grad[:, None].to(result.dtype))
-        return result.to(logits.dtype), None
-
-
-def target_logprobs(head: Callable[[Tensor], Tensor], hidden: Tensor, targets: Tensor, chunk: int) -> Tensor:
-    """[T] float32, the log-probability of each target token [T] int64, which the hidden states [T, H] predict.
-
-    head: the model's projection, [n, H] -> logits [n, V]. With gradients on, the logits of each ``chunk`` states are
-    dropped after use and recomputed in the backward pass, so memory holds one chunk x vocabulary whatever T is.
-
-    >>> weight = torch.eye(3)
-    >>> target_logprobs(lambda h: h @ weight.T, torch.zeros(2, 3), torch.tensor([0, 2]), chunk=1)
-    tensor([-1.0986, -1.0986])
-    """
-
-    def part(states: Tensor, wanted: Tensor) -> Tensor:
-        return _TargetLogprobs.apply(head(states), wanted)  # type: ignore[no-untyped-call, no-any-return]
-
-    pieces = []
-    for states, wanted in zip(torch.split(hidden, chunk), torch.split(targets, chunk), strict=True):
-        if torch.is_grad_enabled():
-            pieces.append(checkpoint(part, states, wanted, use_reentrant=False, preserve_rng_state=False))
-        else:
-            pieces.append(part(states, wanted))
-    return torch.cat(pieces)
-
-
 class ResponseScorer(nn.Module):
     """Summed log-probability of each response of a packed batch; backbone and projection in one forward.
 
     model: a Hugging Face causal language model. attention: "auto" is FlexAttention on CUDA (where the model has it),
     else SDPA, else eager. projection_chunk: how many hidden states are projected to the vocabulary at a time.
+    projection_memory: MB of the logits' gradient that are kept for the backward pass, see target_logprobs.
     """
 
-    def __init__(self, model: nn.Module, *, attention: str = "auto", projection_chunk: int = 512) -> None:
+    def __init__(
+        self, model: nn.Module, *, attention: str = "auto", projection_chunk: int = 512, projection_memory: int = 1024
+    ) -> None:
         super().__init__()
         self.model: Any = model
         self.attention = attention
-        self.projection_chunk = projection_chunk
+        self.projection_chunk, self.projection_memory = projection_chunk, projection_memory
         # Kept out of the module tree: as a second name of the same module it would double every key of a state dict.
         self._backbone = (find_backbone(model),)
 
@@ -132,7 +93,8 @@ class ResponseScorer(nn.Module):
         def head(states: Tensor) -> Tensor:
             return logits_of(self.model, self._backbone[0], states[None], output_type)[0]
 
-        token = target_logprobs(head, hidden, batch.target_ids, self.projection_chunk)
+        memory = self.projection_memory * 1e6
+        token = target_logprobs(head, hidden, batch.target_ids, self.projection_chunk, memory=memory)
         total = torch.zeros(batch.lengths.shape, dtype=token.dtype, device=token.device)
         return total.index_add(0, batch.target_response, token)
 

@@ -1,6 +1,5 @@
 """The config node ``model``: which model, and how it is scored. Files are looked at here; weights are not read."""
 
-import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -9,14 +8,12 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, MinLen
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
-from tuna import assets
 from tuna.config.types import checked
 from tuna.data.encode import Encoder
 from tuna.errors import ModelError, NoModelError
 from tuna.models import folder as files
 from tuna.models.lora import parse_lora
-
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+from tuna.models.paths import locate
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,8 @@ class ModelConfig:
     them; without it such a model is refused. attention: auto is flex on CUDA, else sdpa. scorer: packed shares the
     prompt and packs rows; plain is one padded row per response, for models that take no mask. gradient_checkpointing:
     recompute activations in the backward pass, layer by layer. export_dtype: of the exported weights; auto is the
-    starting model's. projection_chunk: targets projected to the vocabulary at a time.
+    starting model's. projection_chunk: targets projected to the vocabulary at a time. projection_memory: MB that may
+    be kept of the projection's gradient, from the forward to the backward pass; what is beyond is computed twice.
     Raises: ConfigError where a value is out of its range.
     """
 
@@ -83,6 +81,7 @@ class ModelConfig:
     gradient_checkpointing: bool = False
     export_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     projection_chunk: Annotated[int, Ge(1)] = 512
+    projection_memory: Annotated[int, Ge(0)] = 1024
     resize: bool = False
 
     def __post_init__(self) -> None:
@@ -97,28 +96,10 @@ class ModelConfig:
 
     @cached_property
     def _resolved(self) -> Resolved:
-        folder, on_hub = Path(self.path).expanduser(), False
-        if self.path in assets.MODELS:
-            folder = Path(assets.path(self.path))
-            if not folder.is_dir():
-                raise NoModelError(self.path, f"the embedded model is not in this installation ({folder} is missing)")
-        elif (folder / "run.json").is_file():
-            if not (folder / "model").is_dir():
-                raise ModelError(
-                    f"{folder}: a run that has exported no model yet; finish it with resume={folder.name}, or name "
-                    "another"
-                )
-            folder /= "model"
-        elif not folder.is_dir() and HUB_ID.fullmatch(self.path):
-            patterns = (*files.SMALL_FILES, "*.py") if self.trust_remote_code else files.SMALL_FILES
-            folder, on_hub = _snapshot(self.path, self.revision, patterns), True
-        elif folder.is_file():
-            raise NoModelError(self.path, "a file; give the folder that holds it")
-        elif not folder.is_dir():
-            names = ", ".join(assets.MODELS)
-            raise NoModelError(
-                self.path, f"no such folder, and neither an embedded model ({names}) nor a hub id (owner/name)"
-            )
+        found = locate(self.path)
+        on_hub = found is None
+        patterns = (*files.SMALL_FILES, "*.py") if self.trust_remote_code else files.SMALL_FILES
+        folder = _snapshot(self.path, self.revision, patterns) if found is None else found
         config = files.read_config(folder, self.trust_remote_code)
         files.check_tokenizer(folder)
         if on_hub:

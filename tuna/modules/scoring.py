@@ -159,7 +159,10 @@ class ScoringModule(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW over everything trainable, with warm-up and decay counted in optimizer steps of the whole run."""
         trained = [parameter for parameter in self.scorer.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(trained, self.lr, self.betas, self.eps, self.weight_decay)
+        scaled = getattr(
+            self.trainer.precision_plugin, "scaler", None
+        )  # 16-mixed: fused, it would unscale gradients late
+        optimizer = torch.optim.AdamW(trained, self.lr, self.betas, self.eps, self.weight_decay, fused=not scaled)
         start = self.plan.start_step
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.lr_factor(start + step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

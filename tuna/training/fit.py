@@ -45,7 +45,7 @@ def fit(parts: Components, target: RunFolder) -> dict[str, float]:
             torch.set_num_threads(training.threads)
         attach(parts)
         total = parts.total_steps
-        plan = Plan(total, start, training.world_size, training.accumulate, parts.cfg.seed)
+        plan = Plan(total, start, training.world_size, data.accumulate, parts.cfg.seed)
         faults = NonFinite(training.nonfinite, data, target, start=start, total=total)
         module.connect(loss=parts.loss, build_scorer=lambda mesh: _scorer(parts, mesh), plan=plan, faults=faults)
         data.start_step = start
@@ -57,7 +57,7 @@ def fit(parts: Components, target: RunFolder) -> dict[str, float]:
         if training.early_stop_patience:
             callbacks.append(EarlyStopping("val/loss", patience=training.early_stop_patience, mode="min"))
         callbacks.append(checkpoint.Checkpoints(target, training, start, total))
-        trainer = training.lightning(target, total, callbacks)
+        trainer = training.lightning(target, total, data.accumulate, callbacks)
         before = distributed.agree(target.read().get("before") if distributed.rank() == 0 else None)
         if before is None and data.val_groups:
             before = held_out(trainer, parts, record.loggers, 0)

@@ -61,10 +61,19 @@ def first_lines(parts: Components, target: RunFolder, start_step: int) -> list[s
         f"        stage {cfg.stage.name} starts from {cfg.stage.start}",
         *[f"        {line}" for line in parts.module.start_lines(parts.resolved, cfg.seed)],
         *[f"{'' if n else 'data':8}{line}" for n, line in enumerate(data.report.lines())],
-        f"train   lr {parts.module.lr:g}, {data.batch_size} groups per step, {parts.total_steps} steps, "
+        f"train   lr {parts.module.lr:g}, {data.batch_size} groups per step{_cut(parts)}, {parts.total_steps} steps, "
         f"{processes}{training.precision} on {'gpu' if training.on_gpu else 'cpu'}, seed {cfg.seed}",
+        *[f"        note: {note}" for note in training.notes],
         f"run     {target.path}" + (f"  (resumed at step {start_step})" if target.resumed else ""),
     ]
+
+
+def _cut(parts: Components) -> str:
+    """How a step is cut into forward passes, where it is."""
+    if parts.data.accumulate == 1:
+        return ""
+    most = f" of up to {parts.training.micro_budget:,} tokens" if parts.training.accumulate is None else ""
+    return f" in {parts.data.accumulate} passes{most}"
 
 
 @dataclass(kw_only=True, eq=False)

@@ -111,10 +111,10 @@ def _score(
     else:
         scorer = load_scorer(node).eval().to("cuda" if training.on_gpu else "cpu")
     device = "cuda" if training.on_gpu else "cpu"
-    size = max(1, data.batch_size // (training.accumulate * processes))
-    batches = HeldOutBatches(groups, size, processes, distributed.rank(), data.row_tokens)
+    batches = HeldOutBatches(groups, training.micro_budget, processes, distributed.rank(), data.row_tokens)
     found: dict[bytes, IntArray] = {}
     began = said = saved = time.monotonic()
+    done = 0
     for number, share in enumerate(batches.shares, start=1):
         batch = batches[number - 1].to(device)
         with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=training.precision == "bf16-mixed"):
@@ -123,6 +123,7 @@ def _score(
         owner = batch.response_group.cpu()
         mine = {keys[i]: values[owner == g].numpy().view(np.int32) for g, i in enumerate(share.groups)}
         found |= mine
+        done = min(len(groups), done + len(batch.weights) * processes)
         now = time.monotonic()
         asked = number % _ASKED_EVERY == 0 and distributed.agree(now - saved >= _SAVED_EVERY)
         if asked or number == len(batches):
@@ -133,7 +134,6 @@ def _score(
                 store.save()
         if first and (now - said >= _SAID_EVERY or number == len(batches)):
             left = (now - began) / number * (len(batches) - number)
-            done = min(len(groups), number * size * processes)
             log.info(f"reference {node.path}: {done:,}/{len(groups):,} lists, {clock_time(left)} left")
             said = now
     return dict(store)

@@ -112,7 +112,8 @@ def prepare(cfg: DictConfig, built: dict[str, Any]) -> Components:
         check_weights(model, reward=not module.answers)
     read = partial(
         data.prepare, tokenizer, max_positions=resolved.max_positions, world_size=training.world_size,
-        rank=distributed.rank(), accumulate=training.accumulate, epochs=training.max_epochs, seed=cfg.seed,
+        rank=distributed.rank(), accumulate=training.accumulate, micro_tokens=training.micro_budget,
+        padded=model.scorer == "plain", epochs=training.max_epochs, seed=cfg.seed,
     )  # fmt: skip
     distributed.on_first(read)
     if distributed.rank() > 0:  # from the token cache

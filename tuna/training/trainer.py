@@ -27,12 +27,13 @@ class TrainerConfig:
     strategy: "single" is one process, "fsdp" is PyTorch's fully_shard (FSDP2) over devices x num_nodes processes.
     shard_over: "all" processes share one model, or those of each "node" (machine), which then has a copy of its own: in
     a step gradients alone cross the network. precision: the compute type; trained weights and optimizer state are
-    float32 always. accumulate: micro-batches per optimizer step on each process. clip_norm: largest gradient norm, null
-    for none. checkpoint_every, validate_every, log_every: in optimizer steps; validate_every null is before and after
-    only. early_stop_patience: validations without a better val/loss after which training ends, null for never.
-    nonfinite: "stop" ends the run at the first loss or gradient that is NaN or infinite; "skip" leaves such a step out,
-    1 in 20 of the run's steps at most, one at least. timeout_minutes: for which processes wait for each other before
-    they give up.
+    float32 always. micro_tokens: how many tokens a process has in one forward and backward pass at most, a longer list
+    aside; null is 2048 on the CPU, 8192 on a GPU. accumulate: how many passes make an optimizer step; null is as few as
+    micro_tokens lets. clip_norm: largest gradient norm, null for none. checkpoint_every, validate_every, log_every: in
+    optimizer steps; validate_every null is before and after only. early_stop_patience: validations without a better
+    val/loss after which training ends, null for never. nonfinite: "stop" ends the run at the first loss or gradient that
+    is NaN or infinite; "skip" leaves such a step out, 1 in 20 of the run's steps at most, one at least.
+    timeout_minutes: for which processes wait for each other before they give up.
     """
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
@@ -43,7 +44,8 @@ class TrainerConfig:
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     max_epochs: Count = 1
     max_steps: Count | None = None
-    accumulate: Count = 1
+    micro_tokens: Count | None = None
+    accumulate: Count | None = None
     clip_norm: Annotated[float, Gt(0)] | None = 1.0
     checkpoint_every: Count = 50
     keep_checkpoints: Count = 2
@@ -106,7 +108,23 @@ class TrainerConfig:
         """What of Lightning's mesh the model is sharded over: of two dimensions, fully_shard shards over the second."""
         return mesh if self.shard_over == "node" else mesh["data_parallel"]
 
-    def lightning(self, target: RunFolder, steps: int, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know of the settings on this machine."""
+        native = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)  # absent in builds without oneDNN
+        if self.on_gpu or self.precision != "bf16-mixed" or native is None or native():
+            return []
+        return [
+            "this CPU has no bf16 instructions, so trainer.precision=bf16-mixed is many times slower here than "
+            "trainer.precision=32-true"
+        ]
+
+    @property
+    def micro_budget(self) -> int:
+        """What ``micro_tokens`` stands for."""
+        return self.micro_tokens or (8192 if self.on_gpu else 2048)
+
+    def lightning(self, target: RunFolder, steps: int, accumulate: int, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
         """The Lightning Trainer of ``steps`` optimizer steps in all; checkpoints, logs and data order are ours."""
         sharded, wait = self.strategy == "fsdp", timedelta(minutes=self.timeout_minutes)
         strategy: str | ModelParallelStrategy = "auto"
@@ -117,8 +135,8 @@ class TrainerConfig:
             strategy=strategy, max_epochs=1, max_steps=steps,
             # sharded: MixedPrecisionPolicy, see tuna.models.loading
             precision="32-true" if sharded else self.precision, deterministic=self.deterministic,
-            accumulate_grad_batches=self.accumulate, gradient_clip_val=self.clip_norm,
-            val_check_interval=(self.validate_every or 10**9) * self.accumulate, check_val_every_n_epoch=None,
+            accumulate_grad_batches=accumulate, gradient_clip_val=self.clip_norm,
+            val_check_interval=(self.validate_every or 10**9) * accumulate, check_val_every_n_epoch=None,
             num_sanity_val_steps=0, use_distributed_sampler=False, callbacks=list(callbacks),
             default_root_dir=target.path, logger=False, enable_checkpointing=False, enable_progress_bar=False,
             enable_model_summary=False,
