@@ -31,8 +31,8 @@ class TrainerConfig:
     aside; null is 2048 on the CPU, 8192 on a GPU. accumulate: how many passes make an optimizer step; null is as few as
     micro_tokens lets. clip_norm: largest gradient norm, null for none. checkpoint_every, validate_every, log_every: in
     optimizer steps; validate_every null is before and after only. early_stop_patience: validations without a better
-    val/loss after which training ends, null for never. nonfinite: "stop" ends the run at the first loss or gradient that
-    is NaN or infinite; "skip" leaves such a step out, 1 in 20 of the run's steps at most, one at least.
+    val/loss after which training ends, null for never. nonfinite: "stop" ends the run at the first loss or gradient
+    that is NaN or infinite; "skip" leaves such a step out, 1 in 20 of the run's steps at most, one at least.
     timeout_minutes: for which processes wait for each other before they give up.
     """
 
