@@ -64,6 +64,12 @@ def test_hypotheses(tmp_path: Path) -> None:
     assert verdict == ("holds" if p < 0.05 else "not decided") and (nothing, lacks) == (None, "not measured")
 
 
+def test_nothing_measured_yet(tmp_path: Path) -> None:
+    content = {"baseline": "tuna", "start": "results/start", "losses": {"dpo": "results/dpo"}, "contrasts": []}
+    written = report(tmp_path, f"losses={write(tmp_path / 'losses.json', content)}")
+    assert written["losses"]["losses"] == {} and "losses" in written["tables"]
+
+
 def test_the_report_is_on_them_alone(tmp_path: Path) -> None:
     written = report(tmp_path, f"losses={book(tmp_path)}")
     assert written["tables"] == ["losses", "losses-hypotheses", "losses-sizes"] and written["claims"] == []

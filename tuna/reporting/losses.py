@@ -100,7 +100,7 @@ def read_losses(path: Path) -> Losses:
     lines = {name: _line(name, path.parent / folder) for name, folder in book["losses"].items()}
     sizes = {loss: {int(k): name for k, name in of.items()} for loss, of in (book.get("sizes") or {}).items()}
     found = Losses(lines, _line("start", path.parent / book["start"]), book["baseline"], book["contrasts"], sizes)
-    found.figure = next((name for line in lines.values() for name in line.scores), "")
+    found.figure = next((name for line in (found.start, *lines.values()) for name in line.scores), "")
     return found
 
 
@@ -157,7 +157,7 @@ def _table(found: Losses, drawn: Sequence[tuple[Path, str]]) -> Table:
     for line in (found.start, *found.order()):
         own, change = found.combined({line.name: 1}), found.changes.get(line.name)
         cells = [cell(line.name), figure_cell(own)]
-        if line is found.start and line.scores:
+        if line is found.start and found.figure in line.scores:
             cells[1] = cell(fmean(line.scores[found.figure]))
         cells += [
             Cell(with_interval(change[0], True), change[0].mean, (), False, _sign(change)) if change else cell(None)
