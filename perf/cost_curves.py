@@ -118,7 +118,8 @@ def draw(found: dict[str, list[dict[str, Any]]], path: Path) -> None:
     figure, shown = panels(len(found), (3.2 * len(found), 3.4))
     for panel, (name, points) in zip(shown, found.items(), strict=True):
         at = [point["value"] for point in points]
-        for way, color in WAYS.items():
+        panel.axhline(1, color=WAYS["padded"], linewidth=1)
+        for way, color in list(WAYS.items())[:2]:
             for key, style in (("seconds", "o-"), ("tokens", "--")):
                 ratios = [point["padded"][key] / point[way][key] for point in points]
                 label = f"{way}, {'measured' if key == 'seconds' else 'by tokens'}"
@@ -129,7 +130,7 @@ def draw(found: dict[str, list[dict[str, Any]]], path: Path) -> None:
         panel.set_xlabel(TITLES[name], fontsize=9)
         panel.set_ylim(bottom=0)
     shown[0].set_ylabel("times as fast as padded", fontsize=9)
-    shown[0].legend(fontsize=6)
+    shown[-1].legend(fontsize=6, loc="lower left")
     save(figure, path)
 
 

@@ -82,7 +82,7 @@ def main() -> None:
         for name in ("whole, cold", "whole, cached"):
             timed(name, lambda: module.prepare(tokenizer, max_positions=None))
         print("\n" + "\n".join(module.report.lines()))
-        first = timed("pack one step of 128 groups", lambda: next(iter(module.train_dataloader())))
+        first = timed("pack the first pass", lambda: next(iter(module.train_dataloader())))
         print(f"packing waste {1 - first.real_tokens / first.input_ids.numel():.3f}")
 
 
