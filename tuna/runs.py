@@ -58,7 +58,7 @@ _MENDED = "the file was changed by something else: mend it, or move it away"
 FREE = {
     "": {"name", "resume", "runs_dir", "logger", "evaluate", "stage", "scale", "experiment", "optimize"},
     "trainer": {"checkpoint_every", "keep_checkpoints", "log_every", "nonfinite", "timeout_minutes"},
-    "datamodule": {"cache_dir", "num_workers"},
+    "datamodule": {"cache_dir", "num_workers", "share_prefix"},
     "model": {"export_dtype"},
 }
 

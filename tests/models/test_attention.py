@@ -16,7 +16,7 @@ from tuna.data.batch import PackedBatch
 from tuna.data.packing import in_columns, pack
 from tuna.errors import ModelError
 from tuna.models import attention, masks, selfcheck
-from tuna.models.attention import choose, flex_options, row_length, shares_prompts
+from tuna.models.attention import choose, flex_options, row_length
 from tuna.models.masks import BLOCKS, FLEX, VARLEN, layer_rules
 from tuna.models.scorer import PlainScorer, ResponseScorer
 
@@ -27,7 +27,7 @@ def models() -> dict[str, Any]:
 
 
 def choice(model: Any, wanted: Any = "auto", **changed: Any) -> str:
-    given = {"device": "cuda", "dtype": torch.bfloat16, "columns": 4096, "shared": True} | changed
+    given: dict[str, Any] = {"device": "cuda", "dtype": torch.bfloat16, "columns": 4096, "shared": True} | changed
     return choose(wanted, model, **given)
 
 
@@ -60,14 +60,6 @@ def test_what_was_asked_for_is_taken(models: dict[str, Any], wanted: str, on_cud
     for shared in (True, False):
         assert choice(models["llama"], wanted, columns=10, shared=shared) == on_cuda
         assert choice(models["llama"], wanted, device="cpu", shared=shared) == on_cpu
-
-
-def test_prompts_are_shared_where_that_pays() -> None:
-    for ratio, pays in ((1.0, False), (1.29, False), (1.31, True)):
-        assert shares_prompts("auto", on_gpu=True, ratio=ratio) is pays
-        assert shares_prompts("auto", on_gpu=False, ratio=ratio) and shares_prompts(True, on_gpu=True, ratio=ratio)
-        assert shares_prompts("auto", on_gpu=True, ratio=ratio, plain=True)
-        assert not shares_prompts(False, on_gpu=False, ratio=ratio)
 
 
 def test_row_lengths_are_multiples_of_128_and_few() -> None:
@@ -143,12 +135,13 @@ def dense_flex(query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Ten
     mask: BlockMask = options["block_mask"]
     assert mask.mask_mod is not None and query.shape[2] % 128 == 0
     row, column = torch.arange(len(query))[:, None, None, None], torch.arange(query.shape[2])
-    seen = mask.mask_mod(row, row, column[:, None], column)  # type: ignore[arg-type]
+    seen = mask.mask_mod(row, row, column[:, None], column)
     groups = query.shape[1] // key.shape[1]
     scores = query @ key.repeat_interleave(groups, 1).mT * options["scale"]
     if options["score_mod"] is not None:
         scores = options["score_mod"](scores, row, row, column, column)
-    return scores.masked_fill(~seen, -torch.inf).softmax(-1) @ value.repeat_interleave(groups, 1)
+    output: Tensor = scores.masked_fill(~seen, -torch.inf).softmax(-1) @ value.repeat_interleave(groups, 1)
+    return output
 
 
 def dense_varlen(
@@ -292,9 +285,9 @@ def test_the_limit_of_compilations_is_an_error(monkeypatch: pytest.MonkeyPatch) 
     try:
         with torch._dynamo.config.patch(recompile_limit=2):
             for dtype in (torch.float32, torch.float64):
-                attention.flex(None, *[q.to(dtype)] * 3, mask, 1.0)
+                attention.flex(None, q.to(dtype), q.to(dtype), q.to(dtype), mask, 1.0)
             with pytest.raises(ModelError, match=r"compiled 2 times.*next: model.attention=sdpa"):
-                attention.flex(None, *[q.half()] * 3, mask, 1.0)
+                attention.flex(None, q.half(), q.half(), q.half(), mask, 1.0)
     finally:
         attention.compiled_flex.cache_clear()
         torch._dynamo.reset()

@@ -18,6 +18,7 @@ from tuna.data.cache import TokenCache, default_folder, locked, tokenizer_hash
 from tuna.data.encode import Encoder
 from tuna.data.lists import AnswerList
 from tuna.data.load import counted, load_sources, problem_text
+from tuna.data.packing import Sharing
 from tuna.data.ranking import baselines, count_pairs
 from tuna.data.record import Record
 from tuna.data.split import by_keys, split, split_key
@@ -103,6 +104,7 @@ class RecordDataModule(DataSettings, LightningDataModule):
         self.start_step = 0
         self._plan: StepPlan | None = None
         self._rank = 0
+        self.sharing = Sharing(self.share_prefix)
 
     def prepare(
         self,
@@ -114,12 +116,14 @@ class RecordDataModule(DataSettings, LightningDataModule):
         accumulate: int = 1,
         epochs: int = 1,
         seed: int = 0,
+        on_gpu: bool = False,
     ) -> DataReport:
         """Read, check and tokenize everything; before weights load, which takes longer. Returns what was counted.
 
-        max_positions: the most tokens that the model has positions for; None: no limit. Raises: ConfigError where there
-        is no path, ``max_length`` is above max_positions, or batch_size does not fit the processes; DataError for files
-        that cannot be read, malformed rows, and where no list (or no pair) is left; ModelError for the tokenizer.
+        max_positions: the most tokens that the model has positions for; None: no limit. on_gpu: where batches go.
+        Raises: ConfigError where there is no path, ``max_length`` is above max_positions, or batch_size does not fit
+        the processes; DataError for files that cannot be read, malformed rows, and where no list (or no pair) is left;
+        ModelError for the tokenizer.
         """
         if not self.all_sources:
             raise ConfigError("datamodule.path: expected a data file, got nothing; next: datamodule.path=FILE")
@@ -144,7 +148,7 @@ class RecordDataModule(DataSettings, LightningDataModule):
         mix = self.train_sources, [source.weight for source in self.all_sources]
         lengths = [group.num_tokens for group in self.train_groups]
         self._plan = StepPlan(lengths, self.batch_size, accumulate, world_size, epochs, seed, *mix)
-        self._rank = rank
+        self._rank, self.sharing = rank, Sharing(self.share_prefix, on_gpu)
         self.steps_per_epoch, self.total_steps = self._plan.steps_per_epoch, self._plan.total_steps
         self._describe()
         return self.report
@@ -152,7 +156,8 @@ class RecordDataModule(DataSettings, LightningDataModule):
     def train_dataloader(self) -> DataLoader[PackedBatch]:
         """This process's micro-batches of optimizer steps ``start_step`` to the last, all epochs in one pass."""
         plan = self._ready()
-        return self._loader(TrainBatches(self.train_groups, plan, self._rank, self.row_tokens, self.start_step))
+        rows = self.row_tokens, self.start_step, self.sharing
+        return self._loader(TrainBatches(self.train_groups, plan, self._rank, *rows))
 
     def val_dataloader(self) -> DataLoader[PackedBatch] | list[Any]:
         """This process's share of the held-out groups; an empty list when nothing is held out."""
@@ -171,7 +176,7 @@ class RecordDataModule(DataSettings, LightningDataModule):
     def _held_out(self) -> HeldOutBatches:
         plan = self._ready()
         groups = self.batch_size // (plan.accumulate * plan.world_size)
-        return HeldOutBatches(self.val_groups, groups, plan.world_size, self._rank, self.row_tokens)
+        return HeldOutBatches(self.val_groups, groups, plan.world_size, self._rank, self.row_tokens, self.sharing)
 
     def _ready(self) -> StepPlan:
         if self._plan is None:
@@ -179,8 +184,9 @@ class RecordDataModule(DataSettings, LightningDataModule):
         return self._plan
 
     def _loader(self, dataset: TrainBatches | HeldOutBatches) -> DataLoader[PackedBatch]:
-        # batch_size=None: an item is a batch already.
-        return DataLoader(dataset, batch_size=None, shuffle=False, num_workers=self.num_workers)
+        # batch_size=None: an item is a batch already. Pinned, so that the copy to a GPU is not waited for.
+        pinned = self.sharing.on_gpu
+        return DataLoader(dataset, batch_size=None, shuffle=False, num_workers=self.num_workers, pin_memory=pinned)
 
     def _read(self) -> tuple[list[AnswerList], list[AnswerList]]:
         report = self.report

@@ -22,25 +22,9 @@ Attention = Literal["auto", "sdpa", "eager", "flex"]
 FLEX_FROM = (
     1024  # columns of a row; below, one masked SDPA call is faster (0.72x at 512, 1.31x at 2048: KempnerForge#207)
 )
-SHARING_PAYS = 1.3  # token ratio from which a GPU is faster with shared prompts, by Unsloth's measurements
 RECOMPILES = 64  # a mask rule, number of heads, dtype, one row or more: each is one; row lengths are not
 HALF = (torch.bfloat16, torch.float16)
 VARLEN_FITS = {"window_size", "enable_gqa"} <= signature(varlen_attn).parameters.keys()  # not all of torch 2.11 to 2.13
-
-
-def shares_prompts(wanted: bool | Literal["auto"], *, on_gpu: bool, ratio: float, plain: bool = False) -> bool:
-    """Whether a batch is laid out with each prompt once.
-
-    wanted: ``datamodule.share_prefix``. ratio: see tuna.data.packing.token_ratio. On the CPU fewer tokens are always
-    faster; on a GPU FlashAttention over unshared rows is faster per token than a masked kernel over shared ones.
-    plain: the plain scorer makes rows of its own, from batches of either kind.
-
-    >>> [shares_prompts("auto", on_gpu=gpu, ratio=1.2) for gpu in (False, True)]
-    [True, False]
-    """
-    if wanted == "auto":
-        return plain or not on_gpu or ratio >= SHARING_PAYS
-    return wanted
 
 
 def row_length(columns: int) -> int:
@@ -124,7 +108,7 @@ def compiled_flex() -> Callable[..., Tensor]:
     """
     settings: Any = torch._dynamo.config
     settings.recompile_limit = max(settings.recompile_limit, RECOMPILES)
-    compiled = torch.compile(flex_attention, dynamic=True, fullgraph=True)
+    compiled: Any = torch.compile(flex_attention, dynamic=True, fullgraph=True)
 
     def call(*tensors: Tensor, **options: Any) -> Tensor:
         with shapes.patch(use_duck_shape=False):  # type: ignore[attr-defined]
@@ -151,7 +135,7 @@ def flex(
     compilations.
     """
     if not isinstance(attention_mask, BlockMask):
-        return sdpa_attention_forward(  # type: ignore[no-any-return]
+        return sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, softcap=softcap, **options
         )
     if any(options.get(name) is not None for name in ("s_aux", "position_bias")):  # sinks, biases: as transformers does
@@ -161,6 +145,7 @@ def flex(
         return found
 
     def capped(score: Tensor, *_: Tensor) -> Tensor:
+        assert softcap is not None
         return softcap * torch.tanh(score / softcap)
 
     try:
@@ -186,16 +171,16 @@ def varlen(
     """
     segments: Segments | None = getattr(attention_mask, "tuna_segments", None)
     if segments is None and (attention_mask is None or attention_mask.dtype != torch.int8):
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)  # type: ignore[no-any-return]
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     if segments is None or any(options.get(name) is not None for name in ("softcap", "s_aux", "position_bias")):
         raise ModelError(
             f"{type(module).__name__} takes no unshared prompts by FlashAttention; next: datamodule.share_prefix=true"
         )
     rows, _, columns, _ = query.shape
     window = (-1, 0) if segments.window is None else (segments.window - 1, 0)
-    flat = (tensor.transpose(1, 2).flatten(0, 1) for tensor in (query, key, value))
-    output: Tensor = varlen_attn(
-        *flat, segments.starts, segments.starts, segments.longest, segments.longest,
+    query, key, value = (tensor.transpose(1, 2).flatten(0, 1) for tensor in (query, key, value))
+    output: Any = varlen_attn(
+        query, key, value, segments.starts, segments.starts, segments.longest, segments.longest,
         scale=options.get("scaling"), window_size=window, enable_gqa=query.shape[1] != key.shape[1],
     )  # fmt: skip
     return output.unflatten(0, (rows, columns)), None

@@ -131,10 +131,9 @@ def block_mask(batch: PackedBatch, rule: Rule | None) -> BlockMask:
         high, low = (extreme(position.view(rows, count, BLOCK), -1) for extreme in (torch.amax, torch.amin))
         farthest = torch.maximum(high[:, :, None], high[:, None]), torch.minimum(low[:, :, None], low[:, None])
         whole = whole & rule(*farthest)
-    lists = [entry for blocks in (some & ~whole, whole) for entry in _listed(blocks[:, None])]
-    return BlockMask.from_kv_blocks(
-        *lists, BLOCK_SIZE=BLOCK, mask_mod=_sees(until, position, rule), seq_lengths=(size, size)
-    )
+    partly, wholly = _listed((some & ~whole)[:, None]), _listed(whole[:, None])
+    sees, lengths = _sees(until, position, rule), (size, size)
+    return BlockMask.from_kv_blocks(*partly, *wholly, BLOCK_SIZE=BLOCK, mask_mod=sees, seq_lengths=lengths)
 
 
 def _listed(blocks: Tensor) -> tuple[Tensor, Tensor]:

@@ -111,7 +111,7 @@ def _score(
         scorer = scorer.to("cuda")
     device = "cuda" if training.on_gpu else "cpu"
     size = max(1, data.batch_size // (training.accumulate * processes))
-    batches = HeldOutBatches(groups, size, processes, distributed.rank(), data.row_tokens)
+    batches = HeldOutBatches(groups, size, processes, distributed.rank(), data.row_tokens, data.sharing)
     found: dict[bytes, IntArray] = {}
     began = said = saved = time.monotonic()
     for number, share in enumerate(batches.shares, start=1):
