@@ -10,6 +10,8 @@ The exit status is 1 where a part failed or a target was missed.
 
 import argparse
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -91,11 +93,16 @@ def run_part(name: str, asked: argparse.Namespace, seconds: float) -> dict[str, 
     else:
         flags = ["--device", asked.device, "--part", name, "--rows", str(rows), "--seconds", str(seconds)]
         command = [sys.executable, "-m", "perf.gpu", *flags, *(["--tiny"] if asked.tiny else [])]
+        process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
         try:
-            code = subprocess.run(command, cwd=ROOT, timeout=seconds * GRACE).returncode
+            code = process.wait(seconds * GRACE)
             status = "done" if code == 0 else f"failed (exit status {code})"
         except subprocess.TimeoutExpired:
             status = "stopped, its time was over"
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)  # with the processes that it started
+                process.wait()
     found = [json.loads(line) for line in rows.read_text().splitlines()]
     rows.unlink()
     return {"status": status, "seconds": time.monotonic() - start, "rows": found}

@@ -77,7 +77,7 @@ def shards(setting: Setting) -> Iterator[Row]:
         path = Path(folder, "row.json")
         flags = ["--device", setting.device, *(["--tiny"] if setting.tiny else []), "--shard", str(path)]
         launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(cards)]
-        subprocess.run([*launch, "-m", "perf.gpu", *flags], check=True, timeout=setting.seconds)
+        subprocess.run([*launch, "-m", "perf.gpu", *flags], check=True)
         yield {"what": "all weights, by shards", "cards": cards} | json.loads(path.read_text())
 
 
@@ -98,7 +98,8 @@ def shard_worker(setting: Setting, path: Path) -> None:
         for name, parameter in scorer.named_parameters():
             parameter.fill_(1.0) if "norm" in name else parameter.normal_(0.0, 0.02)
     rotary = model.model.rotary_emb  # its buffers are in no file: made anew
-    rotary.__init__(model.config, device=setting.device)
+    rotary.__init__(model.config)
+    rotary.to(setting.device)
     row = {"parameters": sum(p.numel() for p in model.parameters())} | steps(setting, scorer)
     if rank == 0:
         path.write_text(json.dumps(row))

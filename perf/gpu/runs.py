@@ -34,9 +34,9 @@ def training(setting: Setting) -> Iterator[Row]:
     with tempfile.TemporaryDirectory(prefix="tuna-gpu-") as folder:
         command = [
             "stage=tuna_c", "model=tiny", f"datamodule.path={assets.path(LISTS)}", "datamodule.last=60",
-            "datamodule.val_path=null", "datamodule.held_out=4", "datamodule.batch_size=8", "trainer.max_steps=7", f"trainer.checkpoint_every={STOPS_AT}", "logger=csv", "evaluate=false",
-            f"trainer={'gpu' if setting.device == 'cuda' else 'cpu'}", f"runs_dir={folder}",
-            f"datamodule.cache_dir={folder}/cache",
+            "datamodule.val_path=null", "datamodule.held_out=4", "datamodule.batch_size=8", "trainer.max_steps=7",
+            f"trainer.checkpoint_every={STOPS_AT}", "logger=csv", "evaluate=false", f"runs_dir={folder}",
+            f"trainer={'gpu' if setting.device == 'cuda' else 'cpu'}", f"datamodule.cache_dir={folder}/cache",
         ]  # fmt: skip
         whole = run(compose([*command, "name=whole"]))
         yield {"what": "training", "before": whole.get("val/loss"), "target": "trains", "reached": "val/loss" in whole}
@@ -76,10 +76,10 @@ def exported(setting: Setting, folder: Path) -> Iterator[Row]:
     scorer = load_scorer(node).to(setting.device).eval()
     model: Any = AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.float32).to(setting.device).eval()
     with torch.no_grad():
-        got = scorer(pack(groups, row_tokens=2048).to(setting.device)).tolist()
+        got = scorer(pack(groups, row_tokens=2048).to(setting.device)).cpu()
         rows = [(group.prompt.tolist(), r.tolist()) for group in groups for r in group.responses]
-        wanted = [_logprob(model, prompt, response, setting.device) for prompt, response in rows]
-    off = max(abs(a - b) / abs(b) for a, b in zip(got, wanted, strict=True))
+        wanted = torch.tensor([_logprob(model, prompt, response, setting.device) for prompt, response in rows])
+    off = float((got - wanted).norm() / wanted.norm())
     yield {"what": "export", "logprobs_off": off, "target": "trains", "reached": off < 1e-3}
     prompts = [group.prompt.tolist() for group in groups]
     here = greedy_answers(model, encoder, prompts, max_tokens=8)

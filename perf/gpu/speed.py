@@ -83,7 +83,7 @@ def trl_step(setting: Setting, model: Any, groups: list[Group]) -> Callable[[], 
 
     trainer, batch = Trainer(), {}
     for name, k in (("chosen", 0), ("rejected", 1)):
-        rows = [torch.tensor([*group.prompt, *group.responses[k]]) for group in groups]
+        rows = [torch.tensor([*group.prompt, *group.responses[k]]).long() for group in groups]
         ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
         mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
         column, prompt = torch.arange(ids.shape[1]), torch.tensor([[len(group.prompt)] for group in groups])

@@ -24,7 +24,7 @@ from tuna.models import attention, scorer
 from tuna.models.masks import FLEX, VARLEN
 from tuna.models.scorer import ResponseScorer, RewardScorer
 from tuna.modules.prm import PRM
-from tuna.modules.ranking import SFT, Ranking
+from tuna.modules.ranking import Ranking
 from tuna.modules.scoring import ScoringModule
 
 CONF = Path(__file__).parents[2] / "conf" / "loss"
@@ -67,7 +67,7 @@ def module_with(kind: type[ScoringModule], fake: FakeTensorMode) -> Any:
 
 @pytest.fixture(scope="module")
 def modules(fake: FakeTensorMode) -> dict[str, Any]:
-    return {kind.__name__: module_with(kind, fake) for kind in (Ranking, SFT, PRM)}
+    return {kind.__name__: module_with(kind, fake) for kind in (Ranking, PRM)}
 
 
 def step(module: Any, fake: FakeTensorMode, share: bool) -> None:
@@ -103,7 +103,7 @@ def test_no_loss_has_the_device_waited_for(name: str, fake: FakeTensorMode) -> N
 
 
 @pytest.mark.parametrize("share", [True, False])
-@pytest.mark.parametrize(("kind", "name"), [("SFT", "mle"), ("PRM", "pairwise"), ("Ranking", "tuna")])
+@pytest.mark.parametrize(("kind", "name"), [("PRM", "pairwise"), ("Ranking", "tuna")])
 def test_no_module_has_the_device_waited_for(
     kind: str, name: str, share: bool, fake: FakeTensorMode, modules: dict[str, Any]
 ) -> None:
