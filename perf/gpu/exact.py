@@ -93,7 +93,8 @@ def exact(setting: Setting) -> Iterator[Row]:
         if not setting.left():
             yield {"what": name, "status": "no time was left"}
             continue
-        model: Any = hf.AutoModelForCausalLM.from_config(config).to(setting.device).train()
+        made: Any = hf.AutoModelForCausalLM.from_config(config)
+        model = made.to(setting.device).train()
         yield from compared(setting, model, ResponseScorer(model), PlainScorer(model), name)
 
 
@@ -101,7 +102,7 @@ def kinds(setting: Setting) -> Iterator[Row]:
     """A reward model, LoRA and gradient checkpointing, on Llama."""
     config = families(setting)["Llama"]
     torch.manual_seed(0)
-    reward = hf.LlamaForSequenceClassification(hf.LlamaConfig(**config.to_dict() | {"num_labels": 1}))
+    reward: Any = hf.LlamaForSequenceClassification(hf.LlamaConfig(**config.to_dict() | {"num_labels": 1}))
     reward.to(setting.device)
     yield from compared(setting, reward, RewardScorer(reward), PlainRewardScorer(reward), "reward model")
     for what in ("LoRA", "gradient checkpointing"):

@@ -3,8 +3,10 @@
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from safetensors.torch import load_file
@@ -55,17 +57,12 @@ def _stop(command: list[str]) -> None:
     """The same run, stopped as by Ctrl-C once a checkpoint is saved."""
     save = Checkpoints.save
 
-    def save_then_stop(self: Checkpoints, trainer: Any, module: Any, step: int) -> None:
-        save(self, trainer, module, step)
+    def save_then_stop(*given: Any) -> None:
+        save(*given)
         raise KeyboardInterrupt
 
-    Checkpoints.save = save_then_stop  # type: ignore[method-assign]
-    try:
+    with mock.patch.object(Checkpoints, "save", save_then_stop), suppress(KeyboardInterrupt):
         run(compose(command))
-    except KeyboardInterrupt:
-        pass
-    finally:
-        Checkpoints.save = save  # type: ignore[method-assign]
 
 
 def exported(setting: Setting, folder: Path) -> Iterator[Row]:
@@ -74,7 +71,8 @@ def exported(setting: Setting, folder: Path) -> Iterator[Row]:
     encoder = node.encoder()
     groups = _groups(encoder)
     scorer = load_scorer(node).to(setting.device).eval()
-    model: Any = AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.float32).to(setting.device).eval()
+    read: Any = AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.float32)
+    model = read.to(setting.device).eval()
     with torch.no_grad():
         got = scorer(pack(groups, row_tokens=2048).to(setting.device)).cpu()
         rows = [(group.prompt.tolist(), r.tolist()) for group in groups for r in group.responses]

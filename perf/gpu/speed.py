@@ -23,7 +23,8 @@ def matmul_rate(setting: Setting) -> float:
     """TFLOP/s of one large bf16 matrix product: what this card can do, whatever its data sheet says."""
     size = setting.pick(8192, 128)
     one = torch.randn(size, size, dtype=torch.bfloat16, device=setting.device)
-    return 2 * size**3 / seconds_of(setting, lambda: one @ one, steps=20) / 1e12
+    seconds = seconds_of(setting, lambda: one @ one, steps=20)
+    return float(2 * size**3 / seconds / 1e12)
 
 
 def card(setting: Setting) -> Iterator[Row]:
@@ -37,8 +38,8 @@ def card(setting: Setting) -> Iterator[Row]:
 
 def flops(model: Any, tokens: int, targets: int) -> float:
     """Of a step forward and backward, 6 per weight and token; the head at targets only. Attention is left out."""
-    head = model.get_output_embeddings().weight.numel()
-    return 6.0 * ((sum(p.numel() for p in model.parameters()) - head) * tokens + head * targets)
+    head = int(model.get_output_embeddings().weight.numel())
+    return 6.0 * ((sum(int(p.numel()) for p in model.parameters()) - head) * tokens + head * targets)
 
 
 def ways(setting: Setting, model: Any, groups: list[Group], row_tokens: int) -> dict[str, Callable[[], object]]:
@@ -78,10 +79,10 @@ def trl_step(setting: Setting, model: Any, groups: list[Group]) -> Callable[[], 
             self.accelerator = SimpleNamespace(device=setting.device, gather_for_metrics=lambda x: x)
             self.is_encoder_decoder = self.aux_loss_enabled = False
             self.pad_token_id, self.cpo_alpha, self.loss_type, self.beta, self.simpo_gamma = 0, 1.0, "sigmoid", 0.1, 0.0
-            self.label_smoothing = 0.0
+            self.label_smoothing, self.alpha = 0.0, 0.0
             self._stored_metrics: Any = defaultdict(lambda: defaultdict(list))
 
-    trainer, batch = Trainer(), {}
+    trainer, batch = Trainer(), dict[str, Any]()
     for name, k in (("chosen", 0), ("rejected", 1)):
         rows = [torch.tensor([*group.prompt, *group.responses[k]]).long() for group in groups]
         ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
