@@ -66,7 +66,7 @@ class ModelConfig:
     template, such as {enable_thinking: false}; date is the day that a template shows. lora: null, or a rank, or {r,
     alpha, dropout, target_modules}. resize: add rows to the embedding and the head where the tokenizer has ids beyond
     them; without it such a model is refused. attention: auto goes by device, precision and row length. scorer: packed
-    rows with shared prompts; plain is one padded row per response, for models that take no mask. gradient_checkpointing:
+    rows; plain is one padded row per response with its prompt, for models that take no mask. gradient_checkpointing:
     recompute activations in the backward pass, layer by layer. export_dtype: of the exported weights; auto is the
     starting model's. projection_chunk: targets projected to the vocabulary at a time.
     Raises: ConfigError where a value is out of its range.
