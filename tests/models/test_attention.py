@@ -261,6 +261,18 @@ def test_a_wrong_kernel_is_told_and_not_used(
         selfcheck.prove(asked, batch, FLEX)
 
 
+def test_a_check_without_memory_refuses_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def too_much(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(selfcheck, "kernel_fault", too_much)
+    scorer = ResponseScorer(build(CONFIGS["llama"]))
+    selfcheck.prove(scorer, pack(made_groups(), row_tokens=90), FLEX)
+    assert not scorer.refused and "could not be checked on this device: out of memory" in caplog.text
+
+
 def test_a_model_that_computes_otherwise_in_packed_rows_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     scorer = ResponseScorer(build(CONFIGS["llama"]))
     monkeypatch.setattr(masks, "seen_until", lambda batch: torch.full_like(batch.group_ids, batch.group_ids.shape[1]))

@@ -34,7 +34,10 @@ def prove(scorer: "ResponseScorer", batch: PackedBatch, kernel: str) -> None:
     """
     try:
         fault = kernel_fault(scorer, batch, kernel) or rows_fault(scorer, batch)
-    except (RuntimeError, torch._dynamo.exc.TorchDynamoException) as error:  # no such kernel, or no memory for it
+    except torch.OutOfMemoryError:  # of the check, which makes the scores of a row
+        log.warning(f"{kernel} could not be checked on this device: out of memory; it is used unchecked")
+        return
+    except (RuntimeError, torch._dynamo.exc.TorchDynamoException) as error:  # no such kernel
         fault = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
     if fault is None:
         return
@@ -62,7 +65,7 @@ def kernel_fault(scorer: "ResponseScorer", batch: PackedBatch, kernel: str) -> s
     module = SimpleNamespace(training=True, num_key_value_groups=heads // keys, is_causal=True)
     allowed = ALLOWED[dtype in HALF][0]
     for kind, mask in made.items() if isinstance(made, dict) else [("", made)]:
-        row = [tensor[:1].float() for tensor in inputs]
+        row = [tensor[:1].detach().float() for tensor in inputs]
         with torch.autocast(device.type, enabled=False):
             got = _with_gradients(ALL_ATTENTION_FUNCTIONS[kernel], module, inputs, mask, weight)
             seen: Any = dense[kind] if isinstance(dense, dict) else dense
