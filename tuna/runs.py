@@ -61,7 +61,7 @@ FREE = {
         "accumulate", "checkpoint_every", "keep_checkpoints", "log_every", "micro_tokens", "nonfinite",
         "timeout_minutes",
     },
-    "datamodule": {"cache_dir", "num_workers"},
+    "datamodule": {"cache_dir", "num_workers", "share_prefix"},
     "model": {"export_dtype", "projection_memory"},
 }  # fmt: skip
 

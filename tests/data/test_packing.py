@@ -7,7 +7,7 @@ import pytest
 
 from tests.data.make import random_groups
 from tuna.data.batch import Group, Totals
-from tuna.data.packing import assign_rows, count_totals, filler, pack
+from tuna.data.packing import Sharing, assign_rows, count_totals, filler, pack, token_ratio
 
 
 def _ids(*values: int) -> np.ndarray:
@@ -30,6 +30,29 @@ def test_hand_worked_batch() -> None:
     assert batch.targets.tolist() == [False, True, True]
     assert batch.totals == Totals(groups=2, targets=2, candidate_tokens=3)
     assert (batch.real_tokens, batch.plain_tokens) == (9, 3 * 4)
+
+
+def test_hand_worked_batch_with_a_prompt_for_each_response() -> None:
+    one = Group("a", _ids(5, 6), (_ids(7, 2), _ids(8)), (1.0, 0.0), (False, True))
+    two = Group("b", _ids(9), (_ids(3, 4, 2),), (math.nan,), (True,))
+    batch = pack([one, two], row_tokens=7, share=False)
+    assert batch.input_ids.tolist() == [[5, 6, 7, 2, 5, 6, 8], [9, 3, 4, 2, 0, 0, 0]]
+    assert batch.position_ids.tolist() == [[0, 1, 2, 3, 0, 1, 2], [0, 1, 2, 3, 0, 0, 0]]
+    assert batch.group_ids.tolist() == [[0] * 7, [1] * 4 + [-1] * 3]
+    assert batch.response_ids.tolist() == [[1, 1, 1, 1, 2, 2, 2], [1, 1, 1, 1, 0, 0, 0]]
+    assert batch.scored.int().tolist() == [[0, 0, 1, 1, 0, 0, 1], [0, 1, 1, 1, 0, 0, 0]]
+    assert batch.predict_at.tolist() == [1, 2, 5, 7, 8, 9]
+    assert batch.segments is not None and batch.segments.tolist() == [0, 4, 7, 11, 14]
+    assert (batch.longest_segment, batch.most_ranked, batch.real_tokens, batch.shared) == (4, 2, 11, False)
+
+
+def test_prompts_are_shared_where_that_pays() -> None:
+    groups = [Group("a", _ids(*range(n)), (_ids(1, 2), _ids(3, 4)), (0.0, 1.0), (True,) * 2) for n in (1, 3)]
+    assert [token_ratio([group]) for group in groups] == [6 / 5, 10 / 7]
+    assert [Sharing("auto", on_gpu=True)([group]) for group in groups] == [False, True]
+    assert not Sharing("auto", on_gpu=True)(groups[:1] * 9 + groups[1:])  # by the batch, not the group
+    assert Sharing("auto", on_gpu=False)(groups) and Sharing(True, on_gpu=True)(groups)
+    assert not Sharing(False)(groups)
 
 
 def test_padding_is_marked_and_only_as_long_as_needed() -> None:

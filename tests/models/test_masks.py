@@ -1,4 +1,4 @@
-"""The masks against a loop over pairs of tokens, FlexAttention's and attention in blocks against SDPA's."""
+"""The masks against a loop over pairs of tokens, attention in blocks against SDPA's; see also test_attention.py."""
 
 import pytest
 import torch
@@ -48,21 +48,6 @@ def test_one_kind_of_layer_takes_one_mask() -> None:
 def test_layers_that_take_no_mask_are_refused() -> None:
     with pytest.raises(ModelError, match=r"linear_attention.*model\.scorer=plain"):
         layer_rules(MambaConfig())
-
-
-def test_flex_attention_forward_equals_sdpa(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Uncompiled: FlexAttention's reference, which reads the block mask's rule for every pair of tokens."""
-    from torch.nn.attention.flex_attention import flex_attention
-    from transformers.integrations import flex_attention as integration
-
-    monkeypatch.setattr(integration, "WrappedFlexAttention", lambda training: lambda: flex_attention)
-    batch = packed(random_lists(4, VOCAB, groups=3), [[0, 1], [2]], extra=2)
-    model = build(CONFIGS["gemma3"])
-    with torch.no_grad():
-        wanted = ResponseScorer(model, attention="sdpa")(batch)
-        got = ResponseScorer(model, attention="flex")(batch)
-    assert model.config._attn_implementation == "flex_attention"
-    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("short", [0, 40, 10_000])

@@ -1,5 +1,6 @@
 """What flows from data to models: tokenized groups, and packed batches of them. Shapes stand beside each field."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -40,7 +41,12 @@ class Group:
     @property
     def num_tokens(self) -> int:
         """Tokens that the packed scorer feeds for this group: prompt once, every response once."""
-        return len(self.prompt) + sum(len(response) for response in self.responses)
+        return self.tokens(True)
+
+    def tokens(self, shared: bool) -> int:
+        """The same, or with a prompt for every response where it is not shared."""
+        prompts = 1 if shared else len(self.responses)
+        return prompts * len(self.prompt) + sum(len(response) for response in self.responses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +71,7 @@ class PackedBatch:
     input_ids: Tensor  # [B, S] int64; padding holds any valid id
     position_ids: Tensor  # [B, S] int64; padding 0
     group_ids: Tensor  # [B, S] int32; index of the group in the batch, -1 = padding
-    response_ids: Tensor  # [B, S] int32; 0 = prompt, k >= 1 = k-th response of its group
+    response_ids: Tensor  # [B, S] int32; 0 = shared prompt, k >= 1 = k-th response of its group
     scored: Tensor  # [B, S] bool; tokens that are targets
     predict_at: Tensor  # [T] int64; flat position (row * S + column) whose hidden state predicts target t
     target_ids: Tensor  # [T] int64
@@ -79,9 +85,21 @@ class PackedBatch:
     real_tokens: int  # tokens that are not padding
     plain_tokens: int  # tokens the plain way would feed: R x longest (prompt + response) of the batch
     reference: Tensor | None = None  # [R] float32; summed log-probabilities under the reference model
+    # Known where the batch is packed, so that no step has to wait for the device to ask:
+    most_ranked: int | None = None  # ranked responses of the group that has most
+    shared: bool = True  # False: each response stands after a prompt of its own, which has its response_ids
+    segments: Tensor | None = None  # [N + 1] int32; where each run of equal group and response ids begins in B x S
+    longest_segment: int = 0
 
-    def to(self, device: str) -> "PackedBatch":
-        """The same batch with its tensors on ``device``."""
+    def to(self, device: Any) -> "PackedBatch":
+        """The same batch with its tensors on ``device``; copies to a device are not waited for, the others are."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=str(device) != "cpu"))
+
+    def pin_memory(self) -> "PackedBatch":
+        """The same batch in page-locked memory; DataLoader calls it, so that copies to a GPU need not wait."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "PackedBatch":
         values = ((field.name, getattr(self, field.name)) for field in fields(self))
-        moved: dict[str, Any] = {name: v.to(device) for name, v in values if isinstance(v, Tensor)}
-        return replace(self, **moved)
+        changed: dict[str, Any] = {name: change(v) for name, v in values if isinstance(v, Tensor)}
+        return replace(self, **changed)

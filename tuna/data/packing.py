@@ -1,12 +1,17 @@
 """Packing: several groups into one row, prompt once, the responses after it (see docs/scorer.md)."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from heapq import heapreplace
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch.nn.functional import pad as pad_tensor
 
 from tuna.data.batch import Group, PackedBatch, Totals
+
+SHARING_PAYS = 1.3  # token ratio from which a GPU is faster with shared prompts, by Unsloth's measurements
 
 
 def assign_rows(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
@@ -66,6 +71,34 @@ def count_totals(groups: Sequence[Group]) -> Totals:
     return Totals(float(len(groups)), float(targets), float(tokens))
 
 
+def token_ratio(groups: Sequence[Group]) -> float:
+    """How many times as many tokens the groups have when each response brings its prompt: K(P + R) / (P + K R).
+
+    >>> ids = np.zeros(4, np.int32)
+    >>> token_ratio([Group("a", ids, (ids, ids), (1.0, 0.0), (False, False))])  # 16 tokens against 12
+    1.3333333333333333
+    """
+    return sum(group.tokens(False) for group in groups) / sum(group.tokens(True) for group in groups)
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """Whether a batch has each prompt once, or one before each response.
+
+    wanted: ``datamodule.share_prefix``. On the CPU fewer tokens are always faster; on a GPU only where they are much
+    fewer, since FlashAttention, which takes unshared prompts alone, is the faster kernel.
+    """
+
+    wanted: bool | Literal["auto"] = "auto"
+    on_gpu: bool = False
+
+    def __call__(self, groups: Sequence[Group]) -> bool:
+        """The answer for a batch of these groups."""
+        if self.wanted == "auto":
+            return not self.on_gpu or token_ratio(groups) >= SHARING_PAYS
+        return self.wanted
+
+
 def filler(group: Group) -> Group:
     """A group of the same shape with one token per part: cheap, valid, to be given weight 0."""
     responses = tuple(response[:1] for response in group.responses)
@@ -80,18 +113,20 @@ def pack(
     pad_id: int = 0,
     totals: Totals | None = None,
     weights: Sequence[float] | None = None,
+    share: bool = True,
 ) -> PackedBatch:
     """Pack ``groups`` into rows of at most ``row_tokens`` tokens; a longer group makes the rows as long as itself.
 
     Groups keep their order: group g of the batch is ``groups[g]``, its responses keep theirs. ``totals`` defaults to
     the count over the groups with weight 1, ``weights`` to 1 everywhere. ``pad_id`` only fills space: nothing reads it.
+    share: False lays a prompt of its own before each response.
 
     Raises: ValueError when there is no group, or a prompt or response has no token.
     """
     if not groups or any(not len(g.prompt) or not all(map(len, g.responses)) or not g.responses for g in groups):
         raise ValueError("pack: expected one group or more, each with a prompt and responses of one token or more")
     weight = [1.0] * len(groups) if weights is None else [float(w) for w in weights]
-    lengths = [group.num_tokens for group in groups]
+    lengths = [group.tokens(share) for group in groups]
     rows = assign_rows(lengths, row_tokens)
     width = _width(rows, lengths)
     start = np.zeros(len(groups), np.int64)
@@ -99,12 +134,13 @@ def pack(
         start[row] = r * width + np.cumsum([0, *(lengths[i] for i in row[:-1])])
     empty = {"input": pad_id, "position": 0, "group": -1, "response": 0, "scored": 0}
     flat = {name: np.full(len(rows) * width, fill, np.int64) for name, fill in empty.items()}
-    predict, target = _fill(groups, start, flat)
+    predict, target = _fill(groups, start, flat, share)
     sizes = [length for g in groups for length in g.lengths]
     counts = [len(g.responses) for g in groups]
     longest = max(len(g.prompt) + max(map(len, g.responses)) for g in groups)
     if totals is None:
         totals = count_totals([g for g, w in zip(groups, weight, strict=True) if w > 0])
+    segments = _segments(flat["group"], flat["response"], width)
     made = {name: torch.from_numpy(values.reshape(len(rows), width)) for name, values in flat.items()}
     return PackedBatch(
         input_ids=made["input"],
@@ -124,26 +160,53 @@ def pack(
         real_tokens=sum(lengths),
         plain_tokens=len(sizes) * longest,
         reference=torch.tensor([v for g in groups for v in g.reference]) if groups[0].reference else None,
+        most_ranked=max(1, *(sum(s == s for s in g.scores) for g in groups)),
+        shared=share,
+        segments=torch.from_numpy(segments),
+        longest_segment=int(np.diff(segments).max()),
     )
 
 
-def _fill(groups: Sequence[Group], start: np.ndarray, flat: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+FILL = {"input_ids": 0, "position_ids": 0, "group_ids": -1, "response_ids": 0}  # what stands in padding
+
+
+def in_columns(batch: PackedBatch, rows: slice, columns: int) -> PackedBatch:
+    """What a backbone reads of some rows, cut or padded to so many columns; the rest of the batch is as it was."""
+    size = batch.input_ids.shape[1]
+    made: dict[str, Any] = {
+        name: pad_tensor(getattr(batch, name)[rows], (0, columns - size), value=fill) for name, fill in FILL.items()
+    }
+    return replace(batch, **made)
+
+
+def _segments(group: np.ndarray, response: np.ndarray, width: int) -> np.ndarray:
+    """See PackedBatch.segments; a new row begins a new one, and what fills a row up is one too."""
+    begins = (np.diff(group) != 0) | (np.diff(response) != 0) | (np.arange(1, len(group)) % width == 0)
+    return np.concatenate([[0], np.flatnonzero(begins) + 1, [len(group)]]).astype(np.int32)
+
+
+def _fill(
+    groups: Sequence[Group], start: np.ndarray, flat: dict[str, np.ndarray], share: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """Write every group at its place; give the flat positions that predict and the ids they predict, in group order."""
     predict: list[np.ndarray] = []
     target: list[np.ndarray] = []
     for g, group in enumerate(groups):
-        begin, size = int(start[g]), len(group.prompt)
-        at = begin + size
-        flat["input"][begin:at] = group.prompt
-        flat["position"][begin:at] = np.arange(size)
-        flat["group"][begin : begin + group.num_tokens] = g
+        at, size = int(start[g]), len(group.prompt)
+        flat["group"][at : at + group.tokens(share)] = g
         for k, (response, mask) in enumerate(zip(group.responses, group.masks, strict=True), start=1):
+            if k == 1 or not share:
+                flat["input"][at : at + size] = group.prompt
+                flat["position"][at : at + size] = np.arange(size)
+                flat["response"][at : at + size] = 0 if share else k
+                at += size
+                last = at - 1  # of the prompt
             end = at + len(response)
             flat["input"][at:end] = response
             flat["position"][at:end] = np.arange(size, size + len(response))
             flat["response"][at:end] = k
             where = np.arange(at - 1, end - 1)
-            where[0] = begin + size - 1  # the first token is predicted by the prompt's last, whatever stands between
+            where[0] = last  # the first token is predicted by the prompt's last, whatever stands between
             flat["scored"][at:end] = mask
             predict.append(where[mask])
             target.append(response[mask].astype(np.int64))

@@ -17,6 +17,7 @@ from tuna.data.batch import Group, PackedBatch
 from tuna.data.cache import TokenCache, default_folder, locked, tokenizer_hash
 from tuna.data.lists import AnswerList
 from tuna.data.load import counted, load_sources, problem_text
+from tuna.data.packing import Sharing
 from tuna.data.parallel import Job, tokenize_all
 from tuna.data.ranking import baselines, count_pairs
 from tuna.data.record import Record
@@ -103,6 +104,7 @@ class RecordDataModule(DataSettings, LightningDataModule):
         self.start_step = 0
         self._plan: StepPlan | None = None
         self._rank = 0
+        self.sharing = Sharing(self.share_prefix)
 
     def prepare(
         self,
@@ -116,14 +118,16 @@ class RecordDataModule(DataSettings, LightningDataModule):
         padded: bool = False,
         epochs: int = 1,
         seed: int = 0,
+        on_gpu: bool = False,
     ) -> DataReport:
         """Read, check and tokenize everything; before weights load, which takes longer. Returns what was counted.
 
         max_positions: the most tokens that the model has positions for; None: no limit. accumulate: micro-steps per
         step; None: as few as keep a process's share of each within ``micro_tokens`` tokens. padded: whether the scorer
-        computes each response in a padded row of its own, prompt and all. Raises: ConfigError where there
-        is no path, ``max_length`` is above max_positions, or batch_size does not fit the processes; DataError for files
-        that cannot be read, malformed rows, and where no list (or no pair) is left; ModelError for the tokenizer.
+        computes each response in a padded row of its own, prompt and all. on_gpu: where batches go. Raises: ConfigError
+        where there is no path, ``max_length`` is above max_positions, or batch_size does not fit the processes;
+        DataError for files that cannot be read, malformed rows, and where no list (or no pair) is left; ModelError for
+        the tokenizer.
         """
         self.to_read()  # a path, before anything else
         if max_positions is not None and self.max_length > max_positions:
@@ -146,6 +150,7 @@ class RecordDataModule(DataSettings, LightningDataModule):
             )
         mix = self.train_sources, [source.weight for source in self.all_sources]
         self._padded, self._micro_tokens, self._rank = padded, micro_tokens, rank
+        self.sharing = Sharing(self.share_prefix, on_gpu)
         lengths = costs(self.train_groups, padded)
         plan = StepPlan(lengths, self.batch_size, accumulate or 1, world_size, epochs, seed, *mix)
         self._plan = plan if accumulate else plan.within(micro_tokens)
@@ -157,7 +162,8 @@ class RecordDataModule(DataSettings, LightningDataModule):
     def train_dataloader(self) -> DataLoader[PackedBatch]:
         """This process's micro-batches of optimizer steps ``start_step`` to the last, all epochs in one pass."""
         plan = self._ready()
-        return self._loader(TrainBatches(self.train_groups, plan, self._rank, self.row_tokens, self.start_step))
+        rows = self.row_tokens, self.start_step, self.sharing
+        return self._loader(TrainBatches(self.train_groups, plan, self._rank, *rows))
 
     def val_dataloader(self) -> DataLoader[PackedBatch] | list[Any]:
         """This process's share of the held-out groups; an empty list when nothing is held out."""
@@ -176,8 +182,9 @@ class RecordDataModule(DataSettings, LightningDataModule):
     def _held_out(self) -> HeldOutBatches:
         world_size = self._ready().world_size
         return HeldOutBatches(
-            self.val_groups, self._micro_tokens, world_size, self._rank, self.row_tokens, padded=self._padded
-        )
+            self.val_groups, self._micro_tokens, world_size, self._rank, self.row_tokens, self.sharing,
+            padded=self._padded,
+        )  # fmt: skip
 
     def _ready(self) -> StepPlan:
         if self._plan is None:
@@ -185,8 +192,9 @@ class RecordDataModule(DataSettings, LightningDataModule):
         return self._plan
 
     def _loader(self, dataset: TrainBatches | HeldOutBatches) -> DataLoader[PackedBatch]:
-        # batch_size=None: an item is a batch already.
-        return DataLoader(dataset, batch_size=None, shuffle=False, num_workers=self.num_workers)
+        # batch_size=None: an item is a batch already. Pinned, so that the copy to a GPU is not waited for.
+        pinned = self.sharing.on_gpu
+        return DataLoader(dataset, batch_size=None, shuffle=False, num_workers=self.num_workers, pin_memory=pinned)
 
     def _read(self) -> tuple[list[AnswerList], list[AnswerList]]:
         report = self.report

@@ -10,8 +10,10 @@ import numpy.typing as npt
 from torch.utils.data import Dataset
 
 from tuna.data.batch import Group, PackedBatch, Totals
-from tuna.data.packing import count_totals, filler, pack
+from tuna.data.packing import Sharing, count_totals, filler, pack
 from tuna.errors import ConfigError
+
+SHARED = Sharing()  # each prompt once
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +186,15 @@ class TrainBatches(Dataset[PackedBatch]):
     """One process's micro-batches; item i is micro-step ``i % accumulate`` of optimizer step ``i // accumulate``."""
 
     def __init__(
-        self, groups: Sequence[Group], plan: StepPlan, rank: int, row_tokens: int, start_step: int = 0
+        self,
+        groups: Sequence[Group],
+        plan: StepPlan,
+        rank: int,
+        row_tokens: int,
+        start_step: int = 0,
+        sharing: Sharing = SHARED,
     ) -> None:
-        self.groups, self.plan, self.rank, self.row_tokens = groups, plan, rank, row_tokens
+        self.groups, self.plan, self.rank, self.row_tokens, self.sharing = groups, plan, rank, row_tokens, sharing
         self.start = start_step * plan.accumulate
         self._filler = filler(min(groups, key=lambda group: group.num_tokens))
 
@@ -198,7 +206,8 @@ class TrainBatches(Dataset[PackedBatch]):
             raise IndexError(item)
         step, micro = divmod(self.start + item, self.plan.accumulate)
         totals = count_totals([self.groups[i] for i in self.plan.step_groups(step)])
-        return _batch(self.groups, self.plan.share(step, micro, self.rank), self._filler, totals, self.row_tokens)
+        share = self.plan.share(step, micro, self.rank)
+        return _batch(self.groups, share, self._filler, totals, self.row_tokens, self.sharing)
 
 
 class HeldOutBatches(Dataset[PackedBatch]):
@@ -209,9 +218,10 @@ class HeldOutBatches(Dataset[PackedBatch]):
     """
 
     def __init__(
-        self, groups: Sequence[Group], tokens: int, world_size: int, rank: int, row_tokens: int, *, padded: bool = False
-    ) -> None:
-        self.groups, self.row_tokens = groups, row_tokens
+        self, groups: Sequence[Group], tokens: int, world_size: int, rank: int, row_tokens: int,
+        sharing: Sharing = SHARED, *, padded: bool = False,
+    ) -> None:  # fmt: skip
+        self.groups, self.row_tokens, self.sharing = groups, row_tokens, sharing
         lengths = costs(groups, padded)
         order = sorted(range(len(groups)), key=lambda i: (-lengths[i], i))
         cut = deal_within(order, [lengths[i] for i in order], tokens, world_size)
@@ -223,10 +233,12 @@ class HeldOutBatches(Dataset[PackedBatch]):
         return len(self.shares)
 
     def __getitem__(self, item: int) -> PackedBatch:
-        return _batch(self.groups, self.shares[item], self._filler, self.totals, self.row_tokens)
+        return _batch(self.groups, self.shares[item], self._filler, self.totals, self.row_tokens, self.sharing)
 
 
-def _batch(groups: Sequence[Group], share: Share, fill: Group, totals: Totals, row_tokens: int) -> PackedBatch:
+def _batch(
+    groups: Sequence[Group], share: Share, fill: Group, totals: Totals, row_tokens: int, sharing: Sharing
+) -> PackedBatch:
     chosen = [groups[i] for i in share.groups] + [fill] * share.fill
     weights = [1.0] * len(share.groups) + [0.0] * share.fill
-    return pack(chosen, row_tokens=row_tokens, totals=totals, weights=weights)
+    return pack(chosen, row_tokens=row_tokens, totals=totals, weights=weights, share=sharing(chosen))

@@ -39,6 +39,7 @@ class DataSettings:
         bad_rows: error lists all malformed rows and stops; drop counts them.
         batch_size: groups per optimizer step, over all processes and accumulation.
         row_tokens: tokens a packed row holds at most (a longer group makes it longer).
+        share_prefix: whether a row has each prompt once; auto: on a GPU only where this saves enough tokens.
         max_length: tokens of prompt plus response at most.
         template: auto (the chat template where there is one, else alpaca), alpaca, chat or none.
         template_args: variables of the chat template, such as {enable_thinking: false}.
@@ -63,6 +64,7 @@ class DataSettings:
     held_out: Annotated[int, Ge(0)] | Annotated[float, Interval(ge=0, le=1)] = 0.02
     batch_size: Annotated[int, Ge(1)] = 128
     row_tokens: Annotated[int, Ge(8)] = 1024
+    share_prefix: bool | Literal["auto"] = "auto"
     max_length: Annotated[int, Ge(8)] = 512
     template: Literal["auto", "alpaca", "chat", "none"] = "auto"
     template_args: dict[str, Any] | None = None

@@ -18,7 +18,7 @@ from tuna.config.types import checked
 from tuna.data.batch import Group
 from tuna.data.lists import AnswerList, ranked_list, target_list
 from tuna.data.load import Loaded, Source, load_sources, problem_text
-from tuna.data.packing import pack
+from tuna.data.packing import Sharing, pack
 from tuna.data.ranking import baselines, count_pairs, pair_accuracy
 from tuna.data.record import Record
 from tuna.data.tokenize import tokenize
@@ -126,7 +126,9 @@ def _content(group: Group) -> dict[str, Any]:
 
 @torch.inference_mode()
 def _values(scorer: Any, groups: Sequence[Group], row_tokens: int) -> Values:
-    batch = pack(groups, row_tokens=row_tokens).to(str(next(scorer.parameters()).device))
+    device = next(scorer.parameters()).device
+    share = Sharing(on_gpu=device.type == "cuda")(groups)
+    batch = pack(groups, row_tokens=row_tokens, share=share).to(str(device))
     flat = iter((scorer(batch).double() / batch.lengths).tolist())
     return [[next(flat) for _ in group.responses] for group in groups]
 

@@ -10,7 +10,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from tuna.data.batch import Group
 from tuna.data.lists import Answer as Response
-from tuna.data.packing import pack
+from tuna.data.packing import Sharing, pack
 from tuna.data.record import Record, was_cut
 from tuna.data.tokenize import check_shown
 from tuna.inference.answers import Answer, stored_answers
@@ -94,7 +94,9 @@ class _Scorer:
                 groups.append(Group(record.id, encoded.prompt, ids, none, tuple(False for _ in kept), masks))
                 where.append((index, list(kept.values())))
         if groups:
-            values = self.scorer(pack(groups, row_tokens=self.row_tokens).to(str(self.device))).double().tolist()
+            share = Sharing(on_gpu=self.device.type == "cuda")(groups)
+            batch = pack(groups, row_tokens=self.row_tokens, share=share).to(str(self.device))
+            values = self.scorer(batch).double().tolist()
             check_values(values, self.source, "log-probabilities or rewards")
             flat = iter(values)
             for (index, places), group in zip(where, groups, strict=True):

@@ -20,6 +20,7 @@ class ScoredLists:
     groups: Tensor  # [R] int64, group index 0..G-1
     weights: Tensor  # [G] float32, 1 for a real group, 0 for one that only fills the batch
     reference: Tensor | None = None  # [R] float32, summed log-probabilities under the reference model
+    most_ranked: int | None = None  # ranked responses of the group that has most; None: counted, for which a GPU waits
 
     @property
     def values(self) -> Tensor:
@@ -54,14 +55,19 @@ class Loss(Protocol):
         """The named terms for these lists."""
 
 
-def local_totals(lists: ScoredLists) -> Totals:
-    """The counts of these lists alone: what the sums are divided by when nothing is accumulated or sharded."""
+def local_counts(lists: ScoredLists) -> dict[str, Tensor]:
+    """The counts of these lists alone, by the names of Totals, left on the device."""
     weight = lists.weights[lists.groups]
-    return Totals(
-        groups=float(lists.weights.sum()),
-        targets=float((weight * lists.targets).sum()),
-        candidate_tokens=float((weight * ~torch.isnan(lists.scores) * lists.lengths).sum()),
-    )
+    return {
+        "groups": lists.weights.sum(),
+        "targets": (weight * lists.targets).sum(),
+        "candidate_tokens": (weight * ~torch.isnan(lists.scores) * lists.lengths).sum(),
+    }
+
+
+def local_totals(lists: ScoredLists) -> Totals:
+    """The same as numbers: what the sums are divided by when nothing is accumulated or sharded."""
+    return Totals(**{name: float(count) for name, count in local_counts(lists).items()})
 
 
 def total(terms: dict[str, Term], lists: ScoredLists, totals: Totals | None = None) -> Tensor:
@@ -86,19 +92,18 @@ class Lists:
 
 def as_lists(lists: ScoredLists, values: Tensor | None = None) -> Lists:
     """Gather each group's ranked responses into a padded row, in order; v is ``values`` [R] or ``lists.values``."""
-    groups = lists.weights.shape[0]
-    ranked = ~torch.isnan(lists.scores)
-    owner = lists.groups[ranked]
-    counts = torch.bincount(owner, minlength=groups)
-    width = int(counts.max()) if owner.numel() else 1
+    ranked, owner = ~torch.isnan(lists.scores), lists.groups
+    counts = torch.zeros_like(lists.weights, dtype=torch.long).index_add(0, owner, ranked.long())
+    width = lists.most_ranked if lists.most_ranked is not None else max(1, int(counts.amax()))
     starts = torch.cumsum(counts, 0) - counts
-    column = torch.arange(owner.numel(), device=owner.device) - starts[owner]
-    chosen = (lists.values if values is None else values)[ranked]
-    v = chosen.new_zeros(groups, width).index_put((owner, column), chosen)
-    scores = torch.full_like(v, -torch.inf, requires_grad=False)
-    scores = scores.index_put((owner, column), lists.scores[ranked].to(scores.dtype))
+    # What is not ranked goes into a column too many: shapes that depend on values would have a GPU waited for.
+    column = torch.where(ranked, torch.cumsum(ranked, 0) - 1 - starts[owner], width)
+    chosen = torch.where(ranked, lists.values if values is None else values, 0.0)
+    v = chosen.new_zeros(len(counts), width + 1).index_put((owner, column), chosen)[:, :width]
+    scores = torch.full((len(counts), width + 1), -torch.inf, dtype=v.dtype, device=v.device)
+    scores = scores.index_put((owner, column), lists.scores.to(v.dtype))[:, :width]
     present = torch.arange(width, device=v.device) < counts[:, None]
-    return Lists(v=v, scores=scores.detach(), present=present, weights=lists.weights)
+    return Lists(v=v, scores=scores, present=present, weights=lists.weights)
 
 
 def dense_ranks(lists: Lists) -> Tensor:

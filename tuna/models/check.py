@@ -18,6 +18,7 @@ from transformers.utils import logging
 from tuna.data.batch import Group, PackedBatch
 from tuna.data.packing import pack
 from tuna.errors import ModelError
+from tuna.models.attention import Attention
 from tuna.models.lora import Lora, add_lora, merge, rebuilt
 from tuna.models.masks import layer_rules
 from tuna.models.reward import head_names
@@ -47,7 +48,7 @@ REWARDS = Ways(AutoModelForSequenceClassification, RewardScorer, PlainRewardScor
 
 
 def check_packing(
-    config: PretrainedConfig, *, attention: str = "auto", trust_remote_code: bool = False, ways: Ways = LOGPROBS
+    config: PretrainedConfig, *, attention: Attention = "auto", trust_remote_code: bool = False, ways: Ways = LOGPROBS
 ) -> None:
     """Run a small random copy of ``config`` packed and plain, and refuse a model whose numbers differ.
 

@@ -1,18 +1,20 @@
 """Who may see whom in a packed row, for each layer type and attention implementation (docs/scorer.md).
 
-Token i sees token j when both are of the same group, j does not come after i, j is in the prompt or in i's own
-response, and the layer type's own rule holds. Windows and chunks count positions, not columns: in a packed row the two
-differ. A padding token sees itself only, so that no row of the mask is empty (softmax over nothing is NaN).
+A token is seen by itself and by what comes after it: a prompt's token to the end of its group, a response's (or a
+prompt's that is not shared) to the end of that response, where the layer type's own rule holds too. Windows and chunks
+count positions, not columns: in a packed row the two differ. A padding token is seen by itself only, so that no row of
+the mask is empty (softmax over nothing is NaN).
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.attention.flex_attention import BlockMask, create_block_mask
+from torch.nn.attention.flex_attention import BlockMask
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -21,6 +23,9 @@ from tuna.data.batch import PackedBatch
 from tuna.errors import ModelError
 
 BLOCKS = "tuna_blocks"  # the name of attention in blocks among transformers' implementations
+FLEX = "tuna_flex"  # FlexAttention, see tuna.models.attention
+VARLEN = "tuna_varlen"  # FlashAttention over segments, for prompts that are not shared
+BLOCK = 128  # columns of a block of FlexAttention's masks; its rows are multiples of it
 SHORT = 192  # tokens; below, a group's many small calls cost more than its masked pairs of tokens do
 
 Mask = Tensor | BlockMask
@@ -57,18 +62,44 @@ def layer_rules(config: Any) -> dict[str, Rule | None]:
     return {kind: RULES[kind](config) for kind in dict.fromkeys(types)}
 
 
-def _sees(batch: PackedBatch, rule: Rule | None) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
+def seen_until(batch: PackedBatch) -> Tensor:
+    """[B, S] int32 ``until``: before the layer type's rule, column j is seen by the columns j <= i < until[j].
+
+    >>> import numpy as np
+    >>> from tuna.data.batch import Group
+    >>> from tuna.data.packing import pack
+    >>> two = (np.array([7], np.int32), np.array([8, 9], np.int32))
+    >>> group = Group("a", np.array([5, 6], np.int32), two, (1.0, 0.0), (False, False))
+    >>> seen_until(pack([group], row_tokens=8)), seen_until(pack([group], row_tokens=8, share=False))
+    (tensor([[5, 5, 3, 5, 5]], dtype=torch.int32), tensor([[3, 3, 3, 7, 7, 7, 7]], dtype=torch.int32))
+    """
+    group, response = batch.group_ids, batch.response_ids
+    size = group.shape[1]
+    column = torch.arange(size, dtype=torch.int32, device=group.device)
+
+    def ends(new: Tensor) -> Tensor:
+        """Where the run that each column is in ends; ``new`` [B, S - 1]: a run begins after this column."""
+        after = torch.where(new, column[1:], size)
+        last = after.new_full((len(after), 1), size)
+        return torch.cat([after, last], 1).flip(1).cummin(1).values.flip(1)
+
+    groups = group[:, 1:] != group[:, :-1]
+    parts = groups | (response[:, 1:] != response[:, :-1])
+    until = torch.where(response == 0, ends(groups), ends(parts))
+    return torch.where(group < 0, column + 1, until)
+
+
+def _sees(until: Tensor, position: Tensor, rule: Rule | None) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
     """(row, head, query column, key column) -> may see, as FlexAttention takes it."""
-    group, response, position = batch.group_ids, batch.response_ids, batch.position_ids
 
     def sees(b: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        same = (group[b, query] == group[b, key]) & (group[b, key] >= 0) & (query >= key)
-        same = same & ((response[b, key] == 0) | (response[b, key] == response[b, query]))
-        if rule is not None:
-            same = same & rule(position[b, query], position[b, key])
-        return same | (query == key)
+        return (query >= key) & (query < until[b, key])
 
-    return sees
+    def sees_by_rule(b: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        assert rule is not None
+        return sees(b, head, query, key) & rule(position[b, query], position[b, key])
+
+    return sees if rule is None else sees_by_rule
 
 
 def _visible(batch: PackedBatch, rule: Rule | None) -> Tensor:
@@ -76,7 +107,57 @@ def _visible(batch: PackedBatch, rule: Rule | None) -> Tensor:
     rows, size = batch.group_ids.shape
     row = torch.arange(rows, device=batch.group_ids.device)[:, None, None, None]
     column = torch.arange(size, device=batch.group_ids.device)
-    return _sees(batch, rule)(row, row, column[:, None], column)
+    return _sees(seen_until(batch), batch.position_ids, rule)(row, row, column[:, None], column)
+
+
+def block_mask(batch: PackedBatch, rule: Rule | None) -> BlockMask:
+    """FlexAttention's mask of a batch whose rows are multiples of 128, from what is known of each block of 128 columns.
+
+    ``create_block_mask`` would look at all S x S pairs (or, compiled, be compiled for every new shape). Here a block is
+    left out where no query of it is before the latest ``until`` of its keys, and is whole (its pairs are not looked at)
+    where all are before the earliest; both are exact but for a rule, which can only turn a whole block into a partial.
+    """
+    rows, size = batch.group_ids.shape
+    if size % BLOCK:
+        raise ValueError(f"block_mask: expected rows of a multiple of {BLOCK} columns, got {size}")
+    count, until, position = size // BLOCK, seen_until(batch), batch.position_ids
+    ends = until.view(rows, 1, count, BLOCK)  # of the keys, the third axis
+    number = torch.arange(count, device=until.device)
+    first = number[:, None] * BLOCK  # column of each query block, the second axis
+    earlier = number < number[:, None]
+    some = (earlier & (ends.amax(-1) > first)) | (number == number[:, None])
+    whole = earlier & (ends.amin(-1) >= first + BLOCK)
+    if rule is not None:  # windows and chunks hold for all pairs where they hold for the two farthest positions
+        high, low = (extreme(position.view(rows, count, BLOCK), -1) for extreme in (torch.amax, torch.amin))
+        farthest = torch.maximum(high[:, :, None], high[:, None]), torch.minimum(low[:, :, None], low[:, None])
+        whole = whole & rule(*farthest)
+    partly, wholly = _listed((some & ~whole)[:, None]), _listed(whole[:, None])
+    sees, lengths = _sees(until, position, rule), (size, size)
+    return BlockMask.from_kv_blocks(*partly, *wholly, BLOCK_SIZE=BLOCK, mask_mod=sees, seq_lengths=lengths)
+
+
+def _listed(blocks: Tensor) -> tuple[Tensor, Tensor]:
+    """How many key blocks each query block has, and their numbers first in its row."""
+    order = blocks.int().argsort(dim=-1, descending=True, stable=True)
+    return blocks.sum(-1, dtype=torch.int32), order.int()
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """Where segments begin in the B x S columns, [N + 1] int32; the longest of them; the window of the layers."""
+
+    starts: Tensor
+    longest: int
+    window: int | None
+
+
+def _segments(batch: PackedBatch, window: int | None) -> Tensor:
+    """A mask in name only, whose attribute ``tuna_segments`` says it all; int8, which FSDP's casting leaves alone."""
+    if batch.shared or batch.segments is None:
+        raise ValueError("segments: expected a batch that was packed with share=False")
+    mask = torch.zeros(1, 1, 1, 1, dtype=torch.int8, device=batch.input_ids.device)
+    mask.tuna_segments = Segments(batch.segments, batch.longest_segment, window)  # type: ignore[attr-defined]
+    return mask
 
 
 def _additive(batch: PackedBatch, rule: Rule | None, dtype: torch.dtype) -> Tensor:
@@ -91,18 +172,19 @@ def _additive(batch: PackedBatch, rule: Rule | None, dtype: torch.dtype) -> Tens
 def build_masks(batch: PackedBatch, config: object, implementation: str, dtype: torch.dtype) -> Mask | dict[str, Mask]:
     """The mask(s) of a batch as the model's backbone takes them: one, or by type where layers are of several types.
 
-    config: the model's (text) config. implementation: "sdpa", "eager", "flex_attention" or "tuna_blocks".
+    config: the model's (text) config. implementation: "sdpa", "eager", "tuna_blocks", "tuna_flex" or "tuna_varlen".
     dtype: what the attention computes in, and of the masks [B, 1, S, S], which are 0 where seen and the lowest
-    number elsewhere; "flex_attention" gets a BlockMask. Raises: ModelError for a layer type that takes no mask.
+    number elsewhere; "tuna_flex" gets a BlockMask. Raises: ModelError for a layer type that takes no mask.
     """
     masks: dict[str, Mask] = {}
-    rows, size = batch.group_ids.shape
     for kind, rule in layer_rules(config).items():
-        if implementation == "flex_attention":
-            masks[kind] = create_block_mask(_sees(batch, rule), rows, None, size, size, device=batch.group_ids.device)
+        if implementation == FLEX:
+            masks[kind] = block_mask(batch, rule)
+        elif implementation == VARLEN:
+            masks[kind] = _segments(batch, getattr(config, "sliding_window", None) if rule else None)
         else:
             masks[kind] = mask = _additive(batch, rule, dtype)
-            if implementation == BLOCKS and rows == 1:
+            if implementation == BLOCKS and len(mask) == 1:
                 attach_blocks(mask, batch)
     return masks if len(masks) > 1 else next(iter(masks.values()))
 

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +11,14 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from tuna.data.batch import PackedBatch
+from tuna.data.packing import in_columns
 from tuna.errors import ModelError
-from tuna.models.masks import BLOCKS, Mask, build_masks
+from tuna.models.attention import Attention, choose, row_length
+from tuna.models.masks import FLEX, Mask, build_masks
 from tuna.models.projection import target_logprobs
+from tuna.models.selfcheck import CHECKED, prove
 
-IMPLEMENTATIONS = {"sdpa": "sdpa", "eager": "eager", "flex": "flex_attention"}
+IMPLEMENTATIONS = {"sdpa": "sdpa", "eager": "eager", "flex": "flex_attention"}  # of the plain way
 
 
 class _Reached(Exception):
@@ -70,17 +72,23 @@ def logits_of(model: Any, backbone: nn.Module, states: Tensor, output_type: type
 class ResponseScorer(nn.Module):
     """Summed log-probability of each response of a packed batch; backbone and projection in one forward.
 
-    model: a Hugging Face causal language model. attention: "auto" is FlexAttention on CUDA (where the model has it),
-    else SDPA, else eager. projection_chunk: how many hidden states are projected to the vocabulary at a time.
-    projection_memory: MB of the logits' gradient that are kept for the backward pass, see target_logprobs.
+    model: a Hugging Face causal language model. attention: see tuna.models.attention.choose. projection_chunk: how many
+    hidden states are projected to the vocabulary at a time. projection_memory: MB of the logits' gradient that are kept
+    for the backward pass, see target_logprobs. On CUDA a kernel is checked on the first batch that takes it; proved and
+    refused are the names of those that were. sums: whether numbers are sums over tokens.
     """
 
+    sums: ClassVar[bool] = True
+
     def __init__(
-        self, model: nn.Module, *, attention: str = "auto", projection_chunk: int = 512, projection_memory: int = 1024
-    ) -> None:
+        self, model: nn.Module, *, attention: Attention = "auto", projection_chunk: int = 512,
+        projection_memory: int = 1024,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.model: Any = model
-        self.attention = attention
+        self.attention: Attention = attention
+        self.proved: set[tuple[str, bool]] = set()  # with gradients, or without
+        self.refused: set[str] = set()
         self.projection_chunk, self.projection_memory = projection_chunk, projection_memory
         # Kept out of the module tree: as a second name of the same module it would double every key of a state dict.
         self._backbone = (find_backbone(model),)
@@ -100,16 +108,43 @@ class ResponseScorer(nn.Module):
 
     def hidden(self, batch: PackedBatch) -> tuple[Tensor, type]:
         """The hidden states [B, S, H], undefined at padding, and the type of the backbone's output."""
-        if batch.input_ids.device.type == "cpu" and not isinstance(self, FSDPModule):
+        device = batch.input_ids.device.type
+        if device == "cpu" and not isinstance(self, FSDPModule):
             return self._hidden_by_row(batch)
+        use = self.kernel(batch), torch.is_grad_enabled()
+        if device == "cuda" and use[0] in CHECKED and use not in self.proved:
+            self.proved.add(use)
+            prove(self, batch, use[0])
         return self._hidden(batch)
 
+    def plain(self) -> "PlainScorer":
+        """The plain way, of the same model."""
+        return PlainScorer(self.model)
+
+    def kernel(self, batch: PackedBatch) -> str:
+        """The attention function that the batch takes, by its transformers name."""
+        columns, device = batch.input_ids.shape[1], batch.input_ids.device.type
+        return choose(
+            self.attention, self.model, device=device, dtype=self.dtype(device), columns=columns, shared=batch.shared,
+            refused=self.refused,
+        )  # fmt: skip
+
+    def dtype(self, device: str) -> torch.dtype:
+        """What attention computes in."""
+        if torch.is_autocast_enabled(device):
+            return torch.get_autocast_dtype(device)
+        dtype: torch.dtype = self.model.get_input_embeddings().weight.dtype
+        return dtype
+
     def _hidden(self, batch: PackedBatch) -> tuple[Tensor, type]:
-        mask = self._masks(batch)
+        size, kernel = batch.input_ids.shape[1], self.kernel(batch)
+        if kernel == FLEX:
+            batch = in_columns(batch, slice(None), row_length(size))
+        mask = self.masks(batch, kernel)
         output = self._backbone[0](
             input_ids=batch.input_ids, attention_mask=mask, position_ids=batch.position_ids, use_cache=False
         )
-        return output.last_hidden_state, type(output)
+        return output.last_hidden_state[:, :size], type(output)
 
     def _hidden_by_row(self, batch: PackedBatch) -> tuple[Tensor, type]:
         """Row by row without padding: faster on the CPU. Sharded, all processes must run the backbone equally often."""
@@ -118,36 +153,28 @@ class ResponseScorer(nn.Module):
         rows: list[Tensor] = []
         output_type: type = object
         for row, width in enumerate(((batch.group_ids >= 0) * column).amax(1).tolist()):
-            names = ("input_ids", "position_ids", "group_ids", "response_ids")
-            part = {name: getattr(batch, name)[row : row + 1, : max(width, 1)] for name in names}
-            hidden, output_type = self._hidden(replace(batch, **part))
+            hidden, output_type = self._hidden(in_columns(batch, slice(row, row + 1), max(width, 1)))
             rows.append(functional.pad(hidden, (0, 0, 0, size - hidden.shape[1])))
         return torch.cat(rows), output_type
 
-    def _masks(self, batch: PackedBatch) -> Mask | dict[str, Mask]:
-        """The batch's masks for the attention that its device asks for; the model is switched to it."""
+    def masks(self, batch: PackedBatch, kernel: str) -> Mask | dict[str, Mask]:
+        """The batch's masks for an attention function; the model is switched to it."""
         device, config = batch.input_ids.device.type, self.model.config.get_text_config()
-        dtype = self.model.get_input_embeddings().weight.dtype
-        if torch.is_autocast_enabled(device):
-            dtype = torch.get_autocast_dtype(device)
         if device == "cuda":
             torch.backends.cuda.enable_cudnn_sdp(False)  # masks through cuDNN give NaN gradients: huggingface/trl#7181
-        dropout = any(getattr(config, key, 0.0) for key in ("attention_dropout", "attn_pdrop", "attn_dropout"))
-        if self.attention != "auto":
-            wanted = IMPLEMENTATIONS[self.attention]
-        elif device == "cuda" and self.model._supports_flex_attn and not dropout:  # FlexAttention has no dropout
-            wanted = "flex_attention"  # its CPU kernel has no backward pass
-        else:
-            wanted = "sdpa" if self.model._supports_sdpa else "eager"
-        if wanted == "sdpa" and device == "cpu":
-            wanted = BLOCKS
-        if config._attn_implementation != wanted:
-            self.model.set_attn_implementation(wanted)
-        return build_masks(batch, config, wanted, dtype)
+        if config._attn_implementation != kernel:
+            self.model.set_attn_implementation(kernel)
+        return build_masks(batch, config, kernel, self.dtype(device))
 
 
 class RewardScorer(ResponseScorer):
     """Reward of each response by a sequence-classification model with one label; its padding id plays no part."""
+
+    sums: ClassVar[bool] = False
+
+    def plain(self) -> "PlainScorer":
+        """The plain way, of the same model."""
+        return PlainRewardScorer(self.model)
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """[R] float32, differentiable: the head's value at each response's last token."""
@@ -166,12 +193,12 @@ def last_tokens(batch: PackedBatch) -> Tensor:
     >>> last_tokens(pack([Group("a", np.array([1, 2, 3], np.int32), two, (1.0, 0.0), (False, False))], row_tokens=8))
     tensor([4, 5])
     """
-    response = batch.response_ids.flatten().long()
-    counts = torch.bincount(batch.response_group, minlength=batch.weights.shape[0])
-    first = counts.cumsum(0) - counts  # index of each group's first response
-    own = ((batch.group_ids.flatten() >= 0) & (response > 0)).nonzero().squeeze(1)
-    index = first[batch.group_ids.flatten().long()[own]] + response[own] - 1
-    return torch.zeros_like(batch.lengths).scatter_reduce(0, index, own, "amax")
+    group, response = (ids.flatten().long() for ids in (batch.group_ids, batch.response_ids))
+    number, columns = len(batch.lengths), torch.arange(group.numel(), device=group.device)
+    first = torch.searchsorted(batch.response_group, torch.arange(len(batch.weights), device=group.device))
+    own = (group >= 0) & (response > 0)
+    index = torch.where(own, first[group.clamp(min=0)] + response - 1, number)  # what is no response's goes to one more
+    return torch.zeros_like(columns[: number + 1]).scatter_reduce(0, index, columns, "amax")[:number]
 
 
 def unpack(batch: PackedBatch) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:

@@ -62,8 +62,8 @@ class ModelConfig:
     prompts; auto is chat where the tokenizer has a chat template, else alpaca. template_args: variables of the chat
     template, such as {enable_thinking: false}; date is the day that a template shows. lora: null, or a rank, or {r,
     alpha, dropout, target_modules}. resize: add rows to the embedding and the head where the tokenizer has ids beyond
-    them; without it such a model is refused. attention: auto is flex on CUDA, else sdpa. scorer: packed shares the
-    prompt and packs rows; plain is one padded row per response, for models that take no mask. gradient_checkpointing:
+    them; without it such a model is refused. attention: auto goes by device, precision and row length. scorer: packed
+    rows; plain is one padded row per response with its prompt, for models that take no mask. gradient_checkpointing:
     recompute activations in the backward pass, layer by layer. export_dtype: of the exported weights; auto is the
     starting model's. projection_chunk: targets projected to the vocabulary at a time. projection_memory: MB that may
     be kept of the projection's gradient, from the forward to the backward pass; what is beyond is computed twice.

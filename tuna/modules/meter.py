@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from tuna.data.batch import PackedBatch
-from tuna.losses.base import ScoredLists, Term, local_totals
+from tuna.losses.base import ScoredLists, Term, local_counts
 
 
 class Meter:
@@ -23,9 +23,9 @@ class Meter:
 
     def reset(self) -> None:
         """Start anew."""
-        self.sums: dict[str, tuple[Tensor | float, float]] = {}  # with their counts
+        self.sums: dict[str, tuple[Tensor | float, Tensor | float]] = {}  # with their counts; read by ``reduce`` only
         self.tokens = [0, 0]  # real, with padding
-        self.per_list: dict[str, list[Any]] = {}
+        self.per_list: dict[str, list[tuple[Tensor, Tensor]]] = {}  # a batch's values, and which of them count
         self.coefficients: dict[str, float] = {}  # of the loss's parts
         self.mark()
 
@@ -42,28 +42,28 @@ class Meter:
     def add(self, name: str, values: Tensor, weights: Tensor) -> None:
         """Add a weighted sum of per-list values; NaN values (nothing to measure in that list) are left out."""
         keep = ~torch.isnan(values) & (weights > 0)
-        self._add(name, values[keep].double().sum(), float(keep.sum()))
+        self._add(name, torch.where(keep, values, 0.0).double().sum(), keep.sum())
 
     def keep(self, name: str, values: Tensor, weights: Tensor) -> None:
         """``add`` values [G], and keep each; rows [G, n], which have no mean, are only kept. NaN is left out."""
         if values.dim() == 1:
             self.add(name, values, weights)
         chosen = ~torch.isnan(values.view(len(values), -1)).any(1) & (weights > 0)
-        self.per_list.setdefault(name, []).extend(values[chosen].tolist())
+        self.per_list.setdefault(name, []).append((values, chosen))
 
     def add_terms(self, terms: dict[str, Term], lists: ScoredLists) -> None:
         """Add the parts of a loss, each over what it is divided by."""
-        counts = local_totals(lists)
+        counts = local_counts(lists)
         for name, term in terms.items():
             self.coefficients[f"loss_{name}"] = term.coefficient
-            self._add(f"loss_{name}", term.sum.detach().double(), getattr(counts, term.per))
+            self._add(f"loss_{name}", term.sum.detach().double(), counts[term.per])
 
     def add_tokens(self, batch: PackedBatch) -> None:
         """Add the batch's tokens, for throughput and packing waste."""
         self.tokens[0] += batch.real_tokens
         self.tokens[1] += batch.input_ids.numel()
 
-    def _add(self, name: str, value: Tensor, count: float) -> None:
+    def _add(self, name: str, value: Tensor, count: Tensor) -> None:
         before, counted = self.sums.get(name, (0.0, 0.0))
         self.sums[name] = before + value, counted + count
 
@@ -74,10 +74,10 @@ class Meter:
         names = sorted(self.sums)
         if not names:
             return {}
-        totals = all_sum([[float(self.sums[name][0]), self.sums[name][1]] for name in names])
+        totals = all_sum([[float(value) for value in self.sums[name]] for name in names])
         means = {name: value / count for name, (value, count) in zip(names, totals, strict=True) if count > 0}
         result = {"loss": sum(weight * means[name] for name, weight in self.coefficients.items() if name in means)}
-        self.last_lists = _all_lists(self.per_list)
+        self.last_lists = _all_lists({name: _chosen(kept) for name, kept in self.per_list.items()})
         self.reset()
         return result | means
 
@@ -93,6 +93,10 @@ def all_sum(values: Sequence[Sequence[float]]) -> list[list[float]]:
     if dist.is_initialized():
         dist.all_reduce(tensor)
     return tensor.tolist()
+
+
+def _chosen(kept: Sequence[tuple[Tensor, Tensor]]) -> list[Any]:
+    return [value for values, chosen in kept for value in values[chosen].tolist()]
 
 
 def _all_lists(values: dict[str, list[Any]]) -> dict[str, list[Any]]:

@@ -100,7 +100,8 @@ class ScoringModule(pl.LightningModule):
     def forward(self, batch: PackedBatch) -> ScoredLists:
         """Score the batch's responses: summed log-probabilities [R], with what the loss needs to know of them."""
         logprobs, owner = self.scorer(batch), batch.response_group
-        return self.scored(logprobs, batch.lengths, batch.scores, batch.targets, owner, batch.weights, batch.reference)
+        known = batch.weights, batch.reference, batch.most_ranked
+        return self.scored(logprobs, batch.lengths, batch.scores, batch.targets, owner, *known)
 
     def training_step(self, batch: PackedBatch, batch_idx: int) -> Tensor:
         """The share of this micro-batch in the step's loss.

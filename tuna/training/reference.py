@@ -111,7 +111,9 @@ def _score(
     else:
         scorer = load_scorer(node).eval().to("cuda" if training.on_gpu else "cpu")
     device = "cuda" if training.on_gpu else "cpu"
-    batches = HeldOutBatches(groups, training.micro_budget, processes, distributed.rank(), data.row_tokens)
+    batches = HeldOutBatches(
+        groups, training.micro_budget, processes, distributed.rank(), data.row_tokens, data.sharing
+    )
     found: dict[bytes, IntArray] = {}
     began = said = saved = time.monotonic()
     done = 0

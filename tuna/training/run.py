@@ -113,7 +113,7 @@ def prepare(cfg: DictConfig, built: dict[str, Any]) -> Components:
     read = partial(
         data.prepare, tokenizer, max_positions=resolved.max_positions, world_size=training.world_size,
         rank=distributed.rank(), accumulate=training.accumulate, micro_tokens=training.micro_budget,
-        padded=model.scorer == "plain", epochs=training.max_epochs, seed=cfg.seed,
+        padded=model.scorer == "plain", epochs=training.max_epochs, seed=cfg.seed, on_gpu=training.on_gpu,
     )  # fmt: skip
     distributed.on_first(read)
     if distributed.rank() > 0:  # from the token cache

@@ -1,0 +1,1 @@
+"""What only a GPU can show, checked and measured by one command: python -m perf.gpu."""
