@@ -23,6 +23,7 @@ _RUN = (  # figures of the runs' held-out lists: key, head
     ("v_best", "log-probability per token of the best answer"),
     ("loss_ce", "cross-entropy of the originals (lower is better)"),
 )
+_LEVEL = 0.05
 _SHAPE: dict[str, type] = {"losses": dict, "baseline": str, "start": str, "contrasts": list}
 
 
@@ -82,7 +83,7 @@ class Losses:
             p, verdict = math.nan, "not measured"
             if estimate:
                 p, as_expected = next(corrected), (estimate.mean > 0) == (each["expected"] == "above")
-                verdict = "not decided" if p >= 0.05 else "holds" if as_expected else "the opposite holds"
+                verdict = "not decided" if p >= _LEVEL else "holds" if as_expected else "the opposite holds"
             rows.append((str(each["says"]), str(each["expected"]), estimate, p, verdict))
         return rows
 
@@ -147,7 +148,7 @@ def tables(found: Losses, folder: Path) -> list[Table]:
     if any(found.sizes.values()):
         path = folder / "losses-sizes.png"
         _draw_sizes(found, path)
-        made.append(_sizes(found, [(path, f"{found.figure} by answers per list")]))
+        made.append(_sizes(found, [(path, f"{found.figure} by answers per list, less that of the shortest lists")]))
     return made
 
 
@@ -186,7 +187,7 @@ def _table(found: Losses, drawn: Sequence[tuple[Path, str]]) -> Table:
 
 def _sign(change: tuple[Estimate, float]) -> int:
     """1 or -1 where the corrected test decides."""
-    return 0 if change[1] >= 0.05 else 1 if change[0].mean > 0 else -1
+    return 0 if change[1] >= _LEVEL else 1 if change[0].mean > 0 else -1
 
 
 def _p(p: float) -> str:
@@ -222,44 +223,91 @@ def _sizes(found: Losses, drawn: Sequence[tuple[Path, str]]) -> Table:
 
 
 def _draw_forest(found: Losses, path: Path) -> None:
-    """Differences to the baseline, the best on top; filled where the corrected test decides."""
+    """Differences to the baseline, the best on top; blue where the corrected test decides."""
     changes = sorted(found.changes.items(), key=lambda item: item[1][0].mean)
     figure, (panel,) = panels(1, (6.4, 1.2 + 0.24 * len(changes)))
     panel.axvline(0.0, color="#5f6b7a", linewidth=1)
-    for place, (_, change) in enumerate(changes):
-        estimate, color = change[0], COLORS[0] if change[1] < 0.05 else "#9aa5b1"
+    shown = [e for _, (e, _) in changes if e.low is not None and e.high is not None]
+    edge = _edge([e.low for e in shown])
+    for place, (_, (estimate, p)) in enumerate(changes):
+        color = COLORS[0] if p < _LEVEL else "#9aa5b1"
+        if estimate.mean < edge:  # far below all others, whose scale it would take
+            panel.annotate(
+                f"\u2190 {with_interval(estimate, True)}", (edge, place), fontsize=8, color=color, va="center"
+            )
+            continue
         panel.plot([estimate.low, estimate.high], [place, place], color=color, linewidth=1.6)
         panel.plot([estimate.mean], [place], "o", color=color, markersize=5)
+    if shown and edge > -math.inf:
+        panel.set_xlim(edge, max(0.0, *(e.high for e in shown)) + 0.005)
     panel.set_yticks(range(len(changes)), [name for name, _ in changes], fontsize=8)
     panel.set_xlabel(f"{found.figure}, less that of {found.baseline} (grey: not decided after Holm)", fontsize=9)
     save(figure, path)
 
 
+def _edge(lows: Sequence[float]) -> float:
+    """Where the axis ends below, so that one or two far ones do not flatten all others.
+
+    >>> _edge([-0.33, -0.05, -0.04, -0.02]), _edge([-0.06, -0.05, -0.04])
+    (-0.06, -inf)
+    """
+    ordered = sorted(lows)
+    third = ordered[min(2, len(ordered) - 1)] if ordered else 0.0
+    near = [low for low in ordered if low > 3 * third]
+    return 1.2 * near[0] if near and len(near) < len(ordered) else -math.inf
+
+
 def _draw_cost(found: Losses, path: Path) -> None:
     """Gain over the start against the rise of the originals' cross-entropy, a point per loss."""
-    figure, (panel,) = panels(1, (7.2, 5.0))
+    figure, (panel,) = panels(1, (7.6, 5.2))
     begin = fmean(found.start.scores[found.figure])
-    for line in found.order():
-        if "loss_ce" in line.figures and "loss_ce" in line.before:
-            cost = fmean(line.figures["loss_ce"]) - line.before["loss_ce"]
-            gain = fmean(line.scores[found.figure]) - begin
-            panel.plot([cost], [gain], "o", color=COLORS[0], markersize=5)
-            panel.annotate(line.name, (cost, gain), xytext=(4, 2), textcoords="offset points", fontsize=7)
-    panel.set_xlabel("cross-entropy of the original responses, more than at the start (nats per token)", fontsize=9)
+    points = {
+        line.name: (fmean(line.figures["loss_ce"]) - line.before["loss_ce"], fmean(line.scores[found.figure]) - begin)
+        for line in found.order()
+        if "loss_ce" in line.figures and "loss_ce" in line.before
+    }
+    most = max(gain for _, gain in points.values())
+    near = {name: point for name, point in points.items() if point[1] > most / 2}
+    panel.plot(*zip(*near.values(), strict=True), "o", color=COLORS[0], markersize=5)
+    _label(panel, near)
+    far = [f"{name} ({cost:+.3f}, {gain:+.3f})" for name, (cost, gain) in points.items() if name not in near]
+    far += [line.name for line in found.order() if line.name not in points]  # they do not measure it
+    beside = f"; not shown: {', '.join(far)}" if far else ""
+    panel.set_xlabel(f"cross-entropy of the originals, more than at the start (nats per token{beside})", fontsize=9)
     panel.set_ylabel(f"{found.figure}, more than at the start", fontsize=9)
     save(figure, path)
 
 
+def _label(panel: Any, points: Mapping[str, tuple[float, float]]) -> None:
+    """A name at each point, moved away, with a line to it, where another name stands."""
+    panel.margins(0.08)
+    panel.figure.canvas.draw()
+    taken: list[tuple[float, float, float, float]] = []
+    for name, point in sorted(points.items(), key=lambda item: (item[1][0], -item[1][1])):
+        x, y = panel.transData.transform(point) * 72 / panel.figure.dpi  # in points, as offsets are
+        for away in range(60):
+            side = -1 if away % 2 else 1
+            dx, dy = 6 + 1.2 * (away // 2), side * 5.5 * (away // 2)
+            box = (x + dx, y + dy, x + dx + 4.1 * len(name), y + dy + 8)
+            if not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken):
+                break
+        taken.append(box)
+        line = {"arrowstyle": "-", "color": "#9aa5b1", "linewidth": 0.5} if away > 1 else None
+        panel.annotate(name, point, xytext=(dx, dy), textcoords="offset points", fontsize=7, arrowprops=line)
+
+
 def _draw_sizes(found: Losses, path: Path) -> None:
-    """A line per loss over the number of answers, which doubles from tick to tick."""
-    figure, (panel,) = panels(1)
-    for color, (loss, of) in zip(COLORS, found.sizes.items(), strict=False):
-        curve = [(math.log2(size), e) for size in sorted(of) if (e := found.combined({of[size]: 1}))]
-        draw_line(panel, curve, color, loss)
+    """A line per loss over the number of answers, which doubles from tick to tick, less what its smallest reached."""
+    figure, (panel,) = panels(1, (6.0, 3.6))
     sizes = sorted({size for of in found.sizes.values() for size in of})
+    for place, (color, (loss, of)) in enumerate(zip(COLORS, found.sizes.items(), strict=False)):
+        least, moved = min(of), 0.05 * (place - (len(found.sizes) - 1) / 2)
+        changes = [(size, found.combined({of[size]: 1, of[least]: -1})) for size in sorted(of) if size != least]
+        curve = [(math.log2(size) + moved, e) for size, e in changes if e]
+        draw_line(panel, [(math.log2(least) + moved, Estimate(0.0)), *curve], color, loss)
     panel.set_xticks([math.log2(size) for size in sizes], [str(size) for size in sizes])
     panel.set_xlabel("answers per list (K)", fontsize=10)
-    panel.set_title(found.figure, fontsize=11)
+    panel.set_title(f"{found.figure}, less that of the same loss at K = {sizes[0]}", fontsize=10)
     if panel.get_legend_handles_labels()[0]:
         panel.legend(fontsize=8, frameon=False)
     save(figure, path)
