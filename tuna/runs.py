@@ -59,7 +59,7 @@ FREE = {
     "": {"name", "resume", "runs_dir", "logger", "evaluate", "stage", "scale", "experiment", "optimize"},
     "trainer": {
         "accumulate", "checkpoint_every", "keep_checkpoints", "log_every", "micro_tokens", "nonfinite",
-        "timeout_minutes",
+        "shard_over", "timeout_minutes",
     },
     "datamodule": {"cache_dir", "num_workers", "share_prefix"},
     "model": {"export_dtype", "projection_memory"},

@@ -27,6 +27,9 @@ def test_quick_makes_every_file_and_the_same_ones_again(tmp_path: Path) -> None:
         assert AutoTokenizer.from_pretrained(tmp_path / "models" / name).chat_template
     made = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/*.jsonl"))
     assert made == [
+        "instructions/comparison_choice.jsonl",
+        "instructions/comparison_lists.jsonl",
+        "instructions/comparison_measure.jsonl",
         "instructions/held_out.jsonl",
         "instructions/train.jsonl",
         "rankings/contextual.jsonl",

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -141,7 +142,7 @@ def test_killed_after_any_step_it_goes_on(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     ran: list[str] = []
 
-    def execute(self: pipeline._Run, step: Step) -> tuple[int, float]:
+    def execute(self: pipeline._Run, step: Step, words: Sequence[str]) -> tuple[int, float]:
         ran.append(step.name)
         result = step.makes / "elementary" / "m" / "results.json" if step.words[0] == "evaluate.py" else step.makes
         result.parent.mkdir(parents=True, exist_ok=True)
@@ -166,9 +167,9 @@ def test_killed_after_any_step_it_goes_on(tmp_path: Path, monkeypatch: pytest.Mo
     assert reproduce(rounds=2, jobs=1)["steps"] == 9 and len({*done}) == 9 and not ran
 
 
-def in_process(self: pipeline._Run, step: Step) -> tuple[int, float]:
+def in_process(self: pipeline._Run, step: Step, typed: Sequence[str]) -> tuple[int, float]:
     """The step's command as it is typed, without the seconds of a new process."""
-    program, *words = step.words
+    program, *words = typed
     begin = time.monotonic()
     try:
         if words[0] == "best":

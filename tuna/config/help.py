@@ -54,7 +54,7 @@ def groups(folders: Sequence[Path], config_name: str | None = None) -> dict[str,
     for folder in folders:
         for file in sorted(folder.rglob("*.yaml")):
             group = file.parent.relative_to(folder).as_posix()
-            if group != ".":
+            if group not in (".", "wandb"):  # W&B's own files of sweeps
                 found.setdefault(group, {}).setdefault(file.stem, file)
     if config_name is None:
         return found
@@ -63,7 +63,8 @@ def groups(folders: Sequence[Path], config_name: str | None = None) -> dict[str,
         if (folder / f"{config_name}.yaml").is_file():
             entries = OmegaConf.select(OmegaConf.load(folder / f"{config_name}.yaml"), "defaults") or []
             named |= {key for entry in entries if OmegaConf.is_dict(entry) for key in entry}
-    return {group: choices for group, choices in found.items() if group in named or "/" in group}
+    named.add("hydra")
+    return {group: choices for group, choices in found.items() if {group, group.partition("/")[0]} & named}
 
 
 def summary(file: Path) -> str:
