@@ -1,1 +1,1 @@
-"""Verifiable questions in real English, at three grades, for tuning and measuring small real models (docs/english.md)."""
+"""Verifiable questions in real English, of three grades, for small real models (docs/english.md)."""

@@ -73,7 +73,7 @@ def short_sentence(rng: random.Random, grade: int) -> Question:
     text = '" and "'.join(words)
     if grade == 3:
         many = rng.randint(5, 8)
-        sentence = " ".join(["We", "saw", "the", words[0], "near", "our", "old", "house"][: many - 1] + ["today"]) + "."
+        sentence = f"We saw the {words[0]} {' '.join(['near', 'our', 'house'][: many - 5])} today."
         wordings = [
             f'Write a sentence of exactly {many} words with the word "{text}".',
             f'Use the word "{text}" in a sentence that has exactly {many} words.',

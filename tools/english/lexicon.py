@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Category:
-    """A category of nouns: its name, its plural, its words from the best known on, and which category it lies within."""
+    """A category of nouns: its name, its plural, its words from the best known on, and what it lies within."""
 
     name: str
     plural: str
@@ -90,6 +90,12 @@ def pick(rng: random.Random, grade: int, count: int, used: Sequence[str] = ()) -
 
 
 @cache
+def names(name: str) -> tuple[str, ...]:
+    """The words of a section of words.txt that is a list."""
+    return tuple(" ".join(section("words.txt", name)).split())
+
+
+@cache
 def pairs(name: str, grade: int | None = None) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """The lines "word answer/answer" of a section of words.txt, of a grade where it has grades."""
     lines = section("words.txt", name if grade is None else f"{name} {grade}")
@@ -129,49 +135,23 @@ def sizes() -> dict[str, int]:
     return {word.replace("-", " "): tier for tier, line in enumerate(tiers) for word in line.split()}
 
 
-_IRREGULAR = dict(
-    pair.split(":")
-    for pair in (
-        "mouse:mice goose:geese wolf:wolves sheep:sheep deer:deer moose:moose bison:bison fish:fish knife:knives "
-        "shelf:shelves leaf:leaves loaf:loaves thief:thieves scarf:scarves child:children man:men woman:women foot:feet "
-        "tooth:teeth person:people potato:potatoes tomato:tomatoes hero:heroes mosquito:mosquitoes buffalo:buffaloes "
-        "salmon:salmon trout:trout mango:mangoes calf:calves bookshelf:bookshelves life:lives wife:wives half:halves "
-        "ox:oxen cod:cod swordfish:swordfish goldfish:goldfish"
-    ).split()
-)
-_ALSO = {
-    "scarf": "scarfs", "mango": "mangos", "mosquito": "mosquitos", "rhinoceros": "rhinoceros",
-    "hippopotamus": "hippopotami", "octopus": "octopi", "buffalo": "buffalo", "person": "persons",
-}  # fmt: skip
-_UNCOUNTED = set(
-    "water milk tea coffee juice lemonade wine beer soda cocoa cider champagne whiskey bread rice pasta butter salad "
-    "chocolate yogurt cheese garlic spinach broccoli cabbage lettuce celery cauliflower kale iron gold silver copper steel "
-    "tin aluminum bronze zinc nickel brass platinum titanium anger joy fear sadness happiness love pride jealousy shame "
-    "grief mathematics history biology chemistry physics geography economics philosophy football tennis basketball swimming "
-    "baseball hockey golf volleyball boxing skiing rugby badminton wrestling surfing gymnastics soup paper chalk soap hair "
-    "music sugar salt pepper honey jam flour oil vinegar ice medicine fire smoke ash blood sand mud dust sky snow rain grass "
-    "sun moon furniture asparagus beef sauerkraut shrimp kiwi plum-tree tuna mackerel herring halibut carp eel squid "
-    "red blue green yellow black white brown purple pink gray turquoise beige maroon crimson scarlet magenta".split()
-)
-
-
 def plurals(word: str) -> tuple[str, ...]:
     """The plural of a noun and other right ones; empty where it is not counted.
 
     >>> plurals("fox"), plurals("city"), plurals("mouse"), plurals("water")
     (('foxes',), ('cities',), ('mice',), ())
     """
-    if word in _UNCOUNTED:
+    if word in names("uncounted"):
         return ()
-    if word in _IRREGULAR:
-        regular = _IRREGULAR[word]
-    elif re.search(r"(s|x|z|ch|sh)$", word):
+    if word in (irregular := dict(pairs("plurals"))):
+        return irregular[word]
+    if re.search(r"(s|x|z|ch|sh)$", word):
         regular = word + "es"
     elif re.search(r"[^aeiou]y$", word):
         regular = word[:-1] + "ies"
     else:
         regular = word + "s"
-    return (regular, *filter(None, [_ALSO.get(word)]))
+    return (regular,)
 
 
 def a(word: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 from tools.english import lexicon
 from tools.english.lexicon import a, pick
@@ -182,7 +183,7 @@ def sort_sizes(rng: random.Random, grade: int) -> Question:
     gap, count = [(4, 2), (3, 3), (2, 4)][grade - 1]
     while True:
         chosen = sorted(rng.sample(tiers, count))
-        if all(right - left >= gap for left, right in zip(chosen, chosen[1:], strict=False)):
+        if all(right - left >= gap for left, right in pairwise(chosen)):
             break
     ranked = [rng.choice([thing for thing, tier in things.items() if tier == wanted]) for wanted in chosen]
     way, ordered = rng.choice(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 from tools.english import lexicon
 from tools.english.lexicon import a
@@ -18,7 +19,7 @@ def ranking(rng: random.Random, grade: int) -> Question:
     """Tom is taller than Anna. Anna is taller than Ben. Who is the tallest?"""
     people = rng.sample(NAMES, 1 + grade)
     more, most, least = rng.choice(_ORDERS)
-    facts = [f"{left} is {more} than {right}." for left, right in zip(people, people[1:], strict=False)]
+    facts = [f"{left} is {more} than {right}." for left, right in pairwise(people)]
     if grade > 1:
         rng.shuffle(facts)
     name, answer = rng.choice([(most, people[0]), (least, people[-1])])
@@ -66,7 +67,7 @@ def syllogism(rng: random.Random, grade: int) -> Question:
     kinds = real if grade == 1 else made_up
     name = rng.choice(NAMES)
     steps = 1 if grade < 3 else 2
-    facts = [f"All {_many(left)} are {_many(right)}." for left, right in zip(kinds, kinds[1 : steps + 1], strict=False)]
+    facts = [f"All {_many(left)} are {_many(right)}." for left, right in pairwise(kinds[: steps + 1])]
     answer = rng.choice(["yes", "no"])
     if answer == "no":
         facts[-1] = facts[-1].replace("All ", "No ")
@@ -92,7 +93,7 @@ def compare_numbers(rng: random.Random, grade: int) -> Question:
 def place_in_row(rng: random.Random, grade: int) -> Question:
     """The cup is to the left of the key. The key is left of the book. What is in the middle?"""
     things = rng.sample([word for word in lexicon.words(1) if lexicon.plurals(word)], 1 + grade)
-    facts = [f"The {left} is to the left of the {right}." for left, right in zip(things, things[1:], strict=False)]
+    facts = [f"The {left} is to the left of the {right}." for left, right in pairwise(things)]
     if grade == 3:
         facts = [facts[2], f"The {things[1]} is to the right of the {things[0]}.", facts[1]]
     name, answer = rng.choice([("on the far left", things[0]), ("on the far right", things[-1])])

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
+from tools.english import lexicon
 from tools.english.questions import Question, listed, number, says, task
 
-NAMES = (
-    "Tom Anna Ben Mary Sam Lucy Jack Emma Paul Sarah Mike Julia Peter Kate David Laura Mark Nina George Alice Frank Rosa "
-    "Daniel Clara Victor Helen Oscar Ruth Simon Eva Leo Grace Henry Ida Max Olga Robert Vera Adam Dora"
-).split()
-_THINGS = (
-    "apples books pencils coins cards stamps marbles cookies eggs shells balls tickets oranges stickers roses".split()
-)
+NAMES = lexicon.names("people")
+_THINGS = lexicon.names("counted things")
 _TOP = (20, 100, 1000)
 
 
@@ -117,11 +114,7 @@ def spoken(value: int) -> str:
     >>> spoken(47), spoken(305), spoken(2010)
     ('forty-seven', 'three hundred five', 'two thousand ten')
     """
-    small = (
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-        "eighteen nineteen"
-    ).split()
-    tens = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+    small, tens = lexicon.names("below twenty"), lexicon.names("tens")
     for size, name in ((1000, "thousand"), (100, "hundred")):
         if value >= size:
             rest = f" {spoken(value % size)}" if value % size else ""
@@ -136,8 +129,8 @@ def units(rng: random.Random, grade: int) -> Question:
     """How many minutes are 3 hours?"""
     many, small, factor = rng.choice([
         [("weeks", "days", 7), ("minutes", "seconds", 60), ("meters", "centimeters", 100), ("dollars", "cents", 100)],
-        [("hours", "minutes", 60), ("days", "hours", 24), ("feet", "inches", 12), ("kilograms", "grams", 1000), ("dozens", "pieces", 12)],
-        [("years", "months", 12), ("hours", "minutes", 60), ("days", "hours", 24), ("yards", "feet", 3), ("pounds", "ounces", 16)],
+        [("hours", "minutes", 60), ("days", "hours", 24), ("feet", "inches", 12), ("dozens", "pieces", 12)],
+        [("years", "months", 12), ("hours", "minutes", 60), ("days", "hours", 24), ("pounds", "ounces", 16)],
     ][grade - 1])  # fmt: skip
     count = rng.randint(2, [5, 9, 12][grade - 1])
     asked, answer = (f"{count} {many}", count * factor)
@@ -230,7 +223,7 @@ def ages(rng: random.Random, grade: int) -> Question:
     age = rng.randint(8, 15 + 10 * grade)
     text = f"{people[0]} is {age} years old."
     steps = grade if grade < 3 else 2
-    for previous, person in zip(people, people[1 : steps + 1], strict=False):
+    for previous, person in pairwise(people[: steps + 1]):
         change = rng.randint(2, 6)
         sign, word = rng.choice([(1, "older"), (-1, "younger")])
         age += sign * change

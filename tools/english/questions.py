@@ -91,34 +91,41 @@ def listed(
 def make_part(seed: int, held_out: bool, count: int) -> list[dict[str, Any]]:
     """About `count` questions of one part, as many of each task and grade, shuffled.
 
-    No question stands twice; an argument is asked about again, in another wording, only where a task has no new one left,
-    and in the held-out part never. Tasks that run short are made up for by the others.
+    No question stands twice; an argument is asked about again, in another wording, only where a task has no new one
+    left, and in the held-out part never. Tasks that run short are made up for by the others.
     """
     rng = random.Random(f"{seed} {held_out}")
-    cells = [(name, grade) for name in sorted(TASKS) for grade in GRADES]
-    found: dict[tuple[str, int], dict[tuple[str, ...], Question]] = {cell: {} for cell in cells}
-    wanted, open_cells = 0, cells
-    while open_cells and sum(map(len, found.values())) < count:
-        wanted += max(1, (count - sum(map(len, found.values()))) // len(open_cells))
-        open_cells = [cell for cell in open_cells if _fill(rng, *cell, held_out, wanted, found[cell])]
-    rows = [(name, question) for (name, _), questions in found.items() for question in questions.values()]
+    cells = {(name, grade): _Cell(name, grade, held_out) for name in sorted(TASKS) for grade in GRADES}
+    seen: set[tuple[str, str]] = set()
+    open_cells, wanted = list(cells.values()), 0
+    while open_cells and len(seen) < count:
+        wanted += max(1, (count - len(seen)) // len(open_cells))
+        open_cells = [cell for cell in open_cells if cell.fill(rng, wanted, seen)]
+    rows = [(cell.task, question) for cell in cells.values() for question in cell.questions]
     rng.shuffle(rows)
     prefix = "held-out" if held_out else "train"
     return [question.record(f"{prefix}-{number:05d}", name) for number, (name, question) in enumerate(rows[:count])]
 
 
-def _fill(
-    rng: random.Random, name: str, grade: int, held_out: bool, wanted: int, found: dict[tuple[str, ...], Question]
-) -> bool:
-    """Adds questions of a task and grade until there are as many as wanted; False where there are no more."""
-    for again in (False,) if held_out else (False, True):
-        asked = {question.key for question in found.values()}
-        for _ in range(_TRIES * (wanted - len(found))):
-            question = TASKS[name](rng, grade)
-            if question.held_out != held_out or (question.key in asked and not again):
-                continue
-            asked.add(question.key)
-            found.setdefault((question.instruction, question.input), question)
-            if len(found) == wanted:
-                return True
-    return len(found) == wanted
+class _Cell:
+    """The questions of one task and grade in one part."""
+
+    def __init__(self, task: str, grade: int, held_out: bool) -> None:
+        self.task, self.grade, self.held_out = task, grade, held_out
+        self.questions: list[Question] = []
+
+    def fill(self, rng: random.Random, wanted: int, seen: set[tuple[str, str]]) -> bool:
+        """Draws until there are as many questions as wanted, none of them seen; False where there are no more."""
+        for again in (False,) if self.held_out else (False, True):
+            keys = {question.key for question in self.questions}
+            for _ in range(_TRIES * (wanted - len(self.questions))):
+                question = TASKS[self.task](rng, self.grade)
+                asked = (question.instruction, question.input)
+                if question.held_out != self.held_out or asked in seen or (question.key in keys and not again):
+                    continue
+                seen.add(asked)
+                keys.add(question.key)
+                self.questions.append(question)
+                if len(self.questions) == wanted:
+                    return True
+        return len(self.questions) >= wanted

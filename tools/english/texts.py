@@ -10,10 +10,10 @@ from tools.english import lexicon
 from tools.english.numbers import NAMES
 from tools.english.questions import Question, listed, number, says, task
 
-_CITIES = "Paris London Rome Berlin Madrid Tokyo Vienna Lisbon Dublin Athens Oslo Prague Boston Chicago Toronto Sydney".split()
-_GOODS = "apples books chairs lamps tickets flowers shirts cups candles pencils bottles carpets".split()
-_PLACES = "market shop fair station bookstore harbor museum airport".split()
-_JOBS = "teacher doctor nurse farmer baker pilot dentist lawyer carpenter engineer singer waiter journalist".split()
+_CITIES = lexicon.names("cities")
+_GOODS = lexicon.names("goods")
+_PLACES = lexicon.names("places of trade")
+_JOBS = lexicon.names("professions")
 
 
 def _events(rng: random.Random, count: int) -> list[dict[str, Any]]:
@@ -68,7 +68,7 @@ def find_number(rng: random.Random, grade: int) -> Question:
     event = rng.choice(events)
     field, wordings = rng.choice([
         ("number", [f"How many {event['things']} did {event['name']} buy?", f"Give the number of {event['things']}."]),
-        ("price", [f"How many dollars did {event['name']} pay?", f"How much did the {event['things']} cost, in dollars?"]),
+        ("price", [f"How many dollars did {event['name']} pay?", f"What did the {event['things']} cost, in dollars?"]),
     ])  # fmt: skip
     return number(f"{field} {text}", grade, wordings, event[field], rng, text)
 

@@ -8,7 +8,7 @@ in_order: right is what gives the answers in their order, and no more. ``sort th
 facts: open-ended. Every true detail adds a sixth; every false or unknown sentence, or one about something else, takes a
 sixth away. ``describe a fox``: is red, has a tail
 
-These expect the bare answer, as the embedded models give it; `tuna.assets.replies` has more, for the replies of real models.
+These expect the bare answer, as the embedded models give it; `tuna.assets.replies` has more checks, for real models.
 """
 
 import re

@@ -1,16 +1,19 @@
 """Checks of what real models reply: an answer within a sentence, a number, a list, a JSON object, a form to keep.
 
-A reply may have markdown, quotes, a first word such as "Sure!", the question said again and an explanation after the answer. By its
-check, with ``answers`` in lower case:
+A reply may have markdown, quotes, a first word such as "Sure!", the question said again and an explanation behind the
+answer. By its check, with ``answers`` and, for items, ``count``:
 
-says: the first sentence, or what follows "the answer is", gives one of the answers: at its start, and not with "or" or "and" after
-it, or after a "is", "are", ":" ... and up to a comma, a bracket or "because". A sentence with "not" is wrong. ``cold``
-number: the number after "the answer is"; else after the last "="; else of the sentence that begins with "so" or of the first with
-a number: the first one after "is", "are", "has", or the only one there. ``12``
-items: exactly these items, in any order, or, with the column ``count``, so many different ones of them. ``fox``, ``hen``
-sequence: exactly these items, in this order. ``3``, ``7``, ``12``
-json: the first JSON object in the reply is the answer's: the same keys, values equal as lower-case text. ``{"name": "Ann", "age": 7}``
-obeys: the reply keeps every rule: `RULES` names them. ``at_most_words 8``, ``mentions cat``
+says: the sentence that follows "the answer is", else the first one, gives one of the answers: at its start and without
+"or" or "and" behind it, or behind "is", "are", ":" and the like, up to a comma, a bracket or "because". Wrong where "not"
+stands before such a cut. ``cold``
+number: the number behind "the answer is"; else behind the last "="; else of the last sentence that begins with "so",
+"therefore" and the like, or of the first one with a number: what follows "is", "are", "has" and the like, or the only
+number there. ``12``
+items: exactly these items in any order or, with ``count``, so many different ones of them. ``fox``, ``hen``
+sequence: exactly these items in this order. ``3``, ``7``, ``12``
+json: the first JSON object in the reply has the same keys and, as text in lower case, the same values as one of the
+answers. ``{"name": "Ann", "age": 7}``
+obeys: the reply keeps every rule; `RULES` has them. ``at_most_words 8``, ``mentions cat``
 """
 
 import json
@@ -35,12 +38,12 @@ _BEFORE = re.compile(
     r"^(?:(?:in|at|on|with|by|from|to|an?|the|your|some|letter|word|number|colou?r|pair of|called|also)\s+(?=\S))+"
 )
 _UNITS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-).split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
+    *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
+)
+_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 _WORDED = re.compile(rf"\b(?:({'|'.join(_TENS)})(?:[- ]({'|'.join(_UNITS[1:10])}))?|({'|'.join(_UNITS)}))\b")
-_NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?![\w]*\w)")
+_NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?!\d)")
 _FOUND = re.compile(r"\b(?:is|are|was|were|has|have|be|equals?|costs?|needs?|gets?|left|pays?|paid)\b")
 
 
@@ -80,7 +83,7 @@ def right(record: Mapping[str, Any], text: str) -> bool:
 
 
 def fault(record: Mapping[str, Any]) -> tuple[str, str, Any] | None:
-    """What no text can be marked by in a record of one of `CHECKS`: the field, what it should be and what it is; or None.
+    """The field of a record that no text can be marked by, what it should be and what it is; or None.
 
     >>> fault({"check": "number", "answers": ["a few"]})
     ('answers', 'numbers', ['a few'])
@@ -123,7 +126,7 @@ def _statement(text: str) -> str:
 
 def _says(text: str, answers: set[str]) -> bool:
     statement = _statement(text)
-    if re.search(r"\bnot\b|n't\b", statement):
+    if re.search(r"\bnot\b|n't\b", _CUT.split(statement, maxsplit=1)[0]):
         return False
     starts = _BEFORE.sub("", statement)
     for answer in answers:
@@ -169,9 +172,9 @@ def _digits(found: re.Match[str]) -> str:
 
 
 def items(text: str) -> list[str]:
-    """The items of a list in lower case: bulleted or numbered lines, or parted by commas, "and", lines, or else spaces.
+    """The items of a list in lower case: bulleted lines, or parted by commas, "and" or lines, or else by spaces.
 
-    >>> items("Here they are:\\n1. **Fox** - an animal\\n2. Hen"), items("The animals are a fox and a hen."), items("f-o-x")
+    >>> items("Here they are:\\n1. **Fox** - an animal\\n2. Hen"), items("They are a fox and a hen."), items("f-o-x")
     (['fox', 'hen'], ['fox', 'hen'], ['f', 'o', 'x'])
     """
     text = _clean(text).lower()
@@ -223,7 +226,7 @@ def _reply(text: str) -> str:
 
 
 RULES = ("words N", "at_most_words N", "at_least_words N", "mentions WORD", "starts TEXT", "ends TEXT", "exactly TEXT")
-"""The rules of ``obeys``; only ``exactly`` minds upper and lower case, and it minds no spaces and no full stop at the end."""
+"""The rules of ``obeys``; only ``exactly`` minds upper and lower case, and no spaces, nor a full stop at the end."""
 
 
 def _obeys(reply: str, rule: str) -> bool:
