@@ -48,6 +48,9 @@ WRONG, RIGHT = 0.0, 1.0
         (COLD, "The opposite of hot is not cold.", WRONG),
         (COLD, "Warm. No, cold.", WRONG),
         (COLD, "warm, cold, icy", WRONG),
+        (COLD, "cold, icy, warm", WRONG),
+        (COLD, "The word is cold, icy, warm.", WRONG),
+        (COLD, "Cold, or, to put it in other words, of a low temperature.", RIGHT),
         (COLD, "The opposite of hot is cold water.", WRONG),
         (DOG, "The dog is bigger than the mouse.", RIGHT),
         (DOG, "The bigger one is a dog.", RIGHT),
@@ -214,3 +217,67 @@ def test_unknown_check() -> None:
 def test_items_of_lines_and_of_sentences() -> None:
     assert items("The cities are Rome, Oslo, and Paris. All are in Europe.") == ["rome", "oslo", "paris"]
     assert items("1) one\n2) two") == ["one", "two"]
+
+
+# Replies of SmolLM2-135M-Instruct, greedy, before any tuning (docs/english.md), and what a person says of them.
+REAL = [
+    (row("says", "penguin"), "The bird is a bird.", WRONG),
+    (row("says", "fox"), 'The word is "fox"', RIGHT),
+    (row("says", "lock"), "The word that is first in alphabetical order is lock.", RIGHT),
+    (row("says", "comb"), 'The word is "comb"', RIGHT),
+    (row("says", "car"), "The answer is: The car is bigger.\n\nThis is a classic example of a logical fallacy.", RIGHT),
+    (
+        row("says", "far"),
+        "The antonym of near is far. In the context of language, the antonym of near is far-fetched.",
+        RIGHT,
+    ),
+    (
+        row("says", "Spanish"),
+        "In Ecuador, the most widely spoken language is Spanish, with approximately 60% of all.",
+        RIGHT,
+    ),
+    (row("says", "no"), "No, Anna is not a dinep. She is a nuzag.", RIGHT),
+    (row("says", "yes"), "No: tuna is not a fish.", WRONG),
+    (row("says", "978"), "The number that is the biggest is 978, 847, 611, 929.", WRONG),
+    (row("says", "saucer"), 'The longest word in the list is "saucer, moth, wound, field"', WRONG),
+    (row("says", "cleaned"), 'The missing word is "clean"', WRONG),
+    (row("says", "Wednesday"), "Sam bought 25 carpets at the harbor in Sydney for 65 dollars.", WRONG),
+    (row("says", "drink"), 'The answer to this question is "day of the week" or "day of the month" or "drink"', WRONG),
+    (row("number", "110"), "10 x 11 = 110\n\nThis is a multi-digit number, the product of two numbers.", RIGHT),
+    (row("number", "92"), "Emma paid 92 dollars for 3 lamps.", RIGHT),
+    (
+        row("number", "2"),
+        "A duet is a piece of two solo performances. In a traditional duet, there are two singers.",
+        RIGHT,
+    ),
+    (row("number", "99"), "Ninety-nine in digits is 99.", RIGHT),
+    (row("number", "4"), "The total cost of 2 cards is 2 * 2 = 4 dollars.\n\nSo, Rosa spends", RIGHT),
+    (row("number", "6"), "2 * 3 = 6 dollars.\nSo, Nina pays 6 * 3 = 18 dollars.\n#### 18\nThe answer", WRONG),
+    (row("number", "18"), "To solve this problem, you convert 70 to a decimal, which is 7. That gives you 88.", WRONG),
+    (
+        row("items", "Madrid", "Sydney"),
+        "The text mentions these:\n\n1. Madrid\n2. Sydney\n3. Victoria\n4. Victoria",
+        WRONG,
+    ),
+    (
+        row("items", "head", "leg", "legs", count=2),
+        "1. Head: The head is large.\n\n2. Legs: The legs are the largest",
+        RIGHT,
+    ),
+    (row("sequence", "computer", "key"), "computer, key", RIGHT),
+    (row("sequence", "76", "39"), "The numbers are 76, 39, 95, which are the largest numbers.", WRONG),
+    (row("json", '{"price": 46, "number": 4}'), '{\n  "price": 46,\n  "number": 4\n}', RIGHT),
+    (row("json", '{"name": "Leo"}'), '{\n  "name": "Leo",\n  "description": "Leo bought 13', WRONG),
+    (row("obeys", "exactly QUEEN"), "queen", WRONG),
+    (row("obeys", "starts Yesterday", "ends lake"), "Yesterday, I was lost in the vast expanse of a lake.", RIGHT),
+    (
+        row("obeys", "words 7", "mentions goat"),
+        'The word "goat" is not allowed in a sentence that has exactly 7 words.',
+        WRONG,
+    ),
+]
+
+
+@pytest.mark.parametrize(("record", "text", "expected"), REAL)
+def test_real_replies(record: dict[str, Any], text: str, expected: float) -> None:
+    assert mark(record, text) == expected

@@ -135,6 +135,7 @@ def sizes() -> dict[str, int]:
     return {word.replace("-", " "): tier for tier, line in enumerate(tiers) for word in line.split()}
 
 
+@cache
 def plurals(word: str) -> tuple[str, ...]:
     """The plural of a noun and other right ones; empty where it is not counted.
 

@@ -5,7 +5,7 @@ answer. By its check, with ``answers`` and, for items, ``count``:
 
 says: the sentence that follows "the answer is", else the first one, gives one of the answers: at its start and without
 "or" or "and" behind it, or behind "is", "are", ":" and the like, up to a comma, a bracket or "because". Wrong where "not"
-stands before such a cut. ``cold``
+stands before such a cut, and where three things or more are listed. ``cold``
 number: the number behind "the answer is"; else behind the last "="; else of the last sentence that begins with "so",
 "therefore" and the like, or of the first one with a number: what follows "is", "are", "has" and the like, or the only
 number there. ``12``
@@ -128,12 +128,18 @@ def _says(text: str, answers: set[str]) -> bool:
     statement = _statement(text)
     if re.search(r"\bnot\b|n't\b", _CUT.split(statement, maxsplit=1)[0]):
         return False
-    starts = _BEFORE.sub("", statement)
-    for answer in answers:
-        if re.match(rf"{re.escape(answer)}(?![\w'-]| (?:or|and)\b|/)", starts):
-            return True
+    starts = [statement, _BEFORE.sub("", statement)]
     tails = [statement[found.end() :] for found in re.finditer(_MARKER, statement)]
-    return any(_bare(tail) in answers for tail in tails)
+    begun = "|".join(map(re.escape, answers))
+    return any(
+        re.match(rf"(?:{begun})(?![\w'-]| (?:or|and)\b|/)", start) and not _is_list(start) for start in starts
+    ) or any(_bare(tail) in answers and not _is_list(tail) for tail in tails)
+
+
+def _is_list(text: str) -> bool:
+    """Whether it is three or more things in a row, of which a model has not chosen one."""
+    parts = text.split(",")
+    return len(parts) > 2 and all(len(part.split()) <= 2 for part in parts)
 
 
 def _bare(text: str) -> str:
