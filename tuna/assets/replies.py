@@ -4,8 +4,8 @@ A reply may have markdown, quotes, a first word such as "Sure!", the question sa
 answer. By its check, with ``answers`` and, for items, ``count``:
 
 says: the sentence that follows "the answer is", else the first one, gives one of the answers: at its start and without
-"or" or "and" behind it, or behind "is", "are", ":" and the like, up to a comma, a bracket or "because". Wrong where "not"
-stands before such a cut, and where three things or more are listed. ``cold``
+"or" or "and" behind it, or behind "is", "are", ":" and the like, up to a comma, a bracket or "because". Wrong where
+"not" stands before such a cut, and where three things or more are listed. ``cold``
 number: the number behind "the answer is"; else behind the last "="; else of the last sentence that begins with "so",
 "therefore" and the like, or of the first one with a number: what follows "is", "are", "has" and the like, or the only
 number there. ``12``
