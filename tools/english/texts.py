@@ -18,7 +18,7 @@ _JOBS = lexicon.names("professions")
 
 def _events(rng: random.Random, count: int) -> list[dict[str, Any]]:
     """What different people bought, where and when, with every detail different."""
-    columns = {
+    columns: dict[str, list[Any]] = {
         "name": rng.sample(NAMES, count),
         "day": rng.sample(lexicon.categories()["day of the week"].words, count),
         "city": rng.sample(_CITIES, count),

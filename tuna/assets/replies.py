@@ -91,13 +91,17 @@ def fault(record: Mapping[str, Any]) -> tuple[str, str, Any] | None:
     answers, count = record["answers"], record.get("count")
     if count is not None and (record["check"] != "items" or count not in range(1, len(answers) + 1)):
         return "count", f"with check items, a whole number from 1 to {len(answers)}", count
-    wanted, test = {
-        "number": ("numbers", float),
-        "json": ("JSON objects as text", lambda answer: dict(json.loads(answer))),
-        "obeys": (f"rules, of {', '.join(RULES)}", lambda answer: _obeys("", answer)),
-    }.get(str(record["check"]), ("", str))
     try:
-        [test(answer) for answer in answers]
+        match record["check"]:
+            case "number":
+                wanted = "numbers"
+                [float(answer) for answer in answers]
+            case "json":
+                wanted = "JSON objects as text"
+                [dict(json.loads(answer)) for answer in answers]
+            case "obeys":
+                wanted = f"rules, of {', '.join(RULES)}"
+                [_obeys("", answer) for answer in answers]
     except (ValueError, KeyError, TypeError):
         return "answers", wanted, answers
     return None
