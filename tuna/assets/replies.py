@@ -132,12 +132,17 @@ def _says(text: str, answers: set[str]) -> bool:
     statement = _statement(text)
     if re.search(r"\bnot\b|n't\b", _CUT.split(statement, maxsplit=1)[0]):
         return False
-    starts = [statement, _BEFORE.sub("", statement)]
+    for start in (statement, _BEFORE.sub("", statement)):
+        begun = re.match("|".join(map(_begins, answers)), start)
+        if begun and not _is_list(start):
+            return True
     tails = [statement[found.end() :] for found in re.finditer(_MARKER, statement)]
-    begun = "|".join(map(re.escape, answers))
-    return any(
-        re.match(rf"(?:{begun})(?![\w'-]| (?:or|and)\b|/)", start) and not _is_list(start) for start in starts
-    ) or any(_bare(tail) in answers and not _is_list(tail) for tail in tails)
+    return any(_bare(tail) in answers and not _is_list(tail) for tail in tails)
+
+
+def _begins(answer: str) -> str:
+    """What matches an answer at the start of a sentence; the letter "a" is not the article."""
+    return re.escape(answer) + (r"(?![\w'-]| (?:or|and)\b|/)" if len(answer) > 1 else r"(?=$|,)")
 
 
 def _is_list(text: str) -> bool:
