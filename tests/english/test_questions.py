@@ -86,12 +86,17 @@ def test_small_tasks_run_short_and_others_make_up_for_them(monkeypatch: pytest.M
 
 
 def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["english", "--out", str(tmp_path / "new"), "--train", "30", "--held-out", "20"])
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        ["english", "--out", str(tmp_path / "new"), "--train", "30", "--held-out", "20", "--grades", "1", "2"],
+    )
     main()
     for name, count in (("train", 30), ("held_out", 20)):
         rows = [
             json.loads(line) for line in (tmp_path / "new" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
         ]
         assert len(rows) == count
+        assert {row["grade"] for row in rows} == {1, 2}
         assert {"id", "task", "grade", "instruction", "input", "output", "check", "answers"} <= set(rows[0])
     assert "30 questions" in capsys.readouterr().out

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from tools.english import forms, lists, logic, numbers, texts, words  # noqa: F401 - they register their tasks
-from tools.english.questions import TASKS, make_part
+from tools.english.questions import GRADES, TASKS, make_part
 
 
 def main() -> None:
@@ -22,10 +22,11 @@ def main() -> None:
         "--held-out", type=int, default=1200, help="questions of the held-out part (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0, help="another seed, other questions of the same parts")
+    parser.add_argument("--grades", type=int, nargs="+", choices=GRADES, default=GRADES, help="these alone, 1 is easy")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name, count in (("train", arguments.train), ("held_out", arguments.held_out)):
-        rows = make_part(arguments.seed, name == "held_out", count)
+        rows = make_part(arguments.seed, name == "held_out", count, arguments.grades)
         path = arguments.out / f"{name}.jsonl"
         path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
         grades = Counter(row["grade"] for row in rows)

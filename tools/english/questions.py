@@ -88,20 +88,20 @@ def listed(
     return Question(key, grade, rng.choice(wordings), ", ".join(answers), check, tuple(answers), text)
 
 
-def make_part(seed: int, held_out: bool, count: int) -> list[dict[str, Any]]:
+def make_part(seed: int, held_out: bool, count: int, grades: Sequence[int] = GRADES) -> list[dict[str, Any]]:
     """About `count` questions of one part, as many of each task and grade, shuffled.
 
     No question stands twice; an argument is asked about again, in another wording, only where a task has no new one
     left, and in the held-out part never. Tasks that run short are made up for by the others.
     """
     rng = random.Random(f"{seed} {held_out}")
-    cells = {(name, grade): _Cell(name, grade, held_out) for name in sorted(TASKS) for grade in GRADES}
+    cells = [_Cell(name, grade, held_out) for name in sorted(TASKS) for grade in grades]
     seen: set[tuple[str, str]] = set()
-    open_cells, wanted = list(cells.values()), 0
+    open_cells, wanted = cells, 0
     while open_cells and len(seen) < count:
         wanted += max(1, (count - len(seen)) // len(open_cells))
         open_cells = [cell for cell in open_cells if cell.fill(rng, wanted, seen)]
-    rows = [(cell.task, question) for cell in cells.values() for question in cell.questions]
+    rows = [(cell.task, question) for cell in cells for question in cell.questions]
     rng.shuffle(rows)
     prefix = "held-out" if held_out else "train"
     return [question.record(f"{prefix}-{number:05d}", name) for number, (name, question) in enumerate(rows[:count])]
