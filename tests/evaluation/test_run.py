@@ -86,7 +86,7 @@ def test_questions_that_the_checker_cannot_mark_are_named(tmp_path: Path) -> Non
         ({"answers": []}, "3: answers: expected a list of one text or more"),
         ({"about": None}, "4: about: expected a string"),
         ({"check": "number", "answers": ["few"]}, "5: answers: expected numbers"),
-        ({"check": "items", "count": 99}, "6: count: expected with check items, a whole number from 1 to"),
+        ({"check": "items", "count": 99}, "6: count: expected a whole number from 1 to"),
     ]
     rows = [{**row, "id": str(n), "instruction": str(n), **bad} for n, (bad, _) in enumerate(wrong)]
     questions = write_rows(tmp_path / "mine.jsonl", rows)

@@ -89,8 +89,8 @@ def fault(record: Mapping[str, Any]) -> tuple[str, str, Any] | None:
     ('answers', 'numbers', ['a few'])
     """
     answers, count = record["answers"], record.get("count")
-    if count is not None and (record["check"] != "items" or count not in range(1, len(answers) + 1)):
-        return "count", f"with check items, a whole number from 1 to {len(answers)}", count
+    if record["check"] == "items" and count is not None and count not in range(1, len(answers) + 1):
+        return "count", f"a whole number from 1 to {len(answers)}", count
     try:
         match record["check"]:
             case "number":
