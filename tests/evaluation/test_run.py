@@ -56,6 +56,28 @@ def test_balanced_is_half_of_each_sort(tmp_path: Path) -> None:
     assert sum(e["scores"]["balanced"] for e in examples) / 4 == pytest.approx((2 / 3 + 1 / 6) / 2)
 
 
+def test_accuracy_by_grade_where_questions_have_one(tmp_path: Path) -> None:
+    rows = [
+        {
+            "id": str(n),
+            "instruction": f"Say {n}.",
+            "check": "number",
+            "answers": [str(n)],
+            "task": "say",
+            "grade": grade,
+        }
+        for n, grade in ((1, 1), (2, 1), (3, 3))
+    ]
+    questions = write_rows(tmp_path / "mine.jsonl", rows)
+    answers = write_rows(
+        tmp_path / "a.jsonl", [{"id": "1", "prediction": "It is one."}, {"id": "2", "prediction": "3"}]
+    )
+    measure(tmp_path / "r", f"benchmark.questions={questions}", f"answers={answers}")
+    tables = results_of(tmp_path / "r", "elementary")[0]["tables"]
+    assert tables["by_grade"] == [{"grade": "1", "n": 2, "accuracy": 0.5}, {"grade": "3", "n": 1, "accuracy": 0.0}]
+    assert tables["by_task"] == [{"task": "say", "n": 3, "accuracy": pytest.approx(1 / 3)}]
+
+
 def test_questions_that_the_checker_cannot_mark_are_named(tmp_path: Path) -> None:
     row = next(r for r in held_out_records() if r["check"] == "facts")
     wrong: list[tuple[dict[str, object], str]] = [
@@ -63,6 +85,8 @@ def test_questions_that_the_checker_cannot_mark_are_named(tmp_path: Path) -> Non
         ({"answers": "red"}, "2: answers: expected a list of strings"),
         ({"answers": []}, "3: answers: expected a list of one text or more"),
         ({"about": None}, "4: about: expected a string"),
+        ({"check": "number", "answers": ["few"]}, "5: answers: expected numbers"),
+        ({"check": "items", "count": 99}, "6: count: expected a whole number from 1 to"),
     ]
     rows = [{**row, "id": str(n), "instruction": str(n), **bad} for n, (bad, _) in enumerate(wrong)]
     questions = write_rows(tmp_path / "mine.jsonl", rows)

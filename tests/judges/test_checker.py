@@ -30,6 +30,13 @@ def test_marks_of_the_checker_and_ties(tmp_path: Path) -> None:
     assert row["judge"] == {"judge": "checker", "by": "checker"} and row["answers"] == ["red", "blue"]
 
 
+@pytest.mark.parametrize(("answers", "better"), [(["7"], 1), (["a few"], 0)])
+def test_answers_that_the_check_cannot_use_are_no_check(answers: list[str], better: int) -> None:
+    record = Record("a", "How many?", output="7", extra={"check": "number", "answers": answers})
+    (comparison,) = Checker().compare([Pair(record, "seven", "8")], None)  # type: ignore[arg-type]
+    assert comparison.verdicts == (better, better)  # by ROUGE-L to "7" neither is
+
+
 def test_rouge_to_the_original_elsewhere(tmp_path: Path) -> None:
     collect(tmp_path, write_answers(tmp_path / "in.jsonl", 2), score_only="true")
     row = read_rows(tmp_path / "out.jsonl")[0]

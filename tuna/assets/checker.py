@@ -7,13 +7,17 @@ all_of: right is what names all the answers, in any order, and no more. ``the an
 in_order: right is what gives the answers in their order, and no more. ``sort the numbers``: 3, 7, 12
 facts: open-ended. Every true detail adds a sixth; every false or unknown sentence, or one about something else, takes a
 sixth away. ``describe a fox``: is red, has a tail
+
+These expect the bare answer, as the embedded models give it; `tuna.assets.replies` has more checks, for real models.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-CHECKS = ("facts", "one_of", "all_of", "in_order")
+from tuna.assets import replies
+
+CHECKS = ("facts", "one_of", "all_of", "in_order", *replies.CHECKS)
 _FULL_MARKS = 6  # true details that earn an open-ended answer the full mark
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _LEAD = re.compile(r"^(?:(?:so|well|yes),? )?(?:(?:the )?answer(?: is|:)|(?:it|that|this|they) (?:is|are)|it's) ")
@@ -56,8 +60,8 @@ def mark(record: Mapping[str, Any], text: str) -> float:
             return float(_parts(text) == answers)
         case "facts":
             return _facts(answers, text, str(record["about"]))
-        case other:
-            raise KeyError(other)
+        case _:
+            return float(replies.right(record, text))
 
 
 def _plain(text: str) -> str:

@@ -8,6 +8,7 @@ from annotated_types import Ge
 
 from tuna import assets
 from tuna.assets.checker import CHECKS, is_checkable, mark
+from tuna.assets.replies import fault
 from tuna.config.types import checked
 from tuna.data import fields
 from tuna.data.fields import FieldError
@@ -39,10 +40,10 @@ class Elementary(Benchmark):
         self.asked = spread(read.questions, limit, lambda question: question.task)
 
     def measure(self, context: EvalContext) -> Result:
-        """Accuracy on checkable questions, the mean mark of the open-ended ones, the mean of all; some by task."""
+        """Accuracy on checkable questions, the mean mark of the open-ended ones, the mean of all; by task and grade."""
         answers = context.answer(self.asked, max_tokens=self.max_tokens)
         figures: dict[str, list[float]] = {"accuracy": [], "open_ended": []}
-        by_task: dict[str, list[float]] = {}
+        groups: dict[str, dict[str, list[float]]] = {"task": {}, "grade": {}}
         examples = []
         for question in self.asked:
             row = question.record.extra
@@ -50,7 +51,9 @@ class Elementary(Benchmark):
             figure, value = "open_ended", mark(row, text)
             if is_checkable(row):
                 figure, value = "accuracy", float(value == 1.0)
-                by_task.setdefault(question.task, []).append(value)
+                groups["task"].setdefault(question.task, []).append(value)
+                if "grade" in row:
+                    groups["grade"].setdefault(str(row["grade"]), []).append(value)
             figures[figure].append(value)
             references = list(row["answers"])
             examples.append(context.example(question, {figure: value}, prediction=text, references=references))
@@ -63,7 +66,9 @@ class Elementary(Benchmark):
             expected=len(self.asked),
             missing=[question.id for question in self.asked if question.id not in answers],
             tables={
-                "by_task": [{"task": t, "n": len(by_task[t]), "accuracy": fmean(by_task[t])} for t in sorted(by_task)]
+                f"by_{by}": [{by: g, "n": len(found[g]), "accuracy": fmean(found[g])} for g in sorted(found)]
+                for by, found in groups.items()
+                if found or by == "task"
             },
             intervals={name: bootstrap_interval(values, context.seed) for name, values in figures.items() if values},
         )
@@ -89,3 +94,5 @@ def _check(record: Record) -> None:
         raise FieldError("answers", "a list of one text or more", row["answers"])
     if not is_checkable(row):
         fields.text(row, "about")
+    if wrong := fault(row):
+        raise FieldError(*wrong)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuna.assets.checker import CHECKS, mark
+from tuna.assets.replies import fault
 from tuna.data.record import Record
 from tuna.inference.context import Context
 from tuna.judges.base import Case, Comparison, Judge, NoRuling, Pair, Ruling, dense_levels
@@ -49,7 +50,8 @@ class Checker(Judge):
     def _by(self, record: Record) -> str | None:
         """What gives the marks of a record's answers, or None."""
         extra = record.extra
-        if extra.get("check") in CHECKS and isinstance(extra.get("answers"), list | tuple):
+        known = extra.get("check") in CHECKS and isinstance(extra.get("answers"), list | tuple)
+        if known and not fault(extra):
             return "checker"
         return "rouge" if self.use_rouge and record.output is not None and record.output.strip() else None
 
