@@ -227,8 +227,8 @@ def _draw_forest(found: Losses, path: Path) -> None:
     changes = sorted(found.changes.items(), key=lambda item: item[1][0].mean)
     figure, (panel,) = panels(1, (6.4, 1.2 + 0.24 * len(changes)))
     panel.axvline(0.0, color="#5f6b7a", linewidth=1)
-    shown = [e for _, (e, _) in changes if e.low is not None and e.high is not None]
-    edge = _edge([e.low for e in shown])
+    spans = [(e.low, e.high) for _, (e, _) in changes if e.low is not None and e.high is not None]
+    edge = _edge([low for low, _ in spans])
     for place, (_, (estimate, p)) in enumerate(changes):
         color = COLORS[0] if p < _LEVEL else "#9aa5b1"
         if estimate.mean < edge:  # far below all others, whose scale it would take
@@ -238,8 +238,8 @@ def _draw_forest(found: Losses, path: Path) -> None:
             continue
         panel.plot([estimate.low, estimate.high], [place, place], color=color, linewidth=1.6)
         panel.plot([estimate.mean], [place], "o", color=color, markersize=5)
-    if shown and edge > -math.inf:
-        panel.set_xlim(edge, max(0.0, *(e.high for e in shown)) + 0.005)
+    if edge > -math.inf:
+        panel.set_xlim(edge, max(0.0, *(high for _, high in spans)) + 0.005)
     panel.set_yticks(range(len(changes)), [name for name, _ in changes], fontsize=8)
     panel.set_xlabel(f"{found.figure}, less that of {found.baseline} (grey: not decided after Holm)", fontsize=9)
     save(figure, path)
