@@ -22,6 +22,8 @@ from tuna.models.loading import load_scorer
 from tuna.models.source import ModelConfig
 from tuna.models.writing import _write_group, header
 
+pytestmark = pytest.mark.once  # nothing here hangs on how kernels round
+
 Make = Callable[..., Path]
 
 

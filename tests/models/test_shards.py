@@ -22,6 +22,8 @@ from tuna.errors import ModelError
 from tuna.models.loading import Sharding, load_reward_scorer, load_scorer
 from tuna.models.source import ModelConfig
 
+pytestmark = pytest.mark.once  # nothing here hangs on how kernels round
+
 Make = Callable[..., Path]
 
 

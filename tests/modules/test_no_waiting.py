@@ -27,6 +27,8 @@ from tuna.modules.prm import PRM
 from tuna.modules.ranking import Ranking
 from tuna.modules.scoring import ScoringModule
 
+pytestmark = pytest.mark.once  # nothing here hangs on how kernels round
+
 CONF = Path(__file__).parents[2] / "conf" / "loss"
 LOSSES = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem != "mix")  # of these
 
