@@ -114,7 +114,7 @@ def _lower(texts: Sequence[str]) -> set[str]:
 def _clean(text: str) -> str:
     """Without markdown, quotes and a first "Sure!", line by line."""
     text = re.sub(r"[*`#\"\u201c\u201d\u2018]|(?<!\w)[_'\u2019]|[_'\u2019](?!\w)", "", text).replace("\u2019", "'")
-    lines = [" ".join(line.split()) for line in text.splitlines()]
+    lines = [" ".join(line.split()) for line in text.split("\n")]
     return _FILLER.sub("", "\n".join(line for line in lines if line))
 
 
