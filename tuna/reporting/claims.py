@@ -9,10 +9,9 @@ from tuna.reporting.compare import Comparison, Terms
 from tuna.reporting.read import paper
 from tuna.reporting.sweeps import Point, Sweep
 from tuna.reporting.systems import System
-from tuna.reporting.tables import number, with_interval
+from tuna.reporting.tables import LEVEL, number, p_value, with_interval
 from tuna.stats import Estimate, holm
 
-_LEVEL = 0.05
 _SEEDS = 3  # the fewest that decide: intervals of fewer know the questions' spread alone, or next to nothing
 _MOST = 100_000
 HOLDS, FAILS, OPEN, UNMEASURED = "holds", "does not hold", "not decided", "not measured"
@@ -51,8 +50,8 @@ class _Test:
 
     def decided(self, ps: Sequence[float]) -> Evidence:
         """Its verdict by the corrected p-values, of as many as ``better``; below three seeds none."""
-        told = [f"p {_p(p)} by Holm" for p in ps[-1:] if self.better[-1].p is not None]
-        signs = [(e.mean > 0) - (e.mean < 0) if p < _LEVEL else 0 for e, p in zip(self.better, ps, strict=True)]
+        told = [f"p {p_value(p)} by Holm" for p in ps[-1:] if self.better[-1].p is not None]
+        signs = [(e.mean > 0) - (e.mean < 0) if p < LEVEL else 0 for e, p in zip(self.better, ps, strict=True)]
         verdict = FAILS if -1 in signs else HOLDS if 0 not in signs else OPEN
         if self.no_less and self.better[0].low == self.better[0].high == 0:
             verdict = HOLDS  # the same figures throughout
@@ -90,10 +89,6 @@ def check_claims(comparison: Comparison, sweeps: Sequence[Sweep]) -> list[Verdic
         told += ", ".join(f"{kind} on {count}" for kind, count in counts.items() if count)
         out.append(Verdict(claim["id"], claim["says"], verdict, f"{told} of {len(evidence)} columns", evidence))
     return out
-
-
-def _p(p: float) -> str:
-    return "< 0.001" if p < 0.001 else number(p)
 
 
 def _needed(found: Estimate) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from tuna.config.commands import script
 from tuna.data.fields import parse_json
 from tuna.errors import DataError
+from tuna.runs import read_json
 
 Row = Mapping[str, Any]
 
@@ -81,6 +82,13 @@ class Measured:
         """The benchmark's own 95% interval, where there is one."""
         pair = (self.content.get("intervals") or {}).get(score)
         return (float(pair[0]), float(pair[1])) if pair and None not in pair else None
+
+
+def measured_in(folder: Path) -> list[Measured]:
+    """The results that one step of a pipeline left in its folder; those that are being measured are not there."""
+    shape: dict[str, type] = {"benchmark": str, "model": dict, "scores": dict, "primary": str, "status": str}
+    read = [(path, read_json(path, shape)) for path in sorted(folder.glob("*/*/results.json"))]
+    return [Measured(path, content) for path, content in read if shape.keys() <= content.keys()]
 
 
 def read_examples(results: Path) -> dict[tuple[str, str], Row]:

@@ -10,7 +10,7 @@ from typing import Any
 from tuna.errors import DataError
 from tuna.reporting.compare import marks_of
 from tuna.reporting.figures import COLORS, draw_line, panels, save
-from tuna.reporting.read import Measured, paper, read_examples
+from tuna.reporting.read import Measured, measured_in, paper, read_examples
 from tuna.reporting.tables import Table, cell, figure_cell
 from tuna.runs import read_json
 from tuna.stats import Estimate, over_examples
@@ -97,10 +97,7 @@ def read_rounds(path: Path) -> Rounds:
 
 
 def _newest(folder: Path) -> Measured | None:
-    shape: dict[str, type] = {"benchmark": str, "model": dict, "scores": dict, "primary": str, "status": str}
-    read = [(path, read_json(path, shape)) for path in sorted(folder.glob("*/*/results.json"))]
-    found = [Measured(path, content) for path, content in read if shape.keys() <= content.keys()]  # else it goes on
-    return max(found, key=lambda result: str(result.content.get("ended")), default=None)
+    return max(measured_in(folder), key=lambda result: str(result.content.get("ended")), default=None)
 
 
 def rounds_table(rounds: Rounds, drawn: Path) -> Table:

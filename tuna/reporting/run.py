@@ -22,8 +22,8 @@ from tuna.reporting.columns import find_columns
 from tuna.reporting.compare import Comparison
 from tuna.reporting.figures import draw_lengths, draw_sweep
 from tuna.reporting.judges import judge_tables
+from tuna.reporting.loss_tables import tables as tables_of_losses
 from tuna.reporting.losses import Losses, losses_json, read_losses
-from tuna.reporting.losses import tables as tables_of_losses
 from tuna.reporting.read import Found, paper
 from tuna.reporting.rounds import Rounds, draw_rounds, read_rounds, rounds_json, rounds_table
 from tuna.reporting.sweeps import Sweep, find_sweeps

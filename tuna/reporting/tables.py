@@ -125,6 +125,18 @@ def number(value: float, sign: bool = False, like: float | None = None) -> str:
     return text.lstrip("+-") if float(text.replace(",", "")) == 0 else text
 
 
+LEVEL = 0.05  # of a test that decides
+
+
+def p_value(p: float) -> str:
+    """As text.
+
+    >>> p_value(0.0004), p_value(0.0234)
+    ('< 0.001', '0.023')
+    """
+    return "< 0.001" if p < 0.001 else number(p)
+
+
 def with_interval(found: Estimate, sign: bool = False, like: float | None = None) -> str:
     """A mean and its interval, as ``+0.020 [+0.010, +0.030]``; the mean alone where it has none."""
     size = found.mean if like is None else like
