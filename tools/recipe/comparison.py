@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 import zlib
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any
 
 from tools.recipe.instructions import ASKED_TASKS
-from tools.recipe.questions import TASKS, Question
+from tools.recipe.questions import TASKS, Question, distinct
 from tools.recipe.world import World
 
 TWELFTHS = {"lists": range(4), "choice": range(4, 6), "measure": range(6, 12)}
@@ -32,15 +33,14 @@ def make_parts(world: World, seed: int, counts: Mapping[str, tuple[int, int]]) -
         for name in ASKED_TASKS:
             open_ended = name.startswith("describe")
             wanted = described if open_ended else per_task
-            found: dict[str, Question] = {}
-            for _ in range(_TRIES * wanted):
-                if len(found) == wanted:
-                    break
-                question = TASKS[name](rng, world)
-                if _twelfth(question) in TWELFTHS[part] and (open_ended or question.held_out == (part != "lists")):
-                    asked = question.instruction if open_ended and part == "lists" else question.key
-                    found.setdefault(asked, question)
-            questions.extend(found.values())
+            draws = (TASKS[name](rng, world) for _ in range(_TRIES * wanted))
+            fitting = (
+                question
+                for question in draws
+                if _twelfth(question) in TWELFTHS[part] and (open_ended or question.held_out == (part != "lists"))
+            )
+            differ = "instruction" if open_ended and part == "lists" else "key"
+            questions += distinct(fitting, wanted, attrgetter(differ))
         rng.shuffle(questions)
         parts[part] = [question.record(f"{part}-{number:05d}") for number, question in enumerate(questions)]
     return parts

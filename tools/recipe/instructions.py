@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.recipe import hard_tasks, list_tasks, word_tasks
-from tools.recipe.questions import Question, ask, registered
+from tools.recipe.questions import Question, ask, distinct, registered
 from tools.recipe.world import World
 
 QUIZ_TASKS = tuple(sorted(registered(word_tasks) + registered(list_tasks)))
@@ -34,13 +34,8 @@ def make_part(world: World, seed: int, held_out: bool, per_task: int, open_ended
     questions: list[Question] = []
     for name in ASKED_TASKS:
         wanted = open_ended if name.startswith("describe") else per_task
-        found: dict[tuple[str, str], Question] = {}
-        for _ in range(40 * wanted):
-            if len(found) == wanted:
-                break
-            question = ask(rng, world, name, held_out)
-            found.setdefault((question.instruction, question.input), question)
-        questions.extend(found.values())
+        draws = (ask(rng, world, name, held_out) for _ in range(40 * wanted))
+        questions += distinct(draws, wanted, lambda question: (question.instruction, question.input))
     rng.shuffle(questions)
     prefix = "held-out" if held_out else "train"
     return [question.record(f"{prefix}-{number:05d}") for number, question in enumerate(questions)]

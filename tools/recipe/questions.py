@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -91,3 +91,13 @@ def ask(rng: random.Random, world: World, name: str, held_out: bool) -> Question
         question = TASKS[name](rng, world)
         if question.held_out == held_out:
             return question
+
+
+def distinct(draws: Iterable[Question], wanted: int, key: Callable[[Question], object]) -> list[Question]:
+    """The first questions that differ in ``key``, as many as are wanted; no more are drawn than that takes."""
+    found: dict[object, Question] = {}
+    for question in draws:
+        found.setdefault(key(question), question)
+        if len(found) == wanted:
+            break
+    return [*found.values()]

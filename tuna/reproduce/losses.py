@@ -9,8 +9,7 @@ from typing import Any
 
 from tuna.errors import RunError
 from tuna.reproduce.plan import Step
-from tuna.reproduce.rounds import figure_of
-from tuna.runs import read_json
+from tuna.reproduce.rounds import figure_of, results_in
 from tuna.sweeps.jobs import job_in, jobs_in
 
 BOOK = "losses.json"  # which results are whose: report.py compares them
@@ -89,8 +88,7 @@ def best_settings(results: Path) -> list[str]:
     where there is none.
     """
     figures: dict[tuple[str, ...], list[float]] = defaultdict(list)
-    for path in sorted(results.glob("*/*/results.json")):
-        result = read_json(path, {"model": dict})
+    for path, result in results_in(results).items():
         run = result.get("model", {}).get("run")
         job = job_in(Path(run)) if run else None
         if job is not None:

@@ -95,9 +95,14 @@ def _filled(text: str, known: Mapping[str, str]) -> str:
 
 def figure_in(folder: Path) -> float:
     """The primary figure of the newest result below a folder of evaluate.py's; minus it where lower is better."""
-    found = [read_json(path, {"scores": dict, "primary": str}) for path in sorted(folder.glob("*/*/results.json"))]
-    found = [result for result in found if "scores" in result]  # one that is being measured has none
-    return figure_of(max(found, key=lambda result: str(result.get("ended")), default={}), folder)
+    return figure_of(max(results_in(folder).values(), key=lambda result: str(result.get("ended")), default={}), folder)
+
+
+def results_in(folder: Path) -> dict[Path, dict[str, Any]]:
+    """By its file, each result below a folder of evaluate.py's; one that is being measured has no scores yet."""
+    shape = {"scores": dict, "primary": str, "model": dict}
+    found = {path: read_json(path, shape) for path in sorted(folder.glob("*/*/results.json"))}
+    return {path: result for path, result in found.items() if "scores" in result}
 
 
 def figure_of(result: Mapping[str, Any], path: Path) -> float:
