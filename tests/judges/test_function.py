@@ -134,6 +134,18 @@ def test_a_fault_sets_its_row_aside_alone(
     assert "Traceback" not in "".join(capfd.readouterr())
 
 
+def test_where_a_function_hung_is_read_to_its_end(
+    tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = os.read
+    monkeypatch.setattr(os, "read", lambda file, most: read(file, 1))  # the traceback comes in pieces
+    typed = write(tmp_path, "def score(answer):\n    import time\n    time.sleep(99)\n")
+    (mark,) = Functions(typed, workers=1, timeout=1).score([(ROW, ["x"])], context)
+    assert mark.fault is not None
+    raw = "\n".join(mark.fault.raw)
+    assert 'mine.py", line 3 in score' in raw and raw.endswith(" in <module>\n")
+
+
 @pytest.mark.parametrize(
     ("given", "reason"),
     [

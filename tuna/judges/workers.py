@@ -19,7 +19,8 @@ from tuna.errors import ConfigError, RunError
 _SCRIPT = Path(__file__).with_name("worker.py")
 _PRINTED = 4_000  # characters of what a function printed that are kept beside a fault
 _LOOK = 0.5  # seconds after which a worker is looked at whose death nobody told
-_GRACE = 3.0  # seconds that a worker has to end by itself
+_GRACE = 3.0  # seconds that a worker has to end by itself, or to say where it is
+_LAST_FRAME = b" in <module>\n"  # how the traceback of a worker's main thread ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +208,14 @@ class _Worker:
     def tell_where(self) -> None:
         """Give it up, but have it print the traceback of where it is."""
         self.lost = True
+        self._drain()
         self.process.send_signal(signal.SIGUSR1)
-        wait([self.output.fileno()], _LOOK)
+        until, before = time.monotonic() + _GRACE, self.printed
+        while self.printed == before or not self.printed.endswith(_LAST_FRAME):  # it comes in pieces
+            left = until - time.monotonic()
+            if self.silent or left < 0 or not wait([self.output.fileno()], left):
+                break
+            self._drain()
 
     def evidence(self, place: int | None = None, traceback: str = "") -> tuple[str, ...]:
         """What there is to find a fault by: the answer, the traceback, what was printed."""
