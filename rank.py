@@ -15,7 +15,8 @@ RANK = Program(
         "Without arguments it uses the embedded tiny models, instructions and checker. "
         "Nothing that was answered is asked or paid for twice: the same command goes on where it stopped. "
         "`rank.py compare A B` says how far two rankings agree, `rank.py merge OUT PARTS` joins the parts of "
-        "shard=i/n, `rank.py best LISTS OUT` takes the best answer of each list."
+        "shard=i/n, `rank.py best LISTS OUT` takes the best answer of each list, `rank.py clear LISTS OUT` the lists "
+        "whose answers are not all of one rank."
     ),
     examples=(
         "python rank.py ranker=contextual model.path=runs/alpaca input=alpaca_data.json judge=openai dry_run=true",
@@ -29,7 +30,7 @@ RANK = Program(
 )
 
 if __name__ == "__main__":
-    if sys.argv[1:2] in (["compare"], ["merge"], ["best"]):
+    if sys.argv[1:2] in (["compare"], ["merge"], ["best"], ["clear"]):
         from tuna.ranking.tools import run_tool
 
         run_tool(sys.argv[1:])
