@@ -81,7 +81,7 @@ def steps_of(sizes: str, named: str) -> list[Step]:
     return plan(written.steps, values, (), OUT, [0], pipeline["once"], written.earlier)
 
 
-OF_THEIR_OWN = ("smollm2", "gemma3")
+OF_THEIR_OWN = ("smollm2",)
 COMMANDS = [step for sizes in ("tiny", "paper") for named in ("paper", "rounds") for step in steps_of(sizes, named)]
 COMMANDS += [step for sizes in OF_THEIR_OWN for step in steps_of(sizes, "paper")]
 COMPOSED = [step for step in COMMANDS if step.words[1] not in ("best", "clear")]

@@ -73,10 +73,10 @@ def plan(
         if program not in _PROGRAMS:
             wrong.append(f"pipeline.steps.{name}: expected a command of {', '.join(_PROGRAMS)}, got {program!r}")
     for field in dict.fromkeys(field for named in fields.values() for field in named if field not in known):
-        of = [name for name, named in fields.items() if field in named]
-        more = f" (and {len(of) - 1} more steps)" if len(of) > 1 else ""
+        first, *others = (name for name, named in fields.items() if field in named)
+        more = f" (and {len(others)} more steps)" if others else ""
         wrong.append(
-            f"pipeline.steps.{of[0]}{more}: {{{field}}} is neither a step nor a value of sizes{nearest(field, known)}"
+            f"pipeline.steps.{first}{more}: {{{field}}} is neither a step nor a value of sizes{nearest(field, known)}"
         )
     if wrong:
         raise ConfigError("\n".join(wrong))

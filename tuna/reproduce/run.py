@@ -54,7 +54,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
     settings = Settings(**given)
     sizes: Any = OmegaConf.to_container(cfg.sizes, resolve=True)
     pipeline: Any = OmegaConf.to_container(cfg.pipeline, resolve=False)
-    short = settings.limit and f"limit{settings.limit}"  # a trial is no part of the whole
+    short = f"limit{settings.limit}" if settings.limit else None  # a trial is no part of the whole
     name = settings.name or "-".join(filter(None, (str(sizes["name"]), pipeline.get("name"), short)))
     folder, seeds = Path(settings.folder) / name, range(settings.seeds)
     typed = _typed_groups()
