@@ -21,7 +21,7 @@ from tuna.config import checks
 from tuna.config.commands import script
 from tuna.console import clock_time
 from tuna.errors import ConfigError, OtherSettings, RunError
-from tuna.reproduce import losses, rounds
+from tuna.reproduce import before, losses, measures, rounds
 from tuna.reproduce.clock import Clock
 from tuna.reproduce.plan import ONCE, Step, chosen, plan, refuse_secrets
 from tuna.runs import RunFolder, read_json, write_json
@@ -29,6 +29,7 @@ from tuna.runs import RunFolder, read_json, write_json
 ROOT = Path(__file__).parents[2]
 _TAIL = 12  # lines of a failed step's log that are shown
 GROUPS = ("judge", "benchmark")  # whose choice and keys, typed for reproduce.py, are those of the steps
+COMPARES = "compare"  # the sizes' judge of answers: another than of lists, unless one is typed
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
     name = settings.name or "-".join(filter(None, (str(sizes["name"]), pipeline.get("name"), short)))
     folder, seeds = Path(settings.folder) / name, range(settings.seeds)
     typed = _typed_groups()
+    typed |= {COMPARES: typed["judge"]} if "judge" in typed and COMPARES in sizes else {}
     compared = "each_loss" in pipeline
     values = {**sizes, **typed, "book": folder / (losses.BOOK if compared else rounds.BOOK)}
     if settings.limit is not None:
@@ -76,17 +78,29 @@ def run(cfg: DictConfig) -> dict[str, float]:
     elif settings.rounds:
         raise ConfigError("rounds: this pipeline has none; next: the same command with pipeline=rounds")
     else:
-        steps = plan(pipeline["steps"], values, pipeline["systems"], folder, seeds, pipeline.get("once", ()))
-    if unused := [group for group in typed if f"{{{group}}}" not in str(pipeline)]:
+        written_out = measures.write_out(pipeline)
+        out = measures.left_out(written_out, values)
+        kept = {name: command for name, command in written_out.items() if name not in out}
+        once = pipeline.get("once", ())
+        steps = plan(kept, values, measures.kept_systems(pipeline["systems"], out), folder, seeds, once)
+    if unused := [group for group in typed if group in GROUPS and f"{{{group}}}" not in str(pipeline)]:
         raise ConfigError(f"{', '.join(unused)}: no step of this pipeline takes it; next: pipeline=rounds")
     steps = chosen(steps, settings.only)
     refuse_secrets(steps)
+    missing, told = before.missing_files(steps, sizes), before.costs(steps)
     clock = Clock(steps, pipeline.get("minutes", {}))
     if settings.dry_run:
+        for line in [*told, *missing]:
+            print(f"# {line}")
         for step in steps:
             print(step.command)
         print(*clock.forecast(steps, {}), sep="\n", end="", file=sys.stderr)
         return {"steps": float(len(steps))}
+    if missing:
+        raise ConfigError("\n".join(missing))
+    before.check_servers(steps)
+    for line in told:
+        print(line)
     with RunFolder(folder, folder.name).locked(patience=1.0):
         rows = _rows(written, steps, folder, seeds) if written else []
         if written:
