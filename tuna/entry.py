@@ -18,10 +18,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tuna.config.arguments import CommandLine, read_command_line
 from tuna.config.checks import check
-from tuna.config.compose import CONF, install, run_composed
+from tuna.config.compose import CONF, compose, install, run_composed
 from tuna.config.help import Program, help_text
-from tuna.config.overrides import check_command_line
-from tuna.errors import RunError, TunaError
+from tuna.config.keys import explain
+from tuna.config.overrides import check_command_line, first_paragraph
+from tuna.errors import ConfigError, RunError, TunaError
 from tuna.secrets import masked_output
 from tuna.sweeps.jobs import error_text, job_in
 from tuna.sweeps.launcher import Sweep, check_optimized, resumable
@@ -36,7 +37,7 @@ def main(program: Program, argv: Sequence[str] | None = None, config_dir: Path =
         line = read_command_line(sys.argv[1:])
         install()
         if line.shows_help:
-            print(help_text(program, [config_dir, *line.config_dirs]))
+            print(_help(program, line, config_dir))
         elif line.only_hydra:
             _run_hydra(program, config_dir)
         else:
@@ -58,6 +59,20 @@ def main(program: Program, argv: Sequence[str] | None = None, config_dir: Path =
         text = "what was saved is kept; the same command goes on from there (train.py: with resume=auto)"
         print(f"interrupted: {text}", file=sys.stderr)
         sys.exit(130)
+
+
+def _help(program: Program, line: CommandLine, config_dir: Path) -> str:
+    """The program's own help, or that of the keys, groups and choices that were asked for."""
+    folders = [config_dir, *line.config_dirs]
+    if not line.topics:
+        return help_text(program, folders)
+    found = [f"hydra.searchpath=[file://{folder.resolve()}]" for folder in line.config_dirs]
+    found += [str(override.input_line) for override in line.overrides]
+    try:
+        cfg = compose(found, config_dir=config_dir, config_name=program.config_name, with_hydra=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(first_paragraph(error)) from None
+    return explain(line.topics, folders, program.config_name, cfg)
 
 
 def _look_and_run(program: Program, cfg: DictConfig) -> Any:

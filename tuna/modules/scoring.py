@@ -44,6 +44,9 @@ class ScoringModule(pl.LightningModule):
 
     lr: peak learning rate. betas, eps, weight_decay: AdamW's. warmup_steps: optimizer steps of linear warm-up, then
     ``schedule`` down towards min_lr_ratio * lr. Raises: ConfigError where a value is out of its range.
+
+    schedule: how the learning rate falls from there to the last step; constant: not at all. min_lr_ratio: the share of
+    lr that it falls to.
     """
 
     lr: Rate = 1e-5

@@ -29,11 +29,18 @@ class TrainerConfig:
     a step gradients alone cross the network. precision: the compute type; trained weights and optimizer state are
     float32 always. micro_tokens: how many tokens a process has in one forward and backward pass at most, a longer list
     aside; null is 2048 on the CPU, 8192 on a GPU. accumulate: how many passes make an optimizer step; null is as few as
-    micro_tokens lets. clip_norm: largest gradient norm, null for none. checkpoint_every, validate_every, log_every: in
-    optimizer steps; validate_every null is before and after only. early_stop_patience: validations without a better
-    val/loss after which training ends, null for never. nonfinite: "stop" ends the run at the first loss or gradient
-    that is NaN or infinite; "skip" leaves such a step out, 1 in 20 of the run's steps at most, one at least.
-    timeout_minutes: for which processes wait for each other before they give up.
+    micro_tokens lets. clip_norm: largest gradient norm, null for none. checkpoint_every: optimizer steps
+    between two checkpoints. validate_every: optimizer steps between two looks at held-out lists; null is before and
+    after only. log_every: optimizer steps between two lines; a short run has ten all the same. early_stop_patience:
+    validations without a better val/loss after which training ends, null for never. nonfinite: "stop" ends the run at
+    the first loss or gradient that is NaN or infinite; "skip" leaves such a step out, 1 in 20 of the run's steps at
+    most, one at least. timeout_minutes: for which processes wait for each other before they give up.
+
+    accelerator: auto is a CUDA device where there is one. devices: processes on each machine, one per GPU; auto is all
+    GPUs, or all cores of a CPU. num_nodes: machines. max_epochs: passes over the lists. max_steps: optimizer steps at
+    most; null is all of the epochs. keep_checkpoints: how many of the newest stay, of 12 bytes per trained parameter.
+    activation_checkpointing: fsdp only: recompute activations in the backward pass, block by block. deterministic:
+    PyTorch's deterministic algorithms alone. threads: of the CPU; null is PyTorch's own number.
     """
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
