@@ -227,7 +227,8 @@ def _now(key: Key, cfg: DictConfig | None) -> str:
     if not isinstance(node, DictConfig) or last not in node:
         return ""
     try:
-        text = shown(OmegaConf.to_container(node, resolve=True)[last])  # type: ignore[call-overload]
+        resolved: Any = OmegaConf.to_container(node, resolve=True)
+        text = shown(resolved[last])
     except OmegaConfBaseException:
         return ""
     return "" if text == key.default or not _is_of(key, cfg) else text
@@ -271,8 +272,8 @@ def _kind(value: Any) -> str:
 
 
 def _plain(file: Path) -> dict[str, Any]:
-    found: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-    return found
+    found = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

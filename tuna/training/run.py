@@ -49,6 +49,7 @@ class Components:
     loggers: Loggers
     template: str  # what "auto" stands for
     num_parameters: int
+    num_trainable: int  # about, with LoRA
     total_steps: int
 
 
@@ -64,6 +65,8 @@ def run(cfg: DictConfig) -> dict[str, float]:
     target = distributed.on_first(lambda: runs.choose(parts.config, parts.data.sha256, parts.resolved.fingerprint))
     if target.finished:
         return _finished(target)
+    if cfg.dry_run:
+        return _dry_run(parts, target)
     if starts_others:
         return _launch(parts, target)
     with explained(target.path, training.timeout_minutes), ExitStack() as stack:
@@ -131,7 +134,7 @@ def prepare(cfg: DictConfig, built: dict[str, Any]) -> Components:
     return Components(
         cfg=cfg, config=config, model=model, resolved=resolved, tokenizer=tokenizer, data=data, module=module,
         loss=built["loss"], training=training, loggers=built["logger"], template=meant_by(data.template, tokenizer),
-        num_parameters=parameters, total_steps=steps,
+        num_parameters=parameters, num_trainable=trainable, total_steps=steps,
     )  # fmt: skip
 
 
@@ -166,6 +169,15 @@ def _finished(target: RunFolder) -> dict[str, float]:
     if distributed.rank() == 0:
         print(f"{target.path} is finished already; its model is {target.model}")
     return dict(target.read().get("metrics", {}))
+
+
+def _dry_run(parts: Components, target: RunFolder) -> dict[str, float]:
+    from tuna.training import dry_run
+
+    if distributed.rank() == 0:
+        for line in dry_run.lines(parts, target):
+            print(line, flush=True)
+    return {}
 
 
 def _launch(parts: Components, target: RunFolder) -> dict[str, float]:
