@@ -93,7 +93,15 @@ def choice_keys(group: str, file: Path) -> list[Key]:
     whole = "@package _global_" in text
     nodes = {node: values.get(node, {}) for node in NODES.get(group, ())} if whole else {group: values}
     said = comments(text)
-    return [
+    inner = [
+        key
+        for entry in values.get("defaults", ())
+        if isinstance(entry, dict)
+        for place, choice in entry.items()
+        if place.endswith("@_here_")
+        for key in choice_keys(group, file.parent / place.removesuffix("@_here_") / f"{choice}.yaml")
+    ]
+    return inner + [
         Key(f"{node}.{key}", said.get(f"{node}.{key}" if whole else key, ""), _kind(value), _OWN)
         for node, inner in nodes.items()
         for key, value in inner.items()

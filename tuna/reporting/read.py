@@ -117,6 +117,17 @@ class Ranking:
         self.path, self.content = path, content
         self.name = path.name.removesuffix(".report.json")
         self.lists = path.with_name(f"{self.name}.jsonl")
+        self.kind = str(((content.get("identity") or {}).get("source") or {}).get("ranker") or "")
+        self.seed = int(content["config"].get("seed") or 0)
+
+    @property
+    def ranker(self) -> dict[str, str]:
+        """Who ranked: the model's fingerprint or name, else the kind of judge, as results have it; and its name."""
+        identity, config = self.content.get("identity") or {}, self.content["config"]
+        who: Row = (identity.get("source") if self.kind == "probabilistic" else identity.get("ranking")) or {}
+        node: Row = config.get({"probabilistic": "teacher", "proxy": "ranker"}.get(self.kind, "judge")) or {}
+        key = str(who.get("model") or who.get("judge") or "")
+        return {key: Path(str(node.get("path") or node.get("model") or key)).name} if key else {}
 
 
 @dataclass

@@ -26,6 +26,7 @@ from tuna.reporting.loss_tables import tables as tables_of_losses
 from tuna.reporting.losses import Losses, losses_json, read_losses
 from tuna.reporting.read import Found, paper
 from tuna.reporting.rounds import Rounds, draw_rounds, read_rounds, rounds_json, rounds_table
+from tuna.reporting.sources import column_table
 from tuna.reporting.sweeps import Sweep, find_sweeps
 from tuna.reporting.systems import System, find_systems, summarize
 from tuna.reporting.tables import Group, Table, render
@@ -145,7 +146,7 @@ def _write(
     comparison = Comparison(systems, columns.values(), settings.baseline)
     sweeps = find_sweeps(comparison)
     sheets = answer_sheets(comparison, settings.questions, found.problems)
-    (counts, missing), claims = summarize(found, systems), [] if compared else check_claims(comparison, sweeps)
+    (counts, missing), claims = summarize(found, systems), [] if compared else check_claims(comparison, sweeps, found)
     notes: list[str] = []
     groups = _groups(comparison, sweeps, found, output / "figures", notes)
     if rounds and rounds.lines:
@@ -193,7 +194,7 @@ def _groups(
     comparison: Comparison, sweeps: Sequence[Sweep], found: Found, figures: Path, notes: list[str]
 ) -> list[Group]:
     """The page's sections of tables, their figures drawn into the folder ``figures``; what is not drawn is noted."""
-    main, swept = shapes.system_tables(comparison), []
+    main, swept = [*shapes.system_tables(comparison), column_table(comparison)], []
     for sweep in sweeps:
         drawn, left = draw_sweep(sweep, comparison, figures)
         notes += [f"{sweep.title}: {what} are not drawn" for what in left]

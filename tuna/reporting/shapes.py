@@ -14,9 +14,9 @@ from tuna.reporting.systems import System
 from tuna.reporting.tables import EMPTY, Cell, Table, cell, figure_cell
 
 _INTERVALS = (
-    "In brackets the 95% interval: Student's t over seeds; with one seed, the benchmark's own over its questions. "
-    "Δ is the difference to {baseline}: paired by seed, with one seed each paired by question where the score is a "
-    "mean over questions; of win rates against it, to one half. In bold the two best of a column (of three or more)."
+    "In brackets the 95% interval over seeds, and questions where the score is a mean of these; that of a share by its "
+    "log odds. With one seed, the benchmark's own over its questions. Δ is the difference to {baseline}, over the same "
+    "seeds and questions; of win rates against it, to one half. In bold the two best of a column (of three or more)."
 )
 JUDGE = "judge"  # the benchmark whose results have tables of their own, in judges.py
 _MOST_NOTES = 8  # of a benchmark's own

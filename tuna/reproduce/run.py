@@ -21,13 +21,14 @@ from tuna.config import checks
 from tuna.config.commands import script
 from tuna.console import clock_time
 from tuna.errors import ConfigError, OtherSettings, RunError
-from tuna.reproduce import losses, rounds
+from tuna.reproduce import before, losses, measures, rounds
 from tuna.reproduce.plan import ONCE, Step, chosen, plan, refuse_secrets
 from tuna.runs import RunFolder, read_json, write_json
 
 ROOT = Path(__file__).parents[2]
 _TAIL = 12  # lines of a failed step's log that are shown
 GROUPS = ("judge", "benchmark")  # whose choice and keys, typed for reproduce.py, are those of the steps
+COMPARES = "compare"  # the sizes' judge of answers: another than of lists, unless one is typed
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
     name = settings.name or "-".join(filter(None, (str(sizes["name"]), pipeline.get("name"))))
     folder, seeds = Path(settings.folder) / name, range(settings.seeds)
     typed = _typed_groups()
+    typed |= {COMPARES: typed["judge"]} if "judge" in typed and COMPARES in sizes else {}
     compared = "each_loss" in pipeline
     values = {**sizes, **typed, "book": folder / (losses.BOOK if compared else rounds.BOOK)}
     written = None
@@ -71,15 +73,26 @@ def run(cfg: DictConfig) -> dict[str, float]:
     elif settings.rounds:
         raise ConfigError("rounds: this pipeline has none; next: the same command with pipeline=rounds")
     else:
-        steps = plan(pipeline["steps"], values, pipeline["systems"], folder, seeds)
-    if unused := [group for group in typed if f"{{{group}}}" not in str(pipeline)]:
+        written_out = measures.write_out(pipeline)
+        out = measures.left_out(written_out, values)
+        kept = {name: command for name, command in written_out.items() if name not in out}
+        steps = plan(kept, values, measures.kept_systems(pipeline["systems"], out), folder, seeds)
+    if unused := [group for group in typed if group in GROUPS and f"{{{group}}}" not in str(pipeline)]:
         raise ConfigError(f"{', '.join(unused)}: no step of this pipeline takes it; next: pipeline=rounds")
     steps = chosen(steps, settings.only)
     refuse_secrets(steps)
+    missing, told = before.missing_files(steps, sizes), before.costs(steps)
     if settings.dry_run:
+        for line in [*told, *missing]:
+            print(f"# {line}")
         for step in steps:
             print(step.command)
         return {"steps": float(len(steps))}
+    if missing:
+        raise ConfigError("\n".join(missing))
+    before.check_servers(steps)
+    for line in told:
+        print(line)
     with RunFolder(folder, folder.name).locked(patience=1.0):
         rows = _rows(written, steps, folder, seeds) if written else []
         if written:
