@@ -241,6 +241,8 @@ def _differ(key: str, old: object, new: object) -> bool:
     old, new = as_written(old), as_written(new)
     if isinstance(old, str):
         old = "last" if (key, old) == ("datamodule.targets", "original") else FORMER_CLASSES.get(old, old)
+    elif key == "optimizer._target_" and old is None:  # there was no other
+        old = "tuna.modules.optimizers.AdamW"
     return bool(old != new) and (old, new) != (None, False)  # a switch that is newer than the run
 
 

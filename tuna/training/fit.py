@@ -47,7 +47,10 @@ def fit(parts: Components, target: RunFolder) -> dict[str, float]:
         total = parts.total_steps
         plan = Plan(total, start, training.world_size, data.accumulate, parts.cfg.seed)
         faults = NonFinite(training.nonfinite, data, target, start=start, total=total)
-        module.connect(loss=parts.loss, build_scorer=lambda mesh: _scorer(parts, mesh), plan=plan, faults=faults)
+        module.connect(
+            loss=parts.loss, build_scorer=lambda mesh: _scorer(parts, mesh), plan=plan, faults=faults,
+            optimizer=parts.optimizer,
+        )  # fmt: skip
         data.start_step = start
         progress = Progress(
             every=training.log_every, start_step=start, total_steps=total, loggers=record.loggers,

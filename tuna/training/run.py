@@ -21,6 +21,7 @@ from tuna.losses.base import Loss
 from tuna.models.folder import tensor_shapes
 from tuna.models.source import ModelConfig, Resolved
 from tuna.models.weights import check_weights
+from tuna.modules.optimizers import Optimizer
 from tuna.modules.scoring import ScoringModule
 from tuna.runs import RunFolder
 from tuna.tracking.loggers import Loggers
@@ -30,7 +31,7 @@ from tuna.training.reference import check_reference
 from tuna.training.trainer import TrainerConfig
 from tuna.training.troubles import explained
 
-NODES = ("model", "trainer", "loss", "module", "datamodule", "logger")
+NODES = ("model", "trainer", "loss", "module", "optimizer", "datamodule", "logger")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class Components:
     data: RecordDataModule
     module: ScoringModule
     loss: Loss
+    optimizer: Optimizer
     training: TrainerConfig
     loggers: Loggers
     template: str  # what "auto" stands for
@@ -104,6 +106,7 @@ def prepare(cfg: DictConfig, built: dict[str, Any]) -> Components:
         runs.check_free(Path(cfg.runs_dir) / cfg.name)
     resolved = model.resolve()
     module.check_start(resolved, built["loss"])
+    built["optimizer"].check(sharded=training.world_size > 1)
     if cfg.evaluate is True and not module.answers:
         raise ConfigError(f"evaluate: stage={cfg.stage.name} tunes a reward model, which writes no answers; use auto")
     tokenizer = model.tokenizer()
@@ -130,7 +133,7 @@ def prepare(cfg: DictConfig, built: dict[str, Any]) -> Components:
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     return Components(
         cfg=cfg, config=config, model=model, resolved=resolved, tokenizer=tokenizer, data=data, module=module,
-        loss=built["loss"], training=training, loggers=built["logger"], template=meant_by(data.template, tokenizer),
+        loss=built["loss"], optimizer=built["optimizer"], training=training, loggers=built["logger"], template=meant_by(data.template, tokenizer),
         num_parameters=parameters, total_steps=steps,
     )  # fmt: skip
 
