@@ -1,4 +1,4 @@
-"""Bytes that a forward and backward pass takes, found without a weight: torch's fake tensors have shapes and no data."""
+"""Bytes that a forward and backward pass takes, without a weight: torch's fake tensors have shapes and no data."""
 
 import copy
 import math

@@ -14,6 +14,7 @@ from tuna.data.batch import PackedBatch
 from tuna.data.packing import in_columns
 from tuna.errors import ModelError
 from tuna.models.attention import Attention, choose, row_length
+from tuna.models.frozen import compute_dtype
 from tuna.models.masks import FLEX, Mask, build_masks
 from tuna.models.projection import target_logprobs
 from tuna.models.selfcheck import CHECKED, prove
@@ -133,8 +134,7 @@ class ResponseScorer(nn.Module):
         """What attention computes in."""
         if torch.is_autocast_enabled(device):
             return torch.get_autocast_dtype(device)
-        dtype: torch.dtype = self.model.get_input_embeddings().weight.dtype
-        return dtype
+        return compute_dtype(self.model)
 
     def _hidden(self, batch: PackedBatch) -> tuple[Tensor, type]:
         size, kernel = batch.input_ids.shape[1], self.kernel(batch)

@@ -38,7 +38,7 @@ class Optimizer(ABC):
     def state_bytes(self, shape: Sequence[int]) -> int:
         """Bytes of its state for a float32 parameter of this shape."""
 
-    def check(self, *, sharded: bool) -> None:
+    def check(self, *, sharded: bool) -> None:  # noqa: B027 - most have nothing to refuse
         """Refuse (ConfigError), before weights load, what it cannot do here. sharded: over several processes."""
 
 
@@ -102,9 +102,10 @@ class AdamW8bit(Optimizer):
 class Adafactor(Optimizer):
     """transformers' Adafactor: of a matrix, second moments per row and column alone (Shazeer and Stern, 1804.04235).
 
-    Its steps are of the module's learning rate as AdamW's are, neither relative to the weights nor to the time. betas
-    and eps are its own: momentum costs a float32 number per parameter, null none; decay is how fast second
-    moments forget, 1 - step^-decay, clip_threshold the largest root mean square of an update. Raises: ConfigError when sharded.
+    Its steps are of the module's learning rate as AdamW's are, neither relative to the weights nor to the time; the
+    module's betas and eps are not used. momentum costs a float32 number per parameter, null none. decay: second moments
+    keep 1 - step^-decay of themselves. clip_threshold: the largest root mean square of an update. Raises: ConfigError
+    when sharded.
     """
 
     clip_threshold: Annotated[float, Gt(0)] = 1.0

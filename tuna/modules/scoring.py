@@ -43,8 +43,8 @@ class Plan:
 class ScoringModule(pl.LightningModule):
     """Tunes the model inside a response scorer by AdamW, or another optimizer, on a loss over scored lists.
 
-    lr: peak learning rate. betas, eps, weight_decay: the optimizer's. warmup_steps: optimizer steps of linear warm-up, then
-    ``schedule`` down towards min_lr_ratio * lr. Raises: ConfigError where a value is out of its range.
+    lr: peak learning rate. betas, eps, weight_decay: the optimizer's. warmup_steps: optimizer steps of linear warm-up,
+    then ``schedule`` down towards min_lr_ratio * lr. Raises: ConfigError where a value is out of its range.
     """
 
     lr: Rate = 1e-5

@@ -18,6 +18,7 @@ from tuna import runs
 from tuna.config.compose import is_tiny
 from tuna.errors import RunError
 from tuna.files import write_text
+from tuna.models.checkpointing import checkpoint_layers
 from tuna.models.export import export
 from tuna.models.loading import Sharding
 from tuna.modules.scoring import Plan
@@ -161,6 +162,8 @@ def _begin(parts: Components, target: RunFolder) -> None:
             "data": data.report.to_dict(), "data_sha256": data.sha256,
         },
         versions=runs.versions(),
+        frozen_dtype=parts.model.frozen_dtype,
+        memory=parts.memory.to_dict() if parts.memory else None,
     )  # fmt: skip
 
 
@@ -181,7 +184,9 @@ def _scorer(parts: Components, mesh: Any) -> torch.nn.Module:
     """Load the starting weights, sharded over ``mesh`` where there is one."""
     training = parts.training
     if mesh is None or training.strategy != "fsdp":
-        return parts.module.load_scorer(parts.model)
+        scorer: Any = parts.module.load_scorer(parts.model)
+        checkpoint_layers(scorer.model, training.activation_checkpointing)
+        return scorer  # type: ignore[no-any-return]
     sharding = Sharding(training.part_of(mesh), training.precision, training.activation_checkpointing)
     return parts.module.load_scorer(parts.model, sharding)
 

@@ -1,6 +1,5 @@
 """What a run will take of memory, found before any weight is read; and what to type where that is too much."""
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -9,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tuna.data.batch import PackedBatch
-from tuna.errors import ConfigError
+from tuna.models.checkpointing import checkpoint_layers
 from tuna.models.footprint import AUTOCAST, footprint
+from tuna.models.frozen import halve
+from tuna.models.lora import parse_lora
 from tuna.models.source import ModelConfig
 from tuna.modules.optimizers import Adafactor, Optimizer
 from tuna.training.trainer import TrainerConfig
@@ -77,9 +78,17 @@ def estimate(
     several: bool = True, steps: int = 2,
 ) -> Forecast:  # fmt: skip
     """``forecast`` for one micro-batch. several: a step has more than one of them, so gradients are kept between."""
+    how = training.activation_checkpointing or model.gradient_checkpointing
+
+    def prepare(built: Any) -> None:
+        if model.halves:
+            halve(built)
+        checkpoint_layers(built, how)
+
+    period = 1 if isinstance(how, bool | str) else round(1 / min(how, 1 - how))
     found = footprint(
         model, batch, reward=reward, state_bytes=optimizer.state_bytes, held=several,
-        autocast=AUTOCAST.get(training.precision), by_row=not training.on_gpu,
+        autocast=AUTOCAST.get(training.precision), by_row=not training.on_gpu, prepare=prepare, period=period,
     )  # fmt: skip
     shares = training.local_devices if training.shard_over == "node" else training.world_size
     state = found.optimizer / shares if steps > 1 else 0.0  # it comes with the first step
@@ -88,6 +97,40 @@ def estimate(
     gathered = found.layer * 2 if shares > 1 else 0.0
     numbers = found.weights / shares, gradients / shares, state, activations, gathered
     return Forecast(*map(int, numbers), available=available(training))
+
+
+def check_memory(parts: "Components") -> Forecast | None:
+    """The forecast; None for a small model, or one that does not run on tensors without values, which the log says.
+
+    Raises: ConfigError where it is more than the device has (``trainer.check_memory``), with what to type instead.
+    """
+    if parts.num_parameters < SMALL:
+        return None
+    try:
+        found = forecast(parts)
+    except Exception as error:  # any code of a model may run here, and no run should end for a forecast
+        parts.data.report.notes.append(f"no forecast of memory ({type(error).__name__}: {str(error).splitlines()[:1]})")
+        return None
+    if found.fits or not parts.training.check_memory:
+        return found
+    raise ConfigError(
+        f"memory: the run needs {found}; next: {_advice(parts)}, or trainer.check_memory=false to try it all the same"
+    )
+
+
+def _advice(parts: "Components") -> str:
+    """The first of ever larger changes that fits, as keys to type; first come those that change no result."""
+    longest = max(group.num_tokens for group in parts.data.train_groups)
+    layers, fewer = {"trainer.activation_checkpointing": True}, {"trainer.micro_tokens": longest}
+    factored, lora = {"optimizer": "adafactor"}, {"model.lora": 16}
+    anew = layers if not parts.training.activation_checkpointing else {}
+    one_process = factored if parts.training.world_size == 1 else {}
+    adapters = lora if parse_lora(parts.model.lora) is None else {"model.frozen_dtype": "bfloat16"}
+    for change in (anew, fewer, anew | fewer, one_process | anew | fewer, adapters, adapters | anew | fewer):
+        if change and forecast(parts, **change).fits:
+            return " ".join(f"{key}={str(value).lower()}" for key, value in change.items())
+    sharded = "more devices" if parts.training.strategy == "fsdp" else "trainer=fsdp over several devices"
+    return f"a smaller model, or {sharded} (no setting here fits)"
 
 
 def _changed(parts: "Components", changes: Mapping[str, Any]) -> tuple[ModelConfig, TrainerConfig, Optimizer]:
