@@ -151,7 +151,7 @@ def _traced(
             live.phase = 1
             values.sum().backward()
     return Footprint(
-        weights=sum(p.nbytes for p in built.parameters()),
+        weights=sum(p.numel() * getattr(p, "stored", p.itemsize) for p in built.parameters()),
         gradients=sum(p.nbytes for p in trained),
         optimizer=sum(state_bytes(tuple(p.shape)) for p in trained),
         layer=max(sum(p.nbytes for p in each.parameters()) for each in layers),

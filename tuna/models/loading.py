@@ -17,6 +17,7 @@ from tuna.models.check import LOGPROBS, REWARDS, Ways, check_lora, check_packing
 from tuna.models.checkpointing import Checkpointing, checkpoint_layers, decoder_layers
 from tuna.models.frozen import compute_in, halve
 from tuna.models.lora import add_lora, draw_adapters, parse_lora
+from tuna.models.quantized import compute_in_half
 from tuna.models.reward import check_reward_source, head_names, refuse_reward_model, set_pad
 from tuna.models.scorer import IMPLEMENTATIONS, PlainRewardScorer, PlainScorer, ResponseScorer, RewardScorer
 from tuna.models.shards import fill
@@ -50,7 +51,7 @@ def load_scorer(
     What is frozen, here or under LoRA, is bfloat16 where ``model.frozen_dtype`` says so.
     """
     check_weights(model)
-    load = partial(load_model, model, dtype=dtype, blank=sharding is not None or model.halves)
+    load = partial(load_model, model, dtype=dtype, blank=sharding is not None or model.by_slices)
     return _scorer(model, model.resolve().config, LOGPROBS, load, sharding, frozen=frozen)
 
 
@@ -68,7 +69,7 @@ def load_reward_scorer(
     config.num_labels = 1
     config.get_text_config().pad_token_id = 0
     _check_causal(config, model.trust_remote_code)
-    load = partial(load_reward_model, model, seed=seed, dtype=dtype, blank=sharding is not None or model.halves)
+    load = partial(load_reward_model, model, seed=seed, dtype=dtype, blank=sharding is not None or model.by_slices)
     scorer = _scorer(model, config, REWARDS, load, sharding)
     assert isinstance(scorer, RewardScorer | PlainRewardScorer)
     return scorer
@@ -94,6 +95,7 @@ def _scorer(
         loaded.requires_grad_(False)
     if model.halves:
         halve(loaded)
+        compute_in_half(loaded)
     checkpoint_layers(loaded, model.gradient_checkpointing)
     loaded.train()
     scorer: Scorer

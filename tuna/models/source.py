@@ -80,6 +80,7 @@ class ModelConfig:
     attention: Literal["auto", "sdpa", "eager", "flex"] = "auto"
     scorer: Literal["packed", "plain"] = "packed"
     frozen_dtype: Literal["float32", "bfloat16"] | None = None
+    quantize: Literal["nf4"] | None = None
     gradient_checkpointing: bool = False
     export_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     projection_chunk: Annotated[int, Ge(1)] = 512
@@ -138,6 +139,19 @@ class ModelConfig:
     def halves(self) -> bool:
         """Whether what is frozen becomes bfloat16; null is settled where the device is known."""
         return self.frozen_dtype == "bfloat16"
+
+    @property
+    def by_slices(self) -> bool:
+        """Whether one process, too, reads weights tensor by tensor, so that none is there in float32 as well."""
+        return self.halves and not self.quantize
+
+    @property
+    def frozen_lines(self) -> list[str]:
+        """What the log says of frozen weights; nothing where there are none."""
+        if self.frozen_dtype is None:
+            return []
+        quantized = f"linear layers in {self.quantize}, the rest " if self.quantize else ""
+        return [f"frozen weights: {quantized}in {self.frozen_dtype}; adapters in float32"]
 
     @cached_property
     def rows(self) -> int:

@@ -59,11 +59,7 @@ def first_lines(parts: Components, target: RunFolder, start_step: int) -> list[s
         f"scale   {scale}",
         f"model   {parts.resolved.source} ({parts.num_parameters / 1e6:.1f}M parameters)",
         f"        stage {cfg.stage.name} starts from {cfg.stage.start}",
-        *(
-            [f"        frozen weights in {parts.model.frozen_dtype}, adapters in float32"]
-            if parts.model.frozen_dtype
-            else []
-        ),
+        *[f"        {line}" for line in parts.model.frozen_lines],
         *[f"        {line}" for line in parts.module.start_lines(parts.resolved, cfg.seed)],
         *[f"{'' if n else 'data':8}{line}" for n, line in enumerate(data.report.lines())],
         f"train   lr {parts.module.lr:g}, {data.batch_size} groups per step{_cut(parts)}, {parts.total_steps} steps, "

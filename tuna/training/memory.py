@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tuna.data.batch import PackedBatch
+from tuna.errors import ConfigError
 from tuna.models.checkpointing import checkpoint_layers
 from tuna.models.footprint import AUTOCAST, footprint
-from tuna.models.frozen import halve
+from tuna.models.frozen import HalfLinear, halve
 from tuna.models.lora import parse_lora
+from tuna.models.quantized import BYTES
 from tuna.models.source import ModelConfig
 from tuna.modules.optimizers import Adafactor, Optimizer
 from tuna.training.trainer import TrainerConfig
@@ -81,8 +83,13 @@ def estimate(
     how = training.activation_checkpointing or model.gradient_checkpointing
 
     def prepare(built: Any) -> None:
-        if model.halves:
+        if model.halves or model.quantize:
             halve(built)
+        if model.quantize:  # as wide in use as halved ones
+            head = built.get_output_embeddings()
+            for module in built.modules():
+                if isinstance(module, HalfLinear) and module is not head:
+                    module.weight.stored = BYTES
         checkpoint_layers(built, how)
 
     period = 1 if isinstance(how, bool | str) else round(1 / min(how, 1 - how))

@@ -20,6 +20,7 @@ from tuna.errors import ConfigError
 from tuna.losses.base import Loss
 from tuna.models.folder import tensor_shapes
 from tuna.models.lora import parse_lora
+from tuna.models.quantized import check_quantize
 from tuna.models.source import ModelConfig, Resolved
 from tuna.models.weights import check_weights
 from tuna.modules.optimizers import Optimizer
@@ -145,15 +146,22 @@ def prepare(cfg: DictConfig, built: dict[str, Any]) -> Components:
 
 
 def settle_frozen(model: ModelConfig, training: TrainerConfig) -> None:
-    """Give ``model.frozen_dtype`` its value where it is null: float32 on the CPU, so that figures stay as they were."""
+    """Give ``model.frozen_dtype`` its value where it is null: float32 on the CPU, so that figures stay as they were.
+
+    Raises: ConfigError where nothing is frozen, or the frozen weights cannot be quantized here.
+    """
     if parse_lora(model.lora) is None:
-        if model.frozen_dtype is not None:
+        asked = [key for key in ("frozen_dtype", "quantize") if getattr(model, key) is not None]
+        if asked:
             raise ConfigError(
-                "model.frozen_dtype: without model.lora nothing is frozen; next: leave it out, or model.lora=16"
+                f"model.{asked[0]}: without model.lora no weight is frozen; next: model.lora=16, or leave it out"
             )
-    elif model.frozen_dtype is None:
+        return
+    if model.frozen_dtype is None:
         half = training.on_gpu and training.precision != "16-mixed"
         model.frozen_dtype = "bfloat16" if half else "float32"
+    if model.quantize:
+        check_quantize(model, sharded=training.strategy == "fsdp")
 
 
 def check_grades(loss: Any, data: RecordDataModule) -> None:

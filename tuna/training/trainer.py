@@ -35,7 +35,8 @@ class TrainerConfig:
     that is NaN or infinite; "skip" leaves such a step out, 1 in 20 of the run's steps at most, one at least.
     activation_checkpointing: true keeps of each layer what it reads and recomputes it in the backward pass; 0.5 does so
     in half of the layers; "selective" keeps the results of matrix products and attention too. No result changes.
-    check_memory: refuse a run whose forecast is more than the device has; false says so and goes on. timeout_minutes: for which processes wait for each other before they give up.
+    check_memory: refuse a run whose forecast is more than the device has; false says so and goes on. timeout_minutes:
+    for which processes wait for each other before they give up.
     """
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
