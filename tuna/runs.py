@@ -58,11 +58,11 @@ _MENDED = "the file was changed by something else: mend it, or move it away"
 FREE = {
     "": {"name", "resume", "runs_dir", "logger", "evaluate", "stage", "scale", "experiment", "optimize", "dry_run"},
     "trainer": {
-        "accumulate", "checkpoint_every", "keep_checkpoints", "log_every", "micro_tokens", "nonfinite",
-        "shard_over", "timeout_minutes",
+        "accumulate", "activation_checkpointing", "check_memory", "checkpoint_every", "keep_checkpoints", "log_every",
+        "micro_tokens", "nonfinite", "shard_over", "timeout_minutes",
     },
     "datamodule": {"cache_dir", "num_workers", "share_prefix"},
-    "model": {"export_dtype", "projection_memory"},
+    "model": {"export_dtype", "gradient_checkpointing", "projection_memory"},
 }  # fmt: skip
 
 
@@ -241,6 +241,8 @@ def _differ(key: str, old: object, new: object) -> bool:
     old, new = as_written(old), as_written(new)
     if isinstance(old, str):
         old = "last" if (key, old) == ("datamodule.targets", "original") else FORMER_CLASSES.get(old, old)
+    elif key == "optimizer._target_" and old is None:  # there was no other
+        old = "tuna.modules.optimizers.AdamW"
     return bool(old != new) and (old, new) != (None, False)  # a switch that is newer than the run
 
 

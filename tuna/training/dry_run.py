@@ -16,6 +16,7 @@ from tuna.errors import RunError
 from tuna.preview import quoted
 from tuna.runs import RunFolder
 from tuna.training.log import first_lines
+from tuna.training.memory import SMALL
 from tuna.training.run import Components
 
 SHOWN = 2  # lists
@@ -84,12 +85,9 @@ def _disk(parts: Components) -> Iterator[str]:
 
 
 def _memory(parts: Components) -> Iterator[str]:
-    """The forecast of a step's memory."""
-    state = 12 * parts.num_trainable / max(1, parts.training.world_size)
-    yield (
-        f"memory  {(4 * parts.num_parameters + state) / 1e9:.2f} GB for weights, gradients and AdamW's state; "
-        "activations come on top"
-    )
+    """Nothing where the first lines have told the forecast, or why there is none."""
+    if parts.memory is None and parts.num_parameters < SMALL:
+        yield f"memory  little: a model of fewer than {SMALL / 1e6:.0f}M parameters has no forecast"
 
 
 def _time(parts: Components) -> str:

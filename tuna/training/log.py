@@ -59,11 +59,13 @@ def first_lines(parts: Components, target: RunFolder, start_step: int) -> list[s
         f"scale   {scale}",
         f"model   {parts.resolved.source} ({parts.num_parameters / 1e6:.1f}M parameters)",
         f"        stage {cfg.stage.name} starts from {cfg.stage.start}",
+        *[f"        {line}" for line in parts.model.frozen_lines],
         *[f"        {line}" for line in parts.module.start_lines(parts.resolved, cfg.seed)],
         *[f"{'' if n else 'data':8}{line}" for n, line in enumerate(data.report.lines())],
         f"train   lr {parts.module.lr:g}, {data.batch_size} groups per step{_cut(parts)}, {parts.total_steps} steps, "
         f"{processes}{training.precision} on {'gpu' if training.on_gpu else 'cpu'}, seed {cfg.seed}",
         *[f"        note: {note}" for note in training.notes],
+        *([f"memory  forecast: {parts.memory}"] if parts.memory else []),
         f"run     {target.path}" + (f"  (resumed at step {start_step})" if target.resumed else ""),
     ]
 
