@@ -23,6 +23,7 @@ from tuna.config.help import Program, help_text
 from tuna.config.keys import explain
 from tuna.config.overrides import check_command_line, first_paragraph
 from tuna.errors import ConfigError, RunError, TunaError
+from tuna.runs import versions
 from tuna.secrets import masked_output
 from tuna.sweeps.jobs import error_text, job_in
 from tuna.sweeps.launcher import Sweep, check_optimized, resumable
@@ -36,7 +37,10 @@ def main(program: Program, argv: Sequence[str] | None = None, config_dir: Path =
     try:
         line = read_command_line(sys.argv[1:])
         install()
-        if line.shows_help:
+        if line.shows_version:
+            found = versions()
+            print(", ".join(f"{name} {found[name]}" for name in ("tuna-ranking", "hydra-core", "torch", "python")))
+        elif line.shows_help:
             print(_help(program, line, config_dir))
         elif line.only_hydra:
             _run_hydra(program, config_dir)

@@ -44,7 +44,8 @@ class CommandLine:
     runs: bool = False  # whether a job will run; else Hydra only shows something
     shows_help: bool = False
     topics: tuple[str, ...] = ()  # what help is asked for: keys, groups, choices
-    only_hydra: bool = False  # --hydra-help, --version, shell completion: nothing of ours is looked at
+    shows_version: bool = False
+    only_hydra: bool = False  # --hydra-help, shell completion: nothing of ours is looked at
     config_name: str | None = None
     config_dirs: tuple[Path, ...] = ()
 
@@ -52,7 +53,7 @@ class CommandLine:
 def read_command_line(argv: Sequence[str]) -> CommandLine:
     """Take ``argv`` (without the program's name) apart."""
     if "--version" in argv:  # argparse would print and exit here
-        return CommandLine(only_hydra=True)
+        return CommandLine(shows_version=True)
     wrong, harmless = _refuse(argv)
     parser = get_args_parser()
     parser.exit_on_error = False

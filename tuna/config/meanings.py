@@ -56,7 +56,7 @@ def comments(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
     path: list[tuple[int, str]] = []
     above: list[str] = []
-    lines = text.splitlines()
+    lines = text.split("\n")
     head = next((n for n, line in enumerate(lines) if not line.startswith("#")), len(lines))  # says what the file is
     for line in lines[head:]:
         if line.lstrip().startswith("#"):

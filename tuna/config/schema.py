@@ -160,7 +160,7 @@ class _Module:
 
     def _comments(self, node: Definition) -> dict[str, str]:
         """What stands behind a field on its line, or else in the lines of comment above it."""
-        lines, found = self.file.read_text(encoding="utf-8").splitlines(), {}
+        lines, found = self.file.read_text(encoding="utf-8").split("\n"), {}
         for field in node.body:
             if isinstance(field, ast.AnnAssign):
                 above = field.lineno - 1

@@ -44,7 +44,8 @@ class ScoringModule(pl.LightningModule):
     """Tunes the model inside a response scorer by AdamW, or another optimizer, on a loss over scored lists.
 
     lr: peak learning rate. betas, eps, weight_decay: the optimizer's. warmup_steps: optimizer steps of linear warm-up,
-    then ``schedule`` down towards min_lr_ratio * lr. Raises: ConfigError where a value is out of its range.
+    half of the run at most, then ``schedule`` down towards min_lr_ratio * lr. Raises: ConfigError where a value is out
+    of its range.
 
     schedule: how the learning rate falls from there to the last step; constant: not at all. min_lr_ratio: the share of
     lr that it falls to.
@@ -181,6 +182,10 @@ class ScoringModule(pl.LightningModule):
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.lr_factor(start + step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
+    def warmup(self, total_steps: int) -> int:
+        """W, the steps of warm-up in a run of ``total_steps``: ``warmup_steps``, and at most half of them."""
+        return min(self.warmup_steps, total_steps // 2)
+
     def lr_factor(self, step: int) -> float:
         """The learning rate of optimizer step s (from 0) of T as a share of the peak.
 
@@ -192,9 +197,10 @@ class ScoringModule(pl.LightningModule):
         >>> [round(module.lr_factor(step), 3) for step in range(6)]
         [0.5, 1.0, 1.0, 0.854, 0.5, 0.146]
         """
-        if step < self.warmup_steps:
-            return (step + 1) / self.warmup_steps
-        done = min(1.0, (step - self.warmup_steps) / max(1, self.plan.total_steps - self.warmup_steps))
+        warmup = self.warmup(self.plan.total_steps)
+        if step < warmup:
+            return (step + 1) / warmup
+        done = min(1.0, (step - warmup) / max(1, self.plan.total_steps - warmup))
         falls = {"cosine": (1 + math.cos(math.pi * done)) / 2, "linear": 1 - done, "constant": 1.0}
         return self.min_lr_ratio + (1 - self.min_lr_ratio) * falls[self.schedule]
 

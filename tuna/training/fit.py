@@ -193,6 +193,8 @@ def _scorer(parts: Components, mesh: Any) -> torch.nn.Module:
 
 def held_out(trainer: pl.Trainer, parts: Components, loggers: list[Logger], step: int) -> dict[str, Any]:
     """Figures on the held-out part, logged at ``step``; ``..._interval`` is a 95% bootstrap interval."""
+    if distributed.rank() == 0:
+        log.info(f"held-out: {len(parts.data.val_groups)} lists are measured {'after' if step else 'before'} training")
     with shims.interruptible(trainer):
         trainer.validate(parts.module, datamodule=parts.data, verbose=False)
     shown = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
