@@ -28,6 +28,7 @@ TOP: dict[str, Any] = {
     "scale": Literal["auto", "tiny", "paper"],
     "evaluate": bool | Literal["auto"],
     "optimize": str | None,
+    "dry_run": bool,
 }
 EXPERIMENT: dict[str, Any] = {"name": str, "system": str, "tables": list[int | str], "summary": str}
 _NAME = re.compile(r"[\w.+-]+(/[\w.+-]+)*")

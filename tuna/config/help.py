@@ -40,7 +40,13 @@ def help_text(program: Program, folders: Sequence[Path]) -> str:
             width = max(map(len, choices))
             shown = [f"{choice:<{width}}  {summary(file)}" for choice, file in choices.items()]
             lines += [(lead + text)[:118].rstrip() for lead, text in zip_longest([label], shown, fillvalue=" " * 13)]
-    lines += ["", "Every key can be set (key=value); -m runs several values; --cfg job shows all keys:"]
+    lines += [
+        "",
+        "--help KEY, --help GROUP or --help GROUP=CHOICE explains one (docs/keys.md: all); --cfg job --resolve: values",
+        f'The tab key completes after: eval "$(python {program.config_name}.py -sc install=bash)" (or zsh, fish).',
+        "Every key can be set (key=value); -m runs several values"
+        + ("; debug=short tries two steps:" if "debug" in groups(folders, program.config_name) else ":"),
+    ]
     lines += [f"  {example}" for example in program.examples]
     return "\n".join([*lines, "", *textwrap.wrap(program.results, 118)])
 

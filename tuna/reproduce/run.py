@@ -37,7 +37,7 @@ class Settings:
     """The keys of conf/reproduce.yaml itself."""
 
     name: str | None = None  # of the folder below ``folder``; null is the sizes' name
-    folder: str = "reproduce"
+    folder: str = "reproduce"  # what holds the folders of all
     seeds: Annotated[int, Ge(1)] = 1  # their number; they are 0, 1, ...
     limit: Annotated[int, Ge(1)] | None = None  # instructions, and questions of each benchmark: a short trial of all
     jobs: Annotated[int, Ge(1)] | Literal["auto"] = "auto"  # steps at once
