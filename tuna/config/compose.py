@@ -27,7 +27,7 @@ from tuna.config.arguments import refuse_environment
 from tuna.errors import ConfigError
 
 select = OmegaConf.select
-CONF = Path(__file__).parents[2] / "conf"
+CONF = (Path(__file__).parents[1] / "conf").resolve()  # in a checkout a link to conf/ at the top
 
 
 class SignatureSource(FileConfigSource):

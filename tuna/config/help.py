@@ -8,6 +8,8 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from tuna.console import as_typed
+
 # Groups that may be empty (null); any other is needed.
 OPTIONAL = ("experiment", "debug")
 _MANY = 20  # choices
@@ -41,7 +43,7 @@ def help_text(program: Program, folders: Sequence[Path]) -> str:
             shown = [f"{choice:<{width}}  {summary(file)}" for choice, file in choices.items()]
             lines += [(lead + text)[:118].rstrip() for lead, text in zip_longest([label], shown, fillvalue=" " * 13)]
     lines += ["", "Every key can be set (key=value); -m runs several values; --cfg job shows all keys:"]
-    lines += [f"  {example}" for example in program.examples]
+    lines += [f"  {as_typed(example)}" for example in program.examples]
     return "\n".join([*lines, "", *textwrap.wrap(program.results, 118)])
 
 
