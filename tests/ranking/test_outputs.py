@@ -14,8 +14,7 @@ import pytest
 from tests.config.test_overrides import wrong
 from tests.inference.http_server import LoopbackServer
 from tests.inference.make import collect, read_rows, write_answers, write_instructions
-from tuna.config.compose import CONF
-from tuna.config.compose import compose
+from tuna.config.compose import CONF, compose
 from tuna.errors import ConfigError, DataError, RunError, TunaError
 from tuna.models.source import ModelConfig
 from tuna.ranking import outputs, run

@@ -9,8 +9,7 @@ import pytest
 
 from tests.training.test_results import BASELINES, outcome, parts
 from tuna.config import checks
-from tuna.config.compose import CONF
-from tuna.config.compose import compose
+from tuna.config.compose import CONF, compose
 from tuna.modules.scoring import ScoringModule
 from tuna.runs import RunFolder
 from tuna.training import log

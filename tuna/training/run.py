@@ -54,6 +54,11 @@ class Components:
 
 def run(cfg: DictConfig) -> dict[str, float]:
     """Train as ``cfg`` says and return the final metrics; what can be wrong is found before weights load."""
+    return train(cfg)[1]
+
+
+def train(cfg: DictConfig) -> tuple[RunFolder, dict[str, float]]:
+    """The same; gives the run's folder too."""
     built = build_all(cfg, *NODES)
     training = built["trainer"]
     check_processes(training)
@@ -63,15 +68,15 @@ def run(cfg: DictConfig) -> dict[str, float]:
     parts = prepare(cfg, built)
     target = distributed.on_first(lambda: runs.choose(parts.config, parts.data.sha256, parts.resolved.fingerprint))
     if target.finished:
-        return _finished(target)
+        return target, _finished(target)
     if starts_others:
-        return _launch(parts, target)
+        return target, _launch(parts, target)
     with explained(target.path, training.timeout_minutes), ExitStack() as stack:
         if distributed.on_first(lambda: _lock(target, stack)):
-            return _finished(target)
+            return target, _finished(target)
         from tuna.training.fit import fit
 
-        return fit(parts, target)
+        return target, fit(parts, target)
 
 
 def check_processes(training: TrainerConfig) -> None:
