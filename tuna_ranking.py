@@ -26,8 +26,8 @@ def main() -> None:
 def shadowed(place: Path | None) -> str:
     """What is wrong where ``import tuna`` finds the package in ``place``, and what to do."""
     return (
-        f"`import tuna` finds another package in {place}, most likely the profile viewer of that name; the two cannot be "
-        "in one environment. Next: python -m pip uninstall tuna, then install tuna-ranking once more "
+        f"`import tuna` finds another package in {place}, most likely the profile viewer of that name; the two cannot "
+        "be in one environment. Next: python -m pip uninstall tuna, then install tuna-ranking once more "
         "(pip install --force-reinstall --no-deps ...)"
     )
 

@@ -113,7 +113,7 @@ def test_a_wheel_would_hold_the_config() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     data = project["tool"]["setuptools"]["package-data"]["tuna"]
     held = {file for pattern in data for file in (ROOT / "tuna").glob(pattern) if file.is_file()}
-    held |= {file for file in (ROOT / "tuna" / "conf").rglob("*.yaml")}  # glob passes by a link, setuptools does not
+    held |= set((ROOT / "tuna" / "conf").rglob("*.yaml"))  # glob passes by a link, setuptools does not
     there = {f for f in (ROOT / "tuna").rglob("*") if f.is_file() and f.suffix not in (".py", ".pyc")}
     assert there - held == set()
     assert project["project"]["scripts"]["tuna"] == "tuna_ranking:main"

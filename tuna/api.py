@@ -23,6 +23,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from tuna import plugins
 from tuna.config.arguments import read_command_line
 from tuna.config.commands import Unsayable, assignment
 from tuna.config.compose import CONF, install, run_composed
@@ -181,6 +182,7 @@ def _config(command: str, given: list[Words], config_dir: Place | None) -> DictC
     if config_dir is not None:
         words += ["--config-dir", str(config_dir)]
     line = read_command_line(words)
+    plugins.use(line.config_dirs)
     install()
     cfg = check_command_line(line, config_dir=CONF, config_name=PROGRAMS[command].config_name)
     if line.multirun or not line.runs or line.shows_help or line.only_hydra:

@@ -16,6 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from tuna import plugins
 from tuna.config.arguments import CommandLine, read_command_line
 from tuna.config.checks import check
 from tuna.config.compose import CONF, install, run_composed
@@ -34,6 +35,7 @@ def main(program: Program, argv: Sequence[str] | None = None, config_dir: Path =
         sys.argv = [sys.argv[0], *argv]
     try:
         line = read_command_line(sys.argv[1:])
+        plugins.use(line.config_dirs)
         install()
         if line.shows_help:
             print(help_text(program, [config_dir, *line.config_dirs]))

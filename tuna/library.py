@@ -23,7 +23,7 @@ from tuna.models.source import ModelConfig
 
 @dataclass(frozen=True)
 class Scored(ScoredLists):
-    """What ``Model.score`` gives: a loss takes it as it is. lists: of each group, the record and its answers in order."""
+    """What ``Model.score`` gives: a loss takes it as it is. lists: each group's record and answers, in order."""
 
     lists: tuple[AnswerList, ...] = ()
 

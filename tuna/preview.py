@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
+from tuna import plugins
 from tuna.config.arguments import read_command_line, values
 from tuna.config.compose import CONF, compose
 from tuna.config.help import groups
@@ -68,6 +69,7 @@ def read_options(words: Sequence[str]) -> dict[str, Any]:
     {'split': 'test', 'model': 'tiny', 'template': 'none'}
     """
     line = read_command_line(words)
+    plugins.use(line.config_dirs)
     wrong = list(line.wrong)
     options: dict[str, Any] = {}
     for override in line.overrides:

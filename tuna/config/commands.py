@@ -18,7 +18,9 @@ class Unsayable(Exception):
 
 
 def command(program: str, values: Mapping[str, Any]) -> str:
-    """``python PROGRAM key=value ...`` for a shell, as one starts it here; Unsayable for a value that no word of a command line comes to.
+    """``python PROGRAM key=value ...`` for a shell, as one starts it here.
+
+    Raises: Unsayable for a value that no word of a command line comes to.
 
     >>> command("train.py", {"model.path": "runs/my model", "datamodule.path": "a.jsonl"}).partition("train.py ")[2]
     "'model.path=runs/my model' datamodule.path=a.jsonl"
