@@ -27,6 +27,8 @@ TOP: dict[str, Any] = {
     "scale": Literal["auto", "tiny", "paper"],
     "evaluate": bool | Literal["auto"],
     "optimize": str | None,
+    "push_to_hub": str | None,
+    "push_private": bool,
 }
 EXPERIMENT: dict[str, Any] = {"name": str, "system": str, "tables": list[int | str], "summary": str}
 _NAME = re.compile(r"[\w.+-]+(/[\w.+-]+)*")

@@ -24,7 +24,7 @@ from tuna.modules.scoring import Plan
 from tuna.runs import RunFolder
 from tuna.tracking.loggers import Logger, MetricsFile, tags
 from tuna.tracking.wandb_run import WandbRun, data_file, made_by, made_model, starting_model
-from tuna.training import checkpoint, distributed, results, shims
+from tuna.training import checkpoint, distributed, hub, results, shims
 from tuna.training.checkpoint_files import STATE, newest_sound
 from tuna.training.log import Progress, first_lines, last_lines, open_log
 from tuna.training.nonfinite import NonFinite, check_scorer
@@ -79,6 +79,10 @@ def fit(parts: Components, target: RunFolder) -> dict[str, float]:
         outcome = results.Outcome(before, after, data.report.baselines, progress.last)
         record.metrics = _finish(parts, target, outcome)
     distributed.barrier()
+    if distributed.rank() == 0 and (lines := hub.push(parts.cfg, target)):  # the others need not wait for it
+        with open_log(target.path / "log.txt"):
+            for line in lines:
+                log.info(line)
     return record.metrics
 
 

@@ -24,7 +24,7 @@ from tuna.models.weights import check_weights
 from tuna.modules.scoring import ScoringModule
 from tuna.runs import RunFolder
 from tuna.tracking.loggers import Loggers
-from tuna.training import distributed
+from tuna.training import distributed, hub
 from tuna.training.launch import launch
 from tuna.training.reference import check_reference
 from tuna.training.trainer import TrainerConfig
@@ -104,6 +104,7 @@ def check_processes(training: TrainerConfig) -> None:
 def prepare(cfg: DictConfig, built: dict[str, Any]) -> Components:
     """Find the model and read the data for what was built; all that can be wrong without weights is reported here."""
     model, training, data, module = (built[key] for key in ("model", "trainer", "datamodule", "module"))
+    hub.check(cfg)
     runs.check_writable(Path(cfg.runs_dir))
     if cfg.name and not cfg.resume:
         runs.check_free(Path(cfg.runs_dir) / cfg.name)
