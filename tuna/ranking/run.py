@@ -75,6 +75,8 @@ def collect(cfg: DictConfig) -> tuple[OutputPaths, dict[str, float]]:
     if settings.dry_run:
         return places, _dry_run(job)
     loggers: Loggers = build_all(cfg, "logger")["logger"]
+    if loggers.tensorboard or loggers.mlflow:
+        raise ConfigError("logger: a collection is shown by Weights & Biases alone; next: logger=wandb, or logger=none")
     with Store(places.store) as store, _tracked_by_wandb(loggers, job) as tracked:
         store.identify(job.identity["source"], job.identity["ranking"], rerank=settings.rerank)
         context = job.context(store)
