@@ -73,7 +73,8 @@ def mlflow(
 ) -> LightningRun:  # fmt: skip
     """A run of MLflow's ``experiment``; one that goes on is the same run there, by the id that run.json has.
 
-    tracking_uri: where MLflow keeps it; None is MLFLOW_TRACKING_URI, else mlruns/ in the folder one is in.
+    tracking_uri: where MLflow keeps it; None is MLFLOW_TRACKING_URI, else mlflow.db in the folder one is in, as MLflow
+    itself has it (Lightning's own mlruns/ is what it refuses by now).
     """
 
     def make() -> Any:
@@ -81,7 +82,7 @@ def mlflow(
 
         logger = MLFlowLogger(
             experiment, run_name=title, tags={"tuna.tags": ", ".join(tags)},
-            tracking_uri=tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"),
+            tracking_uri=tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db",
             run_id=read_run(folder).get("mlflow_run"),
         )  # fmt: skip
         RunFolder(folder, folder.name).update(mlflow_run=logger.run_id)

@@ -91,7 +91,7 @@ class Loggers:
     samples: Annotated[int, Ge(0)] = 8
     tensorboard: bool = False  # write event files into tensorboard/ of the run's folder (needs the package tensorboard)
     mlflow: bool = False  # send the run to MLflow, as the experiment ``project`` (needs the package mlflow)
-    tracking_uri: str | None = None  # where MLflow keeps it; null is $MLFLOW_TRACKING_URI, else mlruns/
+    tracking_uri: str | None = None  # MLflow's; null is $MLFLOW_TRACKING_URI, else the file mlflow.db here
 
     def __post_init__(self) -> None:
         wrong = [text for name in MODULES if getattr(self, name) and (text := lacking(name))]
