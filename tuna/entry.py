@@ -16,6 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from tuna import plugins
 from tuna.config.arguments import CommandLine, read_command_line
 from tuna.config.checks import check
 from tuna.config.compose import CONF, compose, install, run_composed
@@ -36,6 +37,7 @@ def main(program: Program, argv: Sequence[str] | None = None, config_dir: Path =
         sys.argv = [sys.argv[0], *argv]
     try:
         line = read_command_line(sys.argv[1:])
+        plugins.use(line.config_dirs)
         install()
         if line.shows_version:
             found = versions()

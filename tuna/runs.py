@@ -56,7 +56,10 @@ FORMER_CLASSES = {f"tuna.{old}": f"tuna.{new}" for new, names in _FORMERLY.items
 _MENDED = "the file was changed by something else: mend it, or move it away"
 # Keys that say where and how often, never what: a run may be resumed with other values for these.
 FREE = {
-    "": {"name", "resume", "runs_dir", "logger", "evaluate", "stage", "scale", "experiment", "optimize", "dry_run"},
+    "": {
+        "name", "resume", "runs_dir", "logger", "evaluate", "stage", "scale", "experiment", "optimize", "dry_run",
+        "push_to_hub", "push_private",
+    },
     "trainer": {
         "accumulate", "activation_checkpointing", "check_memory", "checkpoint_every", "keep_checkpoints", "log_every",
         "micro_tokens", "nonfinite", "shard_over", "timeout_minutes",

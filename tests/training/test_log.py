@@ -9,8 +9,7 @@ import pytest
 
 from tests.training.test_results import BASELINES, outcome, parts
 from tuna.config import checks
-from tuna.config.commands import ROOT
-from tuna.config.compose import compose
+from tuna.config.compose import CONF, compose
 from tuna.modules.scoring import ScoringModule
 from tuna.runs import RunFolder
 from tuna.training import log
@@ -65,7 +64,7 @@ def test_no_command_where_the_held_out_file_needs_more_than_its_path(key: str) -
 
 @pytest.mark.parametrize("stage", ["sft", "tuna_c", "prm"])
 def test_the_embedded_models_have_the_embedded_questions(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
+    monkeypatch.chdir(CONF.parent)
     found = log.next_command(compose([f"stage={stage}"]), Path("runs/a"), answers=stage != "prm")
     assert found in ("python evaluate.py model.path=runs/a", "python rank.py ranker=proxy ranker.path=runs/a")
 

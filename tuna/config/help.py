@@ -8,6 +8,8 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from tuna.console import as_typed
+
 # Groups that may be empty (null); any other is needed.
 OPTIONAL = ("experiment", "debug")
 _MANY = 20  # choices
@@ -43,11 +45,13 @@ def help_text(program: Program, folders: Sequence[Path]) -> str:
     lines += [
         "",
         "--help KEY, --help GROUP or --help GROUP=CHOICE explains one (docs/keys.md: all); --cfg job --resolve: values",
-        f'The tab key completes after: eval "$(python {program.config_name}.py -sc install=bash)" (or zsh, fish).',
+        "The tab key completes after: "
+        + as_typed(f'eval "$(python {program.config_name}.py -sc install=bash)"')
+        + " (or zsh, fish).",
         "Every key can be set (key=value); -m runs several values"
         + ("; debug=short tries two steps:" if "debug" in groups(folders, program.config_name) else ":"),
     ]
-    lines += [f"  {example}" for example in program.examples]
+    lines += [f"  {as_typed(example)}" for example in program.examples]
     return "\n".join([*lines, "", *textwrap.wrap(program.results, 118)])
 
 

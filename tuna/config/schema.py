@@ -6,6 +6,7 @@ constructor has keyword-only arguments, those are the config's, and what stands 
 
 import ast
 import sys
+import traceback
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -16,6 +17,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from tuna.config.types import read_annotation
+from tuna.console import nearest
 from tuna.errors import ConfigError
 from tuna.runs import FORMER_CLASSES
 
@@ -40,7 +42,7 @@ def parameters(target: str) -> dict[str, Parameter]:
     module = _load(module_name) if module_name else None
     found = module and module.find(name)
     if not found or not isinstance(found[1], Definition):
-        raise ConfigError(f"_target_: {target} does not exist (looked for `{name}` in {module_name or 'no module'})")
+        raise ConfigError(f"_target_: {target} does not exist: {_why_missing(module_name, name, module)}")
     return {p.key: p for p in found[0].parameters_of(found[1])}
 
 
@@ -71,8 +73,12 @@ def build(node: DictConfig) -> Any:
     module, _, name = FORMER_CLASSES.get(target, target).rpartition(".")
     try:
         cls = getattr(import_module(module), name)
-    except ImportError as error:
-        raise ConfigError(f"_target_: expected an importable class, got {target!r} ({error})") from error
+    except Exception as error:  # whatever the module does
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{place.filename}:{place.lineno}"
+        raise ConfigError(
+            f"_target_: {target} cannot be imported: {type(error).__name__}: {error} ({where})"
+        ) from error
     return cls(**{known[key].name: value for key, value in arguments.items()})
 
 
@@ -89,15 +95,38 @@ def build_all(cfg: DictConfig, *keys: str) -> dict[str, Any]:
     return built
 
 
-@cache
+def _why_missing(module_name: str, name: str, module: "_Module | None") -> str:
+    if not module_name:
+        return "expected module.Class"
+    if module is not None:
+        return f"{module.file} has no class or function `{name}`{nearest(name, list(module.names))}"
+    parts = module_name.split(".")
+    there = next((p for n in range(len(parts) - 1, 0, -1) if (p := ".".join(parts[:n])) and _load(p)), None)
+    if there is not None:
+        return f"there is {there}, but no {module_name}"
+    file = "/".join(parts) + ".py"
+    return (
+        f"no {file} on the import path; next: put it into the folder that --config-dir names (python train.py "
+        "--config-dir DIR ...), or its folder into PYTHONPATH"
+    )
+
+
 def _load(name: str) -> "_Module | None":
     """The parsed module, or None if no source file of that name is on the path."""
     relative = Path(*name.split("."))
     for root in [Path(__file__).parents[2], *map(Path, sys.path)]:
         for file in (root / relative.with_suffix(".py"), root / relative / "__init__.py"):
             if file.is_file():
-                return _Module(name, file)
+                return _read(name, file)
     return None
+
+
+@cache
+def _read(name: str, file: Path) -> "_Module":
+    try:
+        return _Module(name, file)
+    except SyntaxError as error:
+        raise ConfigError(f"{file}:{error.lineno}: {error.msg}; the module cannot be read") from None
 
 
 class _Module:

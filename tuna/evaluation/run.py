@@ -63,6 +63,11 @@ def run(cfg: DictConfig) -> dict[str, float | None]:
 
     Raises: TunaError for a wrong setting or file, before weights load, or an early end, after results are written.
     """
+    return measure(cfg)[1]
+
+
+def measure(cfg: DictConfig) -> tuple[Path, dict[str, float | None]]:
+    """The same; gives the results' folder too."""
     settings = Settings.read(cfg)
     benchmark, nodes, given = _prepare(cfg, settings)
     measured, shaped_by = _identities(settings, benchmark, nodes, given)
@@ -87,12 +92,12 @@ def run(cfg: DictConfig) -> dict[str, float | None]:
             print(f"to ask, {who}, at most about: {usage}")
         print("dry run: nothing was sent")
         total = sum(estimate.values(), Usage())
-        return {"requests": float(total.requests), "cost": total.cost}
+        return folder, {"requests": float(total.requests), "cost": total.cost}
     path = folder / "results.json"
     written = read_json(path, {"status": str, "started": str, "scores": dict, "coverage": dict})
     if written.get("status") == "finished" and not _is_nothing(written):
         print("measured already; these are its results")
-        return _show(path, written)
+        return folder, _show(path, written)
     with Store(there) as store:
         start = {
             "schema_version": SCHEMA_VERSION, "benchmark": benchmark.name, "model": measured, "settings": shaped_by,
@@ -119,7 +124,7 @@ def run(cfg: DictConfig) -> dict[str, float | None]:
             f"({'; '.join(results['notes'][:2]) or 'see examples.jsonl'}). Next: look into "
             f"{folder}/examples.jsonl, then change what answers or judges"
         )
-    return scores
+    return folder, scores
 
 
 def _is_nothing(results: Mapping[str, Any]) -> bool:

@@ -9,7 +9,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tuna.config.commands import script
 from tuna.data.fields import parse_json
 from tuna.errors import DataError
 from tuna.runs import read_json
@@ -162,7 +161,7 @@ class Found:
             looked = ", ".join(map(str, folders))
             nothing = f"nothing to report on: no run.json, *.report.json or results.json below {looked}"
             step = (
-                f"Next: python {script('train.py')} stage=tuna_c name=tuna_c, then python {script('evaluate.py')} "
+                "Next: python train.py stage=tuna_c name=tuna_c, then python evaluate.py "
                 "model.path=runs/tuna_c, then this again; or name folders: runs=... rankings=... results=..."
             )
             raise DataError("\n".join([nothing, *found.unread, *found.problems, step]))

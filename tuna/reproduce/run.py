@@ -18,15 +18,14 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from tuna.config import checks
-from tuna.config.commands import script
-from tuna.console import clock_time
+from tuna.console import CHECKOUT, as_typed, clock_time
 from tuna.errors import ConfigError, OtherSettings, RunError
 from tuna.reproduce import before, losses, measures, rounds
 from tuna.reproduce.clock import Clock
 from tuna.reproduce.plan import ONCE, Step, chosen, plan, refuse_secrets
 from tuna.runs import RunFolder, read_json, write_json
 
-ROOT = Path(__file__).parents[2]
+ROOT = CHECKOUT  # whose scripts are run; of an installed package, ``python -m tuna``
 _TAIL = 12  # lines of a failed step's log that are shown
 GROUPS = ("judge", "benchmark")  # whose choice and keys, typed for reproduce.py, are those of the steps
 COMPARES = "compare"  # the sizes' judge of answers: another than of lists, unless one is typed
@@ -93,7 +92,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
         for line in [*told, *missing]:
             print(f"# {line}")
         for step in steps:
-            print(step.command)
+            print(as_typed(step.command))
         print(*clock.forecast(steps, {}), sep="\n", end="", file=sys.stderr)
         return {"steps": float(len(steps))}
     if missing:
@@ -184,7 +183,7 @@ class _Run:
         took = {name: self.state[name]["seconds"] for name in done if name in self.state}
         print(*self.clock.forecast([s for s in self.steps if s.name not in done], took), sep="\n", end="", flush=True)
         if failed := self._run_all(done):
-            again = shlex.join(("python", script("reproduce.py"), *_typed()))
+            again = shlex.join(("python", "reproduce.py", *_typed()))
             raise RunError(
                 f"{len(failed)} of {count} steps failed ({', '.join(failed)}), "
                 f"{count - len(done) - len(failed)} that need them were not begun. Their logs: {self.folder}/logs/. "
@@ -232,7 +231,7 @@ class _Run:
                 for step in ready[: self.jobs - len(running)]:
                     left.remove(step)
                     words = losses.settle(step.words)
-                    print(f"{step.name}: {shlex.join(('python', *words))}", flush=True)
+                    print(f"{step.name}: {as_typed(shlex.join(('python', *words)))}", flush=True)
                     running[pool.submit(self._execute, step, words)] = step
                 if not running:
                     return failed  # what is left needs a step that failed
@@ -281,11 +280,12 @@ class _Run:
 
     def _execute(self, step: Step, words: Sequence[str]) -> tuple[int, float]:
         """Run one step: its exit code (-1 where it made nothing) and its seconds."""
-        paths = filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))
+        paths = filter(None, (ROOT and str(ROOT), os.environ.get("PYTHONPATH")))
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
         if self.jobs > 1:
             environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // self.jobs))
-        words = [sys.executable, str(ROOT / words[0]), *words[1:]]
+        program = [str(ROOT / words[0])] if ROOT else ["-P", "-m", "tuna", words[0].removesuffix(".py")]
+        words = [sys.executable, *program, *words[1:]]
         begin = time.monotonic()
         with self._log(step).open("w", encoding="utf-8") as file:
             code = subprocess.run(words, stdout=file, stderr=subprocess.STDOUT, env=environment, check=False).returncode

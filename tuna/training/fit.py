@@ -23,9 +23,10 @@ from tuna.models.export import export
 from tuna.models.loading import Sharding
 from tuna.modules.scoring import Plan
 from tuna.runs import RunFolder
+from tuna.tracking.lightning_run import LightningRun
 from tuna.tracking.loggers import Logger, MetricsFile, tags
 from tuna.tracking.wandb_run import WandbRun, data_file, made_by, made_model, starting_model
-from tuna.training import checkpoint, distributed, results, shims
+from tuna.training import checkpoint, distributed, hub, results, shims
 from tuna.training.checkpoint_files import STATE, newest_sound
 from tuna.training.log import Progress, first_lines, last_lines, open_log
 from tuna.training.nonfinite import NonFinite, check_scorer
@@ -83,6 +84,10 @@ def fit(parts: Components, target: RunFolder) -> dict[str, float]:
         outcome = results.Outcome(before, after, data.report.baselines, progress.last)
         record.metrics = _finish(parts, target, outcome)
     distributed.barrier()
+    if distributed.rank() == 0 and (lines := hub.push(parts.cfg, target)):  # the others need not wait for it
+        with open_log(target.path / "log.txt"):
+            for line in lines:
+                log.info(line)
     return record.metrics
 
 
@@ -105,6 +110,7 @@ def _recorded(parts: Components, target: RunFolder) -> Iterator[_Record]:
     with open_log(target.path / "log.txt"), _finished_is_finished(target):
         _begin(parts, target)
         status, wandb = "failed", None
+        others: list[LightningRun] = []
         try:
             record = _Record(distributed.on_first(lambda: newest_sound(target, parts.total_steps)))
             for line in first_lines(parts, target, record.start_step):
@@ -112,7 +118,10 @@ def _recorded(parts: Components, target: RunFolder) -> Iterator[_Record]:
             if parts.loggers.csv:
                 record.loggers.append(MetricsFile(target.path / "metrics.csv", record.start_step))
             wandb = _start_wandb(parts, target)
-            record.loggers.append(wandb)
+            others = parts.loggers.start_others(
+                target.path, name=target.name, start_step=record.start_step, config=parts.config, tags=tags(parts.cfg)
+            )
+            record.loggers += [wandb, *others]
             yield record
             status = "finished"
             end(target, status)
@@ -131,6 +140,8 @@ def _recorded(parts: Components, target: RunFolder) -> Iterator[_Record]:
             if status != "finished":
                 with suppress(OSError):  # what stopped the run is the first to be told
                     end(target, status)
+            for each in others:
+                each.finish(status)
             if wandb:
                 wandb.finish(status)
 

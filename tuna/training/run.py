@@ -27,7 +27,7 @@ from tuna.modules.optimizers import Optimizer
 from tuna.modules.scoring import ScoringModule
 from tuna.runs import RunFolder
 from tuna.tracking.loggers import Loggers
-from tuna.training import distributed
+from tuna.training import distributed, hub
 from tuna.training.launch import launch
 from tuna.training.memory import Forecast, check_memory
 from tuna.training.reference import check_reference
@@ -61,6 +61,11 @@ class Components:
 
 def run(cfg: DictConfig) -> dict[str, float]:
     """Train as ``cfg`` says and return the final metrics; what can be wrong is found before weights load."""
+    return train(cfg)[1]
+
+
+def train(cfg: DictConfig) -> tuple[RunFolder, dict[str, float]]:
+    """The same; gives the run's folder too."""
     built = build_all(cfg, *NODES)
     training = built["trainer"]
     check_processes(training)
@@ -70,17 +75,17 @@ def run(cfg: DictConfig) -> dict[str, float]:
     parts = prepare(cfg, built)
     target = distributed.on_first(lambda: runs.choose(parts.config, parts.data.sha256, parts.resolved.fingerprint))
     if target.finished:
-        return _finished(target)
+        return target, _finished(target)
     if cfg.dry_run:
-        return _dry_run(parts, target)
+        return target, _dry_run(parts, target)
     if starts_others:
-        return _launch(parts, target)
+        return target, _launch(parts, target)
     with explained(target.path, training.timeout_minutes), ExitStack() as stack:
         if distributed.on_first(lambda: _lock(target, stack)):
-            return _finished(target)
+            return target, _finished(target)
         from tuna.training.fit import fit
 
-        return fit(parts, target)
+        return target, fit(parts, target)
 
 
 def check_processes(training: TrainerConfig) -> None:
@@ -108,6 +113,7 @@ def check_processes(training: TrainerConfig) -> None:
 def prepare(cfg: DictConfig, built: dict[str, Any]) -> Components:
     """Find the model and read the data for what was built; all that can be wrong without weights is reported here."""
     model, training, data, module = (built[key] for key in ("model", "trainer", "datamodule", "module"))
+    hub.check(cfg)
     runs.check_writable(Path(cfg.runs_dir))
     if cfg.name and not cfg.resume:
         runs.check_free(Path(cfg.runs_dir) / cfg.name)
