@@ -132,7 +132,7 @@ def test_lists_of_one_rank_are_left_out(tmp_path: Path, capsys: pytest.CaptureFi
     out = tmp_path / "clear.jsonl"
     for _ in range(2):  # its own output may be written anew
         run_tool(["clear", str(lists), str(out)])
-        assert [row.value for row in read_rows(out).rows] == [ranked("2", a=1, b=0, c=1) | {"ranks": 2}]
+        assert [row.value for row in read_rows(str(out)).rows] == [ranked("2", a=1, b=0, c=1) | {"ranks": 2}]
     assert "1 of 3 lists have answers of different ranks: " in capsys.readouterr().out
     with pytest.raises(ConfigError, match=r"lists.jsonl: is there and rank.py clear did not make it"):
         clear(str(out), str(lists))
