@@ -1,6 +1,8 @@
 """What a run will take of memory, found before any weight is read; and what to type where that is too much."""
 
+import ctypes
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from tuna.training.run import Components
 
 CONTEXT = 1_000_000_000  # of a GPU, which CUDA and its libraries take
+_MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of malloc.h
 SMALL = 30_000_000  # parameters; a smaller model is not looked at by itself
 
 
@@ -154,6 +157,16 @@ def available(training: TrainerConfig) -> int | None:
         return int(torch.cuda.get_device_properties(0).total_memory) - CONTEXT
     left = min(_free(), default=None)
     return None if left is None else left // training.local_devices
+
+
+def give_back() -> None:
+    """Have blocks of 1 MB and more go back to the system as soon as they are freed, on Linux with glibc.
+
+    It would keep those below 32 MB, and what long-lived gradients come to lie between cannot be used again: a quarter
+    of a step's memory and more (perf/memory_forecast.py).
+    """
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 1 << 20)
 
 
 def _free() -> Iterator[int]:
