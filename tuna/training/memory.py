@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tuna.training.run import Components
 
 CONTEXT = 1_000_000_000  # of a GPU, which CUDA and its libraries take
+GROUPS = Path("/sys/fs/cgroup")
 _MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of malloc.h
 SMALL = 30_000_000  # parameters; a smaller model is not looked at by itself
 
@@ -119,7 +120,9 @@ def check_memory(parts: "Components") -> Forecast | None:
     try:
         found = forecast(parts)
     except Exception as error:  # any code of a model may run here, and no run should end for a forecast
-        parts.data.report.notes.append(f"no forecast of memory ({type(error).__name__}: {str(error).splitlines()[:1]})")
+        parts.data.report.notes.append(
+            f"no forecast of memory ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
+        )
         return None
     if found.fits or not parts.training.check_memory:
         return found
@@ -180,10 +183,9 @@ def _free() -> Iterator[int]:
         ("memory.max", "memory.current", "inactive_file"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
     ):
-        group = Path("/sys/fs/cgroup")
         try:
-            most, now = (group / limit).read_text().strip(), int((group / used).read_text())
-            stat = (group / used).with_name("memory.stat").read_text()
+            most, now = (GROUPS / limit).read_text().strip(), int((GROUPS / used).read_text())
+            stat = (GROUPS / used).with_name("memory.stat").read_text()
         except (OSError, ValueError):
             continue
         files = next((int(line.split()[1]) for line in stat.splitlines() if line.startswith(f"{inactive} ")), 0)
