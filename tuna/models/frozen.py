@@ -52,7 +52,7 @@ class HalfConv1D(Conv1D):  # type: ignore[misc]  # untyped
     def forward(self, x: Tensor) -> Tensor:
         """In the type of the input."""
         if _as_it_is(self, x):
-            return super().forward(x)  # type: ignore[no-any-return]
+            return super().forward(x)  # type: ignore[no-any-return, no-untyped-call]
         return _Cast.apply(x, self.weight, self.bias, True)  # type: ignore[no-any-return, no-untyped-call]
 
 

@@ -93,7 +93,7 @@ def estimate(
             head = built.get_output_embeddings()
             for module in built.modules():
                 if isinstance(module, HalfLinear) and module is not head:
-                    module.weight.stored = BYTES
+                    module.weight.stored = BYTES  # type: ignore[attr-defined]
         checkpoint_layers(built, how)
 
     period = 1 if isinstance(how, bool | str) else round(1 / min(how, 1 - how))
@@ -106,8 +106,9 @@ def estimate(
     gradients = found.gradients if several else min(found.gradients, max(0.0, found.beside - found.forward))
     activations = found.beside - gradients
     gathered = found.layer * 2 if shares > 1 else 0.0
-    numbers = found.weights / shares, gradients / shares, state, activations, gathered
-    return Forecast(*map(int, numbers), available=available(training))
+    numbers = (found.weights / shares, gradients / shares, state, activations, gathered)
+    weights, gradients_kept, moments, beside, whole = map(int, numbers)
+    return Forecast(weights, gradients_kept, moments, beside, whole, available(training))
 
 
 def check_memory(parts: "Components") -> Forecast | None:
