@@ -16,7 +16,6 @@ from tuna.config.compose import compose
 from tuna.data.batch import Group, PackedBatch
 from tuna.data.packing import pack
 from tuna.errors import ConfigError
-from tuna.models import footprint as footprints
 from tuna.models.footprint import footprint
 from tuna.models.loading import load_scorer
 from tuna.models.source import ModelConfig

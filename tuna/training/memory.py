@@ -177,7 +177,7 @@ def _free() -> Iterator[int]:
     """What the kernel could give, and what this process's control group still may take."""
     about = Path("/proc/meminfo")
     if about.is_file():
-        values = dict(line.split(":") for line in about.read_text().splitlines())
+        values = dict(line.split(":") for line in about.read_text().strip().split("\n"))
         if "MemAvailable" in values:
             yield 1024 * int(values["MemAvailable"].split()[0])
     for limit, used, inactive in (
@@ -189,6 +189,6 @@ def _free() -> Iterator[int]:
             stat = (GROUPS / used).with_name("memory.stat").read_text()
         except (OSError, ValueError):
             continue
-        files = next((int(line.split()[1]) for line in stat.splitlines() if line.startswith(f"{inactive} ")), 0)
+        files = next((int(line.split()[1]) for line in stat.split("\n") if line.startswith(f"{inactive} ")), 0)
         if most.isdecimal():
             yield int(most) - now + files  # files that were read can be let go of
