@@ -7,16 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import BitsAndBytesConfig
-from transformers.utils import is_accelerate_available, is_bitsandbytes_available
+from transformers.utils.import_utils import is_accelerate_available, is_bitsandbytes_available
 
 from tuna.errors import ConfigError
 from tuna.models.lora import Fetch
 from tuna.models.source import ModelConfig
 
 EXTRA = "pip install 'tuna-ranking[bitsandbytes]'"
-BYTES = (
-    0.5 + (1 + 4 / 256) / 64
-)  # of a number: four bits, and per 64 of them a scale in 8 bits, which is scaled per 256
+# Of a number: four bits, and per 64 of them a scale in 8 bits, which is scaled per 256.
+BYTES = 0.5 + (1 + 4 / 256) / 64
 
 
 def check_quantize(model: ModelConfig, *, sharded: bool) -> None:
@@ -50,7 +49,7 @@ def compute_in_half(model: Any) -> None:
 
 
 def dequantized(model: Any, state: Mapping[str, Fetch]) -> dict[str, Fetch]:
-    """The state dict of ``model`` with the numbers that its 4-bit layers stand for, and nothing of how they are kept."""
+    """The state dict of ``model`` with the numbers that its 4-bit layers stand for, without how they are kept."""
     plain = dict(state)
     for name, module in _layers(model).items():
         plain = {key: fetch for key, fetch in plain.items() if not key.startswith(f"{name}.weight.")}

@@ -1,6 +1,8 @@
 """What a run will take of memory, found before any weight is read; and what to type where that is too much."""
 
+import ctypes
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from tuna.training.run import Components
 
 CONTEXT = 1_000_000_000  # of a GPU, which CUDA and its libraries take
+GROUPS = Path("/sys/fs/cgroup")
+_MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of malloc.h
 SMALL = 30_000_000  # parameters; a smaller model is not looked at by itself
 
 
@@ -89,7 +93,7 @@ def estimate(
             head = built.get_output_embeddings()
             for module in built.modules():
                 if isinstance(module, HalfLinear) and module is not head:
-                    module.weight.stored = BYTES
+                    module.weight.stored = BYTES  # type: ignore[attr-defined]
         checkpoint_layers(built, how)
 
     period = 1 if isinstance(how, bool | str) else round(1 / min(how, 1 - how))
@@ -102,8 +106,9 @@ def estimate(
     gradients = found.gradients if several else min(found.gradients, max(0.0, found.beside - found.forward))
     activations = found.beside - gradients
     gathered = found.layer * 2 if shares > 1 else 0.0
-    numbers = found.weights / shares, gradients / shares, state, activations, gathered
-    return Forecast(*map(int, numbers), available=available(training))
+    numbers = (found.weights / shares, gradients / shares, state, activations, gathered)
+    weights, gradients_kept, moments, beside, whole = map(int, numbers)
+    return Forecast(weights, gradients_kept, moments, beside, whole, available(training))
 
 
 def check_memory(parts: "Components") -> Forecast | None:
@@ -116,7 +121,9 @@ def check_memory(parts: "Components") -> Forecast | None:
     try:
         found = forecast(parts)
     except Exception as error:  # any code of a model may run here, and no run should end for a forecast
-        parts.data.report.notes.append(f"no forecast of memory ({type(error).__name__}: {str(error).splitlines()[:1]})")
+        parts.data.report.notes.append(
+            f"no forecast of memory ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
+        )
         return None
     if found.fits or not parts.training.check_memory:
         return found
@@ -156,23 +163,32 @@ def available(training: TrainerConfig) -> int | None:
     return None if left is None else left // training.local_devices
 
 
+def give_back() -> None:
+    """Have blocks of 1 MB and more go back to the system as soon as they are freed, on Linux with glibc.
+
+    It would keep those below 32 MB, and what long-lived gradients come to lie between cannot be used again: a quarter
+    of a step's memory and more (perf/memory_forecast.py).
+    """
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 1 << 20)
+
+
 def _free() -> Iterator[int]:
     """What the kernel could give, and what this process's control group still may take."""
     about = Path("/proc/meminfo")
     if about.is_file():
-        values = dict(line.split(":") for line in about.read_text().splitlines())
+        values = dict(line.split(":") for line in about.read_text().strip().split("\n"))
         if "MemAvailable" in values:
             yield 1024 * int(values["MemAvailable"].split()[0])
     for limit, used, inactive in (
         ("memory.max", "memory.current", "inactive_file"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
     ):
-        group = Path("/sys/fs/cgroup")
         try:
-            most, now = (group / limit).read_text().strip(), int((group / used).read_text())
-            stat = (group / used).with_name("memory.stat").read_text()
+            most, now = (GROUPS / limit).read_text().strip(), int((GROUPS / used).read_text())
+            stat = (GROUPS / used).with_name("memory.stat").read_text()
         except (OSError, ValueError):
             continue
-        files = next((int(line.split()[1]) for line in stat.splitlines() if line.startswith(f"{inactive} ")), 0)
+        files = next((int(line.split()[1]) for line in stat.split("\n") if line.startswith(f"{inactive} ")), 0)
         if most.isdecimal():
             yield int(most) - now + files  # files that were read can be let go of
