@@ -46,7 +46,7 @@ class HalfLinear(nn.Linear):
         return _Cast.apply(input, self.weight, self.bias, False)  # type: ignore[no-any-return, no-untyped-call]
 
 
-class HalfConv1D(Conv1D):  # type: ignore[misc]  # untyped
+class HalfConv1D(Conv1D):
     """The same of GPT-2's, whose weight is [in, out]."""
 
     def forward(self, x: Tensor) -> Tensor:
