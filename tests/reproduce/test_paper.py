@@ -112,10 +112,10 @@ def test_it_runs_on_stand_in_clones(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     Path("t0").mkdir()
     Path("t0/lmentry.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lmentry.right_answers(1)))
     tiny = {
-        "base": "tiny_base", "all": 12, "first": 8, "half": 10, "last": 8, "t0": "t0", "rank": "", "evaluate": "",
+        "base": "tiny_base", "all": 12, "first": 8, "half": 10, "last": 8, "t0": "t0", "rank": "",
         "train": "scale=tiny evaluate=false debug=short logger=none datamodule.batch_size=4",
         "judge": "judge=baseline", "compare": "judge=likelihood judge.path=tiny",
-        "drawn": "sampler.max_tokens=8 sampler.trials=0",
+        "drawn": "sampler.max_tokens=8 sampler.trials=0", "evaluate": "benchmark.max_tokens=4",
     }  # fmt: skip
     words = [
         f"sizes.{key}={value}" if isinstance(value, int) else f'sizes.{key}="{value}"' for key, value in tiny.items()
