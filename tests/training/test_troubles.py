@@ -160,13 +160,19 @@ def test_faults_of_our_own_stay_what_they_are(tmp_path: Path) -> None:
         (-signal.SIGSEGV, r"was ended by SIGSEGV; next: the same command with resume=auto"),
         (launch.TIMED_OUT, r"waited 7 minutes \(trainer\.timeout_minutes\)"),
         (launch.LOST, "lost another, which ended or cannot be reached; next: "),
-        (1, "ended with exit code 1; the first message above says why"),
+        (1, "1 of 2 .* ended with exit code 1; what it printed, if anything, stands above; next: .* resume=auto"),
     ],
 )
 def test_what_is_known_of_the_process_that_ended(code: int, says: str) -> None:
     with pytest.raises(RunError, match=says):
         raise launch._failed(1, code, 2, 7.0)
     assert isinstance(launch._failed(1, 130, 2, 7.0), KeyboardInterrupt)
+
+
+def test_a_process_that_a_signal_ended_is_at_fault() -> None:
+    assert launch._at_fault({0: launch.LOST, 1: 1, 2: -signal.SIGTERM, 3: -signal.SIGKILL}) == 3
+    assert launch._at_fault({0: -signal.SIGTERM, 1: 1, 2: launch.LOST}) == 1
+    assert launch._at_fault({0: launch.LOST, 1: -signal.SIGTERM}) == 0
 
 
 def children(process: Warm) -> list[int]:
