@@ -58,8 +58,8 @@ _MENDED = "the file was changed by something else: mend it, or move it away"
 FREE = {
     "": {"name", "resume", "runs_dir", "logger", "evaluate", "stage", "scale", "experiment", "optimize", "dry_run"},
     "trainer": {
-        "accumulate", "activation_checkpointing", "check_memory", "checkpoint_every", "keep_checkpoints", "log_every",
-        "micro_tokens", "nonfinite", "shard_over", "timeout_minutes",
+        "accumulate", "activation_checkpointing", "check_memory", "checkpoint_every", "devices", "keep_checkpoints",
+        "log_every", "micro_tokens", "nonfinite", "num_nodes", "shard_over", "timeout_minutes",
     },
     "datamodule": {"cache_dir", "num_workers", "share_prefix"},
     "model": {"export_dtype", "gradient_checkpointing", "projection_memory"},
