@@ -17,13 +17,14 @@ from tuna.errors import ConfigError, RunError
 from tuna.files import write_text
 from tuna.reporting import shapes
 from tuna.reporting.answers import answer_sheets, answers_table
-from tuna.reporting.claims import check_claims
+from tuna.reporting.claims import UNMEASURED, check_claims
 from tuna.reporting.columns import find_columns
 from tuna.reporting.compare import Comparison
 from tuna.reporting.figures import draw_lengths, draw_sweep
 from tuna.reporting.judges import judge_tables
 from tuna.reporting.loss_tables import tables as tables_of_losses
 from tuna.reporting.losses import Losses, losses_json, read_losses
+from tuna.reporting.own import own_runs
 from tuna.reporting.read import Found, paper
 from tuna.reporting.rounds import Rounds, draw_rounds, read_rounds, rounds_json, rounds_table
 from tuna.reporting.sources import column_table
@@ -102,7 +103,12 @@ def run(cfg: DictConfig) -> dict[str, float]:
         ) from error
     print(", ".join(f"{key}: {value}" for key, value in report["counts"].items()))
     for claim in report["claims"]:
-        print(f"{claim['verdict']:<14} {claim['says']} ({claim['summary']})")
+        if claim["verdict"] != UNMEASURED:
+            print(f"{claim['verdict']:<14} {claim['says']} ({claim['summary']})")
+    if unmeasured := sum(claim["verdict"] == UNMEASURED for claim in report["claims"]):
+        print(
+            f"{UNMEASURED}: {unmeasured} claims of the paper, whose systems are not among these (the page says which)"
+        )
     for kind, lines in (("missing", report["missing"]), ("note", report["notes"])):
         for line in shortened(lines, _MOST_TOLD):
             print(f"{kind}: {line}")
@@ -149,6 +155,9 @@ def _write(
     (counts, missing), claims = summarize(found, systems), [] if compared else check_claims(comparison, sweeps, found)
     notes: list[str] = []
     groups = _groups(comparison, sweeps, found, output / "figures", notes)
+    if not compared and (own := own_runs(found.runs, output / "figures", found.problems)):
+        of_paper = any(claim.verdict != UNMEASURED for claim in claims)
+        groups.insert(len(groups) if of_paper else 0, own)
     if rounds and rounds.lines:
         draw_rounds(rounds, drawn := output / "figures" / "rounds.png")
         groups.insert(0, Group("rounds", "Rounds", [rounds_table(rounds, drawn)]))
@@ -167,9 +176,12 @@ def _write(
             (output / "tables" / f"{key}.{ending}").unlink(missing_ok=True)
     for name in {*map(str, earlier.get("figures", ()))} - {*figures}:
         (output / "figures" / name).unlink(missing_ok=True)
-    sections = [("claims", "Claims"), *((group.id, group.title) for group in groups)]
-    sections += [("answers", "Answers")] * bool(sheets) + [("paper", "The paper")]
+    measured = any(claim.verdict != UNMEASURED for claim in claims)
+    sections = [(group.id, group.title) for group in groups]
+    sections = [("claims", "Claims")] * measured + sections + [("answers", "Answers")] * bool(sheets)
+    sections.append(("paper", "The paper"))
     page = render(
+        measured=measured,
         title=settings.title, date=date, counts=counts, missing=missing, notes=notes, claims=claims, groups=groups,
         sheets=sheets, paper=paper(), paper_tables=paper_tables, sections=sections,
         sources=", ".join(str(folder) for folders in settings.folders.values() for folder in folders),

@@ -10,6 +10,7 @@ from tuna.reporting.columns import Column, differing
 from tuna.reporting.parents import Parents
 from tuna.reporting.read import Found, Measured, Run
 
+_MOST = 3  # settings in a label; a system that differs in more goes by its run's name
 _LONG = 24  # characters; a longer value (a path) tells nothing in a label
 
 
@@ -19,6 +20,7 @@ class System:
 
     label: str
     base: str
+    about: str = field(default="", kw_only=True)  # what stands below the label in small print
     stage: str = ""
     tables: tuple[str, ...] = ()
     named: bool = False  # its experiment or stage says which tables it stands in, be it in none
@@ -96,9 +98,23 @@ def _label(systems: list[System], parents: Parents) -> None:
                 if v in parents.names or len(shown(v)) <= _LONG
             ]
             system.label = base if system is plain else f"{base} ({', '.join(short) or 'other data'})"
+            name = _own_name(system)
+            if len(short) > _MOST and name:
+                told = [text.rpartition("_target_=")[2] for text in short if not text.endswith("=null")]
+                more = f" and {len(told) - _MOST} more" if len(told) > _MOST else ""
+                system.label, system.about = name, f"{base}, {', '.join(told[:_MOST])}{more}"
+            elif name and len(system.runs) == 1 and name != system.label:
+                system.about = f"run {name}"
             seen[system.label] += 1
             if seen[system.label] > 1:
                 system.label += f" #{seen[system.label]}"
+
+
+def _own_name(system: System) -> str:
+    """What its newest run outside of sweeps is called."""
+    return max(
+        ((str(run.content.get("ended")), run.name) for run in system.all_runs if not run.sweep), default=("", "")
+    )[1]
 
 
 def shown(value: object) -> str:
