@@ -43,8 +43,8 @@ def help_text(program: Program, folders: Sequence[Path]) -> str:
             shown = [f"{choice:<{width}}  {summary(file)}" for choice, file in choices.items()]
             lines += [(lead + text)[:118].rstrip() for lead, text in zip_longest([label], shown, fillvalue=" " * 13)]
     lines += ["", "Every key can be set (key=value); -m runs several values; --cfg job shows all keys:"]
-    lines += [f"  {as_typed(example)}" for example in program.examples]
-    return "\n".join([*lines, "", *textwrap.wrap(program.results, 118)])
+    lines += [f"  {example}" for example in program.examples]
+    return as_typed("\n".join([*lines, "", *textwrap.wrap(program.results, 118)]))
 
 
 def groups(folders: Sequence[Path], config_name: str | None = None) -> dict[str, dict[str, Path]]:
