@@ -6,7 +6,7 @@ ARGS ?=
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo matrix reproduce test test-kernels test-live check format campaign bench lock clean
+.PHONY: help install demo matrix reproduce test test-kernels test-live check format campaign bench lock keys clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ check: install ## format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+keys: install ## write docs/keys.md, the reference of all config keys, from the code
+	$(BIN)/python -m tools.keys docs/keys.md
 
 format: install ## mend format and lint
 	$(BIN)/ruff format .

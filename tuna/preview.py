@@ -161,19 +161,20 @@ def _record_lines(item: AnswerList, encoder: "Encoder", turns: bool) -> Iterator
         raise DataError(f"{record.where}: {error}") from None
     yield f"\n{record.where} id {record.id}"
     yield "  prompt"
-    yield from _quoted(text)
+    yield from quoted(text)
     yield from _ids(prompt.tolist(), "not scored", tokenizer)
     answers = () if found is None else zip(item.answers, found.responses, found.scored, strict=True)
     for k, (answer, ids, scored) in enumerate(answers, start=1):
         score = "" if answer.score != answer.score else f", score {answer.score:g}"
         cut = "" if answer.complete else ", cut at a limit: no ending"
         yield f"  answer {k}{score}{', target' * answer.target}{cut}"
-        yield from _quoted(answer.text if answer.reasoning is None else f"({answer.reasoning}) {answer.text}")
+        yield from quoted(answer.text if answer.reasoning is None else f"({answer.reasoning}) {answer.text}")
         for kind, run in groupby(zip(scored.tolist(), ids.tolist(), strict=True), key=itemgetter(0)):
             yield from _ids([token for _, token in run], "scored" if kind else "not scored", tokenizer)
 
 
-def _quoted(text: str) -> Iterator[str]:
+def quoted(text: str) -> Iterator[str]:
+    """A text behind bars, the middle of a long one left out."""
     if len(text) > 2 * _SHOWN_TEXT:
         cut = len(text) - 2 * _SHOWN_TEXT
         text = f"{text[:_SHOWN_TEXT]} ... {cut} characters ... {text[-_SHOWN_TEXT:]}"

@@ -29,6 +29,7 @@ TOP: dict[str, Any] = {
     "optimize": str | None,
     "push_to_hub": str | None,
     "push_private": bool,
+    "dry_run": bool,
 }
 EXPERIMENT: dict[str, Any] = {"name": str, "system": str, "tables": list[int | str], "summary": str}
 _NAME = re.compile(r"[\w.+-]+(/[\w.+-]+)*")

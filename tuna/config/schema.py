@@ -46,6 +46,14 @@ def parameters(target: str) -> dict[str, Parameter]:
     return {p.key: p for p in found[0].parameters_of(found[1])}
 
 
+def descriptions(target: str) -> list[tuple[str, dict[str, str]]]:
+    """Of ``target``, then of its bases, nearest first: the docstring, and the comments beside the fields, by name."""
+    module_name, _, name = FORMER_CLASSES.get(target, target).rpartition(".")
+    module = _load(module_name) if module_name else None
+    found = module and module.find(name)
+    return found[0].descriptions_of(found[1]) if found and isinstance(found[1], Definition) else []
+
+
 def defaults(target: str) -> dict[str, Any]:
     """The config node of ``target``: ``_target_`` and the default of each argument, ``???`` where it has none."""
     return {"_target_": target} | {key: p.default for key, p in parameters(target).items()}
@@ -169,6 +177,28 @@ class _Module:
                 inherited = {p.key: p for p in definition[0].parameters_of(definition[1])}
                 found = inherited or found if plain else found | inherited
         return list((found | ({} if plain else {p.key: p for p in self._fields(node)})).values())
+
+    def descriptions_of(self, node: Definition) -> list[tuple[str, dict[str, str]]]:
+        """Docstring and field comments of a function, or of a class and of its bases, depth first."""
+        found = [(ast.get_docstring(node) or "", self._comments(node))]
+        for base in node.bases if isinstance(node, ast.ClassDef) else ():
+            definition = self.find(base.id) if isinstance(base, ast.Name) else None
+            if definition and isinstance(definition[1], ast.ClassDef):
+                found += definition[0].descriptions_of(definition[1])
+        return found
+
+    def _comments(self, node: Definition) -> dict[str, str]:
+        """What stands behind a field on its line, or else in the lines of comment above it."""
+        lines, found = self.file.read_text(encoding="utf-8").split("\n"), {}
+        for field in node.body:
+            if isinstance(field, ast.AnnAssign):
+                above = field.lineno - 1
+                while lines[above - 1].lstrip().startswith("#"):
+                    above -= 1
+                last = lines[(field.end_lineno or 0) - 1].encode()[field.end_col_offset or 0 :].decode()
+                texts = [last] if last.strip().startswith("#") else lines[above : field.lineno - 1]
+                found[ast.unparse(field.target)] = " ".join(text.strip().lstrip("# ") for text in texts)
+        return {name: text for name, text in found.items() if text}
 
     def _signature(self, function: ast.FunctionDef, skip: int) -> list[Parameter]:
         arguments = function.args

@@ -5,7 +5,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +168,14 @@ class RecordDataModule(DataSettings, LightningDataModule):
     def val_dataloader(self) -> DataLoader[PackedBatch] | list[Any]:
         """This process's share of the held-out groups; an empty list when nothing is held out."""
         return self._loader(self._held_out()) if self.val_groups else []
+
+    def heaviest(self, steps: int, micro_tokens: int | None = None) -> PackedBatch:
+        """This process's micro-batch with most tokens among the first ``steps``, as of another budget where given."""
+        plan = self._ready()
+        plan = plan if micro_tokens is None else replace(plan, tokens=None, accumulate=1).within(micro_tokens)
+        step, micro = plan.heaviest(self._rank, steps)
+        rows = self.row_tokens, 0, self.sharing
+        return TrainBatches(self.train_groups, plan, self._rank, *rows)[step * plan.accumulate + micro]
 
     def records_at(self, step: int) -> list[list[Record]]:
         """This process's records of each micro-step of optimizer step ``step`` (from 0), as their groups stand."""

@@ -30,7 +30,9 @@ class DataSettings:
         split: of a data set with several; null is train, or the only one. subset: a hub data set's configuration.
         sources: several, each ``{path, rank_by, first, last, weight, split, ...}``; what is not given is taken
             from here. weight: how often per epoch each of its lists is seen (0.5: half of them, in turn).
-        val_path: held-out lists of their own; else ``held_out`` lists (count or share), by a hash of the question.
+        val_path: a file of held-out lists of their own.
+        held_out: without val_path, how many lists are held out (a whole number, or a share below 1), by a hash of the
+            question.
         val_split: of ``val_path``, where that has several.
         format: an importer's name, or auto.
         columns: for any other layout, ``{instruction: q, responses: outs}``: our words and the file's columns.

@@ -77,7 +77,14 @@ Logger = MetricsFile | WandbRun | LightningRun  # takes the figures of a run whi
 @checked
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Loggers:
-    """Whether metrics.csv is written, and how W&B shows the run; docs/wandb.md describes each key."""
+    """Whether metrics.csv is written, and how W&B shows the run (docs/wandb.md).
+
+    csv: write metrics.csv. wandb: send the run to Weights & Biases, or keep it offline for it. project: of W&B. entity:
+    user or team of W&B; null is one's own. group: what W&B puts together; null is the sweep's name. title: the run's
+    name in W&B; null is its own, or what differs in a sweep. tags: beside those of stage, experiment and scale. mode:
+    auto is online where W&B is logged in, else offline. artifacts: what W&B is sent of models and data: hashes and
+    figures (metadata), their files, or none. samples: held-out instructions with the answers before and after.
+    """
 
     csv: bool = True
     wandb: bool = True

@@ -18,6 +18,7 @@ from tuna import runs
 from tuna.config.compose import is_tiny
 from tuna.errors import RunError
 from tuna.files import write_text
+from tuna.models.checkpointing import checkpoint_layers
 from tuna.models.export import export
 from tuna.models.loading import Sharding
 from tuna.modules.scoring import Plan
@@ -48,7 +49,10 @@ def fit(parts: Components, target: RunFolder) -> dict[str, float]:
         total = parts.total_steps
         plan = Plan(total, start, training.world_size, data.accumulate, parts.cfg.seed)
         faults = NonFinite(training.nonfinite, data, target, start=start, total=total)
-        module.connect(loss=parts.loss, build_scorer=lambda mesh: _scorer(parts, mesh), plan=plan, faults=faults)
+        module.connect(
+            loss=parts.loss, build_scorer=lambda mesh: _scorer(parts, mesh), plan=plan, faults=faults,
+            optimizer=parts.optimizer,
+        )  # fmt: skip
         data.start_step = start
         progress = Progress(
             every=training.log_every, start_step=start, total_steps=total, loggers=record.loggers,
@@ -169,6 +173,8 @@ def _begin(parts: Components, target: RunFolder) -> None:
             "data": data.report.to_dict(), "data_sha256": data.sha256,
         },
         versions=runs.versions(),
+        frozen_dtype=parts.model.frozen_dtype,
+        memory=parts.memory.to_dict() if parts.memory else None,
     )  # fmt: skip
 
 
@@ -189,13 +195,17 @@ def _scorer(parts: Components, mesh: Any) -> torch.nn.Module:
     """Load the starting weights, sharded over ``mesh`` where there is one."""
     training = parts.training
     if mesh is None or training.strategy != "fsdp":
-        return parts.module.load_scorer(parts.model)
+        scorer: Any = parts.module.load_scorer(parts.model)
+        checkpoint_layers(scorer.model, training.activation_checkpointing)
+        return scorer  # type: ignore[no-any-return]
     sharding = Sharding(training.part_of(mesh), training.precision, training.activation_checkpointing)
     return parts.module.load_scorer(parts.model, sharding)
 
 
 def held_out(trainer: pl.Trainer, parts: Components, loggers: list[Logger], step: int) -> dict[str, Any]:
     """Figures on the held-out part, logged at ``step``; ``..._interval`` is a 95% bootstrap interval."""
+    if distributed.rank() == 0:
+        log.info(f"held-out: {len(parts.data.val_groups)} lists are measured {'after' if step else 'before'} training")
     with shims.interruptible(trainer):
         trainer.validate(parts.module, datamodule=parts.data, verbose=False)
     shown = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}

@@ -39,8 +39,8 @@ class HumanStudy(Benchmark):
     # name -> a file of answers (instruction, output) or a model; null: the embedded models, for the embedded questions
     systems: dict[str, str] | None = None
     annotators: Annotated[int, Ge(1)] = 2  # pages to write
-    max_tokens: Annotated[int, Ge(1)] = 1024  # of an answer of a model
-    sheets: list[str] | None = None  # exported files
+    max_tokens: Annotated[int, Ge(1)] = 1024  # tokens of an answer of a model at most
+    sheets: list[str] | None = None  # the files that annotators exported
     unblinding: str | None = None  # the unblinding.json that was written next to the pages
     alpha: Annotated[float, annotated_types.Interval(gt=0, lt=1)] = 0.01  # below it a difference is significant
 
