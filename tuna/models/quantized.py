@@ -50,7 +50,7 @@ def compute_in_half(model: Any) -> None:
 
 
 def dequantized(model: Any, state: Mapping[str, Fetch]) -> dict[str, Fetch]:
-    """The state dict of ``model`` with the numbers that its 4-bit layers stand for, and nothing of how they are kept."""
+    """The state dict of ``model`` with the numbers that its 4-bit layers stand for, without how they are kept."""
     plain = dict(state)
     for name, module in _layers(model).items():
         plain = {key: fetch for key, fetch in plain.items() if not key.startswith(f"{name}.weight.")}

@@ -64,8 +64,9 @@ class ModelConfig:
     alpha, dropout, target_modules}. resize: add rows to the embedding and the head where the tokenizer has ids beyond
     them; without it such a model is refused. attention: auto goes by device, precision and row length. scorer: packed
     rows; plain is one padded row per response with its prompt, for models that take no mask. frozen_dtype: of the
-    weights that LoRA leaves as they are; null is bfloat16 on a GPU and float32 on the CPU. gradient_checkpointing:
-    as trainer.activation_checkpointing=true. export_dtype: of the exported weights; auto is the starting model's.
+    weights that LoRA leaves as they are; null is bfloat16 on a GPU and float32 on the CPU. quantize: nf4 keeps the
+    linear layers of these in 4 bits (QLoRA), by bitsandbytes. gradient_checkpointing: as
+    trainer.activation_checkpointing=true. export_dtype: of the exported weights; auto is the starting model's.
     projection_chunk: targets projected to the vocabulary at a time. projection_memory: MB that may be kept of the
     projection's gradient, from the forward to the backward pass; what is beyond is computed twice.
     Raises: ConfigError where a value is out of its range.

@@ -29,6 +29,7 @@ from tuna.tracking.wandb_run import WandbRun, data_file, made_by, made_model, st
 from tuna.training import checkpoint, distributed, hub, results, shims
 from tuna.training.checkpoint_files import STATE, newest_sound
 from tuna.training.log import Progress, first_lines, last_lines, open_log
+from tuna.training.memory import give_back
 from tuna.training.nonfinite import NonFinite, check_scorer
 from tuna.training.reference import attach
 from tuna.training.run import Components, end
@@ -43,6 +44,8 @@ def fit(parts: Components, target: RunFolder) -> dict[str, float]:
         training, module, data, start = parts.training, parts.module, parts.data, record.start_step
         shims.quiet()
         pl.seed_everything(parts.cfg.seed, verbose=False)
+        if not training.on_gpu:
+            give_back()
         if training.threads:
             torch.set_num_threads(training.threads)
         attach(parts)
