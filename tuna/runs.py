@@ -61,8 +61,8 @@ FREE = {
         "push_private", "dry_run",
     },
     "trainer": {
-        "accumulate", "activation_checkpointing", "check_memory", "checkpoint_every", "keep_checkpoints", "log_every",
-        "micro_tokens", "nonfinite", "shard_over", "timeout_minutes",
+        "accumulate", "activation_checkpointing", "check_memory", "checkpoint_every", "devices", "keep_checkpoints",
+        "log_every", "micro_tokens", "nonfinite", "num_nodes", "shard_over", "timeout_minutes",
     },
     "datamodule": {"cache_dir", "num_workers", "share_prefix"},
     "model": {"export_dtype", "gradient_checkpointing", "projection_memory"},

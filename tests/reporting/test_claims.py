@@ -193,8 +193,10 @@ def judged_by(tmp_path: Path, judge: str) -> dict[str, Verdict]:
             runs[make_run(tmp_path / "runs", name, system=label, seed=seed, start=str(alpaca), data=data)] = gain
         for run, figure in runs.items():
             rows = [example(n, "text", 0.5 + figure) for n in range(4)]
-            more = {"settings": {}, "run": run, "examples": rows, "config": {"judge": {"path": "models/big"}}}
-            place = make_result(tmp_path / "results", "vicuna_qa", run.name, 0.5 + figure, **more)
+            place = make_result(
+                tmp_path / "results", "vicuna_qa", run.name, 0.5 + figure, run=run, examples=rows,
+                config={"judge": {"path": "models/big"}},
+            )  # fmt: skip
             content = json.loads(place.read_text())
             content["settings"]["judge"] = {"judge": "likelihood", "model": judge}
             place.write_text(json.dumps(content))

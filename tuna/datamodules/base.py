@@ -276,6 +276,13 @@ class RecordDataModule(DataSettings, LightningDataModule):
         report.pairs = sum(count_pairs(group.scores) for group in self.train_groups)
         if any(count_pairs(group.scores) for group in self.val_groups):
             report.baselines = {name: interval.to_dict() for name, interval in baselines(self.val_groups).items()}
+        targets = sum(sum(group.targets) for group in self.train_groups)
+        if not self.ranked and targets > report.train_lists:
+            report.notes.append(
+                f"{targets / report.train_lists:.1f} answers per list: a step of {self.batch_size} lists is of "
+                f"{self.batch_size * targets / report.train_lists:.0f} answers; datamodule.targets=each makes every "
+                "answer a list of its own, with as many more steps"
+            )
         plan = self._ready()
         for n, (per_epoch, weight) in enumerate(zip(plan.per_epoch, plan.weights, strict=True)):
             report.sources[n] |= {"lists": self.train_sources.count(n), "weight": weight, "lists_per_epoch": per_epoch}

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Interval, MinLen
@@ -146,14 +146,22 @@ class TargetSettings(DataSettings):
 
     Args:
         targets: last, the answer to the last turn (original is its old name); assistant, every assistant turn of a
-            conversation; or all: the last answer, and the candidates as further targets (Alpaca-Mul).
+            conversation; all: the last answer, and the candidates as further targets (Alpaca-Mul); each: the same, each
+            a list of its own, so that a step has ``batch_size`` answers, as if they were rows of the file.
     """
 
-    targets: Literal["last", "assistant", "all", "original"] = "last"
+    targets: Literal["last", "assistant", "all", "each", "original"] = "last"
 
     def list_of(self, record: Record, loaded: Loaded, dropped: Counter[str]) -> AnswerList | None:
         """The record's targets."""
-        return target_list(record, dropped, self.targets == "all", loaded.original_best)
+        return target_list(record, dropped, self.targets in ("all", "each"), loaded.original_best)
+
+    def lists_of(self, loaded: Loaded, dropped: Counter[str]) -> list[AnswerList]:
+        """A list per record, or per answer."""
+        lists = super().lists_of(loaded, dropped)
+        if self.targets != "each":
+            return lists
+        return [replace(item, answers=(answer,)) for item in lists for answer in item.answers]
 
 
 @checked

@@ -49,8 +49,8 @@ class Settings:
         """From the composed config. Raises: ConfigError with one line for each wrong value."""
         values, wrong = checks.own_values(cfg, f"{__name__}.Settings")
         label, answers = values.get("label"), values.get("answers")
-        if isinstance(label, str) and not re.fullmatch(r"[\w.+-]+", label):
-            wrong.append(f"label: expected letters, digits and . _ + -, got {label!r}")
+        if isinstance(label, str) and not re.fullmatch(r"[\w.+-]+( [\w.+-]+)*", label):
+            wrong.append(f"label: expected letters, digits, single spaces and . _ + -, got {label!r}")
         if isinstance(answers, str) and not Path(answers).exists():
             wrong.append(f"answers: no such file: {answers}; next: ls {quote(str(Path(answers).parent))}")
         if wrong:
@@ -71,7 +71,7 @@ def measure(cfg: DictConfig) -> tuple[Path, dict[str, float | None]]:
     settings = Settings.read(cfg)
     benchmark, nodes, given = _prepare(cfg, settings)
     measured, shaped_by = _identities(settings, benchmark, nodes, given)
-    place = f"{measured['name']}-{measured['fingerprint'][:8]}-{key_of(**shaped_by)[:8]}"
+    place = f"{measured['name'].replace(' ', '_')}-{measured['fingerprint'][:8]}-{key_of(**shaped_by)[:8]}"
     folder = Path(settings.folder) / benchmark.name / place
     print(f"benchmark  {benchmark.name}{f', limit {settings.limit}' if settings.limit else ''}")
     print(f"measured   {measured['name']} ({measured['source']})")
@@ -139,7 +139,8 @@ def _prepare(cfg: DictConfig, settings: Settings) -> tuple[Benchmark, dict[str, 
     nodes = build_all(cfg, *(("model", "generation") if benchmark.uses_model else ()), *benchmark.needs())
     generation = nodes.get("generation")
     given = read_answers(settings.answers) if settings.answers else None
-    if given is None and generation is not None and generation.kind == "local" and untyped(cfg, "model.path"):
+    answers = given is None and benchmark.uses_model and generation is not None and generation.kind == "local"
+    if answers and untyped(cfg, "model.path"):
         # The embedded model is measured on a user's own questions only where it was asked for.
         for key in ("path", "questions", "root"):
             if (own := cfg.benchmark.get(key)) is not None and not is_asset(own):
