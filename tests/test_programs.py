@@ -1,7 +1,11 @@
 """The console command, ``python -m tuna``, what it prints to be typed next, and what a wheel holds."""
 
+import os
+import shutil
+import subprocess
 import sys
-import tomllib
+import zipfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,7 @@ from tuna.programs import PROGRAMS, console
 
 assert CHECKOUT is not None
 ROOT: Path = CHECKOUT
+SKIPPED = shutil.ignore_patterns("__pycache__", "*.safetensors")  # weights take the longest to pack
 
 
 @pytest.fixture
@@ -32,6 +37,7 @@ def test_help_shows_commands_as_they_are_typed(
     console([name, "--help"])
     said = capsys.readouterr().out
     assert f"  tuna {name}" in said and f"python {name}.py" not in said
+    assert "tab key" not in said  # Hydra's completion knows no ``tuna train``
 
 
 def test_the_overview_names_every_command(typed: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -105,15 +111,38 @@ def test_another_package_of_that_name(
     assert f"`import tuna` finds another package in {other}" in said and "pip uninstall tuna" in said
 
 
-def test_a_wheel_would_hold_the_config() -> None:
-    # `make wheel-test` builds one, installs it and runs it; here, what its recipe names.
-    assert (ROOT / "tuna" / "conf").is_symlink() and (ROOT / "tuna" / "conf" / "train.yaml").samefile(
-        ROOT / "conf" / "train.yaml"
-    )
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    data = project["tool"]["setuptools"]["package-data"]["tuna"]
-    held = {file for pattern in data for file in (ROOT / "tuna").glob(pattern) if file.is_file()}
-    held |= set((ROOT / "tuna" / "conf").rglob("*.yaml"))  # glob passes by a link, setuptools does not
-    there = {f for f in (ROOT / "tuna").rglob("*") if f.is_file() and f.suffix not in (".py", ".pyc")}
-    assert there - held == set()
-    assert project["project"]["scripts"]["tuna"] == "tuna_ranking:main"
+@pytest.mark.once
+def test_a_wheel_works_outside_of_the_checkout(tmp_path: Path) -> None:
+    source, empty, site = tmp_path / "source", tmp_path / "empty", tmp_path / "site"
+    for name in ("pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "tuna_ranking.py", "conf", "tuna"):
+        place = ROOT / name
+        copy = partial(shutil.copytree, symlinks=True, ignore=SKIPPED) if place.is_dir() else shutil.copy
+        source.mkdir(exist_ok=True)
+        copy(place, source / name)
+    empty.mkdir()
+    build = f"import setuptools.build_meta as b; b.build_wheel({str(tmp_path)!r})"
+    subprocess.run([sys.executable, "-c", build], cwd=source, check=True, capture_output=True)
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        wheel.extractall(site)
+    packed = {path.relative_to(site / "tuna") for path in (site / "tuna").rglob("*") if path.is_file()}
+    there = {path.relative_to(source / "tuna") for path in (source / "tuna").rglob("*") if path.is_file()}
+    configs = {Path("conf") / path.relative_to(ROOT / "conf") for path in (ROOT / "conf").rglob("*.yaml")}
+    assert packed == there | configs
+    assert not (site / "tuna" / "conf").is_symlink()
+
+    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", STARTED_AS)}
+    environment["PYTHONPATH"] = str(site)
+    for words, code, says in (
+        (["train", "--help"], 0, " -m tuna train stage=tuna_c loss.lambda=5"),
+        (["train", "loss.lamda=5"], 1, "did you mean loss.lambda?"),
+        (
+            ["train", "model.path=OWNER/NAME"],
+            1,
+            " -m tuna train stage=tuna_c model.path=OWNER/NAME datamodule.path=FILE",
+        ),
+        (["reproduce", "only=[alpaca]", "dry_run=true"], 0, " -m tuna train stage=sft"),
+    ):
+        command = [sys.executable, "-P", "-m", "tuna", *words]
+        done = subprocess.run(command, cwd=empty, env=environment, capture_output=True, text=True, check=False)
+        assert (done.returncode, says in done.stdout + done.stderr) == (code, True), done.stdout + done.stderr
+    assert list(empty.iterdir()) == []

@@ -57,8 +57,8 @@ _MENDED = "the file was changed by something else: mend it, or move it away"
 # Keys that say where and how often, never what: a run may be resumed with other values for these.
 FREE = {
     "": {
-        "name", "resume", "runs_dir", "logger", "evaluate", "stage", "scale", "experiment", "optimize", "dry_run",
-        "push_to_hub", "push_private",
+        "name", "resume", "runs_dir", "logger", "evaluate", "stage", "scale", "experiment", "optimize", "push_to_hub",
+        "push_private", "dry_run",
     },
     "trainer": {
         "accumulate", "activation_checkpointing", "check_memory", "checkpoint_every", "devices", "keep_checkpoints",

@@ -27,9 +27,9 @@ TOP: dict[str, Any] = {
     "scale": Literal["auto", "tiny", "paper"],
     "evaluate": bool | Literal["auto"],
     "optimize": str | None,
-    "dry_run": bool,
     "push_to_hub": str | None,
     "push_private": bool,
+    "dry_run": bool,
 }
 EXPERIMENT: dict[str, Any] = {"name": str, "system": str, "tables": list[int | str], "summary": str}
 _NAME = re.compile(r"[\w.+-]+(/[\w.+-]+)*")

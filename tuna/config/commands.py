@@ -11,7 +11,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from tuna.console import as_typed
+from tuna.console import CHECKOUT, as_typed
 from tuna.secrets import secret_in
 
 
@@ -61,7 +61,7 @@ def install(extra: str) -> str:
     except PackageNotFoundError:
         lines = []
     needed = [line.partition(";")[0].strip() for line in lines if re.search(rf"""extra == ['"]{extra}['"]""", line)]
-    return shlex.join(["python", "-m", "pip", "install", *(needed or ["-e", f"{ROOT}[{extra}]"])])
+    return shlex.join(["python", "-m", "pip", "install", *(needed or ["-e", f"{CHECKOUT or '.'}[{extra}]"])])
 
 
 def typed_fields(node: Any, prefix: str) -> dict[str, Any]:

@@ -280,7 +280,7 @@ class _Run:
 
     def _execute(self, step: Step, words: Sequence[str]) -> tuple[int, float]:
         """Run one step: its exit code (-1 where it made nothing) and its seconds."""
-        paths = filter(None, (ROOT and str(ROOT), os.environ.get("PYTHONPATH")))
+        paths = filter(None, ("" if ROOT is None else str(ROOT), os.environ.get("PYTHONPATH")))
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
         if self.jobs > 1:
             environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // self.jobs))
