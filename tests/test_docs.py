@@ -1,5 +1,6 @@
 """README and docs/: every link and anchor leads somewhere, every command line is one that works."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -63,3 +64,29 @@ def test_the_errors_of_readme_are_real() -> None:
     said = [line.strip().removeprefix("error: ") for line in shown[2].splitlines()]
     for line, real in zip(said, str(fault.value).splitlines(), strict=True):
         assert re.fullmatch(re.escape(line).replace(r"\.\.\.", ".*"), real)
+
+
+def said_by(file: Path) -> list[str]:
+    """The texts of a file of code, spaces in one, with a mark where a value is put in."""
+    nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+    texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    for node in nodes:
+        if isinstance(node, ast.JoinedStr):
+            texts.append("".join(str(p.value) if isinstance(p, ast.Constant) else "\0" for p in node.values))
+    return [" ".join(text.split()) for text in texts]
+
+
+def test_the_messages_of_the_troubleshooting_page_are_the_codes() -> None:
+    """Every part of a quoted message, between its dots, is part of a text of one file of the package."""
+    lines = re.findall(r"^\*\*`.*", (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8"), re.M)
+    messages = [message for line in lines for message in re.findall(r"\*\*`(.+?)`\*\*", line)]
+    assert len(messages) > 45
+    code = [said_by(file) for file in sorted((ROOT / "tuna").rglob("*.py"))]
+    unsaid = []
+    for message in messages:
+        parts = [part.strip(" :=();,").removeprefix("expected ") for part in message.split("...")]
+        parts = [part.removesuffix(", got nothing") for part in parts if len(part) > 3]  # put together in one place
+        assert parts, message
+        if not any(all(any(part in text for text in texts) for part in parts) for texts in code):
+            unsaid.append(message)
+    assert not unsaid

@@ -1,4 +1,4 @@
-"""The pages that people read, as text: their links, anchors, code blocks and command lines; Python's own tools alone."""
+"""The pages that people read, as text: links, anchors, code blocks and command lines; by Python's own tools alone."""
 
 import re
 from collections import Counter
