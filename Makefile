@@ -79,7 +79,7 @@ lock: ## remake requirements.lock from the ranges in pyproject.toml
 		| sed 's/+[a-z0-9.]*$$//') > build/requirements.lock
 	mv build/requirements.lock requirements.lock
 	rm -rf build/docs && $(PYTHON) -m venv build/docs
-	build/docs/bin/python -m pip install --quiet 'mkdocs-material>=9.8,<10' 'mkdocstrings[python]>=1'
+	build/docs/bin/python -m pip install --quiet 'mkdocs-material>=9.8,<10' 'mkdocstrings[python]>=1' 'ruff>=0.15'
 	(head -n 1 requirements-docs.lock; build/docs/bin/python -m pip freeze) > build/requirements-docs.lock
 	mv build/requirements-docs.lock requirements-docs.lock
 
