@@ -36,6 +36,7 @@ OUTSIDE = {
     "llama_cpp.server": "tests/live starts it, where it is installed",
     "head": "the system's",
     "source": "the shell's",
+    "build": "makes a wheel, in an environment of its own",
 }
 # Commands that are not held against this repository's config, and why.
 NOT_CHECKED = {
@@ -76,15 +77,24 @@ def _problems(words: list[str]) -> list[str]:
     if program in ("pip", "pre-commit"):
         return _packages(words)
     if program == "tuna":
-        return _program(words[1], words[2:]) if words[1:] else []
+        return _installed(words[1:])
     if program not in ("python", "python3", "LIVE_PYTHON") or len(words) < 2:
         return [f"{program}: neither a program of this project nor in the list of others"]
+    if words[1] == "-c":
+        return []
     if words[1] == "-m":
         return _module(words[2], words[3:])
     name = words[1].removesuffix(".py")
     if name in PROGRAMS:
         return _program(name, words[2:])
     return _script(words[1], words[2:])
+
+
+def _installed(words: Sequence[str]) -> list[str]:
+    """Of ``tuna COMMAND``."""
+    if not words or words[0].startswith("-") or words[0] == "COMMAND":
+        return []
+    return _module("tuna.data", words[1:]) if words[0] == "data" else _program(words[0], words[1:])
 
 
 def _packages(words: Sequence[str]) -> list[str]:
@@ -100,10 +110,10 @@ def _module(module: str, words: Sequence[str]) -> list[str]:
     if module == "pip":
         return _packages(words)
     if module == "tuna":
-        return _program(words[0], words[1:])
+        return _installed(words)
     if module == "tuna.data":
         try:
-            read_options([word for word in words[1:] if word != "..."])
+            read_options([word for word in words[1:] if "=" in word])
         except ConfigError as error:
             return [str(error)]
         return []
