@@ -6,7 +6,7 @@ ARGS ?=
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo matrix reproduce test test-kernels test-live check format campaign bench lock keys clean
+.PHONY: help install demo matrix reproduce test test-kernels test-live check docs format campaign bench lock keys clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -61,6 +61,15 @@ check: install ## format, lint and types
 keys: install ## write docs/keys.md, the reference of all config keys, from the code
 	$(BIN)/python -m tools.keys docs/keys.md
 
+DOCS := build/docs/bin
+docs: ## the site of docs/, into build/site/index.html (an environment of its own, nothing else is needed)
+	@test -x $(DOCS)/python || $(PYTHON) -m venv build/docs
+	$(DOCS)/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.lock
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/mkdocs build --quiet
+	@! grep -rE --include='*.html' '<(script|img|iframe)[^>]* src="https?:|<link[^>]* href="https?:' build/site \
+		|| { echo "error: the pages above would load this from outside"; exit 1; }
+	@echo "build/site/index.html"
+
 format: install ## mend format and lint
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -80,6 +89,10 @@ lock: ## remake requirements.lock from the ranges in pyproject.toml
 	(head -n 1 requirements.lock; build/lock/bin/python -m pip freeze --all --exclude pip --exclude tuna-ranking \
 		| sed 's/+[a-z0-9.]*$$//') > build/requirements.lock
 	mv build/requirements.lock requirements.lock
+	rm -rf build/docs && $(PYTHON) -m venv build/docs
+	build/docs/bin/python -m pip install --quiet 'mkdocs-material>=9.8,<10' 'mkdocstrings[python]>=1' 'ruff>=0.15'
+	(head -n 1 requirements-docs.lock; build/docs/bin/python -m pip freeze) > build/requirements-docs.lock
+	mv build/requirements-docs.lock requirements-docs.lock
 
 clean: ## remove .venv and caches; runs/ stays
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
