@@ -18,7 +18,6 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 from transformers.core_model_loading import (
     WeightConverter,
     WeightTransform,
-    apply_converters,
     dot_natural_key,
     revert_weight_conversion,
 )
@@ -105,13 +104,19 @@ def _write_weights(
     back: list[Any] = [r.reverse_transform() for r in reversed(conversions or ()) if isinstance(r, WeightConverter)]
     together = defaultdict[str, list[str]](list)  # experts that transformers stacked are stored one by one
     for name in sorted(state, key=dot_natural_key):
-        together[apply_converters(name, back)[0]].append(name)
+        together[_back(name, back)].append(name)
     groups = []
     for names in together.values():
         stored = {n: torch.empty_like(t) for n, t in _reverted(fresh, {name: state[name] for name in names}).items()}
         fetch = partial(_stored, {name: plain[name] for name in names}, fresh)
         groups.append(Group(names[0], stored, fetch))
     write(target, groups, parameters=fresh.num_parameters())
+
+
+def _back(name: str, conversions: Sequence[Any]) -> str:
+    """What a weight is called in the files, where one of ``conversions`` made it, as transformers reverts it."""
+    renamed = (conversion.rename_source_key(name) for conversion in conversions)
+    return next((new for new, pattern in renamed if pattern is not None), name)
 
 
 def _stored(fetches: Mapping[str, Fetch], fresh: Any = None) -> dict[str, Tensor] | None:
