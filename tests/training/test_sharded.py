@@ -38,26 +38,25 @@ def farthest(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> fl
     return max((one[name] - other[name]).abs().max().item() for name in one)
 
 
-def test_two_processes_trace_the_single_process_run(llama: Path, lists: Path, tmp_path: Path) -> None:
+def test_two_processes_killed_and_resumed_trace_the_single_process_run(
+    llama: Path, lists: Path, tmp_path: Path
+) -> None:
+    """Killed between checkpoints, with another process left behind: as if nothing had been."""
     run(compose(overrides(llama, lists, tmp_path, name="single")))
-    metrics = run(compose(overrides(llama, lists, tmp_path, name="sharded", **SHARDED)))
     single, sharded = tmp_path / "single", tmp_path / "sharded"
+    args = overrides(llama, lists, tmp_path, name="sharded", resume="auto", **SHARDED)
+    assert kill_when(args, lambda: (sharded / "checkpoints" / "step-6").exists())
+    shutil.copytree(sharded, fewer := tmp_path / "fewer" / "sharded")
+    assert "resumed at step" in finish(args)
     assert losses(sharded) == pytest.approx(losses(single), rel=1e-5)
     assert losses(sharded, "train/grad_norm") == pytest.approx(losses(single, "train/grad_norm"), rel=1e-4)
+    assert losses(sharded, "val/loss")[-1] == pytest.approx(losses(single, "val/loss")[-1], rel=1e-5)
     assert farthest(weights(sharded), weights(single)) <= 1e-5
-    assert metrics["val/loss"] == pytest.approx(losses(single, "val/loss")[-1], rel=1e-5)
-    # Killed between checkpoints, with another process left behind, and resumed: as if nothing had been.
-    cut = tmp_path / "cut"
-    args = overrides(llama, lists, cut, name="run", resume="auto", **SHARDED)
-    assert kill_when(args, lambda: (cut / "run" / "checkpoints" / "step-6").exists())
-    shutil.copytree(cut, fewer := tmp_path / "fewer")
-    assert "resumed at step" in finish(args)
-    assert farthest(weights(cut / "run"), weights(sharded)) <= 1e-6
     # Taken up by one process: what two began.
     alone = {**SHARDED, "trainer__devices": 1}
-    run(compose(overrides(llama, lists, fewer, name="run", resume="auto", **alone)))
-    assert "resumed at step" in (fewer / "run" / "log.txt").read_text()
-    assert farthest(weights(fewer / "run"), weights(sharded)) <= 1e-5
+    run(compose(overrides(llama, lists, fewer.parent, name="sharded", resume="auto", **alone)))
+    assert "resumed at step" in (fewer / "log.txt").read_text()
+    assert farthest(weights(fewer), weights(single)) <= 1e-5
 
 
 def test_a_copy_per_machine(llama: Path, lists: Path, tmp_path: Path) -> None:
