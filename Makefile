@@ -6,7 +6,7 @@ ARGS ?=
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo reproduce test test-kernels test-live check docs format campaign bench lock clean
+.PHONY: help install demo matrix reproduce test test-kernels test-live check docs format campaign bench lock keys clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -62,6 +62,9 @@ docs: ## the site of docs/, into build/site/index.html (an environment of its ow
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/mkdocs build --quiet
 	@echo "build/site/index.html"
 
+keys: install ## write docs/keys.md, the reference of all config keys, from the code
+	$(BIN)/python -m tools.keys docs/keys.md
+
 format: install ## mend format and lint
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -71,6 +74,9 @@ campaign: install ## the long tests: kill and resume (ARGS=...)
 
 bench: install ## speed and memory of a ranking step against the plain way (ARGS=...)
 	$(BIN)/python perf/ranking_step.py $(ARGS)
+
+matrix: install ## some tests with the lowest and newest versions; writes docs/matrix.md (ARGS=...)
+	$(BIN)/python -m tools.matrix --base .venv $(ARGS)
 
 lock: ## remake requirements.lock from the ranges in pyproject.toml
 	rm -rf build/lock && $(PYTHON) -m venv build/lock

@@ -1,10 +1,21 @@
-"""What commands print: how far they are, durations, the name that was probably meant, lists cut short."""
+"""What commands print: how far they are, durations, the name that was meant, lists cut short, commands to type next."""
 
 import difflib
+import os
+import re
+import shlex
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Protocol, TextIO
+
+_PACKAGE = Path(__file__).resolve().parent
+# The folder of train.py and its like; None where the package was installed from a wheel, which holds conf/ itself.
+CHECKOUT = _PACKAGE.parent if (_PACKAGE / "conf").is_symlink() else None
+STARTED_AS = "TUNA_COMMAND"  # the variable that holds what was typed before "train": tuna, or python -m tuna
+_COMMAND = re.compile(r"\bpython (train|rank|evaluate|report|reproduce)\.py\b")
 
 Clock = Callable[[], float]
 _LINE_EVERY, _MOVE_EVERY = 10.0, 0.5  # seconds: in a file, and on a terminal
@@ -126,3 +137,36 @@ def shortened(lines: Sequence[str], most: int) -> list[str]:
     ['a', 'b', '... and 1 more']
     """
     return [*lines[:most], *([f"... and {len(lines) - most} more"] if len(lines) > most else [])]
+
+
+def as_typed(text: str) -> str:
+    """``text``, in which commands (``python train.py``) stand as they work here: with the script's path from another
+    folder; ``tuna train`` where that was typed, or where there are no scripts.
+
+    >>> as_typed("next: python train.py name=a").partition("train.py ")[2]
+    'name=a'
+    """
+    return _COMMAND.sub(lambda found: typed(found[1]), text)
+
+
+def typed(name: str) -> str:
+    """How one starts the command ``name`` here, quoted for a shell."""
+    started = os.environ.get(STARTED_AS)
+    if started or CHECKOUT is None:
+        return f"{started or 'tuna'} {name}"
+    script = f"{name}.py"
+    here = Path.cwd() == CHECKOUT or CHECKOUT.samefile(Path.cwd())
+    return f"python {script if here else shlex.quote(str(CHECKOUT / script))}"
+
+
+def started_as(program: str) -> str:
+    """What the user typed to start ``program``, argv[0] of the console command or of ``python -m tuna``."""
+    if Path(program).name == "__main__.py":
+        return f"{_shortest(sys.executable, 'python')} -m tuna"
+    return _shortest(program, Path(program).name)
+
+
+def _shortest(path: str, name: str) -> str:
+    """``name`` where a shell finds ``path`` by it, else the path."""
+    found = shutil.which(name)
+    return name if found and os.path.exists(path) and os.path.samefile(found, path) else shlex.quote(path)

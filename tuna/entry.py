@@ -16,12 +16,15 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from tuna import plugins
 from tuna.config.arguments import CommandLine, read_command_line
 from tuna.config.checks import check
-from tuna.config.compose import CONF, install, run_composed
+from tuna.config.compose import CONF, compose, install, run_composed
 from tuna.config.help import Program, help_text
-from tuna.config.overrides import check_command_line
-from tuna.errors import RunError, TunaError
+from tuna.config.keys import explain
+from tuna.config.overrides import check_command_line, first_paragraph
+from tuna.errors import ConfigError, RunError, TunaError
+from tuna.runs import versions
 from tuna.secrets import masked_output
 from tuna.sweeps.jobs import error_text, job_in
 from tuna.sweeps.launcher import Sweep, check_optimized, resumable
@@ -34,9 +37,13 @@ def main(program: Program, argv: Sequence[str] | None = None, config_dir: Path =
         sys.argv = [sys.argv[0], *argv]
     try:
         line = read_command_line(sys.argv[1:])
+        plugins.use(line.config_dirs)
         install()
-        if line.shows_help:
-            print(help_text(program, [config_dir, *line.config_dirs]))
+        if line.shows_version:
+            found = versions()
+            print(", ".join(f"{name} {found[name]}" for name in ("tuna-ranking", "hydra-core", "torch", "python")))
+        elif line.shows_help:
+            print(_help(program, line, config_dir))
         elif line.only_hydra:
             _run_hydra(program, config_dir)
         else:
@@ -58,6 +65,20 @@ def main(program: Program, argv: Sequence[str] | None = None, config_dir: Path =
         text = "what was saved is kept; the same command goes on from there (train.py: with resume=auto)"
         print(f"interrupted: {text}", file=sys.stderr)
         sys.exit(130)
+
+
+def _help(program: Program, line: CommandLine, config_dir: Path) -> str:
+    """The program's own help, or that of the keys, groups and choices that were asked for."""
+    folders = [config_dir, *line.config_dirs]
+    if not line.topics:
+        return help_text(program, folders)
+    found = [f"hydra.searchpath=[file://{folder.resolve()}]" for folder in line.config_dirs]
+    found += [str(override.input_line) for override in line.overrides]
+    try:
+        cfg = compose(found, config_dir=config_dir, config_name=program.config_name, with_hydra=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(first_paragraph(error)) from None
+    return explain(line.topics, folders, program.config_name, cfg)
 
 
 def _look_and_run(program: Program, cfg: DictConfig) -> Any:

@@ -1,5 +1,7 @@
 """Faults that a user can mend: a message says where, what is wrong, what was expected, and what to do next."""
 
+from tuna.console import as_typed
+
 
 def writable(text: str) -> str:
     """A text that can be written as UTF-8: halves of surrogate pairs, which JSON can spell, as their escapes.
@@ -11,12 +13,15 @@ def writable(text: str) -> str:
 
 
 class TunaError(Exception):
-    """Base of all faults whose message is meant for the user. ``exit_code``: how a command ends by it."""
+    """Base of all faults whose message is meant for the user. ``exit_code``: how a command ends by it.
+
+    Commands in the message (``python train.py``) are told as they are started here.
+    """
 
     exit_code = 1
 
     def __init__(self, message: str = "") -> None:
-        super().__init__(writable(message))
+        super().__init__(as_typed(writable(message)))
 
 
 class ConfigError(TunaError):

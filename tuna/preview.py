@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
+from tuna import plugins
 from tuna.config.arguments import read_command_line, values
 from tuna.config.compose import CONF, compose
 from tuna.config.help import groups
 from tuna.config.schema import defaults
-from tuna.console import nearest
+from tuna.console import as_typed, nearest
 from tuna.data.fields import FieldError
 from tuna.data.lists import AnswerList
 from tuna.data.load import Loaded, counted, load_source, problem_text
@@ -68,6 +69,7 @@ def read_options(words: Sequence[str]) -> dict[str, Any]:
     {'split': 'test', 'model': 'tiny', 'template': 'none'}
     """
     line = read_command_line(words)
+    plugins.use(line.config_dirs)
     wrong = list(line.wrong)
     options: dict[str, Any] = {}
     for override in line.overrides:
@@ -142,7 +144,8 @@ def _summary(loaded: Loaded, lists: Sequence[AnswerList], dropped: Mapping[str, 
         )
     yield f"targets of the cross-entropy: {sum(a.target for item in lists for a in item.answers)}"
     if loaded.records and not lists:
-        yield "no answers that could be trained on; python rank.py model.path=MODEL input=FILE collects some"
+        some = as_typed("python rank.py model.path=MODEL input=FILE")
+        yield f"no answers that could be trained on; {some} collects some"
     if dropped:
         yield "dropped: " + counted(dropped)
     yield from (f"note: {note}" for note in loaded.notes)
@@ -158,19 +161,20 @@ def _record_lines(item: AnswerList, encoder: "Encoder", turns: bool) -> Iterator
         raise DataError(f"{record.where}: {error}") from None
     yield f"\n{record.where} id {record.id}"
     yield "  prompt"
-    yield from _quoted(text)
+    yield from quoted(text)
     yield from _ids(prompt.tolist(), "not scored", tokenizer)
     answers = () if found is None else zip(item.answers, found.responses, found.scored, strict=True)
     for k, (answer, ids, scored) in enumerate(answers, start=1):
         score = "" if answer.score != answer.score else f", score {answer.score:g}"
         cut = "" if answer.complete else ", cut at a limit: no ending"
         yield f"  answer {k}{score}{', target' * answer.target}{cut}"
-        yield from _quoted(answer.text if answer.reasoning is None else f"({answer.reasoning}) {answer.text}")
+        yield from quoted(answer.text if answer.reasoning is None else f"({answer.reasoning}) {answer.text}")
         for kind, run in groupby(zip(scored.tolist(), ids.tolist(), strict=True), key=itemgetter(0)):
             yield from _ids([token for _, token in run], "scored" if kind else "not scored", tokenizer)
 
 
-def _quoted(text: str) -> Iterator[str]:
+def quoted(text: str) -> Iterator[str]:
+    """A text behind bars, the middle of a long one left out."""
     if len(text) > 2 * _SHOWN_TEXT:
         cut = len(text) - 2 * _SHOWN_TEXT
         text = f"{text[:_SHOWN_TEXT]} ... {cut} characters ... {text[-_SHOWN_TEXT:]}"

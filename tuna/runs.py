@@ -56,13 +56,16 @@ FORMER_CLASSES = {f"tuna.{old}": f"tuna.{new}" for new, names in _FORMERLY.items
 _MENDED = "the file was changed by something else: mend it, or move it away"
 # Keys that say where and how often, never what: a run may be resumed with other values for these.
 FREE = {
-    "": {"name", "resume", "runs_dir", "logger", "evaluate", "stage", "scale", "experiment", "optimize"},
+    "": {
+        "name", "resume", "runs_dir", "logger", "evaluate", "stage", "scale", "experiment", "optimize", "push_to_hub",
+        "push_private", "dry_run",
+    },
     "trainer": {
-        "accumulate", "checkpoint_every", "keep_checkpoints", "log_every", "micro_tokens", "nonfinite",
-        "shard_over", "timeout_minutes",
+        "accumulate", "activation_checkpointing", "check_memory", "checkpoint_every", "devices", "keep_checkpoints",
+        "log_every", "micro_tokens", "nonfinite", "num_nodes", "shard_over", "timeout_minutes",
     },
     "datamodule": {"cache_dir", "num_workers", "share_prefix"},
-    "model": {"export_dtype", "projection_memory"},
+    "model": {"export_dtype", "gradient_checkpointing", "projection_memory"},
 }  # fmt: skip
 
 
@@ -241,6 +244,8 @@ def _differ(key: str, old: object, new: object) -> bool:
     old, new = as_written(old), as_written(new)
     if isinstance(old, str):
         old = "last" if (key, old) == ("datamodule.targets", "original") else FORMER_CLASSES.get(old, old)
+    elif key == "optimizer._target_" and old is None:  # there was no other
+        old = "tuna.modules.optimizers.AdamW"
     return bool(old != new) and (old, new) != (None, False)  # a switch that is newer than the run
 
 
@@ -274,11 +279,16 @@ def check_writable(folder: Path, key: str = "runs_dir") -> Path:
     return existing
 
 
+def space(parameters: int, trainable: int) -> tuple[int, int]:
+    """Bytes of a checkpoint (the trained weights and two moments in float32), and of the model at most."""
+    return 12 * trainable, 4 * parameters
+
+
 def check_space(folder: Path, *, parameters: int, trainable: int, keep: int) -> None:
     """Refuse (RunError) a run whose checkpoints and model will not fit, before it has trained for hours."""
     free = shutil.disk_usage(check_writable(folder)).free
-    # The weights and two moments in float32; ``keep`` checkpoints stand while the next is written.
-    needed = (keep + 1) * 12 * trainable + 4 * parameters + 10_000_000
+    checkpoint, model = space(parameters, trainable)
+    needed = (keep + 1) * checkpoint + model + 10_000_000  # ``keep`` of them stand while the next is written
     if needed > free:
         raise RunError(
             f"runs_dir: {folder} needs about {needed / 1e9:.2f} GB for {keep} checkpoints and the model, "

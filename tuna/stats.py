@@ -66,6 +66,25 @@ def over_seeds(values: Sequence[float]) -> Estimate:
     return replace(found, p=_p(found.mean, stdev(values) / math.sqrt(len(values)), len(values) - 1))
 
 
+def as_share(found: Estimate, whole: float = 1.0) -> Estimate:
+    """The interval of a figure from 0 to ``whole`` moved to its log odds, so that it cannot leave that range.
+
+    With the half-width h of the plain interval and x = mean / whole, the ends are whole * sigmoid(logit(x) -+ h' /
+    (x (1 - x))), h' = h / whole (the delta method; Agresti, Categorical Data Analysis, 2013, 1.4 and 16.1).
+
+    >>> found = as_share(Estimate(0.958, 0.911, 1.005))
+    >>> round(found.low, 3), round(found.high, 3)
+    (0.876, 0.987)
+    """
+    x = found.mean / whole
+    if found.low is None or found.high is None or not 0 < x < 1:
+        return found
+    half = (found.high - found.low) / 2 / whole / (x * (1 - x))
+    ends = (1 / (1 + math.exp(min(700.0, sign * half - math.log(x / (1 - x))))) for sign in (1, -1))
+    low, high = (whole * end for end in ends)
+    return replace(found, low=low, high=high)
+
+
 def over_examples(differences: Sequence[float]) -> Estimate | None:
     """Mean difference of two systems on the same examples, +- 1.96 standard errors; None below two examples.
 

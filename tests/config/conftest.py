@@ -109,5 +109,5 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
     schema.parameters.cache_clear()
-    schema._load.cache_clear()
+    schema._read.cache_clear()
     return tmp_path / "conf"

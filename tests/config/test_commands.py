@@ -1,7 +1,6 @@
 """Printed commands: what shell and Hydra make of them is what was meant, from whatever folder."""
 
 import shlex
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuna.config.commands import ROOT, Unsayable, assignment, command, script
+from tuna.config.commands import Unsayable, assignment, command
 from tuna.config.compose import compose
 
 
@@ -45,10 +44,3 @@ def test_hydra_composes_what_was_meant(value: str) -> None:
 def test_what_the_program_would_refuse_is_not_said(value: str) -> None:
     with pytest.raises(Unsayable):
         assignment("model.path", value)
-
-
-def test_the_script_is_found_from_the_folder_one_is_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert Path(script("rank.py")).samefile(ROOT / "rank.py")
-    monkeypatch.chdir(ROOT)
-    assert script("rank.py") == "rank.py"

@@ -150,3 +150,9 @@ def test_a_secret_stops_it_before_hydra_and_is_never_shown(
 
 def test_train_py_is_thin() -> None:
     assert len((CONF.parent / "train.py").read_text().splitlines()) <= 60
+
+
+def test_the_version_is_tuna_s_own(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(shop, "--version") == 0
+    out = capsys.readouterr().out
+    assert out.startswith("tuna-ranking ") and ", hydra-core 1.3" in out and ", torch " in out

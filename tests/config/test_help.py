@@ -43,4 +43,5 @@ def test_no_summary_is_missing_or_cut() -> None:
     for group, choices in groups([CONF]).items():
         for choice, file in choices.items():
             text = summary(Path(file))
-            assert text and len(f"  {group:<11}{choice:<13}  {text}") <= 118, file
+            shown = f"  {group:<11}{choice:<13}  {text}"
+            assert text and ("/" in group or len(shown) <= 118), file  # --help shows no group of a group

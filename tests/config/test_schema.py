@@ -81,9 +81,10 @@ def test_a_former_name_is_built() -> None:
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("shop.things.Bass", "_target_: shop.things.Bass does not exist (looked for `Bass` in shop.things)"),
-        ("shop.none.Base", "does not exist"),
-        ("Base", "does not exist"),
+        ("shop.things.Bass", "things.py has no class or function `Bass`; did you mean Base?"),
+        ("shop.none.Base", "_target_: shop.none.Base does not exist: there is shop, but no shop.none"),
+        ("nowhere.Base", "_target_: nowhere.Base does not exist: no nowhere.py on the import path; next: "),
+        ("Base", "_target_: Base does not exist: expected module.Class"),
         ("shop.things.Computed", "the default of `a` must be a literal, got max(1, 2)"),
     ],
 )

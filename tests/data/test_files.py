@@ -141,6 +141,7 @@ def test_damage_anywhere_in_a_parquet_file_is_one_message(tmp_path: Path) -> Non
 
 def test_missing_file_names_the_nearest_and_the_next_command(tmp_path: Path) -> None:
     (tmp_path / "ranked.jsonl").write_text("{}")
+    (tmp_path / "rankd").touch()  # no data file
     with pytest.raises(DataError) as fault:
         read_rows(str(tmp_path / "rankd.jsonl"))
     near = tmp_path / "ranked.jsonl"

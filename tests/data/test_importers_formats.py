@@ -77,7 +77,7 @@ RANKED: dict[str, tuple[str, int, int, int, dict[str, int], dict[str, int]]] = {
     "orca.csv": ("pairs", 2, 4, 0, {}, {}),
     "trl_pairs.jsonl": ("pairs", 4, 8, 0, {"lists whose answers repeated the prompt, which was taken off": 1}, {}),
 }  # fmt: skip
-QUESTIONS = {"chat.jsonl": "chat", "sharegpt.jsonl": "sharegpt", "prompts.jsonl": "prompts"}
+QUESTIONS = {"chat.jsonl": "chat", "lima.jsonl": "lima", "prompts.jsonl": "prompts", "sharegpt.jsonl": "sharegpt"}
 
 
 def _load(name: str, rank_by: str | None = "score") -> Loaded:
@@ -133,6 +133,13 @@ def test_conversations_and_questions(name: str, format: str) -> None:
     assert _load(name, None).format == format
     assert len(load_questions(Source(str(FORMATS / name), None, key="input")).records) > 1
     assert "python rank.py model.path=MODEL input=FILE collects and ranks some" in _load(name).problems[0]
+
+
+def test_lima_is_read_as_conversations() -> None:
+    one, two = _load("lima.jsonl", None).records
+    assert (one.instruction, one.output, one.messages) == ("Name a planet.", "Mars.", ())
+    assert one.extra["source"] == "by hand" and two.output == "Jupiter."
+    assert [turn["role"] for turn in two.messages] == ["user", "assistant", "user"]
 
 
 def _turns(*said: str, system: str = "") -> tuple[dict[str, str], ...]:

@@ -199,6 +199,10 @@ def test_alpaca_has_one_target_a_group_and_mul_all(path: str, tmp_path: Path) ->
     every = _made(path, AlpacaDataModule, targets="all")
     assert all(g.targets == (True,) * 4 for g in every.train_groups)
     assert next(iter(every.train_dataloader())).totals.targets == 4 * 8
+    assert any("4.0 answers per list: a step of 8 lists is of 32 answers; " in note for note in every.report.notes)
+    every, each = (_made(path, AlpacaDataModule, targets=targets, held_out=0) for targets in ("all", "each"))
+    assert all(len(g.responses) == 1 and g.targets == (True,) for g in each.train_groups)
+    assert len(each.train_groups) == 4 * len(every.train_groups) and (each.total_steps, every.total_steps) == (46, 12)
     rows = [{"instruction": f"Do {n}.", "input": "", "output": "x"} for n in range(12)]
     plain = _made(write(tmp_path / "alpaca.jsonl", rows), AlpacaDataModule, targets="all")
     assert plain.report.train_lists == 7 and plain.report.baselines == {}

@@ -175,7 +175,7 @@ def test_a_sibling_of_a_run(tmp_path: Path) -> None:
     ("words", "told"),
     [
         (["limit=0"], "limit: expected 1 or more"),
-        (["label=a b"], "label: expected letters"),
+        (["label=a/b"], "label: expected letters, digits, single spaces and"),
         (["answers=nothing.jsonl"], "answers: no such file: nothing.jsonl"),
         (["benchmark.max_tokens=0"], "benchmark.max_tokens: expected 1 or more"),
         (["model.path=nowhere"], "model.path=nowhere: no such folder"),

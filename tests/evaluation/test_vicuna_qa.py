@@ -108,6 +108,22 @@ def test_every_question_is_counted_once(tmp_path: Path) -> None:
     assert rows["6"]["unreadable"] == ["Both are good."] * 6 and rows["6"]["scores"] == {"preference": None}
 
 
+def test_a_prompt_of_ones_own_is_asked_in_both_orders(tmp_path: Path) -> None:
+    """As FastChat words it, with our names in the places of its fields."""
+    told = "[User Question]\n{{ request }}\n\n[Assistant A]\n{{ a }}\n[End]\n\n[Assistant B]\n{{ b }}\n[End]"
+    (tmp_path / "fastchat.jinja").write_text(told)
+
+    def prefer_ours(prompt: str, k: int) -> str:
+        assert prompt.startswith("[User Question]\nQuestion ") and "===" not in prompt
+        return "Because.\n[[A]]" if "[Assistant A]\nours" in prompt else "Because.\n[[B]]"
+
+    with LoopbackServer(say=prefer_ours) as server:
+        found = measure(*write_study(tmp_path), *served(server), f"judge.prompt={tmp_path / 'fastchat.jinja'}")
+    assert found["scores"]["win"] == 6 and found["settings"]["judge"]["prompt"].startswith(
+        f"{tmp_path}/fastchat.jinja:"
+    )
+
+
 def test_a_judge_that_cannot_judge_the_questions_is_refused_before(tmp_path: Path) -> None:
     study = write_study(tmp_path)
     with pytest.raises(ConfigError, match=r"cannot judge 6 of 6 questions \(.*questions\.jsonl:1.*next: judge=openai"):

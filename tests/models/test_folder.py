@@ -49,6 +49,14 @@ def test_a_small_file_that_holds_something_else(make_llama: Make, name: str, con
     refused(folder, rf"{name}: expected a JSON object.*copy it anew")
 
 
+def test_an_encoder_decoder_is_measured_by_its_answers(make_llama: Make) -> None:
+    folder = make_llama()
+    (folder / "config.json").write_text(
+        json.dumps({"model_type": "t5", "architectures": ["T5ForConditionalGeneration"]})
+    )
+    refused(folder, r"config\.json: an encoder-decoder \(t5\), as T5 and T0 are; .* evaluate\.py answers=FILE")
+
+
 def test_an_empty_template_is_no_template_left_out(make_llama: Make) -> None:
     folder = make_llama()
     (folder / "chat_template.jinja").write_bytes(b"")

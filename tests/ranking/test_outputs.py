@@ -14,8 +14,7 @@ import pytest
 from tests.config.test_overrides import wrong
 from tests.inference.http_server import LoopbackServer
 from tests.inference.make import collect, read_rows, write_answers, write_instructions
-from tuna.config.commands import ROOT
-from tuna.config.compose import compose
+from tuna.config.compose import CONF, compose
 from tuna.errors import ConfigError, DataError, RunError, TunaError
 from tuna.models.source import ModelConfig
 from tuna.ranking import outputs, run
@@ -30,7 +29,7 @@ BESIDE = ("out.jsonl", "out.unusable.jsonl", "out.report.json", "out.report.png"
 
 @pytest.fixture(autouse=True)
 def in_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
+    monkeypatch.chdir(CONF.parent)
 
 
 def refused(source: Path, output: Path, *, dry_run: bool = False) -> str:

@@ -33,3 +33,11 @@ def test_spearman_with_ties_by_hand() -> None:
 def test_the_picture(tmp_path: Path) -> None:
     draw(describe_lists(rows([("a b", 1), ("a", 0)])), tmp_path / "a.png", "test")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_whole_scores_have_a_bar_each() -> None:
+    rows = [{"responses": [{"text": "a", "score": score} for score in (0, -1, -3, -3)]}]
+    edges, counts = describe_lists(rows).histogram
+    assert edges == [-3.5, -2.5, -1.5, -0.5, 0.5] and counts == [2, 0, 1, 1]
+    _, counts = describe_lists([{"responses": [{"text": "a", "score": score} for score in (0.5, -1000)]}]).histogram
+    assert len(counts) == 10

@@ -1,11 +1,13 @@
+import json
 from pathlib import Path
 
 import pytest
 
-from tests.reporting.make import example, make_result, make_run
+from tests.reporting.make import example, make_ranking, make_result, make_run, report
 from tests.reporting.test_compare import compare, measure
 from tuna.reporting.claims import Verdict, check_claims
 from tuna.reporting.sweeps import find_sweeps
+from tuna.stats import crossed
 
 
 def claims(folder: Path) -> dict[str, Verdict]:
@@ -173,3 +175,84 @@ def test_nothing_measured_is_said(tmp_path: Path) -> None:
     assert {claim.verdict for claim in found.values()} == {"not measured"}
     assert found["tuna_c"].summary == "no benchmark has measured both Tuna_c and Alpaca"
     assert found["lambda"].summary == "there is no sweep over loss.lambda (weight of cross-entropy, lambda)"
+
+
+def judged_by(tmp_path: Path, judge: str) -> dict[str, Verdict]:
+    """Tuna_c on lists that the checker ranked, Tuna_p on a teacher's; their answers compared by ``judge``."""
+    teacher = {"source": {"ranker": "probabilistic", "model": "t" * 64}, "ranking": {"beta": 1.3}}
+    checker = {"source": {"ranker": "contextual", "model": "a" * 64}, "ranking": {"judge": "checker"}}
+    for seed, gain in enumerate([0.10, 0.11, 0.12]):
+        alpaca = make_run(tmp_path / "runs", f"a{seed}", system="Alpaca", stage="sft", seed=seed)
+        runs = {alpaca: 0.0}
+        for label, identity in (("Tuna_p", teacher), ("Tuna_c", checker)):
+            name = f"{label}{seed}"
+            lists = make_ranking(tmp_path / "rankings", name, seed=seed, teacher={"path": "models/big"})
+            content = json.loads(lists.read_text()) | {"identity": identity}
+            lists.write_text(json.dumps(content))
+            data = str(lists.with_name(f"{name}.jsonl"))
+            runs[make_run(tmp_path / "runs", name, system=label, seed=seed, start=str(alpaca), data=data)] = gain
+        for run, figure in runs.items():
+            rows = [example(n, "text", 0.5 + figure) for n in range(4)]
+            place = make_result(
+                tmp_path / "results", "vicuna_qa", run.name, 0.5 + figure, run=run, examples=rows,
+                config={"judge": {"path": "models/big"}},
+            )  # fmt: skip
+            content = json.loads(place.read_text())
+            content["settings"]["judge"] = {"judge": "likelihood", "model": judge}
+            place.write_text(json.dumps(content))
+    claims = report(tmp_path)["claims"]
+    return {each["id"]: Verdict(**each) for each in claims}
+
+
+def test_a_judge_does_not_confirm_the_lists_that_it_made(tmp_path: Path) -> None:
+    found = judged_by(tmp_path, "t" * 64)
+    assert found["tuna_c"].verdict == "holds" and found["tuna_c"].summary == "holds on 1 of 1 columns"
+    assert found["tuna_p"].verdict == "not measured"
+    assert found["tuna_p"].summary == "Vicuna QA does not count: big judged it and made lists of Tuna_p"
+    table = (tmp_path / "report" / "tables" / "columns.md").read_text()
+    assert r"| Vicuna QA | accuracy | the embedded questions (4) | big | Tuna\_p |" in table
+
+
+def test_another_judges_word_counts(tmp_path: Path) -> None:
+    found = judged_by(tmp_path, "x" * 64)
+    assert found["tuna_p"].verdict == found["tuna_c"].verdict == "holds"
+
+
+@pytest.mark.parametrize(("base", "verdict"), [(0.7, "holds"), (0.79, "not decided"), (0.95, "does not hold")])
+def test_a_win_rate_between_bounds(base: float, verdict: str, tmp_path: Path) -> None:
+    for seed in range(3):
+        measure(tmp_path, "Alpaca", seed, 0.5, "vicuna_qa")
+        measure(tmp_path, "Tuna_c", seed, base + (seed - 1) / 100, "vicuna_qa")
+    found = claims(tmp_path)["rate_c"]
+    assert found.verdict == verdict and f"win rate {base:.3f} [" in found.evidence[0].text
+
+
+def test_the_control_stands_beside_every_claim(tmp_path: Path) -> None:
+    for seed in range(3):
+        for label, score in (("Alpaca", 0.5), ("Alpaca-Mul", 0.7), ("Tuna_p", 0.75), ("Tuna", 0.8)):
+            measure(tmp_path, label, seed, score + seed / 100)
+    found = claims(tmp_path)
+    told = "; the control Alpaca-Mul (the teacher's answers, not ranked) 0.710, Tuna_p less it: difference +0.050"
+    assert told in found["tuna_p"].evidence[0].text
+    assert "control" in found["tuna_tuna_p"].evidence[0].text
+    assert "control" not in found["alpaca_mul"].evidence[0].text  # it is what that one is about
+
+
+def test_lengths_by_rank_are_tested(tmp_path: Path) -> None:
+    longer = {0: [3, 2], 1: [2, 3]}  # words of the best less those of the worst, by seed and list
+    for seed, counts in longer.items():
+        place = make_ranking(tmp_path / "rankings", f"s{seed}-lists", seed=seed)
+        answers = [[("w " * (1 + n), 0.0), ("w w", -1.0), ("w", -2.0)] for n in counts]
+        rows = [
+            {"id": k, "responses": [{"text": text, "score": score} for text, score in each]}
+            for k, each in enumerate(answers)
+        ]
+        tied = {"id": "tied", "responses": [{"text": "w w w", "score": 0.0}, {"text": "w", "score": 0.0}]}
+        lines = "".join(json.dumps(row) + "\n" for row in [*rows, tied])
+        place.with_name(f"s{seed}-lists.jsonl").write_text(lines)
+    found = {each["id"]: each for each in report(tmp_path)["claims"]}
+    (evidence,) = found["length_judge"]["evidence"]
+    expected = crossed([*longer.values()])
+    assert [evidence["found"][end] for end in ("mean", "low", "high")] == [expected.mean, expected.low, expected.high]
+    assert evidence["column"] == "s0-lists" and found["length_judge"]["verdict"] == "not decided"  # two seeds
+    assert found["length_prm"]["summary"] == "there are no lists of ranker=proxy"

@@ -36,7 +36,8 @@ def test_figures_differences_and_gaps(tmp_path: Path) -> None:
     comparison, _ = compare(tmp_path)
     table = shapes._systems_table(comparison, comparison.systems, "t", "T")
     assert [cell.text for cell in table.rows[1]] == ["Tuna_c", "3", "0.750"]
-    assert table.rows[1][2].notes == ("[0.115, 1.385]", "Δ +0.250")  # t(1) = 12.706, s / sqrt(2) = 0.05
+    assert table.rows[1][2].notes == ("[0.092, 0.989]", "Δ +0.250")  # t(1) = 12.706, s / sqrt(2) = 0.05
+    # half 0.6353 / (0.75 * 0.25) = 3.388 on either side of the log odds, 1.0986
     assert table.notes == [
         "Alpaca, Embedded tasks, seed 0: over 9 of 10 questions",
         "Tuna_c, Embedded tasks: not measured for seed 7",

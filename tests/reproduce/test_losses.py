@@ -72,6 +72,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "train.py").write_text(PROGRAM + SWEEPS)
     (tmp_path / "evaluate.py").write_text(MEASURES)
     monkeypatch.setattr(pipeline, "ROOT", tmp_path)
+    monkeypatch.setattr("tuna.console.CHECKOUT", tmp_path)
     monkeypatch.chdir(tmp_path)
 
 

@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 from tuna.config import checks
 from tuna.config.compose import compose
 from tuna.errors import ConfigError
+from tuna.reproduce import measures
 from tuna.reproduce.plan import Step, plan
 from tuna.reproduce.rounds import write_out
 
@@ -74,7 +75,10 @@ def steps_of(sizes: str, named: str) -> list[Step]:
     assert isinstance(values, dict) and isinstance(pipeline, dict)
     values = {str(k): v for k, v in values.items()} | {"book": "rounds.json"}
     if named == "paper":
-        return plan(pipeline["steps"], values, pipeline["systems"], OUT, [0])
+        steps = measures.write_out({str(k): v for k, v in pipeline.items()})
+        out = measures.left_out(steps, values)
+        kept = {name: command for name, command in steps.items() if name not in out}
+        return plan(kept, values, measures.kept_systems(pipeline["systems"], out), OUT, [0])
     written = write_out({str(k): v for k, v in pipeline.items()}, values, 1)
     return plan(written.steps, values, (), OUT, [0], pipeline["once"], written.earlier)
 

@@ -62,6 +62,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / name).write_text(PROGRAM)
     (tmp_path / "evaluate.py").write_text("\n".join(PROGRAM.splitlines()[:2]) + MEASURES)
     monkeypatch.setattr(pipeline, "ROOT", tmp_path)
+    monkeypatch.setattr("tuna.console.CHECKOUT", tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FIGURES", '{"start_measured": 0.5, "measured_1": 0.6, "measured_2": 0.55, "measured_3": 0.7}')
 

@@ -47,6 +47,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("train.py", "rank.py", "report.py"):
         (tmp_path / name).write_text(PROGRAM)
     monkeypatch.setattr(pipeline, "ROOT", tmp_path)
+    monkeypatch.setattr("tuna.console.CHECKOUT", tmp_path)
     monkeypatch.chdir(tmp_path)
 
 

@@ -9,8 +9,7 @@ import pytest
 
 from tests.training.test_results import BASELINES, outcome, parts
 from tuna.config import checks
-from tuna.config.commands import ROOT
-from tuna.config.compose import compose
+from tuna.config.compose import CONF, compose
 from tuna.modules.scoring import ScoringModule
 from tuna.runs import RunFolder
 from tuna.training import log
@@ -65,7 +64,7 @@ def test_no_command_where_the_held_out_file_needs_more_than_its_path(key: str) -
 
 @pytest.mark.parametrize("stage", ["sft", "tuna_c", "prm"])
 def test_the_embedded_models_have_the_embedded_questions(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
+    monkeypatch.chdir(CONF.parent)
     found = log.next_command(compose([f"stage={stage}"]), Path("runs/a"), answers=stage != "prm")
     assert found in ("python evaluate.py model.path=runs/a", "python rank.py ranker=proxy ranker.path=runs/a")
 
@@ -113,3 +112,32 @@ def test_held_out_lines_show_what_accuracy_is_read_against(monkeypatch: pytest.M
         "step 4/12  held-out: loss 2.0000  pair_accuracy 0.5000 (95% 0.50-0.50, length-only 0.409, chance 0.495)",
         "step 4/12  held-out: loss 2.0000  pair_accuracy 0.5000",
     ]
+
+
+def test_long_steps_and_held_out_figures_are_not_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, lines = [0.0], list[str]()
+    monkeypatch.setattr(log.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(log.log, "info", lines.append)
+    progress = Progress(every=10, start_step=0, total_steps=100)
+    trainer: Any = SimpleNamespace(accumulate_grad_batches=4, global_step=0, num_val_batches=[8])
+    progress.on_train_start(trainer, None)
+    for batch, now[0] in enumerate((4.0, 8.0, 12.0)):
+        progress.on_train_batch_start()
+        progress.on_train_batch_end(trainer, None, None, None, batch)
+    assert lines == ["step 1/100: 3 of 4 passes done"]
+    progress.on_validation_start(trainer, None)
+    for batch, now[0] in enumerate((18.0, 24.0)):
+        progress.on_validation_batch_end(trainer, None, None, None, batch, 0)
+    assert lines[1:] == ["held-out: 2/8 passes, left 36 s"]
+
+
+def test_the_checkpoints_of_a_finished_run_are_told_of_where_they_are_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = RunFolder(tmp_path / "w", "w")
+    (target.checkpoints / "step-1").mkdir(parents=True)
+    (target.checkpoints / "step-1" / "part").write_bytes(b"0" * 1000)
+    told = f"{target.checkpoints}, which nothing needs now"
+    assert told not in "\n".join(log.last_lines(parts(tmp_path), target, outcome(), None))
+    monkeypatch.setattr(log, "LARGE", 1000)
+    assert told in "\n".join(log.last_lines(parts(tmp_path), target, outcome(), None))

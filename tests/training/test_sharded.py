@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -49,8 +50,14 @@ def test_two_processes_trace_the_single_process_run(llama: Path, lists: Path, tm
     cut = tmp_path / "cut"
     args = overrides(llama, lists, cut, name="run", resume="auto", **SHARDED)
     assert kill_when(args, lambda: (cut / "run" / "checkpoints" / "step-6").exists())
+    shutil.copytree(cut, fewer := tmp_path / "fewer")
     assert "resumed at step" in finish(args)
     assert farthest(weights(cut / "run"), weights(sharded)) <= 1e-6
+    # Taken up by one process: what two began.
+    alone = {**SHARDED, "trainer__devices": 1}
+    run(compose(overrides(llama, lists, fewer, name="run", resume="auto", **alone)))
+    assert "resumed at step" in (fewer / "run" / "log.txt").read_text()
+    assert farthest(weights(fewer / "run"), weights(sharded)) <= 1e-5
 
 
 def test_a_copy_per_machine(llama: Path, lists: Path, tmp_path: Path) -> None:

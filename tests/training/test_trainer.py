@@ -15,7 +15,8 @@ from tuna.training.trainer import TrainerConfig
     "wrong",
     [
         {"max_epochs": 0, "accumulate": -1, "clip_norm": 0.0, "timeout_minutes": -1.0},
-        {"early_stop_patience": 3, "devices": 2, "num_nodes": 2, "activation_checkpointing": True},
+        {"early_stop_patience": 3, "devices": 2, "num_nodes": 2, "shard_over": "node"},
+        {"activation_checkpointing": 1.5},
     ],
 )
 def test_every_wrong_value_is_named_at_once(wrong: dict[str, Any]) -> None:

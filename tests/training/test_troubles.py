@@ -160,7 +160,7 @@ def test_faults_of_our_own_stay_what_they_are(tmp_path: Path) -> None:
         (-signal.SIGSEGV, r"was ended by SIGSEGV; next: the same command with resume=auto"),
         (launch.TIMED_OUT, r"waited 7 minutes \(trainer\.timeout_minutes\)"),
         (launch.LOST, "lost another, which ended or cannot be reached; next: "),
-        (1, "ended with exit code 1; the first message above says why"),
+        (1, "1 of 2 .* ended with exit code 1; what it printed, if anything, stands above; next: .* resume=auto"),
     ],
 )
 def test_what_is_known_of_the_process_that_ended(code: int, says: str) -> None:

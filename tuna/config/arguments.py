@@ -43,7 +43,9 @@ class CommandLine:
     multirun: bool = False
     runs: bool = False  # whether a job will run; else Hydra only shows something
     shows_help: bool = False
-    only_hydra: bool = False  # --hydra-help, --version, shell completion: nothing of ours is looked at
+    topics: tuple[str, ...] = ()  # what help is asked for: keys, groups, choices
+    shows_version: bool = False
+    only_hydra: bool = False  # --hydra-help, shell completion: nothing of ours is looked at
     config_name: str | None = None
     config_dirs: tuple[Path, ...] = ()
 
@@ -51,7 +53,7 @@ class CommandLine:
 def read_command_line(argv: Sequence[str]) -> CommandLine:
     """Take ``argv`` (without the program's name) apart."""
     if "--version" in argv:  # argparse would print and exit here
-        return CommandLine(only_hydra=True)
+        return CommandLine(shows_version=True)
     wrong, harmless = _refuse(argv)
     parser = get_args_parser()
     parser.exit_on_error = False
@@ -64,8 +66,11 @@ def read_command_line(argv: Sequence[str]) -> CommandLine:
     if flags.config_dir and not Path(flags.config_dir).is_dir():
         wrong.append(f"--config-dir: {flags.config_dir} is not a folder")
         flags.config_dir = None
+    topics = tuple(text for text in typed if "=" not in text) or tuple(typed) if flags.help else ()
     overrides = []
     for text in typed:
+        if text in topics:
+            continue
         try:
             overrides += OverridesParser.create().parse_overrides([text])
         except OverrideParseException as error:
@@ -77,6 +82,7 @@ def read_command_line(argv: Sequence[str]) -> CommandLine:
         multirun=bool(flags.multirun),
         runs=not (flags.cfg or flags.info),
         shows_help=bool(flags.help),
+        topics=topics,
         only_hydra=bool(flags.hydra_help or flags.shell_completion or flags.experimental_rerun),
         config_name=flags.config_name,
         config_dirs=(Path(flags.config_dir),) if flags.config_dir else (),

@@ -12,7 +12,6 @@ from omegaconf.errors import OmegaConfBaseException
 from tuna.assets import MODELS, is_embedded
 from tuna.config import schema
 from tuna.config.arguments import ENVIRONMENT, LITERAL, READS_ENVIRONMENT
-from tuna.config.commands import script
 from tuna.config.compose import own_data, untyped
 from tuna.config.types import describe, wrong_value
 from tuna.console import nearest
@@ -28,6 +27,9 @@ TOP: dict[str, Any] = {
     "scale": Literal["auto", "tiny", "paper"],
     "evaluate": bool | Literal["auto"],
     "optimize": str | None,
+    "push_to_hub": str | None,
+    "push_private": bool,
+    "dry_run": bool,
 }
 EXPERIMENT: dict[str, Any] = {"name": str, "system": str, "tables": list[int | str], "summary": str}
 _NAME = re.compile(r"[\w.+-]+(/[\w.+-]+)*")
@@ -146,7 +148,7 @@ def _data_problems(cfg: DictConfig) -> list[str]:
     experiment, stage = OmegaConf.select(cfg, "experiment.name"), OmegaConf.select(cfg, "stage.name") or "sft"
     chosen = f"experiment={experiment}" if experiment else f"stage={stage}"
     named = shlex.quote(f"model.path={cfg.model.path}")
-    command = f"python {script('train.py')} {chosen} {named} " + " ".join(f"{key}=FILE" for key in needs)
+    command = f"python train.py {chosen} {named} " + " ".join(f"{key}=FILE" for key in needs)
     return [
         f"{' and '.join(needs)}: missing; only the embedded models ({', '.join(MODELS)}) come with data, "
         f"{cfg.model.path} does not. FILE: JSONL, JSON, CSV or Parquet, or a hub id (docs/data.md). Next: {command}"

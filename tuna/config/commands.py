@@ -4,15 +4,13 @@ import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
+from tuna.console import as_typed
 from tuna.secrets import secret_in
-
-ROOT = Path(__file__).parents[2]
 
 
 class Unsayable(Exception):
@@ -20,18 +18,15 @@ class Unsayable(Exception):
 
 
 def command(program: str, values: Mapping[str, Any]) -> str:
-    """``python PROGRAM key=value ...`` for a shell; Unsayable for a value that no word of a command line comes to.
+    """``python PROGRAM key=value ...`` for a shell, as one starts it here.
+
+    Raises: Unsayable for a value that no word of a command line comes to.
 
     >>> command("train.py", {"model.path": "runs/my model", "datamodule.path": "a.jsonl"}).partition("train.py ")[2]
     "'model.path=runs/my model' datamodule.path=a.jsonl"
     """
-    return shlex.join(("python", script(program), *(assignment(key, value) for key, value in values.items())))
-
-
-def script(program: str) -> str:
-    """The path of an entry point from the folder one is in."""
-    path = ROOT / program
-    return str(path) if path.exists() and not ROOT.samefile(Path.cwd()) else program
+    words = [assignment(key, value) for key, value in values.items()]
+    return as_typed(f"python {program}") + "".join(f" {shlex.quote(word)}" for word in words)
 
 
 def assignment(key: str, value: object) -> str:

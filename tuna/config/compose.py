@@ -27,7 +27,7 @@ from tuna.config.arguments import refuse_environment
 from tuna.errors import ConfigError
 
 select = OmegaConf.select
-CONF = Path(__file__).parents[2] / "conf"
+CONF = (Path(__file__).parents[1] / "conf").resolve()  # in a checkout a link to conf/ at the top
 
 
 class SignatureSource(FileConfigSource):
@@ -93,8 +93,10 @@ def compose(
         return hydra.compose(config_name, overrides=list(overrides), return_hydra_config=with_hydra)
 
 
-def run_composed(cfg: DictConfig, task: Callable[[DictConfig], Any], config_dir: Path) -> None:
-    """Call ``task`` with a composed config as Hydra does (folder, logging, callbacks), without composing once more."""
+def run_composed(cfg: DictConfig, task: Callable[[DictConfig], Any], config_dir: Path) -> Any:
+    """What ``task`` gives for a composed config, called as Hydra does it (folder, logging, callbacks), without
+    composing once more.
+    """
     OmegaConf.set_struct(cfg, True)
     with read_write(cfg):
         cfg.hydra.mode = RunMode.RUN
@@ -106,6 +108,7 @@ def run_composed(cfg: DictConfig, task: Callable[[DictConfig], Any], config_dir:
     callbacks.on_run_end(config=cfg, config_name=cfg.hydra.job.config_name, job_return=done)
     if done.status is JobStatus.FAILED:
         raise done._return_value  # return_value would announce it in words of Hydra's own
+    return done._return_value
 
 
 def is_tiny(cfg: DictConfig) -> bool:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from tuna.console import as_typed
+
 # Groups that may be empty (null); any other is needed.
 OPTIONAL = ("experiment", "debug")
 _MANY = 20  # choices
@@ -34,15 +36,21 @@ def help_text(program: Program, folders: Sequence[Path]) -> str:
     lines = [*textwrap.wrap(program.purpose, 118), "", "Choices, one per group (group=choice):"]
     for group, choices in groups(folders, program.config_name).items():
         label = f"  {group:<11}"
-        if group in OPTIONAL or len(choices) > _MANY:  # names alone
+        if group in (*OPTIONAL, "logger") or len(choices) > _MANY:  # names alone
             lines += textwrap.wrap(label + ", ".join(choices), 118, subsequent_indent=" " * 13)
         elif "/" not in group:
             width = max(map(len, choices))
             shown = [f"{choice:<{width}}  {summary(file)}" for choice, file in choices.items()]
             lines += [(lead + text)[:118].rstrip() for lead, text in zip_longest([label], shown, fillvalue=" " * 13)]
-    lines += ["", "Every key can be set (key=value); -m runs several values; --cfg job shows all keys:"]
+    lines += [
+        "",
+        "--help KEY, --help GROUP or --help GROUP=CHOICE explains one (docs/keys.md: all); --cfg job --resolve: values",
+        f'The tab key completes after: eval "$(python {program.config_name}.py -sc install=bash)" (or zsh, fish).',
+        "Every key can be set (key=value); -m runs several values"
+        + ("; debug=short tries two steps:" if "debug" in groups(folders, program.config_name) else ":"),
+    ]
     lines += [f"  {example}" for example in program.examples]
-    return "\n".join([*lines, "", *textwrap.wrap(program.results, 118)])
+    return as_typed("\n".join([*lines, "", *textwrap.wrap(program.results, 118)]))
 
 
 def groups(folders: Sequence[Path], config_name: str | None = None) -> dict[str, dict[str, Path]]:

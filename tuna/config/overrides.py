@@ -99,7 +99,7 @@ class _Checker:
                 good = [o for o, message in zip(setting, wrong, strict=True) if not message]
                 cfg = self._compose([*chosen, *_firsts(good)])
             except _ERRORS as error:
-                return [*found, _text(error)]
+                return [*found, first_paragraph(error)]
         if leaks := checks.secret_problems(cfg):
             return leaks  # other messages might show them
         self.configs.append(cfg)
@@ -152,7 +152,7 @@ def _swept_by_file(cfg: DictConfig) -> list[Override]:
     return [parser.parse_override(f"{key}={found[key]}") for key in found]
 
 
-def _text(error: Exception) -> str:
+def first_paragraph(error: Exception) -> str:
     """The first paragraph of a library's message, on one line."""
     if isinstance(error, ConfigError):
         return str(error)

@@ -6,6 +6,7 @@ constructor has keyword-only arguments, those are the config's, and what stands 
 
 import ast
 import sys
+import traceback
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -16,6 +17,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from tuna.config.types import read_annotation
+from tuna.console import nearest
 from tuna.errors import ConfigError
 from tuna.runs import FORMER_CLASSES
 
@@ -40,8 +42,16 @@ def parameters(target: str) -> dict[str, Parameter]:
     module = _load(module_name) if module_name else None
     found = module and module.find(name)
     if not found or not isinstance(found[1], Definition):
-        raise ConfigError(f"_target_: {target} does not exist (looked for `{name}` in {module_name or 'no module'})")
+        raise ConfigError(f"_target_: {target} does not exist: {_why_missing(module_name, name, module)}")
     return {p.key: p for p in found[0].parameters_of(found[1])}
+
+
+def descriptions(target: str) -> list[tuple[str, dict[str, str]]]:
+    """Of ``target``, then of its bases, nearest first: the docstring, and the comments beside the fields, by name."""
+    module_name, _, name = FORMER_CLASSES.get(target, target).rpartition(".")
+    module = _load(module_name) if module_name else None
+    found = module and module.find(name)
+    return found[0].descriptions_of(found[1]) if found and isinstance(found[1], Definition) else []
 
 
 def defaults(target: str) -> dict[str, Any]:
@@ -63,8 +73,12 @@ def build(node: DictConfig) -> Any:
     module, _, name = FORMER_CLASSES.get(target, target).rpartition(".")
     try:
         cls = getattr(import_module(module), name)
-    except ImportError as error:
-        raise ConfigError(f"_target_: expected an importable class, got {target!r} ({error})") from error
+    except Exception as error:  # whatever the module does
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{place.filename}:{place.lineno}"
+        raise ConfigError(
+            f"_target_: {target} cannot be imported: {type(error).__name__}: {error} ({where})"
+        ) from error
     return cls(**{known[key].name: value for key, value in arguments.items()})
 
 
@@ -81,15 +95,38 @@ def build_all(cfg: DictConfig, *keys: str) -> dict[str, Any]:
     return built
 
 
-@cache
+def _why_missing(module_name: str, name: str, module: "_Module | None") -> str:
+    if not module_name:
+        return "expected module.Class"
+    if module is not None:
+        return f"{module.file} has no class or function `{name}`{nearest(name, list(module.names))}"
+    parts = module_name.split(".")
+    there = next((p for n in range(len(parts) - 1, 0, -1) if (p := ".".join(parts[:n])) and _load(p)), None)
+    if there is not None:
+        return f"there is {there}, but no {module_name}"
+    file = "/".join(parts) + ".py"
+    return (
+        f"no {file} on the import path; next: put it into the folder that --config-dir names (python train.py "
+        "--config-dir DIR ...), or its folder into PYTHONPATH"
+    )
+
+
 def _load(name: str) -> "_Module | None":
     """The parsed module, or None if no source file of that name is on the path."""
     relative = Path(*name.split("."))
     for root in [Path(__file__).parents[2], *map(Path, sys.path)]:
         for file in (root / relative.with_suffix(".py"), root / relative / "__init__.py"):
             if file.is_file():
-                return _Module(name, file)
+                return _read(name, file)
     return None
+
+
+@cache
+def _read(name: str, file: Path) -> "_Module":
+    try:
+        return _Module(name, file)
+    except SyntaxError as error:
+        raise ConfigError(f"{file}:{error.lineno}: {error.msg}; the module cannot be read") from None
 
 
 class _Module:
@@ -140,6 +177,28 @@ class _Module:
                 inherited = {p.key: p for p in definition[0].parameters_of(definition[1])}
                 found = inherited or found if plain else found | inherited
         return list((found | ({} if plain else {p.key: p for p in self._fields(node)})).values())
+
+    def descriptions_of(self, node: Definition) -> list[tuple[str, dict[str, str]]]:
+        """Docstring and field comments of a function, or of a class and of its bases, depth first."""
+        found = [(ast.get_docstring(node) or "", self._comments(node))]
+        for base in node.bases if isinstance(node, ast.ClassDef) else ():
+            definition = self.find(base.id) if isinstance(base, ast.Name) else None
+            if definition and isinstance(definition[1], ast.ClassDef):
+                found += definition[0].descriptions_of(definition[1])
+        return found
+
+    def _comments(self, node: Definition) -> dict[str, str]:
+        """What stands behind a field on its line, or else in the lines of comment above it."""
+        lines, found = self.file.read_text(encoding="utf-8").split("\n"), {}
+        for field in node.body:
+            if isinstance(field, ast.AnnAssign):
+                above = field.lineno - 1
+                while lines[above - 1].lstrip().startswith("#"):
+                    above -= 1
+                last = lines[(field.end_lineno or 0) - 1].encode()[field.end_col_offset or 0 :].decode()
+                texts = [last] if last.strip().startswith("#") else lines[above : field.lineno - 1]
+                found[ast.unparse(field.target)] = " ".join(text.strip().lstrip("# ") for text in texts)
+        return {name: text for name, text in found.items() if text}
 
     def _signature(self, function: ast.FunctionDef, skip: int) -> list[Parameter]:
         arguments = function.args

@@ -75,7 +75,8 @@ def _missing(path: str, key: str) -> str:
     place = Path(path).expanduser().absolute()
     folder = next(p for p in place.parents if p.is_dir())
     wanted = place.relative_to(folder).parts[0]  # the first part that is not there
-    stems = {entry.stem: entry.name for entry in sorted(folder.iterdir(), reverse=True)}
+    entries = [entry for entry in folder.iterdir() if entry.suffix.lower() in SUFFIXES or entry.is_dir()]
+    stems = {entry.stem: entry.name for entry in sorted(entries, reverse=True)}
     near = get_close_matches(Path(wanted).stem, stems, n=1, cutoff=0.5)
     if near:
         found = folder / stems[near[0]]

@@ -5,7 +5,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +169,14 @@ class RecordDataModule(DataSettings, LightningDataModule):
         """This process's share of the held-out groups; an empty list when nothing is held out."""
         return self._loader(self._held_out()) if self.val_groups else []
 
+    def heaviest(self, steps: int, micro_tokens: int | None = None) -> PackedBatch:
+        """This process's micro-batch with most tokens among the first ``steps``, as of another budget where given."""
+        plan = self._ready()
+        plan = plan if micro_tokens is None else replace(plan, tokens=None, accumulate=1).within(micro_tokens)
+        step, micro = plan.heaviest(self._rank, steps)
+        rows = self.row_tokens, 0, self.sharing
+        return TrainBatches(self.train_groups, plan, self._rank, *rows)[step * plan.accumulate + micro]
+
     def records_at(self, step: int) -> list[list[Record]]:
         """This process's records of each micro-step of optimizer step ``step`` (from 0), as their groups stand."""
         plan = self._ready()
@@ -268,6 +276,13 @@ class RecordDataModule(DataSettings, LightningDataModule):
         report.pairs = sum(count_pairs(group.scores) for group in self.train_groups)
         if any(count_pairs(group.scores) for group in self.val_groups):
             report.baselines = {name: interval.to_dict() for name, interval in baselines(self.val_groups).items()}
+        targets = sum(sum(group.targets) for group in self.train_groups)
+        if not self.ranked and targets > report.train_lists:
+            report.notes.append(
+                f"{targets / report.train_lists:.1f} answers per list: a step of {self.batch_size} lists is of "
+                f"{self.batch_size * targets / report.train_lists:.0f} answers; datamodule.targets=each makes every "
+                "answer a list of its own, with as many more steps"
+            )
         plan = self._ready()
         for n, (per_epoch, weight) in enumerate(zip(plan.per_epoch, plan.weights, strict=True)):
             report.sources[n] |= {"lists": self.train_sources.count(n), "weight": weight, "lists_per_epoch": per_epoch}

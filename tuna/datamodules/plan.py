@@ -78,9 +78,11 @@ class StepPlan:
         return replace(plan, accumulate=max(len(plan._cut(step)) for step in range(self.total_steps)))
 
     def _cut(self, step: int) -> list[list[Share]]:
-        """The micro-steps of a step, by token budget."""
+        """The micro-steps of a step, of equal numbers of groups or by token budget."""
         groups = self.step_groups(step).tolist()
-        return deal_within(groups, [self.lengths[g] for g in groups], self.tokens or 0, self.world_size)
+        if self.tokens is None:
+            return deal(groups, self.accumulate, self.world_size)
+        return deal_within(groups, [self.lengths[g] for g in groups], self.tokens, self.world_size)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -135,10 +137,13 @@ class StepPlan:
 
     def share(self, step: int, micro: int, rank: int) -> Share:
         """What process ``rank`` computes in micro-step ``micro`` (0..accumulate-1) of ``step``."""
-        if self.tokens is None:
-            return deal(self.step_groups(step).tolist(), self.accumulate, self.world_size)[micro][rank]
         cut = self._cut(step)
         return cut[micro][rank] if micro < len(cut) else Share((), 1)
+
+    def heaviest(self, rank: int, steps: int) -> tuple[int, int]:
+        """(step, micro-step) of the first ``steps`` in which process ``rank`` has most tokens."""
+        shares = ((step, micro, ranks[rank]) for step in range(steps) for micro, ranks in enumerate(self._cut(step)))
+        return max(shares, key=lambda each: sum(self.lengths[g] for g in each[2].groups))[:2]
 
 
 def deal(groups: list[int], micro_steps: int, world_size: int) -> list[list[Share]]:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Interval, MinLen
@@ -30,7 +30,9 @@ class DataSettings:
         split: of a data set with several; null is train, or the only one. subset: a hub data set's configuration.
         sources: several, each ``{path, rank_by, first, last, weight, split, ...}``; what is not given is taken
             from here. weight: how often per epoch each of its lists is seen (0.5: half of them, in turn).
-        val_path: held-out lists of their own; else ``held_out`` lists (count or share), by a hash of the question.
+        val_path: a file of held-out lists of their own.
+        held_out: without val_path, how many lists are held out (a whole number, or a share below 1), by a hash of the
+            question.
         val_split: of ``val_path``, where that has several.
         format: an importer's name, or auto.
         columns: for any other layout, ``{instruction: q, responses: outs}``: our words and the file's columns.
@@ -144,14 +146,22 @@ class TargetSettings(DataSettings):
 
     Args:
         targets: last, the answer to the last turn (original is its old name); assistant, every assistant turn of a
-            conversation; or all: the last answer, and the candidates as further targets (Alpaca-Mul).
+            conversation; all: the last answer, and the candidates as further targets (Alpaca-Mul); each: the same, each
+            a list of its own, so that a step has ``batch_size`` answers, as if they were rows of the file.
     """
 
-    targets: Literal["last", "assistant", "all", "original"] = "last"
+    targets: Literal["last", "assistant", "all", "each", "original"] = "last"
 
     def list_of(self, record: Record, loaded: Loaded, dropped: Counter[str]) -> AnswerList | None:
         """The record's targets."""
-        return target_list(record, dropped, self.targets == "all", loaded.original_best)
+        return target_list(record, dropped, self.targets in ("all", "each"), loaded.original_best)
+
+    def lists_of(self, loaded: Loaded, dropped: Counter[str]) -> list[AnswerList]:
+        """A list per record, or per answer."""
+        lists = super().lists_of(loaded, dropped)
+        if self.targets != "each":
+            return lists
+        return [replace(item, answers=(answer,)) for item in lists for answer in item.answers]
 
 
 @checked

@@ -24,7 +24,7 @@ class Elementary(Benchmark):
     """Greedy answers to questions that the checker marks: ``tuna.assets.checker`` says by which fields of a row."""
 
     questions: str | None = None  # a file of rows with instruction, check and answers; null: the embedded ones
-    max_tokens: Annotated[int, Ge(1)] = 48  # of an answer
+    max_tokens: Annotated[int, Ge(1)] = 48  # tokens of an answer at most
     primary: Literal["accuracy", "balanced"] = "accuracy"  # balanced: half of it, half of the open-ended mark
     name: ClassVar[str] = "elementary"
     shaped_by = ("max_tokens",)

@@ -22,7 +22,7 @@ class FunctionBenchmark(Functions, Benchmark):
     """Greedy answers to the questions of a file, scored by the functions; see ``Functions`` for how several combine."""
 
     questions: str | None = None  # rows of instruction or messages, and what the functions read; null: embedded ones
-    max_tokens: Annotated[int, Ge(1)] = 256  # of an answer
+    max_tokens: Annotated[int, Ge(1)] = 256  # tokens of an answer at most
 
     name: ClassVar[str] = "function"
     node: ClassVar[str] = "benchmark"

@@ -40,7 +40,7 @@ class LikelihoodBenchmark(Benchmark):
 
     path: str | None = None  # any format that train.py reads; null: an embedded file
     max_length: Annotated[int, Ge(2)] = 2048  # tokens of prompt plus response at most
-    row_tokens: Annotated[int, Ge(2)] = 2048  # of a packed row
+    row_tokens: Annotated[int, Ge(2)] = 2048  # tokens of a packed row
 
     shaped_by: ClassVar[tuple[str, ...]] = ("max_length",)
     embedded: ClassVar[str]
@@ -172,8 +172,8 @@ class Agreement(LikelihoodBenchmark):
     """Whether v orders ranked lists as their ranker did. path: ranked lists; null: the embedded held-out lists."""
 
     max_length: Annotated[int, Ge(2)] = 1024
-    rank_by: Literal["score", "eq3", "judge_score"] = "score"
-    beta: Annotated[float, Interval(ge=0, le=5)] = 1.3  # of eq3
+    rank_by: Literal["score", "eq3", "judge_score"] = "score"  # what orders the answers of the file
+    beta: Annotated[float, Interval(ge=0, le=5)] = 1.3  # length exponent of rank_by=eq3
     min_gap: float = 0.0  # scores closer than this are ties
 
     name: ClassVar[str] = "agreement"

@@ -49,8 +49,8 @@ class Settings:
         """From the composed config. Raises: ConfigError with one line for each wrong value."""
         values, wrong = checks.own_values(cfg, f"{__name__}.Settings")
         label, answers = values.get("label"), values.get("answers")
-        if isinstance(label, str) and not re.fullmatch(r"[\w.+-]+", label):
-            wrong.append(f"label: expected letters, digits and . _ + -, got {label!r}")
+        if isinstance(label, str) and not re.fullmatch(r"[\w.+-]+( [\w.+-]+)*", label):
+            wrong.append(f"label: expected letters, digits, single spaces and . _ + -, got {label!r}")
         if isinstance(answers, str) and not Path(answers).exists():
             wrong.append(f"answers: no such file: {answers}; next: ls {quote(str(Path(answers).parent))}")
         if wrong:
@@ -63,10 +63,15 @@ def run(cfg: DictConfig) -> dict[str, float | None]:
 
     Raises: TunaError for a wrong setting or file, before weights load, or an early end, after results are written.
     """
+    return measure(cfg)[1]
+
+
+def measure(cfg: DictConfig) -> tuple[Path, dict[str, float | None]]:
+    """The same; gives the results' folder too."""
     settings = Settings.read(cfg)
     benchmark, nodes, given = _prepare(cfg, settings)
     measured, shaped_by = _identities(settings, benchmark, nodes, given)
-    place = f"{measured['name']}-{measured['fingerprint'][:8]}-{key_of(**shaped_by)[:8]}"
+    place = f"{measured['name'].replace(' ', '_')}-{measured['fingerprint'][:8]}-{key_of(**shaped_by)[:8]}"
     folder = Path(settings.folder) / benchmark.name / place
     print(f"benchmark  {benchmark.name}{f', limit {settings.limit}' if settings.limit else ''}")
     print(f"measured   {measured['name']} ({measured['source']})")
@@ -87,12 +92,12 @@ def run(cfg: DictConfig) -> dict[str, float | None]:
             print(f"to ask, {who}, at most about: {usage}")
         print("dry run: nothing was sent")
         total = sum(estimate.values(), Usage())
-        return {"requests": float(total.requests), "cost": total.cost}
+        return folder, {"requests": float(total.requests), "cost": total.cost}
     path = folder / "results.json"
     written = read_json(path, {"status": str, "started": str, "scores": dict, "coverage": dict})
     if written.get("status") == "finished" and not _is_nothing(written):
         print("measured already; these are its results")
-        return _show(path, written)
+        return folder, _show(path, written)
     with Store(there) as store:
         start = {
             "schema_version": SCHEMA_VERSION, "benchmark": benchmark.name, "model": measured, "settings": shaped_by,
@@ -119,7 +124,7 @@ def run(cfg: DictConfig) -> dict[str, float | None]:
             f"({'; '.join(results['notes'][:2]) or 'see examples.jsonl'}). Next: look into "
             f"{folder}/examples.jsonl, then change what answers or judges"
         )
-    return scores
+    return folder, scores
 
 
 def _is_nothing(results: Mapping[str, Any]) -> bool:
@@ -134,7 +139,8 @@ def _prepare(cfg: DictConfig, settings: Settings) -> tuple[Benchmark, dict[str, 
     nodes = build_all(cfg, *(("model", "generation") if benchmark.uses_model else ()), *benchmark.needs())
     generation = nodes.get("generation")
     given = read_answers(settings.answers) if settings.answers else None
-    if given is None and generation is not None and generation.kind == "local" and untyped(cfg, "model.path"):
+    answers = given is None and benchmark.uses_model and generation is not None and generation.kind == "local"
+    if answers and untyped(cfg, "model.path"):
         # The embedded model is measured on a user's own questions only where it was asked for.
         for key in ("path", "questions", "root"):
             if (own := cfg.benchmark.get(key)) is not None and not is_asset(own):

@@ -51,7 +51,7 @@ class VicunaQA(Benchmark):
     # A file of answers (instruction, output), or a model: an embedded name, a run, a folder, a hub id; null: tiny, for
     # the embedded questions alone.
     baseline: str | None = None
-    max_tokens: Annotated[int, Ge(1)] = 1024  # of an answer
+    max_tokens: Annotated[int, Ge(1)] = 1024  # tokens of an answer at most
     answer_tokens: Annotated[int, Ge(1)] = 200  # expected of an answer, for the estimate of what is not answered yet
 
     name: ClassVar[str] = "vicuna_qa"

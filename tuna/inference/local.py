@@ -115,14 +115,14 @@ class LocalModel:
     """A local model that a config node names by itself: a teacher or a judge."""
 
     path: str | None = None  # an embedded name, a run folder, a Hugging Face folder or a hub id
-    revision: str | None = None  # of a hub id
-    trust_remote_code: bool = False
-    template: Template = "auto"  # chat where the tokenizer has a chat template
-    template_args: dict[str, Any] | None = None  # its variables
-    max_tokens: Annotated[int, Ge(1)] = 512  # of one answer
+    revision: str | None = None  # branch, tag or commit of a hub id
+    trust_remote_code: bool = False  # run code that comes with the model
+    template: Template = "auto"  # of prompts; auto is chat where the tokenizer has a chat template
+    template_args: dict[str, Any] | None = None  # variables of the chat template
+    max_tokens: Annotated[int, Ge(1)] = 512  # tokens of one answer at most
     block: Annotated[int, Ge(1)] = 32  # questions that share batches
-    device: Device = "auto"
-    dtype: Dtype = "auto"
+    device: Device = "auto"  # auto is CUDA where there is one
+    dtype: Dtype = "auto"  # of the weights; auto is float32 on the CPU, else as stored
 
     @cached_property
     def model(self) -> "ModelConfig":
@@ -143,8 +143,8 @@ class LocalModel:
 @dataclass
 class LocalGeneration(Free):
     """How ``cfg.model`` answers on this machine. batch_size: questions at once. device: auto is CUDA where there
-    is one. dtype: auto is float32 on the CPU, else as stored. reasoning: strip takes off what an answer holds before
-    its last </think>, keep leaves it. Raises: ConfigError where a value is out of its range.
+    is one. dtype: of the weights; auto is float32 on the CPU, else as stored. reasoning: strip takes off what an answer
+    holds before its last </think>, keep leaves it. Raises: ConfigError where a value is out of its range.
     """
 
     batch_size: Annotated[int, Ge(1)] = 64

@@ -35,9 +35,10 @@ class Served(Connection):
     Raises: ConfigError for all values out of range, no model, and an address or key's name that cannot be used.
     """
 
-    model: str = ""  # as the server names it
-    temperature: Annotated[float, Ge(0)] | None = 1.0  # null sends none (some models refuse it)
-    token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"  # OpenAI's newer models want the other
+    model: str = ""  # the model's name, as the server has it
+    temperature: Annotated[float, Ge(0)] | None = 1.0  # of sampling; null sends none (some models refuse it)
+    # what a request calls its limit of tokens; newer models of OpenAI want the second
+    token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     extra_body: dict[str, Any] | None = None  # further fields of each request
     price: Pair | None = None  # dollars per million [input, output] tokens; null: from conf/prices
     endpoint: Endpoint = field(default="chat", init=False)
@@ -174,7 +175,8 @@ class Served(Connection):
 @dataclass
 class ServedModel(Served):
     """A served model that answers questions. endpoint: chat gets a record's conversation and tools; completions (base
-    models; the paper's text-davinci-003) get the rendered template. answer_tokens: as expected, for the estimate.
+    models; the paper's text-davinci-003) get the rendered template. template: of prompts, for completions.
+    answer_tokens: expected of an answer, for the estimate.
     """
 
     endpoint: Endpoint = "chat"

@@ -96,14 +96,14 @@ class TryAgain(Exception):
 class Connection:
     """How to reach a server and how hard to press it."""
 
-    base_url: str | None = None  # null is OpenAI's own; vLLM and others: http://HOST:8000/v1
+    base_url: str | None = None  # the server's address; null is OpenAI's own; vLLM and others: http://HOST:8000/v1
     api_key_env: str = "OPENAI_API_KEY"  # the environment variable that holds the key; never the key
     concurrency: Annotated[int, Ge(1)] = 16  # requests at once
     timeout: Annotated[float, Gt(0)] = 120.0  # seconds for one whole request
     retries: Annotated[int, Ge(0)] = 6  # tries after the first
-    max_wait: Annotated[float, Ge(0)] = 300.0  # seconds; a server that asks for a longer wait stops the run
-    batch: bool = False  # OpenAI's Batch API, for half the price, answered within a day
-    poll_seconds: Annotated[float, Gt(0)] = 30.0  # between two looks at a batch
+    max_wait: Annotated[float, Ge(0)] = 300.0  # seconds to wait where a server asks for it; a longer wait stops the run
+    batch: bool = False  # use OpenAI's Batch API, for half the price, answered within a day
+    poll_seconds: Annotated[float, Gt(0)] = 30.0  # seconds between two looks at a batch
     mixed_models: bool = False  # take answers although the server names now one model, now another
 
     node: ClassVar[str] = "server"  # the config's name for it

@@ -44,13 +44,13 @@ class Asking:
 
     prompt_: str | None = None  # table9, pairwise, rubric or a Jinja file; null: table9 for lists, pairwise for pairs
     read_: Literal["rank", "choice", "score", "json"] | None = None  # the form of a reply; null: by the prompt's kind
-    scale: tuple[int, int] = (1, 5)  # of scores: whole numbers
+    scale: tuple[int, int] = (1, 5)  # the lowest and the highest score
     schema: str | dict[str, Any] | None = None  # read=json: a JSON schema, or its file; null: the verdict alone
     field: str | None = None  # read=json: the property that holds the verdict; null: rank, choice or score
-    probabilities: Literal["auto"] | bool = "auto"  # auto: for a prompt of one's own that is pointwise or pairwise
+    probabilities: Literal["auto"] | bool = "auto"  # of marks; auto: where judge.prompt is pointwise or pairwise
     least_mass: Annotated[float, Interval(ge=0, le=1)] = 0.5  # the probability that all marks must have together
     pairs: Literal["all", "swiss", "sorted"] = "all"  # which pairs of a list a pairwise prompt compares
-    comparisons: Annotated[int, Ge(1)] | None = None  # the most of one list
+    comparisons: Annotated[int, Ge(1)] | None = None  # of pairs of one list at most; null: as pairs says
 
 
 class AskedJudge(Asking, Judge):
@@ -297,7 +297,7 @@ class LocalJudge(LocalModel, AskedJudge):
     Raises: ConfigError where ``path`` is missing, or a value is out of its range.
     """
 
-    max_tokens: Annotated[int, Ge(1)] = 1024  # of one reply
+    max_tokens: Annotated[int, Ge(1)] = 1024  # tokens of one reply at most
     block: Annotated[int, Ge(1)] = 8  # questions that share a batch
     orders: Literal[1, 2] = 1  # 2 asks about a list in both orders
     keep_reference: bool = False  # the judge's own answer becomes one more candidate
@@ -349,11 +349,11 @@ class OpenAIJudge(Served, AskedJudge):
 
     model: str = "gpt-4.1"
     temperature: Annotated[float, Ge(0)] | None = 0.0
-    max_tokens: Annotated[int, Ge(1)] = 2048  # of one reply, the judge's own answer included
+    max_tokens: Annotated[int, Ge(1)] = 2048  # tokens of one reply at most, the judge's own answer included
     orders: Literal[1, 2] = 1  # 2 asks about a list in both orders; two answers are always compared in both
     attempts: Annotated[int, Ge(1)] = 3  # replies asked for until one is a verdict
     keep_reference: bool = False  # the judge's own answer becomes one more candidate
-    reply_tokens: int = 300  # expected length of a reply, for the estimate
+    reply_tokens: int = 300  # expected tokens of a reply, for the estimate
     direct: bool = False  # the reply is the mark alone, without reasons: for weak models, and for fewer tokens
     top_logprobs: Annotated[int, Interval(ge=1, le=20)] = 20  # alternatives asked for at each token
     response_format: bool = True  # hold a direct or a JSON reply to its form, where the server can

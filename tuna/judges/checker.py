@@ -18,7 +18,7 @@ _NOTHING = "judge=checker has neither check and answers nor an original response
 class Checker(Judge):
     """Marks each answer by itself; equal marks are ties. Costs nothing and sends nothing."""
 
-    use_rouge: bool = True  # by ROUGE-L to the original response where a record cannot be checked; else no ruling
+    use_rouge: bool = True  # mark by ROUGE-L to the original response where a record cannot be checked; else no ruling
 
     def identity(self) -> dict[str, Any]:
         """What shapes its rulings."""

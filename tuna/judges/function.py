@@ -43,9 +43,9 @@ class Scored:
 class Functions:
     """One function or several, which give an answer the score sum_f weight_f * value_f; None of one is None."""
 
-    # PATH.py:NAME or package.module:NAME; a list of these; or, in a YAML, a mapping of these to weights.
+    # what scores an answer: PATH.py:NAME or package.module:NAME; a list; or, in a YAML, a mapping of these to weights
     function: str | list[str] | dict[str, float] | None = None
-    weights: list[float] | None = None  # of a list; null is 1 each
+    weights: list[float] | None = None  # one per function of a list; null is 1 each
     workers: Annotated[int, Interval(ge=1, le=256)] = 2  # processes; each imports the functions
     timeout: Annotated[float, Gt(0)] = 60.0  # seconds per row and function, then the row is set aside
     import_timeout: Annotated[float, Gt(0)] = 600.0  # seconds until a worker has imported the functions

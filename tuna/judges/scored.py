@@ -93,13 +93,13 @@ class Likelihood(MarkingJudge):
     """
 
     path: str | None = None  # an embedded name, a run folder, a Hugging Face folder or a hub id
-    revision: str | None = None  # of a hub id
-    trust_remote_code: bool = False
-    template: Template = "auto"  # chat where the tokenizer has a chat template
-    template_args: dict[str, Any] | None = None  # its variables
-    beta: Annotated[float, Interval(ge=0, le=5)] = 1.0
-    row_tokens: Annotated[int, Ge(8)] = 2048  # of a packed row
-    device: Device = "auto"
+    revision: str | None = None  # branch, tag or commit of a hub id
+    trust_remote_code: bool = False  # run code that comes with the model
+    template: Template = "auto"  # of prompts; auto is chat where the tokenizer has a chat template
+    template_args: dict[str, Any] | None = None  # variables of the chat template
+    beta: Annotated[float, Interval(ge=0, le=5)] = 1.0  # the exponent of an answer's length in tokens
+    row_tokens: Annotated[int, Ge(8)] = 2048  # tokens of a packed row
+    device: Device = "auto"  # auto is CUDA where there is one
 
     def __post_init__(self) -> None:
         if self.path is None:
@@ -141,10 +141,11 @@ _MAKE_ONE = (
 class RewardModel:
     """A reward model that a config node names by itself.
 
-    path: a run of stage prm, a Hugging Face sequence-classification folder with one label, or a hub id; revision: of a
+    path: a run of stage prm, a Hugging Face sequence-classification folder with one label, or a hub id. revision: of a
     hub id. template: of what it reads; auto is the run's own, else chat where the tokenizer has a chat template, else
     alpaca. template_args: variables of the chat template; null: the run's own. scorer: as model.scorer. row_tokens:
-    tokens per packed row.
+    tokens per packed row. trust_remote_code: run code that comes with the model. device: auto is CUDA where there is
+    one.
     """
 
     path: str | None = None

@@ -17,7 +17,7 @@ class APOZero(Referenced):
     D'Oosterlinck et al., arXiv 2408.06266, Eq. 7. Settings: beta 0.1, learning rate 2e-7.
     """
 
-    pairs: Which = "all"
+    pairs: Which = "all"  # of a list: all, its best candidates with the rest, or best and worst (extremes)
 
     def per_list(self, lists: ScoredLists) -> Tensor:
         """C, [G]."""

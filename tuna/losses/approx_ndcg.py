@@ -21,7 +21,7 @@ class ApproxNDCG(Graded):
     each list.
     """
 
-    sharpness: Scale = 25.0
+    sharpness: Scale = 25.0  # of the smooth ranks: at more they are nearer to the true ones
 
     def per_list(self, lists: ScoredLists) -> Tensor:
         """C, [G]; 0 for a list whose labels are all equal."""

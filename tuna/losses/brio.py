@@ -20,9 +20,9 @@ class BRIO(RankingLoss):
     """
 
     lambda_: Weight = 1.0
-    margin: Weight = 0.001
-    alpha: Weight = 2.0
-    gamma: Weight = 100.0
+    margin: Weight = 0.001  # of a pair, per rank, in nats per token^alpha
+    alpha: Weight = 2.0  # exponent of a response's length in tokens
+    gamma: Weight = 100.0  # weight of the margin loss
 
     def per_list(self, lists: ScoredLists) -> Tensor:
         """C, [G]."""

@@ -19,8 +19,8 @@ class CPO(OnBest):
     best candidates, per token.
     """
 
-    beta: Scale = 0.1
-    pairs: Which = "all"
+    beta: Scale = 0.1  # what the difference of log-probabilities (nats) is multiplied by
+    pairs: Which = "all"  # of a list: all, its best candidates with the rest, or best and worst (extremes)
 
     def per_list(self, lists: ScoredLists) -> Tensor:
         """C, [G]."""

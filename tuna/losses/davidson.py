@@ -20,7 +20,7 @@ class Davidson(Tied):
     responses tie in half of all cases.
     """
 
-    nu: Scale = 1.0
+    nu: Scale = 1.0  # how often equal responses tie: nu / (1 + nu) of all cases
 
     def costs(self, gap: Tensor) -> tuple[Tensor, Tensor]:
         """-log P(j better than k) and -log P(tie)."""

@@ -19,7 +19,7 @@ class Hinge(Referenced):
     """
 
     beta: Scale = 0.05
-    pairs: Which = "all"
+    pairs: Which = "all"  # of a list: all, its best candidates with the rest, or best and worst (extremes)
 
     def per_list(self, lists: ScoredLists) -> Tensor:
         """C, [G]."""

@@ -18,7 +18,7 @@ class IPO(Referenced):
     the authors: in sums the squared distance would grow with the length of the responses. Settings: beta 0.1.
     """
 
-    pairs: Which = "all"
+    pairs: Which = "all"  # of a list: all, its best candidates with the rest, or best and worst (extremes)
 
     def per_list(self, lists: ScoredLists) -> Tensor:
         """C, [G]."""

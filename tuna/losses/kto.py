@@ -24,13 +24,13 @@ class KTO(Graded):
     it does not depend on how a step is split, and anchor=zero takes 0.
 
     threshold: candidates whose label is at least this are desirable. labels: the scores (auto) or the distinct ranks,
-    laid on 0 to 1 within each list. desirable, undesirable: the weights w_d and w_u.
+    laid on 0 to 1 within each list. desirable: the weight w_d. undesirable: the weight w_u.
     """
 
     threshold: Annotated[float, Interval(gt=0, le=1)] = 0.5
     desirable: Weight = 1.0
     undesirable: Weight = 1.0
-    anchor: Literal["list", "zero"] = "list"
+    anchor: Literal["list", "zero"] = "list"  # the reference point: the mean log-ratio of the list, or 0
 
     def per_list(self, lists: ScoredLists) -> Tensor:
         """C, [G]; 0 for a list without pairs."""

@@ -21,7 +21,7 @@ class LambdaDPO(InfoNCA):
     (length: mean, beta 0.1) and takes q = softmax(rating) of ratings from 1 to 5, which is an alpha of 0.25 where
     labels lie on 0 to 1. Their learning rate is 5e-6, K = 4.
 
-    length: sum takes log-ratios of whole responses, as the paper's equation has them. labels, alpha: as in InfoNCA.
+    length: sum takes log-ratios of whole responses, as the paper's equation has them.
     """
 
     beta: Scale = 0.1

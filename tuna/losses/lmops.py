@@ -19,7 +19,8 @@ class LMOps:
     candidate, the worst included, divided by their global number. Rank the original response too with
     ``datamodule.rank_original=best`` or ``worst``.
 
-    lambda, margin (m): as in loss=tuna. Raises: ConfigError where either is negative or not finite.
+    lambda: weight of the cross-entropy. margin: m, in nats per token per rank, as in loss=tuna.
+    Raises: ConfigError where either is negative or not finite.
 
     >>> from tuna.losses.base import total
     >>> lists = ScoredLists(torch.full((4,), -2.0), torch.full((4,), 2), torch.tensor([4.0, 3.0, 2.0, 1.0]),

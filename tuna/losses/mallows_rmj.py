@@ -32,7 +32,7 @@ class MallowsRMJ(Referenced):
     """
 
     top: Annotated[int, Ge(1)] = 2
-    dispersion: Literal["entropy", "none"] = "entropy"
+    dispersion: Literal["entropy", "none"] = "entropy"  # a list counts by the reference's entropy, or all alike
     vocabulary: Annotated[int, Ge(2)] = 32_000
 
     def per_list(self, lists: ScoredLists) -> Tensor:

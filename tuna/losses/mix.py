@@ -12,8 +12,8 @@ from tuna.losses.base import Loss, ScoredLists, Term
 class Mix:
     """L = sum over the losses of weight * L; their parts are logged as NAME_rank, NAME_ce and so on.
 
-    losses: name -> the node of a loss, as ``+loss@loss.losses.NAME=dpo`` puts it there. weights: name -> its weight, 1
-    where it is not given. Raises: ConfigError for a weight of no loss, or losses with different references.
+    losses: the losses by name, as ``+loss@loss.losses.NAME=dpo`` puts one there. weights: of the losses by name, 1
+    where none is given. Raises: ConfigError for a weight of no loss, or losses with different references.
     """
 
     def __init__(self, *, losses: dict[str, Any] | None = None, weights: dict[str, float] | None = None) -> None:

@@ -16,7 +16,7 @@ class NCA(InfoNCA):
     """C = -sum over K candidates of q * log sigmoid(s) + (1/K) * log sigmoid(-s), q = softmax(label / alpha).
 
     s = beta * log(p / p_ref). Chen et al., arXiv 2402.05369, Eq. 12. Settings: beta 0.01, learning rate 5e-6, K = 4.
-    As alpha goes to 0, two candidates cost what TRL's nca_pair costs. labels, alpha: as in loss=infonca.
+    As alpha goes to 0, two candidates cost what TRL's nca_pair costs.
     """
 
     def per_list(self, lists: ScoredLists) -> Tensor:

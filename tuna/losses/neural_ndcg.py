@@ -27,7 +27,7 @@ class NeuralNDCG(Graded):
     the scores (auto) or the distinct ranks, laid on 0 to 1 within each list.
     """
 
-    temperature: Scale = 1.0
+    temperature: Scale = 1.0  # of the smooth sorting: at less it is nearer to the true order
 
     def per_list(self, lists: ScoredLists) -> Tensor:
         """C, [G]; 0 for a list whose labels are all equal."""

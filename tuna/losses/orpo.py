@@ -22,8 +22,8 @@ class ORPO(OnBest):
     beta here. Settings: beta 0.1 (0.2 for 7B), alpha 1.
     """
 
-    beta: Weight = 0.1
-    pairs: Which = "all"
+    beta: Weight = 0.1  # weight of the odds ratios
+    pairs: Which = "all"  # of a list: all, its best candidates with the rest, or best and worst (extremes)
 
     def per_list(self, lists: ScoredLists) -> Tensor:
         """C, [G]."""

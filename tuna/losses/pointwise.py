@@ -17,8 +17,8 @@ class Pointwise(Graded):
     """C = -mean over candidates of y * log sigmoid(s) + (1 - y) * log sigmoid(-s), y the label, s = beta * log(p /
     p_ref).
 
-    "point-sigmoid" of Liu et al. (LiPO), arXiv 2402.01878, Section 3. labels: "scores" or "ranks", laid on 0 to 1
-    within each list. Settings: beta 0.05.
+    "point-sigmoid" of Liu et al. (LiPO), arXiv 2402.01878, Section 3. Settings: beta 0.05. labels: the scores (auto) or
+    the distinct ranks, laid on 0 to 1 within each list.
     """
 
     beta: Scale = 0.05

@@ -47,6 +47,8 @@ class RankingLoss(ABC):
 class OnBest(RankingLoss):
     """Adds alpha times the cross-entropy of the list's best candidates, which is logged as "best".
 
+    alpha: weight of that cross-entropy, per token.
+
     L_best = mean over lists of -(mean v of the best candidates), v = (1/|r|) log p(r | i).
     """
 
@@ -63,8 +65,8 @@ class OnBest(RankingLoss):
 class Referenced(RankingLoss):
     """Losses on s = beta * log(p(r | i) / p_ref(r | i)), the implicit reward of DPO (arXiv 2305.18290, Eq. 5).
 
-    beta: how far the model may go from the reference. reference: the model whose log-probabilities are the reference,
-    a folder or a hub id; null is the one that the run starts from.
+    beta: what a log-ratio (nats) is multiplied by: at more, the model is held nearer to the reference. reference: the
+    model whose log-probabilities are the reference, a folder or a hub id; null is the one that the run starts from.
     """
 
     beta: Scale = 0.1

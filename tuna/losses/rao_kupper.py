@@ -19,7 +19,7 @@ class RaoKupper(Tied):
     s_k.
 
     Chen et al., arXiv 2409.17431, Eqs. 9 and 10; Rao and Kupper, JASA 62 (1967). Settings: nu 3, with which two equal
-    responses tie in half of all cases. nu: more than 1.
+    responses tie in half of all cases. nu: how readily responses tie, more than 1.
     """
 
     nu: Annotated[float, Gt(1)] = 3.0

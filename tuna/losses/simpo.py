@@ -19,9 +19,9 @@ class SimPO(RankingLoss):
     batches of 128 ("1e-5 can significantly degrade"). gamma: the target margin, in units of beta * v.
     """
 
-    beta: Scale = 2.0
+    beta: Scale = 2.0  # what the difference of v (nats per token) is multiplied by
     gamma: Weight = 1.0
-    pairs: Which = "all"
+    pairs: Which = "all"  # of a list: all, its best candidates with the rest, or best and worst (extremes)
 
     def per_list(self, lists: ScoredLists) -> Tensor:
         """C, [G]."""

@@ -21,7 +21,7 @@ class SLiC(RankingLoss):
 
     lambda_: Weight = 1.0
     delta: Weight = 1.0
-    pairs: Which = "all"
+    pairs: Which = "all"  # of a list: all, its best candidates with the rest, or best and worst (extremes)
 
     def per_list(self, lists: ScoredLists) -> Tensor:
         """C, [G]."""

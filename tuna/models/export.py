@@ -26,6 +26,7 @@ from transformers.core_model_loading import (
 from tuna.errors import ModelError
 from tuna.models.folder import WEIGHTS, as_list, stored_dtype
 from tuna.models.lora import ADAPTER, Fetch, merge, rebuilt
+from tuna.models.quantized import dequantized
 from tuna.models.shards import whole
 from tuna.models.source import Resolved
 from tuna.models.writing import Group, write
@@ -61,7 +62,7 @@ def export(
     folder = Path(folder)
     # of the scorer, which is what is sharded: it has its parameters resharded first
     tensors = {n.removeprefix("model."): t for n, t in scorer.state_dict().items() if n.startswith("model.")}
-    state = {name: partial(whole, tensor) for name, tensor in tensors.items()}
+    state = dequantized(model, {name: partial(whole, tensor) for name, tensor in tensors.items()})
     adapter = getattr(model, "peft_config", {}).get(ADAPTER)
     plain, merged = (state, frozenset[str]()) if adapter is None else merge(model, state)
     fresh = rebuilt(model, _kind(resolved, dtype), merged=merged)

@@ -71,6 +71,11 @@ def read_config(folder: Path, trust_remote_code: bool = False) -> PretrainedConf
             f"{path}: transformers cannot read a model of type {kind!r} ({explain(error)}); {hint}"
         ) from error
     assert isinstance(config, PretrainedConfig)
+    if config.is_encoder_decoder:
+        raise ModelError(
+            f"{path}: an encoder-decoder ({kind}), as T5 and T0 are; expected a causal language model. Next, to "
+            "measure it: have it answer elsewhere, then evaluate.py answers=FILE (docs/evaluation.md)"
+        )
     return config
 
 

@@ -14,7 +14,10 @@ from transformers import AutoModelForSequenceClassification, PretrainedConfig
 
 from tuna.errors import ConfigError, ModelError
 from tuna.models.check import LOGPROBS, REWARDS, Ways, check_lora, check_packing, quiet, small_copy
+from tuna.models.checkpointing import Checkpointing, checkpoint_layers, decoder_layers
+from tuna.models.frozen import compute_in, halve
 from tuna.models.lora import add_lora, draw_adapters, parse_lora
+from tuna.models.quantized import compute_in_half
 from tuna.models.reward import check_reward_source, head_names, refuse_reward_model, set_pad
 from tuna.models.scorer import IMPLEMENTATIONS, PlainRewardScorer, PlainScorer, ResponseScorer, RewardScorer
 from tuna.models.shards import fill
@@ -33,20 +36,23 @@ class Sharding:
 
     mesh: DeviceMesh
     precision: str = "32-true"
-    checkpoint_activations: bool = False
+    checkpoint_activations: Checkpointing = False
 
 
-def load_scorer(model: ModelConfig, *, dtype: torch.dtype = torch.float32, sharding: Sharding | None = None) -> Scorer:
+def load_scorer(
+    model: ModelConfig, *, dtype: torch.dtype = torch.float32, sharding: Sharding | None = None, frozen: bool = False
+) -> Scorer:
     """The scorer that ``model`` asks for, in train mode, on the CPU; ``.model`` is the Hugging Face causal LM.
 
     Weights are float32 unless told otherwise, whatever the file holds: in bf16 small AdamW steps round to nothing.
     The packed scorer and the merge of LoRA are first proved on a two-layer random copy of the config; ModelError where
     they fail there, the embedding lacks rows for the tokenizer, or the weights cannot be read. sharding: over several
-    processes, all of which call this; the weights then lie where the mesh does.
+    processes, all of which call this; the weights then lie where the mesh does. frozen: nothing of it is trained.
+    What is frozen, here or under LoRA, is bfloat16 where ``model.frozen_dtype`` says so.
     """
     check_weights(model)
-    load = partial(load_model, model, dtype=dtype, blank=sharding is not None)
-    return _scorer(model, model.resolve().config, LOGPROBS, load, sharding)
+    load = partial(load_model, model, dtype=dtype, blank=sharding is not None or model.by_slices)
+    return _scorer(model, model.resolve().config, LOGPROBS, load, sharding, frozen=frozen)
 
 
 def load_reward_scorer(
@@ -63,15 +69,16 @@ def load_reward_scorer(
     config.num_labels = 1
     config.get_text_config().pad_token_id = 0
     _check_causal(config, model.trust_remote_code)
-    load = partial(load_reward_model, model, seed=seed, dtype=dtype, blank=sharding is not None)
+    load = partial(load_reward_model, model, seed=seed, dtype=dtype, blank=sharding is not None or model.by_slices)
     scorer = _scorer(model, config, REWARDS, load, sharding)
     assert isinstance(scorer, RewardScorer | PlainRewardScorer)
     return scorer
 
 
 def _scorer(
-    model: ModelConfig, config: PretrainedConfig, ways: Ways, load: Callable[[], Any], sharding: Sharding | None
-) -> Scorer:
+    model: ModelConfig, config: PretrainedConfig, ways: Ways, load: Callable[[], Any], sharding: Sharding | None,
+    *, frozen: bool = False,
+) -> Scorer:  # fmt: skip
     """Prove on small copies of ``config`` what ``model`` asks for, then ``load`` the weights and wrap them."""
     if model.scorer == "packed":
         check_packing(config, attention=model.attention, trust_remote_code=model.trust_remote_code, ways=ways)
@@ -84,8 +91,12 @@ def _scorer(
             add_lora(loaded, lora, trained=head_names(loaded) if ways is REWARDS else ())
     if lora is not None:
         draw_adapters(loaded)
-    if model.gradient_checkpointing:
-        loaded.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if frozen:
+        loaded.requires_grad_(False)
+    if model.halves:
+        halve(loaded)
+        compute_in_half(loaded)
+    checkpoint_layers(loaded, model.gradient_checkpointing)
     loaded.train()
     scorer: Scorer
     if model.scorer == "plain":
@@ -95,13 +106,13 @@ def _scorer(
     else:
         kept = {"projection_chunk": model.projection_chunk, "projection_memory": model.projection_memory}
         scorer = ways.packed(loaded, attention=model.attention, **kept)
+    blank = any(parameter.is_meta for parameter in loaded.parameters())
     if sharding is not None:
         precision, activations = sharding.precision, sharding.checkpoint_activations
-        blank = any(parameter.is_meta for parameter in loaded.parameters())
         shard(scorer, sharding.mesh, precision=precision, checkpoint_activations=activations)
-        if blank:
-            fill(loaded, model.resolve().weights_folder)
-            refuse_not_finite(model.resolve().source, loaded.named_parameters())
+    if blank:
+        fill(loaded, model.resolve().weights_folder)
+        refuse_not_finite(model.resolve().source, loaded.named_parameters())
     return scorer
 
 
@@ -177,34 +188,25 @@ def grow(model: Any, rows: int) -> None:
 
 
 def shard(
-    scorer: nn.Module, mesh: DeviceMesh, *, precision: str = "32-true", checkpoint_activations: bool = False
+    scorer: nn.Module, mesh: DeviceMesh, *, precision: str = "32-true", checkpoint_activations: Checkpointing = False
 ) -> None:
     """Shard ``scorer`` in place over ``mesh``; each process then holds 1/n of every parameter.
 
     scorer: with the same weights on every process, or on the meta device. mesh: of one dimension, or of two: copies
     of the model, which average their gradients, and the processes over which each is sharded. precision: "32-true", or
-    "bf16-mixed" to compute in bfloat16. checkpoint_activations: recompute each layer's activations in the backward
-    pass. Raises: ConfigError for another precision, and a model without a list of layers.
+    "bf16-mixed" to compute in bfloat16. checkpoint_activations: see
+    ``checkpoint_layers``. Raises: ConfigError for another precision, and a model without a list of layers.
     """
     if precision not in COMPUTE:
         raise ConfigError(f"precision: expected {' or '.join(COMPUTE)} when sharded, got {precision!r}")
     model: Any = scorer.model
-    if checkpoint_activations:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    checkpoint_layers(model, checkpoint_activations)
+    compute_in(model, COMPUTE[precision] or torch.float32)
     policy = MixedPrecisionPolicy(param_dtype=COMPUTE[precision], reduce_dtype=torch.float32)
-    for layer in _decoder_layers(model):
+    for layer in decoder_layers(model):
         fully_shard(layer, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
     # What is in no layer (embeddings, last norm, head) belongs to the root, whose forward uses all of it.
     fully_shard(scorer, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
-
-
-def _decoder_layers(model: Any) -> list[nn.Module]:
-    """The model's repeated layers: the outermost module list that is as long as the config says."""
-    count = model.config.get_text_config().num_hidden_layers
-    for module in model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == count:
-            return list(module)
-    raise ConfigError(f"{type(model).__name__}: no list of {count} layers to shard; train it without trainer=fsdp")
 
 
 def device_named(name: str) -> torch.device:

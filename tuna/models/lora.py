@@ -119,7 +119,7 @@ def merge(model: Any, state: Mapping[str, Fetch]) -> tuple[dict[str, Fetch], fro
     for name, module in model.named_modules():
         if not isinstance(module, BaseTunerLayer):
             continue
-        if type(module) is Linear:
+        if type(module) is Linear or type(module).__name__ == "Linear4bit":  # peft has it with bitsandbytes alone
             down, up = f"{name}.lora_A.{ADAPTER}.weight", f"{name}.lora_B.{ADAPTER}.weight"
             flipped = bool(module.fan_in_fan_out)  # GPT-2's Conv1D stores its weight [in, out]
         elif type(module) is Embedding:
@@ -153,6 +153,7 @@ def rebuilt(model: Any, dtype: torch.dtype, *, merged: frozenset[str], device: s
     """
     config = copy.deepcopy(model.config)
     config.dtype = dtype
+    config.__dict__.pop("quantization_config", None)  # what a run quantizes is exported as the numbers it stands for
     if not merged.isdisjoint(_names(model.all_tied_weights_keys)):
         config.tie_word_embeddings = config.get_text_config().tie_word_embeddings = False
     with torch.device(device):

@@ -44,6 +44,8 @@ def writer(model: ModelConfig) -> ModelConfig:
     """
     if model.resize:
         raise ConfigError("model.resize: expected false; only train.py adds rows to an embedding; give its run")
+    if model.quantize:
+        raise ConfigError("model.quantize: expected null; only train.py quantizes, what is frozen under LoRA")
     refuse_reward_model(model.resolve())
     _ = model.rows
     return model

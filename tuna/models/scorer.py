@@ -14,6 +14,7 @@ from tuna.data.batch import PackedBatch
 from tuna.data.packing import in_columns
 from tuna.errors import ModelError
 from tuna.models.attention import Attention, choose, row_length
+from tuna.models.frozen import compute_dtype
 from tuna.models.masks import FLEX, Mask, build_masks
 from tuna.models.projection import target_logprobs
 from tuna.models.selfcheck import CHECKED, prove
@@ -133,8 +134,7 @@ class ResponseScorer(nn.Module):
         """What attention computes in."""
         if torch.is_autocast_enabled(device):
             return torch.get_autocast_dtype(device)
-        dtype: torch.dtype = self.model.get_input_embeddings().weight.dtype
-        return dtype
+        return compute_dtype(self.model)
 
     def _hidden(self, batch: PackedBatch) -> tuple[Tensor, type]:
         size, kernel = batch.input_ids.shape[1], self.kernel(batch)
@@ -214,7 +214,7 @@ def unpack(batch: PackedBatch) -> tuple[list[Tensor], list[Tensor], list[Tensor]
     return prompts, responses, scored
 
 
-def _rows(prompts: list[Tensor], responses: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+def padded_rows(prompts: list[Tensor], responses: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """Right-padded input ids [R, S], their attention mask [R, S] and the rows' lengths [R]."""
     rows = [torch.cat(pair) for pair in zip(prompts, responses, strict=True)]
     mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
@@ -231,7 +231,7 @@ class PlainScorer(nn.Module):
     def forward(self, batch: PackedBatch) -> Tensor:
         """[R] float32, natural log, differentiable: sum over scored t of log p(response_t | prompt, response_<t)."""
         prompts, responses, masks = unpack(batch)
-        input_ids, attention_mask, _ = _rows(prompts, responses)
+        input_ids, attention_mask, _ = padded_rows(prompts, responses)
         unscored = [torch.zeros_like(prompt, dtype=torch.bool) for prompt in prompts]
         scored = pad_sequence([torch.cat(pair) for pair in zip(unscored, masks, strict=True)], batch_first=True)
         output = self.model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
@@ -250,7 +250,7 @@ class PlainRewardScorer(PlainScorer):
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """[R] float32, differentiable: the head's value at each response's last token."""
-        input_ids, attention_mask, length = _rows(*unpack(batch)[:2])
+        input_ids, attention_mask, length = padded_rows(*unpack(batch)[:2])
         output = self._backbone[0](input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
         states = output.last_hidden_state[torch.arange(len(length), device=length.device), length - 1]
         return logits_of(self.model, self._backbone[0], states[:, None], type(output))[:, 0].float()

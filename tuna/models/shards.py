@@ -1,5 +1,5 @@
-"""Weights of a sharded model, which no process ever holds whole: each process reads its own slices of the safetensors
-files, and process 0 gets one tensor at a time for the export.
+"""Weights of a model that no process ever holds whole in float32: each process reads its own slices of the safetensors
+files, in the type that they stay in, and process 0 gets one tensor at a time for the export.
 """
 
 import copy
@@ -69,7 +69,7 @@ class _Stored:
 
 @torch.no_grad()
 def fill(model: Any, folder: Path) -> None:
-    """Read this process's shards of the weights of ``model``, sharded on the meta device, from ``folder``.
+    """Read the weights of ``model`` that are on the meta device, sharded ones in part, from ``folder``.
 
     What has values already (adapters, a fresh head, buffers) keeps them, but for buffers that the files hold. Rows that
     the files lack, which ``grow`` added, become the mean of the others. Weights that transformers converts on load
@@ -99,7 +99,8 @@ def fill(model: Any, folder: Path) -> None:
     if lacking := sorted(name for name in left if id(wanted[name]) not in filled):
         raise ModelError(
             f"{folder}: no values were read for {lacking[0]} ({len(lacking)} in all), so this architecture cannot be "
-            "loaded sharded; next: the same command on one process, with trainer=cpu or trainer=gpu"
+            "loaded by slices; next: the same command on one process (trainer=cpu or trainer=gpu), with LoRA also "
+            "model.frozen_dtype=float32"
         )
 
 
@@ -109,22 +110,27 @@ def _plain(name: str) -> str:
 
 
 def _allocate(model: Any) -> dict[str, Tensor]:
-    """Replace the sharded parameters on the meta device by ones with memory for this process's share; all, by name."""
+    """Replace the parameters on the meta device by ones with memory, of sharded ones for this process's share."""
     made = dict[int, nn.Parameter]()
     found = dict[str, Tensor]()
     for owner, module in model.named_modules():
         for leaf, old in list(module._parameters.items()):
-            if not isinstance(old, DTensor) or not old.to_local().is_meta:
+            if old is None or not (old.to_local() if isinstance(old, DTensor) else old).is_meta:
                 continue
             if id(old) not in made:
-                local = torch.empty_like(old.to_local(), device=old.device_mesh.device_type)
-                new = DTensor.from_local(
-                    local, old.device_mesh, old.placements, run_check=False, shape=old.shape, stride=old.stride()
-                )
-                made[id(old)] = nn.Parameter(new, requires_grad=old.requires_grad)
+                made[id(old)] = nn.Parameter(_empty(old), requires_grad=old.requires_grad)
             setattr(module, leaf, made[id(old)])
             found[_plain(f"{owner}.{leaf}")] = made[id(old)]
     return found
+
+
+def _empty(blank: Tensor) -> Tensor:
+    if not isinstance(blank, DTensor):
+        return torch.empty_like(blank, device="cpu")
+    local = torch.empty_like(blank.to_local(), device=blank.device_mesh.device_type)
+    return DTensor.from_local(
+        local, blank.device_mesh, blank.placements, run_check=False, shape=blank.shape, stride=blank.stride()
+    )
 
 
 def _by_target(model: Any, folder: Path, rules: Sequence[Any]) -> dict[str, list[_Stored]]:
@@ -162,7 +168,7 @@ def _take(target: Tensor, read: Callable[[Index], Tensor], shape: list[int]) -> 
     if kept:
         local[:kept] = read((slice(rows.start, rows.start + kept), *others))
     if kept < len(local):
-        local[kept:] = read(()).to(local.dtype).mean(0)[tuple(others)].to(local.device)
+        local[kept:] = read(()).float().mean(0)[tuple(others)].to(local)
 
 
 def whole(tensor: Tensor) -> Tensor | None:

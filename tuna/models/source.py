@@ -63,11 +63,15 @@ class ModelConfig:
     template, such as {enable_thinking: false}; date is the day that a template shows. lora: null, or a rank, or {r,
     alpha, dropout, target_modules}. resize: add rows to the embedding and the head where the tokenizer has ids beyond
     them; without it such a model is refused. attention: auto goes by device, precision and row length. scorer: packed
-    rows; plain is one padded row per response with its prompt, for models that take no mask. gradient_checkpointing:
-    recompute activations in the backward pass, layer by layer. export_dtype: of the exported weights; auto is the
-    starting model's. projection_chunk: targets projected to the vocabulary at a time. projection_memory: MB that may
-    be kept of the projection's gradient, from the forward to the backward pass; what is beyond is computed twice.
+    rows; plain is one padded row per response with its prompt, for models that take no mask. frozen_dtype: of the
+    weights that LoRA leaves as they are; null is bfloat16 on a GPU and float32 on the CPU. quantize: nf4 keeps the
+    linear layers of these in 4 bits (QLoRA), by bitsandbytes. gradient_checkpointing: as
+    trainer.activation_checkpointing=true. export_dtype: of the exported weights; auto is the starting model's.
+    projection_chunk: targets projected to the vocabulary at a time. projection_memory: MB that may be kept of the
+    projection's gradient, from the forward to the backward pass; what is beyond is computed twice.
     Raises: ConfigError where a value is out of its range.
+
+    quantize: nf4 keeps the linear layers that LoRA leaves as they are in 4 bits (QLoRA).
     """
 
     path: Annotated[str, MinLen(1)] = "tiny"
@@ -78,6 +82,8 @@ class ModelConfig:
     lora: dict[str, Any] | int | bool | None = None
     attention: Literal["auto", "sdpa", "eager", "flex"] = "auto"
     scorer: Literal["packed", "plain"] = "packed"
+    frozen_dtype: Literal["float32", "bfloat16"] | None = None
+    quantize: Literal["nf4"] | None = None
     gradient_checkpointing: bool = False
     export_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     projection_chunk: Annotated[int, Ge(1)] = 512
@@ -131,6 +137,24 @@ class ModelConfig:
     def shaped_by(self) -> dict[str, Any]:
         """The part of this node that decides how a question is written, for keys of a store."""
         return {"template": self.template} | ({"template_args": self.template_args} if self.template_args else {})
+
+    @property
+    def halves(self) -> bool:
+        """Whether what is frozen becomes bfloat16; null is settled where the device is known."""
+        return self.frozen_dtype == "bfloat16"
+
+    @property
+    def by_slices(self) -> bool:
+        """Whether one process, too, reads weights tensor by tensor, so that none is there in float32 as well."""
+        return self.halves and not self.quantize
+
+    @property
+    def frozen_lines(self) -> list[str]:
+        """What the log says of frozen weights; nothing where there are none."""
+        if self.frozen_dtype is None:
+            return []
+        quantized = f"linear layers in {self.quantize}, the rest " if self.quantize else ""
+        return [f"frozen weights: {quantized}in {self.frozen_dtype}; adapters in float32"]
 
     @cached_property
     def rows(self) -> int:

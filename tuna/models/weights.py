@@ -1,5 +1,6 @@
 """Reading weights, and what can be wrong with them: they are not the config's, or are no numbers."""
 
+import logging
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
@@ -14,10 +15,12 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from tuna.errors import ModelError
 from tuna.models.check import quiet
 from tuna.models.folder import explain, stored_tensors
+from tuna.models.quantized import nf4
 from tuna.models.reward import has_reward_head, head_names, refuse_reward_model
 from tuna.models.shards import compute_buffers, tied_twice
 from tuna.models.source import ModelConfig
 
+log = logging.getLogger("tuna")
 # Heads that a model of another kind has on the same backbone, and tables that are computed.
 HARMLESS = re.compile(
     r"(^|\.)(lm_head|embed_out|score|classifier|v_head|value_head|reward_head|rm_head)\.|"
@@ -62,6 +65,8 @@ def read(
     auto: Any = AutoModelForSequenceClassification if reward else AutoModelForCausalLM  # typed without loading info
     resolved, given = model.resolve(), dict[str, Any](num_labels=1) if reward else {}
     given |= {"device_map": "meta", "ignore_mismatched_sizes": True} if meta else {}
+    if model.quantize and not meta:
+        given |= {"quantization_config": nf4(), "device_map": {"": "cpu"}}
     try:
         # It would report a head that is missing, and the language model's as left over.
         with quiet() if reward or meta else nullcontext():
@@ -95,7 +100,10 @@ def read_blank(model: ModelConfig, *, reward: bool, dtype: torch.dtype = torch.f
     Read whole, as ``read`` does, are quantized weights, and tied ones that the files hold twice.
     """
     blank, fresh = read(model, reward=reward, meta=True, dtype=dtype)
-    if getattr(blank.config, "quantization_config", None) is not None or tied_twice(blank):
+    quantized = getattr(blank.config, "quantization_config", None) is not None
+    if quantized or tied_twice(blank):
+        why = "its weights are quantized" if quantized else "its files hold both of two tied weights"
+        log.info(f"{model.resolve().source}: {why}, so each process reads it whole before it keeps its share")
         return read(model, reward=reward, dtype=dtype)
     compute_buffers(blank)
     return blank, fresh

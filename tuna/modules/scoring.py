@@ -19,6 +19,7 @@ from tuna.models.loading import Sharding, load_scorer
 from tuna.models.reward import refuse_reward_model
 from tuna.models.source import ModelConfig, Resolved
 from tuna.modules.meter import Meter, Watch
+from tuna.modules.optimizers import AdamW, Optimizer, Rates
 from tuna.stats import Interval, bootstrap_interval
 
 Rate = Annotated[float, Gt(0), Le(1_000_000)]
@@ -40,10 +41,14 @@ class Plan:
 @checked
 @dataclass(kw_only=True, eq=False, repr=False)
 class ScoringModule(pl.LightningModule):
-    """Tunes the model inside a response scorer by AdamW on a loss over scored lists.
+    """Tunes the model inside a response scorer by AdamW, or another optimizer, on a loss over scored lists.
 
-    lr: peak learning rate. betas, eps, weight_decay: AdamW's. warmup_steps: optimizer steps of linear warm-up, then
-    ``schedule`` down towards min_lr_ratio * lr. Raises: ConfigError where a value is out of its range.
+    lr: peak learning rate. betas, eps, weight_decay: the optimizer's. warmup_steps: optimizer steps of linear warm-up,
+    half of the run at most, then ``schedule`` down towards min_lr_ratio * lr. Raises: ConfigError where a value is out
+    of its range.
+
+    schedule: how the learning rate falls from there to the last step; constant: not at all. min_lr_ratio: the share of
+    lr that it falls to.
     """
 
     lr: Rate = 1e-5
@@ -63,6 +68,7 @@ class ScoringModule(pl.LightningModule):
         self.betas = (self.betas[0], self.betas[1])
         self.scorer: Any = None  # until configure_model
         self.plan = Plan(total_steps=1)
+        self.optimizer: Optimizer = AdamW()
         self.train_meter, self.val_meter = Meter(), Meter()
         self.train_watch, self.val_watch = Watch(), Watch()
         self.faults: Any = None
@@ -85,12 +91,19 @@ class ScoringModule(pl.LightningModule):
         return None
 
     def connect(
-        self, *, loss: Loss, build_scorer: Callable[[Any], nn.Module], plan: Plan, faults: object = None
+        self,
+        *,
+        loss: Loss,
+        build_scorer: Callable[[Any], nn.Module],
+        plan: Plan,
+        faults: object = None,
+        optimizer: Optimizer | None = None,
     ) -> None:
         """Take what no config holds. ``build_scorer(mesh)`` loads and shards. faults:
         tuna.training.nonfinite.NonFinite decides on losses and gradients that are not finite; None lets them pass.
         """
         self.loss, self._build_scorer, self.plan, self.faults = loss, build_scorer, plan, faults
+        self.optimizer = optimizer or self.optimizer
 
     def configure_model(self) -> None:
         """Load the scorer once; Lightning calls this for validation and again for training."""
@@ -158,15 +171,20 @@ class ScoringModule(pl.LightningModule):
         return bootstrap_interval(sorted(values))  # sorted: any number of processes, one interval
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW over everything trainable, with warm-up and decay counted in optimizer steps of the whole run."""
+        """The optimizer over everything trainable, warm-up and decay counted in optimizer steps of the whole run."""
         trained = [parameter for parameter in self.scorer.parameters() if parameter.requires_grad]
         scaled = getattr(
             self.trainer.precision_plugin, "scaler", None
         )  # 16-mixed: fused, it would unscale gradients late
-        optimizer = torch.optim.AdamW(trained, self.lr, self.betas, self.eps, self.weight_decay, fused=not scaled)
+        rates = Rates(self.lr, self.weight_decay, self.betas, self.eps, fused=not scaled)
+        optimizer = self.optimizer.build(trained, rates)
         start = self.plan.start_step
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.lr_factor(start + step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def warmup(self, total_steps: int) -> int:
+        """W, the steps of warm-up in a run of ``total_steps``: ``warmup_steps``, and at most half of them."""
+        return min(self.warmup_steps, total_steps // 2)
 
     def lr_factor(self, step: int) -> float:
         """The learning rate of optimizer step s (from 0) of T as a share of the peak.
@@ -179,9 +197,10 @@ class ScoringModule(pl.LightningModule):
         >>> [round(module.lr_factor(step), 3) for step in range(6)]
         [0.5, 1.0, 1.0, 0.854, 0.5, 0.146]
         """
-        if step < self.warmup_steps:
-            return (step + 1) / self.warmup_steps
-        done = min(1.0, (step - self.warmup_steps) / max(1, self.plan.total_steps - self.warmup_steps))
+        warmup = self.warmup(self.plan.total_steps)
+        if step < warmup:
+            return (step + 1) / warmup
+        done = min(1.0, (step - warmup) / max(1, self.plan.total_steps - warmup))
         falls = {"cosine": (1 + math.cos(math.pi * done)) / 2, "linear": 1 - done, "constant": 1.0}
         return self.min_lr_ratio + (1 - self.min_lr_ratio) * falls[self.schedule]
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuna.config.commands import Unsayable, command, script, typed_fields
+from tuna.config.commands import Unsayable, command, typed_fields
+from tuna.console import as_typed
 from tuna.data.files import sha256_file
 from tuna.errors import ConfigError, RunError
 from tuna.ranking.settings import Settings
@@ -167,5 +168,5 @@ def _merge_line(places: OutputPaths, settings: Settings) -> str:
         return f"shard {settings.shard}: {left} other parts are to be collected before the merge"
     if output.exists():
         return f"all {total} parts are there; {output} is too, so a merge needs another name"
-    words = ["python", script("rank.py"), "merge", str(output), *(str(part.output) for part in parts)]
-    return f"next: {shlex.join(words)}"
+    files = [str(output), *(str(part.output) for part in parts)]
+    return as_typed(f"next: python rank.py merge {shlex.join(files)}")

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tuna.files import whole
 from tuna.stats import spearman
+
+_MOST_BARS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ def describe_lists(rows: Sequence[Mapping[str, Any]]) -> ListReport:
     lists = [sorted(row["responses"], key=lambda r: -float(r["score"])) for row in rows]
     size = max(Counter(map(len, lists)).items(), key=lambda item: (item[1], item[0]))[0] if lists else 0
     scores = np.array([float(a["score"]) for answers in lists for a in answers])
-    bars, edges = np.histogram(scores, bins=10) if len(scores) else (np.zeros(0), np.zeros(0))
+    bars, edges = np.histogram(scores, bins=_bins(scores)) if len(scores) else (np.zeros(0), np.zeros(0))
     texts = [[a["text"].strip() for a in answers] for answers in lists]
     pairs = [(x["score"], y["score"]) for answers in lists for k, x in enumerate(answers) for y in answers[k + 1 :]]
     words = [[len(a["text"].split()) for a in answers] for answers in lists]
@@ -75,6 +78,13 @@ def describe_lists(rows: Sequence[Mapping[str, Any]]) -> ListReport:
         duplicates=sum(len(t) - len(set(t)) for t in texts) / max(len(scores), 1),
         ties=sum(a == b for a, b in pairs) / max(len(pairs), 1),
     )
+
+
+def _bins(scores: npt.NDArray[np.float64]) -> Any:
+    """A bar per whole number, where all scores are whole and not many: ranks and marks; else ten."""
+    low, high = scores.min(), scores.max()
+    whole = bool((scores == np.round(scores)).all()) and high - low < _MOST_BARS
+    return np.arange(low - 0.5, high + 1.0) if whole else 10
 
 
 def draw(report: ListReport, path: Path, title: str) -> None:

@@ -64,12 +64,19 @@ def run(cfg: DictConfig) -> dict[str, float]:
     """Collect what ``cfg`` asks for; gives the figures that are printed. Raises TunaError for a wrong setting or input
     before anything is sent; for a server, key or budget that ends it early, once what is there has been written.
     """
+    return collect(cfg)[1]
+
+
+def collect(cfg: DictConfig) -> tuple[OutputPaths, dict[str, float]]:
+    """The same; gives the places of output and report too."""
     job = _prepare(cfg)
     settings, places = job.settings, job.places
     _first_lines(job)
     if settings.dry_run:
-        return _dry_run(job)
+        return places, _dry_run(job)
     loggers: Loggers = build_all(cfg, "logger")["logger"]
+    if loggers.tensorboard or loggers.mlflow:
+        raise ConfigError("logger: a collection is shown by Weights & Biases alone; next: logger=wandb, or logger=none")
     with Store(places.store) as store, _tracked_by_wandb(loggers, job) as tracked:
         store.identify(job.identity["source"], job.identity["ranking"], rerank=settings.rerank)
         context = job.context(store)
@@ -81,7 +88,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
         if (fault := _fault(job, context, collected)) is not None:
             raise RunError(fault)
     print(next_line(places, settings, job.ranker.kind, collected.rows, job.tuned))
-    return figures
+    return places, figures
 
 
 @contextmanager

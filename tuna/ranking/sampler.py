@@ -154,14 +154,14 @@ class LocalAnswerer(Answerer):
 class Sampler(LocalAnswerer):
     """Draws from ``model`` under the diversity rule."""
 
-    temperature: Annotated[float, Gt(0)] = 1.0  # of the first draw
-    max_tokens: Annotated[int, Ge(1)] = 512  # of one answer
+    temperature: Annotated[float, Gt(0)] = 1.0  # of the first draw of an answer
+    max_tokens: Annotated[int, Ge(1)] = 512  # tokens of one answer at most
     block: Annotated[int, Ge(1)] = 32  # instructions that share batches; part of what the seed means, so keep it
-    device: Device = "auto"
-    dtype: Dtype = "auto"
+    device: Device = "auto"  # auto is CUDA where there is one
+    dtype: Dtype = "auto"  # of the weights; auto is float32 on the CPU, else as stored
     tau: Annotated[float, Interval(gt=0, le=1)] | None = 0.8  # ROUGE-L of two answers is below it; null: no rule
     trials: Annotated[int, Ge(0)] = 3  # resamples before the least similar one tried is kept
-    temperature_step: Annotated[float, Ge(0)] = 0.1  # what each new trial adds
+    temperature_step: Annotated[float, Ge(0)] = 0.1  # what each new trial adds to the temperature
     model: Any = field(default=None, init=False)  # the config's ``model``, a ModelConfig
 
     role: ClassVar[str] = "sampler"
@@ -179,15 +179,15 @@ class Sampler(LocalAnswerer):
 class ServerSampler(ServedModel, Answerer):
     """Draws from a server that holds the model being tuned, a round of the diversity rule in each request. endpoint:
     completions with the prompt template that it was tuned with (alpaca or none), or chat where that is its tokenizer's.
-    send_seed: give each request a seed of its own; servers that know none ignore it. The rest: as the local sampler's.
+    send_seed: give each request a seed of its own; servers that know none ignore it.
     """
 
-    temperature: Annotated[float, Ge(0)] = 1.0
+    temperature: Annotated[float, Ge(0)] = 1.0  # of the first draw of an answer
     endpoint: Endpoint = "completions"
-    max_tokens: Annotated[int, Ge(1)] = 512
-    tau: Annotated[float, Interval(gt=0, le=1)] | None = 0.8
-    trials: Annotated[int, Ge(0)] = 3
-    temperature_step: Annotated[float, Ge(0)] = 0.1
+    max_tokens: Annotated[int, Ge(1)] = 512  # tokens of one answer at most
+    tau: Annotated[float, Interval(gt=0, le=1)] | None = 0.8  # ROUGE-L of two answers is below it; null: no rule
+    trials: Annotated[int, Ge(0)] = 3  # resamples before the least similar one tried is kept
+    temperature_step: Annotated[float, Ge(0)] = 0.1  # what each new trial adds to the temperature
     send_seed: bool = True
 
     node: ClassVar[str] = "sampler"

@@ -19,14 +19,14 @@ from tuna.ranking.sampler import Answerer, LocalAnswerer
 @checked
 @dataclass
 class LocalTeacher(LocalModel, LocalAnswerer):
-    """Draws answers from a local model, or scores given ones. tau, trials, temperature_step: as the sampler's."""
+    """Draws answers from a local model, or scores given ones."""
 
     path: str = "tiny_teacher"
-    temperature: Annotated[float, Gt(0)] = 1.0  # the paper's
-    tau: Annotated[float, Interval(gt=0, le=1)] | None = None
-    trials: Annotated[int, Ge(0)] = 0
-    temperature_step: Annotated[float, Ge(0)] = 0.0
-    row_tokens: int = 2048  # per packed row where given answers are scored
+    temperature: Annotated[float, Gt(0)] = 1.0  # of the first draw of an answer; the paper's is 1
+    tau: Annotated[float, Interval(gt=0, le=1)] | None = None  # ROUGE-L of two answers is below it; null: no rule
+    trials: Annotated[int, Ge(0)] = 0  # resamples before the least similar one tried is kept
+    temperature_step: Annotated[float, Ge(0)] = 0.0  # what each new trial adds to the temperature
+    row_tokens: int = 2048  # tokens per packed row where given answers are scored
 
     role: ClassVar[str] = "teacher"
 
@@ -42,7 +42,7 @@ class LocalTeacher(LocalModel, LocalAnswerer):
 @checked
 @dataclass
 class OpenAITeacher(ServedModel, Answerer):
-    """Samples answers from a server. temperature: the paper's is 1. max_tokens: of one answer."""
+    """Samples answers from a server. temperature: the paper's is 1. max_tokens: tokens of one answer at most."""
 
     model: str = "gpt-4.1"
     temperature: Annotated[float, Ge(0)] = 1.0

@@ -6,7 +6,8 @@ from typing import Any
 
 from tuna.reporting.columns import RUN_COLUMNS, Column
 from tuna.reporting.compare import Comparison, Terms
-from tuna.reporting.read import paper
+from tuna.reporting.lengths import longer_first
+from tuna.reporting.read import Found, paper
 from tuna.reporting.sweeps import Point, Sweep
 from tuna.reporting.systems import System
 from tuna.reporting.tables import LEVEL, number, p_value, with_interval
@@ -65,30 +66,38 @@ class _Test:
         return Evidence(self.column, "; ".join([self.text, *told]), verdict, self.found)
 
 
-def check_claims(comparison: Comparison, sweeps: Sequence[Sweep]) -> list[Verdict]:
+def check_claims(comparison: Comparison, sweeps: Sequence[Sweep], found: Found | None = None) -> list[Verdict]:
     """Every claim of paper.json: it holds where every column says so, not where one is against it, else it is open.
 
-    p-values are corrected by Holm over all columns of all claims.
+    p-values are corrected by Holm over all columns of all claims. A column counts once, and not where whose opinion it
+    is made the lists of the claim's systems. found: has the rankings, for claims about these.
     """
-    tests = {
-        claim["id"]: _along(claim, comparison, sweeps) if "sweep" in claim else _pair(claim, comparison)
-        for claim in paper()["claims"]
-    }
-    every = [e for found in tests.values() if not isinstance(found, str) for test in found for e in test.better]
+    tests = {claim["id"]: _tests(claim, comparison, sweeps, found or Found()) for claim in paper()["claims"]}
+    every = [e for kept, _ in tests.values() for test in kept for e in test.better]
     corrected = iter(holm([e.p for e in every]))
     out = []
     for claim in paper()["claims"]:
-        found = tests[claim["id"]]
-        if isinstance(found, str):
-            out.append(Verdict(claim["id"], claim["says"], UNMEASURED, found, ()))
+        kept, told = tests[claim["id"]]
+        if not kept:
+            out.append(Verdict(claim["id"], claim["says"], UNMEASURED, "; ".join(told), ()))
             continue
-        evidence = tuple(test.decided([next(corrected) for _ in test.better]) for test in found)
+        evidence = tuple(test.decided([next(corrected) for _ in test.better]) for test in kept)
         counts = {kind: sum(e.verdict == kind for e in evidence) for kind in (HOLDS, FAILS, OPEN)}
         verdict = FAILS if counts[FAILS] else HOLDS if counts[HOLDS] == len(evidence) else OPEN
-        told = "mixed: " if counts[FAILS] and counts[HOLDS] else ""
-        told += ", ".join(f"{kind} on {count}" for kind, count in counts.items() if count)
-        out.append(Verdict(claim["id"], claim["says"], verdict, f"{told} of {len(evidence)} columns", evidence))
+        mixed = "mixed: " if counts[FAILS] and counts[HOLDS] else ""
+        by_kind = ", ".join(f"{kind} on {count}" for kind, count in counts.items() if count)
+        summary = "; ".join([f"{mixed}{by_kind} of {len(evidence)} columns", *told])
+        out.append(Verdict(claim["id"], claim["says"], verdict, summary, evidence))
     return out
+
+
+def _tests(
+    claim: dict[str, Any], comparison: Comparison, sweeps: Sequence[Sweep], found: Found
+) -> tuple[list[_Test], list[str]]:
+    """What there is to decide, and what is told beside it, or why there is nothing."""
+    if "sweep" in claim:
+        return _along(claim, comparison, sweeps)
+    return _longer(claim, found) if claim["kind"] == "longer" else _pair(claim, comparison)
 
 
 def _needed(found: Estimate) -> str:
@@ -99,17 +108,26 @@ def _needed(found: Estimate) -> str:
     return f"a difference of this size would be decided by about {' or '.join(ways)}" if ways else ""
 
 
-def _columns(comparison: Comparison) -> list[Column]:
-    """Columns of benchmarks that the claims are about; the runs' own greedy accuracy where no result has it."""
+def _columns(comparison: Comparison, systems: Sequence[System]) -> tuple[list[Column], list[str]]:
+    """Columns of benchmarks that the claims are about and all systems have a figure in, and which are left out.
+
+    The runs' own greedy accuracy where no result has it.
+    """
     elementary = any(column.benchmark == "elementary" for column in comparison.of_results)
     columns = [*comparison.of_results, *(() if elementary else RUN_COLUMNS)]
-    columns = [column for column in columns if column.benchmark not in paper()["not_of_the_claims"]]
-    asked = {column.key: comparison.asked(column) for column in columns}
-    return [
-        column
-        for place, column in enumerate(columns)  # one measurement counts once
-        if not asked[column.key] or asked[column.key] not in [asked[before.key] for before in columns[:place]]
-    ]
+    kept: list[Column] = []
+    told, counted = [], list[frozenset[str]]()
+    for column in columns:
+        if column.benchmark in paper()["not_of_the_claims"] or comparison.measured(systems, column) < len(systems):
+            continue
+        asked, judge = comparison.asked(column), comparison.judge_of(column)
+        if of := [system for system in systems if judge in system.rankers]:
+            names = " and ".join(dict.fromkeys(system.label for system in of))
+            told.append(f"{column.title} does not count: {of[0].rankers[judge]} judged it and made lists of {names}")
+        elif not asked or asked not in counted:  # one measurement counts once
+            counted.append(asked)
+            kept.append(column)
+    return kept, told
 
 
 def _named(name: str, comparison: Comparison) -> System | None:
@@ -124,21 +142,66 @@ def _named(name: str, comparison: Comparison) -> System | None:
     return found[0] if found else None
 
 
-def _pair(claim: dict[str, Any], comparison: Comparison) -> list[_Test] | str:
+def _pair(claim: dict[str, Any], comparison: Comparison) -> tuple[list[_Test], list[str]]:
+    """About two systems, or (``rate``) one that was compared with the other."""
     a, b = _named(claim["a"], comparison), _named(claim["b"], comparison)
     if a is None or b is None:
         absent = [str(claim[k]) for k, s in (("a", a), ("b", b)) if s is None]
-        return "there is no " + " and no ".join("baseline" if n == "@baseline" else n for n in absent)
+        return [], ["there is no " + " and no ".join("baseline" if n == "@baseline" else n for n in absent)]
+    if claim["kind"] == "rate":
+        return _rates(claim, a, comparison)
+    columns, told = _columns(comparison, [a, b])
     out = []
-    for column in _columns(comparison):
+    for column in columns:
         change = comparison.versus(a, b, column)
         if change is None:
             continue
         better = change.negated() if column.lower_is_better else change
         figures = ", ".join(f"{system.label} {_figure(comparison, system, column)}" for system in (a, b))
-        text = f"{figures}: {_told(change)}"
+        text = f"{figures}: {_told(change)}{_beside_control(a, b, column, comparison)}"
         out.append(_Test(column.title, text, (better,), change, claim["kind"] == "no less"))
-    return out or f"no benchmark has measured both {a.label} and {b.label}"
+    return out, told if out or told else [f"no benchmark has measured both {a.label} and {b.label}"]
+
+
+def _beside_control(a: System, b: System | None, column: Column, comparison: Comparison) -> str:
+    """What the same answers do without their order, where that was measured and is not what the claim is about."""
+    control = _named(paper()["control"], comparison)
+    if control is None or control in (a, b):
+        return ""
+    change = comparison.versus(a, control, column)
+    if change is None:
+        return ""
+    who = f"the control {control.label} (the teacher's answers, not ranked)"
+    return f"; {who} {_figure(comparison, control, column)}, {a.label} less it: {_told(change)}"
+
+
+def _rates(claim: dict[str, Any], system: System, comparison: Comparison) -> tuple[list[_Test], list[str]]:
+    """Two tests a column: that the win rate is above the lower bound, and below the upper one."""
+    low, high = claim["between"]
+    columns, told = _columns(comparison, [system])
+    title, out = str(paper()["benchmarks"][claim["benchmark"]]), []
+    for column in (column for column in columns if column.benchmark == claim["benchmark"]):
+        found, above = comparison.estimate(system, column), comparison.combined([(1.0, system)], column, low)
+        below = comparison.combined([(-1.0, system)], column, -high)
+        assert found is not None and above is not None and below is not None  # the column has figures
+        text = f"win rate {with_interval(found)}, expected {low:g} to {high:g}"
+        nearest_last = (above, below) if below.mean < above.mean else (below, above)
+        text += _beside_control(system, None, column, comparison)
+        out.append(_Test(column.title, text, nearest_last, found))
+    told = [line for line in told if line.startswith(title)]
+    return out, told or ([] if out else [f"no {title} has measured {system.label}"])
+
+
+def _longer(claim: dict[str, Any], found: Found) -> tuple[list[_Test], list[str]]:
+    """That the answers ranked first are longer than those ranked last."""
+    figures = longer_first(found, claim["ranker"])
+    out = [
+        _Test(
+            name, f"words of the first less those of the last: {with_interval(each, True)} ({each.how})", (each,), each
+        )
+        for name, each in figures.items()
+    ]
+    return out, [] if out else [f"there are no lists of ranker={claim['ranker']}"]
 
 
 def _figure(comparison: Comparison, system: System, column: Column) -> str:
@@ -152,32 +215,33 @@ def _told(change: Estimate) -> str:
     return f"difference {with_interval(change, True)} ({change.how}, n = {change.n})"
 
 
-def _along(claim: dict[str, Any], comparison: Comparison, sweeps: Sequence[Sweep]) -> list[_Test] | str:
+def _along(claim: dict[str, Any], comparison: Comparison, sweeps: Sequence[Sweep]) -> tuple[list[_Test], list[str]]:
     """A claim about a sweep: ``saturates``, ``rises`` or is ``lowest`` somewhere."""
     spec = next(spec for spec in paper()["sweeps"] if spec["tag"] == claim["sweep"])
     sweep = next((s for s in sweeps if s.key == spec["key"]), None)
     if sweep is None:
-        return f"there is no sweep over {spec['key']} ({spec['words']})"
+        return [], [f"there is no sweep over {spec['key']} ({spec['words']})"]
     line, found = next(iter(sweep.lines.items()))
     points = sweep.from_start(found)
     if len(points) < 3:
-        return f"the sweep over {spec['key']} has {len(points)} points; three are needed"
+        return [], [f"the sweep over {spec['key']} has {len(points)} points; three are needed"]
+    columns, told = _columns(comparison, [system for _, system in points])
     if claim["kind"] == "lowest":
         if claim["at"] not in [x for x, _ in points]:
-            return f"the sweep over {spec['key']} has no {claim['at']:g}"
+            return [], [f"the sweep over {spec['key']} has no {claim['at']:g}"]
+        told = []
         columns = [column for column in comparison.of_results if column.benchmark == claim["benchmark"]]
     elif claim["kind"] == "rises":
         accuracy = paper()["accuracy_oriented"]
-        columns = [c for c in _columns(comparison) if c.benchmark in accuracy and not c.beside]
-    else:
-        columns = _columns(comparison)
+        columns, told = [c for c in columns if c.benchmark in accuracy and not c.beside], []
     evidence = []
     for column in columns:
         if comparison.measured((system for _, system in points), column) < len(points):
             continue
         one = _SHAPES[claim["kind"]](points, column, comparison, claim)
-        evidence.append(replace(one, column=f"{column.title} ({line})") if line else one)
-    return evidence or f"no benchmark has measured every point of the sweep over {spec['key']}"
+        beside = _beside_control(points[-1][1], None, column, comparison)
+        evidence.append(replace(one, text=one.text + beside, column=f"{column.title} ({line})" if line else one.column))
+    return evidence, told if evidence else [f"no benchmark has measured every point of the sweep over {spec['key']}"]
 
 
 def _saturates(points: list[Point], column: Column, comparison: Comparison, claim: dict[str, Any]) -> _Test:

@@ -67,7 +67,8 @@ def find_columns(results: Sequence[Measured]) -> dict[Path, Column]:
                 while name in {column.key for column in columns.values()}:
                     name, primary = f"{name}'", [*primary, "'"]
                 lower = result.primary in (result.content.get("lower_is_better") or ())
-                title = _title(benchmark, changed, primary)
+                looked = [("limit", kept[result.path].get("limit"))] * ("limit" not in differ)  # said in any case
+                title = _title(benchmark, [*changed, *(pair for pair in looked if pair[1])], primary)
                 columns[apart] = Column(name, benchmark, result.primary, lower, title, name)
             found[result.path] = columns[apart]
     return found
@@ -82,6 +83,9 @@ def _title(benchmark: str, changed: Sequence[tuple[str, Any]], rest: Sequence[st
     words = []
     for key, value in changed:
         last = key.rpartition(".")[2]
+        if key == "limit":
+            words.append(f"a quick look at {value} questions" if value else "all questions")
+            continue
         words.append(paper()["settings"].get(f"{benchmark}.{last}", f"{last} {{}}").format(_short(value)))
     name = str(paper()["benchmarks"].get(benchmark, benchmark))
     return ", ".join(filter(None, [name, " ".join([*words, *rest])]))

@@ -9,7 +9,7 @@ from statistics import fmean
 from tuna.reporting.columns import PAIR_ACCURACY, Column
 from tuna.reporting.read import Measured, paper, place_in_order, read_examples
 from tuna.reporting.systems import System
-from tuna.stats import Estimate, crossed, difference, over_seeds
+from tuna.stats import Estimate, as_share, crossed, difference, over_seeds
 
 Terms = Sequence[tuple[float, System]]  # weights, of what
 _ROUNDED = 1e-3  # how far a mean over examples may be from the benchmark's own figure, which may be rounded
@@ -63,13 +63,18 @@ class Comparison:
         return {seed: held[seed][name] for seed in sorted(held) if name in held[seed]}
 
     def estimate(self, system: System, column: Column, score: str | None = None) -> Estimate | None:
-        """Mean over seeds with its t-interval; with one seed the benchmark's own interval over its questions."""
+        """Mean over seeds with its interval, over seeds and questions where the score is a mean of these; with one seed
+        the benchmark's own interval over its questions. That of a share stays between 0 and 1.
+        """
         values = self.values(system, column, score)
         if not values:
             return None
         found = over_seeds(list(values.values()))
         if found.n > 1:
-            return found
+            if table := self._table([(1.0, system)], replace(column, score=score or column.score)):
+                found = replace(crossed(table), mean=found.mean)
+            whole = paper()["whole"].get(column.benchmark) if score in (None, column.score) else None
+            return as_share(found, whole) if whole else found
         seed = next(iter(values))
         if not column.of_runs:
             interval = system.results[column.held][seed].interval(score or column.score)
@@ -91,18 +96,20 @@ class Comparison:
             return self._against(system, other, column) or found
         return found
 
-    def combined(self, terms: Terms, column: Column) -> Estimate | None:
-        """The sum of weights times figures: over seeds and questions, else paired by seed, else without an interval."""
+    def combined(self, terms: Terms, column: Column, less: float = 0.0) -> Estimate | None:
+        """The sum of weights times figures, less a number: over seeds and questions, else paired by seed, else without
+        an interval.
+        """
         values = [(weight, self.values(system, column)) for weight, system in terms]
         if not all(found for _, found in values):
             return None
         if table := self._table(terms, column):
-            return crossed(table)
+            return crossed([[value - less for value in row] for row in table])
         common = sorted(set.intersection(*(set(found) for _, found in values)))
         if len(common) >= 2:
-            found = over_seeds([sum(weight * held[seed] for weight, held in values) for seed in common])
+            found = over_seeds([sum(weight * held[seed] for weight, held in values) - less for seed in common])
             return replace(found, how="paired by seed")
-        return Estimate(sum(weight * fmean(held.values()) for weight, held in values))
+        return Estimate(sum(weight * fmean(held.values()) for weight, held in values) - less)
 
     def _against(self, system: System, other: System, column: Column) -> Estimate | None:
         """The benchmark's own comparison with ``other``: its win rate less that of equals, where it was ``other``."""
@@ -142,6 +149,15 @@ class Comparison:
             [sum(weight * each[key] for weight, each in zip(weights, row, strict=True)) for key in sorted(marks[0][0])]
             for row in marks
         ]
+
+    def judge_of(self, column: Column) -> str:
+        """Whose opinion the figures of a column are, as ``System.rankers`` names it; empty where they are nobody's."""
+        if known := paper()["opinions"].get(f"{column.benchmark} {column.score}"):
+            return str(known)
+        for system in self.systems:
+            for result in system.results.get(column.held, {}).values():
+                return str(result.settings.get("judge.model") or result.settings.get("judge.judge") or "")
+        return ""
 
     def asked(self, column: Column) -> frozenset[str]:
         """The ids of the questions that the figures of a column are means over; none where they are no such means."""

@@ -9,7 +9,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tuna.config.commands import script
 from tuna.data.fields import parse_json
 from tuna.errors import DataError
 from tuna.runs import read_json
@@ -93,8 +92,13 @@ def measured_in(folder: Path) -> list[Measured]:
 
 def read_examples(results: Path) -> dict[tuple[str, str], Row]:
     """Rows of the examples.jsonl next to a results.json, by task and id; none without it; a DataError where broken."""
-    path = results.with_name("examples.jsonl")
-    rows: dict[tuple[str, str], Row] = {}
+    rows = read_rows(results.with_name("examples.jsonl"))
+    return {(str(row.get("task", "")), str(row.get("id"))): row for row in rows}
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The objects of a JSONL file of ours; none where there is no file; a DataError where it is broken."""
+    rows: list[Row] = []
     try:
         # Only "\n" ends a line: an answer may hold any other line end.
         lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
@@ -103,10 +107,9 @@ def read_examples(results: Path) -> dict[tuple[str, str], Row]:
     for number, line in enumerate(lines, start=1):
         if line.strip():
             try:
-                row = dict(parse_json(line))
+                rows.append(dict(parse_json(line)))
             except (ValueError, TypeError) as error:
                 raise DataError(f"{path}:{number}: expected a JSON object, got {line[:40]!r}") from error
-            rows[str(row.get("task", "")), str(row.get("id"))] = row
     return rows
 
 
@@ -117,6 +120,17 @@ class Ranking:
         self.path, self.content = path, content
         self.name = path.name.removesuffix(".report.json")
         self.lists = path.with_name(f"{self.name}.jsonl")
+        self.kind = str(((content.get("identity") or {}).get("source") or {}).get("ranker") or "")
+        self.seed = int(content["config"].get("seed") or 0)
+
+    @property
+    def ranker(self) -> dict[str, str]:
+        """Who ranked: the model's fingerprint or name, else the kind of judge, as results have it; and its name."""
+        identity, config = self.content.get("identity") or {}, self.content["config"]
+        who: Row = (identity.get("source") if self.kind == "probabilistic" else identity.get("ranking")) or {}
+        node: Row = config.get({"probabilistic": "teacher", "proxy": "ranker"}.get(self.kind, "judge")) or {}
+        key = str(who.get("model") or who.get("judge") or "")
+        return {key: Path(str(node.get("path") or node.get("model") or key)).name} if key else {}
 
 
 @dataclass
@@ -151,7 +165,7 @@ class Found:
             looked = ", ".join(map(str, folders))
             nothing = f"nothing to report on: no run.json, *.report.json or results.json below {looked}"
             step = (
-                f"Next: python {script('train.py')} stage=tuna_c name=tuna_c, then python {script('evaluate.py')} "
+                "Next: python train.py stage=tuna_c name=tuna_c, then python evaluate.py "
                 "model.path=runs/tuna_c, then this again; or name folders: runs=... rankings=... results=..."
             )
             raise DataError("\n".join([nothing, *found.unread, *found.problems, step]))

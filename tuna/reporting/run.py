@@ -17,15 +17,17 @@ from tuna.errors import ConfigError, RunError
 from tuna.files import write_text
 from tuna.reporting import shapes
 from tuna.reporting.answers import answer_sheets, answers_table
-from tuna.reporting.claims import check_claims
+from tuna.reporting.claims import UNMEASURED, check_claims
 from tuna.reporting.columns import find_columns
 from tuna.reporting.compare import Comparison
 from tuna.reporting.figures import draw_lengths, draw_sweep
 from tuna.reporting.judges import judge_tables
 from tuna.reporting.loss_tables import tables as tables_of_losses
 from tuna.reporting.losses import Losses, losses_json, read_losses
+from tuna.reporting.own import own_runs
 from tuna.reporting.read import Found, paper
 from tuna.reporting.rounds import Rounds, draw_rounds, read_rounds, rounds_json, rounds_table
+from tuna.reporting.sources import column_table
 from tuna.reporting.sweeps import Sweep, find_sweeps
 from tuna.reporting.systems import System, find_systems, summarize
 from tuna.reporting.tables import Group, Table, render
@@ -101,7 +103,12 @@ def run(cfg: DictConfig) -> dict[str, float]:
         ) from error
     print(", ".join(f"{key}: {value}" for key, value in report["counts"].items()))
     for claim in report["claims"]:
-        print(f"{claim['verdict']:<14} {claim['says']} ({claim['summary']})")
+        if claim["verdict"] != UNMEASURED:
+            print(f"{claim['verdict']:<14} {claim['says']} ({claim['summary']})")
+    if unmeasured := sum(claim["verdict"] == UNMEASURED for claim in report["claims"]):
+        print(
+            f"{UNMEASURED}: {unmeasured} claims of the paper, whose systems are not among these (the page says which)"
+        )
     for kind, lines in (("missing", report["missing"]), ("note", report["notes"])):
         for line in shortened(lines, _MOST_TOLD):
             print(f"{kind}: {line}")
@@ -145,9 +152,12 @@ def _write(
     comparison = Comparison(systems, columns.values(), settings.baseline)
     sweeps = find_sweeps(comparison)
     sheets = answer_sheets(comparison, settings.questions, found.problems)
-    (counts, missing), claims = summarize(found, systems), [] if compared else check_claims(comparison, sweeps)
+    (counts, missing), claims = summarize(found, systems), [] if compared else check_claims(comparison, sweeps, found)
     notes: list[str] = []
     groups = _groups(comparison, sweeps, found, output / "figures", notes)
+    if not compared and (own := own_runs(found.runs, output / "figures", found.problems)):
+        of_paper = any(claim.verdict != UNMEASURED for claim in claims)
+        groups.insert(len(groups) if of_paper else 0, own)
     if rounds and rounds.lines:
         draw_rounds(rounds, drawn := output / "figures" / "rounds.png")
         groups.insert(0, Group("rounds", "Rounds", [rounds_table(rounds, drawn)]))
@@ -166,9 +176,12 @@ def _write(
             (output / "tables" / f"{key}.{ending}").unlink(missing_ok=True)
     for name in {*map(str, earlier.get("figures", ()))} - {*figures}:
         (output / "figures" / name).unlink(missing_ok=True)
-    sections = [("claims", "Claims"), *((group.id, group.title) for group in groups)]
-    sections += [("answers", "Answers")] * bool(sheets) + [("paper", "The paper")]
+    measured = any(claim.verdict != UNMEASURED for claim in claims)
+    sections = [(group.id, group.title) for group in groups]
+    sections = [("claims", "Claims")] * measured + sections + [("answers", "Answers")] * bool(sheets)
+    sections.append(("paper", "The paper"))
     page = render(
+        measured=measured,
         title=settings.title, date=date, counts=counts, missing=missing, notes=notes, claims=claims, groups=groups,
         sheets=sheets, paper=paper(), paper_tables=paper_tables, sections=sections,
         sources=", ".join(str(folder) for folders in settings.folders.values() for folder in folders),
@@ -193,7 +206,7 @@ def _groups(
     comparison: Comparison, sweeps: Sequence[Sweep], found: Found, figures: Path, notes: list[str]
 ) -> list[Group]:
     """The page's sections of tables, their figures drawn into the folder ``figures``; what is not drawn is noted."""
-    main, swept = shapes.system_tables(comparison), []
+    main, swept = [*shapes.system_tables(comparison), column_table(comparison)], []
     for sweep in sweeps:
         drawn, left = draw_sweep(sweep, comparison, figures)
         notes += [f"{sweep.title}: {what} are not drawn" for what in left]

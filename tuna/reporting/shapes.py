@@ -14,9 +14,9 @@ from tuna.reporting.systems import System
 from tuna.reporting.tables import EMPTY, Cell, Table, cell, figure_cell
 
 _INTERVALS = (
-    "In brackets the 95% interval: Student's t over seeds; with one seed, the benchmark's own over its questions. "
-    "Δ is the difference to {baseline}: paired by seed, with one seed each paired by question where the score is a "
-    "mean over questions; of win rates against it, to one half. In bold the two best of a column (of three or more)."
+    "In brackets the 95% interval over seeds, and questions where the score is a mean of these; that of a share by its "
+    "log odds. With one seed, the benchmark's own over its questions. Δ is the difference to {baseline}, over the same "
+    "seeds and questions; of win rates against it, to one half. In bold the two best of a column (of three or more)."
 )
 JUDGE = "judge"  # the benchmark whose results have tables of their own, in judges.py
 _MOST_NOTES = 8  # of a benchmark's own
@@ -25,8 +25,12 @@ _MOST_NOTES = 8  # of a benchmark's own
 def system_tables(comparison: Comparison) -> list[Table]:
     """Tables 1, 3 and 8: their systems by tag, beside the baseline; untagged systems stand in Table 1."""
     out, systems, baseline = [], comparison.systems, comparison.baseline
+    first: list[System] = []
     for key in ("1", "3", "8"):
         rows = [s for s in systems if s is baseline or key in s.tables or (key == "1" and not (s.named or s.swept))]
+        first = first or rows
+        if key != "1" and baseline is None and all(system in first for system in rows):
+            continue  # Table 1 once more
         if any(system is not baseline for system in rows) or (rows and key == "1"):
             out.append(_systems_table(comparison, rows, f"table-{key}", str(paper()["tables"][key])))
     return out
@@ -39,8 +43,11 @@ def _systems_table(comparison: Comparison, rows: Sequence[System], key: str, tit
     best = comparison.best(columns, rows)
     baseline = comparison.baseline.label if comparison.baseline else "the baseline (there is none)"
     lines, partial = [], []
-    for system in rows:
-        lines.append([cell(system.label), _seeds(system)])
+    measured = [s for s in rows if any(comparison.estimate(s, c) is not None for c in columns)]
+    if measured and (bare := [system.label for system in rows if system not in measured]):
+        partial.append(f"Without a figure here, so left out: {', '.join(bare)}")
+    for system in measured or rows:
+        lines.append([_who(system), _seeds(system)])
         for c in columns:
             found, change = comparison.estimate(system, c), comparison.versus(system, comparison.baseline, c)
             strong = system.label in best[c.key]
@@ -49,6 +56,11 @@ def _systems_table(comparison: Comparison, rows: Sequence[System], key: str, tit
     head = ["system", "seeds", *map(_heading, columns)]
     caption = _INTERVALS.format(baseline=baseline) if columns else "No system has a result yet; see what is missing."
     return Table(key, title, caption, head, lines, partial)
+
+
+def _who(system: System) -> Cell:
+    """A row's first cell: the label, and below it which run or settings it stands for."""
+    return Cell(system.label, system.label, (system.about,) if system.about else ())
 
 
 def _heading(column: Column) -> str:

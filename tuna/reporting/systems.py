@@ -1,6 +1,5 @@
 """Which runs are one system: the same label and the same config but for the seed, parents included."""
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,14 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from tuna.reporting.columns import Column, differing
-from tuna.reporting.read import Found, Measured, Ranking, Row, Run, flatten
-from tuna.runs import FREE
+from tuna.reporting.parents import Parents
+from tuna.reporting.read import Found, Measured, Run
 
-# Keys that say where, when and how often, never what was learned; `seed` is what replicates differ in, and `data`
-# stands in datamodule.sources too.
-_FREE = {"seed", "data", "trainer.threads"}
-_FREE |= {f"{group}.{key}".lstrip(".") for group, keys in FREE.items() for key in keys}
-_FREE_OF_RANKING = {"seed", "name", "output", "folder", "dry_run", "rerank", "max_cost", "max_requests", "prices"}
+_MOST = 3  # settings in a label; a system that differs in more goes by its run's name
 _LONG = 24  # characters; a longer value (a path) tells nothing in a label
 
 
@@ -25,6 +20,7 @@ class System:
 
     label: str
     base: str
+    about: str = field(default="", kw_only=True)  # what stands below the label in small print
     stage: str = ""
     tables: tuple[str, ...] = ()
     named: bool = False  # its experiment or stage says which tables it stands in, be it in none
@@ -34,6 +30,7 @@ class System:
     runs: dict[int, Run] = field(default_factory=dict)  # finished ones by seed
     broken: list[Run] = field(default_factory=list)  # the others
     results: dict[str, dict[int, Measured]] = field(default_factory=dict)  # by column, by seed
+    rankers: dict[str, str] = field(default_factory=dict)  # who made the lists behind it: a judge or a model, its name
 
     @property
     def all_runs(self) -> list[Run]:
@@ -46,69 +43,9 @@ class System:
         return bool(self.all_runs and self.changed) and all(run.sweep for run in self.all_runs)
 
 
-class _Parents:
-    """What paths in configs stand for: a run's group, a ranking's settings; so that replicates' parents match."""
-
-    def __init__(self, found: Found) -> None:
-        self._runs = {run.path.resolve(): run for run in found.runs}
-        self._by_name: dict[str, list[Run]] = defaultdict(list)
-        for run in found.runs:
-            self._by_name[run.path.name if run.sweep is None else f"{run.path.parent.name}/{run.path.name}"].append(run)
-        self._rankings = {ranking.lists.resolve(): ranking for ranking in found.rankings}
-        self._signatures: dict[Path, str] = {}
-        self.rankers: dict[object, str] = {}  # what lists stand for, and in a label the proxy model that ranked them
-
-    def run_at(self, path: str | None) -> Run | None:
-        """The run that ``path`` names: itself or its model folder; by name alone where that is unambiguous."""
-        if not path:
-            return None
-        place = Path(path)
-        place = place.parent if place.name in ("model", "adapter") else place
-        if run := self._runs.get(place.resolve()):
-            return run
-        named = self._by_name.get(place.name) or self._by_name.get("/".join(place.parts[-2:])) or []
-        return named[0] if len(named) == 1 and not place.exists() and len(place.parts) > 1 else None
-
-    def flat(self, run: Run) -> dict[str, Any]:
-        """The run's config as dotted keys, without what is free, paths by what they stand for."""
-        found = {}
-        for key, value in flatten(run.config).items():
-            first, *rest = key.split(".")
-            if not {first, ".".join([first, *rest[:1]])} & _FREE:
-                found[key] = self._meaning(value)
-        return found
-
-    def signature(self, item: Run | Ranking) -> str:
-        """What of its config counts (and of a run the stage), as text."""
-        if item.path not in self._signatures:
-            self._signatures[item.path] = str(item.path)  # for the time being, of a file that names itself
-            if isinstance(item, Run):
-                kept: Any = [item.content.get("stage"), self.flat(item)]
-            else:
-                config: Row = item.content["config"]
-                counts = flatten({key: value for key, value in config.items() if key not in _FREE_OF_RANKING})
-                kept = {k: self._meaning(value) for k, value in counts.items() if k.rpartition(".")[2] != "seed"}
-            self._signatures[item.path] = json.dumps(kept, sort_keys=True, default=str)
-        return self._signatures[item.path]
-
-    def _meaning(self, value: object) -> Any:
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)  # 1 on the command line is the 1.0 of the constructor
-        if not isinstance(value, str) or not ("/" in value or value.endswith(".jsonl")):
-            return value
-        if run := self.run_at(value):
-            return f"model of {self.signature(run)}"
-        if ranking := self._rankings.get(Path(value).resolve()):
-            lists = f"lists of {self.signature(ranking)}"
-            if run := self.run_at((ranking.content["config"].get("ranker") or {}).get("path")):
-                self.rankers[lists] = f"by {run.system}"
-            return lists
-        return value
-
-
 def find_systems(found: Found, columns: Mapping[Path, Column]) -> list[System]:
     """Group runs into systems and hang the results on them. What is set aside is told in ``found.problems``."""
-    parents = _Parents(found)
+    parents = Parents(found)
     groups: dict[tuple[str, str], System] = {}
     of_run: dict[Path, System] = {}
     for run in sorted(found.runs, key=_age):
@@ -116,6 +53,7 @@ def find_systems(found: Found, columns: Mapping[Path, Column]) -> list[System]:
         system = groups.setdefault(key, System("", run.system, run.stage, flat=parents.flat(run)))
         system.named |= bool(run.row)
         system.alone |= run.sweep is None
+        system.rankers |= parents.rankers_of(run)
         system.tables = tuple(dict.fromkeys([*system.tables, *map(str, run.row.get("tables") or ())]))
         of_run[run.path] = system
         if run.status != "finished":
@@ -138,7 +76,7 @@ def _age(item: Run | Measured) -> tuple[str, str]:
     return str(item.content.get("ended")), str(item.path)
 
 
-def _label(systems: list[System], parents: _Parents) -> None:
+def _label(systems: list[System], parents: Parents) -> None:
     """The base name; where several have it, with what tells them apart (but for the one that is a table's row)."""
     by_base: dict[str, list[System]] = defaultdict(list)
     for system in systems:
@@ -155,14 +93,28 @@ def _label(systems: list[System], parents: _Parents) -> None:
                 k: system.flat.get(k) for k in differ if plain is None or system.flat.get(k) != plain.flat.get(k)
             }
             short = [
-                parents.rankers.get(v) or f"{k.rpartition('.')[2]}={shown(v)}"
+                parents.names.get(v) or f"{k.rpartition('.')[2]}={shown(v)}"
                 for k, v in system.changed.items()
-                if v in parents.rankers or len(shown(v)) <= _LONG
+                if v in parents.names or len(shown(v)) <= _LONG
             ]
             system.label = base if system is plain else f"{base} ({', '.join(short) or 'other data'})"
+            name = _own_name(system)
+            if len(short) > _MOST and name:
+                told = [text.rpartition("_target_=")[2] for text in short if not text.endswith("=null")]
+                more = f" and {len(told) - _MOST} more" if len(told) > _MOST else ""
+                system.label, system.about = name, f"{base}, {', '.join(told[:_MOST])}{more}"
+            elif name and len(system.runs) == 1 and name != system.label:
+                system.about = f"run {name}"
             seen[system.label] += 1
             if seen[system.label] > 1:
                 system.label += f" #{seen[system.label]}"
+
+
+def _own_name(system: System) -> str:
+    """What its newest run outside of sweeps is called."""
+    return max(
+        ((str(run.content.get("ended")), run.name) for run in system.all_runs if not run.sweep), default=("", "")
+    )[1]
 
 
 def shown(value: object) -> str:
@@ -175,7 +127,7 @@ def shown(value: object) -> str:
 
 
 def _hang_results(
-    found: Found, columns: Mapping[Path, Column], parents: _Parents, of_run: Mapping[Path, System]
+    found: Found, columns: Mapping[Path, Column], parents: Parents, of_run: Mapping[Path, System]
 ) -> list[System]:
     """Give each result to the system of its run; gives the systems of models that no run is known of."""
     bare: dict[tuple[str, str], System] = {}

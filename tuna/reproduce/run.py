@@ -18,16 +18,16 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from tuna.config import checks
-from tuna.config.commands import script
-from tuna.console import clock_time
+from tuna.console import CHECKOUT, as_typed, clock_time
 from tuna.errors import ConfigError, OtherSettings, RunError
-from tuna.reproduce import losses, rounds
+from tuna.reproduce import before, losses, measures, rounds
 from tuna.reproduce.plan import ONCE, Step, chosen, plan, refuse_secrets
 from tuna.runs import RunFolder, read_json, write_json
 
-ROOT = Path(__file__).parents[2]
+ROOT = CHECKOUT  # whose scripts are run; of an installed package, ``python -m tuna``
 _TAIL = 12  # lines of a failed step's log that are shown
 GROUPS = ("judge", "benchmark")  # whose choice and keys, typed for reproduce.py, are those of the steps
+COMPARES = "compare"  # the sizes' judge of answers: another than of lists, unless one is typed
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Settings:
     """The keys of conf/reproduce.yaml itself."""
 
     name: str | None = None  # of the folder below ``folder``; null is the sizes' name
-    folder: str = "reproduce"
+    folder: str = "reproduce"  # what holds the folders of all
     seeds: Annotated[int, Ge(1)] = 1  # their number; they are 0, 1, ...
     jobs: Annotated[int, Ge(1)] | Literal["auto"] = "auto"  # steps at once
     only: list[str] | None = None  # these steps and what they need
@@ -55,6 +55,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
     name = settings.name or "-".join(filter(None, (str(sizes["name"]), pipeline.get("name"))))
     folder, seeds = Path(settings.folder) / name, range(settings.seeds)
     typed = _typed_groups()
+    typed |= {COMPARES: typed["judge"]} if "judge" in typed and COMPARES in sizes else {}
     compared = "each_loss" in pipeline
     values = {**sizes, **typed, "book": folder / (losses.BOOK if compared else rounds.BOOK)}
     written = None
@@ -71,15 +72,26 @@ def run(cfg: DictConfig) -> dict[str, float]:
     elif settings.rounds:
         raise ConfigError("rounds: this pipeline has none; next: the same command with pipeline=rounds")
     else:
-        steps = plan(pipeline["steps"], values, pipeline["systems"], folder, seeds)
-    if unused := [group for group in typed if f"{{{group}}}" not in str(pipeline)]:
+        written_out = measures.write_out(pipeline)
+        out = measures.left_out(written_out, values)
+        kept = {name: command for name, command in written_out.items() if name not in out}
+        steps = plan(kept, values, measures.kept_systems(pipeline["systems"], out), folder, seeds)
+    if unused := [group for group in typed if group in GROUPS and f"{{{group}}}" not in str(pipeline)]:
         raise ConfigError(f"{', '.join(unused)}: no step of this pipeline takes it; next: pipeline=rounds")
     steps = chosen(steps, settings.only)
     refuse_secrets(steps)
+    missing, told = before.missing_files(steps, sizes), before.costs(steps)
     if settings.dry_run:
+        for line in [*told, *missing]:
+            print(f"# {line}")
         for step in steps:
-            print(step.command)
+            print(as_typed(step.command))
         return {"steps": float(len(steps))}
+    if missing:
+        raise ConfigError("\n".join(missing))
+    before.check_servers(steps)
+    for line in told:
+        print(line)
     with RunFolder(folder, folder.name).locked(patience=1.0):
         rows = _rows(written, steps, folder, seeds) if written else []
         if written:
@@ -152,7 +164,7 @@ class _Run:
         done, count = self._done(), len(self.steps)
         print(f"{count} steps, {self.jobs} at once, {len(done)} done before; results go to {self.folder}")
         if failed := self._run_all(done):
-            again = shlex.join(("python", script("reproduce.py"), *_typed()))
+            again = shlex.join(("python", "reproduce.py", *_typed()))
             raise RunError(
                 f"{len(failed)} of {count} steps failed ({', '.join(failed)}), "
                 f"{count - len(done) - len(failed)} that need them were not begun. Their logs: {self.folder}/logs/. "
@@ -199,7 +211,7 @@ class _Run:
                 for step in ready[: self.jobs - len(running)]:
                     left.remove(step)
                     words = losses.settle(step.words)
-                    print(f"{step.name}: {shlex.join(('python', *words))}", flush=True)
+                    print(f"{step.name}: {as_typed(shlex.join(('python', *words)))}", flush=True)
                     running[pool.submit(self._execute, step, words)] = step
                 if not running:
                     return failed  # what is left needs a step that failed
@@ -246,11 +258,12 @@ class _Run:
 
     def _execute(self, step: Step, words: Sequence[str]) -> tuple[int, float]:
         """Run one step: its exit code (-1 where it made nothing) and its seconds."""
-        paths = filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))
+        paths = filter(None, ("" if ROOT is None else str(ROOT), os.environ.get("PYTHONPATH")))
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
         if self.jobs > 1:
             environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // self.jobs))
-        words = [sys.executable, str(ROOT / words[0]), *words[1:]]
+        program = [str(ROOT / words[0])] if ROOT else ["-P", "-m", "tuna", words[0].removesuffix(".py")]
+        words = [sys.executable, *program, *words[1:]]
         begin = time.monotonic()
         with self._log(step).open("w", encoding="utf-8") as file:
             code = subprocess.run(words, stdout=file, stderr=subprocess.STDOUT, env=environment, check=False).returncode

@@ -14,9 +14,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from tuna.config.compose import is_tiny
 from tuna.config.types import checked
+from tuna.errors import ConfigError
 from tuna.files import replacing
 from tuna.secrets import secret_in
 from tuna.sweeps.jobs import job_in
+from tuna.tracking.lightning_run import MODULES, LightningRun, lacking, mlflow, tensorboard
 from tuna.tracking.wandb_run import WandbRun, wandb_mode
 
 _TITLE, _TAG = 120, 60  # letters; W&B takes 128 and 64
@@ -69,13 +71,20 @@ def _key(row: Mapping[str, str]) -> tuple[str, frozenset[str]]:
     return row["step"], frozenset(column for column, value in row.items() if value)
 
 
-Logger = MetricsFile | WandbRun  # takes the figures of a run while it trains
+Logger = MetricsFile | WandbRun | LightningRun  # takes the figures of a run while it trains
 
 
 @checked
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Loggers:
-    """Whether metrics.csv is written, and how W&B shows the run; docs/wandb.md describes each key."""
+    """Whether metrics.csv is written, and how W&B shows the run (docs/wandb.md).
+
+    csv: write metrics.csv. wandb: send the run to Weights & Biases, or keep it offline for it. project: of W&B. entity:
+    user or team of W&B; null is one's own. group: what W&B puts together; null is the sweep's name. title: the run's
+    name in W&B; null is its own, or what differs in a sweep. tags: beside those of stage, experiment and scale. mode:
+    auto is online where W&B is logged in, else offline. artifacts: what W&B is sent of models and data: hashes and
+    figures (metadata), their files, or none. samples: held-out instructions with the answers before and after.
+    """
 
     csv: bool = True
     wandb: bool = True
@@ -87,6 +96,26 @@ class Loggers:
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
     artifacts: Literal["none", "metadata", "files"] = "metadata"
     samples: Annotated[int, Ge(0)] = 8
+    tensorboard: bool = False  # write event files into tensorboard/ of the run's folder (needs the package tensorboard)
+    mlflow: bool = False  # send the run to MLflow, as the experiment ``project`` (needs the package mlflow)
+    tracking_uri: str | None = None  # MLflow's; null is $MLFLOW_TRACKING_URI, else the file mlflow.db here
+
+    def __post_init__(self) -> None:
+        wrong = [text for name in MODULES if getattr(self, name) and (text := lacking(name))]
+        if wrong:
+            raise ConfigError("\n".join(wrong))
+
+    def start_others(
+        self, folder: Path, *, name: str, start_step: int, config: Mapping[str, Any], tags: Sequence[str]
+    ) -> list[LightningRun]:
+        """Open the run in ``folder`` in TensorBoard and MLflow, as far as they are asked for."""
+        found = [tensorboard(folder, start_step)] if self.tensorboard else []
+        if self.mlflow:
+            shown = {"experiment": self.project, "title": self.title or title(folder, name)}
+            found.append(mlflow(folder, **shown, tracking_uri=self.tracking_uri, tags=[*tags, *self.tags]))
+        for each in found:
+            each.log_config(config)
+        return found
 
     def start_wandb(
         self, folder: Path, *, name: str, run_id: str, job_type: str, config: Mapping[str, Any], tags: Sequence[str]

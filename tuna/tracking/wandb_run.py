@@ -48,6 +48,12 @@ def _server() -> str:
     return os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai"
 
 
+def _writable(folder: Path) -> bool:
+    """Whether ``folder`` can be written to, or made."""
+    there = next((place for place in (folder, *folder.parents) if place.exists()), folder)
+    return os.access(there, os.W_OK | os.X_OK)
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """A model or a data file. Its name and identity decide which one it is, on whatever machine it is met."""
@@ -68,6 +74,9 @@ class WandbRun:
         self.folder, self.artifacts, self.about = folder, artifacts, about
         self.run: Any = None
         self._failed: set[str] = set()
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+        if not _writable(cache):  # W&B would write the log of its server, which lies there, over ours
+            os.environ.setdefault("WANDB_CACHE_DIR", str((folder / "wandb").absolute()))
         for tried in dict.fromkeys((mode, "offline")) if mode != "disabled" else ():
             try:
                 self.run = self._init(tried)

@@ -13,6 +13,10 @@ from tuna.models.paths import locate
 
 def look(cfg: DictConfig) -> None:
     """Read the data, which ``tuna.training.run`` then finds read. Raises: TunaError, as that does."""
+    if cfg.get("push_to_hub") is not None:
+        from tuna.training import hub
+
+        hub.check(cfg)
     runs.check_writable(Path(cfg.runs_dir))
     if cfg.name and not cfg.resume:
         runs.check_free(Path(cfg.runs_dir) / cfg.name)

@@ -18,15 +18,18 @@ from tuna import runs
 from tuna.config.compose import is_tiny
 from tuna.errors import RunError
 from tuna.files import write_text
+from tuna.models.checkpointing import checkpoint_layers
 from tuna.models.export import export
 from tuna.models.loading import Sharding
 from tuna.modules.scoring import Plan
 from tuna.runs import RunFolder
+from tuna.tracking.lightning_run import LightningRun
 from tuna.tracking.loggers import Logger, MetricsFile, tags
 from tuna.tracking.wandb_run import WandbRun, data_file, made_by, made_model, starting_model
-from tuna.training import checkpoint, distributed, results, shims
+from tuna.training import checkpoint, distributed, hub, results, shims
 from tuna.training.checkpoint_files import STATE, newest_sound
 from tuna.training.log import Progress, first_lines, last_lines, open_log
+from tuna.training.memory import give_back
 from tuna.training.nonfinite import NonFinite, check_scorer
 from tuna.training.reference import attach
 from tuna.training.run import Components, end
@@ -41,13 +44,18 @@ def fit(parts: Components, target: RunFolder) -> dict[str, float]:
         training, module, data, start = parts.training, parts.module, parts.data, record.start_step
         shims.quiet()
         pl.seed_everything(parts.cfg.seed, verbose=False)
+        if not training.on_gpu:
+            give_back()
         if training.threads:
             torch.set_num_threads(training.threads)
         attach(parts)
         total = parts.total_steps
         plan = Plan(total, start, training.world_size, data.accumulate, parts.cfg.seed)
         faults = NonFinite(training.nonfinite, data, target, start=start, total=total)
-        module.connect(loss=parts.loss, build_scorer=lambda mesh: _scorer(parts, mesh), plan=plan, faults=faults)
+        module.connect(
+            loss=parts.loss, build_scorer=lambda mesh: _scorer(parts, mesh), plan=plan, faults=faults,
+            optimizer=parts.optimizer,
+        )  # fmt: skip
         data.start_step = start
         progress = Progress(
             every=training.log_every, start_step=start, total_steps=total, loggers=record.loggers,
@@ -79,6 +87,10 @@ def fit(parts: Components, target: RunFolder) -> dict[str, float]:
         outcome = results.Outcome(before, after, data.report.baselines, progress.last)
         record.metrics = _finish(parts, target, outcome)
     distributed.barrier()
+    if distributed.rank() == 0 and (lines := hub.push(parts.cfg, target)):  # the others need not wait for it
+        with open_log(target.path / "log.txt"):
+            for line in lines:
+                log.info(line)
     return record.metrics
 
 
@@ -101,6 +113,7 @@ def _recorded(parts: Components, target: RunFolder) -> Iterator[_Record]:
     with open_log(target.path / "log.txt"), _finished_is_finished(target):
         _begin(parts, target)
         status, wandb = "failed", None
+        others: list[LightningRun] = []
         try:
             record = _Record(distributed.on_first(lambda: newest_sound(target, parts.total_steps)))
             for line in first_lines(parts, target, record.start_step):
@@ -108,7 +121,10 @@ def _recorded(parts: Components, target: RunFolder) -> Iterator[_Record]:
             if parts.loggers.csv:
                 record.loggers.append(MetricsFile(target.path / "metrics.csv", record.start_step))
             wandb = _start_wandb(parts, target)
-            record.loggers.append(wandb)
+            others = parts.loggers.start_others(
+                target.path, name=target.name, start_step=record.start_step, config=parts.config, tags=tags(parts.cfg)
+            )
+            record.loggers += [wandb, *others]
             yield record
             status = "finished"
             end(target, status)
@@ -127,6 +143,8 @@ def _recorded(parts: Components, target: RunFolder) -> Iterator[_Record]:
             if status != "finished":
                 with suppress(OSError):  # what stopped the run is the first to be told
                     end(target, status)
+            for each in others:
+                each.finish(status)
             if wandb:
                 wandb.finish(status)
 
@@ -158,6 +176,8 @@ def _begin(parts: Components, target: RunFolder) -> None:
             "data": data.report.to_dict(), "data_sha256": data.sha256,
         },
         versions=runs.versions(),
+        frozen_dtype=parts.model.frozen_dtype,
+        memory=parts.memory.to_dict() if parts.memory else None,
     )  # fmt: skip
 
 
@@ -178,13 +198,17 @@ def _scorer(parts: Components, mesh: Any) -> torch.nn.Module:
     """Load the starting weights, sharded over ``mesh`` where there is one."""
     training = parts.training
     if mesh is None or training.strategy != "fsdp":
-        return parts.module.load_scorer(parts.model)
+        scorer: Any = parts.module.load_scorer(parts.model)
+        checkpoint_layers(scorer.model, training.activation_checkpointing)
+        return scorer  # type: ignore[no-any-return]
     sharding = Sharding(training.part_of(mesh), training.precision, training.activation_checkpointing)
     return parts.module.load_scorer(parts.model, sharding)
 
 
 def held_out(trainer: pl.Trainer, parts: Components, loggers: list[Logger], step: int) -> dict[str, Any]:
     """Figures on the held-out part, logged at ``step``; ``..._interval`` is a 95% bootstrap interval."""
+    if distributed.rank() == 0:
+        log.info(f"held-out: {len(parts.data.val_groups)} lists are measured {'after' if step else 'before'} training")
     with shims.interruptible(trainer):
         trainer.validate(parts.module, datamodule=parts.data, verbose=False)
     shown = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}

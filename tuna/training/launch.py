@@ -78,7 +78,7 @@ def _failed(rank: int, code: int, processes: int, minutes: float) -> BaseExcepti
         return RunError(f"{who} {waited(minutes)}")
     if code == LOST:
         return RunError(f"{who} lost another, which ended or cannot be reached; {again}")
-    return RunError(f"a training process ended with exit code {code}; the first message above says why")
+    return RunError(f"{who} ended with exit code {code}; what it printed, if anything, stands above; {again}")
 
 
 def _watch(arguments: list[str]) -> int:
@@ -94,8 +94,9 @@ def _watch(arguments: list[str]) -> int:
         torchrun(arguments)
     except ChildFailedError as error:
         ended = {rank: failure.exitcode for rank, failure in error.failures.items()}  # in the order they were seen
-        # torchrun sends SIGTERM to the rest
-        first = min(ended, key=lambda rank: ended[rank] in (LOST, -signal.SIGTERM))
+        # A process that a signal ended takes the others along, in whatever way; torchrun sends SIGTERM to the rest.
+        others = (LOST, -signal.SIGTERM)
+        first = min(ended, key=lambda rank: (ended[rank] in others, ended[rank] > 0))
         failure = Path(arguments[-1]).with_suffix(_FAILURE)
         failure.write_text(json.dumps({"rank": first, "code": ended[first]}))
         return 1

@@ -21,10 +21,13 @@ from tuna.runs import RunFolder
 from tuna.secrets import mask_words
 from tuna.tracking.loggers import Logger
 from tuna.training import distributed
+from tuna.training.notes import hints
 from tuna.training.results import Outcome, named_baselines
 from tuna.training.run import Components
 
 log = logging.getLogger("tuna")
+LARGE = 100_000_000  # bytes of checkpoints that are told of
+QUIET = 10.0  # seconds, after which a line says how far a step or the held-out figures are
 
 
 class _Masked(logging.Formatter):
@@ -59,11 +62,13 @@ def first_lines(parts: Components, target: RunFolder, start_step: int) -> list[s
         f"scale   {scale}",
         f"model   {parts.resolved.source} ({parts.num_parameters / 1e6:.1f}M parameters)",
         f"        stage {cfg.stage.name} starts from {cfg.stage.start}",
+        *[f"        {line}" for line in parts.model.frozen_lines],
         *[f"        {line}" for line in parts.module.start_lines(parts.resolved, cfg.seed)],
         *[f"{'' if n else 'data':8}{line}" for n, line in enumerate(data.report.lines())],
         f"train   lr {parts.module.lr:g}, {data.batch_size} groups per step{_cut(parts)}, {parts.total_steps} steps, "
         f"{processes}{training.precision} on {'gpu' if training.on_gpu else 'cpu'}, seed {cfg.seed}",
-        *[f"        note: {note}" for note in training.notes],
+        *[f"        note: {note}" for note in [*training.notes, *hints(parts)]],
+        *([f"memory  forecast: {parts.memory}"] if parts.memory else []),
         f"run     {target.path}" + (f"  (resumed at step {start_step})" if target.resumed else ""),
     ]
 
@@ -97,6 +102,7 @@ class Progress(Callback):
         """Start the clocks."""
         self.began = time.perf_counter()
         self.busy = 0.0  # seconds inside steps since the last report
+        self.told = self.began
 
     def on_train_batch_start(self, *_: object) -> None:
         """Start the clock of the step; what lies between two batches is not counted."""
@@ -107,6 +113,9 @@ class Progress(Callback):
         step, every = trainer.global_step, max(1, min(self.every, self.total_steps // 10))
         if (batch_idx + 1) % trainer.accumulate_grad_batches or (step % every and step != self.total_steps):
             self.busy += time.perf_counter() - self.since
+            micro = (batch_idx + 1) % trainer.accumulate_grad_batches
+            done = f"step {step + bool(micro)}/{self.total_steps}"
+            self._between(f"{done}: {micro} of {trainer.accumulate_grad_batches} passes done" if micro else done)
             return
         real, padded = pl_module.train_meter.reduce_tokens()
         means = pl_module.train_meter.reduce()
@@ -129,6 +138,25 @@ class Progress(Callback):
             parts = [f"{name} {figures[f'train/{name}']:.4f}" for name in shown if f"train/{name}" in figures]
             parts += [f"lr {lr:.2e}", f"{figures['perf/tokens_per_second']:,.0f} tokens/s", f"left {clock_time(left)}"]
             log.info("  ".join([f"step {step}/{self.total_steps}", *parts]))
+            self.told = now
+
+    def _between(self, line: str) -> None:
+        """Say it where nothing was said for a while."""
+        if distributed.rank() == 0 and (now := time.perf_counter()) - self.told >= QUIET:
+            log.info(line)
+            self.told = now
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: object) -> None:
+        """Start the clock of held-out figures."""
+        self.looked = self.told = time.perf_counter()
+
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, pl_module: object, outputs: object, batch: object, batch_idx: int, *_: object
+    ) -> None:
+        """Say how far it is."""
+        done, total = batch_idx + 1, int(sum(trainer.num_val_batches))
+        left = (time.perf_counter() - self.looked) / done * (total - done)
+        self._between(f"held-out: {done}/{total} passes, left {clock_time(left)}")
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Log the held-out figures of a validation in the middle of training, at the step it follows."""
@@ -161,10 +189,15 @@ def last_lines(parts: Components, target: RunFolder, outcome: Outcome, figure: P
     if skipped := target.read().get("skipped_steps"):
         steps = ", ".join(map(str, skipped))
         lines += ["", f"skipped  {len(skipped)} of {parts.total_steps} steps ({steps}): loss or gradient not finite"]
+    kept = sum(file.stat().st_size for file in target.checkpoints.rglob("*") if file.is_file())
     metrics = [target.path / "run.json", *target.path.glob("metrics.csv")]
     lines += ["", f"model    {target.model}", f"metrics  {', '.join(map(str, metrics))}"]
     if figure:
         lines.append(f"figure   {figure}")
+    if kept >= LARGE:
+        lines.append(
+            f"disk     {kept / 1e9:.1f} GB of {target.checkpoints}, which nothing needs now that the run is finished"
+        )
     answers = parts.module.answers
     if following := next_command(parts.cfg, target.path, answers=answers):
         return [*lines, f"next     {following}"]

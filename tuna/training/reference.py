@@ -37,7 +37,7 @@ def reference_of(loss: Any, model: ModelConfig) -> ModelConfig | None:
     """
     if not getattr(loss, "needs_reference", False):
         return None
-    plain: dict[str, Any] = {"lora": None, "gradient_checkpointing": False}
+    plain: dict[str, Any] = {"lora": None, "gradient_checkpointing": False}  # what is frozen stays in its type
     if loss.reference is None:
         return replace(model, **plain)
     return replace(model, path=loss.reference, revision=None, resize=False, **plain)
@@ -73,7 +73,8 @@ def attach(parts: "Components") -> None:
     data = parts.data
     groups = {_key(group): group for group in (*data.train_groups, *data.val_groups)}
     with ExitStack() as stack:
-        path = data.cache_path(f"{node.resolve().fingerprint[:16]}-{parts.training.precision}-reference")
+        precision = parts.training.precision + ("-bfloat16" if node.halves else "")
+        path = data.cache_path(f"{node.resolve().fingerprint[:16]}-{precision}-reference")
         if distributed.rank() == 0:
             stack.enter_context(locked(path))
         store = TokenCache(path if distributed.rank() == 0 else None)
@@ -107,9 +108,9 @@ def _score(
     processes, first = distributed.world_size(), distributed.rank() == 0
     if training.strategy == "fsdp" and processes > 1:
         mesh = training.part_of(shims.mesh_of(training.on_gpu, training.mesh_sizes))
-        scorer = load_scorer(node, sharding=Sharding(mesh, training.precision)).eval()
+        scorer = load_scorer(node, sharding=Sharding(mesh, training.precision), frozen=True).eval()
     else:
-        scorer = load_scorer(node).eval().to("cuda" if training.on_gpu else "cpu")
+        scorer = load_scorer(node, frozen=True).eval().to("cuda" if training.on_gpu else "cpu")
     device = "cuda" if training.on_gpu else "cpu"
     batches = HeldOutBatches(
         groups, training.micro_budget, processes, distributed.rank(), data.row_tokens, data.sharing

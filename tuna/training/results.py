@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from tuna.runs import RunFolder, as_written
 from tuna.secrets import clean
 from tuna.training.run import Components
 
+log = logging.getLogger("tuna")
 MAX_NEW_TOKENS = 64  # of a sample
 _SAMPLES = "samples.jsonl"
 _SHOWN = 2000  # letters of a text in a table
@@ -145,7 +147,7 @@ def draw_curves(target: RunFolder) -> Path | None:
         axis.set_ylabel(names[0].replace("_", " "))
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=8)
+        axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)  # over no line
     figure.suptitle(shorten(target.name))
     path = target.path / "curves.png"
     with whole(path) as temporary:
@@ -255,6 +257,7 @@ def measure_tasks(parts: Components, target: RunFolder) -> tuple[ElementaryResul
         return measure_elementary(model, tokenizer, records, template=template)
 
     records = held_out_records()
+    log.info(f"tasks: both models answer {len(records)} embedded questions; evaluate=false leaves this out")
     before, after = measure(parts.resolved.weights_folder), measure(target.model)
     write_samples(target, records, before.answers, after.answers)
     return before, after
@@ -278,6 +281,8 @@ def generate_samples(parts: Components, target: RunFolder, count: int) -> None:
         return greedy_answers(model, encoder, prompts, batch_size=8, max_tokens=MAX_NEW_TOKENS)
 
     if prompts:
+        told = f"{len(prompts)} held-out instructions for {target.path / _SAMPLES} and W&B"
+        log.info(f"samples  both models answer {told}; the run is finished, and logger.samples=0 leaves this out")
         write_samples(target, records, answer(parts.resolved.weights_folder), answer(target.model))
 
 

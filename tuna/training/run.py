@@ -2,7 +2,7 @@
 
 import os
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from itertools import pairwise
@@ -19,18 +19,22 @@ from tuna.datamodules.base import RecordDataModule
 from tuna.errors import ConfigError
 from tuna.losses.base import Loss
 from tuna.models.folder import tensor_shapes
+from tuna.models.lora import parse_lora
+from tuna.models.quantized import check_quantize
 from tuna.models.source import ModelConfig, Resolved
 from tuna.models.weights import check_weights
+from tuna.modules.optimizers import Optimizer
 from tuna.modules.scoring import ScoringModule
 from tuna.runs import RunFolder
 from tuna.tracking.loggers import Loggers
-from tuna.training import distributed
+from tuna.training import distributed, hub
 from tuna.training.launch import launch
+from tuna.training.memory import Forecast, check_memory
 from tuna.training.reference import check_reference
 from tuna.training.trainer import TrainerConfig
 from tuna.training.troubles import explained
 
-NODES = ("model", "trainer", "loss", "module", "datamodule", "logger")
+NODES = ("model", "trainer", "loss", "module", "optimizer", "datamodule", "logger")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +49,23 @@ class Components:
     data: RecordDataModule
     module: ScoringModule
     loss: Loss
+    optimizer: Optimizer
     training: TrainerConfig
     loggers: Loggers
     template: str  # what "auto" stands for
     num_parameters: int
+    num_trainable: int  # about, with LoRA
     total_steps: int
+    memory: Forecast | None = None  # of a process, where it was looked at
 
 
 def run(cfg: DictConfig) -> dict[str, float]:
     """Train as ``cfg`` says and return the final metrics; what can be wrong is found before weights load."""
+    return train(cfg)[1]
+
+
+def train(cfg: DictConfig) -> tuple[RunFolder, dict[str, float]]:
+    """The same; gives the run's folder too."""
     built = build_all(cfg, *NODES)
     training = built["trainer"]
     check_processes(training)
@@ -63,15 +75,17 @@ def run(cfg: DictConfig) -> dict[str, float]:
     parts = prepare(cfg, built)
     target = distributed.on_first(lambda: runs.choose(parts.config, parts.data.sha256, parts.resolved.fingerprint))
     if target.finished:
-        return _finished(target)
+        return target, _finished(target)
+    if cfg.dry_run:
+        return target, _dry_run(parts, target)
     if starts_others:
-        return _launch(parts, target)
+        return target, _launch(parts, target)
     with explained(target.path, training.timeout_minutes), ExitStack() as stack:
         if distributed.on_first(lambda: _lock(target, stack)):
-            return _finished(target)
+            return target, _finished(target)
         from tuna.training.fit import fit
 
-        return fit(parts, target)
+        return target, fit(parts, target)
 
 
 def check_processes(training: TrainerConfig) -> None:
@@ -99,11 +113,14 @@ def check_processes(training: TrainerConfig) -> None:
 def prepare(cfg: DictConfig, built: dict[str, Any]) -> Components:
     """Find the model and read the data for what was built; all that can be wrong without weights is reported here."""
     model, training, data, module = (built[key] for key in ("model", "trainer", "datamodule", "module"))
+    hub.check(cfg)
     runs.check_writable(Path(cfg.runs_dir))
     if cfg.name and not cfg.resume:
         runs.check_free(Path(cfg.runs_dir) / cfg.name)
     resolved = model.resolve()
+    settle_frozen(model, training)
     module.check_start(resolved, built["loss"])
+    built["optimizer"].check(sharded=training.world_size > 1)
     if cfg.evaluate is True and not module.answers:
         raise ConfigError(f"evaluate: stage={cfg.stage.name} tunes a reward model, which writes no answers; use auto")
     tokenizer = model.tokenizer()
@@ -128,11 +145,32 @@ def prepare(cfg: DictConfig, built: dict[str, Any]) -> Components:
     if steps == 0:
         raise ConfigError("datamodule: nothing is left to train on; see datamodule.held_out, first and last")
     config: Any = OmegaConf.to_container(cfg, resolve=True)
-    return Components(
+    parts = Components(
         cfg=cfg, config=config, model=model, resolved=resolved, tokenizer=tokenizer, data=data, module=module,
-        loss=built["loss"], training=training, loggers=built["logger"], template=meant_by(data.template, tokenizer),
-        num_parameters=parameters, total_steps=steps,
+        loss=built["loss"], optimizer=built["optimizer"], training=training, loggers=built["logger"],
+        template=meant_by(data.template, tokenizer),
+        num_parameters=parameters, num_trainable=trainable, total_steps=steps,
     )  # fmt: skip
+    return replace(parts, memory=distributed.on_first(lambda: check_memory(parts)))
+
+
+def settle_frozen(model: ModelConfig, training: TrainerConfig) -> None:
+    """Give ``model.frozen_dtype`` its value where it is null: float32 on the CPU, so that figures stay as they were.
+
+    Raises: ConfigError where nothing is frozen, or the frozen weights cannot be quantized here.
+    """
+    if parse_lora(model.lora) is None:
+        asked = [key for key in ("frozen_dtype", "quantize") if getattr(model, key) is not None]
+        if asked:
+            raise ConfigError(
+                f"model.{asked[0]}: without model.lora no weight is frozen; next: model.lora=16, or leave it out"
+            )
+        return
+    if model.frozen_dtype is None:
+        half = training.on_gpu and training.precision != "16-mixed"
+        model.frozen_dtype = "bfloat16" if half else "float32"
+    if model.quantize:
+        check_quantize(model, sharded=training.strategy == "fsdp")
 
 
 def check_grades(loss: Any, data: RecordDataModule) -> None:
@@ -166,6 +204,15 @@ def _finished(target: RunFolder) -> dict[str, float]:
     if distributed.rank() == 0:
         print(f"{target.path} is finished already; its model is {target.model}")
     return dict(target.read().get("metrics", {}))
+
+
+def _dry_run(parts: Components, target: RunFolder) -> dict[str, float]:
+    from tuna.training import dry_run
+
+    if distributed.rank() == 0:
+        for line in dry_run.lines(parts, target):
+            print(line, flush=True)
+    return {}
 
 
 def _launch(parts: Components, target: RunFolder) -> dict[str, float]:

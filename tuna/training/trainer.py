@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import lightning.pytorch as pl
 import torch
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Lt
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch.distributed.device_mesh import DeviceMesh
 
@@ -29,11 +29,21 @@ class TrainerConfig:
     a step gradients alone cross the network. precision: the compute type; trained weights and optimizer state are
     float32 always. micro_tokens: how many tokens a process has in one forward and backward pass at most, a longer list
     aside; null is 2048 on the CPU, 8192 on a GPU. accumulate: how many passes make an optimizer step; null is as few as
-    micro_tokens lets. clip_norm: largest gradient norm, null for none. checkpoint_every, validate_every, log_every: in
-    optimizer steps; validate_every null is before and after only. early_stop_patience: validations without a better
-    val/loss after which training ends, null for never. nonfinite: "stop" ends the run at the first loss or gradient
-    that is NaN or infinite; "skip" leaves such a step out, 1 in 20 of the run's steps at most, one at least.
-    timeout_minutes: for which processes wait for each other before they give up.
+    micro_tokens lets. clip_norm: largest gradient norm, null for none. checkpoint_every: optimizer steps
+    between two checkpoints. validate_every: optimizer steps between two looks at held-out lists; null is before and
+    after only. log_every: optimizer steps between two lines; a short run has ten all the same. early_stop_patience:
+    validations without a better val/loss after which training ends, null for never. nonfinite: "stop" ends the run at
+    the first loss or gradient that is NaN or infinite; "skip" leaves such a step out, 1 in 20 of the run's steps at
+    most, one at least.
+    activation_checkpointing: true keeps of each layer what it reads and recomputes it in the backward pass; 0.5 does so
+    in half of the layers; "selective" keeps the results of matrix products and attention too. No result changes.
+    check_memory: refuse a run whose forecast is more than the device has; false says so and goes on. timeout_minutes:
+    for which processes wait for each other before they give up.
+
+    accelerator: auto is a CUDA device where there is one. devices: processes on each machine, one per GPU; auto is all
+    GPUs, or all cores of a CPU. num_nodes: machines. max_epochs: passes over the lists. max_steps: optimizer steps at
+    most; null is all of the epochs. keep_checkpoints: how many of the newest stay, of 12 bytes per trained parameter.
+    deterministic: PyTorch's deterministic algorithms alone. threads: of the CPU; null is PyTorch's own number.
     """
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
@@ -53,7 +63,8 @@ class TrainerConfig:
     early_stop_patience: Count | None = None
     log_every: Count = 10
     nonfinite: Literal["stop", "skip"] = "stop"
-    activation_checkpointing: bool = False
+    activation_checkpointing: bool | Annotated[float, Gt(0), Lt(1)] | Literal["selective"] = False
+    check_memory: bool = True
     deterministic: bool = False
     threads: Count | None = None
     timeout_minutes: Annotated[float, Gt(0)] = 30.0
@@ -68,8 +79,6 @@ class TrainerConfig:
             wrong.append(f"num_nodes: {self.num_nodes} machines need trainer=fsdp; trainer.strategy is single")
         if single and self.shard_over != "all":
             wrong.append("shard_over: is for several machines; it needs trainer=fsdp")
-        if single and self.activation_checkpointing:
-            wrong.append("activation_checkpointing: is for fsdp; give model.gradient_checkpointing=true")
         if not single and self.precision == "16-mixed":
             wrong.append("precision: expected 32-true or bf16-mixed when sharded, got 16-mixed")
         if wrong:

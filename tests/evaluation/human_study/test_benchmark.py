@@ -96,6 +96,15 @@ def fill(made: dict[str, Any], folder: Path, orders: Sequence[Sequence[str]]) ->
     return paths
 
 
+def test_models_answer_a_users_questions_without_one_more_that_is_measured(tmp_path: Path) -> None:
+    questions = tmp_path / "q.jsonl"
+    write_rows(questions, [{"instruction": "Name a colour."}])
+    systems = "benchmark.systems={A b: tiny_base, PPO-sim: tiny}"
+    words = ["benchmark=human_study", f"benchmark.questions={questions}", systems, "benchmark.max_tokens=4"]
+    run(compose([*words, f"folder={tmp_path / 'r'}"], config_name="evaluate"))
+    assert len([*(tmp_path / "r").glob("human_study/*/*.html")]) == 2
+
+
 def test_a_page_names_no_system_and_loads_nothing(tmp_path: Path) -> None:
     for page in study(tmp_path)[1]:
         text = page.read_text()

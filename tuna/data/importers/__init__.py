@@ -4,10 +4,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache, lru_cache
 from importlib import import_module
+from importlib.util import find_spec
 from operator import itemgetter
 from pkgutil import iter_modules
 from typing import Any
 
+from tuna import plugins
 from tuna.console import nearest
 from tuna.data.fields import FieldError, RowError
 from tuna.data.importers.base import Imported, Importer, Notes, known, missing, outer, shape_of, there, words
@@ -18,10 +20,19 @@ from tuna.errors import ConfigError, DataError
 __all__ = ["Imported", "Importer", "check_format", "choose", "importers", "recognize", "records"]
 
 
-@cache
 def importers() -> dict[str, Importer]:
-    """All importers by name."""
-    modules = [import_module(f"{__name__}.{info.name}") for info in iter_modules(__path__)]
+    """All importers by name, and those of a module ``tuna_formats`` of the user's own."""
+    return _importers(plugins.folders())
+
+
+@cache
+def _importers(_: object) -> dict[str, Importer]:
+    names = [f"{__name__}.{info.name}" for info in iter_modules(__path__)]
+    try:
+        own = [plugins.FORMATS] if find_spec(plugins.FORMATS) else []
+        modules = [import_module(name) for name in [*names, *own]]
+    except Exception as error:
+        raise ConfigError(f"{plugins.FORMATS}: cannot be imported: {type(error).__name__}: {error}") from error
     found = {i.name: i for module in modules for i in vars(module).values() if isinstance(i, Importer)}
     return dict(sorted(found.items()))
 
@@ -40,12 +51,12 @@ def recognize(row: object) -> tuple[Importer | None, str]:
     requires more. Where it has no word for what another of them requires, or where a third knows still more but for one
     key that is missing, the row is taken for nothing.
     """
-    name, problem = _recognized(frozenset(shape_of(row).items()))
+    name, problem = _recognized(frozenset(shape_of(row).items()), plugins.folders())
     return (importers()[name] if name else None), problem
 
 
 @lru_cache(maxsize=4096)
-def _recognized(shape: frozenset[tuple[str, frozenset[frozenset[str]]]]) -> tuple[str, str]:
+def _recognized(shape: frozenset[tuple[str, frozenset[frozenset[str]]]], _: object) -> tuple[str, str]:
     row = dict(shape)
     whole: list[tuple[int, Importer]] = []
     near: list[tuple[int, str]] = []

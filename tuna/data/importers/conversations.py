@@ -32,6 +32,17 @@ def sharegpt(row: RawRow, notes: Notes) -> Record:
     return _conversation(row, "conversations", notes)
 
 
+@importer({"conversations": "texts"}, kept={"source": "text"})
+def lima(row: RawRow, notes: Notes) -> Record:
+    """LIMA's ``conversations``: texts, the user's and the assistant's in turn; otherwise as ``chat``."""
+    said = fields.items(row, "conversations", "texts")
+    turns = [
+        {"role": ("user", "assistant")[k % 2], "content": fields.check_text(text, f"conversations[{k}]")}
+        for k, text in enumerate(said)
+    ]
+    return _conversation({**row, "conversations": turns}, "conversations", notes)
+
+
 def _conversation(row: RawRow, key: str, notes: Notes) -> Record:
     """A thought that came apart from the last turn goes with it, as the reasoning of the only candidate."""
     turns = read_messages(row.get(key), key)

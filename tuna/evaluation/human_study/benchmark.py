@@ -13,8 +13,8 @@ import numpy.typing as npt
 from annotated_types import Ge
 from scipy.stats import kendalltau, wilcoxon
 
-from tuna.config.commands import script
 from tuna.config.types import checked
+from tuna.console import as_typed
 from tuna.data.files import sha256_file
 from tuna.errors import ConfigError
 from tuna.evaluation.base import Benchmark, EvalContext, Result, check_other, other_fingerprint
@@ -39,8 +39,8 @@ class HumanStudy(Benchmark):
     # name -> a file of answers (instruction, output) or a model; null: the embedded models, for the embedded questions
     systems: dict[str, str] | None = None
     annotators: Annotated[int, Ge(1)] = 2  # pages to write
-    max_tokens: Annotated[int, Ge(1)] = 1024  # of an answer of a model
-    sheets: list[str] | None = None  # exported files
+    max_tokens: Annotated[int, Ge(1)] = 1024  # tokens of an answer of a model at most
+    sheets: list[str] | None = None  # the files that annotators exported
     unblinding: str | None = None  # the unblinding.json that was written next to the pages
     alpha: Annotated[float, annotated_types.Interval(gt=0, lt=1)] = 0.01  # below it a difference is significant
 
@@ -114,8 +114,8 @@ class HumanStudy(Benchmark):
             expected=len(self._asked),
             notes=[
                 f"give each annotator one page, and not unblinding.json: {', '.join(map(str, pages))}",
-                f"when they are filled in: python {script('evaluate.py')} benchmark=human_study "
-                f"'benchmark.sheets=[{sheets}]' {shlex.quote(f'benchmark.unblinding={folder}/unblinding.json')}",
+                as_typed("when they are filled in: python evaluate.py benchmark=human_study ")
+                + f"'benchmark.sheets=[{sheets}]' {shlex.quote(f'benchmark.unblinding={folder}/unblinding.json')}",
             ],
         )  # fmt: skip
 

@@ -66,9 +66,9 @@ class JudgeCard(Benchmark):
 
     path: str | None = None  # ranked lists or pairs of any format that train.py reads; null: embedded lists
     rank_by: Literal["score", "eq3"] = "score"  # what orders the answers of the file
-    beta: Annotated[float, Interval(ge=0, le=5)] = 1.3  # of eq3
+    beta: Annotated[float, Interval(ge=0, le=5)] = 1.3  # length exponent of rank_by=eq3
     min_gap: float = 0.0  # scores closer than this are ties, which no judge is measured by
-    ask: Literal["auto", "lists", "pairs"] = "auto"  # auto: pairs where no list has more than two answers
+    ask: Literal["auto", "lists", "pairs"] = "auto"  # about; auto: pairs where no list has more than two answers
     repeats: Annotated[int, Ge(1)] = 1  # rounds of asking, each with a seed and a store of its own
 
     name: ClassVar[str] = "judge"

@@ -25,9 +25,9 @@ class LMentry(Benchmark):
     root: str | None = None  # a clone of aviaefrat/lmentry that you trust: its scorers are run
     data: str | None = None  # the folder of the 41 files; null: the clone's
     partial: bool = False  # take means over what is there when files or a whole task's answers are missing
-    max_tokens: Annotated[int, Ge(1)] = 50  # of an answer, as in its owners' code
+    max_tokens: Annotated[int, Ge(1)] = 50  # tokens of an answer at most, as in its owners' code
     truncate: bool = False  # mark the first sentence only, as its owners do for models that never stop
-    processes: Annotated[int, Ge(1)] | None = None  # that score at once; null: one per core
+    processes: Annotated[int, Ge(1)] | None = None  # processes that score at once; null: one per core
 
     name: ClassVar[str] = "lmentry"
     shaped_by = ("max_tokens", "truncate", "partial")

@@ -28,12 +28,12 @@ class SuperNI(Benchmark):
 
     root: str | None = None  # a clone of allenai/natural-instructions
     shots: Annotated[int, Ge(0)] = 0  # positive examples in the prompt (the paper's are 0 and 2)
-    instances: Annotated[int, Ge(1)] = 100  # of each task, the first ones
-    max_prompt_tokens: Annotated[int, Ge(1)] = 1024  # a model's template apart
+    instances: Annotated[int, Ge(1)] = 100  # how many of each task, the first ones
+    max_prompt_tokens: Annotated[int, Ge(1)] = 1024  # tokens of a prompt at most, a model's template apart
     strip: bool = False  # end prompts at "Output:", without the space after it, as Tk-Instruct did for GPT-3
-    max_tokens: Annotated[int, Ge(1)] = 128  # of an answer
+    max_tokens: Annotated[int, Ge(1)] = 128  # tokens of an answer at most
     bert_score: str | None = None  # the folder of an encoder, for BERTScore too
-    bert_layers: Annotated[int, Ge(1)] | None = None  # after which layer; null: the last
+    bert_layers: Annotated[int, Ge(1)] | None = None  # the layer that BERTScore takes; null: the last
 
     name: ClassVar[str] = "super_ni"
     shaped_by = ("shots", "instances", "max_prompt_tokens", "strip", "max_tokens", "bert_layers")

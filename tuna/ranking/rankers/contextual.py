@@ -19,7 +19,7 @@ from tuna.ranking.collection import Components, Ranker
 class Contextual(Ranker):
     """Samples from cfg.model by cfg.sampler, then asks cfg.judge. score_only=true judges given answers instead.
 
-    n: answers per instruction. answer_tokens: expected length of an answer, for the estimate of the judge's cost.
+    n: answers per instruction. answer_tokens: expected tokens of an answer, for the estimate of the judge's cost.
     """
 
     n: Annotated[int, Interval(ge=2, le=25)] = 4

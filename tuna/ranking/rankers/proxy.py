@@ -20,7 +20,9 @@ from tuna.ranking.collection import Components, Ranker
 class Proxy(RewardModel, Ranker):
     """Samples from cfg.model by cfg.sampler, or takes given answers (score_only=true), and orders them by reward.
 
-    n: answers per instruction. The other keys name the reward model.
+    n: answers per instruction.
+
+    The other keys name the reward model.
     Raises: ConfigError where none is named, or a value is out of its range.
     """
 

@@ -1,0 +1,58 @@
+"""What is told, or asked for, before any step runs: files that have to be there, keys, and what it may cost."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tuna.config.compose import compose
+from tuna.config.schema import build_all
+from tuna.errors import ConfigError
+from tuna.inference.cost import dollars
+from tuna.inference.server import check_keys
+from tuna.reproduce.plan import Step
+
+_COST = "max_cost="
+_ASKED = ("teacher", "judge", "sampler", "generation")  # nodes that may be servers
+
+
+def missing_files(steps: Sequence[Step], sizes: Mapping[str, Any]) -> list[str]:
+    """A line for each of the sizes' ``files`` that a step names and that is not there, with what gets it."""
+    words = [word for step in steps for word in step.words]
+    return [
+        f"sizes.{key}: expected a file or folder, there is none at {sizes[key]}; next: {command}, or sizes.{key}=PATH"
+        for key, command in (sizes.get("files") or {}).items()
+        if sizes.get(key) is not None
+        and any(str(sizes[key]) in word.partition("=")[2].split(",") for word in words)
+        and not Path(str(sizes[key])).expanduser().exists()
+    ]
+
+
+def costs(steps: Sequence[Step]) -> list[str]:
+    """What the steps that ask a server for money may spend at most, in all and each; none where nothing costs."""
+    found = {step.name: most for step in steps if (most := _most(step.words)) is not None}
+    each = ", ".join(f"{name} {dollars(most)}" for name, most in found.items())
+    return [f"paid steps, at most {dollars(math.fsum(found.values()))} in all (max_cost): {each}"] if found else []
+
+
+def _most(words: Sequence[str]) -> float | None:
+    """A step's ``max_cost``, once for each job of a sweep."""
+    given = [word.removeprefix(_COST) for word in words if word.startswith(_COST)]
+    jobs = math.prod(word.count(",") + 1 for word in words if "=" in word) if "-m" in words else 1
+    return float(given[-1]) * jobs if given else None
+
+
+def check_servers(steps: Sequence[Step]) -> None:
+    """Raise a ConfigError for a key that a step's server needs and the environment lacks."""
+    wrong: dict[str, str] = {}
+    for step in (step for step in steps if _most(step.words) is not None):
+        program, *words = step.words
+        overrides = [word.partition(",")[0] for word in words if word != "-m"]
+        cfg = compose(overrides, config_name=program.removesuffix(".py"))
+        served = [key for key in _ASKED if "api_key_env" in (cfg.get(key) or {})]
+        try:
+            check_keys(build_all(cfg, *served))
+        except ConfigError as error:
+            wrong.setdefault(str(error), step.name)
+    if wrong:
+        raise ConfigError("\n".join(f"{name}: {problem}" for problem, name in wrong.items()))
