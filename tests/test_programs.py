@@ -37,6 +37,7 @@ def test_help_shows_commands_as_they_are_typed(
     console([name, "--help"])
     said = capsys.readouterr().out
     assert f"  tuna {name}" in said and f"python {name}.py" not in said
+    assert "tab key" not in said  # Hydra's completion knows no ``tuna train``
 
 
 def test_the_overview_names_every_command(typed: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,7 +45,7 @@ def test_weights_gradients_and_state_by_hand(deep: str) -> None:
     found = estimate(model, CPU, AdamW(), batch())
     assert (found.weights, found.gradients, found.optimizer) == (4 * numbers, 4 * numbers, 8 * numbers)
     half = estimate(ModelConfig(deep, lora=4, frozen_dtype="bfloat16"), CPU, AdamW(), batch())
-    assert 2 * numbers < half.weights < 2.7 * numbers and half.gradients < 0.5 * numbers
+    assert half.weights - half.gradients == pytest.approx(2 * numbers, rel=0.02)  # adapters are both
     two = estimate(model, TrainerConfig(accelerator="cpu", strategy="fsdp", devices=2), AdamW(), batch())
     assert (two.weights, two.optimizer) == (2 * numbers, 4 * numbers) and two.gathered > 0
 
@@ -91,7 +91,7 @@ def test_other_scorers_and_precisions(deep: str) -> None:
     plain = footprint(ModelConfig(deep, scorer="plain"), batch())
     packed = footprint(ModelConfig(deep), batch())
     assert plain.forward > packed.forward
-    assert footprint(ModelConfig(deep), batch(), reward=True).forward < packed.forward
+    assert footprint(ModelConfig(deep), batch(), reward=True).forward == pytest.approx(packed.forward, rel=0.2)
     assert footprint(ModelConfig(deep), batch(), autocast=torch.bfloat16).forward < packed.forward
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from tuna.console import as_typed
+from tuna.console import as_typed, typed
 
 # Groups that may be empty (null); any other is needed.
 OPTIONAL = ("experiment", "debug")
@@ -42,10 +42,13 @@ def help_text(program: Program, folders: Sequence[Path]) -> str:
             width = max(map(len, choices))
             shown = [f"{choice:<{width}}  {summary(file)}" for choice, file in choices.items()]
             lines += [(lead + text)[:118].rstrip() for lead, text in zip_longest([label], shown, fillvalue=" " * 13)]
+    completes = (
+        f'The tab key completes after: eval "$(python {program.config_name}.py -sc install=bash)" (or zsh, fish).'
+    )
     lines += [
         "",
         "--help KEY, --help GROUP or --help GROUP=CHOICE explains one (docs/keys.md: all); --cfg job --resolve: values",
-        f'The tab key completes after: eval "$(python {program.config_name}.py -sc install=bash)" (or zsh, fish).',
+        *([completes] if typed(program.config_name).endswith(".py") else []),  # Hydra's knows no ``tuna train``
         "Every key can be set (key=value); -m runs several values"
         + ("; debug=short tries two steps:" if "debug" in groups(folders, program.config_name) else ":"),
     ]

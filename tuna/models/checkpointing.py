@@ -55,7 +55,7 @@ def checkpoint_layers(model: Any, how: Checkpointing) -> None:
             "next: trainer.activation_checkpointing=true"
         )
     for layer, anew in zip(layers, chosen(float(how), len(layers)), strict=True):
-        layer.gradient_checkpointing = anew
+        setattr(layer, "gradient_checkpointing", anew)  # noqa: B010
 
 
 def decoder_layers(model: Any) -> list[nn.Module]:

@@ -137,7 +137,9 @@ def _traced(
     state_bytes: Callable[[tuple[int, ...]], int], autocast: torch.dtype | None, *, by_row: bool, held: bool,
 ) -> Footprint:  # fmt: skip
     fake = FakeTensorMode(allow_non_fake_inputs=True)
-    built = _build(model, config, fake, prepare, reward=reward)
+    built = _build(model, config, prepare, reward=reward)
+    weights = sum(p.numel() * getattr(p, "stored", p.itemsize) for p in built.parameters())
+    _give_shapes(built, fake)
     trained = [parameter for parameter in built.parameters() if parameter.requires_grad]
     layers: Any = next((m for m in built.modules() if isinstance(m, nn.ModuleList) and len(m) > 1), [built])
     given = _inputs(built, model, batch, by_row=by_row)
@@ -151,7 +153,7 @@ def _traced(
             live.phase = 1
             values.sum().backward()
     return Footprint(
-        weights=sum(p.numel() * getattr(p, "stored", p.itemsize) for p in built.parameters()),
+        weights=weights,
         gradients=sum(p.nbytes for p in trained),
         optimizer=sum(state_bytes(tuple(p.shape)) for p in trained),
         layer=max(sum(p.nbytes for p in each.parameters()) for each in layers),
@@ -159,21 +161,32 @@ def _traced(
     )  # fmt: skip
 
 
-def _build(
-    model: ModelConfig, config: Any, fake: FakeTensorMode, prepare: Callable[[Any], None], *, reward: bool
-) -> Any:
+def _build(model: ModelConfig, config: Any, prepare: Callable[[Any], None], *, reward: bool) -> Any:
     auto: Any = AutoModelForSequenceClassification if reward else AutoModelForCausalLM
     config = copy.deepcopy(config)
     config.get_text_config().vocab_size = model.rows
     if reward:
         config.num_labels, config.pad_token_id, config.get_text_config().pad_token_id = 1, 0, 0
-    with torch.random.fork_rng(devices=[]), quiet(), fake:
+    with torch.random.fork_rng(devices=[]), quiet(), torch.device("meta"):  # peft cannot work on fake tensors
         built = auto.from_config(config, trust_remote_code=model.trust_remote_code, dtype=torch.float32)
         if lora := parse_lora(model.lora):
             add_lora(built, lora, trained=head_names(built) if reward else ())
         prepare(built)
         built.train()
     return built
+
+
+def _give_shapes(built: Any, fake: FakeTensorMode) -> None:
+    """Parameters and buffers as fake tensors of the CPU; tied ones stay tied."""
+    made: dict[int, Any] = {}
+    with fake:
+        for module in built.modules():
+            for name, old in module._parameters.items():
+                if old is not None:
+                    new = made.get(id(old)) or nn.Parameter(torch.empty_like(old, device="cpu"), old.requires_grad)
+                    made[id(old)] = made[id(new)] = module._parameters[name] = new
+            for name, buffer in module._buffers.items():
+                module._buffers[name] = None if buffer is None else torch.empty_like(buffer, device="cpu")
 
 
 @dataclass(frozen=True, slots=True)

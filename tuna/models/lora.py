@@ -121,7 +121,7 @@ def merge(model: Any, state: Mapping[str, Fetch]) -> tuple[dict[str, Fetch], fro
             continue
         if type(module) is Linear or type(module).__name__ == "Linear4bit":  # peft has it with bitsandbytes alone
             down, up = f"{name}.lora_A.{ADAPTER}.weight", f"{name}.lora_B.{ADAPTER}.weight"
-            flipped = bool(module.fan_in_fan_out)  # GPT-2's Conv1D stores its weight [in, out]
+            flipped = bool(getattr(module, "fan_in_fan_out", False))  # GPT-2's Conv1D stores its weight [in, out]
         elif type(module) is Embedding:
             down, up = f"{name}.lora_embedding_A.{ADAPTER}", f"{name}.lora_embedding_B.{ADAPTER}"
             flipped = True  # [vocabulary, H], and B A is [H, vocabulary]

@@ -5,7 +5,7 @@ import shlex
 
 from huggingface_hub import HfApi, constants, get_token
 from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.utils._validators import validate_repo_id
 from omegaconf import DictConfig
 
 from tuna.errors import ConfigError
