@@ -156,3 +156,9 @@ def test_the_version_is_tuna_s_own(shop: Path, capsys: pytest.CaptureFixture[str
     assert exit_code(shop, "--version") == 0
     out = capsys.readouterr().out
     assert out.startswith("tuna-ranking ") and ", hydra-core 1.3" in out and ", torch " in out
+
+
+def test_a_python_without_the_environment_is_told_where_it_is() -> None:
+    done = subprocess.run([sys.executable, "-S", "train.py"], cwd=CONF.parent, capture_output=True, text=True, env={})
+    assert done.returncode == 1 and done.stderr.startswith(f"error: {sys.executable} has not what Tuna needs")
+    assert done.stderr.endswith("next: make install, then .venv/bin/python train.py\n")

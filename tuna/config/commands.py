@@ -1,15 +1,17 @@
 """Commands that are printed to be run as they stand: quoted for shell and Hydra, from the folder one is in."""
 
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import fields
+from importlib.metadata import PackageNotFoundError, requires
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from tuna.console import as_typed
+from tuna.console import CHECKOUT, as_typed
 from tuna.secrets import secret_in
 
 
@@ -46,6 +48,20 @@ def assignment(key: str, value: object) -> str:
         if type(read_back) is type(value) and read_back == value:
             return word
     raise Unsayable(key)
+
+
+def install(extra: str) -> str:
+    """The command that brings what an extra of pyproject.toml needs, by the packages' own names: no index has ours.
+
+    >>> install("lmentry")
+    "python -m pip install 'num2words>=0.5.10'"
+    """
+    try:
+        lines = requires("tuna-ranking") or []
+    except PackageNotFoundError:
+        lines = []
+    needed = [line.partition(";")[0].strip() for line in lines if re.search(rf"""extra == ['"]{extra}['"]""", line)]
+    return shlex.join(["python", "-m", "pip", "install", *(needed or ["-e", f"{CHECKOUT or '.'}[{extra}]"])])
 
 
 def typed_fields(node: Any, prefix: str) -> dict[str, Any]:

@@ -44,7 +44,8 @@ class ListReport:
         edges, counts = self.histogram
         most = max(counts, default=0)
         for low, high, count in zip(edges, edges[1:], counts, strict=False):
-            out.append(f"  score {low:>9.3g} to {high:<9.3g} {'#' * round(40 * count / max(most, 1)):<40} {count}")
+            span = f"{(low + high) / 2:>9g}{'':13}" if high - low == 1 and low % 1 else f"{low:>9.3g} to {high:<9.3g}"
+            out.append(f"  score {span} {'#' * round(40 * count / max(most, 1)):<40} {count}")
         return out
 
 

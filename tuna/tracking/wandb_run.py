@@ -49,9 +49,12 @@ def _server() -> str:
 
 
 def _writable(folder: Path) -> bool:
-    """Whether ``folder`` can be written to, or made."""
-    there = next((place for place in (folder, *folder.parents) if place.exists()), folder)
-    return os.access(there, os.W_OK | os.X_OK)
+    """Whether ``folder`` is there, or can be made, and takes files."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)
 
 
 @dataclass(frozen=True, slots=True)

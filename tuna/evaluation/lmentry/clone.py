@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tuna.config.commands import install
 from tuna.console import Progress
 from tuna.data.fields import FieldError, RowError, describe
 from tuna.data.record import Record
@@ -98,7 +99,7 @@ def check_scorers(clone: Path) -> str:
     missing, lacking = str(first.get("missing") or ""), sorted({*CORE} - {*first.get("scorers", ())})
     if missing and missing.partition(".")[0] != "lmentry":
         problem = f"its scorers need the package {missing}, which is not installed"
-        raise ConfigError(f"benchmark.root={clone}: {problem}; next: pip install 'tuna-ranking[lmentry]'")
+        raise ConfigError(f"benchmark.root={clone}: {problem}; next: {install('lmentry')}")
     problem = f"its scorers cannot be imported ({first['error']})" if "error" in first else ""
     if lacking and not problem:
         problem = f"expected scorers for {len(CORE)} tasks, got none for {', '.join(lacking[:5])}"

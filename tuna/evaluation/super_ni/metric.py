@@ -20,6 +20,7 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
+from tuna.config.commands import install
 from tuna.console import Progress
 from tuna.errors import ConfigError, ModelError
 from tuna.models.folder import fingerprint
@@ -116,7 +117,7 @@ class BertScore:
         except ImportError:
             raise ConfigError(
                 "benchmark.bert_score: needs the package torchmetrics, which is not installed; next: "
-                "pip install 'tuna-ranking[bertscore]'"
+                f"{install('bertscore')}"
             ) from None
         if not (Path(folder).expanduser() / "config.json").is_file():
             raise ConfigError(f"benchmark.bert_score={folder}: expected the folder of an encoder, found no config.json")
