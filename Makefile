@@ -60,6 +60,8 @@ docs: ## the site of docs/, into build/site/index.html (an environment of its ow
 	@test -x $(DOCS)/python || $(PYTHON) -m venv build/docs
 	$(DOCS)/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.lock
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/mkdocs build --quiet
+	@! grep -rE --include='*.html' '<(script|img|iframe)[^>]* src="https?:|<link[^>]* href="https?:' build/site \
+		|| { echo "error: the pages above would load this from outside"; exit 1; }
 	@echo "build/site/index.html"
 
 keys: install ## write docs/keys.md, the reference of all config keys, from the code
