@@ -17,7 +17,8 @@ from tuna.assets import FOLDER
 from tuna.console import CHECKOUT
 
 assert CHECKOUT is not None
-NOTEBOOK = CHECKOUT / "docs" / "library.ipynb"
+ROOT: Path = CHECKOUT
+NOTEBOOK = ROOT / "docs" / "library.ipynb"
 LISTS = FOLDER / "rankings" / "contextual.jsonl"
 
 
@@ -57,9 +58,9 @@ def test_importing_it_is_quick() -> None:
 
 def test_every_name_is_there_and_typed() -> None:
     assert [name for name in tuna.__all__ if getattr(tuna, name).__name__ != name] == []
-    assert set(tuna.__all__) <= set(dir(tuna)) and (CHECKOUT / "tuna" / "py.typed").is_file()
+    assert set(tuna.__all__) <= set(dir(tuna)) and (ROOT / "tuna" / "py.typed").is_file()
     with pytest.raises(AttributeError, match="no attribute 'train'"):
-        _ = tuna.train  # type: ignore[attr-defined]
+        _ = tuna.train
 
 
 def test_scores_are_those_of_the_model_itself() -> None:

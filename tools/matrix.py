@@ -51,7 +51,7 @@ class Cell:
 TORCH = "torch==2.13.0"
 CELLS = (
     Cell("newest", "3.11", (TORCH, "transformers==5.23.0", "lightning==2.6.6")),
-    Cell("lowest transformers", "3.11", (TORCH, "transformers==5.0.0", "lightning==2.6.6")),
+    Cell("lowest transformers", "3.11", (TORCH, "transformers==5.21.0", "lightning==2.6.6")),
     Cell("lowest lightning", "3.11", (TORCH, "transformers==5.23.0", "lightning==2.6.0", "pytorch-lightning==2.6.0")),
     Cell("lowest torch", "3.11", ("torch==2.11.0", "transformers==5.23.0", "lightning==2.6.6")),
     Cell("Python 3.12", "3.12", (TORCH, "transformers==5.23.0", "lightning==2.6.6")),

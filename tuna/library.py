@@ -50,7 +50,8 @@ class Model:
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """Its tokenizer."""
-        return self.encoder.tokenizer
+        tokenizer: PreTrainedTokenizerBase = self.encoder.tokenizer
+        return tokenizer
 
     def score(
         self,

@@ -46,7 +46,8 @@ RANK = Program(
         "Without arguments it uses the embedded tiny models, instructions and checker. "
         "Nothing that was answered is asked or paid for twice: the same command goes on where it stopped. "
         "`rank.py compare A B` says how far two rankings agree, `rank.py merge OUT PARTS` joins the parts of "
-        "shard=i/n, `rank.py best LISTS OUT` takes the best answer of each list."
+        "shard=i/n, `rank.py best LISTS OUT` takes the best answer of each list, `rank.py clear LISTS OUT` the lists "
+        "whose answers are not all of one rank."
     ),
     examples=(
         "python rank.py ranker=contextual model.path=runs/alpaca input=alpaca_data.json judge=openai dry_run=true",
@@ -137,7 +138,7 @@ _ABOUT = {
 def start(name: str, argv: Sequence[str] | None = None) -> None:
     """Run a command of PROGRAMS, or a tool of rank.py, with ``argv``, or the words after the script's name."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if name == "rank" and words[:1] in (["compare"], ["merge"], ["best"]):
+    if name == "rank" and words[:1] in (["compare"], ["merge"], ["best"], ["clear"]):
         from tuna.ranking.tools import run_tool
 
         run_tool(words)

@@ -14,7 +14,7 @@ from typing import Any
 from perf.faults.base import Bench, Ended, Trial, write_rows
 from tests.inference.http_server import OK, LoopbackServer
 from tuna import assets
-from tuna.config.commands import ROOT
+from tuna.config.compose import CONF
 
 DIRECT = {"no_proxy": "127.0.0.1", "NO_PROXY": "127.0.0.1"}
 REFUSED = {"kind": "refusal"}
@@ -240,7 +240,9 @@ def _next(bench: Bench, ended: Ended) -> list[str]:
     bench.expect(len(lines) == 1, "message", f"no next command: {ended.output[-300:]!r}")
     found = shlex.split(lines[0]) if lines else ["python", "none"]
     path = bench.folder / found[1]
-    bench.expect(found[0] == "python" and path.exists() and path.parent.samefile(ROOT), "message", f"no such: {found}")
+    bench.expect(
+        found[0] == "python" and path.exists() and path.parent.samefile(CONF.parent), "message", f"no such: {found}"
+    )
     return [Path(found[1]).stem, *found[2:]]
 
 

@@ -36,8 +36,11 @@ def test_questions_of_a_file(tmp_path: Path) -> None:
     rows = [r for r in held_out_records() if r["check"] == "one_of"][:3]
     questions = write_rows(tmp_path / "mine.jsonl", rows)
     answers = write_rows(tmp_path / "a.jsonl", [{"id": r["id"], "prediction": r["answers"][0]} for r in rows[:2]])
-    scores = measure(tmp_path / "r", f"benchmark.questions={questions}", f"answers={answers}")
+    named = "label=Alpaca + PPO-sim"  # as the paper's table has it
+    scores = measure(tmp_path / "r", f"benchmark.questions={questions}", f"answers={answers}", named)
     assert scores == {"accuracy": pytest.approx(2 / 3), "open_ended": None}
+    results, _, place = results_of(tmp_path / "r", "elementary")
+    assert results["model"]["name"] == "Alpaca + PPO-sim" and place.name.startswith("Alpaca_+_PPO-sim-")
 
 
 def test_balanced_is_half_of_each_sort(tmp_path: Path) -> None:

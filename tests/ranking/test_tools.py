@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.inference.make import collect, write_answers, write_rows
+from tuna.data.files import read_rows
 from tuna.errors import ConfigError, DataError
-from tuna.ranking.tools import best, compare, merge, run_tool
+from tuna.ranking.tools import best, clear, compare, merge, run_tool
 
 pytestmark = pytest.mark.once
 
@@ -122,3 +123,20 @@ def test_the_best_answer_of_each_list(tmp_path: Path, capsys: pytest.CaptureFixt
     for rows, told in (([{"id": "1", "output": "a"}], "expected a ranked list"), ([ranked("1")], "got none")):
         with pytest.raises(DataError, match=rf"odd.jsonl:1: .*{told}"):
             best(str(write_rows(tmp_path / "odd.jsonl", rows)), str(tmp_path / "none.jsonl"))
+
+
+def test_lists_of_one_rank_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lists = write_rows(
+        tmp_path / "lists.jsonl", [ranked("1", a=1, b=1), ranked("2", a=1, b=0, c=1), ranked("3", a=0.5)]
+    )
+    out = tmp_path / "clear.jsonl"
+    for _ in range(2):  # its own output may be written anew
+        run_tool(["clear", str(lists), str(out)])
+        assert [row.value for row in read_rows(str(out)).rows] == [ranked("2", a=1, b=0, c=1) | {"ranks": 2}]
+    assert "1 of 3 lists have answers of different ranks: " in capsys.readouterr().out
+    with pytest.raises(ConfigError, match=r"lists.jsonl: is there and rank.py clear did not make it"):
+        clear(str(out), str(lists))
+    same = write_rows(tmp_path / "same.jsonl", [ranked("1", a=1, b=1)])
+    with pytest.raises(DataError, match=r"same.jsonl: expected lists whose answers differ in rank, got none among 1"):
+        clear(str(same), str(tmp_path / "none.jsonl"))
+    assert not (tmp_path / "none.jsonl").exists()

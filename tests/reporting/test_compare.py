@@ -71,6 +71,18 @@ def test_several_seeds_are_paired_by_seed_and_question(tmp_path: Path) -> None:
     assert change == crossed(gains) and change.how == "over seeds and questions" and change.n == 3
 
 
+def test_one_model_stands_beside_every_seed_of_what_began_with_it(tmp_path: Path) -> None:
+    gains = [[0, 1, 0, 0], [0, 1, 0, 1], [0, 1, 1, 0]]
+    marked = [("Alpaca", 0, [0, 0, 0, 0]), *(("Tuna_c", seed, gain) for seed, gain in enumerate(gains))]
+    for label, seed, marks in marked:
+        rows = [example(n, "text", mark) for n, mark in enumerate(marks)]
+        measure(tmp_path, label, seed, sum(marks) / 4, examples=rows)
+    comparison, systems = compare(tmp_path)
+    change = comparison.versus(systems["Tuna_c"], comparison.baseline, comparison.of_results[0])
+    assert change is not None and (change.low, change.n) == (crossed(gains).low, 3)
+    assert change.how == "over seeds and questions; of Alpaca one model"
+
+
 def test_gains_are_compared_by_question_and_by_seed(tmp_path: Path) -> None:
     # 2 * part - none - all, by question: 2 - 0 - 1, 2 - 0 - 1, 0 - 0 - 1, 0: mean 0.25, s = sqrt(2.75 / 3)
     for label, marks in (("Alpaca", [0, 0, 0, 0]), ("Tuna_p", [1, 1, 0, 0]), ("Tuna_c", [1, 1, 1, 0])):

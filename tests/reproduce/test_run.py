@@ -174,3 +174,33 @@ def test_killed_and_run_again(tmp_path: Path) -> None:
     calls()
     reproduce()
     assert len(calls()) == 5 - len(before) and Path("reproduce/x/report").exists()
+
+
+def test_a_step_for_all_seeds_is_run_once() -> None:
+    steps = {"base": "train.py model.path={start}", "tuned": "train.py model.path={base}"}
+    reproduce(seeds=2, pipeline={"steps": steps, "systems": [], "once": ["base"]})
+    assert sorted(calls()) == ["s0-base", "s0-tuned", "s1-tuned"]
+
+
+def test_a_short_trial_is_another_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    steps = {"lists": "rank.py {limit} first={first} {few}"}
+    sizes = {"name": "x", "first": 9, "limit": "", "few": ""}
+    reproduce(pipeline={"steps": steps, "systems": []}, sizes=sizes, dry_run=True)
+    assert "rank.py first=9 seed=0 output=reproduce/x/" in capsys.readouterr().out
+    reproduce(pipeline={"steps": steps, "systems": []}, sizes=sizes, dry_run=True, limit=4)
+    told = "rank.py limit=4 first=4 datamodule.first=4 seed=0 output=reproduce/x-limit4/"
+    assert told in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="limit: no step of this pipeline takes it"):
+        reproduce(limit=4)
+
+
+def test_time_is_told_by_what_steps_took_where_they_were_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    minutes = {"base": 2, "lists": 1, "tuned": 1, "other": 1}
+    of = {"steps": STEPS, "systems": [], "minutes": minutes}
+    reproduce(pipeline=of, only=["base"])
+    assert "about 2 min 0 s, as it was measured" in capsys.readouterr().out
+    calls()
+    reproduce(pipeline=of, dry_run=True)
+    assert "about 6 min 15 s, as it was measured" in capsys.readouterr().err  # the report's is the mean of the others
+    reproduce(pipeline=of)
+    assert "4 min 15 s where it was measured, times 0.0, as the steps done before took here" in capsys.readouterr().out

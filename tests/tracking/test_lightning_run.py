@@ -53,7 +53,7 @@ def test_what_fails_is_said_once_and_harms_nothing(
 def test_a_library_that_is_missing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tuna.tracking.lightning_run.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=f"^{name}: the package {name} is not installed; next: python -m pip install"):
-        Loggers(**{name: True})
+        Loggers(tensorboard=name == "tensorboard", mlflow=name == "mlflow")
     Loggers()
 
 

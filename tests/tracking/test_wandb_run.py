@@ -213,3 +213,15 @@ def test_data_is_known_by_its_hash(tmp_path: Path) -> None:
 def test_names_are_what_wandb_takes() -> None:
     assert artifact_name("model", "a" * 300) == "model-" + "a" * 94
     assert artifact_name("model", "/x y/é:z/") == "model-x-y-z"
+
+
+def test_without_a_writable_cache_w_and_b_keeps_its_own_log_in_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    for cache, expected in ((tmp_path / "cache", None), (tmp_path / "file" / "cache", str(tmp_path / "run" / "wandb"))):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+        monkeypatch.setenv("WANDB_CACHE_DIR", "")
+        monkeypatch.delenv("WANDB_CACHE_DIR")
+        WandbRun(tmp_path / "run", "disabled", "none", {})
+        assert os.environ.get("WANDB_CACHE_DIR") == expected

@@ -73,13 +73,13 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer({"transfer": "basic", "objects": objects})
         if "/commit/" in path:
             owner_and_name = "/".join(path.split("/")[3:5])
-            files = self.server.repositories.setdefault(owner_and_name, {})
+            sent = self.server.repositories.setdefault(owner_and_name, {})
             for line in map(json.loads, body.decode().splitlines()):
                 value = line["value"]
                 if line["key"] == "file":
-                    files[value["path"]] = base64.b64decode(value["content"])
+                    sent[value["path"]] = base64.b64decode(value["content"])
                 elif line["key"] == "lfsFile":
-                    files[value["path"]] = self.server.stored[value["oid"]]
+                    sent[value["path"]] = self.server.stored[value["oid"]]
             return self.answer(
                 {"commitUrl": f"{self.server.address}/{owner_and_name}/commit/abc", "commitOid": "abc" * 13}
             )

@@ -116,7 +116,7 @@ def test_held_out_lines_show_what_accuracy_is_read_against(monkeypatch: pytest.M
 
 def test_long_steps_and_held_out_figures_are_not_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     now, lines = [0.0], list[str]()
-    monkeypatch.setattr(log.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr("tuna.training.log.time.perf_counter", lambda: now[0])
     monkeypatch.setattr(log.log, "info", lines.append)
     progress = Progress(every=10, start_step=0, total_steps=100)
     trainer: Any = SimpleNamespace(accumulate_grad_batches=4, global_step=0, num_val_batches=[8])

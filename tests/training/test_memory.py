@@ -1,6 +1,7 @@
 """The forecast of memory: by hand, against what a real pass keeps, and what it says where a run does not fit."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from tuna.config.compose import compose
 from tuna.data.batch import Group, PackedBatch
 from tuna.data.packing import pack
 from tuna.errors import ConfigError
-from tuna.models import footprint as footprints
 from tuna.models.footprint import footprint
 from tuna.models.loading import load_scorer
 from tuna.models.source import ModelConfig
@@ -52,7 +52,7 @@ def test_weights_gradients_and_state_by_hand(deep: str) -> None:
 
 def test_a_few_layers_stand_for_all(deep: str, monkeypatch: pytest.MonkeyPatch) -> None:
     some = footprint(ModelConfig(deep), batch(), held=True)
-    monkeypatch.setattr(footprints.math, "lcm", lambda *sizes: 8)
+    monkeypatch.setattr(math, "lcm", lambda *sizes: 8)
     whole = footprint(ModelConfig(deep), batch(), held=True)
     for name in ("weights", "gradients", "forward", "early", "late", "layer"):
         assert getattr(some, name) == pytest.approx(getattr(whole, name), rel=0.02), name

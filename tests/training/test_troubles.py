@@ -169,6 +169,12 @@ def test_what_is_known_of_the_process_that_ended(code: int, says: str) -> None:
     assert isinstance(launch._failed(1, 130, 2, 7.0), KeyboardInterrupt)
 
 
+def test_a_process_that_a_signal_ended_is_at_fault() -> None:
+    assert launch._at_fault({0: launch.LOST, 1: 1, 2: -signal.SIGTERM, 3: -signal.SIGKILL}) == 3
+    assert launch._at_fault({0: -signal.SIGTERM, 1: 1, 2: launch.LOST}) == 1
+    assert launch._at_fault({0: launch.LOST, 1: -signal.SIGTERM}) == 0
+
+
 def children(process: Warm) -> list[int]:
     """The two workers under train.py and torchrun."""
 

@@ -56,7 +56,7 @@ class _Live(TorchDispatchMode):
     """Counts the bytes of the tensors that are alive, and the most of each phase; what was there before is left out."""
 
     def __init__(self, before: nn.Module) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.phase, self.most = 0, [0, 0, 0]
         self.sizes = {each.untyped_storage()._cdata: 0 for each in (*before.parameters(), *before.buffers())}
         gradients = [each.grad for each in before.parameters() if each.grad is not None]
@@ -216,9 +216,9 @@ def _score(built: Any, model: ModelConfig, given: _Given, fake: FakeTensorMode, 
     """As the scorers do."""
     if model.scorer == "plain":
         ids, real = map(fake.from_tensor, given.ids)
-        logits = built(input_ids=ids, attention_mask=real, use_cache=False).logits
+        logits: Tensor = built(input_ids=ids, attention_mask=real, use_cache=False).logits
         return logits if reward else logits[:, :-1].float().log_softmax(-1).gather(-1, ids[:, 1:, None])
-    kept = {"projection_chunk": model.projection_chunk, "projection_memory": model.projection_memory}
+    kept: dict[str, Any] = {"projection_chunk": model.projection_chunk, "projection_memory": model.projection_memory}
     scorer: Any = (RewardScorer if reward else ResponseScorer)(built, **kept)
     scorer.hidden = lambda batch: _hidden(scorer, given, fake)
     values: Tensor = scorer(given.batch._each(fake.from_tensor))

@@ -46,13 +46,13 @@ class HalfLinear(nn.Linear):
         return _Cast.apply(input, self.weight, self.bias, False)  # type: ignore[no-any-return, no-untyped-call]
 
 
-class HalfConv1D(Conv1D):  # type: ignore[misc]  # untyped
+class HalfConv1D(Conv1D):
     """The same of GPT-2's, whose weight is [in, out]."""
 
     def forward(self, x: Tensor) -> Tensor:
         """In the type of the input."""
         if _as_it_is(self, x):
-            return super().forward(x)  # type: ignore[no-any-return]
+            return super().forward(x)  # type: ignore[no-any-return, no-untyped-call]
         return _Cast.apply(x, self.weight, self.bias, True)  # type: ignore[no-any-return, no-untyped-call]
 
 

@@ -7,16 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import BitsAndBytesConfig
-from transformers.utils import is_accelerate_available, is_bitsandbytes_available
+from transformers.utils.import_utils import is_accelerate_available, is_bitsandbytes_available
 
 from tuna.errors import ConfigError
 from tuna.models.lora import Fetch
 from tuna.models.source import ModelConfig
 
 EXTRA = "pip install 'tuna-ranking[bitsandbytes]'"
-BYTES = (
-    0.5 + (1 + 4 / 256) / 64
-)  # of a number: four bits, and per 64 of them a scale in 8 bits, which is scaled per 256
+# Of a number: four bits, and per 64 of them a scale in 8 bits, which is scaled per 256.
+BYTES = 0.5 + (1 + 4 / 256) / 64
 
 
 def check_quantize(model: ModelConfig, *, sharded: bool) -> None:

@@ -1,6 +1,7 @@
 """``rank.py compare``: agreement between two rankings of the same answers, by pairs and by Spearman (the paper's
 Appendix G). ``rank.py merge``: outputs of ``shard=1/n`` to ``shard=n/n`` as one file in the input's order.
 ``rank.py best``: the best answer of each list as its ``output``, for instruction tuning or as answers to be measured.
+``rank.py clear``: the lists that say something, whose answers are not all of one rank.
 """
 
 import math
@@ -25,6 +26,7 @@ _USAGE = {
     "compare": "python rank.py compare A.jsonl B.jsonl [REPORT.json]",
     "merge": "python rank.py merge OUT.jsonl SHARD.jsonl SHARD.jsonl ...",
     "best": "python rank.py best LISTS.jsonl OUT.jsonl",
+    "clear": "python rank.py clear LISTS.jsonl OUT.jsonl",
 }
 _OF_THE_LIST = ("responses", "dropped", "judge")  # what a row of best answers leaves out
 
@@ -40,6 +42,9 @@ def run_tool(argv: Sequence[str]) -> None:
                 _compare(*files)
             elif tool == "best" and len(files) == 2:
                 print(f"{best(*files):,} best answers: {files[1]}")
+            elif tool == "clear" and len(files) == 2:
+                kept, count = clear(*files)
+                print(f"{kept:,} of {count:,} lists have answers of different ranks: {files[1]}")
             else:
                 raise ConfigError(f"expected {_USAGE[tool]}")
         except TunaError as error:
@@ -178,11 +183,7 @@ def best(lists: str, output: str) -> int:
     A judge's own answer is none of the samples and does not count. ``best_of`` says of how many answers; the other
     columns stay. Raises: DataError for what is no ranked list, ConfigError where ``best`` did not write ``output``.
     """
-    if os.path.lexists(output) and not all(
-        isinstance(row.value, Mapping) and "best_of" in row.value for row in read_rows(output).rows
-    ):
-        raise ConfigError(f"{output}: is there and rank.py best did not make it; give the best answers another name")
-    check_writable(Path(output).parent, "OUT.jsonl")
+    _check_output(output, "best", "best_of")
     rows = []
     for row in read_rows(lists).rows:
         ranked = _answers(row, samples=True)
@@ -191,6 +192,33 @@ def best(lists: str, output: str) -> int:
         rows.append({**kept, "output": text, "best_of": len(ranked)})
     write_jsonl(output, rows)
     return len(rows)
+
+
+def clear(lists: str, output: str) -> tuple[int, int]:
+    """Write the lists of ``lists`` whose answers are of two ranks or more; gives their number and that of all.
+
+    ``ranks`` says how many. Lists of one rank alone have no pair: a margin loss learns nothing from them, which is most
+    lists of questions too easy or too hard. Raises: as ``best``; DataError where no list is left.
+    """
+    _check_output(output, "clear", "ranks")
+    rows, count = [], 0
+    for count, row in enumerate(read_rows(lists).rows, 1):  # noqa: B007
+        ranks = len({score for _, score in _answers(row)})
+        if ranks > 1:
+            rows.append({**row.value, "ranks": ranks})
+    if not rows:
+        raise DataError(f"{lists}: expected lists whose answers differ in rank, got none among {count:,}")
+    write_jsonl(output, rows)
+    return len(rows), count
+
+
+def _check_output(output: str, tool: str, column: str) -> None:
+    """Raise a ConfigError where something else than an earlier output of the tool, known by its column, is there."""
+    if os.path.lexists(output) and not all(
+        isinstance(row.value, Mapping) and column in row.value for row in read_rows(output).rows
+    ):
+        raise ConfigError(f"{output}: is there and rank.py {tool} did not make it; give the output another name")
+    check_writable(Path(output).parent, "OUT.jsonl")
 
 
 def _report(path: str) -> dict[str, Any]:

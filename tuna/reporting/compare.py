@@ -90,7 +90,9 @@ class Comparison:
         mine, theirs = self.values(system, column), self.values(other, column)
         terms: Terms = [(1.0, system), (-1.0, other)]
         if table := self._table(terms, column):
-            return crossed(table)
+            change = crossed(table)
+            once = [of.label for of, values in ((system, mine), (other, theirs)) if len(values) < change.n]
+            return replace(change, how="; ".join([change.how, *(f"of {label} one model" for label in once)]))
         found = difference(mine, theirs)
         if mine and column.benchmark in paper()["even"] and (found is None or found.low is None):
             return self._against(system, other, column) or found
@@ -126,17 +128,20 @@ class Comparison:
     def _table(self, terms: Terms, column: Column) -> list[list[float]] | None:
         """The weighted sums of the marks of each seed that all terms have, on each question that all have answered.
 
-        None where the score is no mean over questions. With one seed each the seeds need not be the same.
+        None where the score is no mean over questions. A system with one seed stands beside every seed of the others:
+        it is one model, such as the start of them all, and what is found is of that very model.
         """
         if column.of_runs:
             return None
         held = [system.results.get(column.held, {}) for _, system in terms]
-        common = sorted(set.intersection(*(set(of) for of in held)))
-        if common:
-            chosen = [[of[seed] for of in held] for seed in common]
-        elif all(len(of) == 1 for of in held):
-            chosen = [[next(iter(of.values())) for of in held]]
-        else:
+        if not all(held):
+            return None
+        several = [set(of) for of in held if len(of) > 1]
+        chosen = [
+            [of[seed] if len(of) > 1 else next(iter(of.values())) for of in held]
+            for seed in (sorted(set.intersection(*several)) if several else [0])
+        ]
+        if not chosen:
             return None
         marks = [[marks_of(result, column.score) for result in row] for row in chosen]
         keys = {frozenset(each) for row in marks for each in row}

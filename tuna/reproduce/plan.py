@@ -21,6 +21,7 @@ _PROGRAMS = {
     "train.py": ("runs/s{seed}-{name}", "seed={seed} name={made.name} runs_dir={made.parent} resume=auto"),
     "rank.py": ("rankings/s{seed}-{name}.jsonl", "seed={seed} output={made}"),
     "rank.py best": ("rankings/s{seed}-{name}.jsonl", "{made}"),
+    "rank.py clear": ("rankings/s{seed}-{name}.jsonl", "{made}"),
     "evaluate.py": ("results/s{seed}-{name}", "seed={seed} folder={made}"),
     ONCE: ("{name}", "runs={folder}/runs rankings={folder}/rankings results={folder}/results output={made}"),
 }
@@ -71,11 +72,12 @@ def plan(
     for name, program in programs.items():
         if program not in _PROGRAMS:
             wrong.append(f"pipeline.steps.{name}: expected a command of {', '.join(_PROGRAMS)}, got {program!r}")
-        wrong += [
-            f"pipeline.steps.{name}: {{{field}}} is neither a step nor a value of sizes{nearest(field, known)}"
-            for field in fields[name]
-            if field not in known
-        ]
+    for field in dict.fromkeys(field for named in fields.values() for field in named if field not in known):
+        first, *others = (name for name, named in fields.items() if field in named)
+        more = f" (and {len(others)} more steps)" if others else ""
+        wrong.append(
+            f"pipeline.steps.{first}{more}: {{{field}}} is neither a step nor a value of sizes{nearest(field, known)}"
+        )
     if wrong:
         raise ConfigError("\n".join(wrong))
     needs = {

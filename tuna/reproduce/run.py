@@ -21,6 +21,7 @@ from tuna.config import checks
 from tuna.console import CHECKOUT, as_typed, clock_time
 from tuna.errors import ConfigError, OtherSettings, RunError
 from tuna.reproduce import before, losses, measures, rounds
+from tuna.reproduce.clock import Clock
 from tuna.reproduce.plan import ONCE, Step, chosen, plan, refuse_secrets
 from tuna.runs import RunFolder, read_json, write_json
 
@@ -37,6 +38,7 @@ class Settings:
     name: str | None = None  # of the folder below ``folder``; null is the sizes' name
     folder: str = "reproduce"  # what holds the folders of all
     seeds: Annotated[int, Ge(1)] = 1  # their number; they are 0, 1, ...
+    limit: Annotated[int, Ge(1)] | None = None  # instructions, and questions of each benchmark: a short trial of all
     jobs: Annotated[int, Ge(1)] | Literal["auto"] = "auto"  # steps at once
     only: list[str] | None = None  # these steps and what they need
     rounds: Annotated[int, Ge(1)] | None = None  # null is the pipeline's
@@ -52,12 +54,15 @@ def run(cfg: DictConfig) -> dict[str, float]:
     settings = Settings(**given)
     sizes: Any = OmegaConf.to_container(cfg.sizes, resolve=True)
     pipeline: Any = OmegaConf.to_container(cfg.pipeline, resolve=False)
-    name = settings.name or "-".join(filter(None, (str(sizes["name"]), pipeline.get("name"))))
+    short = f"limit{settings.limit}" if settings.limit else None  # a trial is no part of the whole
+    name = settings.name or "-".join(filter(None, (str(sizes["name"]), pipeline.get("name"), short)))
     folder, seeds = Path(settings.folder) / name, range(settings.seeds)
     typed = _typed_groups()
     typed |= {COMPARES: typed["judge"]} if "judge" in typed and COMPARES in sizes else {}
     compared = "each_loss" in pipeline
     values = {**sizes, **typed, "book": folder / (losses.BOOK if compared else rounds.BOOK)}
+    if settings.limit is not None:
+        values |= _limited(pipeline, sizes, settings.limit)
     written = None
     if "each_round" in pipeline:
         written = rounds.write_out(pipeline, values, settings.rounds or pipeline["rounds"])
@@ -75,17 +80,20 @@ def run(cfg: DictConfig) -> dict[str, float]:
         written_out = measures.write_out(pipeline)
         out = measures.left_out(written_out, values)
         kept = {name: command for name, command in written_out.items() if name not in out}
-        steps = plan(kept, values, measures.kept_systems(pipeline["systems"], out), folder, seeds)
+        once = pipeline.get("once", ())
+        steps = plan(kept, values, measures.kept_systems(pipeline["systems"], out), folder, seeds, once)
     if unused := [group for group in typed if group in GROUPS and f"{{{group}}}" not in str(pipeline)]:
         raise ConfigError(f"{', '.join(unused)}: no step of this pipeline takes it; next: pipeline=rounds")
     steps = chosen(steps, settings.only)
     refuse_secrets(steps)
     missing, told = before.missing_files(steps, sizes), before.costs(steps)
+    clock = Clock(steps, pipeline.get("minutes", {}))
     if settings.dry_run:
         for line in [*told, *missing]:
             print(f"# {line}")
         for step in steps:
             print(as_typed(step.command))
+        print(*clock.forecast(steps, {}), sep="\n", end="", file=sys.stderr)
         return {"steps": float(len(steps))}
     if missing:
         raise ConfigError("\n".join(missing))
@@ -99,7 +107,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
         if compared:
             write_json(folder / losses.BOOK, losses.book(pipeline, steps, folder))
         jobs = _jobs_here() if settings.jobs == "auto" else settings.jobs
-        return _Run(steps, folder, jobs, _state(folder), rows, settings.rounds_patience).work()
+        return _Run(steps, folder, jobs, _state(folder), clock, rows, settings.rounds_patience).work()
 
 
 def _typed() -> list[str]:
@@ -111,6 +119,14 @@ def _typed_groups() -> dict[str, str]:
     """By group: its choice and keys where the command line has them, which win over the words of sizes."""
     words = {group: [word for word in _typed() if re.match(rf"{group}[.=]", word)] for group in GROUPS}
     return {group: shlex.join(typed) for group, typed in words.items() if typed}
+
+
+def _limited(pipeline: Mapping[str, Any], sizes: Mapping[str, Any], limit: int) -> dict[str, object]:
+    """The sizes of a short trial; a ConfigError where the pipeline's steps know no such."""
+    if "{limit}" not in str(pipeline["steps"]):
+        raise ConfigError("limit: no step of this pipeline takes it; next: sizes=smollm2, or only=[...] for some steps")
+    first = {key: min(limit, value) for key, value in sizes.items() if key in ("first", "first_p")}
+    return {"limit": f"limit={limit}", "few": f"datamodule.first={limit}", **first}
 
 
 def _jobs_here() -> int:
@@ -153,6 +169,7 @@ class _Run:
     folder: Path
     jobs: int
     state: dict[str, Any]  # what became of each step, as steps.json holds it
+    clock: Clock
     rows: Sequence[Mapping[str, Any]] = ()  # of the book of rounds
     patience: int = 1  # rounds in a row below the best one, after which there is no further
     over: set[str] = field(default_factory=set)  # steps of rounds that there is no need for
@@ -163,6 +180,8 @@ class _Run:
         (self.folder / "logs").mkdir(parents=True, exist_ok=True)
         done, count = self._done(), len(self.steps)
         print(f"{count} steps, {self.jobs} at once, {len(done)} done before; results go to {self.folder}")
+        took = {name: self.state[name]["seconds"] for name in done if name in self.state}
+        print(*self.clock.forecast([s for s in self.steps if s.name not in done], took), sep="\n", end="", flush=True)
         if failed := self._run_all(done):
             again = shlex.join(("python", "reproduce.py", *_typed()))
             raise RunError(
@@ -200,6 +219,7 @@ class _Run:
         left = [step for step in self.steps if step.name not in done]
         count = len(left)
         failed: list[str] = []
+        here: list[str] = []  # done by this very run
         running: dict[Future[tuple[int, float]], Step] = {}
         with ThreadPoolExecutor(self.jobs) as pool:
             while True:
@@ -224,9 +244,11 @@ class _Run:
                         self._tell_failure(step, code)
                         continue
                     done.add(step.name)
-                    ended = count - len(left) - len(running)
-                    time_left = clock_time((time.monotonic() - self.began) / ended * (count - ended))
-                    print(f"{step.name}: done in {seconds:.0f} s; {ended}/{count}, about {time_left} left", flush=True)
+                    here.append(step.name)
+                    rest = [*left, *running.values()]
+                    ended, time_left = count - len(rest), self.clock.left(time.monotonic() - self.began, here, rest)
+                    told = f"{step.name}: done in {seconds:.0f} s; {ended}/{count}, about {clock_time(time_left)} left"
+                    print(told, flush=True)
 
     def _is_over(self, step: Step) -> bool:
         """Whether a step is of a round that is not run, since the measure fell before it; told once per seed."""

@@ -28,8 +28,8 @@ class LightningRun:
     """Takes the figures of a run while it trains; ``make`` opens Lightning's logger. name: TensorBoard or MLflow."""
 
     def __init__(self, name: str, make: Callable[[], Any]) -> None:
-        self.name, self._logger = name, None
-        self._failed = False
+        self.name, self._failed = name, False
+        self._logger: Any = None
         self._safely(lambda: setattr(self, "_logger", make()))
 
     def log_config(self, config: Mapping[str, Any]) -> None:
@@ -62,7 +62,7 @@ def tensorboard(folder: Path, start_step: int) -> LightningRun:
     def make() -> Any:
         from lightning.pytorch.loggers import TensorBoardLogger
 
-        begin = {"purge_step": start_step + 1} if start_step else {}
+        begin: dict[str, Any] = {"purge_step": start_step + 1} if start_step else {}
         return TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False, **begin)
 
     return LightningRun("TensorBoard", make)

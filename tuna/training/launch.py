@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,15 +95,22 @@ def _watch(arguments: list[str]) -> int:
         torchrun(arguments)
     except ChildFailedError as error:
         ended = {rank: failure.exitcode for rank, failure in error.failures.items()}  # in the order they were seen
-        # A process that a signal ended takes the others along, in whatever way; torchrun sends SIGTERM to the rest.
-        others = (LOST, -signal.SIGTERM)
-        first = min(ended, key=lambda rank: (ended[rank] in others, ended[rank] > 0))
+        first = _at_fault(ended)
         failure = Path(arguments[-1]).with_suffix(_FAILURE)
         failure.write_text(json.dumps({"rank": first, "code": ended[first]}))
         return 1
     except SignalException as stop:
         return 128 + int(stop.sigval)
     return 0
+
+
+def _at_fault(ended: Mapping[int, int]) -> int:
+    """The process that brought the others down, by their exit codes in the order in which they ended.
+
+    One that a signal ended takes the others along, in whatever way; torchrun sends SIGTERM to the rest.
+    """
+    followers = (LOST, -signal.SIGTERM)
+    return min(ended, key=lambda rank: 2 if ended[rank] in followers else int(ended[rank] > 0))
 
 
 def _work(arguments: list[str]) -> int:

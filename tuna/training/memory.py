@@ -93,7 +93,7 @@ def estimate(
             head = built.get_output_embeddings()
             for module in built.modules():
                 if isinstance(module, HalfLinear) and module is not head:
-                    module.weight.stored = BYTES
+                    module.weight.stored = BYTES  # type: ignore[attr-defined]
         checkpoint_layers(built, how)
 
     period = 1 if isinstance(how, bool | str) else round(1 / min(how, 1 - how))
@@ -106,8 +106,9 @@ def estimate(
     gradients = found.gradients if several else min(found.gradients, max(0.0, found.beside - found.forward))
     activations = found.beside - gradients
     gathered = found.layer * 2 if shares > 1 else 0.0
-    numbers = found.weights / shares, gradients / shares, state, activations, gathered
-    return Forecast(*map(int, numbers), available=available(training))
+    numbers = (found.weights / shares, gradients / shares, state, activations, gathered)
+    weights, gradients_kept, moments, beside, whole = map(int, numbers)
+    return Forecast(weights, gradients_kept, moments, beside, whole, available(training))
 
 
 def check_memory(parts: "Components") -> Forecast | None:
@@ -176,7 +177,7 @@ def _free() -> Iterator[int]:
     """What the kernel could give, and what this process's control group still may take."""
     about = Path("/proc/meminfo")
     if about.is_file():
-        values = dict(line.split(":") for line in about.read_text().splitlines())
+        values = dict(line.split(":") for line in about.read_text().strip().split("\n"))
         if "MemAvailable" in values:
             yield 1024 * int(values["MemAvailable"].split()[0])
     for limit, used, inactive in (
@@ -188,6 +189,6 @@ def _free() -> Iterator[int]:
             stat = (GROUPS / used).with_name("memory.stat").read_text()
         except (OSError, ValueError):
             continue
-        files = next((int(line.split()[1]) for line in stat.splitlines() if line.startswith(f"{inactive} ")), 0)
+        files = next((int(line.split()[1]) for line in stat.split("\n") if line.startswith(f"{inactive} ")), 0)
         if most.isdecimal():
             yield int(most) - now + files  # files that were read can be let go of
