@@ -196,11 +196,11 @@ def test_a_short_trial_is_another_folder(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_time_is_told_by_what_steps_took_where_they_were_measured(capsys: pytest.CaptureFixture[str]) -> None:
     minutes = {"base": 2, "lists": 1, "tuned": 1, "other": 1}
-    of = {"steps": STEPS, "systems": [], "minutes": minutes}
-    reproduce(pipeline=of, only=["base"])
+    of = {"name": "x", "start": "tiny", "minutes": minutes}
+    reproduce(sizes=of, only=["base"])
     assert "about 2 min 0 s, as it was measured" in capsys.readouterr().out
     calls()
-    reproduce(pipeline=of, dry_run=True)
+    reproduce(sizes=of, dry_run=True)
     assert "about 6 min 15 s, as it was measured" in capsys.readouterr().err  # the report's is the mean of the others
-    reproduce(pipeline=of)
+    reproduce(sizes=of)
     assert "4 min 15 s where it was measured, times 0.0, as the steps done before took here" in capsys.readouterr().out

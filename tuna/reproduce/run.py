@@ -87,7 +87,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
     steps = chosen(steps, settings.only)
     refuse_secrets(steps)
     missing, told = before.missing_files(steps, sizes), before.costs(steps)
-    clock = Clock(steps, pipeline.get("minutes", {}))
+    clock = Clock(steps, sizes.get("minutes") or {})
     if settings.dry_run:
         for line in [*told, *missing]:
             print(f"# {line}")
