@@ -9,7 +9,6 @@ What a command line takes as words, they take as words too, as a mapping, or as 
 They print what the commands print. A fault that the user can mend is a ``tuna.TunaError``; nothing ends the process.
 """
 
-import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ from tuna.config.compose import CONF, install, run_composed
 from tuna.config.help import groups
 from tuna.config.overrides import check_command_line
 from tuna.config.schema import build_all
+from tuna.data.files import read_rows
 from tuna.data.importers import check_format
 from tuna.data.load import Source, load_source, problem_text
 from tuna.data.record import Record
@@ -93,7 +93,7 @@ class Measured:
     @property
     def examples(self) -> list[dict[str, Any]]:
         """examples.jsonl: each question with its answer and marks."""
-        return [json.loads(line) for line in (self.folder / "examples.jsonl").read_text(encoding="utf-8").splitlines()]
+        return [row.value for row in read_rows(str(self.folder / "examples.jsonl")).rows]
 
 
 def tune(*overrides: Words, config_dir: Place | None = None, **settings: Any) -> Tuned:

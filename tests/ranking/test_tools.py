@@ -30,9 +30,9 @@ def test_compare_writes_json_and_a_picture(tmp_path: Path, capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["compare", "a.jsonl"], "expected python rank.py compare A.jsonl B.jsonl"),
-        (["merge", "out.jsonl"], "expected python rank.py merge OUT.jsonl"),
-        (["best", "lists.jsonl"], "expected python rank.py best LISTS.jsonl OUT.jsonl"),
+        (["compare", "a.jsonl"], "rank.py compare A.jsonl B.jsonl"),
+        (["merge", "out.jsonl"], "rank.py merge OUT.jsonl"),
+        (["best", "lists.jsonl"], "rank.py best LISTS.jsonl OUT.jsonl"),
         (["compare", "nothing.jsonl", "neither.jsonl"], "nothing.jsonl: no such file"),
     ],
 )
