@@ -88,7 +88,7 @@ def test_tools(tmp_path: Path) -> None:
     assert code == 0 and "Spearman, mean over 6 lists: 1.000" in out
     assert json.loads((tmp_path / "agreement.json").read_text())["spearman"]["mean"] == 1
     code, _, err = typed(tmp_path, "compare", "a.jsonl")
-    assert code == 1 and "expected python rank.py compare" in err
+    assert code == 1 and "rank.py compare A.jsonl B.jsonl" in err
     code, _, err = typed(tmp_path, "merge", "b.jsonl", "a.jsonl")
     assert code == 1 and "shard=i/n" in err
 

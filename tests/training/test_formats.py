@@ -15,7 +15,7 @@ from tuna.training.run import run
 pytestmark = pytest.mark.once
 
 FORMATS = Path(__file__).parents[1] / "data" / "formats"
-UNRANKED = {"chat.jsonl", "sharegpt.jsonl", "prompts.jsonl"}
+UNRANKED = {"chat.jsonl", "lima.jsonl", "prompts.jsonl", "sharegpt.jsonl"}
 RANKED = sorted(path.name for path in FORMATS.iterdir() if path.name not in UNRANKED)
 
 
