@@ -4,6 +4,7 @@ A test may set the variables otherwise by ``monkeypatch``. Subprocesses inherit 
 """
 
 import ipaddress
+import logging
 import shutil
 import socket
 import sys
@@ -51,6 +52,16 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """None stands between the tests and 127.0.0.1."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy", "OPENAI_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _no_log_of_another_test() -> Iterator[None]:
+    """A handler that a test leaves behind would write to what pytest captured for that test, which is closed."""
+    before = list(logging.root.handlers)
+    yield
+    for handler in list(logging.root.handlers):
+        if handler not in before and not type(handler).__module__.startswith("_pytest"):
+            logging.root.removeHandler(handler)
 
 
 @pytest.fixture(autouse=True)
