@@ -54,12 +54,15 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def write_model(folder: Path, *, width: int, layers: int, vocabulary: int, dtype: str = "float32") -> None:
+def write_model(
+    folder: Path, *, width: int, layers: int, vocabulary: int, dtype: str = "float32", tied: bool = False
+) -> None:
     """A random Llama with the tokenizer of the embedded model."""
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=vocabulary, hidden_size=width, intermediate_size=width * 8 // 3, num_hidden_layers=layers,
         num_attention_heads=width // 64, bos_token_id=0, eos_token_id=0,
+        tie_word_embeddings=tied,
     )  # fmt: skip
     model: Any = LlamaForCausalLM(config)
     model.to(getattr(torch, dtype)).save_pretrained(folder)

@@ -28,15 +28,18 @@ from tuna.models.checkpointing import checkpoint_layers
 from tuna.models.loading import load_scorer
 from tuna.models.source import ModelConfig
 from tuna.modules.optimizers import AdamW, Rates
-from tuna.training.memory import estimate, give_back
+from tuna.training.machine import give_back
+from tuna.training.memory import estimate
 from tuna.training.trainer import TrainerConfig
 
 KINDS: dict[str, dict[str, Any]] = {
     "full": {},
+    "full, tied": {"tied": True},  # of the random Llama
     "full, layers recomputed": {"checkpointing": True},
     "full, half of the layers": {"checkpointing": 0.5},
     "full, selective": {"checkpointing": "selective"},
     "LoRA": {"lora": 16},
+    "LoRA, tied": {"lora": 16, "tied": True},
     "LoRA, layers recomputed": {"lora": 16, "checkpointing": True},
     "LoRA, bfloat16": {"lora": 16, "frozen_dtype": "bfloat16"},
 }
@@ -51,7 +54,7 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--vocabulary", type=int, default=16_000)
     parser.add_argument("--groups", type=int, nargs="+", default=(1, 3), help="groups of about 450 tokens per pass")
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
-    parser.add_argument("--keep", action="store_true", help="without tuna.training.memory.give_back")
+    parser.add_argument("--keep", action="store_true", help="without tuna.training.machine.give_back")
     parser.add_argument("--passes", type=int, default=2, help="per optimizer step")
     return parser.parse_args(arguments)
 
@@ -67,7 +70,7 @@ def make_batch(groups: int) -> PackedBatch:
 
 def settings(folder: str, kind: str) -> tuple[ModelConfig, TrainerConfig]:
     """The model and trainer of one case."""
-    of = dict(KINDS[kind])
+    of = {key: value for key, value in KINDS[kind].items() if key != "tied"}
     training = TrainerConfig(accelerator="cpu", activation_checkpointing=of.pop("checkpointing", False))
     return ModelConfig(folder, **of), training
 
@@ -107,11 +110,12 @@ def main(arguments: list[str] | None = None) -> None:
     """Print a row per case; exit with 1 where a forecast is more than a tenth from what was measured."""
     asked, worst = options(arguments), 0.0
     with tempfile.TemporaryDirectory() as scratch:
-        folder = asked.model or Path(scratch) / "model"
-        if asked.model is None:
-            write_model(folder, width=asked.width, layers=asked.layers, vocabulary=asked.vocabulary)
+        sizes = {"width": asked.width, "layers": asked.layers, "vocabulary": asked.vocabulary}
+        for tied in (False, True) if asked.model is None else ():
+            write_model(Path(scratch) / str(tied), **sizes, tied=tied)
         print("| case | groups per pass | forecast MB | measured MB | ratio | s |\n|---|---|---|---|---|---|")
         for kind in asked.kinds:
+            folder = asked.model or Path(scratch) / str("tied" in KINDS[kind])
             for groups in asked.groups:
                 given = (str(folder), kind, groups, asked.passes, asked.keep)
                 call = [sys.executable, "-c", f"from perf.memory_forecast import measure; measure(*{given!r})"]
@@ -119,8 +123,8 @@ def main(arguments: list[str] | None = None) -> None:
                 found = json.loads(ran.stdout.splitlines()[-1])
                 ratio = found["forecast"] / found["measured"]
                 worst = max(worst, abs(ratio - 1))
-                sizes = f"{found['forecast'] / 1e6:.0f} | {found['measured'] / 1e6:.0f}"
-                print(f"| {kind} | {groups} | {sizes} | {ratio:.2f} | {found['seconds']:.1f} |", flush=True)
+                shown = f"{found['forecast'] / 1e6:.0f} | {found['measured'] / 1e6:.0f}"
+                print(f"| {kind} | {groups} | {shown} | {ratio:.2f} | {found['seconds']:.1f} |", flush=True)
     print(f"\nat most {worst:.0%} apart")
     raise SystemExit(worst > 0.1)
 

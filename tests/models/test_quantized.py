@@ -14,7 +14,8 @@ from tuna.models import quantized
 from tuna.models.loading import load_scorer
 from tuna.models.reward import writer
 from tuna.models.source import ModelConfig
-from tuna.training.run import run, settle_frozen
+from tuna.training.frozen import settle_frozen
+from tuna.training.run import run
 from tuna.training.trainer import TrainerConfig
 
 CPU = TrainerConfig(accelerator="cpu")

@@ -178,13 +178,14 @@ def _build(model: ModelConfig, config: Any, prepare: Callable[[Any], None], *, r
 
 def _give_shapes(built: Any, fake: FakeTensorMode) -> None:
     """Parameters and buffers as fake tensors of the CPU; tied ones stay tied."""
-    made: dict[int, Any] = {}
+    made: dict[nn.Parameter, nn.Parameter] = {}
     with fake:
         for module in built.modules():
             for name, old in module._parameters.items():
                 if old is not None:
-                    new = made.get(id(old)) or nn.Parameter(torch.empty_like(old, device="cpu"), old.requires_grad)
-                    made[id(old)] = made[id(new)] = module._parameters[name] = new
+                    if old not in made:
+                        made[old] = nn.Parameter(torch.empty_like(old, device="cpu"), old.requires_grad)
+                    module._parameters[name] = made[old]
             for name, buffer in module._buffers.items():
                 module._buffers[name] = None if buffer is None else torch.empty_like(buffer, device="cpu")
 

@@ -70,8 +70,6 @@ class ModelConfig:
     projection_chunk: targets projected to the vocabulary at a time. projection_memory: MB that may be kept of the
     projection's gradient, from the forward to the backward pass; what is beyond is computed twice.
     Raises: ConfigError where a value is out of its range.
-
-    quantize: nf4 keeps the linear layers that LoRA leaves as they are in 4 bits (QLoRA).
     """
 
     path: Annotated[str, MinLen(1)] = "tiny"

@@ -12,8 +12,7 @@ from torch import nn
 
 from tuna.config.types import checked
 from tuna.errors import ConfigError
-
-EXTRA = "pip install 'tuna-ranking[bitsandbytes]'"
+from tuna.models.quantized import EXTRA
 
 
 @dataclass(frozen=True, slots=True)

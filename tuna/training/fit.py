@@ -29,7 +29,7 @@ from tuna.tracking.wandb_run import WandbRun, data_file, made_by, made_model, st
 from tuna.training import checkpoint, distributed, hub, results, shims
 from tuna.training.checkpoint_files import STATE, newest_sound
 from tuna.training.log import Progress, first_lines, last_lines, open_log
-from tuna.training.memory import give_back
+from tuna.training.machine import give_back
 from tuna.training.nonfinite import NonFinite, check_scorer
 from tuna.training.reference import attach
 from tuna.training.run import Components, end

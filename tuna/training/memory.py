@@ -1,31 +1,28 @@
 """What a run will take of memory, found before any weight is read; and what to type where that is too much."""
 
-import ctypes
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-import torch
+from torch import nn
 
 from tuna.data.batch import PackedBatch
 from tuna.errors import ConfigError
 from tuna.models.checkpointing import checkpoint_layers
 from tuna.models.footprint import AUTOCAST, footprint
-from tuna.models.frozen import HalfLinear, halve
+from tuna.models.frozen import HalfLinear, halve, plain
 from tuna.models.lora import parse_lora
 from tuna.models.quantized import BYTES
 from tuna.models.source import ModelConfig
 from tuna.modules.optimizers import Adafactor, Optimizer
+from tuna.training.frozen import settle_frozen
+from tuna.training.machine import available
 from tuna.training.trainer import TrainerConfig
 
 if TYPE_CHECKING:
     from tuna.training.run import Components
 
-CONTEXT = 1_000_000_000  # of a GPU, which CUDA and its libraries take
-GROUPS = Path("/sys/fs/cgroup")
-_MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of malloc.h
 SMALL = 30_000_000  # parameters; a smaller model is not looked at by itself
 
 
@@ -87,28 +84,36 @@ def estimate(
     how = training.activation_checkpointing or model.gradient_checkpointing
 
     def prepare(built: Any) -> None:
-        if model.halves or model.quantize:
+        if model.halves:
             halve(built)
-        if model.quantize:  # as wide in use as halved ones
-            head = built.get_output_embeddings()
-            for module in built.modules():
-                if isinstance(module, HalfLinear) and module is not head:
-                    module.weight.stored = BYTES  # type: ignore[attr-defined]
+        if model.quantize:
+            _quantize(built)
         checkpoint_layers(built, how)
 
-    period = 1 if isinstance(how, bool | str) else round(1 / min(how, 1 - how))
     found = footprint(
         model, batch, reward=reward, state_bytes=optimizer.state_bytes, held=several,
-        autocast=AUTOCAST.get(training.precision), by_row=not training.on_gpu, prepare=prepare, period=period,
+        autocast=AUTOCAST.get(training.precision), by_row=not training.on_gpu, prepare=prepare,
+        period=1 if isinstance(how, bool | str) else Fraction(str(how)).denominator,
     )  # fmt: skip
     shares = training.local_devices if training.shard_over == "node" else training.world_size
-    state = found.optimizer / shares if steps > 1 else 0.0  # it comes with the first step
+    weights, state, has = int(found.weights / shares), int(found.optimizer / shares), available(training)
     gradients = found.gradients if several else min(found.gradients, max(0.0, found.beside - found.forward))
-    activations = found.beside - gradients
-    gathered = found.layer * 2 if shares > 1 else 0.0
-    numbers = (found.weights / shares, gradients / shares, state, activations, gathered)
-    weights, gradients_kept, moments, beside, whole = map(int, numbers)
-    return Forecast(weights, gradients_kept, moments, beside, whole, available(training))
+    in_a_pass = Forecast(
+        weights, int(gradients / shares), state if steps > 1 else 0, int(found.beside - gradients),
+        gathered=int(found.layer * 2) if shares > 1 else 0, available=has,
+    )  # fmt: skip
+    in_a_step = Forecast(weights, int(found.gradients / shares), state, 0, available=has)  # the first makes the state
+    return max(in_a_pass, in_a_step, key=lambda each: each.total)
+
+
+def _quantize(built: Any) -> None:
+    """Have frozen linear layers but the head take what 4 bits do; in use each is made whole, as a halved one is."""
+    head = plain(built.get_output_embeddings())
+    for module in built.modules():
+        if type(module) in (nn.Linear, HalfLinear) and not module.weight.requires_grad and module is not head:
+            module.weight = nn.Parameter(module.weight.detach().bfloat16(), requires_grad=False)
+            module.weight.stored = BYTES
+            module.__class__ = HalfLinear
 
 
 def check_memory(parts: "Components") -> Forecast | None:
@@ -133,62 +138,53 @@ def check_memory(parts: "Components") -> Forecast | None:
 
 
 def _advice(parts: "Components") -> str:
-    """The first of ever larger changes that fits, as keys to type; first come those that change no result."""
-    longest = max(group.num_tokens for group in parts.data.train_groups)
-    layers, fewer = {"trainer.activation_checkpointing": True}, {"trainer.micro_tokens": longest}
-    factored, lora = {"optimizer": "adafactor"}, {"model.lora": 16}
-    anew = layers if not parts.training.activation_checkpointing else {}
-    one_process = factored if parts.training.world_size == 1 else {}
-    adapters = lora if parse_lora(parts.model.lora) is None else {"model.frozen_dtype": "bfloat16"}
-    for change in (anew, fewer, anew | fewer, one_process | anew | fewer, adapters, adapters | anew | fewer):
-        if change and forecast(parts, **change).fits:
-            return " ".join(f"{key}={str(value).lower()}" for key, value in change.items())
+    """The changes that are needed to fit, as keys to type."""
+    taken: list[dict[str, Any]] = []
+    for change in _changes(parts):
+        found = _tried(parts, [*taken, change])
+        if found is None:
+            continue
+        taken.append(change)
+        if found.fits:
+            for each in taken[-2::-1]:
+                rest = [other for other in taken if other is not each]
+                if (less := _tried(parts, rest)) and less.fits:
+                    taken = rest
+            words = {key: value for each in taken for key, value in each.items()}
+            return " ".join(f"{k}={'null' if value is None else str(value).lower()}" for k, value in words.items())
     sharded = "more devices" if parts.training.strategy == "fsdp" else "trainer=fsdp over several devices"
     return f"a smaller model, or {sharded} (no setting here fits)"
+
+
+def _changes(parts: "Components") -> Iterator[dict[str, Any]]:
+    """What takes less memory, to be made one after another; first what changes no result."""
+    if parts.training.activation_checkpointing is not True:
+        yield {"trainer.activation_checkpointing": True}
+    longest = max(group.num_tokens for group in parts.data.train_groups)
+    by_tokens = {"trainer.accumulate": None} if parts.training.accumulate else {}
+    yield by_tokens | {"trainer.micro_tokens": longest}
+    if parts.training.world_size == 1:
+        yield {"optimizer": "adafactor"}
+    if parse_lora(parts.model.lora) is None:
+        yield {"model.lora": 16}
+    yield {"model.frozen_dtype": "bfloat16"}
+    yield {"model.quantize": "nf4"}
+
+
+def _tried(parts: "Components", changes: list[dict[str, Any]]) -> Forecast | None:
+    """None where they cannot be used here: a class without checkpointing, a library that is not installed."""
+    try:
+        return forecast(parts, **{key: value for each in changes for key, value in each.items()})
+    except Exception:  # any code of a model may run here
+        return None
 
 
 def _changed(parts: "Components", changes: Mapping[str, Any]) -> tuple[ModelConfig, TrainerConfig, Optimizer]:
     of_model = {key[6:]: value for key, value in changes.items() if key.startswith("model.")}
     of_trainer = {key[8:]: value for key, value in changes.items() if key.startswith("trainer.")}
-    model = replace(parts.model, **of_model) if of_model else parts.model
+    model, training = parts.model, replace(parts.training, **of_trainer)
+    if of_model:
+        model = replace(model, **of_model)
+        settle_frozen(model, training)
     optimizer = {"adafactor": Adafactor()}.get(changes.get("optimizer", ""), parts.optimizer)
-    return model, replace(parts.training, **of_trainer), optimizer
-
-
-def available(training: TrainerConfig) -> int | None:
-    """Bytes that each process of this machine may take: of its GPU, or of what the machine has left."""
-    if training.on_gpu:
-        return int(torch.cuda.get_device_properties(0).total_memory) - CONTEXT
-    left = min(_free(), default=None)
-    return None if left is None else left // training.local_devices
-
-
-def give_back() -> None:
-    """Have blocks of 1 MB and more go back to the system as soon as they are freed, on Linux with glibc.
-
-    It would keep those below 32 MB, and what long-lived gradients come to lie between cannot be used again: a quarter
-    of a step's memory and more (perf/memory_forecast.py).
-    """
-    with suppress(AttributeError, OSError, TypeError):
-        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 1 << 20)
-
-
-def _free() -> Iterator[int]:
-    """What the kernel could give, and what this process's control group still may take."""
-    about = Path("/proc/meminfo")
-    if about.is_file():
-        values = dict(line.split(":") for line in about.read_text().strip().split("\n"))
-        if "MemAvailable" in values:
-            yield 1024 * int(values["MemAvailable"].split()[0])
-    for limit, used, inactive in (
-        ("memory.max", "memory.current", "inactive_file"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
-    ):
-        try:
-            most, now = (GROUPS / limit).read_text().strip(), int((GROUPS / used).read_text())
-            stat = (GROUPS / used).with_name("memory.stat").read_text()
-        except (OSError, ValueError):
-            continue
-        files = next((int(line.split()[1]) for line in stat.split("\n") if line.startswith(f"{inactive} ")), 0)
-        if most.isdecimal():
-            yield int(most) - now + files  # files that were read can be let go of
+    return model, training, optimizer

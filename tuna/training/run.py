@@ -19,8 +19,6 @@ from tuna.datamodules.base import RecordDataModule
 from tuna.errors import ConfigError
 from tuna.losses.base import Loss
 from tuna.models.folder import tensor_shapes
-from tuna.models.lora import parse_lora
-from tuna.models.quantized import check_quantize
 from tuna.models.source import ModelConfig, Resolved
 from tuna.models.weights import check_weights
 from tuna.modules.optimizers import Optimizer
@@ -28,6 +26,7 @@ from tuna.modules.scoring import ScoringModule
 from tuna.runs import RunFolder
 from tuna.tracking.loggers import Loggers
 from tuna.training import distributed, hub
+from tuna.training.frozen import settle_frozen
 from tuna.training.launch import launch
 from tuna.training.memory import Forecast, check_memory
 from tuna.training.reference import check_reference
@@ -152,25 +151,6 @@ def prepare(cfg: DictConfig, built: dict[str, Any]) -> Components:
         num_parameters=parameters, num_trainable=trainable, total_steps=steps,
     )  # fmt: skip
     return replace(parts, memory=distributed.on_first(lambda: check_memory(parts)))
-
-
-def settle_frozen(model: ModelConfig, training: TrainerConfig) -> None:
-    """Give ``model.frozen_dtype`` its value where it is null: float32 on the CPU, so that figures stay as they were.
-
-    Raises: ConfigError where nothing is frozen, or the frozen weights cannot be quantized here.
-    """
-    if parse_lora(model.lora) is None:
-        asked = [key for key in ("frozen_dtype", "quantize") if getattr(model, key) is not None]
-        if asked:
-            raise ConfigError(
-                f"model.{asked[0]}: without model.lora no weight is frozen; next: model.lora=16, or leave it out"
-            )
-        return
-    if model.frozen_dtype is None:
-        half = training.on_gpu and training.precision != "16-mixed"
-        model.frozen_dtype = "bfloat16" if half else "float32"
-    if model.quantize:
-        check_quantize(model, sharded=training.strategy == "fsdp")
 
 
 def check_grades(loss: Any, data: RecordDataModule) -> None:
