@@ -14,6 +14,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from tuna.console import typed
 from tuna.errors import ConfigError, RunError
 from tuna.runs import RunFolder, write_json
 from tuna.sweeps.jobs import SCHEMA_VERSION, Job, assign, error_text, identity_of, jobs_in, table
@@ -30,7 +31,8 @@ class Sweep(Launcher):
     """One command's jobs, those asked for so far, in front of the launcher that Hydra made (``inner``).
 
     So it does the same for every launcher (basic, joblib, submitit, Ray). To a sweeper, a failed job has no result.
-    typed: the command line's arguments. fixed: keys of its overrides that are no sweep.
+    program: the command that was typed, such as train. typed: its arguments. fixed: keys of its overrides that are no
+    sweep.
     """
 
     inner: Launcher  # these four are there once Hydra has made its launcher
@@ -38,8 +40,8 @@ class Sweep(Launcher):
     config: DictConfig
     folder: Path
 
-    def __init__(self, typed: Sequence[str], fixed: Collection[str]) -> None:
-        self.typed, self.fixed = typed, fixed
+    def __init__(self, program: str, typed: Sequence[str], fixed: Collection[str]) -> None:
+        self.program, self.typed, self.fixed = program, typed, fixed
         self.asked: dict[int, Job] = {}
 
     @property
@@ -108,7 +110,7 @@ class Sweep(Launcher):
         """The command that goes on with this sweep."""
         named = any(_key(text) in ("name", "hydra.sweep.dir") for text in self.typed) or self.config.get("name")
         place = f"name={self.folder.name}" if "name" in self.config else f"hydra.sweep.dir={self.folder}"
-        return f"python {Path(sys.argv[0]).name} {shlex.join([*self.typed, *([] if named else [place])])}"
+        return f"{typed(self.program)} {shlex.join([*self.typed, *([] if named else [place])])}"
 
     def _write(self) -> list[dict[str, Any]]:
         """Write sweep.json; gives the jobs in it, which are all of the folder."""
