@@ -116,6 +116,13 @@ def test_names_with_folders_and_odd_letters(sweep: Type) -> None:
     assert Path("its here/a/b+c.d/0/job.json").exists()
 
 
+def test_two_jobs_are_not_sent_to_one_place_of_the_hub(sweep: Type) -> None:
+    code, ran, said = sweep("seed=1,2", "thing.lambda=3,4", "name=s", "+push_to_hub=me/x-${seed}")
+    assert (code, ran) == (1, []) and "push_to_hub: two jobs of this sweep would be sent to me/x-1; name every" in said
+    assert not list(Path("runs/s").glob("*/job.json"))
+    assert sweep("seed=1,2", "name=s", "+push_to_hub=me/x-${seed}")[:2] == (0, ["s/0 1", "s/1 2"])
+
+
 def test_batches_go_on_after_a_failure(sweep: Type) -> None:
     code, ran, _ = sweep("seed=13,1,2", "name=s", "hydra.sweeper.max_batch_size=1")
     assert (code, ran) == (1, ["s/0 13", "s/1 1", "s/2 2"])
