@@ -164,7 +164,11 @@ def choose(config: Mapping[str, Any], data: str, model: str) -> RunFolder:
     if resume == "auto" and name:
         old = runs_dir / name if (runs_dir / name / "run.json").exists() else None
     elif resume == "auto":
-        same = (path for path in _unfinished(runs_dir, config.get("push_to_hub")) if not differences(read_run(path), config, data, model))
+        same = (
+            path
+            for path in _unfinished(runs_dir, config.get("push_to_hub"))
+            if not differences(read_run(path), config, data, model)
+        )
         old = next(same, None)
     elif resume:
         old = _unended(Path(resume), runs_dir, config.get("push_to_hub"))
