@@ -1,6 +1,7 @@
 # Tuna on a machine with NVIDIA GPUs and the NVIDIA container toolkit; the driver comes from the machine, CUDA with torch:
 #   docker build --tag tuna .
 #   docker run --rm --gpus all --shm-size 8g --volume "$PWD:/work" tuna train stage=tuna_c trainer=gpu
+# It runs as user 1000; where the folder belongs to another, add: --user "$(id -u):$(id -g)" --env HOME=/work
 FROM python:3.12-slim-bookworm
 
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]

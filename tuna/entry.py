@@ -110,7 +110,8 @@ def _run_sweep(program: Program, config_dir: Path, line: CommandLine) -> None:
             "a sweep (-m) cannot run inside of torchrun, where every process would start all of it; leave torchrun "
             "away: each job starts its own processes (trainer=fsdp trainer.devices=...)"
         )
-    sweep = Sweep(sys.argv[1:], {o.get_key_element().lstrip("+~") for o in line.overrides if not o.is_sweep_override()})
+    fixed = {o.get_key_element().lstrip("+~") for o in line.overrides if not o.is_sweep_override()}
+    sweep = Sweep(program.config_name, sys.argv[1:], fixed)
     with resumable(sweep):
         try:
             _run_hydra(program, config_dir)

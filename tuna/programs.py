@@ -12,6 +12,7 @@ import tuna
 from tuna.config.help import Program
 from tuna.console import STARTED_AS, nearest, started_as
 from tuna.entry import main
+from tuna.ranking import TOOLS
 
 TRAIN = Program(
     run="tuna.training.run:run",
@@ -138,7 +139,7 @@ _ABOUT = {
 def start(name: str, argv: Sequence[str] | None = None) -> None:
     """Run a command of PROGRAMS, or a tool of rank.py, with ``argv``, or the words after the script's name."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if name == "rank" and words[:1] in (["compare"], ["merge"], ["best"], ["clear"]):
+    if name == "rank" and words and words[0] in TOOLS:
         from tuna.ranking.tools import run_tool
 
         run_tool(words)

@@ -164,10 +164,14 @@ def choose(config: Mapping[str, Any], data: str, model: str) -> RunFolder:
     if resume == "auto" and name:
         old = runs_dir / name if (runs_dir / name / "run.json").exists() else None
     elif resume == "auto":
-        same = (path for path in _unfinished(runs_dir) if not differences(read_run(path), config, data, model))
+        same = (
+            path
+            for path in _unfinished(runs_dir, config.get("push_to_hub"))
+            if not differences(read_run(path), config, data, model)
+        )
         old = next(same, None)
     elif resume:
-        old = _unended(Path(resume), runs_dir)
+        old = _unended(Path(resume), runs_dir, config.get("push_to_hub"))
     if old is None:
         chosen = name or f"{stage}-{datetime.now():%Y%m%d-%H%M%S}"
         while not name and (runs_dir / chosen).exists():  # two runs started in one second
@@ -198,8 +202,13 @@ def check_free(path: Path) -> None:
         raise RunError(f"name: {path / 'model'} is there and no run made it; choose another name=...")
 
 
-def _unfinished(runs_dir: Path) -> list[Path]:
-    """Run folders that are not finished, newest first."""
+def unpushed(written: Mapping[str, Any], name: str | None) -> bool:
+    """Whether a run (run.json) has not been sent to the hub as ``name``, where that is asked for."""
+    return name is not None and (written.get("pushed") or {}).get("repository") != name
+
+
+def _unfinished(runs_dir: Path, push: str | None = None) -> list[Path]:
+    """Run folders that are not finished, or were to be sent to ``push`` and were not, newest first."""
     found = []
     for file in [*runs_dir.glob("*/run.json"), *runs_dir.glob("*/*/run.json")]:
         try:
@@ -207,19 +216,20 @@ def _unfinished(runs_dir: Path) -> list[Path]:
         except RunError as error:
             log.warning(f"{error}; this run is left alone")
             continue
-        if written.get("status") != "finished":
+        to_send = push == (written.get("config") or {}).get("push_to_hub") and unpushed(written, push)
+        if written.get("status") != "finished" or to_send:
             found.append((str(written.get("started", "")), file.parent))
     return [path for _, path in sorted(found, reverse=True)]
 
 
-def _unended(path: Path, runs_dir: Path) -> Path:
+def _unended(path: Path, runs_dir: Path, push: str | None) -> Path:
     """The folder of the run that ``resume`` names by folder or name."""
     path = path if (path / "run.json").exists() else runs_dir / path
     written = read_run(path)
     if not written:
         near = ", ".join(str(other) for other in _unfinished(runs_dir)[:3]) or "none"
         raise RunError(f"resume: no run at {path}; unfinished runs: {near}")
-    if written.get("status") == "finished":
+    if written.get("status") == "finished" and not unpushed(written, push):
         raise RunError(f"resume: {path} is finished; its model is {path / 'model'}")
     return path
 

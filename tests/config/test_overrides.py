@@ -54,6 +54,8 @@ def test_everything_wrong_is_said_at_once() -> None:
             ["module.betas=[0.9]"],
             "module.betas: expected a list of 2, each a finite number of 0 or more and below 1, got",
         ),
+        (["-m", "seed=0,1", "push_to_hub=me/x"], "push_to_hub=me/x: all jobs of a sweep would be sent there; let it"),
+        (["-m", "push_to_hub=me/x,me/y"], "push_to_hub=me/x,me/y: push_to_hub cannot be swept; let it name each key"),
         (["name=2024"], """name: expected text or null, got 2024; as text: 'name="2024"'"""),
         (["name='a=b'"], "name: expected letters, digits and . _ + - (no = and no spaces), got 'a=b'"),
         (["name=../x"], "name: expected letters"),
@@ -135,3 +137,7 @@ def test_a_further_config_folder_has_choices_of_its_own(shop: Path, tmp_path: Pa
     (tmp_path / "more" / "thing" / "new.yaml").write_text("_target_: shop.things.Data\n")
     assert wrong("-cd", str(tmp_path / "more"), "thing=new", "thing.size=3", conf=shop) == []
     assert wrong("thing=new", conf=shop)[0].startswith("thing=new: expected one of base, data, required")
+
+
+def test_a_sweep_may_send_each_job_to_a_place_of_its_own() -> None:
+    assert wrong("-m", "seed=0,1", "push_to_hub=me/x-${seed}") == []

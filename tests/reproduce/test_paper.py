@@ -15,7 +15,7 @@ from tuna.config.compose import compose
 from tuna.errors import ConfigError
 from tuna.inference.elementary import held_out_records
 from tuna.reproduce import run as pipeline
-from tuna.reproduce.before import costs
+from tuna.reproduce.before import check_servers, costs
 from tuna.reproduce.measures import left_out
 from tuna.reproduce.plan import Step
 
@@ -100,6 +100,15 @@ def test_a_sweeps_jobs_each_have_the_money() -> None:
     step = Step("s0-m", "m", ("evaluate.py", "-m", "max_cost=2.5", "model.path=a,b", "seed=0,1"), (), Path("x"))
     assert costs([step]) == ["paid steps, at most $10.00 in all (max_cost): s0-m $10.00"]
     assert costs([Step("s0-n", "n", ("train.py",), (), Path("x"))]) == []
+    words = ("rank.py", "-m", "max_cost=2", "seed=range(3)", "judge.function=[a.py:f,b.py:g]", "judge=function,openai")
+    assert costs([Step("s0-o", "o", words, (), Path("x"))])[0].endswith("s0-o $12.00")
+
+
+def test_commas_within_brackets_are_no_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    words = ("rank.py", "-m", "max_cost=2", "judge=openai", "judge.price=[1,2]", "seed=range(3)", "ranker.n=2,4")
+    with pytest.raises(ConfigError, match="OPENAI_API_KEY"):
+        check_servers([Step("s0-o", "o", words, (), Path("x"))])
 
 
 def test_it_runs_on_stand_in_clones(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,7 +26,7 @@ from tuna.config.overrides import _exists
 from tuna.config.types import wrong_value
 from tuna.errors import ConfigError
 from tuna.preview import read_options
-from tuna.ranking.tools import _USAGE
+from tuna.ranking import TOOLS
 
 _WIDE = ("stage", "experiment", "debug", "pipeline", "sizes")  # groups whose files set keys outside of their own
 PROGRAMS = ("train", "rank", "evaluate", "report", "reproduce")
@@ -139,7 +139,7 @@ def _script(path: str, words: Sequence[str]) -> list[str]:
 def _program(name: str, words: Sequence[str]) -> list[str]:
     if name not in PROGRAMS:
         return [f"{name}: expected one of {', '.join(PROGRAMS)}"]
-    if name == "rank" and words and words[0] in _USAGE:
+    if name == "rank" and words and words[0] in TOOLS:
         return []
     line = read_command_line([word for word in words if not word.endswith("...")])
     found = [message for message in line.wrong if "is not a folder" not in message]

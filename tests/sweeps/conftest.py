@@ -8,6 +8,7 @@ import pytest
 
 from tests.config.conftest import shop  # noqa: F401
 from tuna.config.help import Program
+from tuna.console import STARTED_AS
 from tuna.entry import main
 
 PROGRAM = Program(run="shop.runs:run", config_name="train", purpose="A trial.", examples=(), results="Here.")
@@ -17,7 +18,7 @@ Type = Callable[..., tuple[int, list[str], str]]
 @pytest.fixture
 def sweep(shop: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Type:  # noqa: F811
     """Type ``x.py -m ...``; gives the exit code, the jobs that ran ("name seed"), and all that was printed."""
-    for name in ("TUNA_DEBUG", "HYDRA_FULL_ERROR", "RANK", "WORLD_SIZE"):
+    for name in ("TUNA_DEBUG", "HYDRA_FULL_ERROR", "RANK", "WORLD_SIZE", STARTED_AS):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sys, "argv", ["x.py"])
 

@@ -12,6 +12,7 @@ from hydra.core.plugins import Plugins
 
 from tests.sweeps.conftest import Type
 from tuna.config.compose import CONF
+from tuna.console import CHECKOUT, STARTED_AS, typed
 from tuna.errors import ConfigError
 from tuna.runs import RunFolder
 from tuna.sweeps.launcher import check_optimized
@@ -72,7 +73,7 @@ def test_a_bug_in_a_job_is_shown_and_counts_as_its_failure(sweep: Type) -> None:
 def test_an_interrupt_ends_the_sweep_with_130_and_it_goes_on(sweep: Type) -> None:
     code, ran, said = sweep("seed=1,15,2", "name=s")
     assert (code, ran) == (130, ["s/0 1", "s/1 15"])
-    assert "interrupted" in said and "again   python x.py" in said
+    assert "interrupted" in said and f"again   {typed('train')} " in said
     assert [job["status"] for job in told("s")["jobs"].values()] == ["finished", "interrupted", "pending"]
     code, ran, said = sweep("seed=1,15,2", "name=s")
     assert ran == ["s/1 15"] and "job 1 (seed=15) was interrupted; it runs again" in said
@@ -90,15 +91,36 @@ def test_an_unnamed_sweep_says_how_to_go_on_with_it(sweep: Type) -> None:
     _, ran, said = sweep("seed=1,13", "thing.betas=[0.5,0.5]")
     (folder,) = Path("runs").iterdir()
     assert folder.name.startswith("sweep-2") and ran == [f"{folder.name}/0 1", f"{folder.name}/1 13"]
-    again = next(line for line in said.splitlines() if line.startswith("again   python x.py "))
+    again = next(line for line in said.splitlines() if line.startswith(f"again   {typed('train')} "))
     assert again.endswith(f" name={folder.name}")
     words = [word for word in shlex.split(again)[3:] if word not in ("-m", "hydra/hydra_logging=none")]
     assert sweep(*words)[:2] == (1, [f"{folder.name}/1 13"])
 
 
+@pytest.mark.parametrize("started", ["tuna", "python -m tuna", None])
+def test_the_command_is_the_one_that_was_typed(
+    started: str | None, sweep: Type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if started:
+        monkeypatch.setenv(STARTED_AS, started)
+    monkeypatch.setattr(sys, "argv", ["/somewhere/tuna/__main__.py"])
+    said = sweep("seed=13", "name=s")[2]
+    command = f"{started} train" if started else shlex.join(["python", f"{CHECKOUT}/train.py"])  # not in the checkout
+    command += " hydra/hydra_logging=none seed=13 name=s -m"
+    assert f"to repeat what failed: {command}\n" in said and f"again   {command}\n" in said
+    assert told("s")["command"] == command
+
+
 def test_names_with_folders_and_odd_letters(sweep: Type) -> None:
     assert sweep("seed=1", "name=a/b+c.d", "runs_dir='its here'")[:2] == (0, ["a/b+c.d/0 1"])
     assert Path("its here/a/b+c.d/0/job.json").exists()
+
+
+def test_two_jobs_are_not_sent_to_one_place_of_the_hub(sweep: Type) -> None:
+    code, ran, said = sweep("seed=1,2", "thing.lambda=3,4", "name=s", "+push_to_hub=me/x-${seed}")
+    assert (code, ran) == (1, []) and "push_to_hub: two jobs of this sweep would be sent to me/x-1; name every" in said
+    assert not list(Path("runs/s").glob("*/job.json"))
+    assert sweep("seed=1,2", "name=s", "+push_to_hub=me/x-${seed}")[:2] == (0, ["s/0 1", "s/1 2"])
 
 
 def test_batches_go_on_after_a_failure(sweep: Type) -> None:

@@ -1,6 +1,7 @@
 """logger=tensorboard and logger=mlflow: Lightning's own loggers, read back by their libraries where these are there."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,24 @@ def test_tensorboard_shows_a_run(tmp_path: Path) -> None:
     rows = {event.step: event.value for event in found.Scalars("train/loss")}
     assert list(rows) == [1, 2, 3] and rows[3] == 9.0
     assert found.Scalars("val/loss")[0].step == 0
+
+
+@pytest.mark.parametrize("own", [None, "false"])
+def test_mlflow_sends_no_usage_data_unless_that_was_asked_for(
+    own: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def logger(*_: Any, **__: Any) -> Any:
+        seen.append(os.environ.get("MLFLOW_DISABLE_TELEMETRY"))
+        raise ConnectionError
+
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", own or "")
+    if own is None:
+        monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY")
+    monkeypatch.setattr("lightning.pytorch.loggers.MLFlowLogger", logger)
+    mlflow(tmp_path, experiment="mine", title="a", tracking_uri=None, tags=[])
+    assert seen == [own or "true"]
 
 
 def test_mlflow_shows_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,11 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.training.make import overrides
+from tests.training.make import overrides, write_lists
 from tuna.config.compose import compose
 from tuna.console import clock_time
 from tuna.errors import ConfigError, DataError, RunError
@@ -66,6 +67,8 @@ def test_it_shows_two_lists_the_steps_and_what_is_needed(
     assert "disk    2 checkpoints of 0.00 GB" in out and "memory  " in out and "time    at least " in out
     assert f"run     {tmp_path / 'runs' / 'a'}" in out
     assert not (tmp_path / "runs" / "a").exists()
+    assert "dry run: no run was begun, no weight loaded; what stays are token ids in " in out.splitlines()[-1]
+    assert "hub" not in out.splitlines()[-1]
 
 
 def test_its_errors_are_those_of_a_run(llama: Path, lists: Path, tmp_path: Path) -> None:
@@ -125,3 +128,9 @@ def test_a_reward_model_s_and_sft_s_lists_are_shown_too(
     tried(llama, lists, tmp_path, stage="sft")
     out = capsys.readouterr().out
     assert "answer 1, target of the cross-entropy: " in out and "not ranked" not in out
+
+
+def test_it_says_that_a_models_files_were_fetched(llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = parts_of(llama, write_lists(tmp_path / "lists.jsonl"), tmp_path / "runs", monkeypatch)
+    told = dry_run._left(replace(parts, resolved=replace(parts.resolved, source="OWNER/NAME", on_hub=True)))
+    assert told.endswith(", and the files of OWNER/NAME (its weights too) in the hub's cache")

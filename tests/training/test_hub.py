@@ -141,6 +141,35 @@ def test_a_whole_run_is_sent(server: Hub, tmp_path: Path, capsys: pytest.Capture
     assert [p for p in folder.rglob("*") if p.is_file() and TOKEN.encode() in p.read_bytes()] == []
 
 
+def test_a_finished_run_that_was_not_sent_is_sent_by_the_same_command(
+    server: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, lists = write_model(tmp_path / "llama"), write_lists(tmp_path / "lists.jsonl")
+
+    def train(**changes: object) -> list[str]:
+        """What is said, and the names that were sent to since the last time."""
+        server.repositories.clear()
+        run(compose(overrides(model, lists, tmp_path / "runs", trainer__max_steps=1, **changes)))
+        assert [f.parent.name for f in tmp_path.glob("runs/*/run.json")] == ["a"]
+        return [*server.repositories]
+
+    assert train(name="a") == []
+    capsys.readouterr()
+    again = {"name": "a", "resume": "auto"}
+    assert train(push_to_hub="me/tuned", dry_run="true", **again) == []
+    assert train(push_to_hub="me/tuned", **again) == ["me/tuned"]
+    assert "is finished already" in (said := capsys.readouterr().out) and "pushed   me/tuned" in said
+    assert train(push_to_hub="me/tuned", **again) == [] == train(**again)
+    assert train(push_to_hub="me/other", **again) == ["me/other"]
+    assert train(push_to_hub="me/third", name="null", resume=tmp_path / "runs" / "a") == ["me/third"]
+
+    # A run without a name of its own that was killed while it was sent: the newest of its settings.
+    target = RunFolder(tmp_path / "runs" / "a", "a")
+    target.update(pushed=None, config=target.read()["config"] | {"push_to_hub": "me/tuned"})
+    assert train(push_to_hub="me/tuned", name="null", resume="auto") == ["me/tuned"]
+    assert read_run(target.path)["pushed"]["repository"] == "me/tuned"
+
+
 def test_large_files_go_another_way_and_hidden_ones_stay(server: Hub, finished: RunFolder) -> None:
     (line,) = hub.push(config("me/tuned", private=False), finished)
     assert line == "pushed   me/tuned, commit abcabcab" and server.created[0]["visibility"] == "public"

@@ -20,6 +20,7 @@ from tuna.console import nearest
 from tuna.errors import ConfigError
 
 _MOST_COMBINATIONS = 32  # of swept group choices; more are checked when their job starts
+_NAMES_OF_ITS_OWN = "let it name each key that is swept, as in 'push_to_hub=OWNER/NAME-${seed}', or leave it out"
 _ERRORS = (HydraException, OmegaConfBaseException, ConfigError)
 
 
@@ -60,6 +61,8 @@ class _Checker:
             return None
         if override.key_or_group in ("name", "runs_dir"):
             return f"{override.input_line}: {override.key_or_group} cannot be swept; a sweep's jobs are runs/<name>/<n>"
+        if override.key_or_group == "push_to_hub":
+            return f"{override.input_line}: push_to_hub cannot be swept; {_NAMES_OF_ITS_OWN}"
         if not self.line.multirun and self.line.runs:
             return (
                 f"{override.input_line}: several values are a sweep, which needs -m; "
@@ -86,7 +89,7 @@ class _Checker:
         """What is wrong with the other overrides once the groups are chosen."""
         found: list[str] = []
         try:
-            cfg = self._compose([*chosen, *_firsts(setting)])
+            cfg = self._compose([*chosen, *firsts(setting)])
             sound = not _swept_by_file(cfg)
         except _ERRORS:
             sound = False
@@ -97,7 +100,7 @@ class _Checker:
                 wrong = [self._key_problem(o, base) for o in setting]
                 found += [message for message in wrong if message]
                 good = [o for o, message in zip(setting, wrong, strict=True) if not message]
-                cfg = self._compose([*chosen, *_firsts(good)])
+                cfg = self._compose([*chosen, *firsts(good)])
             except _ERRORS as error:
                 return [*found, first_paragraph(error)]
         if leaks := checks.secret_problems(cfg):
@@ -133,6 +136,10 @@ class _Checker:
         sweeper = str(OmegaConf.select(cfg, "hydra.sweeper._target_")).rpartition(".")[2]
         if self.line.multirun and sweeper != "BasicSweeper" and "optimize" in cfg and not cfg.optimize:
             return [f"optimize: missing; {sweeper} looks for its best value, as in optimize=val/loss"]
+        own = OmegaConf.is_interpolation(cfg, "push_to_hub")
+        swept_too = any(o.is_sweep_override() and o.key_or_group == "push_to_hub" for o in self.line.overrides)
+        if self.line.multirun and cfg.get("push_to_hub") and not own and not swept_too:
+            return [f"push_to_hub={cfg.push_to_hub}: all jobs of a sweep would be sent there; {_NAMES_OF_ITS_OWN}"]
         return []
 
     def _key_problem(self, override: Override, base: DictConfig) -> str | None:
@@ -163,7 +170,7 @@ def first_paragraph(error: Exception) -> str:
     return " ".join(line for line in lines if line and not line.endswith(":"))
 
 
-def _firsts(overrides: Sequence[Override]) -> list[str]:
+def firsts(overrides: Sequence[Override]) -> list[str]:
     """The overrides with one value each: their own, or the first of a sweep."""
     return [str(one.input_line) for override in overrides for one in each(override)[:1]]
 

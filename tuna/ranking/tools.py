@@ -16,18 +16,13 @@ from tuna.data.files import read_rows, write_jsonl
 from tuna.data.ranking import pair_accuracy
 from tuna.data.rows import Row
 from tuna.errors import ConfigError, DataError, TunaError
+from tuna.ranking import TOOLS
 from tuna.ranking.outputs import OutputPaths, readable
 from tuna.ranking.report import picture
 from tuna.runs import check_writable, read_json, write_json
 from tuna.secrets import masked_output
 from tuna.stats import Interval, bootstrap_interval, spearman
 
-_USAGE = {
-    "compare": "python rank.py compare A.jsonl B.jsonl [REPORT.json]",
-    "merge": "python rank.py merge OUT.jsonl SHARD.jsonl SHARD.jsonl ...",
-    "best": "python rank.py best LISTS.jsonl OUT.jsonl",
-    "clear": "python rank.py clear LISTS.jsonl OUT.jsonl",
-}
 _OF_THE_LIST = ("responses", "dropped", "judge")  # what a row of best answers leaves out
 
 
@@ -46,7 +41,7 @@ def run_tool(argv: Sequence[str]) -> None:
                 kept, count = clear(*files)
                 print(f"{kept:,} of {count:,} lists have answers of different ranks: {files[1]}")
             else:
-                raise ConfigError(f"expected {_USAGE[tool]}")
+                raise ConfigError(f"expected {TOOLS[tool]}")
         except TunaError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(1)

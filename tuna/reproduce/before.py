@@ -5,14 +5,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+
 from tuna.config.compose import compose
+from tuna.config.overrides import firsts
 from tuna.config.schema import build_all
 from tuna.errors import ConfigError
 from tuna.inference.cost import dollars
 from tuna.inference.server import check_keys
 from tuna.reproduce.plan import Step
 
-_COST = "max_cost="
 _ASKED = ("teacher", "judge", "sampler", "generation")  # nodes that may be servers
 
 
@@ -37,9 +40,23 @@ def costs(steps: Sequence[Step]) -> list[str]:
 
 def _most(words: Sequence[str]) -> float | None:
     """A step's ``max_cost``, once for each job of a sweep."""
-    given = [word.removeprefix(_COST) for word in words if word.startswith(_COST)]
-    jobs = math.prod(word.count(",") + 1 for word in words if "=" in word) if "-m" in words else 1
-    return float(given[-1]) * jobs if given else None
+    found = _overrides(words)
+    given = [override for override in found if override.key_or_group == "max_cost"]
+    if not given:
+        return None
+    jobs = math.prod(len(_texts(override)) for override in found if override.key_or_group != "max_cost")
+    return math.fsum(map(float, _texts(given[-1]))) * jobs
+
+
+def _overrides(words: Sequence[str]) -> list[Override]:
+    """The key=value words of a command, as Hydra reads them."""
+    return OverridesParser.create().parse_overrides([word for word in words if "=" in word and word[0] != "-"])
+
+
+def _texts(override: Override) -> list[str]:
+    """A text for each of the values that a sweep takes, one where nothing is swept."""
+    swept = override.is_sweep_override() and override.is_discrete_sweep()
+    return list(override.sweep_string_iterator()) if swept else [str(override.value())]
 
 
 def check_servers(steps: Sequence[Step]) -> None:
@@ -47,8 +64,7 @@ def check_servers(steps: Sequence[Step]) -> None:
     wrong: dict[str, str] = {}
     for step in (step for step in steps if _most(step.words) is not None):
         program, *words = step.words
-        overrides = [word.partition(",")[0] for word in words if word != "-m"]
-        cfg = compose(overrides, config_name=program.removesuffix(".py"))
+        cfg = compose(firsts(_overrides(words)), config_name=program.removesuffix(".py"))
         served = [key for key in _ASKED if "api_key_env" in (cfg.get(key) or {})]
         try:
             check_keys(build_all(cfg, *served))

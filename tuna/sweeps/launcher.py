@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from tuna.console import typed
 from tuna.errors import ConfigError, RunError
 from tuna.runs import RunFolder, write_json
 from tuna.sweeps.jobs import SCHEMA_VERSION, Job, assign, error_text, identity_of, jobs_in, table
@@ -30,7 +31,8 @@ class Sweep(Launcher):
     """One command's jobs, those asked for so far, in front of the launcher that Hydra made (``inner``).
 
     So it does the same for every launcher (basic, joblib, submitit, Ray). To a sweeper, a failed job has no result.
-    typed: the command line's arguments. fixed: keys of its overrides that are no sweep.
+    program: the command that was typed, such as train. typed: its arguments. fixed: keys of its overrides that are no
+    sweep.
     """
 
     inner: Launcher  # these four are there once Hydra has made its launcher
@@ -38,9 +40,10 @@ class Sweep(Launcher):
     config: DictConfig
     folder: Path
 
-    def __init__(self, typed: Sequence[str], fixed: Collection[str]) -> None:
-        self.typed, self.fixed = typed, fixed
+    def __init__(self, program: str, typed: Sequence[str], fixed: Collection[str]) -> None:
+        self.program, self.typed, self.fixed = program, typed, fixed
         self.asked: dict[int, Job] = {}
+        self.sent: dict[str, str] = {}  # names on the hub, and the identity of the job that is sent there
 
     @property
     def exit_code(self) -> int:
@@ -55,11 +58,10 @@ class Sweep(Launcher):
         """Run those of the jobs that are not done, by the inner launcher; a result each, None for a failed one."""
         jobs: list[Job] = []
         missing: dict[int, list[str]] = {}
-        for texts in job_overrides:
-            composed = self.context.config_loader.load_sweep_config(self.config, list(texts))
-            with open_dict(composed):
-                del composed["hydra"]
-            settings: Any = OmegaConf.to_container(composed, resolve=True)
+        composed = [self._settings(texts) for texts in job_overrides]
+        for settings in composed:
+            self._check_sent(settings)
+        for texts, settings in zip(job_overrides, composed, strict=True):
             job = assign(self.folder, identity_of(settings), [text for text in texts if _key(text) not in self.fixed])
             self.asked[job.number] = job
             jobs.append(job)
@@ -82,6 +84,22 @@ class Sweep(Launcher):
             value = (record.get("metrics") or {}).get(optimize) if record["status"] == "finished" and optimize else None
             results.append(JobReturn(overrides=list(texts), status=JobStatus.COMPLETED, _return_value=value))
         return results
+
+    def _settings(self, texts: Sequence[str]) -> Any:
+        """What a job's overrides come to, without Hydra's own."""
+        composed = self.context.config_loader.load_sweep_config(self.config, list(texts))
+        with open_dict(composed):
+            del composed["hydra"]
+        return OmegaConf.to_container(composed, resolve=True)
+
+    def _check_sent(self, settings: Mapping[str, Any]) -> None:
+        """Refuse (ConfigError) two jobs whose models would go to one place on the hub."""
+        name = settings.get("push_to_hub")
+        if name and self.sent.setdefault(name, identity_of(settings)) != identity_of(settings):
+            raise ConfigError(
+                f"push_to_hub: two jobs of this sweep would be sent to {name}; name every key that is swept in it, as "
+                "in 'push_to_hub=OWNER/NAME-${seed}-${loss.lambda}', or leave it out"
+            )
 
     def _texts(self, texts: Sequence[str], number: int) -> list[str]:
         """A job's overrides with its place: the folder that it has, wherever in the sweep it stands this time."""
@@ -108,7 +126,7 @@ class Sweep(Launcher):
         """The command that goes on with this sweep."""
         named = any(_key(text) in ("name", "hydra.sweep.dir") for text in self.typed) or self.config.get("name")
         place = f"name={self.folder.name}" if "name" in self.config else f"hydra.sweep.dir={self.folder}"
-        return f"python {Path(sys.argv[0]).name} {shlex.join([*self.typed, *([] if named else [place])])}"
+        return f"{typed(self.program)} {shlex.join([*self.typed, *([] if named else [place])])}"
 
     def _write(self) -> list[dict[str, Any]]:
         """Write sweep.json; gives the jobs in it, which are all of the folder."""

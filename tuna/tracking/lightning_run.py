@@ -78,6 +78,7 @@ def mlflow(
     """
 
     def make() -> Any:
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # from 3.2 on it sends usage data; read at its import
         from lightning.pytorch.loggers import MLFlowLogger
 
         logger = MLFlowLogger(

@@ -1,7 +1,7 @@
 """One training run, from a composed config to a model folder: check everything, choose its folder, train in it."""
 
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -74,14 +74,14 @@ def train(cfg: DictConfig) -> tuple[RunFolder, dict[str, float]]:
     parts = prepare(cfg, built)
     target = distributed.on_first(lambda: runs.choose(parts.config, parts.data.sha256, parts.resolved.fingerprint))
     if target.finished:
-        return target, _finished(target)
+        return target, _finished(cfg, target)
     if cfg.dry_run:
         return target, _dry_run(parts, target)
     if starts_others:
         return target, _launch(parts, target)
     with explained(target.path, training.timeout_minutes), ExitStack() as stack:
         if distributed.on_first(lambda: _lock(target, stack)):
-            return target, _finished(target)
+            return target, _finished(cfg, target, held=True)
         from tuna.training.fit import fit
 
         return target, fit(parts, target)
@@ -179,10 +179,15 @@ def _lock(target: RunFolder, stack: ExitStack) -> bool:
     return before != "finished" and target.read().get("status") == "finished"
 
 
-def _finished(target: RunFolder) -> dict[str, float]:
-    """With resume=auto a command can be given again and again: what is done is not done twice."""
+def _finished(cfg: DictConfig, target: RunFolder, *, held: bool = False) -> dict[str, float]:
+    """With resume=auto a command can be given again and again: what is done is not done twice. A model that was to be
+    sent to the hub and was not is sent now. held: whether the run's lock is.
+    """
     if distributed.rank() == 0:
         print(f"{target.path} is finished already; its model is {target.model}")
+        if not cfg.dry_run and runs.unpushed(target.read(), cfg.get("push_to_hub")):
+            with nullcontext() if held else target.locked():
+                print(*hub.push(cfg, target), sep="\n", flush=True)
     return dict(target.read().get("metrics", {}))
 
 
