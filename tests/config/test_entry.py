@@ -158,7 +158,15 @@ def test_the_version_is_tuna_s_own(shop: Path, capsys: pytest.CaptureFixture[str
     assert out.startswith("tuna-ranking ") and ", hydra-core 1.3" in out and ", torch " in out
 
 
-def test_a_python_without_the_environment_is_told_where_it_is() -> None:
-    done = subprocess.run([sys.executable, "-S", "train.py"], cwd=CONF.parent, capture_output=True, text=True, env={})
-    assert done.returncode == 1 and done.stderr.startswith(f"error: {sys.executable} has not what Tuna needs")
-    assert done.stderr.endswith("next: make install, then .venv/bin/python train.py\n")
+def test_a_python_without_the_environment_is_told_where_it_is(tmp_path: Path) -> None:
+    root = CONF.parent.resolve()
+    there = (root / ".venv" / "bin" / "python").exists()
+    for cwd, make, python in (
+        (root, "make install", ".venv/bin/python"), (tmp_path, f"make -C {root} install", f"{root}/.venv/bin/python")
+    ):  # fmt: skip
+        script = os.path.join("" if cwd == root else root, "train.py")
+        words = [sys.executable, "-S", script, "name=a b"]
+        done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, env={})
+        assert done.returncode == 1 and done.stderr.startswith(f"error: {sys.executable} has not what Tuna needs")
+        begin = "" if there else f"{make}, then "
+        assert done.stderr.endswith(f"next: {begin}{python} {script} 'name=a b'\n")
