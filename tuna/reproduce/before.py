@@ -14,6 +14,7 @@ from tuna.config.schema import build_all
 from tuna.errors import ConfigError
 from tuna.inference.cost import dollars
 from tuna.inference.server import check_keys
+from tuna.reproduce.losses import LATER
 from tuna.reproduce.plan import Step
 
 _ASKED = ("teacher", "judge", "sampler", "generation")  # nodes that may be servers
@@ -49,8 +50,9 @@ def _most(words: Sequence[str]) -> float | None:
 
 
 def _overrides(words: Sequence[str]) -> list[Override]:
-    """The key=value words of a command, as Hydra reads them."""
-    return OverridesParser.create().parse_overrides([word for word in words if "=" in word and word[0] != "-"])
+    """The key=value words of a command, as Hydra reads them; without those that an earlier step has to give."""
+    typed = [word for word in words if "=" in word and word[0] != "-" and not LATER.search(word)]
+    return OverridesParser.create().parse_overrides(typed)
 
 
 def _texts(override: Override) -> list[str]:

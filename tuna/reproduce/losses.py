@@ -14,7 +14,7 @@ from tuna.sweeps.jobs import job_in, jobs_in
 
 BOOK = "losses.json"  # which results are whose: report.py compares them
 SEEDS = ("choosing", "measuring")  # seeds that settings are chosen with, and that the chosen ones are measured with
-_LATER = re.compile(r"<(best|jobs):([^>]*)>")  # in a command: what is known once an earlier step is done
+LATER = re.compile(r"<(best|jobs):([^>]*)>")  # in a command: what is known once an earlier step is done
 
 
 def write_out(pipeline: Mapping[str, Any]) -> dict[str, str]:
@@ -70,10 +70,10 @@ def settle(words: Sequence[str]) -> list[str]:
     """A command in which what was known later is filled in: ``<best:F>``, ``<jobs:F>``."""
     found: list[str] = []
     for word in words:
-        if (match := _LATER.fullmatch(word)) and match[1] == "best":
+        if (match := LATER.fullmatch(word)) and match[1] == "best":
             found += best_settings(Path(match[2]))
         else:
-            found.append(_LATER.sub(lambda match: ",".join(map(str, _runs(Path(match[2])))), word))
+            found.append(LATER.sub(lambda match: ",".join(map(str, _runs(Path(match[2])))), word))
     return found
 
 
