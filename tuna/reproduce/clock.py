@@ -26,10 +26,10 @@ class Clock:
         if not self.measured or not left:
             return []
         minutes = self._of(step.name for step in left)
-        before = self._of(name for name in took if name in self.weights)
+        before = self._of(took)
         if not before:
             return [f"about {clock_time(60 * minutes)}, as it was measured", ""]
-        factor = sum(took[name] for name in took if name in self.weights) / (60 * before)
+        factor = sum(took.values()) / (60 * before)
         where = f"{clock_time(60 * minutes)} where it was measured, times {factor:.1f}"
         return [f"about {clock_time(60 * minutes * factor)}: {where}, as the steps done before took here", ""]
 

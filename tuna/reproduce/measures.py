@@ -1,10 +1,9 @@
 """A pipeline's parts of commands and its measures, written out as steps; steps that the sizes leave out."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-NAMED = re.compile(r"\{(?:(?:best|jobs):)?(\w+)\}")
+from tuna.reproduce.plan import fields_of
 
 
 def write_out(pipeline: Mapping[str, Any]) -> dict[str, str]:
@@ -34,7 +33,7 @@ def left_out(steps: Mapping[str, str], values: Mapping[str, object]) -> dict[str
     while True:
         more = {}
         for name, command in steps.items():
-            named = NAMED.findall(command)
+            named = fields_of(command)
             why = [found[field] for field in named if field in found and field in steps]
             why += [field for field in named if field in values and values[field] is None]
             if why and name not in found:

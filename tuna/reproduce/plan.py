@@ -64,7 +64,7 @@ def plan(
     'python train.py model.path=f/runs/s0-b seed=0 name=s0-a runs_dir=f/runs resume=auto'
     """
     programs = {name: _program(command) for name, command in steps.items()}
-    fields = {name: [field for _, field in _FIELD.findall(command)] for name, command in steps.items()}
+    fields = {name: fields_of(command) for name, command in steps.items()}
     known = [*steps, *values, SYSTEMS]
     wrong = [
         f"pipeline.systems: {name} is no step{nearest(name, list(steps))}" for name in systems if name not in steps
@@ -111,6 +111,15 @@ def plan(
                 found.append(Step(full[name], name, words, tuple(full[n] for n in needs[name]), made[name], before))
     every = tuple(step.name for step in found)
     return [*found, *(replace(step, needs=every) for step in at_the_end.values())]
+
+
+def fields_of(command: str) -> list[str]:
+    """The names in braces of a pipeline's command, in their order.
+
+    >>> fields_of("train.py model.path={sft} {best:tried} {train}")
+    ['sft', 'tried', 'train']
+    """
+    return [field for _, field in _FIELD.findall(command)]
 
 
 def _program(command: str) -> str:
