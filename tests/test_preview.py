@@ -139,6 +139,19 @@ def test_faults(
     assert message in capsys.readouterr().err
 
 
+def test_a_broken_row_is_a_fault_or_dropped_and_never_both(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path / "a.jsonl", [row(0), row(1, [("one", 1.0), ("one", 2.0), ("two", 1.0)])])
+    with open(path, "a") as file:
+        file.write("{broken\n")
+    with pytest.raises(SystemExit):
+        main([path, "show=0"])
+    told = capsys.readouterr()
+    assert "dropped: duplicate response: 1\n" in told.out and f"error: {path}:3: line: expected JSON" in told.err
+    main([path, "show=0", "datamodule.bad_rows=drop"])  # what the error names
+    told = capsys.readouterr()
+    assert "dropped: bad row: line: expected JSON: 1, duplicate response: 1\n" in told.out and told.err == ""
+
+
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     main([])
     assert capsys.readouterr().out.startswith("python -m tuna.data FILE [key=value ...]")

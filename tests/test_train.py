@@ -134,6 +134,19 @@ def test_several_faults_in_one_message(refused: Callable[..., str]) -> None:
     assert all(word in said for word in ("tuna_d", "loss.lamda", "module.lr"))
 
 
+def test_faults_of_model_data_and_folder_come_together(refused: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "runs" / "taken").mkdir(parents=True)
+    (tmp_path / "runs" / "taken" / "run.json").write_text("{}")
+    said = refused(
+        rows(tmp_path / "a.jsonl", "{broken"),
+        name="taken",
+        model__path="nowhere",
+        datamodule__held_out=0,
+        datamodule__val_path="none.jsonl",
+    )
+    assert [word for word in ("taken", "model.path=nowhere", "a.jsonl:21: ", "none.jsonl") if word not in said] == []
+
+
 def test_a_key_in_an_override_is_refused_unechoed() -> None:
     secret = "sk-" + "a1b2c3d4" * 5
     done = subprocess.run(

@@ -1,6 +1,7 @@
 """What every entry point does: help, checks, Hydra, one ``run(cfg)``, and faults as one message with exit code 1."""
 
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from tuna.config.compose import CONF, compose, install, run_composed
 from tuna.config.help import Program, help_text
 from tuna.config.keys import explain
 from tuna.config.overrides import check_command_line, first_paragraph
+from tuna.console import typed
 from tuna.errors import ConfigError, RunError, TunaError
 from tuna.runs import versions
 from tuna.secrets import masked_output
@@ -35,6 +37,7 @@ def main(program: Program, argv: Sequence[str] | None = None, config_dir: Path =
     """Run an entry point with ``argv``, or the command line's; exit code 1 after a fault, 130 after Ctrl-C."""
     if argv is not None:
         sys.argv = [sys.argv[0], *argv]
+    words: Sequence[str] | None = None  # of one run, once they hold no secret
     try:
         line = read_command_line(sys.argv[1:])
         plugins.use(line.config_dirs)
@@ -51,9 +54,10 @@ def main(program: Program, argv: Sequence[str] | None = None, config_dir: Path =
             sys.argv[1:] = line.ordered
             if not line.runs:  # Hydra shows something
                 _run_hydra(program, config_dir)
-            elif line.multirun:
+            elif line.multirun:  # it prints how it goes on
                 _run_sweep(program, config_dir, line)
             else:
+                words = sys.argv[1:]
                 run_composed(cfg, lambda cfg: _look_and_run(program, cfg), config_dir)
     except (TunaError, HydraException, OmegaConfBaseException) as error:
         if _wants_traceback():
@@ -62,9 +66,17 @@ def main(program: Program, argv: Sequence[str] | None = None, config_dir: Path =
             _report(error)
         sys.exit(getattr(error, "exit_code", 1))
     except KeyboardInterrupt:
-        text = "what was saved is kept; the same command goes on from there (train.py: with resume=auto)"
-        print(f"interrupted: {text}", file=sys.stderr)
+        print(f"interrupted: what was saved is kept{_to_go_on(program, words)}", file=sys.stderr)
         sys.exit(130)
+
+
+def _to_go_on(program: Program, words: Sequence[str] | None) -> str:
+    """The command that goes on with a run of these words."""
+    if words is None:
+        return ""
+    resume = program.config_name == "train" and not any(word.startswith("resume=") for word in words)
+    command = shlex.join([*words, *["resume=auto"] * resume])
+    return f"; to go on: {typed(program.config_name)} {command}".rstrip()
 
 
 def _help(program: Program, line: CommandLine, config_dir: Path) -> str:
@@ -77,6 +89,7 @@ def _help(program: Program, line: CommandLine, config_dir: Path) -> str:
     try:
         cfg = compose(found, config_dir=config_dir, config_name=program.config_name, with_hydra=True)
     except (HydraException, OmegaConfBaseException) as error:
+        explain(line.topics, folders, program.config_name)  # an unknown choice is told with those that there are
         raise ConfigError(first_paragraph(error)) from None
     return explain(line.topics, folders, program.config_name, cfg)
 

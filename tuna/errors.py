@@ -1,5 +1,8 @@
 """Faults that a user can mend: a message says where, what is wrong, what was expected, and what to do next."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from tuna.console import as_typed
 
 
@@ -52,3 +55,35 @@ class OtherSettings(RunError):
     """What stands at that place was made with other settings, or from other data, than are asked for now."""
 
     exit_code = 5  # 3 and 4 are a training process's
+
+
+class Faults:
+    """Keeps the faults of checks that need not wait for one another, so that they are told together.
+
+    >>> faults = Faults()
+    >>> for text in ("a: wrong", "b: missing"):
+    ...     with faults.kept():
+    ...         raise DataError(text)
+    >>> faults.check()
+    Traceback (most recent call last):
+    tuna.errors.ConfigError: a: wrong
+    b: missing
+    """
+
+    def __init__(self) -> None:
+        self.found: list[TunaError] = []
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keep a fault of the block, which ends there."""
+        try:
+            yield
+        except TunaError as error:
+            self.found.append(error)
+
+    def check(self) -> None:
+        """Raise the one that was kept, or of several a ConfigError with all of them."""
+        if len(self.found) == 1:
+            raise self.found[0]
+        if self.found:
+            raise ConfigError("\n".join(map(str, self.found)))

@@ -19,7 +19,7 @@ from tuna.config.schema import defaults
 from tuna.console import as_typed, nearest
 from tuna.data.fields import FieldError
 from tuna.data.lists import AnswerList
-from tuna.data.load import Loaded, counted, load_source, problem_text
+from tuna.data.load import BAD_ROW, Loaded, counted, load_source, problem_text
 from tuna.data.ranking import count_pairs
 from tuna.datamodules.settings import DataSettings, settings_of
 from tuna.errors import ConfigError, DataError, TunaError
@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # it brings torch
 USAGE = """\
 python -m tuna.data FILE [key=value ...]: what a data file is taken for, without reading a model's weights.
 
-  format, split, subset, columns, original, first, last   as the datamodules have them (docs/data.md)
+  format, split, subset, columns, original, first, last, bad_rows   as the datamodules have them (docs/data.md)
   targets       as datamodule.targets in stage=sft
   stage         read the file as train.py stage=... does; without it, its own scores decide
   model         whose tokenizer and chat template show the records: an embedded name, a folder or a hub id; default tiny
@@ -39,7 +39,7 @@ python -m tuna.data FILE [key=value ...]: what a data file is taken for, without
   show          how many records are shown; default 3
 
 Keys can be written as for train.py, too: datamodule.split=..., model.path=..."""
-_OF_DATAMODULE = ("format", "split", "subset", "columns", "original", "first", "last", "targets")
+_OF_DATAMODULE = ("format", "split", "subset", "columns", "original", "first", "last", "bad_rows", "targets")
 _KEYS = (*_OF_DATAMODULE, "stage", "model", "template", "template_args", "show")
 _NO_STAGE = "tuna.datamodules.ranked.ContextualDataModule"
 _SHOWN_TEXT, _SHOWN_IDS = 300, 8  # at each end
@@ -92,7 +92,8 @@ def preview(path: str, options: Mapping[str, Any]) -> Iterator[str]:
     Raises: TunaError for a file, a stage or a model that cannot be read; after the lines, DataError for malformed rows.
     """
     loaded, settings, stage_model = _load(path, options)
-    dropped = Counter(loaded.reasons)
+    drops = settings.bad_rows == "drop"
+    dropped = Counter({why: n for why, n in loaded.reasons.items() if drops or not why.startswith(BAD_ROW)})
     lists = settings.lists_of(loaded, dropped)
     yield from _summary(loaded, lists, dropped)
     shown = (lists or [AnswerList(record, ()) for record in loaded.records])[: options.get("show", 3)]
@@ -106,7 +107,7 @@ def preview(path: str, options: Mapping[str, Any]) -> Iterator[str]:
         for item in shown:
             yield from _record_lines(item, encoder, settings.turns)
         yield from (f"note: {text}" for text in sorted(encoder.notes))
-    if loaded.problems:
+    if loaded.problems and not drops:
         raise DataError(problem_text(loaded.problems, ", or datamodule.bad_rows=drop"))
 
 

@@ -12,6 +12,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from tuna.config import checks
 from tuna.config.compose import CONF
 from tuna.config.help import Program
+from tuna.console import typed
 from tuna.entry import main
 
 PROGRAM = Program(
@@ -83,11 +84,16 @@ def test_a_traceback_is_shown_where_asked_for(
     assert os.environ[variable] == "1"
 
 
-def test_a_bug_keeps_its_traceback_and_an_interrupt_its_code(shop: Path) -> None:
+def test_a_bug_keeps_its_traceback(shop: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         exit_code(shop, "seed=14")
-    assert exit_code(shop, "seed=15") == 130
     assert "HYDRA_FULL_ERROR" not in os.environ
+
+
+def test_an_interrupt_has_its_code_and_the_command_that_goes_on(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(shop, "seed=15", "runs_dir=a b") == 130
+    told = f"interrupted: what was saved is kept; to go on: {typed('train')} seed=15 'runs_dir=a b' resume=auto\n"
+    assert capsys.readouterr().err == told
 
 
 def test_hydras_own_options_pass(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:

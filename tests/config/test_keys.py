@@ -104,12 +104,18 @@ def test_help_of_a_key_on_the_command_line(
     shop: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["x.py"])
-    assert exit_code(shop, "--help", "thing.lambda", "thing.lambda=3") == 0
+    assert exit_code(shop, "--help", "thing.lambda=3") == 0
     told = "thing.lambda: not explained by its class\n  takes    a number\n  default  1.0\n  here     3\n"
     assert capsys.readouterr().out.startswith(told)
     assert exit_code(shop, "--help", "thing=base") == 0
     assert "thing=base: with lambda" in capsys.readouterr().out
-    for words, said in ((["thing.lamda"], "did you mean thing.lambda?"), (["seed", "thing=bse"], "thing/bse")):
+    assert exit_code(shop, "--help", "thing=data", "seed", "thing.size") == 0  # all that is asked for, as it is chosen
+    parts = capsys.readouterr().out.split("\n\n")
+    heads = [part.partition(":")[0] for part in parts]
+    assert [head for head in heads if not head.startswith("keys")] == ["thing=data", "seed", "thing.size"]
+    assert "default  4" in parts[-1]
+    wrong = (["thing.lamda"], "did you mean thing.lambda?"), (["seed", "thing=bse"], "did you mean base?")
+    for words, said in wrong:
         assert exit_code(shop, "--help", *words) == 1
         out, err = capsys.readouterr()
         assert out == "" and err.startswith("error: ") and said in err

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from tuna.errors import ConfigError, ModelError
+from tuna.errors import ConfigError, ModelError, NoModelError
+from tuna.models.paths import locate
 from tuna.models.source import ModelConfig
 
 Make = Callable[..., Path]
@@ -69,6 +70,28 @@ def test_a_hub_id_without_a_hub(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_there() -> None:
     with pytest.raises(ModelError, match=r"no such folder.*tiny_base"):
         ModelConfig(path="tyni").resolve()
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("runs/one", "no such folder in {here}; change to the folder where train.py made it"),
+        ("mine/on", "no such folder in {here}; did you mean mine/one?; if you mean the hub's mine/on, which"),
+        ("./mine/on", "no such folder; did you mean mine/one?, and neither"),
+        ("other/name", None),
+    ],
+)
+def test_a_path_is_looked_for_on_the_hub_only_where_it_can_be_nothing_else(
+    path: str, message: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine" / "one").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    if message is None:
+        assert locate(path) is None
+    else:
+        with pytest.raises(NoModelError) as caught:
+            locate(path)
+        assert message.format(here=tmp_path) in str(caught.value)
 
 
 def spoil(folder: Path, fault: str) -> None:

@@ -73,7 +73,8 @@ def test_a_bug_in_a_job_is_shown_and_counts_as_its_failure(sweep: Type) -> None:
 def test_an_interrupt_ends_the_sweep_with_130_and_it_goes_on(sweep: Type) -> None:
     code, ran, said = sweep("seed=1,15,2", "name=s")
     assert (code, ran) == (130, ["s/0 1", "s/1 15"])
-    assert "interrupted" in said and f"again   {typed('train')} " in said
+    assert said.count("seed=1,15,2") == 2  # at the start, for whoever kills it, and at the end
+    assert f"again   {typed('train')} " in said and said.endswith("interrupted: what was saved is kept\n")
     assert [job["status"] for job in told("s")["jobs"].values()] == ["finished", "interrupted", "pending"]
     code, ran, said = sweep("seed=1,15,2", "name=s")
     assert ran == ["s/1 15"] and "job 1 (seed=15) was interrupted; it runs again" in said

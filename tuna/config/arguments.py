@@ -43,7 +43,7 @@ class CommandLine:
     multirun: bool = False
     runs: bool = False  # whether a job will run; else Hydra only shows something
     shows_help: bool = False
-    topics: tuple[str, ...] = ()  # what help is asked for: keys, groups, choices
+    topics: tuple[str, ...] = ()  # what help is asked for: keys, groups, choices; those with a value are set, too
     shows_version: bool = False
     only_hydra: bool = False  # --hydra-help, shell completion: nothing of ours is looked at
     config_name: str | None = None
@@ -66,10 +66,10 @@ def read_command_line(argv: Sequence[str]) -> CommandLine:
     if flags.config_dir and not Path(flags.config_dir).is_dir():
         wrong.append(f"--config-dir: {flags.config_dir} is not a folder")
         flags.config_dir = None
-    topics = tuple(text for text in typed if "=" not in text) or tuple(typed) if flags.help else ()
+    topics = tuple(typed) if flags.help else ()
     overrides = []
     for text in typed:
-        if text in topics:
+        if text in topics and "=" not in text:
             continue
         try:
             overrides += OverridesParser.create().parse_overrides([text])

@@ -155,7 +155,7 @@ def explain(topics: Sequence[str], folders: Sequence[Path], config_name: str, cf
             wrong.append(f"--help {topic}: no such key or group{nearest(name, allowed)}; --help alone lists the groups")
     if wrong:
         raise ConfigError("\n".join(wrong))
-    return "\n\n".join(parts)
+    return "\n\n".join(dict.fromkeys(parts))
 
 
 def _group_text(group: str, by_group: Mapping[str, Mapping[str, Path]], cfg: DictConfig | None) -> str:

@@ -21,9 +21,10 @@ from tuna.data.importers import Imported, Importer, choose, records
 from tuna.data.ranking import COLLECT, check_rankable
 from tuna.data.record import Record
 from tuna.data.rows import Row
-from tuna.errors import DataError
+from tuna.errors import DataError, Faults
 
 SHOWN = 20
+BAD_ROW = "bad row: "  # how the reason of one begins
 # What JSON cannot hold, what is done with it, and how.
 _CHANGES: tuple[tuple[Any, str, Callable[[Any], Any]], ...] = (
     (float, "numbers that are not finite are null", lambda value: None),
@@ -84,14 +85,20 @@ def _asked(sources: Sequence[Source], bad_rows: str | None) -> str:
 def load_sources(sources: Sequence[Source], bad_rows: str | None = None) -> list[Loaded]:
     """Read all sources; with bad_rows="drop" malformed rows are left out and counted in ``reasons``.
 
-    bad_rows: None where the caller has no such key. Raises: DataError that lists the malformed rows of all sources.
+    bad_rows: None where the caller has no such key. Raises: DataError that lists the malformed rows of all sources,
+    or ConfigError with what else is wrong with them.
     """
     if _ahead and (asked := _asked(sources, bad_rows)) in _ahead:
         return _ahead.pop(asked)
-    found = [load_source(source) for source in sources]
+    faults, found = Faults(), list[Loaded]()
+    for source in sources:
+        with faults.kept():
+            found.append(load_source(source))
     problems = [problem for loaded in found for problem in loaded.problems]
-    if problems and bad_rows != "drop":
-        raise DataError(problem_text(problems, ", or datamodule.bad_rows=drop" if bad_rows else ""))
+    with faults.kept():
+        if problems and bad_rows != "drop":
+            raise DataError(problem_text(problems, ", or datamodule.bad_rows=drop" if bad_rows else ""))
+    faults.check()
     empty = [f"{loaded.source.path}: no usable row is left of {loaded.rows}" for loaded in found if not loaded.records]
     if empty:
         raise DataError("\n".join(empty + problems[:SHOWN]))
@@ -273,7 +280,7 @@ def _keep(loaded: Loaded, imported: Sequence[Imported], check: Callable[[Record]
             loaded.records.append(check(found))
         except FieldError as error:
             loaded.problems.append(f"{where}: {error}")
-            loaded.reasons["bad row: " + re.sub(r"\[-?\d+\]", "[]", error.reason)] += 1
+            loaded.reasons[BAD_ROW + re.sub(r"\[-?\d+\]", "[]", error.reason)] += 1
 
 
 def _cut(rows: Sequence[Row], loaded: Loaded) -> list[tuple[int, Row]]:

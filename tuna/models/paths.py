@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 
 from tuna import assets
+from tuna.console import nearest
 from tuna.errors import ModelError, NoModelError
 
+_OURS = ("runs", "reproduce")  # where our commands write models, by default
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -28,8 +30,26 @@ def locate(path: str) -> Path | None:
     elif folder.is_file():
         raise NoModelError(path, "a file; give the folder that holds it")
     elif not folder.is_dir():
-        if HUB_ID.fullmatch(path):
+        owner = folder.parts[0] if HUB_ID.fullmatch(path) else ""
+        if owner in _OURS or (owner and Path(owner).is_dir()):
+            raise NoModelError(path, f"no such folder in {Path.cwd()}{_nearest(folder)}; {_meant(path, owner)}")
+        if owner:
             return None
         names = ", ".join(assets.MODELS)
-        raise NoModelError(path, f"no such folder, and neither an embedded model ({names}) nor a hub id (owner/name)")
+        raise NoModelError(
+            path, f"no such folder{_nearest(folder)}, and neither an embedded model ({names}) nor a hub id (owner/name)"
+        )
     return folder
+
+
+def _meant(path: str, owner: str) -> str:
+    """What to do where a path looks like a hub id, and its first part is a folder here or the name of one of ours."""
+    if owner in _OURS:
+        return "change to the folder where train.py made it, or give its whole path"
+    return f"if you mean the hub's {path}, which the folder {owner} here hides: hf download {path} --local-dir {path}"
+
+
+def _nearest(folder: Path) -> str:
+    """The folder beside it that was meant, where there is one of a similar name."""
+    beside = folder.parent if folder.parent.is_dir() else None
+    return nearest(str(folder), [str(each) for each in sorted(beside.iterdir()) if each.is_dir()] if beside else [])

@@ -155,9 +155,15 @@ def _write(
     (counts, missing), claims = summarize(found, systems), [] if compared else check_claims(comparison, sweeps, found)
     notes: list[str] = []
     groups = _groups(comparison, sweeps, found, output / "figures", notes)
-    if not compared and (own := own_runs(found.runs, output / "figures", found.problems)):
-        of_paper = any(claim.verdict != UNMEASURED for claim in claims)
-        groups.insert(len(groups) if of_paper else 0, own)
+    measured = any(claim.verdict != UNMEASURED for claim in claims)
+    own = None if compared else own_runs(found.runs, output / "figures", found.problems)
+    if own:
+        groups.insert(len(groups) if measured else 0, own)
+    own_alone = bool(own) and not measured and not paper_tables  # nothing here is about the paper
+    if own_alone:
+        claims.clear()
+        if settings.baseline == Settings.baseline and comparison.baseline is None:
+            comparison.notes.clear()  # nobody asked for it
     if rounds and rounds.lines:
         draw_rounds(rounds, drawn := output / "figures" / "rounds.png")
         groups.insert(0, Group("rounds", "Rounds", [rounds_table(rounds, drawn)]))
@@ -176,10 +182,9 @@ def _write(
             (output / "tables" / f"{key}.{ending}").unlink(missing_ok=True)
     for name in {*map(str, earlier.get("figures", ()))} - {*figures}:
         (output / "figures" / name).unlink(missing_ok=True)
-    measured = any(claim.verdict != UNMEASURED for claim in claims)
     sections = [(group.id, group.title) for group in groups]
     sections = [("claims", "Claims")] * measured + sections + [("answers", "Answers")] * bool(sheets)
-    sections.append(("paper", "The paper"))
+    sections += [("paper", "The paper")] * (not own_alone)
     page = render(
         measured=measured,
         title=settings.title, date=date, counts=counts, missing=missing, notes=notes, claims=claims, groups=groups,
