@@ -7,8 +7,9 @@ from pathlib import Path
 from tuna.config.compose import CONF
 from tuna.config.help import groups, summary
 from tuna.config.keys import Key, group_keys, nested_keys, own_keys
+from tuna.console import SCRIPTS
 
-PROGRAMS = ("train", "rank", "evaluate", "report", "reproduce")
+PROGRAMS = ("train", "rank", "evaluate", "report", "reproduce", "chat")
 
 
 def page() -> str:
@@ -20,7 +21,13 @@ def page() -> str:
     ]  # fmt: skip
     for program in PROGRAMS:
         of = ", ".join(f"[{group}](#{group})" for group in groups([CONF], program) if "/" not in group)
-        lines += ["", f"## {program}.py", "", f"Its groups: {of or 'none'}.", ""]
+        lines += [
+            "",
+            f"## {program}.py" if program in SCRIPTS else f"## tuna {program}",
+            "",
+            f"Its groups: {of or 'none'}.",
+            "",
+        ]
         lines += _table(own_keys([CONF], program))
     everything = {group: files for group, files in groups([CONF]).items() if "/" not in group}
     for group, files in everything.items():

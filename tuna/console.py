@@ -15,7 +15,8 @@ _PACKAGE = Path(__file__).resolve().parent
 # The folder of train.py and its like; None where the package was installed from a wheel, which holds conf/ itself.
 CHECKOUT = _PACKAGE.parent if (_PACKAGE / "conf").is_symlink() else None
 STARTED_AS = "TUNA_COMMAND"  # the variable that holds what was typed before "train": tuna, or python -m tuna
-_COMMAND = re.compile(r"\bpython (train|rank|evaluate|report|reproduce)\.py\b")
+SCRIPTS = ("train", "rank", "evaluate", "report", "reproduce")  # a file each at the top of a checkout
+_COMMAND = re.compile(rf"\bpython (?:({'|'.join(SCRIPTS)})\.py|-m tuna (chat))\b")
 
 Clock = Callable[[], float]
 _LINE_EVERY, _MOVE_EVERY = 10.0, 0.5  # seconds: in a file, and on a terminal
@@ -146,7 +147,7 @@ def as_typed(text: str) -> str:
     >>> as_typed("next: python train.py name=a").partition("train.py ")[2]
     'name=a'
     """
-    return _COMMAND.sub(lambda found: typed(found[1]), text)
+    return _COMMAND.sub(lambda found: typed(found[1] or found[2]), text)
 
 
 def typed(name: str) -> str:
@@ -154,6 +155,8 @@ def typed(name: str) -> str:
     started = os.environ.get(STARTED_AS)
     if started or CHECKOUT is None:
         return f"{started or 'tuna'} {name}"
+    if name not in SCRIPTS:
+        return f"python -m tuna {name}"
     script = f"{name}.py"
     here = Path.cwd() == CHECKOUT or CHECKOUT.samefile(Path.cwd())
     return f"python {script if here else shlex.quote(str(CHECKOUT / script))}"

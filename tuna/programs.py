@@ -125,13 +125,28 @@ REPRODUCE = Program(
     ),
 )
 
-PROGRAMS = {"train": TRAIN, "rank": RANK, "evaluate": EVALUATE, "report": REPORT, "reproduce": REPRODUCE}
+CHAT = Program(
+    run="tuna.inference.chat:run",
+    config_name="chat",
+    purpose=(
+        "Talk to a model: each line that is typed gets an answer. With a chat template the conversation goes on, and "
+        "an empty line begins a new one; Ctrl-D ends. Lines that are piped in are answered one by one, the answers "
+        "alone on stdout. Without arguments the embedded tiny model answers."
+    ),
+    examples=("python -m tuna chat model.path=runs/tuna_c", "python -m tuna chat model.path=MODEL temperature=0.7"),
+    results="Nothing is written.",
+)
+
+PROGRAMS = {
+    "train": TRAIN, "rank": RANK, "evaluate": EVALUATE, "report": REPORT, "reproduce": REPRODUCE, "chat": CHAT
+}  # fmt: skip
 _ABOUT = {
     "train": "tune a model on instructions or on ranked answers",
     "rank": "collect ranked answers from a judge, a teacher, a reward model or a function",
     "evaluate": "measure a model on a benchmark",
     "report": "tables, figures and one page from what is on disk",
     "reproduce": "a whole pipeline, such as the paper's, step by step",
+    "chat": "talk to a model, a line at a time",
     "data": "what a data file is taken for, with three records as text and token ids",
 }
 

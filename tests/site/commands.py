@@ -29,7 +29,7 @@ from tuna.preview import read_options
 from tuna.ranking import TOOLS
 
 _WIDE = ("stage", "experiment", "debug", "pipeline", "sizes")  # groups whose files set keys outside of their own
-PROGRAMS = ("train", "rank", "evaluate", "report", "reproduce")
+PROGRAMS = ("train", "rank", "evaluate", "report", "reproduce", "chat")
 # What is neither ours nor installed with it.
 OUTSIDE = {
     "vllm": "a server for GPUs",

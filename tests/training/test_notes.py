@@ -9,10 +9,14 @@ from tuna.training.notes import hints
 
 def parts(**changes: Any) -> Any:
     """A run of 8 lists in one step; ``changes`` replace single settings."""
-    given = {"lists": 8, "held": 2, "held_out": 0.02, "steps": 1, "lora": None, "lr": 1e-3, "max_steps": None} | changes
+    given = {"lists": 8, "held": 25, "held_out": 0.02, "steps": 1, "lora": None, "lr": 1e-3, "max_steps": None}
+    given |= {"val_path": None} | changes
     return SimpleNamespace(
         data=SimpleNamespace(
-            train_groups=[0] * given["lists"], val_groups=[0] * given["held"], held_out=given["held_out"], val_path=None
+            train_groups=[0] * given["lists"],
+            val_groups=[0] * given["held"],
+            held_out=given["held_out"],
+            val_path=given["val_path"],
         ),
         module=ScoringModule(lr=given["lr"]),
         total_steps=given["steps"],
@@ -39,6 +43,15 @@ def test_a_rate_for_all_weights_and_an_empty_held_out_part_are_said() -> None:
         "datamodule.held_out=1 holds out that many"
     )
     assert hints(parts(steps=12, held=0, held_out=0)) == []
+
+
+def test_few_held_out_lists_are_said_with_how_many_decide() -> None:
+    told = "2 held-out lists decide nothing: a share over so few, such as pair accuracy, is known to +-0.69 at worst "
+    told += "(95%); 96 lists make that +-0.10"  # 1.96 sqrt(0.25 / n)
+    assert hints(parts(steps=12, held=2)) == [f"{told}, more than these data can spare"]
+    assert hints(parts(steps=12, held=2, lists=190)) == [f"{told} (datamodule.held_out=96)"]
+    assert hints(parts(steps=12, held=2, lists=190, val_path="FILE")) == [told]
+    assert hints(parts(steps=12, held=1))[0].startswith("1 held-out list decides nothing")
 
 
 @pytest.mark.parametrize(("steps", "factors"), [(1, [1.0]), (2, [1.0, 1.0]), (4, [0.5, 1.0, 1.0, 0.5])])

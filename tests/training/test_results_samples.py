@@ -59,7 +59,7 @@ def test_tasks_are_measured_on_the_weights_that_were_trained(tmp_path: Path, mon
 
     monkeypatch.setattr(results, "AutoModelForCausalLM", loader("model"))
     monkeypatch.setattr(results, "AutoTokenizer", loader("tokenizer"))
-    answered = lambda model, tokenizer, records, template: Answered((model, template))  # noqa: E731
+    answered = lambda model, tokenizer, records, template, progress: Answered((model, template))  # noqa: E731
     monkeypatch.setattr(results, "measure_elementary", answered)
     monkeypatch.setattr(results, "write_samples", lambda target, records, before, after: None)
     monkeypatch.setattr(results, "grow", lambda model, rows: None)

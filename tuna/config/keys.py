@@ -24,6 +24,7 @@ SETTINGS = {
     "rank": "tuna.ranking.settings.Settings",
     "evaluate": "tuna.evaluation.run.Settings",
     "report": "tuna.reporting.run.Settings",
+    "chat": "tuna.inference.chat.Settings",
     "reproduce": "tuna.reproduce.run.Settings",
 }
 # Keys that take a mapping, and the class with that mapping's keys.

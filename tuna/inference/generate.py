@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
+from tuna.console import Progress
 from tuna.data.batch import BoolArray, IntArray
 from tuna.data.encode import Encoder
 from tuna.data.lists import Answer as Text
@@ -284,6 +285,7 @@ def greedy_answers(
     *,
     batch_size: int = 64,
     max_tokens: int = 48,
+    progress: Progress | None = None,
 ) -> list[str]:
     """Greedy continuations of prompts of ids, as text; the model's mode is as before when it returns."""
     generator = Generator.over(model, encoder, max_tokens=max_tokens)
@@ -292,8 +294,11 @@ def greedy_answers(
     model.train(False)
     for batch in (order[at : at + batch_size] for at in range(0, len(order), batch_size)):
         draws = [Draw(place, (0, 0), 0.0) for place in range(len(batch))]
-        for i, answer in zip(batch, generator.draw([prompts[i] for i in batch], draws), strict=True):
+        tell = [progress.within(len(batch))] if progress else []
+        for i, answer in zip(batch, generator.draw([prompts[i] for i in batch], draws, *tell), strict=True):
             texts[i] = answer.text
+        if progress:
+            progress.update(len(batch))
     model.train(training)
     return texts
 
@@ -304,10 +309,11 @@ def measure_elementary(
     records: Sequence[Mapping[str, Any]],
     *,
     template: str = "chat",
+    progress: Progress | None = None,
 ) -> ElementaryResult:
     """Answers questions, such as ``tuna.inference.elementary.held_out_records()``, greedily and marks the answers, as
     ``evaluate.py benchmark=elementary`` does.
     """
     encoder = Encoder(tokenizer, template)
     prompts = [encoder.prompt(record_of(record)).tolist() for record in records]
-    return marked(records, greedy_answers(model, encoder, prompts))
+    return marked(records, greedy_answers(model, encoder, prompts, progress=progress))

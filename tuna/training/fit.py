@@ -15,7 +15,6 @@ from lightning.pytorch.callbacks import EarlyStopping
 from safetensors import SafetensorError
 
 from tuna import runs
-from tuna.config.compose import is_tiny
 from tuna.errors import RunError
 from tuna.files import write_text
 from tuna.models.checkpointing import checkpoint_layers
@@ -230,8 +229,7 @@ def _finish(parts: Components, target: RunFolder, outcome: results.Outcome) -> d
     except SafetensorError as error:
         raise RunError(f"{target.model}: the model cannot be written ({error}); {AGAIN}") from error
     if distributed.rank() == 0:
-        # The embedded tasks: asked for, or auto at the tiny scale; of a model that answers.
-        if module.answers and (cfg.evaluate is True or (cfg.evaluate == "auto" and is_tiny(cfg))):
+        if module.answers and results.wants_tasks(cfg):
             outcome = replace(outcome, tasks=results.measure_tasks(parts, target))
         write_text(target.model / "README.md", results.model_card(parts, target, outcome))
         target.update(after=outcome.after, baselines=outcome.baselines, metrics=outcome.metrics())

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,8 +16,8 @@ from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from tuna.config.commands import Unsayable, command
-from tuna.config.compose import is_tiny
-from tuna.console import clock_time
+from tuna.config.compose import is_tiny, own_data
+from tuna.console import as_typed, clock_time
 from tuna.runs import RunFolder
 from tuna.secrets import mask_words
 from tuna.tracking.loggers import Logger
@@ -199,6 +200,8 @@ def last_lines(parts: Components, target: RunFolder, outcome: Outcome, figure: P
             f"disk     {kept / 1e9:.1f} GB of {target.checkpoints}, which nothing needs now that the run is finished"
         )
     answers = parts.module.answers
+    if answers:
+        lines.append(as_typed(f"chat     python -m tuna chat {shlex.quote(f'model.path={target.path}')}"))
     if following := next_command(parts.cfg, target.path, answers=answers):
         return [*lines, f"next     {following}"]
     return [*lines, f"to use   {'model' if answers else 'ranker'}.path={target.path}"]
@@ -207,7 +210,7 @@ def last_lines(parts: Components, target: RunFolder, outcome: Outcome, figure: P
 def next_command(cfg: DictConfig, run: Path, *, answers: bool) -> str | None:
     """The command that takes the run's model, which ``answers`` or is a reward model; None where none fits its data."""
     words: dict[str, Any] = {}
-    if not is_tiny(cfg):  # the embedded questions say nothing of it
+    if not is_tiny(cfg) or own_data(cfg):  # the embedded questions say nothing of it
         data, model = cfg.datamodule, OmegaConf.to_container(cfg.model)
         assert isinstance(model, dict)
         more = any(data.get(key) is not None for key in ("columns", "val_split", "subset"))

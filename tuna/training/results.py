@@ -11,8 +11,11 @@ from itertools import islice
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from omegaconf import DictConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tuna.config.compose import is_tiny, own_data
+from tuna.console import Progress
 from tuna.data.encode import Encoder
 from tuna.data.files import write_jsonl
 from tuna.data.messages import transcript
@@ -247,6 +250,19 @@ def shorten(value: str | Path) -> str:
     return "/".join(parts[-2:]) or "."
 
 
+def wants_tasks(cfg: DictConfig) -> bool:
+    """Whether the embedded tasks are measured. They say nothing of a model that learned from other data, so there they
+    have to be asked for.
+
+    >>> from tuna.config.compose import compose
+    >>> [wants_tasks(compose(["model=tiny", *words])) for words in ([], ["datamodule.path=F"])]
+    [True, False]
+    >>> wants_tasks(compose(["model=tiny", "datamodule.path=F", "evaluate=true"]))
+    True
+    """
+    return cfg.evaluate is True or (cfg.evaluate == "auto" and is_tiny(cfg) and not own_data(cfg))
+
+
 def measure_tasks(parts: Components, target: RunFolder) -> tuple[ElementaryResult, ElementaryResult]:
     """Greedy accuracy on the held-out embedded tasks: the starting model's, then the exported folder's."""
 
@@ -254,11 +270,13 @@ def measure_tasks(parts: Components, target: RunFolder) -> tuple[ElementaryResul
         model = _load(folder, parts, "float32")
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=parts.model.trust_remote_code)
         template = "chat" if getattr(tokenizer, "chat_template", None) else parts.template
-        return measure_elementary(model, tokenizer, records, template=template)
+        return measure_elementary(model, tokenizer, records, template=template, progress=progress)
 
     records = held_out_records()
+    progress = Progress("answers", 2 * len(records))
     log.info(f"tasks: both models answer {len(records)} embedded questions; evaluate=false leaves this out")
     before, after = measure(parts.resolved.weights_folder), measure(target.model)
+    progress.close()
     write_samples(target, records, before.answers, after.answers)
     return before, after
 
@@ -278,12 +296,14 @@ def generate_samples(parts: Components, target: RunFolder, count: int) -> None:
 
     def answer(folder: Path) -> list[str]:
         model = _load(folder, parts, "bfloat16" if on_gpu else "float32").to("cuda" if on_gpu else "cpu")
-        return greedy_answers(model, encoder, prompts, batch_size=8, max_tokens=MAX_NEW_TOKENS)
+        return greedy_answers(model, encoder, prompts, batch_size=8, max_tokens=MAX_NEW_TOKENS, progress=progress)
 
     if prompts:
+        progress = Progress("answers", 2 * len(prompts))
         told = f"{len(prompts)} held-out instructions for {target.path / _SAMPLES} and W&B"
         log.info(f"samples  both models answer {told}; the run is finished, and logger.samples=0 leaves this out")
         write_samples(target, records, answer(parts.resolved.weights_folder), answer(target.model))
+        progress.close()
 
 
 def _load(folder: Path, parts: Components, dtype: str) -> Any:
