@@ -16,9 +16,12 @@ install: $(STAMP) ## make .venv from requirements.lock
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info < (3, 14); sys.exit(0 if ok else \
 		"error: expected Python 3.11 to 3.13, got " + sys.version.split()[0] + "; name another: make PYTHON=python3.12 ...")'
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@test -x $(BIN)/python || { echo "1/3 an environment of its own: .venv"; $(PYTHON) -m venv .venv; }
+	@echo "2/3 $$(grep -c == requirements.lock) packages of requirements.lock: 2 GB with PyTorch for CPUs, several more with CUDA; minutes, the first time"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@echo "3/3 tuna itself, as it stands here"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@echo "installed: .venv, $$(du -sh .venv | cut -f 1); next: source .venv/bin/activate"
 	@touch $@
 
 demo: install ## install, then tune the embedded model on embedded ranked lists (ARGS=...)

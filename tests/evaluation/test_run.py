@@ -32,6 +32,22 @@ def test_the_embedded_default(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "* accuracy" in said and f"written: {place}/results.json" in said
 
 
+def test_a_dry_run_says_what_a_local_model_would_generate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def said(*words: str) -> str:
+        capsys.readouterr()
+        measure(tmp_path, *words, "dry_run=true")
+        return capsys.readouterr().out
+
+    first = said("limit=3")
+    assert "to compute here: 3 answers of tiny, at most 48 tokens each, 144 in all\n" in first
+    assert "time: not known; limit=20" in first and "requests" not in first and not list(tmp_path.iterdir())
+    measure(tmp_path, "limit=2")
+    assert "time: about " in said("limit=3") and "0 answers of tiny" in (done := said("limit=2"))
+    assert "0 in all (2 more are stored)" in done
+    lists = said("benchmark=agreement", "limit=2")
+    assert "to compute here: log-probabilities of " in lists and " answers in 2 lists\n" in lists
+
+
 def test_questions_of_a_file(tmp_path: Path) -> None:
     rows = [r for r in held_out_records() if r["check"] == "one_of"][:3]
     questions = write_rows(tmp_path / "mine.jsonl", rows)

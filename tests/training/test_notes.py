@@ -9,7 +9,15 @@ from tuna.training.notes import hints
 
 def parts(**changes: Any) -> Any:
     """A run of 8 lists in one step; ``changes`` replace single settings."""
-    given = {"lists": 8, "held": 25, "held_out": 0.02, "steps": 1, "lora": None, "lr": 1e-3, "max_steps": None}
+    given: dict[str, Any] = {
+        "lists": 8,
+        "held": 25,
+        "held_out": 0.02,
+        "steps": 1,
+        "lora": None,
+        "lr": 1e-3,
+        "max_steps": None,
+    }
     given |= {"val_path": None} | changes
     return SimpleNamespace(
         data=SimpleNamespace(

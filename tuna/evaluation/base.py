@@ -30,6 +30,7 @@ class EvalContext:
     unanswered: int = 0  # questions that the server gave no answer to, which the same command asks again
     raw: Mapping[str, Answer] = field(default_factory=dict)  # the answers of what is measured, by question's id
     texts: Mapping[str, str] = field(default_factory=dict)  # what of them is marked
+    here: list[str] = field(default_factory=list)  # by ``estimate``: what this machine would compute
 
     def answer(self, questions: Sequence[Question], *, max_tokens: int, source: str | None = None) -> Mapping[str, str]:
         """Question's id -> text; ids without an answer are absent. Ids must differ.
@@ -37,10 +38,7 @@ class EvalContext:
         source: another system than what is measured: a file of answers, else a model's name, run, folder or hub id.
         Raises: DataError where the file answers no question; ModelError, RunError where the model or server fails.
         """
-        given, model = self.given, self.model
-        if source is not None:
-            given = read_answers(source) if Path(source).is_file() else None
-            model = replace(model, path=source) if given is None else None
+        given, model = self._who(source)
         if given is None:
             drawn = self.generation.answer(model, questions, max_tokens, self.inference)
             self.unanswered += drawn.count(None)
@@ -54,6 +52,14 @@ class EvalContext:
         if source is None:
             self.raw, self.texts = answers, texts
         return texts
+
+    def _who(self, source: str | None) -> tuple[GivenAnswers | None, Any]:
+        """The answers that are given, or else the model that answers."""
+        if source is None:
+            return self.given, self.model
+        if Path(source).is_file():
+            return read_answers(source), None
+        return None, replace(self.model, path=source)
 
     def _marked(self, answers: Mapping[str, Answer], who: str) -> dict[str, str]:
         """What is marked of answers. What is odd about them is noted, behind whose they are."""
@@ -91,9 +97,16 @@ class EvalContext:
             row |= {"finish_reason": answer.finish_reason} if was_cut(answer.finish_reason) else {}
         return row
 
-    def estimate(self, questions: Sequence[Question], *, max_tokens: int) -> Usage:
-        """What a server would be asked for these answers; nothing where the model is here or the answers are given."""
-        usage: Usage = Usage() if self.given else self.generation.estimate(questions, max_tokens, self.inference)
+    def estimate(self, questions: Sequence[Question], *, max_tokens: int, source: str | None = None) -> Usage:
+        """What a server would be asked for these answers; nothing where they are given, or where the model is here:
+        then what it would generate stands in ``here``. source: as for ``answer``.
+        """
+        given, model = self._who(source)
+        if given is not None:
+            return Usage()
+        if self.generation.kind == "local":
+            self.here.append(self.generation.work(model, questions, max_tokens, self.inference))
+        usage: Usage = self.generation.estimate(questions, max_tokens, self.inference)
         return usage
 
 

@@ -3,7 +3,7 @@
 import math
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -26,6 +26,7 @@ from tuna.errors import ConfigError, DataError
 from tuna.evaluation.base import Benchmark, EvalContext, Result
 from tuna.evaluation.questions import GivenAnswers, Question
 from tuna.inference.backend import store_in_blocks
+from tuna.inference.cost import Usage
 from tuna.inference.store import key_of
 from tuna.models.loading import device_named, load_scorer
 from tuna.models.weights import check_values
@@ -66,6 +67,12 @@ class LikelihoodBenchmark(Benchmark):
         """A model on this machine alone gives log-probabilities."""
         if given is not None or generation.kind != "local":
             raise ConfigError("this benchmark needs the model's log-probabilities; give model.path=, generation=local")
+
+    def estimate(self, context: EvalContext) -> Mapping[str, Usage]:
+        """Nothing is asked of a server; what is scored here is said."""
+        count = sum(len(item.answers) for item in self._lists)
+        context.here.append(f"log-probabilities of {count:,} answers in {len(self._lists):,} lists")
+        return {}
 
     def measure(self, context: EvalContext) -> Result:
         """The figures, from v of the responses, which is computed and stored block by block where it is not there yet.

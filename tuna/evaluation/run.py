@@ -16,6 +16,7 @@ from tuna.assets import is_asset
 from tuna.config import checks
 from tuna.config.compose import untyped
 from tuna.config.schema import build_all
+from tuna.console import clock_time
 from tuna.data.files import write_jsonl
 from tuna.errors import ConfigError, RunError
 from tuna.evaluation.base import Benchmark, EvalContext, Result
@@ -87,10 +88,15 @@ def measure(cfg: DictConfig) -> tuple[Path, dict[str, float | None]]:
     there = folder / "store"
     if settings.dry_run:
         with tempfile.TemporaryDirectory() as empty, Store(there if there.is_dir() else Path(empty)) as store:
-            estimate = benchmark.estimate(begin(store))
+            estimate = benchmark.estimate(context := begin(store))
         for who, usage in estimate.items():
-            print(f"to ask, {who}, at most about: {usage}")
-        print("dry run: nothing was sent")
+            if usage.requests or not context.here:
+                print(f"to ask, {who}, at most about: {usage}")
+        for work in context.here:
+            print(f"to compute here: {work}")
+        if context.here:
+            print(f"time: {_pace(folder.parent, measured['fingerprint'], len(benchmark.asked))}")
+        print("dry run: nothing was sent or computed")
         total = sum(estimate.values(), Usage())
         return folder, {"requests": float(total.requests), "cost": total.cost}
     path = folder / "results.json"
@@ -125,6 +131,23 @@ def measure(cfg: DictConfig) -> tuple[Path, dict[str, float | None]]:
             f"{folder}/examples.jsonl, then change what answers or judges"
         )
     return folder, scores
+
+
+def _pace(folder: Path, fingerprint: str, count: int) -> str:
+    """How long ``count`` questions take by the fastest measurement of the same model on this benchmark, in words."""
+    known = []
+    for file in folder.glob("*/results.json"):
+        try:
+            written = read_json(file, {"model": dict, "status": str, "started": str, "ended": str, "coverage": dict})
+            seconds = datetime.fromisoformat(written["ended"]) - datetime.fromisoformat(written["started"])
+            alike = written["status"] == "finished" and written["model"].get("fingerprint") == fingerprint
+            known += [(written["coverage"]["N"] / max(seconds.total_seconds(), 1), file)] if alike else []
+        except (RunError, KeyError, ValueError, TypeError):
+            continue  # of another version, or damaged
+    if not known or not count:
+        return "not known; limit=20 measures a few first, and shows how fast it is"
+    rate, file = max(known)
+    return f"about {clock_time(count / rate)}, at the {rate:.1f} questions/s of {file}"
 
 
 def _is_nothing(results: Mapping[str, Any]) -> bool:

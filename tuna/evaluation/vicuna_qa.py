@@ -92,6 +92,7 @@ class VicunaQA(Benchmark):
             for q in self.asked
         ]
         judge: Judge = context.nodes["judge"]
+        context.estimate(self.asked, max_tokens=self.max_tokens, source=self._baseline)  # a file, or a model here
         return {**super().estimate(context), "judge": judge.estimate_pairs(pairs, context.inference)}
 
     def measure(self, context: EvalContext) -> Result:

@@ -176,6 +176,18 @@ class LocalGeneration(Free):
         self, model: "ModelConfig", questions: Sequence[Question], max_tokens: int, context: Context
     ) -> list[Answer | None]:
         """One answer per question as the model wrote it; draws only batches of which the store lacks something."""
+        return one_each(*self._asks(model, questions, max_tokens), context)
+
+    def _asks(self, model: "ModelConfig", questions: Sequence[Question], max_tokens: int) -> tuple[Local, list[Ask]]:
         backend = Local(model, block=self.batch_size, device=self.device, dtype=self.dtype, by_length=True)
         base = {**backend.shaped_by(), **self._shaped_by(), "max_tokens": max_tokens}
-        return one_each(backend, asks_of(questions, base, lambda record: record.question, max_tokens), context)
+        return backend, asks_of(questions, base, lambda record: record.question, max_tokens)
+
+    def work(self, model: "ModelConfig", questions: Sequence[Question], max_tokens: int, context: Context) -> str:
+        """What ``answer`` would generate, in words."""
+        _, asks = self._asks(model, questions, max_tokens)
+        journal = context.store.journal("answers")
+        count = sum(ask.key not in journal for ask in asks)
+        stored = f" ({len(asks) - count:,} more are stored)" if count < len(asks) else ""
+        each = f"at most {max_tokens:,} tokens each, {count * max_tokens:,} in all"
+        return f"{count:,} answers of {model.path}, {each}{stored}"
