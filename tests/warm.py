@@ -1,5 +1,9 @@
 """Commands in processes of their own that need not import torch first: each is a fork of one that has imported all and
 run nothing. It is as real as another process: a session of its own, signals, an exit code, output through a pipe.
+
+So are the training processes that such a command starts: its ``sys.executable`` (``python()``) is a small program that
+has ``-m tuna.training.launch`` run by a fork, and stands for it as a process: signals, death and exit code are one. For
+all else it becomes Python. ``COLD`` in a command's environment leaves Python as it is.
 """
 
 import atexit
@@ -7,12 +11,16 @@ import contextlib
 import json
 import os
 import runpy
+import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import traceback
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -21,8 +29,35 @@ from typing import Any, NoReturn
 ROOT = Path(__file__).parents[1]
 MODULES = (  # not wandb, whose temporary folder is made at its import and goes when the first fork ends
     "openai", "tuna.entry", "tuna.training.fit", "tuna.ranking.run", "tuna.evaluation.run", "tuna.inference.generate",
-    "transformers.models.llama.modeling_llama",
+    "transformers.models.llama.modeling_llama", "torch.distributed.run",
 )  # fmt: skip
+COLD = "TUNA_TESTS_COLD"
+LAUNCHED = "tuna.training.launch"
+# What stands for a fork: it hands over words, environment and streams, passes signals on, and ends as the fork does. It
+# dies with its parent, and the fork with it.
+_STAND_IN = """\
+#!{python} -SE
+import ctypes, json, os, signal, socket, sys
+words = [word for word in sys.argv[1:] if word != "-u"]
+if words[:2] != ["-m", {launched!r}]:
+    os.execv({python!r}, [{python!r}, *sys.argv[1:]])
+parent = os.getppid()
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+if os.getppid() != parent:
+    sys.exit(1)
+ours = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+ours.connect("\\0" + {address!r})
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda number, frame: ours.send(str(number).encode()))
+request = dict(module=words[1], words=words[2:], cwd=os.getcwd(), env=dict(os.environ), python=sys.argv[0])
+socket.send_fds(ours, [json.dumps(request).encode()], [1, 2])
+code = int(ours.recv(16) or 1)
+if code < 0:
+    signal.signal(-code, signal.SIG_DFL)
+    os.kill(os.getpid(), -code)
+os._exit(code)
+"""
 
 
 class Warm:
@@ -76,6 +111,8 @@ def start(program: Path, words: Sequence[str], *, cwd: Path = ROOT, env: Mapping
         "cwd": str(cwd),
         "env": dict(os.environ) | dict(env or {}),
     }
+    if COLD not in request["env"]:
+        request["python"] = python()
     socket.send_fds(_server(), [json.dumps(request).encode()], [into, told])
     os.close(into)
     os.close(told)
@@ -100,31 +137,77 @@ def several(program: Path, words: Sequence[str], sizes: tuple[int, int], timeout
 
 
 @cache
+def python() -> str:
+    """An executable for ``sys.executable``, which has training processes forked."""
+    address = f"tuna-tests-{os.getpid()}"
+    _server()
+    folder = Path(tempfile.mkdtemp(prefix="tuna-warm-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    made = folder / "python"
+    made.write_text(_STAND_IN.format(python=sys.executable, launched=LAUNCHED, address=address), encoding="utf-8")
+    made.chmod(0o755)
+    return str(made)
+
+
+@cache
 def _server() -> socket.socket:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+    # Who asks is heard of by the one, and whatever is started in its name by the other, an address.
+    others = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    others.bind(f"\0tuna-tests-{os.getpid()}")
+    others.listen(64)
+    fds = [theirs.fileno(), others.fileno()]
     subprocess.Popen(
-        [sys.executable, "-m", "tests.warm", str(theirs.fileno())], pass_fds=[theirs.fileno()], cwd=ROOT,
+        [sys.executable, "-m", "tests.warm", *map(str, fds)], pass_fds=fds, cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}, start_new_session=True,
     )  # fmt: skip
     theirs.close()
+    others.close()
     return ours
 
 
-def _serve(channel: socket.socket) -> None:
+def _serve(channel: socket.socket, others: socket.socket) -> None:
     """Fork for each request until whoever asks has ended."""
     for name in MODULES:
         __import__(name)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
-        data, fds, _, _ = socket.recv_fds(channel, 1 << 20, 2)
-        if not data:
+        ready, _, _ = select.select([channel, others], [], [])
+        asks = others.accept()[0] if others in ready else channel
+        data, fds, _, _ = socket.recv_fds(asks, 1 << 20, 2)
+        if not data and asks is channel:
             return
-        if os.fork() == 0:
+        if data and os.fork() == 0:
             channel.close()
-            _watch(json.loads(data), *fds)
+            others.close()
+            if asks is channel:
+                _watch(json.loads(data), *fds)
+            _keep(json.loads(data), fds, asks)
         for fd in fds:
             os.close(fd)
+        if asks is not channel:
+            asks.close()
+
+
+def _keep(request: dict[str, Any], fds: list[int], stand_in: socket.socket) -> NoReturn:
+    """Fork a training process; pass on the signals that its stand-in gets, kill it when that has died."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    pid = os.fork()
+    if pid == 0:
+        stand_in.close()
+        _become(request, *fds)
+    for fd in fds:
+        os.close(fd)
+    ended = os.pidfd_open(pid)
+    while True:
+        ready, _, _ = select.select([stand_in, ended], [], [])
+        if ended in ready:
+            break
+        os.kill(pid, int(stand_in.recv(16) or signal.SIGKILL))
+    with contextlib.suppress(OSError):
+        stand_in.send(str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])).encode())
+    os._exit(0)
 
 
 def _watch(request: dict[str, Any], output: int, status: int) -> NoReturn:
@@ -142,22 +225,29 @@ def _watch(request: dict[str, Any], output: int, status: int) -> NoReturn:
     os._exit(0)
 
 
-def _become(request: dict[str, Any], output: int) -> NoReturn:
+def _become(request: dict[str, Any], output: int, errors: int | None = None) -> NoReturn:
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.close(output)
+    os.dup2(output if errors is None else errors, 2)
+    for fd in {output, errors} - {None}:
+        os.close(fd)
     sys.stdout = open(1, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115 (until the process ends)
     sys.stderr = open(2, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115 (until the process ends)
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ |= request["env"]
-    sys.argv = [request["program"], *request["words"]]
-    sys.path[0] = str(Path(request["program"]).parent)
+    sys.executable = request.get("python", sys.executable)
+    module = request.get("module")
+    sys.argv = [request.get("program", module), *request["words"]]
+    sys.path[0] = request["cwd"] if module else str(Path(request["program"]).parent)
     code: int | None = 0
     try:
-        runpy.run_path(request["program"], run_name="__main__")
+        if module:
+            warnings.filterwarnings("ignore", f"{module!r} found in sys.modules")
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        else:
+            runpy.run_path(request["program"], run_name="__main__")
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int | None) else 1
     except BaseException:
@@ -170,4 +260,4 @@ def _become(request: dict[str, Any], output: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    _serve(socket.socket(fileno=int(sys.argv[1])))
+    _serve(*(socket.socket(fileno=int(number)) for number in sys.argv[1:]))

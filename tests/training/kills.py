@@ -11,9 +11,11 @@ from tests.warm import Warm
 ROOT = Path(__file__).parents[2]
 
 
-def start(overrides: list[str]) -> Warm:
-    """train.py, in a session of its own so that nothing survives a kill of its group."""
-    return warm.start(ROOT / "train.py", overrides, env={"OMP_NUM_THREADS": "1"})
+def start(overrides: list[str], *, cold: bool = False) -> Warm:
+    """train.py, in a session of its own so that nothing survives a kill of its group. cold: Python starts what it
+    starts, and no fork (tests/warm.py).
+    """
+    return warm.start(ROOT / "train.py", overrides, env={"OMP_NUM_THREADS": "1"} | ({warm.COLD: "1"} if cold else {}))
 
 
 def finish(overrides: list[str]) -> str:

@@ -38,6 +38,7 @@ def farthest(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> fl
     return max((one[name] - other[name]).abs().max().item() for name in one)
 
 
+@pytest.mark.usefixtures("forks")
 def test_two_processes_killed_and_resumed_trace_the_single_process_run(
     llama: Path, lists: Path, tmp_path: Path
 ) -> None:
@@ -71,6 +72,7 @@ def test_a_copy_per_machine(llama: Path, lists: Path, tmp_path: Path) -> None:
     assert farthest(weights(copies), weights(single)) <= 1e-5
 
 
+@pytest.mark.usefixtures("forks")
 def test_both_processes_leave_a_step_out_that_one_of_them_cannot_count(tmp_path: Path) -> None:
     """The bad record is one process's; the other one has finite numbers only."""
     model, lists = nan_loss(tmp_path / "model"), one_bad(tmp_path / "lists.jsonl")

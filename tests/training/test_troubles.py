@@ -188,7 +188,7 @@ def children(process: Warm) -> list[int]:
 @pytest.mark.once
 @pytest.mark.parametrize("moment", [pytest.param("killed", marks=pytest.mark.campaign), "ctrl-c"])
 def test_sharded_processes_that_are_ended(llama: Path, lists: Path, tmp_path: Path, moment: str) -> None:
-    process = start(overrides(llama, lists, tmp_path, name="run", **SHARDED))
+    process = start(overrides(llama, lists, tmp_path, name="run", **SHARDED), cold=True)  # as people start it
     log, end = tmp_path / "run" / "log.txt", time.monotonic() + 120
     while not (log.exists() and "step 3/" in log.read_text()):
         assert process.poll() is None and time.monotonic() < end, process.communicate()[0]
