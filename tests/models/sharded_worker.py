@@ -1,4 +1,4 @@
-"""Two processes shard one model and compare with the unsharded one: ``torchrun ... FOLDER OUT [FOLDER OUT]``.
+"""Two processes shard one model and compare with the unsharded one: ``torchrun ... FOLDER OUT CASE,CASE [FOLDER ...]``.
 
 Not a test module: test_sharding.py starts it. Each case writes its figures to OUT/<case>-<rank>.json.
 """
@@ -88,7 +88,7 @@ def run_again(scorer: nn.Module, got: Tensor, gradients: dict[str, Tensor]) -> t
 if __name__ == "__main__":
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
-    for start, out in zip(sys.argv[1::2], sys.argv[2::2], strict=True):
-        for each in CASES:
+    for start, out, cases in zip(sys.argv[1::3], sys.argv[2::3], sys.argv[3::3], strict=True):
+        for each in cases.split(","):
             case(each, start, Path(out))
     dist.destroy_process_group()

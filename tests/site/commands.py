@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import Override
@@ -145,7 +146,7 @@ def _program(name: str, words: Sequence[str]) -> list[str]:
     found = [message for message in line.wrong if "is not a folder" not in message]
     if line.shows_help or line.only_hydra:
         return found
-    known = groups([CONF], name)
+    known = _groups(name)
     choices = [o for o in line.overrides if o.key_or_group in known]
     for choice in choices:
         allowed = known[choice.key_or_group]
@@ -176,6 +177,11 @@ def _key_problems(name: str, choices: tuple[str, ...], override: Override) -> li
         return [message for value in values(override) if (message := wrong_value(key, value, expected[key]))]
     takes_any = key.rpartition(".")[0] in expected  # a mapping of the user's own
     return [] if takes_any or _exists(cfg, key) else [f"{key}: no such key with {' '.join(choices) or 'the defaults'}"]
+
+
+@cache
+def _groups(name: str) -> dict[str, dict[str, Path]]:
+    return groups([CONF], name)
 
 
 @cache
