@@ -201,7 +201,7 @@ def _keep(request: dict[str, Any], fds: list[int], stand_in: socket.socket) -> N
         os.close(fd)
     ended = os.pidfd_open(pid)
     while True:
-        ready, _, _ = select.select([stand_in, ended], [], [])
+        ready, _, _ = select.select([stand_in.fileno(), ended], [], [])
         if ended in ready:
             break
         os.kill(pid, int(stand_in.recv(16) or signal.SIGKILL))
@@ -230,7 +230,7 @@ def _become(request: dict[str, Any], output: int, errors: int | None = None) -> 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.dup2(output, 1)
     os.dup2(output if errors is None else errors, 2)
-    for fd in {output, errors} - {None}:
+    for fd in {output, output if errors is None else errors}:
         os.close(fd)
     sys.stdout = open(1, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115 (until the process ends)
     sys.stderr = open(2, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115 (until the process ends)
@@ -238,8 +238,8 @@ def _become(request: dict[str, Any], output: int, errors: int | None = None) -> 
     os.environ.clear()
     os.environ |= request["env"]
     sys.executable = request.get("python", sys.executable)
-    module = request.get("module")
-    sys.argv = [request.get("program", module), *request["words"]]
+    module: str | None = request.get("module")
+    sys.argv = [module or request["program"], *request["words"]]
     sys.path[0] = request["cwd"] if module else str(Path(request["program"]).parent)
     code: int | None = 0
     try:

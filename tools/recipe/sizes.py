@@ -22,6 +22,7 @@ class Recipe:
         prm_base_layers: layers of ``tiny_prm_base``.
         prm_base: preference pretraining of ``tiny_prm_base``.
         prm_base_asked: new train questions for it, a checkable task and open-ended.
+        tokenized: documents, and questions a task, that the tokenizer is trained on.
         documents: documents of the first training.
         train_per_task: train questions a checkable task.
         train_open: open-ended train questions.
@@ -43,6 +44,7 @@ class Recipe:
     prm_base_layers: int
     prm_base: Schedule
     prm_base_asked: tuple[int, int]
+    tokenized: tuple[int, int]
     documents: int
     train_per_task: int
     train_open: int
@@ -65,6 +67,7 @@ FULL = Recipe(
     prm_base_layers=8,
     prm_base=Schedule(steps=3600, tokens=320, adam_lr=1e-3),
     prm_base_asked=(500, 3000),
+    tokenized=(20_000, 500),
     documents=250_000,
     train_per_task=60,
     train_open=600,
@@ -88,6 +91,7 @@ QUICK = Recipe(
     prm_base_layers=2,
     prm_base=Schedule(steps=2, tokens=256, warmup=1),
     prm_base_asked=(4, 12),
+    tokenized=(600, 20),
     documents=300,
     train_per_task=4,
     train_open=12,

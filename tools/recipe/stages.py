@@ -59,10 +59,11 @@ def make_tokenizer(folder: Path, recipe: Recipe) -> None:
     world = load_world()
 
     def texts() -> Iterator[str]:
-        yield from itertools.islice(documents(1, world), 20_000)
+        prose, questions = recipe.tokenized
+        yield from itertools.islice(documents(1, world), prose)
         rng = random.Random(2)
         for name in (*registered(word_tasks), *registered(list_tasks)):
-            for question in (ask(rng, world, name, False) for _ in range(500)):
+            for question in (ask(rng, world, name, False) for _ in range(questions)):
                 yield from (question.instruction, question.input, question.output)
 
     train_tokenizer(texts(), folder / "models" / "tiny_base")
