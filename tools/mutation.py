@@ -1,0 +1,71 @@
+"""Which small faults in the code do the tests find? ``python -m tools.mutation packing verdict`` (all without a name).
+
+mutmut writes each fault, a mutant (``<`` for ``<=``, ``None`` for a value, ``+ 2`` for ``+ 1``), into a copy of the
+repository under build/mutation, and runs the tests that reach the function. The row of a target in
+docs/campaigns/mutation.md is written anew; what no test found lies beside the copy, as diffs in survivors.txt.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "campaigns" / "mutation.md"
+PARSERS = ("verdict", "replies", "reading", "spelled", "structured", "marks")
+# target: its files, the tests that have to find the mutants
+TARGETS: dict[str, tuple[list[str], list[str]]] = {
+    "packing": (["tuna/data/packing.py"], ["tests/data/test_packing.py"]),
+    "verdict": (
+        [f"tuna/judges/{name}.py" for name in PARSERS],
+        ["tests/judges/test_verdict.py", "tests/judges/test_reading.py"],
+    ),
+    "store": (["tuna/inference/store.py"], ["tests/inference/test_store.py"]),
+    "losses": (["tuna/losses/*.py"], ["tests/losses"]),
+}
+FOUND = {"killed": (1, 3, -24, 24, 36, 152, 255), "untested": (5, 33)}  # mutmut's exit codes; 0 is a survivor
+
+
+def run(target: str) -> dict[str, str]:
+    """The mutants of a target with what became of each: killed, untested or survived."""
+    files, tests = TARGETS[target]
+    folder = ROOT / "build" / "mutation" / target
+    shutil.rmtree(folder, ignore_errors=True)
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    settings = {
+        "source_paths": ["tuna"], "only_mutate": files, "also_copy": ["conf", "tools"],
+        "pytest_add_cli_args_test_selection": tests,
+    }  # fmt: skip
+    lines = [f"{key} =\n  " + "\n  ".join(values) for key, values in settings.items()]
+    (folder / "setup.cfg").write_text("[mutmut]\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    mutmut = [str(Path(sys.executable).parent / "mutmut")]
+    subprocess.run([*mutmut, "run"], cwd=folder, check=True)
+    became: dict[str, str] = {}
+    for meta in sorted((folder / "mutants").rglob("*.meta")):
+        for name, code in json.loads(meta.read_text())["exit_code_by_key"].items():
+            became[name] = next((word for word, codes in FOUND.items() if code in codes), "survived")
+    with (folder / "survivors.txt").open("w", encoding="utf-8") as out:
+        for name in (name for name, fate in became.items() if fate != "killed"):
+            out.write(subprocess.run([*mutmut, "show", name], cwd=folder, capture_output=True, text=True).stdout)
+    return became
+
+
+def main() -> None:
+    """Run the targets that are named, and write their rows."""
+    for target in sys.argv[1:] or TARGETS:
+        fates = list(run(target).values())
+        killed, survived, untested = (fates.count(word) for word in ("killed", "survived", "untested"))
+        row = f"| {target} | {len(fates)} | {killed} | {survived} | {untested} | {killed / len(fates):.1%} |"
+        print(row)
+        page = PAGE.read_text(encoding="utf-8")
+        PAGE.write_text(re.sub(rf"(?m)^\| {target} \|.*$", row, page), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
