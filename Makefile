@@ -6,7 +6,7 @@ ARGS ?=
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo matrix reproduce test test-kernels test-live check docs format campaign bench lock keys clean
+.PHONY: help install demo matrix reproduce test test-kernels test-live check docs format campaign bench lock keys api licences coverage mutation clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
