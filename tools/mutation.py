@@ -50,9 +50,10 @@ def run(target: str) -> dict[str, str]:
     for meta in sorted((folder / "mutants").rglob("*.meta")):
         for name, code in json.loads(meta.read_text())["exit_code_by_key"].items():
             became[name] = next((word for word, codes in FOUND.items() if code in codes), "survived")
+    left = [name for name, fate in became.items() if fate != "killed"]
+    show = "import sys; from mutmut.__main__ import show; [show.callback(name) for name in sys.argv[1:]]"
     with (folder / "survivors.txt").open("w", encoding="utf-8") as out:
-        for name in (name for name, fate in became.items() if fate != "killed"):
-            out.write(subprocess.run([*mutmut, "show", name], cwd=folder, capture_output=True, text=True).stdout)
+        subprocess.run([sys.executable, "-c", show, *left], cwd=folder, check=True, stdout=out)
     return became
 
 
