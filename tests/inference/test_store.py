@@ -87,7 +87,7 @@ def test_a_line_without_a_checksum_is_none_after_one_with(tmp_path: Path) -> Non
         len(Journal(tmp_path / "a.jsonl"))
     assert str(error.value) == (
         f"{tmp_path}/a.jsonl:2: expected a JSON object with a key as it was written, got "
-        'b\'{"key": "b", "text": "was put in by han\'; the file was changed by something else. '
+        'b\'{"key": "b", "text": "was put in by hand\'; the file was changed by something else. '
         "Next: delete that line (its answer is asked for again) and run the same command"
     )
 
