@@ -6,6 +6,7 @@ docs/campaigns/mutation.md is written anew; what no test found lies beside the c
 """
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -20,7 +21,10 @@ TARGETS: dict[str, tuple[list[str], list[str]]] = {
     "packing": (["tuna/data/packing.py"], ["tests/data/test_packing.py"]),
     "verdict": (
         [f"tuna/judges/{name}.py" for name in PARSERS],
-        ["tests/judges/test_verdict.py", "tests/judges/test_reading.py"],
+        [
+            *(f"tests/judges/test_{name}.py" for name in ("verdict", "replies", "reading")),
+            *(f"tests/judges/test_pairwise.py::test_{name}" for name in ("marks", "a_cut_reply_is_no_verdict")),
+        ],
     ),
     "store": (["tuna/inference/store.py"], ["tests/inference/test_store.py"]),
     "losses": (["tuna/losses/*.py"], ["tests/losses"]),
@@ -40,12 +44,13 @@ def run(target: str) -> dict[str, str]:
             shutil.copy2(ROOT / name, folder / name)
     settings = {
         "source_paths": ["tuna"], "only_mutate": files, "also_copy": ["conf", "tools"],
-        "pytest_add_cli_args_test_selection": tests,
+        "pytest_add_cli_args_test_selection": tests, "pytest_add_cli_args": ["-k", "not long_replies"],
     }  # fmt: skip
     lines = [f"{key} =\n  " + "\n  ".join(values) for key, values in settings.items()]
     (folder / "setup.cfg").write_text("[mutmut]\n" + "\n".join(lines) + "\n", encoding="utf-8")
     mutmut = [str(Path(sys.executable).parent / "mutmut")]
-    subprocess.run([*mutmut, "run"], cwd=folder, check=True)
+    cores = str(len(os.sched_getaffinity(0)))
+    subprocess.run([*mutmut, "run", "--max-children", cores], cwd=folder, check=True)
     became: dict[str, str] = {}
     for meta in sorted((folder / "mutants").rglob("*.meta")):
         for name, code in json.loads(meta.read_text())["exit_code_by_key"].items():
