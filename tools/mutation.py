@@ -1,4 +1,5 @@
-"""Which small faults in the code do the tests find? ``python -m tools.mutation packing verdict`` (all without a name).
+"""Which small faults in the code do the tests find? ``python -m tools.mutation packing verdict`` (all without a name),
+with the word ``again`` for those alone that the tests did not find the last time.
 
 mutmut writes each fault, a mutant (``<`` for ``<=``, ``None`` for a value, ``+ 2`` for ``+ 1``), into a copy of the
 repository under build/mutation, and runs the tests that reach the function. The row of a target in
@@ -32,11 +33,14 @@ TARGETS: dict[str, tuple[list[str], list[str]]] = {
 FOUND = {"killed": (1, 3, -24, 24, 36, 152, 255), "untested": (5, 33)}  # mutmut's exit codes; 0 is a survivor
 
 
-def run(target: str) -> dict[str, str]:
-    """The mutants of a target with what became of each: killed, untested or survived."""
+def run(target: str, again: bool) -> dict[str, str]:
+    """The mutants of a target with what became of each: killed, untested or survived. again: those that an earlier run
+    killed are not tried once more.
+    """
     files, tests = TARGETS[target]
     folder = ROOT / "build" / "mutation" / target
-    shutil.rmtree(folder, ignore_errors=True)
+    if not again:
+        shutil.rmtree(folder, ignore_errors=True)
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     for name in filter(None, listed.split("\0")):
         if (ROOT / name).is_file():
@@ -48,24 +52,33 @@ def run(target: str) -> dict[str, str]:
     }  # fmt: skip
     lines = [f"{key} =\n  " + "\n  ".join(values) for key, values in settings.items()]
     (folder / "setup.cfg").write_text("[mutmut]\n" + "\n".join(lines) + "\n", encoding="utf-8")
-    mutmut = [str(Path(sys.executable).parent / "mutmut")]
-    cores = str(len(os.sched_getaffinity(0)))
-    subprocess.run([*mutmut, "run", "--max-children", cores], cwd=folder, check=True)
+    for meta in (folder / "mutants").rglob("*.meta"):
+        book = json.loads(meta.read_text())
+        codes = book["exit_code_by_key"]
+        book["exit_code_by_key"] = {name: code if fate(code) == "killed" else None for name, code in codes.items()}
+        meta.write_text(json.dumps(book))
+    mutmut = [str(Path(sys.executable).parent / "mutmut"), "run", "--max-children", str(len(os.sched_getaffinity(0)))]
+    subprocess.run(mutmut, cwd=folder, check=True)
     became: dict[str, str] = {}
     for meta in sorted((folder / "mutants").rglob("*.meta")):
-        for name, code in json.loads(meta.read_text())["exit_code_by_key"].items():
-            became[name] = next((word for word, codes in FOUND.items() if code in codes), "survived")
-    left = [name for name, fate in became.items() if fate != "killed"]
+        became |= {name: fate(code) for name, code in json.loads(meta.read_text())["exit_code_by_key"].items()}
+    left = [name for name, word in became.items() if word != "killed"]
     show = "import sys; from mutmut.__main__ import show; [show.callback(name) for name in sys.argv[1:]]"
     with (folder / "survivors.txt").open("w", encoding="utf-8") as out:
         subprocess.run([sys.executable, "-c", show, *left], cwd=folder, check=True, stdout=out)
     return became
 
 
+def fate(code: int | None) -> str:
+    """What an exit code of mutmut's says."""
+    return next((word for word, codes in FOUND.items() if code in codes), "survived")
+
+
 def main() -> None:
     """Run the targets that are named, and write their rows."""
-    for target in sys.argv[1:] or TARGETS:
-        fates = list(run(target).values())
+    again, targets = "again" in sys.argv, [word for word in sys.argv[1:] if word != "again"]
+    for target in targets or TARGETS:
+        fates = list(run(target, again).values())
         killed, survived, untested = (fates.count(word) for word in ("killed", "survived", "untested"))
         row = f"| {target} | {len(fates)} | {killed} | {survived} | {untested} | {killed / len(fates):.1%} |"
         print(row)
