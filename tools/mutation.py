@@ -1,5 +1,7 @@
-"""Which small faults in the code do the tests find? ``python -m tools.mutation packing verdict`` (all without a name),
-with the word ``again`` for those alone that the tests did not find the last time.
+"""Which small faults in the code do the tests find? ``python -m tools.mutation packing verdict`` (all without a name).
+
+With the word ``sample``, of each function those whose number ends in 2, 5 or 8; with ``again``, those alone that the
+tests did not find the last time.
 
 mutmut writes each fault, a mutant (``<`` for ``<=``, ``None`` for a value, ``+ 2`` for ``+ 1``), into a copy of the
 repository under build/mutation, and runs the tests that reach the function. The row of a target in
@@ -30,16 +32,15 @@ TARGETS: dict[str, tuple[list[str], list[str]]] = {
     "store": (["tuna/inference/store.py"], ["tests/inference/test_store.py"]),
     "losses": (["tuna/losses/*.py"], ["tests/losses"]),
 }
-FOUND = {"killed": (1, 3, -24, 24, 36, 152, 255), "untested": (5, 33)}  # mutmut's exit codes; 0 is a survivor
+SKIPPED = 34  # of mutmut's exit codes; 0 is a survivor
+FOUND = {"killed": (1, 3, -24, 24, 36, 152, 255), "untested": (5, 33), "skipped": (SKIPPED,)}
 
 
-def run(target: str, again: bool) -> dict[str, str]:
-    """The mutants of a target with what became of each: killed, untested or survived. again: those that an earlier run
-    killed are not tried once more.
-    """
+def run(target: str, words: list[str]) -> dict[str, str]:
+    """The mutants of a target with what became of each: killed, untested, survived or skipped. words: sample, again."""
     files, tests = TARGETS[target]
     folder = ROOT / "build" / "mutation" / target
-    if not again:
+    if "again" not in words:
         shutil.rmtree(folder, ignore_errors=True)
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     for name in filter(None, listed.split("\0")):
@@ -52,17 +53,22 @@ def run(target: str, again: bool) -> dict[str, str]:
     }  # fmt: skip
     lines = [f"{key} =\n  " + "\n  ".join(values) for key, values in settings.items()]
     (folder / "setup.cfg").write_text("[mutmut]\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    mutmut = [str(Path(sys.executable).parent / "mutmut"), "run", "--max-children", str(len(os.sched_getaffinity(0)))]
+    if "sample" in words:  # writes the mutants, and tries none, since none has this name
+        subprocess.run([*mutmut, "none"], cwd=folder, check=False, stderr=subprocess.DEVNULL)
     for meta in (folder / "mutants").rglob("*.meta"):
         book = json.loads(meta.read_text())
-        codes = book["exit_code_by_key"]
-        book["exit_code_by_key"] = {name: code if fate(code) == "killed" else None for name, code in codes.items()}
+        for name, code in book["exit_code_by_key"].items():
+            left_out = "sample" in words and name[-1] not in "258"
+            book["exit_code_by_key"][name] = code if fate(code) == "killed" else SKIPPED if left_out else None
         meta.write_text(json.dumps(book))
-    mutmut = [str(Path(sys.executable).parent / "mutmut"), "run", "--max-children", str(len(os.sched_getaffinity(0)))]
     subprocess.run(mutmut, cwd=folder, check=True)
     became: dict[str, str] = {}
     for meta in sorted((folder / "mutants").rglob("*.meta")):
         became |= {name: fate(code) for name, code in json.loads(meta.read_text())["exit_code_by_key"].items()}
-    left = [name for name, word in became.items() if word != "killed"]
+    if "sample" in words:
+        became = {name: word if name[-1] in "258" else "skipped" for name, word in became.items()}
+    left = [name for name, word in became.items() if word in ("survived", "untested")]
     show = "import sys; from mutmut.__main__ import show; [show.callback(name) for name in sys.argv[1:]]"
     with (folder / "survivors.txt").open("w", encoding="utf-8") as out:
         subprocess.run([sys.executable, "-c", show, *left], cwd=folder, check=True, stdout=out)
@@ -76,11 +82,12 @@ def fate(code: int | None) -> str:
 
 def main() -> None:
     """Run the targets that are named, and write their rows."""
-    again, targets = "again" in sys.argv, [word for word in sys.argv[1:] if word != "again"]
-    for target in targets or TARGETS:
-        fates = list(run(target, again).values())
-        killed, survived, untested = (fates.count(word) for word in ("killed", "survived", "untested"))
-        row = f"| {target} | {len(fates)} | {killed} | {survived} | {untested} | {killed / len(fates):.1%} |"
+    words = [word for word in sys.argv[1:] if word in ("sample", "again")]
+    for target in [word for word in sys.argv[1:] if word not in words] or TARGETS:
+        fates = list(run(target, words).values())
+        killed, survived, untested, skipped = map(fates.count, ("killed", "survived", "untested", "skipped"))
+        tried = len(fates) - skipped
+        row = f"| {target} | {len(fates)} | {tried} | {killed} | {survived} | {untested} | {killed / tried:.1%} |"
         print(row)
         page = PAGE.read_text(encoding="utf-8")
         PAGE.write_text(re.sub(rf"(?m)^\| {target} \|.*$", row, page), encoding="utf-8")
