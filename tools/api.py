@@ -7,7 +7,7 @@ begins with no underscore; of its bases, their names.
 import ast
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import tuna
@@ -46,13 +46,13 @@ def _described(module: str, name: str) -> Iterator[str]:
         ):
             yield from _described(node.module, name)
             return
-    (node,) = (node for node in tree.body if name in _names(node))
-    if not isinstance(node, ast.ClassDef):
-        yield _line(node)
+    (found,) = (each for each in tree.body if name in _names(each))
+    if not isinstance(found, ast.ClassDef):
+        yield _line(found)
         return
-    bases = ", ".join(map(ast.unparse, [*node.bases, *(keyword.value for keyword in node.keywords)]))
+    bases = ", ".join(map(ast.unparse, [*found.bases, *(keyword.value for keyword in found.keywords)]))
     yield f"class {name}({bases})" if bases else f"class {name}"
-    for member in node.body:
+    for member in found.body:
         if any(not each.startswith("_") or each in ("__init__", "__call__") for each in _names(member)):
             yield f"  {_line(member)}"
 
@@ -61,7 +61,9 @@ def _names(node: ast.stmt) -> list[str]:
     """What a statement defines."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return [node.name]
-    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    targets: Sequence[ast.expr] = node.targets if isinstance(node, ast.Assign) else ()
+    if isinstance(node, ast.AnnAssign):
+        targets = [node.target]
     return [target.id for target in targets if isinstance(target, ast.Name)]
 
 

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Mapping
-from email.message import Message
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 from typing import Any
@@ -60,13 +59,12 @@ def reasons() -> dict[str, str]:
     return {normal(name): reason for names, reason in rows for name in re.sub(r" \(.*\)", "", names).split(", ")}
 
 
-def licence(about: Mapping[str, Any] | Message) -> str:
+def licence(about: Mapping[str, Any]) -> str:
     """The licence that a package's metadata names: an SPDX expression, a classifier, or the first line of its text."""
-    fields = {key.lower().replace("-", "_"): value for key, value in about.items()}
-    classifiers = about.get_all("Classifier", []) if isinstance(about, Message) else fields.get("classifier", [])
-    named = [str(each).rpartition(" :: ")[2] for each in classifiers if str(each).startswith("License :: ")]
-    text = str(fields.get("license") or "").partition("\n")[0]
-    return str(fields.get("license_expression") or ", ".join(named) or text or "not said")
+    classifiers = [str(each) for each in about.get("classifier", [])]
+    named = [each.rpartition(" :: ")[2] for each in classifiers if each.startswith("License :: ")]
+    text = str(about.get("license") or "").partition("\n")[0]
+    return str(about.get("license_expression") or ", ".join(named) or text or "not said")
 
 
 def licences(names: list[str]) -> dict[str, str]:
@@ -74,7 +72,7 @@ def licences(names: list[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in names:
         try:
-            found[name] = licence(metadata(name))
+            found[name] = licence(metadata(name).json)
         except PackageNotFoundError:
             continue
     if missing := [name for name in names if name not in found]:

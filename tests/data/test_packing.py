@@ -146,7 +146,7 @@ def test_a_filler_is_as_short_as_can_be() -> None:
 
 def test_types_and_what_stands_beside_the_tokens() -> None:
     group = Group("a", _ids(5, 6), (_ids(7, 2), _ids(8)), (0.25, math.nan), (False, True), reference=(-3.5, -4.0))
-    batch = pack([group, group], row_tokens=10, weights=np.array([1, 0]))  # type: ignore[arg-type]
+    batch = pack([group, group], row_tokens=10, weights=[1, 0])
     assert batch.reference is not None and batch.reference.tolist() == [-3.5, -4.0] * 2
     assert batch.scores.nan_to_num(9).tolist() == [0.25, 9] * 2
     assert batch.scores.dtype == batch.weights.dtype == torch.float32 and batch.targets.dtype == torch.bool

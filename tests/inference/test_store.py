@@ -247,12 +247,19 @@ def test_a_store_opens_each_journal_once_and_closes_it(tmp_path: Path) -> None:
 def test_what_differs_is_said_with_the_way_out(tmp_path: Path) -> None:
     with Store(tmp_path / "s") as store:
         store.identify({"model": "a"}, {"judge": "x"})
-        for source, ranking, said in (
-            ({"model": "b", "seed": 1}, {}, ["  source.model: it has 'a', now 'b'", "  source.seed: it has None, now 1",
-             "Next: choose another output=... (or name=...)"]),
-            ({"model": "a"}, {}, ["  ranking.judge: it has 'x', now None",
-             "Next: choose another output=..., or rerank=true to keep the answers and rank them anew"]),
-        ):  # fmt: skip
+        new = "Next: choose another output=..."
+        keep = "rerank=true to keep the answers and rank them anew"
+        cases: list[tuple[dict[str, str], dict[str, str], list[str]]] = [
+            (
+                {"model": "b", "seed": "1"}, {"judge": "x"},
+                ["  source.model: it has 'a', now 'b'", "  source.seed: it has None, now '1'", f"{new} (or name=...)"],
+            ),
+            (
+                {"model": "a"}, {},
+                ["  ranking.judge: it has 'x', now None", f"{new}, or {keep}"],
+            ),
+        ]  # fmt: skip
+        for source, ranking, said in cases:
             with pytest.raises(RunError) as error:
                 store.identify(source, ranking)
             assert str(error.value).split("\n") == [f"{tmp_path}/s: was collected with other settings:", *said]
