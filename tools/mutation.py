@@ -50,6 +50,7 @@ def run(target: str, words: list[str]) -> dict[str, str]:
     settings = {
         "source_paths": ["tuna"], "only_mutate": files, "also_copy": ["conf", "tools"],
         "pytest_add_cli_args_test_selection": tests, "pytest_add_cli_args": ["-k", "not long_replies"],
+        "timeout_constant": ["4"],  # mutmut gives up after 15 times as many seconds: a busy machine is slow, too
     }  # fmt: skip
     lines = [f"{key} =\n  " + "\n  ".join(values) for key, values in settings.items()]
     (folder / "setup.cfg").write_text("[mutmut]\n" + "\n".join(lines) + "\n", encoding="utf-8")
