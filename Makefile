@@ -6,7 +6,7 @@ ARGS ?=
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo matrix reproduce test test-kernels test-live check docs format campaign bench lock keys clean
+.PHONY: help install demo matrix reproduce test test-kernels test-live check docs format campaign bench lock keys api licences coverage mutation clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -63,6 +63,25 @@ check: install ## format, lint and types
 
 keys: install ## write docs/keys.md, the reference of all config keys, from the code
 	$(BIN)/python -m tools.keys docs/keys.md
+
+api: install ## write tests/api.txt, the public Python API, from the code
+	$(BIN)/python -m tools.api tests/api.txt
+
+licences: install ## write docs/licences.md; asks the index about extras that are not installed
+	$(BIN)/python -m tools.licences docs/licences.md
+
+# Coverage follows the processes that tests start, and xdist's; ARGS="tests/judges" for a part, with what it takes.
+coverage: export OMP_NUM_THREADS ?= 1
+coverage: install ## the tests once more, with the branches that they take; build/coverage/html (ARGS=...)
+	rm -rf build/coverage && mkdir -p build/coverage
+	$(BIN)/coverage run -m pytest -n 2 --dist worksteal $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage html --quiet -d build/coverage/html
+	$(BIN)/coverage report
+
+mutation: install ## mutants that the tests find; writes docs/campaigns/mutation.md (ARGS="packing verdict store losses")
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'mutmut>=3.8.1,<4'
+	$(BIN)/python -m tools.mutation $(ARGS)
 
 DOCS := build/docs/bin
 docs: ## the site of docs/, into build/site/index.html (an environment of its own, nothing else is needed)

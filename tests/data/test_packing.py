@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from tests.data.make import random_groups
 from tuna.data.batch import Group, Totals
-from tuna.data.packing import Sharing, assign_rows, count_totals, filler, pack, token_ratio
+from tuna.data.packing import Sharing, assign_rows, count_totals, filler, in_columns, pack, token_ratio
 
 
 def _ids(*values: int) -> np.ndarray:
@@ -109,6 +110,18 @@ def test_rows_hold_every_group_once_within_the_limit(seed: int) -> None:
     assert len(rows) <= 2 * (11 / 9 * math.ceil(sum(lengths) / max(limit, *lengths)) + 1) + 2
 
 
+@pytest.mark.parametrize(
+    ("lengths", "limit", "rows"),
+    [
+        ([3, 5, 2, 4], 7, [[1, 2], [3, 0]]),  # the longest first: no row is padded
+        ([5, 5, 5], 10, [[0], [1], [2]]),  # 3 rows x 5 tokens against 2 x 10
+        ([1] * 7, 4, [[0, 1, 2, 3], [4, 5, 6]]),  # 4 rows of 2 are a draw; 7 of 1 are less, but too many rows
+    ],
+)
+def test_hand_worked_rows(lengths: list[int], limit: int, rows: list[list[int]]) -> None:
+    assert assign_rows(lengths, limit) == rows
+
+
 def test_padding_of_like_lengths_is_little() -> None:
     rng = np.random.default_rng(0)
     lengths = rng.integers(80, 120, 64).tolist()
@@ -125,8 +138,43 @@ def test_filler_counts_nothing() -> None:
     assert batch.lengths.tolist() == [2, 1, 1, 1]
 
 
+def test_a_filler_is_as_short_as_can_be() -> None:
+    group = Group("a", _ids(5, 6), (_ids(7, 2), _ids(8)), (1.0, 0.0), (False, True), reference=(-3.0, -4.0))
+    short = filler(group)
+    assert (short.id, short.tokens(True), short.reference) == ("a#filler", 3, (0.0, 0.0))
+
+
+def test_types_and_what_stands_beside_the_tokens() -> None:
+    group = Group("a", _ids(5, 6), (_ids(7, 2), _ids(8)), (0.25, math.nan), (False, True), reference=(-3.5, -4.0))
+    batch = pack([group, group], row_tokens=10, weights=[1, 0])
+    assert batch.reference is not None and batch.reference.tolist() == [-3.5, -4.0] * 2
+    assert batch.scores.nan_to_num(9).tolist() == [0.25, 9] * 2
+    assert batch.scores.dtype == batch.weights.dtype == torch.float32 and batch.targets.dtype == torch.bool
+    assert batch.input_ids.dtype == batch.target_ids.dtype == batch.predict_at.dtype == torch.int64
+    assert batch.segments is not None and batch.segments.dtype == torch.int32
+
+
+@pytest.mark.parametrize(("score", "targets"), [(math.nan, True), (1.0, False)])
+def test_one_group_without_a_reference(score: float, targets: bool) -> None:
+    batch = pack([Group("a", _ids(5), (_ids(6),), (score,), (targets,))], row_tokens=8)
+    assert (batch.most_ranked, batch.weights.tolist(), batch.reference) == (1, [1.0], None)
+    assert batch.targets.dtype == torch.bool and batch.scores.dtype == torch.float32
+
+
+def test_rows_are_cut_and_padded_to_other_columns() -> None:
+    groups = [Group("a", _ids(5), (_ids(6, 7),), (0.0,), (True,)), Group("b", _ids(8), (_ids(9),), (0.0,), (True,))]
+    batch = pack(groups, row_tokens=4, pad_id=1)
+    wide, narrow = in_columns(batch, slice(None), 4), in_columns(batch, slice(1, 2), 2)
+    assert wide.input_ids.tolist() == [[5, 6, 7, 0], [8, 9, 1, 0]]
+    assert wide.position_ids.tolist() == [[0, 1, 2, 0], [0, 1, 0, 0]]
+    assert wide.group_ids.tolist() == [[0, 0, 0, -1], [1, 1, -1, -1]]
+    assert wide.response_ids.tolist() == [[0, 1, 1, 0], [0, 1, 0, 0]]
+    assert (narrow.input_ids.tolist(), narrow.group_ids.tolist()) == ([[8, 9]], [[1, 1]])
+    assert narrow.predict_at is batch.predict_at
+
+
 def test_nothing_to_pack_is_refused() -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"^pack: expected one group or more"):
         pack([], row_tokens=8)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"of one token or more$"):
         pack([Group("a", _ids(5), (_ids(),), (0.0,), (True,))], row_tokens=8)

@@ -1,15 +1,19 @@
 """The store: nothing half-written survives, nothing whole is lost, two runs and two models are kept apart."""
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tuna import secrets
 from tuna.errors import RunError
+from tuna.inference import store as module
 from tuna.inference.store import Journal, Store, key_of
 
 pytestmark = pytest.mark.once  # computes nothing that kernels could round
@@ -19,6 +23,13 @@ def test_keys_hash_content_and_nothing_else() -> None:
     assert key_of(a=1, b=[1, "x"]) == key_of(b=[1, "x"], a=1)
     assert len({key_of(prompt=p, model=m) for p in "ab" for m in "ab"}) == 4
     assert key_of(a="1") != key_of(a=1)
+
+
+def test_a_key_stays_what_it_was_in_stores_of_before() -> None:
+    written = b'{"a": [1, null], "b": "\\u00e9"}'
+    assert key_of(b="é", a=(1, None)) == hashlib.sha256(written).hexdigest()[:32]
+    with pytest.raises(ValueError):
+        key_of(temperature=float("nan"))
 
 
 def test_what_is_written_is_read_back_in_order(tmp_path: Path) -> None:
@@ -43,6 +54,50 @@ def test_a_half_written_last_line_is_cut_wherever_it_was_cut(tmp_path: Path, cut
     journal.append({"key": "new"})
     journal.close()
     assert [json.loads(line)["key"] for line in path.read_text().splitlines()] == ["0", "new"]
+
+
+@pytest.mark.parametrize("cut", range(11))
+@pytest.mark.parametrize("whole", [b"", b'{"key": "a"}\n'])
+def test_a_half_written_line_of_any_length_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bytes, cut: int
+) -> None:
+    monkeypatch.setattr(module, "_CHUNK", 4)  # it is looked for from the end, so much at a time
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(whole + b"x" * cut)
+    Journal(path).close()
+    assert path.read_bytes() == whole
+
+
+def test_lines_that_are_appended_are_found_among_those_that_were_read(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "a.jsonl")
+    journal.append({"key": "a", "n": 1})
+    assert len(journal) == 1 and "b" not in journal
+    for key, n in (("b", 2), ("a", 3), ("b", 4)):
+        journal.append({"key": key, "n": n})
+    assert [line["n"] for key in "ab" for line in journal.get(key)] == [1, 3, 2, 4] and len(journal) == 4
+
+
+def test_a_line_without_a_checksum_is_none_after_one_with(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "a.jsonl")
+    journal.append({"key": "a"})
+    journal.close()
+    with (tmp_path / "a.jsonl").open("a") as file:
+        file.write('{"key": "b", "text": "was put in by hand, and is long"}\n')
+    with pytest.raises(RunError) as error:
+        len(Journal(tmp_path / "a.jsonl"))
+    assert str(error.value) == (
+        f"{tmp_path}/a.jsonl:2: expected a JSON object with a key as it was written, got "
+        'b\'{"key": "b", "text": "was put in by hand\'; the file was changed by something else. '
+        "Next: delete that line (its answer is asked for again) and run the same command"
+    )
+
+
+@pytest.mark.parametrize("line", ['{"key": "a"}{"b": 1}', '{"key": "a", "key": 1}', '{"key": "a"}, {"b": 2}'])
+def test_a_line_that_is_more_or_less_than_an_object_with_a_key(tmp_path: Path, line: str) -> None:
+    (tmp_path / "a.jsonl").write_text(line + "\n")
+    with pytest.raises(RunError) as error:
+        Journal(tmp_path / "a.jsonl").get("a")
+    assert f"a.jsonl:1: expected a JSON object with a key as it was written, got b'{line}'; " in str(error.value)
 
 
 def test_a_broken_line_in_the_middle_is_named(tmp_path: Path) -> None:
@@ -90,6 +145,32 @@ def test_a_number_that_is_none_is_stored_as_null(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "a.jsonl")
     journal.append({"key": "a", "usage": {"x": [float("nan"), 1.5]}, "logprob": float("-inf")})
     assert journal.get("a") == [{"key": "a", "usage": {"x": [None, 1.5]}, "logprob": None}]
+
+
+@pytest.mark.parametrize("wrap", [lambda inner: [inner], lambda inner: {"x": inner}])
+def test_what_is_nested_deeper_than_any_answer_is_null_below(tmp_path: Path, wrap: Any) -> None:
+    value: Any = float("nan")  # JSON has no number for it, so the value is looked at
+    for _ in range(60):
+        value = wrap(value)
+    journal = Journal(tmp_path / "a.jsonl")
+    journal.append({"key": "a", "value": value})
+    kept, depth = journal.get("a")[0]["value"], 0
+    while kept is not None:
+        kept, depth = kept[0] if isinstance(kept, list) else kept["x"], depth + 1
+    assert depth == 49  # in the line itself, which is the fiftieth
+
+
+def test_the_environments_secrets_are_not_stored_and_the_rest_is_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUDGE_API_KEY", "Zq81vT0mXc7LrYw2NbKd5GhJ")
+    secrets.refresh()
+    journal = Journal(tmp_path / "a.jsonl")
+    journal.append({"key": "Zq81vT0mXc7L", "text": "it is Zq81vT0mXc7LrYw2NbKd5GhJ, é"})
+    journal.append({"key": "b", "text": "é", "x": [float("nan"), "é"]})
+    one, two = (tmp_path / "a.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
+    assert one.endswith('"key": "Zq81vT0mXc7L", "text": "it is <hidden>, é"}')
+    assert two.endswith('"key": "b", "text": "é", "x": [null, "é"]}')
 
 
 def test_memory_holds_places_and_no_text(tmp_path: Path) -> None:
@@ -149,6 +230,42 @@ def test_the_lock_keeps_two_runs_apart_and_dies_with_its_holder(tmp_path: Path) 
         holder.wait()
         with Store(tmp_path / "s", patience=5):
             pass
+
+
+def test_a_store_opens_each_journal_once_and_closes_it(tmp_path: Path) -> None:
+    with Store(tmp_path / "s") as store:
+        journal = store.journal("answers")
+        assert store.journal("answers") is journal and journal.path == tmp_path / "s" / "answers.jsonl"
+        assert (tmp_path / "s" / ".lock").exists()  # by which older versions are kept out, too
+        journal.append({"key": "a"})
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        journal.append({"key": "b"})
+    with store:
+        assert "a" in store.journal("answers")
+
+
+def test_what_differs_is_said_with_the_way_out(tmp_path: Path) -> None:
+    with Store(tmp_path / "s") as store:
+        store.identify({"model": "a"}, {"judge": "x"})
+        new = "Next: choose another output=..."
+        keep = "rerank=true to keep the answers and rank them anew"
+        cases: list[tuple[dict[str, str], dict[str, str], list[str]]] = [
+            (
+                {"model": "b", "seed": "1"}, {"judge": "x"},
+                ["  source.model: it has 'a', now 'b'", "  source.seed: it has None, now '1'", f"{new} (or name=...)"],
+            ),
+            (
+                {"model": "a"}, {},
+                ["  ranking.judge: it has 'x', now None", f"{new}, or {keep}"],
+            ),
+        ]  # fmt: skip
+        for source, ranking, said in cases:
+            with pytest.raises(RunError) as error:
+                store.identify(source, ranking)
+            assert str(error.value).split("\n") == [f"{tmp_path}/s: was collected with other settings:", *said]
+        (tmp_path / "s" / "identity.json").write_text('{"source": {"model": "a"}, "ranking": [1]}')
+        with pytest.raises(RunError, match=r"identity\.json: ranking: "):
+            store.identify({"model": "a"}, {})
 
 
 def test_two_models_never_share_a_store(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tuna.errors import ConfigError
-from tuna.judges.marks import chances_at, places_in
+from tuna.judges.marks import Mark, chances_at, places_in
 from tuna.judges.reading import Form
 from tuna.judges.replies import Place, Reply, VerdictError
 from tuna.judges.structured import misfit, read_schema
@@ -107,11 +107,69 @@ def test_a_thought_before_the_text_and_tokens_that_do_not_spell_it() -> None:
     assert places_in(tokens, "other") == places_in(None, "4") == places_in({"content": [None]}, "4") == []
 
 
+def spelled(*tokens: tuple[object, object]) -> dict[str, Any]:
+    """Tokens with the bytes that a server gives for each."""
+    return {"content": [{"token": token, "bytes": given} for token, given in tokens]}
+
+
+@pytest.mark.parametrize(
+    ("tokens", "text", "places"),
+    [
+        (spelled(("\\xc3", [195]), ("\\xa9", [169]), ("4", [52])), "é4", [(0, "\ufffd"), (1, "4")]),
+        (spelled(("nul", [0]), ("4", [52])), "\x004", [(0, "\x00"), (1, "4")]),
+        (spelled(("4", [256]), ("5", ["5"]), ("6", None)), "456", [(0, "4"), (1, "5"), (2, "6")]),
+        (spelled(("\ud800", None), (None, None), ("4", None)), "?4", [(0, "?"), (1, "4")]),
+        (spelled(("4", None), (" ", None), ("5", None)), "4", [(0, "4")]),  # what follows is none of the text's
+        (spelled(("2", None), (".", None), ("2", None), (".", None)), "2.", [(0, "2")]),  # the last, after a thought
+        (spelled(("4", None)), "other", []),
+        (spelled(("4", None)), "", []),
+        (spelled(*[("1", None)] * 20), "1" * 20, [(at, "1") for at in (0, *range(4, 20))]),  # the first and 16
+    ],
+)
+def test_places_are_counted_in_the_text(tokens: Any, text: str, places: list[tuple[int, str]]) -> None:
+    assert [(p.at, p.token) for p in places_in(tokens, text)] == places
+
+
+@pytest.mark.parametrize(
+    ("given", "top"),
+    [
+        ([("5", -1.1234567), ("6", -9999), ("7", 0.5), ("8", None)], {"5": -1.123457}),
+        ([("good", -1), ("9", -9998)], {"9": -9998}),
+        ([], None), ("x", None), (None, None),
+    ],
+)  # fmt: skip
+def test_alternatives_that_may_be_marks(given: Any, top: dict[str, float] | None) -> None:
+    rows = [{"token": t, "logprob": p} for t, p in given] if isinstance(given, list) else given
+    (place,) = places_in({"content": [{"token": "4", "logprob": -0.5, "top_logprobs": rows}]}, "4")
+    assert place.top == ({} if top is None else {"4": -0.5} | top)
+
+
+def test_chances_are_of_the_token_at_the_place() -> None:
+    values = {str(k): float(k) for k in range(1, 11)}
+    places = [Place(0, "4", {"4": 0.0}), Place(1, "5", {"5": math.log(0.9)})]
+    assert chances_at(places, 1, None, values, 0.5) == {5: 1} == chances_at(places, 1, "5", values, 0.5)
+    for at, wanted in ((1, "4"), (2, None)):
+        with pytest.raises(VerdictError, match=r"^no log-probabilities of the marks where the mark stands$"):
+            chances_at(places, at, wanted, values, 0.5)
+    unsure = Place(0, "9", {"9": math.log(0.59), "1": math.log(0.01)})  # 1 of 60 that are seen
+    with pytest.raises(VerdictError, match="10 is spelled by several tokens"):
+        chances_at([unsure], 0, "9", values, 0.5)
+
+
+def test_a_mark_that_the_text_spells_otherwise_has_no_place() -> None:
+    reply = Reply("\uff3b\uff3bA\uff3d\uff3d", places=[Place(0, "\uff3b\uff3bA", {"A": 0.0})])
+    with pytest.raises(VerdictError, match="no log-probabilities"):
+        Form("pairwise", "choice", chances=True).mark(reply)
+    assert Form("pairwise", "choice", chances=None).mark(reply) == Mark(1.0)
+
+
 def test_a_choice_is_its_probability_either_way_round() -> None:
     text = "Because.\n[[B]]"
     places = places_in(given(("Because.\n", {}), ("[[", {}), ("B", {"B": 0.6, "A": 0.3, "C": 0.1}), ("]]", {})), text)
     mark = Form("pairwise", "choice", chances=True).mark(Reply(text, places=places))
     assert mark.value == pytest.approx(-0.3) and mark.turned(-1).value == pytest.approx(0.3) and mark.sign == -1
+    assert mark.turned(-1).chances == pytest.approx({1: 0.6, -1: 0.3, 0: 0.1})
+    assert Mark(1.0).turned(-1) == Mark(-1.0)
 
 
 def test_a_reply_that_is_no_mark_still_has_its_probabilities_at_the_start() -> None:
@@ -176,6 +234,21 @@ def test_json_choices_and_ranks() -> None:
     ):
         with pytest.raises(VerdictError, match=reason):
             listwise.rank(Reply(json.dumps({"rank": json.loads(text)})), 3)
+
+
+def test_ranks_in_words_and_the_judges_own_answer() -> None:
+    reply = Reply("rank: [1, 2, 0]")
+    assert Form("listwise", "rank").rank(reply, 3).order == (1, 2, 0)
+    with pytest.raises(VerdictError, match="unknown"):
+        Form("listwise", "rank").rank(reply, 2)
+    own = Form("listwise", "rank", own=True)
+    assert (own.rank(reply, 2).order, own.rank(reply, 2).reference) == ((1, 0), 1)
+    with pytest.raises(VerdictError, match="cut"):
+        own.rank(Reply("rank: [1, 0]", finished=False), 2)
+    assert as_json("rank", "listwise", own=True).rank(Reply('{"rank": [2, 0]}'), 2).order == (0,)
+    for text in ('["0"]', "[true]"):
+        with pytest.raises(VerdictError, match=r"rank: expected a list of numbers, got \[('0'|True)\]"):
+            as_json("rank", "listwise").rank(Reply(f'{{"rank": {text}}}'), 2)
 
 
 def test_the_place_of_a_mark_in_json() -> None:

@@ -15,6 +15,7 @@ from tuna.losses.base import (
     best_of_n,
     extremes,
     kendall_tau,
+    ndcg,
     pair_accuracy,
     right_by_length,
     violations,
@@ -75,6 +76,20 @@ def test_kendall_tau_is_scipys_and_best_of_n_the_naive_loops(seed: int) -> None:
     ):
         for found, expected in ((tau, kendalltau(v, scores).statistic), (hit, naive.best_of_n(v, scores))):
             assert found == pytest.approx(expected, abs=1e-6) or (math.isnan(found) and math.isnan(expected))
+
+
+def test_ndcg_by_hand() -> None:
+    # Ranks 0, 1, 1, 2: y = 1, 1/2, 1/2, 0 and gains 1, sqrt(2) - 1 (twice), 0.
+    lists, middle = example(), math.sqrt(2) - 1
+    right, wrong = ndcg(as_lists(lists)), ndcg(as_lists(lists, -lists.values))
+    assert right[0].item() == pytest.approx(1) and math.isnan(right[1].item())
+    both = middle / math.log2(3) + middle / 2  # the middle ones are at places 2 and 3 either way
+    assert wrong[0].item() == pytest.approx((both + 1 / math.log2(5)) / (1 + both))
+    lists = ScoredLists(  # a pair in the wrong order beside a longer list; equal v stand in their order
+        torch.tensor([-2.0, -1.0, -1.0, -1.0, -1.0]), torch.ones(5), torch.tensor([1.0, 0.0, 2.0, 1.0, 0.0]),
+        torch.zeros(5) > 0, torch.tensor([0, 0, 1, 1, 1]), torch.ones(2),
+    )  # fmt: skip
+    assert ndcg(as_lists(lists)).tolist() == pytest.approx([1 / math.log2(3), 1.0])
 
 
 def test_right_by_length_by_hand() -> None:

@@ -31,7 +31,7 @@ def assign_rows(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
     for count in range(fewest, min(len(order), 2 * fewest + 2) + 1):
         rows = _spread(order, lengths, count)
         longest = _width(rows, lengths)
-        if longest <= capacity and count * longest < len(best) * width:
+        if count * longest < len(best) * width:  # so the longest is at most the capacity, too
             best, width = rows, longest
     return best
 
@@ -140,7 +140,7 @@ def pack(
     longest = max(len(g.prompt) + max(map(len, g.responses)) for g in groups)
     if totals is None:
         totals = count_totals([g for g, w in zip(groups, weight, strict=True) if w > 0])
-    segments = _segments(flat["group"], flat["response"], width)
+    segments = _segments(flat["group"], flat["response"])
     made = {name: torch.from_numpy(values.reshape(len(rows), width)) for name, values in flat.items()}
     return PackedBatch(
         input_ids=made["input"],
@@ -179,9 +179,9 @@ def in_columns(batch: PackedBatch, rows: slice, columns: int) -> PackedBatch:
     return replace(batch, **made)
 
 
-def _segments(group: np.ndarray, response: np.ndarray, width: int) -> np.ndarray:
-    """See PackedBatch.segments; a new row begins a new one, and what fills a row up is one too."""
-    begins = (np.diff(group) != 0) | (np.diff(response) != 0) | (np.arange(1, len(group)) % width == 0)
+def _segments(group: np.ndarray, response: np.ndarray) -> np.ndarray:
+    """See PackedBatch.segments; what fills a row up is one too. A row begins with a group of its own."""
+    begins = (np.diff(group) != 0) | (np.diff(response) != 0)
     return np.concatenate([[0], np.flatnonzero(begins) + 1, [len(group)]]).astype(np.int32)
 
 

@@ -140,7 +140,7 @@ class Journal:
 
     def _damaged(self, at: int) -> RunError:
         with self.path.open("rb") as file:
-            number = 1 + sum(1 for _ in takewhile(lambda line: file.tell() <= at, iter(file.readline, b"")))
+            number = 1 + sum(1 for _ in takewhile(lambda line: file.tell() <= at, file))
         shown = os.pread(self._file, 40, at).partition(b"\n")[0]
         return RunError(
             f"{self.path}:{number}: expected a JSON object with a key as it was written, got {shown!r}; the file was "
@@ -246,8 +246,9 @@ def _key(body: bytes) -> str:
 def parsed(body: bytes) -> Entry:
     """The object of a line whose fields these are; ValueError or KeyError where it is none, or has no key."""
     text = (b"{" + body + b"}").decode()
-    entry, end = _decode(text)
-    if end != len(text) or not isinstance(entry, dict) or not isinstance(entry["key"], str):
+    entry: Entry
+    entry, end = _decode(text)  # an object, since it begins as one
+    if end != len(text) or not isinstance(entry["key"], str):
         raise ValueError("no object with a key")
     return entry
 

@@ -62,11 +62,10 @@ def places_in(logprobs: object, text: str) -> list[Place]:
     found, end = list[Place](), 0
     for item, piece in zip(items, pieces, strict=True):
         begin, end = end, end + len(piece)
-        if start < 0 or not text or end <= start or begin >= start + len(given):
+        if start < 0 or end <= start or begin >= start + len(given):
             continue
-        first = not found and begin <= start
         token = piece.decode("utf-8", "replace")
-        if first or _PIECE.fullmatch(core(token)):
+        if begin <= start or _PIECE.fullmatch(core(token)):
             at = len(given[: max(0, begin - start)].decode("utf-8", "ignore"))
             found.append(Place(at, token, _top(item)))
     return found[:1] + found[1:][-_KEPT:]
