@@ -14,7 +14,7 @@ from tuna.models import quantized
 from tuna.models.loading import load_scorer
 from tuna.models.reward import writer
 from tuna.models.source import ModelConfig
-from tuna.training.frozen import settle_frozen
+from tuna.training.frozen_dtype import settle_frozen
 from tuna.training.run import run
 from tuna.training.trainer import TrainerConfig
 

@@ -16,7 +16,7 @@ from tuna.models.lora import parse_lora
 from tuna.models.quantized import BYTES
 from tuna.models.source import ModelConfig
 from tuna.modules.optimizers import Adafactor, Optimizer
-from tuna.training.frozen import settle_frozen
+from tuna.training.frozen_dtype import settle_frozen
 from tuna.training.machine import available
 from tuna.training.trainer import TrainerConfig
 

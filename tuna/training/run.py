@@ -26,7 +26,7 @@ from tuna.modules.scoring import ScoringModule
 from tuna.runs import RunFolder
 from tuna.tracking.loggers import Loggers
 from tuna.training import distributed, hub
-from tuna.training.frozen import settle_frozen
+from tuna.training.frozen_dtype import settle_frozen
 from tuna.training.launch import launch
 from tuna.training.memory import Forecast, check_memory
 from tuna.training.reference import check_reference
