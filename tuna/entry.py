@@ -1,6 +1,7 @@
 """What every entry point does: help, checks, Hydra, one ``run(cfg)``, and faults as one message with exit code 1."""
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from tuna import plugins
+from tuna import plugins, signals
 from tuna.config.arguments import CommandLine, read_command_line
 from tuna.config.checks import check
 from tuna.config.compose import CONF, compose, install, run_composed
@@ -32,10 +33,18 @@ from tuna.sweeps.launcher import Sweep, check_optimized, resumable
 
 @masked_output()
 def main(program: Program, argv: Sequence[str] | None = None, config_dir: Path = CONF) -> None:
-    """Run an entry point with ``argv``, or the command line's; exit code 1 after a fault, 130 after Ctrl-C."""
+    """Run an entry point with ``argv``, or the command line's; exit code 1 after a fault, 130 after Ctrl-C, 143 after
+    SIGTERM.
+    """
     if argv is not None:
         sys.argv = [sys.argv[0], *argv]
+    with signals.ended_cleanly() as heard:
+        _main(program, config_dir, heard)
+
+
+def _main(program: Program, config_dir: Path, heard: Sequence[int]) -> None:
     try:
+        signals.end_with_command()
         line = read_command_line(sys.argv[1:])
         plugins.use(line.config_dirs)
         install()
@@ -64,7 +73,7 @@ def main(program: Program, argv: Sequence[str] | None = None, config_dir: Path =
     except KeyboardInterrupt:
         text = "what was saved is kept; the same command goes on from there (train.py: with resume=auto)"
         print(f"interrupted: {text}", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(128 + (heard[-1] if heard else signal.SIGINT))
 
 
 def _help(program: Program, line: CommandLine, config_dir: Path) -> str:

@@ -56,6 +56,10 @@ def run(cfg):
         raise ZeroDivisionError("a bug")
     if cfg.seed == 15:
         raise KeyboardInterrupt
+    if cfg.seed == 17:
+        import os, signal
+
+        os.kill(os.getpid(), signal.SIGTERM)
     if cfg.seed == 16:
         raise SystemExit(7)
     return {"loss": cfg.seed / 8, "note": None}

@@ -1,6 +1,7 @@
 """The entry point as a user meets it: output, exit codes, and where things are written."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +88,8 @@ def test_a_bug_keeps_its_traceback_and_an_interrupt_its_code(shop: Path) -> None
     with pytest.raises(ZeroDivisionError):
         exit_code(shop, "seed=14")
     assert exit_code(shop, "seed=15") == 130
+    assert exit_code(shop, "seed=17") == 143
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     assert "HYDRA_FULL_ERROR" not in os.environ
 
 

@@ -3,11 +3,13 @@
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
@@ -24,6 +26,7 @@ from tuna.reproduce import before, losses, measures, rounds
 from tuna.reproduce.clock import Clock
 from tuna.reproduce.plan import ONCE, Step, chosen, plan, refuse_secrets
 from tuna.runs import RunFolder, read_json, write_json
+from tuna.signals import PARENT
 
 ROOT = CHECKOUT  # whose scripts are run; of an installed package, ``python -m tuna``
 _TAIL = 12  # lines of a failed step's log that are shown
@@ -174,6 +177,7 @@ class _Run:
     patience: int = 1  # rounds in a row below the best one, after which there is no further
     over: set[str] = field(default_factory=set)  # steps of rounds that there is no need for
     began: float = field(default_factory=time.monotonic)
+    working: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)  # by step, each once it was begun
 
     def work(self) -> dict[str, float]:
         """Run what is not done."""
@@ -215,13 +219,15 @@ class _Run:
         return done
 
     def _run_all(self, done: set[str]) -> list[str]:
-        """Start what has all it needs, as many at once as ``jobs``; ``done`` grows. Returns the steps that failed."""
+        """Start what has all it needs, as many at once as ``jobs``; ``done`` grows. Returns the steps that failed.
+        Ctrl-C reaches each step at work once, from here: they have sessions of their own.
+        """
         left = [step for step in self.steps if step.name not in done]
         count = len(left)
         failed: list[str] = []
         here: list[str] = []  # done by this very run
         running: dict[Future[tuple[int, float]], Step] = {}
-        with ThreadPoolExecutor(self.jobs) as pool:
+        with ThreadPoolExecutor(self.jobs) as pool, self._interrupted():
             while True:
                 while over := [step for step in left if done.issuperset(step.needs) and self._is_over(step)]:
                     left = [step for step in left if step not in over]
@@ -249,6 +255,15 @@ class _Run:
                     ended, time_left = count - len(rest), self.clock.left(time.monotonic() - self.began, here, rest)
                     told = f"{step.name}: done in {seconds:.0f} s; {ended}/{count}, about {clock_time(time_left)} left"
                     print(told, flush=True)
+
+    @contextmanager
+    def _interrupted(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            for process in self.working.values():
+                process.send_signal(signal.SIGINT)  # nothing where it has ended
+            raise
 
     def _is_over(self, step: Step) -> bool:
         """Whether a step is of a round that is not run, since the measure fell before it; told once per seed."""
@@ -281,21 +296,27 @@ class _Run:
     def _execute(self, step: Step, words: Sequence[str]) -> tuple[int, float]:
         """Run one step: its exit code (-1 where it made nothing) and its seconds."""
         paths = filter(None, ("" if ROOT is None else str(ROOT), os.environ.get("PYTHONPATH")))
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), PARENT: str(os.getpid())}
         if self.jobs > 1:
             environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // self.jobs))
         program = [str(ROOT / words[0])] if ROOT else ["-P", "-m", "tuna", words[0].removesuffix(".py")]
         words = [sys.executable, *program, *words[1:]]
         begin = time.monotonic()
         with self._log(step).open("w", encoding="utf-8") as file:
-            code = subprocess.run(words, stdout=file, stderr=subprocess.STDOUT, env=environment, check=False).returncode
+            self.working[step.name] = subprocess.Popen(
+                words, stdout=file, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+            )
+        code = self.working[step.name].wait()
         return code if code or step.makes.exists() else -1, time.monotonic() - begin
 
     def _note(self, step: Step, status: str, seconds: float) -> None:
-        """Remember, at once. ended: seconds since 1970."""
+        """Remember, at once. ended: seconds since 1970; after all that ended before, also where the clock was set
+        back, since it says what was made of what.
+        """
+        latest = max((known["ended"] for known in self.state.values()), default=0.0)
         self.state[step.name] = {
             "command": step.command, "needs": list(step.needs), "status": status, "seconds": round(seconds, 1),
-            "ended": time.time(),
+            "ended": max(time.time(), latest + 0.001),
         }  # fmt: skip
         write_json(self.folder / "steps.json", self.state)
 
