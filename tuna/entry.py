@@ -25,6 +25,7 @@ from tuna.config.help import Program, help_text
 from tuna.config.keys import explain
 from tuna.config.overrides import check_command_line, first_paragraph
 from tuna.errors import ConfigError, RunError, TunaError
+from tuna.files import trouble_of
 from tuna.runs import versions
 from tuna.secrets import masked_output
 from tuna.sweeps.jobs import error_text, job_in
@@ -70,6 +71,11 @@ def _main(program: Program, config_dir: Path, heard: Sequence[int]) -> None:
         else:
             _report(error)
         sys.exit(getattr(error, "exit_code", 1))
+    except OSError as error:
+        if _wants_traceback() or (trouble := trouble_of(error)) is None:
+            raise
+        _report(trouble)
+        sys.exit(1)
     except KeyboardInterrupt:
         text = "what was saved is kept; the same command goes on from there (train.py: with resume=auto)"
         print(f"interrupted: {text}", file=sys.stderr)
@@ -154,9 +160,10 @@ def _sweep_job(run: str, cfg: DictConfig) -> Any:
         job.fail(error)
         if isinstance(error, KeyboardInterrupt):
             raise
-        if not isinstance(error, TunaError) or _wants_traceback():
+        trouble = trouble_of(error) if isinstance(error, OSError) else None
+        if not isinstance(trouble or error, TunaError) or _wants_traceback():
             traceback.print_exception(error)
-        _report(error, f"{job.label()}: ")
+        _report(trouble or error, f"{job.label()}: ")
         if isinstance(error, SystemExit):  # it would end the sweep
             raise RunError(error_text(error)) from error
         raise

@@ -22,9 +22,7 @@ def ended_cleanly() -> Iterator[list[int]]:
         heard.append(number)
         raise KeyboardInterrupt
 
-    ours = (
-        threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    )
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     if ours:
         signal.signal(signal.SIGTERM, hear)
     try:

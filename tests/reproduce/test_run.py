@@ -97,6 +97,9 @@ def test_another_command_or_a_lost_result_runs_again() -> None:
     Path("reproduce/x/rankings/s0-lists.jsonl").unlink()
     reproduce()
     assert calls() == ["s0-lists.jsonl", "s0-tuned", "report"]
+    Path("reproduce/x/rankings/s0-lists.jsonl").write_text("[")  # cut: rank.py says what to do with it
+    reproduce()
+    assert calls() == ["s0-lists.jsonl", "s0-tuned", "report"]
     reproduce(sizes={"name": "x", "start": ""})
     assert sorted(calls()) == ["report", "s0-base", "s0-lists.jsonl", "s0-other", "s0-tuned"]
 

@@ -98,7 +98,7 @@ def measure(cfg: DictConfig) -> tuple[Path, dict[str, float | None]]:
     if written.get("status") == "finished" and not _is_nothing(written):
         print("measured already; these are its results")
         return folder, _show(path, written)
-    with Store(there) as store:
+    with Store(there, keys="folder=...") as store:
         start = {
             "schema_version": SCHEMA_VERSION, "benchmark": benchmark.name, "model": measured, "settings": shaped_by,
             "started": written.get("started") or datetime.now().isoformat(timespec="seconds"),

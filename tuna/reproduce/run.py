@@ -118,6 +118,12 @@ def _typed() -> list[str]:
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
+def _config_dirs() -> list[str]:
+    """The folders of configs of a user's own, as they are typed."""
+    found = HydraConfig.get().searchpath if HydraConfig.initialized() else []
+    return [word for path in found for word in ("--config-dir", path.removeprefix("file://"))]
+
+
 def _typed_groups() -> dict[str, str]:
     """By group: its choice and keys where the command line has them, which win over the words of sizes."""
     words = {group: [word for word in _typed() if re.match(rf"{group}[.=]", word)] for group in GROUPS}
@@ -149,6 +155,18 @@ def _state(folder: Path) -> dict[str, Any]:
                 f"{file}: {name}: expected an object with a time of its end; move the file away to run all anew"
             )
     return state
+
+
+def _made(step: Step) -> bool:
+    """Whether what a step leaves behind is there; of a measurement, its results."""
+    if step.words[0] == "evaluate.py":
+        return any(step.makes.glob("*/*/results.json"))
+    return step.makes.exists()
+
+
+def _size(path: Path) -> int | None:
+    """Of a file, in bytes."""
+    return path.stat().st_size if path.is_file() else None
 
 
 def _rows(written: rounds.Written, steps: Sequence[Step], folder: Path, seeds: Sequence[int]) -> list[dict[str, Any]]:
@@ -187,7 +205,7 @@ class _Run:
         took = {name: self.state[name]["seconds"] for name in done if name in self.state}
         print(*self.clock.forecast([s for s in self.steps if s.name not in done], took), sep="\n", end="", flush=True)
         if failed := self._run_all(done):
-            again = shlex.join(("python", "reproduce.py", *_typed()))
+            again = shlex.join(("python", "reproduce.py", *_config_dirs(), *_typed()))
             raise RunError(
                 f"{len(failed)} of {count} steps failed ({', '.join(failed)}), "
                 f"{count - len(done) - len(failed)} that need them were not begun. Their logs: {self.folder}/logs/. "
@@ -202,16 +220,17 @@ class _Run:
         return {"steps": float(count), "seconds": seconds}
 
     def _done(self) -> set[str]:
-        """Steps whose very command succeeded after all that it needs, and whose results are still there; and those
-        of rounds that are not run.
+        """Steps whose very command succeeded after all that it needs, and whose results are still there (a file as
+        long as it was); and those of rounds that are not run.
         """
         done: set[str] = set()
         for step in self.steps:  # each comes after what it needs
             known = self.state.get(step.name, {})
             same = (known.get("command"), known.get("needs")) == (step.command, list(step.needs))
+            size = _size(step.makes)
             if not done.issuperset(step.needs):
                 continue
-            if same and known.get("status") == "finished" and step.makes.exists():
+            if same and known.get("status") == "finished" and known.get("bytes", size) == size and _made(step):
                 newest = max((self.state[need]["ended"] for need in step.needs if need not in self.over), default=0.0)
                 done |= {step.name} if newest <= known["ended"] else set()
             elif self._is_over(step):
@@ -307,7 +326,7 @@ class _Run:
                 words, stdout=file, stderr=subprocess.STDOUT, env=environment, start_new_session=True
             )
         code = self.working[step.name].wait()
-        return code if code or step.makes.exists() else -1, time.monotonic() - begin
+        return code if code or _made(step) else -1, time.monotonic() - begin
 
     def _note(self, step: Step, status: str, seconds: float) -> None:
         """Remember, at once. ended: seconds since 1970; after all that ended before, also where the clock was set
@@ -316,7 +335,7 @@ class _Run:
         latest = max((known["ended"] for known in self.state.values()), default=0.0)
         self.state[step.name] = {
             "command": step.command, "needs": list(step.needs), "status": status, "seconds": round(seconds, 1),
-            "ended": max(time.time(), latest + 0.001),
+            "ended": max(time.time(), latest + 0.001), "bytes": _size(step.makes),
         }  # fmt: skip
         write_json(self.folder / "steps.json", self.state)
 
@@ -332,4 +351,6 @@ class _Run:
                 f"{step.makes} was made with other settings or from other data, and may have cost much, so it is left. "
                 "To make it anew here, move it away (of rankings the .store too) and give the same command"
             )
+        elif read := [str(other.makes) for other in self.steps if other.name in step.needs]:
+            lines.append(f"where one of {', '.join(read)} is damaged: move it away; next: the same command makes it anew")
         print(*lines, sep="\n  ", file=sys.stderr, flush=True)
