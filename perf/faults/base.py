@@ -70,9 +70,10 @@ class Bench:
         """Run ``python PROGRAM.py WORDS`` in the folder and hold it to what is expected.
 
         program: train, rank, evaluate, report or reproduce, whose steps run in forks, too. first: called in the
-        command's process before it begins: sets a limit or another clock, which hold for the steps as well. code: of exit; several: one of them. says, never: texts that the
-        output has to hold, or must not. during: called in this process with the command's process id and the file that
-        its output goes to, as soon as it has started; it may send signals. seconds: the longest it may take.
+        command's process before it begins: sets a limit or another clock, which hold for the steps as well. code: of
+        exit; several: one of them. says, never: texts that the output has to hold, or must not. during: called in this
+        process with the command's process id and the file that its output goes to, as soon as it has started; it may
+        send signals. seconds: the longest it may take.
         """
         ended = _forked(self.folder, program, [str(word) for word in words], env or {}, during, seconds, first)
         codes = [code] if isinstance(code, int) else list(code)

@@ -1,4 +1,4 @@
-"""Judges that are a user's own Python function: it raises, hangs, dies, lies, is edited; and what it had scored is kept.
+"""Judges that are a user's own Python function: it raises, hangs, dies, lies, is edited; what it had scored is kept.
 
 Six lists of three answers, ranked by the function of a file. It writes every call to calls.txt, so that it is seen what
 was computed twice.
@@ -79,27 +79,22 @@ def _harmless(bench: Bench, oddity: str, *words: str) -> None:
 SET_ASIDE: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "raises": ("raise ValueError('no such tool')", "score raised ValueError: no such tool", ()),
     "raises SystemExit": ("sys.exit('done')", "score raised SystemExit", ()),
-    "raises KeyboardInterrupt": ("raise KeyboardInterrupt", "score raised KeyboardInterrupt", ()),
     "raises an error that cannot be shown": (
         "raise type('Odd', (Exception,), {'__str__': lambda self: 1 / 0})()", "its message cannot be shown", ()
     ),
     "raises in a recursion without an end": ("f = lambda: f(); f()", "RecursionError", ()),
     "raises with a key in its message": (f"raise ValueError(os.environ['{SECRET_NAME}'])", "score raised", ()),
-    "prints a key and raises": (f"print(os.environ['{SECRET_NAME}']); raise ValueError('x')", "score raised", ()),
     "ends its process": ("os._exit(3)", "its process ended (3)", ()),
-    "ends its process with 0": ("os._exit(0)", "its process ended (0)", ()),
     "kills its process": ("os.kill(os.getpid(), 9)", "killed by SIGKILL", ()),
     "crashes its process": ("ctypes.string_at(0)", "killed by SIGSEGV", ()),
     "hangs asleep": ("time.sleep(99)", "took longer than timeout=2 seconds", ("judge.timeout=2",)),
-    "hangs at work": ("exec('while True: pass')", "took longer than timeout=2 seconds", ("judge.timeout=2",)),
     "hangs in C": ("ctypes.CDLL(None).pause()", "took longer than timeout=2 seconds", ("judge.timeout=2",)),
     "hangs and takes no signals": (
-        "[signal.signal(n, signal.SIG_IGN) for n in (1, 2, 10, 12, 15)]; time.sleep(99)", "took longer", ("judge.timeout=2",)
+        "[signal.signal(n, signal.SIG_IGN) for n in (1, 2, 10, 12, 15)]; time.sleep(99)", "took longer",
+        ("judge.timeout=2",),
     ),
     "gives NaN": ("return float('nan')", "gave nan, expected a finite number", ()),
-    "gives infinity": ("return -1e999", "gave -inf, expected a finite number", ()),
     "gives a text": ("return '5'", "gave '5', expected a finite number", ()),
-    "gives a list": ("return [1.0]", "gave [1.0], expected a finite number", ()),
     "gives an integer of 400 digits": ("return 10 ** 400", "expected a finite number", ()),
     "gives a number of another world": ("return 1j", "gave 1j, expected a finite number", ()),
     "gives None for all": ("return None", "cannot say", ()),
@@ -113,7 +108,6 @@ SET_ASIDE: dict[str, tuple[str, str, tuple[str, ...]]] = {
 HARMLESS: dict[str, str] = {
     "prints 20 MB": "print('x' * 20_000_000)",
     "prints bytes that are no text": "sys.stdout.buffer.write(bytes(range(256)) * 99)",
-    "prints to stderr without a line's end": "sys.stderr.write('y' * 100_000)",
     "reads its input": "sys.stdin.read()",
     "goes to another folder": "os.chdir('/')",
     "changes its row": "row.clear(); row['id'] = 7",
@@ -121,9 +115,6 @@ HARMLESS: dict[str, str] = {
     "leaves a process behind": "subprocess.Popen(['sleep', '99'])",
     "leaves a process that holds its files": "subprocess.Popen(['sleep', '99'], close_fds=False)",
     "leaves a thread behind": "threading.Thread(target=time.sleep, args=(99,)).start()",
-    "raises in a thread": "threading.Thread(target=lambda: 1 / 0).start()",
-    "removes its own file": "os.rename(__file__, __file__ + '.old'); os.rename(__file__ + '.old', __file__)",
-    "asks for its own end": "signal.alarm(30)",
 }
 
 
@@ -149,7 +140,6 @@ def _at_import(bench: Bench, source: str | bytes | None, says: str, *words: str)
 
 AT_IMPORT: dict[str, tuple[str | bytes | None, str, tuple[str, ...]]] = {
     "no file": (None, "my.py: No such file", ()),
-    "an empty file": ("", "it has no score", ()),
     "a syntax error": ("def score(:\n", "my.py:1", ()),
     "bytes that are no text": (b"\xff\xfe\x00", "my.py", ()),
     "a module that is not there": ("import nothing_of_that_name\n", "my.py:1: ModuleNotFoundError", ()),
@@ -236,7 +226,8 @@ def _lists(bench: Bench, body: str, says: str) -> None:
     """A function of all answers of a list that gives something else than a number for each."""
     _write(
         bench,
-        f"def score(prompt, answers, row):\n    if row['id'] == '{ODD}':\n        {body}\n    return [*map(len, answers)]\n",
+        f"def score(prompt, answers, row):\n    if row['id'] == '{ODD}':\n        {body}\n"
+        "    return [*map(len, answers)]\n",
     )
     _rank(bench)
     told = _report(bench)
@@ -285,8 +276,7 @@ def _trials() -> Iterator[Trial]:
     yield trial("edited while it runs", _edited_on_the_way)
     yield trial("draws lots", _changes)
     for number, calls, workers in (
-        (signal.SIGKILL, 1, 1), (signal.SIGKILL, 8, 1), (signal.SIGKILL, 9, 3), (signal.SIGINT, 5, 1),
-        (signal.SIGINT, 9, 3), (signal.SIGTERM, 5, 1), (signal.SIGTERM, 9, 3),
+        (signal.SIGKILL, 8, 1), (signal.SIGKILL, 9, 3), (signal.SIGINT, 5, 1), (signal.SIGTERM, 9, 3),
     ):  # fmt: skip
         run = partial(_goes_on, number=number, calls=calls, workers=workers)
         yield trial(f"{number.name} behind {calls} values, {workers} at work", run)

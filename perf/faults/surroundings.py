@@ -58,7 +58,8 @@ def _jumping() -> First:
 
 
 CLOCK: dict[str, Callable[[], First]] = {
-    "set back by years": lambda: _at(-20), "set forward by years": lambda: _at(20), "that jumps at every look": _jumping,
+    "set back by years": lambda: _at(-20), "set forward by years": lambda: _at(20),
+    "that jumps at every look": _jumping,
 }  # fmt: skip
 
 
@@ -225,8 +226,8 @@ def _full_collecting(bench: Bench, size: int) -> None:
 def _full_measuring(bench: Bench, size: int) -> None:
     measuring._measure(bench, folder="whole")
     ended = measuring._measure(bench, code=[0, 1], first=_full(size))
-    if ended.code:
-        bench.expect("File too large" in ended.output, "message", f"does not say why: {ended.output[-300:]}")
+    if ended.code and size > 500:  # the command's own output is cut there, too
+        bench.expect("free some space" in ended.output, "message", f"no way out is told: {ended.output[-300:]}")
     measuring._measure(bench)
     bench.expect(measuring._scores(bench) == measuring._scores(bench, "whole"), "silent", "other figures")
     answers = measuring._lines(measuring._place(bench) / "store" / "answers.jsonl")
@@ -235,7 +236,7 @@ def _full_measuring(bench: Bench, size: int) -> None:
 
 def _full_reference(bench: Bench, size: int) -> None:
     """The values of the reference cannot be stored: a warning, and the run is what it would have been."""
-    bench.run("train", *references._command(bench, "whole", trainer__max_steps=2, trainer__checkpoint_every=None))
+    bench.run("train", *references._command(bench, "whole", trainer__max_steps=2))
     import shutil
 
     shutil.rmtree(bench.folder / "runs" / "cache")
@@ -274,13 +275,13 @@ def _trials() -> Iterator[Trial]:
         "of 2300": "2300-01-01T00:00:00", "of 1970": "1970-01-01T00:00:00", "of no time": "yesterday", "of nothing": "",
     }.items():  # fmt: skip
         yield Trial(CLOCKS, f"a report of a run {name}", partial(_reporting, started=started))
-    for size in (5_000, 30_000, 60_000, 100_000):
+    for size in (5_000, 30_000, 100_000):
         yield Trial(DISKS, f"training, {size:,} bytes", partial(_full_training, size=size), size == 30_000)
     run = partial(_full_training, size=60_000, trainer__checkpoint_every=100)
     yield Trial(DISKS, "training without checkpoints, 60,000 bytes", run)
-    for size in (200, 900, 2_000, 4_000):
+    for size in (200, 900, 4_000):
         yield Trial(DISKS, f"collecting, {size:,} bytes", partial(_full_collecting, size=size))
-    for size in (200, 900, 2_000, 5_000):
+    for size in (200, 900, 5_000):
         yield Trial(DISKS, f"measuring, {size:,} bytes", partial(_full_measuring, size=size))
     yield Trial(DISKS, "a reference pass, 1,000 bytes", partial(_full_reference, size=1_000))
     yield Trial(DISKS, "a sweep, 30,000 bytes", partial(_full_sweep, size=30_000))

@@ -206,7 +206,7 @@ def _show(path: Path, results: Mapping[str, Any]) -> dict[str, float | None]:
     try:
         print("\n".join(lines_of(results)))
         scores: dict[str, float | None] = results["scores"]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise RunError(
             f"{path}: expected what evaluate.py writes ({type(error).__name__}: {error}); next: move the file away and "
             "run the same command, which computes them from the stored answers"

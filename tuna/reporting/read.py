@@ -104,7 +104,9 @@ def as_ours(path: Path) -> Iterator[None]:
         yield
     except (TypeError, ValueError, AttributeError, KeyError, IndexError, OverflowError) as error:
         told = f"{type(error).__name__}: {error}".strip(": ")
-        raise DataError(f"{path}: expected what Tuna writes, got something else ({told}); next: move it away") from error
+        raise DataError(
+            f"{path}: expected what Tuna writes, got something else ({told}); next: move it away"
+        ) from error
 
 
 def read_examples(results: Path) -> dict[tuple[str, str], Row]:

@@ -150,9 +150,10 @@ def _state(folder: Path) -> dict[str, Any]:
     file = folder / "steps.json"
     state = read_json(file)
     for name, known in state.items():
-        if not isinstance(known, dict) or not isinstance(known.get("ended"), int | float):
+        if not isinstance(known, dict) or not _numbers(known.get("ended"), known.get("seconds", 0.0)):
             raise RunError(
-                f"{file}: {name}: expected an object with a time of its end; move the file away to run all anew"
+                f"{file}: {name}: expected an object with seconds and a time of its end; move the file away to run all "
+                "anew"
             )
     return state
 
@@ -162,6 +163,10 @@ def _made(step: Step) -> bool:
     if step.words[0] == "evaluate.py":
         return any(step.makes.glob("*/*/results.json"))
     return step.makes.exists()
+
+
+def _numbers(*values: object) -> bool:
+    return all(isinstance(value, int | float) and -1e15 < value < 1e15 for value in values)
 
 
 def _size(path: Path) -> int | None:
@@ -352,5 +357,7 @@ class _Run:
                 "To make it anew here, move it away (of rankings the .store too) and give the same command"
             )
         elif read := [str(other.makes) for other in self.steps if other.name in step.needs]:
-            lines.append(f"where one of {', '.join(read)} is damaged: move it away; next: the same command makes it anew")
+            lines.append(
+                f"where one of {', '.join(read)} is damaged: move it away; next: the same command makes it anew"
+            )
         print(*lines, sep="\n  ", file=sys.stderr, flush=True)

@@ -135,7 +135,7 @@ def table(rows: Sequence[Mapping[str, Any]], optimize: str | None = None) -> lis
         figures = ["" if f is None else f"{f:.4f}" if isinstance(f, float) else str(f) for f in found]
         if row["status"] != "finished" and row.get("error"):
             figures = [str(row["error"]).splitlines()[0]]
-        cells.append([str(row["job"]), " ".join(row["swept"]) or "-", str(row["status"]), *figures])
+        cells.append([str(row["job"]), " ".join(map(str, row["swept"])) or "-", str(row["status"]), *figures])
     # A column of figures is as wide as its heading: an error, which stands in their place, widens none.
     widths = [max(len(line[index]) for line in cells) for index in range(3)] + [len(column) for column in columns]
     for line in cells:
