@@ -75,7 +75,8 @@ def table(results: Sequence[Result], seconds: float, before: str = "") -> str:
         HEAD,
         "`make campaign`, or this page alone by `python -m perf.faults --table docs/campaigns/faults.md`; with kinds",
         "named in it, these are run, and their rows are replaced.",
-        f"The last run: {today}, {len(results)} trials of {len(ran)} kinds in {seconds / 60:.0f} minutes.\n",
+        f"The last run: {today}, {len(results)} trials ({', '.join(ran) if before else 'all kinds'}) in "
+        f"{seconds / 60:.0f} minutes.\n",
         "| what is broken | trials | broken | run on |",
         "| :--- | ---: | ---: | :--- |",
         *(f"| {' | '.join(row)} |" for row in rows),
