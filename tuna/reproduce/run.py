@@ -201,6 +201,7 @@ class _Run:
     over: set[str] = field(default_factory=set)  # steps of rounds that there is no need for
     began: float = field(default_factory=time.monotonic)
     working: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)  # by step, each once it was begun
+    stopped: bool = False  # by Ctrl-C
 
     def work(self) -> dict[str, float]:
         """Run what is not done."""
@@ -285,7 +286,8 @@ class _Run:
         try:
             yield
         except BaseException:
-            for process in self.working.values():
+            self.stopped = True
+            for process in list(self.working.values()):
                 process.send_signal(signal.SIGINT)  # nothing where it has ended
             raise
 
@@ -330,6 +332,8 @@ class _Run:
             self.working[step.name] = subprocess.Popen(
                 words, stdout=file, stderr=subprocess.STDOUT, env=environment, start_new_session=True
             )
+        if self.stopped:  # between the two
+            self.working[step.name].send_signal(signal.SIGINT)
         code = self.working[step.name].wait()
         return code if code or _made(step) else -1, time.monotonic() - begin
 
