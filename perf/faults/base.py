@@ -230,9 +230,9 @@ class _Forked:
             self.code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         return self.code
 
-    def send_signal(self, number: int) -> None:
+    def terminate(self) -> None:
         if self.code is None:
-            os.kill(self.pid, number)
+            os.kill(self.pid, signal.SIGTERM)
 
 
 class _Forking:

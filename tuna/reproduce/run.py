@@ -3,7 +3,6 @@
 import os
 import re
 import shlex
-import signal
 import subprocess
 import sys
 import time
@@ -245,7 +244,7 @@ class _Run:
 
     def _run_all(self, done: set[str]) -> list[str]:
         """Start what has all it needs, as many at once as ``jobs``; ``done`` grows. Returns the steps that failed.
-        Ctrl-C reaches each step at work once, from here: they have sessions of their own.
+        Ctrl-C ends each step at work once, from here: they have sessions of their own.
         """
         left = [step for step in self.steps if step.name not in done]
         count = len(left)
@@ -288,7 +287,7 @@ class _Run:
         except BaseException:
             self.stopped = True
             for process in list(self.working.values()):
-                process.send_signal(signal.SIGINT)  # nothing where it has ended
+                process.terminate()  # nothing where it has ended; Ctrl-C may be ignored, as after nohup or &
             raise
 
     def _is_over(self, step: Step) -> bool:
@@ -333,7 +332,7 @@ class _Run:
                 words, stdout=file, stderr=subprocess.STDOUT, env=environment, start_new_session=True
             )
         if self.stopped:  # between the two
-            self.working[step.name].send_signal(signal.SIGINT)
+            self.working[step.name].terminate()
         code = self.working[step.name].wait()
         return code if code or _made(step) else -1, time.monotonic() - begin
 
