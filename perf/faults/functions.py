@@ -52,7 +52,7 @@ def _calls(bench: Bench) -> Counter[str]:
     return Counter(path.read_text().splitlines()) if path.exists() else Counter()
 
 
-def _set_aside(bench: Bench, fault: str, says: str, *words: str) -> None:
+def _set_aside(bench: Bench, fault: str, says: str, words: tuple[str, ...]) -> None:
     """One row of six: five lists, and a reason for the sixth; the next run computes nothing of the others again."""
     _write(bench, f"{HEAD}    if row['id'] == '{ODD}':\n        {fault}\n{GOOD}")
     for _ in range(2):
@@ -126,7 +126,7 @@ def _every_row(bench: Bench) -> None:
     _rank(bench, code=[0, 5], says=["function"])
 
 
-def _at_import(bench: Bench, source: str | bytes | None, says: str, *words: str) -> None:
+def _at_import(bench: Bench, source: str | bytes | None, says: str, words: tuple[str, ...]) -> None:
     """Told before anything is scored, in one line with what is wrong."""
     _write(bench, "")
     if source is None:
@@ -263,12 +263,12 @@ def _trials() -> Iterator[Trial]:
         return Trial(KIND, name, run, sample=name == "one row: raises")
 
     for name, (fault, says, words) in SET_ASIDE.items():
-        yield trial(f"one row: {name}", lambda bench, f=fault, s=says, w=words: _set_aside(bench, f, s, *w))
+        yield trial(f"one row: {name}", partial(_set_aside, fault=fault, says=says, words=words))
     for name, oddity in HARMLESS.items():
         yield trial(f"one row: {name}", partial(_harmless, oddity=oddity))
     yield trial("every row: raises", _every_row)
     for name, (source, says, words) in AT_IMPORT.items():
-        yield trial(f"at import: {name}", lambda bench, f=source, s=says, w=words: _at_import(bench, f, s, *w))
+        yield trial(f"at import: {name}", partial(_at_import, source=source, says=says, words=words))
     for name, (body, says) in WHOLE_LISTS.items():
         yield trial(f"of a whole list: {name}", partial(_lists, body=body, says=says))
     for way in ("edited", "removed"):

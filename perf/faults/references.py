@@ -1,5 +1,6 @@
 """The reference model's pass before training, and models that two processes load and write: killed, damaged, stale."""
 
+import importlib
 import json
 import os
 import shutil
@@ -61,8 +62,7 @@ def _slowly(steps: float) -> Callable[[], object]:
     def first() -> None:
         import time
 
-        from tuna.training import reference
-
+        reference: Any = importlib.import_module("tuna.training.reference")
         reference._SAVED_EVERY, reference._ASKED_EVERY, check = 0.0, 1, reference.check_values
 
         def later(*words: Any) -> None:
@@ -162,9 +162,11 @@ def _reference_damaged(bench: Bench, what: str) -> None:
     """Told before the run begins, by the reference's path."""
     other = write_model(bench.folder / "other")
     weights = other / "model.safetensors"
-    {"missing": weights.unlink, "cut in half": lambda: _cut(weights),
-     "without a tokenizer": (other / "tokenizer.json").unlink,
-     "removed": lambda: shutil.rmtree(other)}[what]()  # fmt: skip
+    ways: dict[str, Callable[[], object]] = {
+        "missing": weights.unlink, "cut in half": partial(_cut, weights), "removed": partial(shutil.rmtree, other),
+        "without a tokenizer": (other / "tokenizer.json").unlink,
+    }  # fmt: skip
+    ways[what]()
     bench.run("train", *_command(bench, "run", loss__reference=other), code=1, says=["other", "error: "])
     bench.expect(not (bench.folder / "runs" / "run").exists(), "slow", "it came to a run folder")
 

@@ -32,16 +32,16 @@ def _clock(shift: Callable[[], float]) -> First:
         import datetime
         import time
 
-        true, time_class = time.time, datetime.datetime
+        true, real = time.time, datetime.datetime
 
-        class Shifted(time_class):
+        class Shifted(datetime.datetime):
             @classmethod
             def now(cls, tz: datetime.tzinfo | None = None) -> Any:
-                return time_class.fromtimestamp(true() + shift(), tz)
+                return real.fromtimestamp(true() + shift(), tz)
 
         time.time = lambda: true() + shift()
         for name, module in list(sys.modules.items()):
-            if name.startswith("tuna") and vars(module).get("datetime") is time_class:
+            if name.startswith("tuna") and vars(module).get("datetime") is real:
                 module.datetime = Shifted  # type: ignore[attr-defined]
 
     return first

@@ -320,7 +320,7 @@ def _around() -> Iterator[Trial]:
     for number in (signal.SIGINT, signal.SIGTERM):
         for name, moment in moments.items():
             sample = number == signal.SIGINT and moment == "step 3"
-            changes = {"evaluate": True} if moment == "model" else {}
+            changes: dict[str, Any] = {"evaluate": True} if moment == "model" else {}
             run = partial(_signal, number=number, moment=moment, **changes)
             yield Trial(AROUND, f"{number.name} {name}", run, sample)
     run = partial(_signal, number=signal.SIGINT, moment="step 3", group=True, datamodule__num_workers=2)

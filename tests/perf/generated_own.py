@@ -65,7 +65,11 @@ given = st.one_of(
 def check_given(drawn: Any, folder: Path) -> str:
     """Anything as a function's value for one answer, and for two: finite numbers that JSON holds, or why not."""
     kinds = set()
-    for read in (lambda: [worker._number(drawn)], lambda: worker._numbers(drawn, 2)):
+    reads: tuple[Callable[[], list[float | None]], ...] = (
+        lambda: [worker._number(drawn)],
+        lambda: worker._numbers(drawn, 2),
+    )
+    for read in reads:
         try:
             found = read()
             assert all(value is None or math.isfinite(value) for value in found)

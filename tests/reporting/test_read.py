@@ -99,7 +99,12 @@ def test_what_holds_something_else_is_named_and_left_out(tmp_path: Path) -> None
     whole: dict[str, Any] = {
         "status": "finished", "benchmark": "b", "model": {}, "scores": {"a": 1.0}, "primary": "a", "coverage": {},
     }  # fmt: skip
-    odd = ({"scores": {"a": "good"}}, {"coverage": [1]}, {"intervals": {"a": 7}}, {"settings": {"x": 1}})
+    odd: tuple[dict[str, Any], ...] = (
+        {"scores": {"a": "good"}},
+        {"coverage": [1]},
+        {"intervals": {"a": 7}},
+        {"settings": {"x": 1}},
+    )
     for number, change in enumerate(odd):
         folder = tmp_path / "step" / "b" / str(number)
         folder.mkdir(parents=True)
