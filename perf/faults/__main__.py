@@ -82,6 +82,8 @@ def table(results: Sequence[Result], seconds: float, before: str = "") -> str:
         *(f"| {' | '.join(row)} |" for row in rows),
         f"| **all** | **{totals[0]}** | **{totals[1]}** | |",
     ]
+    if missing := [kind for kind in dict.fromkeys(t.kind for t in every_trial()) if kind not in kinds]:
+        lines.append(f"\nNot run as a whole yet: {', '.join(missing)}.")
     lines += [f"\n- {kind}, {rest}" for kind, rest in broken if kind in known and kind not in ran]
     for result in results:
         lines += [f"\n- {result.trial.kind}, {result.trial.name}: {how}" for how, _ in result.broken]

@@ -337,10 +337,8 @@ def _trials() -> Iterator[Trial]:
         (signal.SIGTERM, 6),
     ):  # fmt: skip
         run = partial(_killed_local, number=number, lines=lines)
-        yield Trial(
-            LOCAL, f"{number.name} behind {lines} of 8 instructions", run, (number, lines) == (signal.SIGTERM, 2)
-        )
-    yield Trial(LOCAL, "two at once", _two_at_once)
+        yield Trial(LOCAL, f"{number.name} behind {lines} of 8 instructions", run)
+    yield Trial(LOCAL, "two at once", _two_at_once, True)
     for name, change in ODD_MARKS.items():
         sample = name == "a log-probability of NaN"
         run = partial(_judged, change=change, probabilities="auto", form="rubric")

@@ -199,7 +199,7 @@ def _child(
         if first is not None:
             first()
         if program == "reproduce":
-            importlib.import_module("tuna.reproduce.run").subprocess = _Forking
+            vars(importlib.import_module("tuna.reproduce.run"))["subprocess"] = _Forking
         runpy.run_path(str(ROOT / f"{program}.py"), run_name="__main__")
         code = 0
     except SystemExit as stop:

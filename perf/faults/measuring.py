@@ -253,9 +253,7 @@ def _trials() -> Iterator[Trial]:
     for number in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM):
         for lines in (0, 4, 8, 12) if number == signal.SIGKILL else (0, 4):
             run = partial(_killed, number=number, lines=lines)
-            yield Trial(
-                KIND, f"{number.name} behind {lines} of {LIMIT} answers", run, (number.name, lines) == ("SIGTERM", 4)
-            )
+            yield Trial(KIND, f"{number.name} behind {lines} of {LIMIT} answers", run)
     for name, (damage, says) in STORES.items():
         yield Trial(KIND, f"stored answers with {name}", partial(_damaged_store, damage=damage, says=says))
     for name, (content, codes) in RESULTS.items():
@@ -264,13 +262,13 @@ def _trials() -> Iterator[Trial]:
                        ("store/answers.jsonl", "folder"), ("store/.lock", "folder")):  # fmt: skip
         shown = "the results folder" if name == "." else name
         yield Trial(KIND, f"a {kind} in the place of {shown}", partial(_in_the_way, name=name, kind=kind))
-    yield Trial(KIND, "two at once", _two_at_once)
+    yield Trial(KIND, "two at once", _two_at_once, True)
     for name, action in (("closes connections", {"kind": "close"}), ("503", {"kind": "status", "status": 503}),
                          ("cuts replies", {"kind": "cut"})):  # fmt: skip
         yield Trial(KIND, f"the model's server {name}", partial(_server_dies, action=action, after=5))
     yield Trial(KIND, "other weights after a kill", _another_model)
     for way in WAYS:
-        yield Trial(SIZES, way, partial(_side_by_side, way=way), way == "one has no scores")
+        yield Trial(SIZES, way, partial(_side_by_side, way=way))
 
 
 TRIALS = [*_trials()]

@@ -352,7 +352,7 @@ def _trials() -> Iterator[Trial]:
         yield Trial(PAPER, f"{step} {how}", partial(_output_gone, step=step, how=how))
     for step in ("lists", "tuned"):
         yield Trial(PAPER, f"{step} fails", partial(_fails, step=step))
-    yield Trial(PAPER, "two at once", _two_at_once, True)
+    yield Trial(PAPER, "two at once", _two_at_once)
     for name, content in STATES.items():
         yield Trial(PAPER, f"steps.json holds {name}", partial(_state_damaged, content=content))
     for number, step, when in (
@@ -363,7 +363,7 @@ def _trials() -> Iterator[Trial]:
         run = partial(_killed, number=number, step=step, when=when, words=words)
         yield Trial(ROUNDS, f"{number.name} as {step} {when}", run)
     for what in BETWEEN:
-        yield Trial(ROUNDS, f"between two rounds: {what}", partial(_between, what=what), what == "the measure cut")
+        yield Trial(ROUNDS, f"between two rounds: {what}", partial(_between, what=what))
     for number in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM):
         moments = ("in the first job", "in the second job", "between two jobs")
         for moment in moments if number == signal.SIGKILL else moments[1:2]:
@@ -375,7 +375,7 @@ def _trials() -> Iterator[Trial]:
         yield Trial(SWEEPS, f"one job of three: {name}", partial(_job_fails, values=values, says=says))
     for name, (path, damage, codes) in DAMAGES.items():
         run = partial(_job_damaged, name=path, damage=damage, codes=codes)
-        yield Trial(SWEEPS, name, run, name == "no job.json")
+        yield Trial(SWEEPS, name, run)
 
 
 TRIALS = [*_trials()]
