@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from tuna import plugins
+from tuna import plugins, signals
 from tuna.config.arguments import CommandLine, read_command_line
 from tuna.config.checks import check
 from tuna.config.compose import CONF, compose, install, run_composed
@@ -26,6 +27,7 @@ from tuna.config.keys import explain
 from tuna.config.overrides import check_command_line, first_paragraph
 from tuna.console import typed
 from tuna.errors import ConfigError, RunError, TunaError
+from tuna.files import trouble_of
 from tuna.runs import versions
 from tuna.secrets import masked_output
 from tuna.sweeps.jobs import error_text, job_in
@@ -34,11 +36,19 @@ from tuna.sweeps.launcher import Sweep, check_optimized, resumable
 
 @masked_output()
 def main(program: Program, argv: Sequence[str] | None = None, config_dir: Path = CONF) -> None:
-    """Run an entry point with ``argv``, or the command line's; exit code 1 after a fault, 130 after Ctrl-C."""
+    """Run an entry point with ``argv``, or the command line's; exit code 1 after a fault, 130 after Ctrl-C, 143 after
+    SIGTERM.
+    """
     if argv is not None:
         sys.argv = [sys.argv[0], *argv]
+    with signals.ended_cleanly() as heard:
+        _main(program, config_dir, heard)
+
+
+def _main(program: Program, config_dir: Path, heard: Sequence[int]) -> None:
     words: Sequence[str] | None = None  # of one run, once they hold no secret
     try:
+        signals.end_with_command()
         line = read_command_line(sys.argv[1:])
         plugins.use(line.config_dirs)
         install()
@@ -65,9 +75,14 @@ def main(program: Program, argv: Sequence[str] | None = None, config_dir: Path =
         else:
             _report(error)
         sys.exit(getattr(error, "exit_code", 1))
+    except OSError as error:
+        if _wants_traceback() or (trouble := trouble_of(error)) is None:
+            raise
+        _report(trouble)
+        sys.exit(1)
     except KeyboardInterrupt:
         print(f"interrupted: what was saved is kept{_to_go_on(program, words)}", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(128 + (heard[-1] if heard else signal.SIGINT))
 
 
 def _to_go_on(program: Program, words: Sequence[str] | None) -> str:
@@ -158,9 +173,10 @@ def _sweep_job(run: str, cfg: DictConfig) -> Any:
         job.fail(error)
         if isinstance(error, KeyboardInterrupt):
             raise
-        if not isinstance(error, TunaError) or _wants_traceback():
+        trouble = trouble_of(error) if isinstance(error, OSError) else None
+        if not isinstance(trouble or error, TunaError) or _wants_traceback():
             traceback.print_exception(error)
-        _report(error, f"{job.label()}: ")
+        _report(trouble or error, f"{job.label()}: ")
         if isinstance(error, SystemExit):  # it would end the sweep
             raise RunError(error_text(error)) from error
         raise

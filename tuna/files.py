@@ -1,5 +1,6 @@
 """Files that are there whole or not at all, text files without secrets, and a lock that ends with its process."""
 
+import errno
 import fcntl
 import logging
 import os
@@ -13,6 +14,10 @@ from tuna.errors import RunError
 from tuna.secrets import mask
 
 log = logging.getLogger("tuna")
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of a disk, or of what a user may have of it
+_MENDED = (
+    *FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG,
+)  # fmt: skip
 
 
 def write_text(path: Path, text: str) -> None:
@@ -37,8 +42,21 @@ def whole(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        if error.filename is None:  # of a write
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def trouble_of(error: OSError) -> RunError | None:
+    """What stands in the way of a file, for the user; None where it is none of the things that one can mend."""
+    path = error.filename2 or error.filename
+    if path is None or error.errno not in _MENDED:
+        return None
+    first = "free some space" if error.errno in FULL else "put that right, or move it away"
+    return RunError(f"{path}: {error.strerror}; what was stored is kept. Next: {first}, then the same command")
 
 
 @contextmanager
@@ -52,7 +70,8 @@ def locked(path: Path, *, busy: str, keys: str = "output=...", patience: float =
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("w")
     except OSError as error:
-        raise RunError(f"{path.parent}: cannot write to it ({error.strerror}); choose another with {keys}") from None
+        where = path if path.is_dir() else path.parent
+        raise RunError(f"{where}: cannot write to it ({error.strerror}); choose another with {keys}") from None
     with file:
         end = time.monotonic() + patience
         while True:

@@ -94,12 +94,12 @@ class RunFolder:
 
     def run_id(self) -> str:
         """A name for dashboards that no other run has, wherever runs of the same name lie."""
-        began = f"{self.path.resolve()} {self.read().get('started')}"
-        return f"{self.name.replace('/', '-')}-{hashlib.sha256(began.encode()).hexdigest()[:8]}"
+        began = f"{self.path.resolve()} {self.read().get('started')}".encode(errors="replace")
+        return f"{self.name.replace('/', '-')}-{hashlib.sha256(began).hexdigest()[:8]}"
 
     def identity(self) -> str:
         """What tells this run from all others, wherever its folder is moved or copied to."""
-        return hashlib.sha256(f"{self.read().get('started')}".encode()).hexdigest()[:16]
+        return hashlib.sha256(f"{self.read().get('started')}".encode(errors="replace")).hexdigest()[:16]
 
     def update(self, **changes: Any) -> None:
         """Change keys of run.json, atomically."""

@@ -1,9 +1,11 @@
 """``python -m perf.faults [KIND ...] [--jobs N] [--table FILE] [--keep FOLDER]``: run trials, say what is broken.
 
-Exit code 1 where anything is broken. --table writes the page of docs/, as ``make campaign`` does with all kinds.
+Exit code 1 where anything is broken. --table writes the page of docs/, as ``make campaign`` does with all kinds; what
+the page has of kinds that were not run stays, with the day on which they were.
 """
 
 import argparse
+import re
 import shutil
 import sys
 import tempfile
@@ -50,30 +52,54 @@ def main(argv: Sequence[str] | None = None) -> int:
     broken = [result for result in results if result.broken]
     print(f"{len(results)} trials, {len(broken)} broken, {time.monotonic() - start:.0f} s")
     if options.table:
-        options.table.write_text(table(results, time.monotonic() - start), encoding="utf-8")
+        before = options.table.read_text(encoding="utf-8") if options.kinds and options.table.exists() else ""
+        options.table.write_text(table(results, time.monotonic() - start, before), encoding="utf-8")
     return 1 if broken else 0
 
 
-def table(results: Sequence[Result], seconds: float) -> str:
-    """The page: a row per kind, and what was broken in words."""
+def table(results: Sequence[Result], seconds: float, before: str = "") -> str:
+    """The page: a row per kind with the day of its last run, and what was broken in words. before: the page so far."""
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    kinds = read_table(before)
+    names = dict(re.findall(r"^- \*\*(.+?)\*\*: (.+)\.$", before, re.MULTILINE))
+    broken = re.findall(r"^- (?!\*\*)(.+?), (.+)$", before, re.MULTILINE)
+    ran = list(dict.fromkeys(result.trial.kind for result in results))
+    for kind in ran:
+        of_kind = [result for result in results if result.trial.kind == kind]
+        kinds[kind] = [str(len(of_kind)), str(sum(bool(result.broken) for result in of_kind)), today]
+        names[kind] = "; ".join(result.trial.name for result in of_kind)
+    known = {trial.kind for trial in every_trial()}
+    rows = [[kind, *kinds[kind]] for kind in dict.fromkeys([*(t.kind for t in every_trial()), *kinds]) if kind in kinds]
+    totals = [str(sum(int(row[column]) for row in rows)) for column in (1, 2)]
     lines = [
         HEAD,
-        "`make campaign`, or this page alone by `python -m perf.faults --table docs/campaigns/faults.md`;",
-        f"{datetime.now(UTC):%Y-%m-%d}, {len(results)} trials in {seconds / 60:.0f} minutes.\n",
-        "| what is broken | trials | broken |",
-        "| :--- | ---: | ---: |",
+        "`make campaign`, or this page alone by `python -m perf.faults --table docs/campaigns/faults.md`; with kinds",
+        "named in it, these are run, and their rows are replaced.",
+        f"The last run: {today}, {len(results)} trials ({', '.join(ran) if before else 'all kinds'}) in "
+        f"{seconds / 60:.0f} minutes.\n",
+        "| what is broken | trials | broken | run on |",
+        "| :--- | ---: | ---: | :--- |",
+        *(f"| {' | '.join(row)} |" for row in rows),
+        f"| **all** | **{totals[0]}** | **{totals[1]}** | |",
     ]
-    for kind in dict.fromkeys(result.trial.kind for result in results):
-        of_kind = [result for result in results if result.trial.kind == kind]
-        lines.append(f"| {kind} | {len(of_kind)} | {sum(bool(result.broken) for result in of_kind)} |")
-    lines.append(f"| **all** | **{len(results)}** | **{sum(bool(result.broken) for result in results)}** |")
+    if missing := [kind for kind in dict.fromkeys(t.kind for t in every_trial()) if kind not in kinds]:
+        lines.append(f"\nNot run as a whole yet: {', '.join(missing)}.")
+    lines += [f"\n- {kind}, {rest}" for kind, rest in broken if kind in known and kind not in ran]
     for result in results:
         lines += [f"\n- {result.trial.kind}, {result.trial.name}: {how}" for how, _ in result.broken]
     lines.append("\n## The trials\n")
-    for kind in dict.fromkeys(result.trial.kind for result in results):
-        names = "; ".join(result.trial.name for result in results if result.trial.kind == kind)
-        lines.append(f"- **{kind}**: {names}.")
+    lines += [f"- **{row[0]}**: {names[row[0]]}." for row in rows]
     return "\n".join(lines) + "\n"
+
+
+def read_table(page: str) -> dict[str, list[str]]:
+    """The cells of a page's table by the first one, without heading and totals.
+
+    >>> read_table("run on 2026-01-02,\\n| a | b |\\n| :--- | ---: |\\n| x | 3 |\\n| **all** | 3 |\\n")
+    {'x': ['3']}
+    """
+    rows = [[cell.strip() for cell in line[1:-1].split("|")] for line in page.split("\n") if line.startswith("| ")]
+    return {name: cells for name, *cells in rows[2:] if not name.startswith("**")}
 
 
 if __name__ == "__main__":

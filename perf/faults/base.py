@@ -8,6 +8,7 @@ import contextlib
 import importlib
 import json
 import os
+import runpy
 import signal
 import sys
 import time
@@ -64,14 +65,17 @@ class Bench:
         env: Mapping[str, str] | None = None,
         during: Callable[[int, Path], object] | None = None,
         seconds: float = 120.0,
+        first: Callable[[], object] | None = None,
     ) -> Ended:
         """Run ``python PROGRAM.py WORDS`` in the folder and hold it to what is expected.
 
-        program: train, rank, evaluate or report. code: of exit; several: one of them. says, never: texts that the
-        output has to hold, or must not. during: called in this process with the command's process id and the file that
-        its output goes to, as soon as it has started; it may send signals. seconds: the longest it may take.
+        program: train, rank, evaluate, report or reproduce, whose steps run in forks, too. first: called in the
+        command's process before it begins: sets a limit or another clock, which hold for the steps as well. code: of
+        exit; several: one of them. says, never: texts that the output has to hold, or must not. during: called in this
+        process with the command's process id and the file that its output goes to, as soon as it has started; it may
+        send signals. seconds: the longest it may take.
         """
-        ended = _forked(self.folder, program, [str(word) for word in words], env or {}, during, seconds)
+        ended = _forked(self.folder, program, [str(word) for word in words], env or {}, during, seconds, first)
         codes = [code] if isinstance(code, int) else list(code)
         told = f"{program} {' '.join(map(str, words))[:80]}: ...{ended.output.strip()[-300:]!r}"
         self.expect("Traceback (most recent call last)" not in ended.output, "traceback", told)
@@ -150,6 +154,7 @@ def _forked(
     env: Mapping[str, str],
     during: Callable[[int, Path], object] | None,
     seconds: float,
+    first: Callable[[], object] | None,
 ) -> Ended:
     _warm()
     output = folder.parent / f"{folder.name}.output"
@@ -158,7 +163,7 @@ def _forked(
     sys.stderr.flush()
     process = os.fork()
     if process == 0:
-        _child(folder, program, words, env, output)  # never returns
+        _child(folder, program, words, {**_environment(folder), **env}, output, first)  # never returns
     try:
         if during is not None:
             during(process, output)
@@ -170,7 +175,14 @@ def _forked(
     return Ended(code, text, time.monotonic() - start)
 
 
-def _child(folder: Path, program: str, words: list[str], env: Mapping[str, str], output: Path) -> None:
+def _child(
+    folder: Path,
+    program: str,
+    words: list[str],
+    env: Mapping[str, str],
+    output: Path,
+    first: Callable[[], object] | None = None,
+) -> None:
     """What the fork does: be ``python PROGRAM.py WORDS`` in ``folder``, then leave without this process's own ends."""
     code = 1
     try:
@@ -182,10 +194,13 @@ def _child(folder: Path, program: str, words: list[str], env: Mapping[str, str],
         sys.stdout = open(1, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115 (until the process ends)
         sys.stderr = open(2, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115 (until the process ends)
         os.chdir(folder)
-        os.environ |= {**_environment(folder), **env}
+        os.environ |= env
         sys.argv = [f"{program}.py", *words]
-        module = importlib.import_module(program)
-        importlib.import_module("tuna.entry").main(getattr(module, program.upper()))
+        if first is not None:
+            first()
+        if program == "reproduce":
+            vars(importlib.import_module("tuna.reproduce.run"))["subprocess"] = _Forking
+        runpy.run_path(str(ROOT / f"{program}.py"), run_name="__main__")
         code = 0
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
@@ -199,6 +214,31 @@ def _child(folder: Path, program: str, words: list[str], env: Mapping[str, str],
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)
+
+
+class _Forked:
+    """What reproduce.py uses of ``subprocess.Popen``, for a step of its, in a fork."""
+
+    def __init__(self, words: Sequence[str], stdout: Any, env: Mapping[str, str], **_: object) -> None:
+        self.code: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            _child(Path.cwd(), Path(words[1]).stem, list(words[2:]), env, Path(stdout.name).absolute())
+
+    def wait(self) -> int:
+        if self.code is None:
+            self.code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self.code
+
+    def terminate(self) -> None:
+        if self.code is None:
+            os.kill(self.pid, signal.SIGTERM)
+
+
+class _Forking:
+    """Stands for the module ``subprocess`` there."""
+
+    Popen, STDOUT = _Forked, None
 
 
 def _environment(folder: Path) -> dict[str, str]:
@@ -242,5 +282,8 @@ def _warm() -> None:
     import torch
 
     torch.set_num_threads(1)
-    for name in ("train", "rank", "evaluate", "report", "tuna.training.run", "tuna.ranking.run", "tuna.evaluation.run"):
+    programs = ("train", "rank", "evaluate", "report", "reproduce")
+    parts = ("training.fit", "ranking.run", "evaluation.run", "evaluation.elementary", "reproduce.run", "judges.asked")
+    libraries = ("openai.resources.chat.completions", "matplotlib.backends.backend_agg", "hydra._internal.hydra")
+    for name in (*programs, *(f"tuna.{part}" for part in parts), *libraries):
         importlib.import_module(name)

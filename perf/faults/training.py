@@ -156,9 +156,9 @@ def _signal(bench: Bench, number: signal.Signals, moment: str, group: bool = Fal
         _at(bench, moment)
         (os.killpg if group else os.kill)(process, number)
 
-    codes = [0, 130, *([-number] if number != signal.SIGINT else [])]  # Lightning answers SIGTERM as it does Ctrl-C
+    codes = [0, 128 + number, *([-number] if number != signal.SIGINT else [])]  # by the signal before main answers it
     ended = bench.run("train", *_plain(bench, **changes), code=codes, during=during)
-    if ended.code == 130 and number == signal.SIGINT:
+    if ended.code > 0:
         bench.expect("interrupted: " in ended.output, "message", "does not say interrupted")
         status = _run(bench).get("status", "interrupted")  # it may not have begun
         bench.expect(status == "interrupted", "message", f"status {status}")
@@ -315,11 +315,13 @@ def _around() -> Iterator[Trial]:
     moments = {
         "before the first step": "log.txt", "at step 3": "step 3", "at step 8": "step 8",
         "while a checkpoint is written": "checkpoints/step-6.tmp", "while the model is written": "model.tmp",
+        "while the embedded tasks are answered": "model",
     }  # fmt: skip
     for number in (signal.SIGINT, signal.SIGTERM):
         for name, moment in moments.items():
             sample = number == signal.SIGINT and moment == "step 3"
-            run = partial(_signal, number=number, moment=moment)
+            changes: dict[str, Any] = {"evaluate": True} if moment == "model" else {}
+            run = partial(_signal, number=number, moment=moment, **changes)
             yield Trial(AROUND, f"{number.name} {name}", run, sample)
     run = partial(_signal, number=signal.SIGINT, moment="step 3", group=True, datamodule__num_workers=2)
     yield Trial(AROUND, "SIGINT to the data workers too", run)

@@ -56,6 +56,12 @@ def run(cfg):
         raise ZeroDivisionError("a bug")
     if cfg.seed == 15:
         raise KeyboardInterrupt
+    if cfg.seed == 18:
+        raise IsADirectoryError(21, 'Is a directory', '.a.1.tmp', None, 'out/a.json')
+    if cfg.seed == 17:
+        import os, signal
+
+        os.kill(os.getpid(), signal.SIGTERM)
     if cfg.seed == 16:
         raise SystemExit(7)
     return {"loss": cfg.seed / 8, "note": None}

@@ -1,6 +1,7 @@
 """The entry point as a user meets it: output, exit codes, and where things are written."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -84,9 +85,18 @@ def test_a_traceback_is_shown_where_asked_for(
     assert os.environ[variable] == "1"
 
 
-def test_a_bug_keeps_its_traceback(shop: Path) -> None:
+def test_what_stands_in_the_way_of_a_file_is_one_message(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(shop, "seed=18") == 1
+    told = "out/a.json: Is a directory; what was stored is kept. Next: put that right, or move it away, then the same"
+    assert capsys.readouterr().err == f"error: {told} command\n"
+
+
+def test_a_bug_keeps_its_traceback_and_an_interrupt_its_code(shop: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         exit_code(shop, "seed=14")
+    assert exit_code(shop, "seed=15") == 130
+    assert exit_code(shop, "seed=17") == 143
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     assert "HYDRA_FULL_ERROR" not in os.environ
 
 

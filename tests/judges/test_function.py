@@ -100,6 +100,9 @@ FAULTS = {
     "return score(answer)": r"mine\.py:3: score raised RecursionError: ",
     "return eval('1 +')": r"mine\.py:3: score raised SyntaxError: ",
     "import os; os._exit(3)": r"mine\.py:score: its process ended \(3\)$",
+    "import os; [os.write(n, b'\\xff\\n') for n in range(3, 99) if os.path.exists(f'/proc/self/fd/{n}')]": (
+        r"mine\.py:score: it wrote to the connection on which its values are told$"
+    ),
     "import os; os.kill(os.getpid(), 9)": r"mine\.py:score: its process was killed by SIGKILL$",
     "import os; os.closerange(3, 4096)": r"mine\.py:score: its process",
     "return float('nan')": r"mine\.py:score gave nan, expected a finite number or None$",

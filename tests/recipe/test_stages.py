@@ -28,7 +28,8 @@ def test_quick_makes_every_file_and_the_same_ones_again(tmp_path: Path, monkeypa
 
     def short(*given: Any) -> list[rankings.Answer]:
         """Models that learned nothing end no answer."""
-        return whole(*given[:4], max_new_tokens=min(16, given[4]))
+        model, tokenizer, prompts, draws, longest = given
+        return whole(model, tokenizer, prompts, draws, max_new_tokens=min(16, longest))
 
     monkeypatch.setattr(rankings, "sample", short)
     _main(["--out", str(tmp_path), "--quick"])

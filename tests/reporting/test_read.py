@@ -1,11 +1,12 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.reporting.make import make_ranking, make_result, make_run, write
 from tuna.errors import DataError
-from tuna.reporting.read import Found, paper, read_examples
+from tuna.reporting.read import Found, measured_in, paper, read_examples
 
 
 def test_everything_is_found_at_any_depth(tmp_path: Path) -> None:
@@ -92,3 +93,24 @@ def test_claims_name_what_there_is() -> None:
     for claim in found["claims"]:
         known = claim.get("sweep") in tags or claim.get("ranker") in ("contextual", "proxy")
         assert known or {claim["a"], claim["b"]} <= names
+
+
+def test_what_holds_something_else_is_named_and_left_out(tmp_path: Path) -> None:
+    whole: dict[str, Any] = {
+        "status": "finished", "benchmark": "b", "model": {}, "scores": {"a": 1.0}, "primary": "a", "coverage": {},
+    }  # fmt: skip
+    odd: tuple[dict[str, Any], ...] = (
+        {"scores": {"a": "good"}},
+        {"coverage": [1]},
+        {"intervals": {"a": 7}},
+        {"settings": {"x": 1}},
+    )
+    for number, change in enumerate(odd):
+        folder = tmp_path / "step" / "b" / str(number)
+        folder.mkdir(parents=True)
+        (folder / "results.json").write_text(json.dumps(whole | change))
+    found = Found.read([tmp_path], [tmp_path], [tmp_path])
+    assert [each.path.parent.name for each in found.results] == ["3"]
+    assert len(found.unread) == 3 and "step/b/0/results.json: expected what Tuna writes, got" in found.unread[0]
+    with pytest.raises(DataError, match=r"0/results\.json: expected what Tuna writes, got .*next: move it away"):
+        measured_in(tmp_path / "step")

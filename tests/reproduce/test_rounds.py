@@ -114,7 +114,7 @@ def test_a_step_that_fails_is_named_with_the_command_to_go_on(
 
 def test_a_measure_without_a_figure_is_told(programs: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FIGURES", "{}")
-    with pytest.raises(RunError, match="s0-start_measured: expected a result with a figure"):
+    with pytest.raises(RunError, match=r"s0-start_measured: expected a result with a figure .*; next: move"):
         reproduce()
 
 

@@ -97,6 +97,9 @@ def test_another_command_or_a_lost_result_runs_again() -> None:
     Path("reproduce/x/rankings/s0-lists.jsonl").unlink()
     reproduce()
     assert calls() == ["s0-lists.jsonl", "s0-tuned", "report"]
+    Path("reproduce/x/rankings/s0-lists.jsonl").write_text("[")  # cut: rank.py says what to do with it
+    reproduce()
+    assert calls() == ["s0-lists.jsonl", "s0-tuned", "report"]
     reproduce(sizes={"name": "x", "start": ""})
     assert sorted(calls()) == ["report", "s0-base", "s0-lists.jsonl", "s0-other", "s0-tuned"]
 
@@ -155,17 +158,48 @@ def test_wrong_settings(wrong: dict[str, object]) -> None:
         reproduce(**wrong)
 
 
-def test_killed_and_run_again(tmp_path: Path) -> None:
-    settings = {"sizes": {"name": "x", "start": "tiny"}, "pipeline": {"steps": STEPS, "systems": []}, "jobs": 1}
+def begun(tmp_path: Path, slow: float, **settings: object) -> subprocess.Popen[bytes]:
+    """The pipeline in a process of its own, once its first step has made its result."""
+    all_settings = {"sizes": {"name": "x", "start": "tiny"}, "pipeline": {"steps": STEPS, "systems": []}, **settings}
     code = (
-        "import pathlib; from omegaconf import OmegaConf; from tuna.reproduce import run as pipeline\n"
-        f"pipeline.ROOT = pathlib.Path({str(tmp_path)!r})\npipeline.run(OmegaConf.create({settings!r}))"
+        "import pathlib, signal; from omegaconf import OmegaConf; from tuna.reproduce import run as pipeline\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a test may run where it is ignored
+        f"pipeline.ROOT = pathlib.Path({str(tmp_path)!r})\npipeline.run(OmegaConf.create({all_settings!r}))"
     )
-    environment = os.environ | {"SLOW": "0.2", "PYTHONPATH": str(Path(__file__).parents[2])}
-    process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE)
+    environment = os.environ | {"SLOW": str(slow), "PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, stderr=-1)
     end = time.monotonic() + 60
-    while not Path("reproduce/x/runs/s0-base").exists():
+    while not Path("calls.txt").exists():
         assert time.monotonic() < end and process.poll() is None, "it never got anywhere"
+        time.sleep(0.01)
+    return process
+
+
+def test_an_interrupt_ends_the_steps_at_work(tmp_path: Path) -> None:
+    process = begun(tmp_path, 60.0, jobs=2)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert calls() == ["s0-base"] and not Path("reproduce/x/runs/s0-base").exists()
+
+
+@pytest.mark.parametrize("back", [-1e9, 1e9])
+def test_a_clock_that_was_set_makes_nothing_done_or_undone(back: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    reproduce()
+    calls()
+    monkeypatch.setattr(time, "time", lambda: 1.7e9 + back)
+    Path("reproduce/x/rankings/s0-lists.jsonl").unlink()
+    reproduce(only=["lists"])
+    assert calls() == ["s0-lists.jsonl"]
+    reproduce()
+    assert calls() == ["s0-tuned", "report"]
+    reproduce()
+    assert not Path("calls.txt").exists()
+
+
+def test_killed_and_run_again(tmp_path: Path) -> None:
+    process = begun(tmp_path, 0.2, jobs=1)
+    while not Path("reproduce/x/runs/s0-base").exists():
+        assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.communicate()

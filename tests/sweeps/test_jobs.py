@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tuna.errors import DataError
-from tuna.sweeps.jobs import Job, assign, error_text, identity_of, job_in, jobs_in, table
+from tuna.sweeps.jobs import Job, assign, error_text, files_of, identity_of, job_in, jobs_in, table
 
 CONFIG: dict[str, Any] = {
     "name": "a", "runs_dir": "runs", "seed": 1, "max_cost": None, "trainer": {"max_steps": 3, "log_every": 1},
@@ -53,6 +53,20 @@ def test_a_job_is_done_until_what_it_read_is_written_again(tmp_path: Path) -> No
     assert job.is_done(config) and not job.is_done(config | {"dry_run": True})
     job.begin(dry=True)
     job.finish({})
+    assert not job.is_done(config)
+
+
+def test_a_clock_that_was_set_makes_no_job_done_or_undone(tmp_path: Path) -> None:
+    job, lists = Job(tmp_path / "0", 0, "id", ()), tmp_path / "lists.jsonl"
+    lists.write_text("a")
+    os.utime(lists, (5e9, 5e9))  # written while the clock was years ahead
+    config = {"path": str(lists), "text": "a" * 5000, "output": __file__}
+    job.update(files=files_of(config))
+    job.begin()
+    job.finish({})
+    assert job.is_done(config)
+    lists.write_text("b")
+    os.utime(lists, (1, 1))  # changed after it, while the clock was years behind
     assert not job.is_done(config)
 
 

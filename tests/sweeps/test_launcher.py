@@ -141,7 +141,7 @@ def test_what_a_job_reads_may_change(sweep: Type, shop: Path) -> None:
     assert sweep("thing=file", "seed=1,2", "name=s")[1] == []
     Path("words.txt").write_text("two")
     code, ran, said = sweep("thing=file", "seed=1,2", "name=s")
-    assert (code, ran) == (0, ["s/0 1", "s/1 2"]) and "is finished, but a file it reads is newer" in said
+    assert (code, ran) == (0, ["s/0 1", "s/1 2"]) and "is finished, but a file it reads was changed" in said
 
 
 def test_one_folder_is_one_sweep_of_one_command_at_a_time(sweep: Type, monkeypatch: pytest.MonkeyPatch) -> None:

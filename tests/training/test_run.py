@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tests.training.kills import ROOT
 from tests.training.make import overrides
 from tuna.config.compose import compose
-from tuna.errors import ConfigError, TunaError
+from tuna.errors import ConfigError, RunError, TunaError
 from tuna.training.run import run
 
 LAUNCH = "from train import TRAIN; from tuna.entry import main; main(TRAIN, {!r})"
@@ -290,6 +290,12 @@ def test_a_finished_run_is_not_done_again(
     _, metrics = train(llama, lists, whole.parent, name="whole", resume="auto")
     assert metrics == json.loads((whole / "run.json").read_text())["metrics"]
     assert "is finished already; its model is" in capsys.readouterr().out
+    (whole / "model").rename(whole / "moved")
+    try:
+        with pytest.raises(RunError, match=r"is finished, but its model is not at .*; next: mv .*whole .*whole-old"):
+            train(llama, lists, whole.parent, name="whole", resume="auto")
+    finally:
+        (whole / "moved").rename(whole / "model")
 
 
 def test_several_machines_need_a_launcher(llama: Path, lists: Path, tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def measure(cfg: DictConfig) -> tuple[Path, dict[str, float | None]]:
     if written.get("status") == "finished" and not _is_nothing(written):
         print("measured already; these are its results")
         return folder, _show(path, written)
-    with Store(there) as store:
+    with Store(there, keys="folder=...") as store:
         start = {
             "schema_version": SCHEMA_VERSION, "benchmark": benchmark.name, "model": measured, "settings": shaped_by,
             "started": written.get("started") or datetime.now().isoformat(timespec="seconds"),
@@ -229,7 +229,7 @@ def _show(path: Path, results: Mapping[str, Any]) -> dict[str, float | None]:
     try:
         print("\n".join(lines_of(results)))
         scores: dict[str, float | None] = results["scores"]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise RunError(
             f"{path}: expected what evaluate.py writes ({type(error).__name__}: {error}); next: move the file away and "
             "run the same command, which computes them from the stored answers"

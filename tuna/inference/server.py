@@ -253,14 +253,19 @@ def told(given: object, most: int = 300) -> str:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a server asks to wait: ``retry-after-ms``, or ``retry-after`` in seconds or as a date.
+    """Seconds that a server asks to wait: ``retry-after-ms``, or ``retry-after`` in seconds or as a date, by its own
+    clock where it tells that: ours may be wrong by years.
 
     >>> retry_after({"retry-after": "7"}), retry_after({"retry-after-ms": "250"}), retry_after({})
     (7.0, 0.25, None)
+    >>> today = "Thu, 01 Jan 1970 00:0{}:00 GMT"
+    >>> retry_after({"date": today.format(1), "retry-after": today.format(3)})
+    120.0
     """
     for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
         with suppress(KeyError, ValueError):
             return max(0.0, float(headers[name]) / unit)
     with suppress(TypeError, ValueError):
-        return max(0.0, (parsedate_to_datetime(headers.get("retry-after", "")) - datetime.now(UTC)).total_seconds())
+        now = parsedate_to_datetime(headers["date"]) if "date" in headers else datetime.now(UTC)
+        return max(0.0, (parsedate_to_datetime(headers.get("retry-after", "")) - now).total_seconds())
     return None

@@ -174,18 +174,19 @@ class Journal:
 class Store:
     """The folder of an output: its lock, its identity and its journals. Use it as a context manager.
 
-    patience: seconds to wait for the lock. Raises: RunError where another process holds it, or it cannot be written to.
+    patience: seconds to wait for the lock. keys: what chooses another folder. Raises: RunError where another process
+    holds it, or it cannot be written to.
     """
 
-    def __init__(self, folder: Path, *, patience: float = 2.0) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *, patience: float = 2.0, keys: str = "output=...") -> None:
+        self.folder, self.keys = folder, keys
         self.patience = patience
         self._journals: dict[str, Journal] = {}
         self._held = ExitStack()
 
     def __enter__(self) -> Self:
-        busy = f"{self.folder}: another process is collecting into it; wait for it, or choose another output=..."
-        self._held.enter_context(locked(self.folder / ".lock", busy=busy, patience=self.patience))
+        busy = f"{self.folder}: another process is collecting into it; wait for it, or choose another {self.keys}"
+        self._held.enter_context(locked(self.folder / ".lock", busy=busy, keys=self.keys, patience=self.patience))
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -57,7 +57,7 @@ def places_in(logprobs: object, text: str) -> list[Place]:
     content = logprobs.get("content") if isinstance(logprobs, Mapping) else None
     items = [item for item in content if isinstance(item, Mapping)] if isinstance(content, list) else []
     pieces = [_spelled(item) for item in items]
-    whole, given = b"".join(pieces), text.encode()
+    whole, given = b"".join(pieces), text.encode("utf-8", "replace")
     start = whole.rfind(given)
     found, end = list[Place](), 0
     for item, piece in zip(items, pieces, strict=True):

@@ -170,6 +170,7 @@ class _Worker:
         os.set_blocking(self.output.fileno(), False)
         self.job, self.loaded, self.heard = job, False, b""
         self.gone = self.lost = False  # whether the channel has ended; whether it is of no use any more
+        self.noisy = False  # whether something else was written to it
         self._send(setup, patience)
 
     @property
@@ -194,13 +195,20 @@ class _Worker:
                 new = b""
             self.gone = not new
             *lines, self.heard = (self.heard + new).split(b"\n")
-            yield from map(json.loads, lines)
+            for line in lines:
+                try:
+                    yield dict(json.loads(line))
+                except (ValueError, TypeError):  # the function's own writing, to a file that it did not open
+                    self.gone = self.noisy = True
+                    return
 
     def ended(self) -> str | None:
         """How it ended, in words; None while it runs or has something left to say."""
         if not self.gone and (self.process.poll() is None or wait([self.channel], 0)):
             return None
         self.lost = True
+        if self.noisy:
+            return "it wrote to the connection on which its values are told"
         if (code := self._wait()) is None:
             return "its process left its connection"
         return f"its process was killed by {signal.Signals(-code).name}" if code < 0 else f"its process ended ({code})"

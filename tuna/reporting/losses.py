@@ -12,7 +12,7 @@ import numpy as np
 
 from tuna.errors import DataError
 from tuna.reporting.compare import marks_of
-from tuna.reporting.read import measured_in, read_examples
+from tuna.reporting.read import as_ours, measured_in, read_examples
 from tuna.reporting.tables import LEVEL
 from tuna.runs import read_json
 from tuna.stats import Estimate, FloatArray, crossed, holm
@@ -96,6 +96,11 @@ def read_losses(path: Path) -> Losses:
     book = read_json(path, _SHAPE)
     if lacking := [key for key in _SHAPE if key not in book]:
         raise DataError(f"{path}: {lacking[0]}: missing (reproduce.py pipeline=losses writes it)")
+    with as_ours(path):
+        return _losses(path, book)
+
+
+def _losses(path: Path, book: Mapping[str, Any]) -> Losses:
     lines = {name: _line(name, path.parent / folder) for name, folder in book["losses"].items()}
     sizes = {loss: {int(k): name for k, name in of.items()} for loss, of in (book.get("sizes") or {}).items()}
     found = Losses(lines, _line("start", path.parent / book["start"]), book["baseline"], book["contrasts"], sizes)

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from functools import cache
@@ -76,18 +77,36 @@ class Measured:
         self.finished = content.get("status") == "finished"
         coverage = content.get("coverage") or {}
         self.coverage = int(coverage.get("n") or 0), int(coverage.get("N") or 0)
+        pairs = (content.get("intervals") or {}).items()
+        self.intervals = {key: (float(low), float(high)) for key, (low, high) in pairs if None not in (low, high)}
 
     def interval(self, score: str) -> tuple[float, float] | None:
         """The benchmark's own 95% interval, where there is one."""
-        pair = (self.content.get("intervals") or {}).get(score)
-        return (float(pair[0]), float(pair[1])) if pair and None not in pair else None
+        return self.intervals.get(score)
 
 
 def measured_in(folder: Path) -> list[Measured]:
     """The results that one step of a pipeline left in its folder; those that are being measured are not there."""
     shape: dict[str, type] = {"benchmark": str, "model": dict, "scores": dict, "primary": str, "status": str}
     read = [(path, read_json(path, shape)) for path in sorted(folder.glob("*/*/results.json"))]
-    return [Measured(path, content) for path, content in read if shape.keys() <= content.keys()]
+    found = []
+    for path, content in read:
+        if shape.keys() <= content.keys():
+            with as_ours(path):
+                found.append(Measured(path, content))
+    return found
+
+
+@contextmanager
+def as_ours(path: Path) -> Iterator[None]:
+    """Within it, what is not as our programs write it is a DataError that names the file ``path``."""
+    try:
+        yield
+    except (TypeError, ValueError, AttributeError, KeyError, IndexError, OverflowError) as error:
+        told = f"{type(error).__name__}: {error}".strip(": ")
+        raise DataError(
+            f"{path}: expected what Tuna writes, got something else ({told}); next: move it away"
+        ) from error
 
 
 def read_examples(results: Path) -> dict[tuple[str, str], Row]:
@@ -149,17 +168,21 @@ class Found:
         """Read the folders; a DataError where there is nothing to report on in any of them."""
         found, folders = Found(), [*runs, *rankings, *results]
         for root, path, content in found._files(runs, "run.json", status=str, config=dict):
-            found.runs.append(Run(path.parent, root, content))
+            with found._taken(path):
+                found.runs.append(Run(path.parent, root, content))
         for _, path, content in found._files(rankings, "*.report.json", ranking=dict, config=dict):
-            found.rankings.append(Ranking(path, content))
+            with found._taken(path):
+                found.rankings.append(Ranking(path, content))
         for _, path, content in found._files(results, "results.json", status=str):
             if content["status"] == "running":
                 found.problems.append(f"{path}: not measured to its end; the same evaluate.py command goes on")
             elif found._has(path, content, benchmark=str, model=dict, scores=dict, primary=str):
-                found.results.append(Measured(path, content))
+                with found._taken(path):
+                    found.results.append(Measured(path, content))
         for _, path, job in found._files(folders, "job.json", status=str):
             if job["status"] != "finished" and not path.with_name("run.json").exists():
-                found.jobs.append(_job_line(path.parent, job))
+                with found._taken(path):
+                    found.jobs.append(_job_line(path.parent, job))
         found.jobs = list(dict.fromkeys(found.jobs))  # one folder may lie in another
         if not (found.runs or found.jobs or found.results or found.rankings):
             looked = ", ".join(map(str, folders))
@@ -188,6 +211,14 @@ class Found:
                         continue
                     if self._has(path, content, **needed):
                         yield root, path, content
+
+    @contextmanager
+    def _taken(self, path: Path) -> Iterator[None]:
+        try:
+            with as_ours(path):
+                yield
+        except DataError as error:
+            self.unread.append(f"{error}; it is not in the report")
 
     def _has(self, path: Path, content: object, **needed: type) -> bool:
         """Whether it is an object whose keys that are ``needed`` have their types; if not, that is told."""

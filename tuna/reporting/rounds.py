@@ -1,7 +1,7 @@
 """Rounds of sampling, ranking and training, one after another: their table and figure, from what measured each."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -10,7 +10,7 @@ from typing import Any
 from tuna.errors import DataError
 from tuna.reporting.compare import marks_of
 from tuna.reporting.figures import COLORS, draw_line, panels, save
-from tuna.reporting.read import Measured, measured_in, paper, read_examples
+from tuna.reporting.read import Measured, as_ours, measured_in, paper, read_examples
 from tuna.reporting.tables import Table, cell, figure_cell
 from tuna.runs import read_json
 from tuna.stats import Estimate, over_examples
@@ -72,6 +72,11 @@ def read_rounds(path: Path) -> Rounds:
         raise DataError(
             f"{path}: rows: expected objects with name, round, seed, measured (reproduce.py pipeline=rounds)"
         )
+    with as_ours(path):
+        return _rounds(path, rows)
+
+
+def _rounds(path: Path, rows: Sequence[Mapping[str, Any]]) -> Rounds:
     lines: dict[str, Line] = {}
     lower: set[str] = set()
     decides: dict[int, list[tuple[float, int, Line]]] = defaultdict(list)

@@ -100,7 +100,7 @@ def figure_in(folder: Path) -> float:
 
 def results_in(folder: Path) -> dict[Path, dict[str, Any]]:
     """By its file, each result below a folder of evaluate.py's; one that is being measured has no scores yet."""
-    shape = {"scores": dict, "primary": str, "model": dict}
+    shape = {"scores": dict, "primary": str, "model": dict, "lower_is_better": list}
     found = {path: read_json(path, shape) for path in sorted(folder.glob("*/*/results.json"))}
     return {path: result for path, result in found.items() if "scores" in result}
 
@@ -109,7 +109,10 @@ def figure_of(result: Mapping[str, Any], path: Path) -> float:
     """The primary figure of a result's content; minus it where lower is better. path: where it is, for a message."""
     value = result.get("scores", {}).get(result.get("primary"))
     if not isinstance(value, int | float):
-        raise RunError(f"{path}: expected a result with a figure to compare by, got {value!r}")
+        raise RunError(
+            f"{path}: expected a result with a figure to compare by, got {value!r}; next: move it away, then the same "
+            "command measures anew"
+        )
     return -value if result["primary"] in result.get("lower_is_better", ()) else value
 
 

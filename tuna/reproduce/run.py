@@ -6,8 +6,9 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
@@ -24,6 +25,7 @@ from tuna.reproduce import before, losses, measures, rounds
 from tuna.reproduce.clock import Clock
 from tuna.reproduce.plan import ONCE, Step, chosen, plan, refuse_secrets
 from tuna.runs import RunFolder, read_json, write_json
+from tuna.signals import PARENT
 
 ROOT = CHECKOUT  # whose scripts are run; of an installed package, ``python -m tuna``
 _TAIL = 12  # lines of a failed step's log that are shown
@@ -115,6 +117,12 @@ def _typed() -> list[str]:
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
+def _config_dirs() -> list[str]:
+    """The folders of configs of a user's own, as they are typed."""
+    found = HydraConfig.get().searchpath if HydraConfig.initialized() else []
+    return [word for path in found for word in ("--config-dir", path.removeprefix("file://"))]
+
+
 def _typed_groups() -> dict[str, str]:
     """By group: its choice and keys where the command line has them, which win over the words of sizes."""
     words = {group: [word for word in _typed() if re.match(rf"{group}[.=]", word)] for group in GROUPS}
@@ -141,11 +149,28 @@ def _state(folder: Path) -> dict[str, Any]:
     file = folder / "steps.json"
     state = read_json(file)
     for name, known in state.items():
-        if not isinstance(known, dict) or not isinstance(known.get("ended"), int | float):
+        if not isinstance(known, dict) or not _numbers(known.get("ended"), known.get("seconds", 0.0)):
             raise RunError(
-                f"{file}: {name}: expected an object with a time of its end; move the file away to run all anew"
+                f"{file}: {name}: expected an object with seconds and a time of its end; move the file away to run all "
+                "anew"
             )
     return state
+
+
+def _made(step: Step) -> bool:
+    """Whether what a step leaves behind is there; of a measurement, its results."""
+    if step.words[0] == "evaluate.py":
+        return any(step.makes.glob("*/*/results.json"))
+    return step.makes.exists()
+
+
+def _numbers(*values: object) -> bool:
+    return all(isinstance(value, int | float) and -1e15 < value < 1e15 for value in values)
+
+
+def _size(path: Path) -> int | None:
+    """Of a file, in bytes."""
+    return path.stat().st_size if path.is_file() else None
 
 
 def _rows(written: rounds.Written, steps: Sequence[Step], folder: Path, seeds: Sequence[int]) -> list[dict[str, Any]]:
@@ -174,6 +199,8 @@ class _Run:
     patience: int = 1  # rounds in a row below the best one, after which there is no further
     over: set[str] = field(default_factory=set)  # steps of rounds that there is no need for
     began: float = field(default_factory=time.monotonic)
+    working: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)  # by step, each once it was begun
+    stopped: bool = False  # by Ctrl-C
 
     def work(self) -> dict[str, float]:
         """Run what is not done."""
@@ -183,7 +210,7 @@ class _Run:
         took = {name: self.state[name]["seconds"] for name in done if name in self.state}
         print(*self.clock.forecast([s for s in self.steps if s.name not in done], took), sep="\n", end="", flush=True)
         if failed := self._run_all(done):
-            again = shlex.join(("python", "reproduce.py", *_typed()))
+            again = shlex.join(("python", "reproduce.py", *_config_dirs(), *_typed()))
             raise RunError(
                 f"{len(failed)} of {count} steps failed ({', '.join(failed)}), "
                 f"{count - len(done) - len(failed)} that need them were not begun. Their logs: {self.folder}/logs/. "
@@ -198,16 +225,17 @@ class _Run:
         return {"steps": float(count), "seconds": seconds}
 
     def _done(self) -> set[str]:
-        """Steps whose very command succeeded after all that it needs, and whose results are still there; and those
-        of rounds that are not run.
+        """Steps whose very command succeeded after all that it needs, and whose results are still there (a file as
+        long as it was); and those of rounds that are not run.
         """
         done: set[str] = set()
         for step in self.steps:  # each comes after what it needs
             known = self.state.get(step.name, {})
             same = (known.get("command"), known.get("needs")) == (step.command, list(step.needs))
+            size = _size(step.makes)
             if not done.issuperset(step.needs):
                 continue
-            if same and known.get("status") == "finished" and step.makes.exists():
+            if same and known.get("status") == "finished" and known.get("bytes", size) == size and _made(step):
                 newest = max((self.state[need]["ended"] for need in step.needs if need not in self.over), default=0.0)
                 done |= {step.name} if newest <= known["ended"] else set()
             elif self._is_over(step):
@@ -215,13 +243,15 @@ class _Run:
         return done
 
     def _run_all(self, done: set[str]) -> list[str]:
-        """Start what has all it needs, as many at once as ``jobs``; ``done`` grows. Returns the steps that failed."""
+        """Start what has all it needs, as many at once as ``jobs``; ``done`` grows. Returns the steps that failed.
+        Ctrl-C ends each step at work once, from here: they have sessions of their own.
+        """
         left = [step for step in self.steps if step.name not in done]
         count = len(left)
         failed: list[str] = []
         here: list[str] = []  # done by this very run
         running: dict[Future[tuple[int, float]], Step] = {}
-        with ThreadPoolExecutor(self.jobs) as pool:
+        with ThreadPoolExecutor(self.jobs) as pool, self._interrupted():
             while True:
                 while over := [step for step in left if done.issuperset(step.needs) and self._is_over(step)]:
                     left = [step for step in left if step not in over]
@@ -249,6 +279,16 @@ class _Run:
                     ended, time_left = count - len(rest), self.clock.left(time.monotonic() - self.began, here, rest)
                     told = f"{step.name}: done in {seconds:.0f} s; {ended}/{count}, about {clock_time(time_left)} left"
                     print(told, flush=True)
+
+    @contextmanager
+    def _interrupted(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.stopped = True
+            for process in list(self.working.values()):
+                process.terminate()  # nothing where it has ended; Ctrl-C may be ignored, as after nohup or &
+            raise
 
     def _is_over(self, step: Step) -> bool:
         """Whether a step is of a round that is not run, since the measure fell before it; told once per seed."""
@@ -281,21 +321,29 @@ class _Run:
     def _execute(self, step: Step, words: Sequence[str]) -> tuple[int, float]:
         """Run one step: its exit code (-1 where it made nothing) and its seconds."""
         paths = filter(None, ("" if ROOT is None else str(ROOT), os.environ.get("PYTHONPATH")))
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), PARENT: str(os.getpid())}
         if self.jobs > 1:
             environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // self.jobs))
         program = [str(ROOT / words[0])] if ROOT else ["-P", "-m", "tuna", words[0].removesuffix(".py")]
         words = [sys.executable, *program, *words[1:]]
         begin = time.monotonic()
         with self._log(step).open("w", encoding="utf-8") as file:
-            code = subprocess.run(words, stdout=file, stderr=subprocess.STDOUT, env=environment, check=False).returncode
-        return code if code or step.makes.exists() else -1, time.monotonic() - begin
+            self.working[step.name] = subprocess.Popen(
+                words, stdout=file, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+            )
+        if self.stopped:  # between the two
+            self.working[step.name].terminate()
+        code = self.working[step.name].wait()
+        return code if code or _made(step) else -1, time.monotonic() - begin
 
     def _note(self, step: Step, status: str, seconds: float) -> None:
-        """Remember, at once. ended: seconds since 1970."""
+        """Remember, at once. ended: seconds since 1970; after all that ended before, also where the clock was set
+        back, since it says what was made of what.
+        """
+        latest = max((known["ended"] for known in self.state.values()), default=0.0)
         self.state[step.name] = {
             "command": step.command, "needs": list(step.needs), "status": status, "seconds": round(seconds, 1),
-            "ended": time.time(),
+            "ended": max(time.time(), latest + 0.001), "bytes": _size(step.makes),
         }  # fmt: skip
         write_json(self.folder / "steps.json", self.state)
 
@@ -310,5 +358,9 @@ class _Run:
             lines.append(
                 f"{step.makes} was made with other settings or from other data, and may have cost much, so it is left. "
                 "To make it anew here, move it away (of rankings the .store too) and give the same command"
+            )
+        elif read := [str(other.makes) for other in self.steps if other.name in step.needs]:
+            lines.append(
+                f"where one of {', '.join(read)} is damaged: move it away; next: the same command makes it anew"
             )
         print(*lines, sep="\n  ", file=sys.stderr, flush=True)

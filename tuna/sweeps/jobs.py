@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -57,11 +59,13 @@ class Job:
         self.update(status=status, ended=_now(), error=error_text(error), exit_code=getattr(error, "exit_code", 1))
 
     def is_done(self, config: Mapping[str, Any]) -> bool:
-        """Whether it is finished and no file or folder that ``config`` names has been written to since it began."""
+        """Whether it is finished and the files and folders that ``config`` names are as they were when it was sent."""
         record = self.read()
         if record.get("status") != "finished" or record.get("dry") or config.get("dry_run"):
             return False
-        try:
+        if "files" in record:
+            return bool(record["files"] == files_of(config))
+        try:  # one of an older version
             return _last_written(config) <= datetime.fromisoformat(str(record.get("started"))).timestamp()
         except ValueError:
             return False
@@ -131,7 +135,7 @@ def table(rows: Sequence[Mapping[str, Any]], optimize: str | None = None) -> lis
         figures = ["" if f is None else f"{f:.4f}" if isinstance(f, float) else str(f) for f in found]
         if row["status"] != "finished" and row.get("error"):
             figures = [str(row["error"]).splitlines()[0]]
-        cells.append([str(row["job"]), " ".join(row["swept"]) or "-", str(row["status"]), *figures])
+        cells.append([str(row["job"]), " ".join(map(str, row["swept"])) or "-", str(row["status"]), *figures])
     # A column of figures is as wide as its heading: an error, which stands in their place, widens none.
     widths = [max(len(line[index]) for line in cells) for index in range(3)] + [len(column) for column in columns]
     for line in cells:
@@ -140,20 +144,32 @@ def table(rows: Sequence[Mapping[str, Any]], optimize: str | None = None) -> lis
     return ["  ".join(line).rstrip() for line in padded]
 
 
-def _last_written(value: object) -> float:
-    """When a file that the settings name, or a file in a model's or run's folder, was last written; 0 without any."""
+def files_of(config: Mapping[str, Any]) -> str:
+    """A hash of the paths, sizes and times of the files that the settings name, and of those in a model's or run's
+    folder: a comparison with the clock would be wrong after it was set.
+    """
+    states = sorted((str(file), state.st_size, state.st_mtime_ns) for file, state in _files(config))
+    return hashlib.sha256(json.dumps(states).encode()).hexdigest()[:16]
+
+
+def _last_written(config: Mapping[str, Any]) -> float:
+    return max((state.st_mtime for _, state in _files(config)), default=0.0)
+
+
+def _files(value: object) -> Iterator[tuple[Path, os.stat_result]]:
     if isinstance(value, Mapping):
-        return max((_last_written(item) for key, item in value.items() if key not in _WRITTEN), default=0.0)
-    if isinstance(value, list):
-        return max(map(_last_written, value), default=0.0)
-    if not isinstance(value, str):
-        return 0.0
-    path = Path(value)
-    try:
-        files = [path] if path.is_file() else [*path.glob("*"), *path.glob("model/*")]
-        return max((file.stat().st_mtime for file in files if file.is_file()), default=0.0)
-    except (OSError, ValueError):  # a text that is no path
-        return 0.0
+        for key, item in value.items():
+            if key not in _WRITTEN:
+                yield from _files(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _files(item)
+    elif isinstance(value, str):
+        path = Path(value)
+        with suppress(OSError, ValueError):  # a text that is no path
+            for file in [path] if path.is_file() else [*path.glob("*"), *path.glob("model/*")]:
+                if file.is_file():
+                    yield file, file.stat()
 
 
 def _now() -> str:

@@ -17,13 +17,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from tuna.console import typed
 from tuna.errors import ConfigError, RunError
 from tuna.runs import RunFolder, write_json
-from tuna.sweeps.jobs import SCHEMA_VERSION, Job, assign, error_text, identity_of, jobs_in, table
+from tuna.sweeps.jobs import SCHEMA_VERSION, Job, assign, error_text, files_of, identity_of, jobs_in, table
 
 _BEFORE = {
     "failed": "failed before",
     "interrupted": "was interrupted",
     "running": "did not end",
-    "finished": "is finished, but a file it reads is newer",
+    "finished": "is finished, but a file it reads was changed",
 }
 
 
@@ -58,6 +58,7 @@ class Sweep(Launcher):
         """Run those of the jobs that are not done, by the inner launcher; a result each, None for a failed one."""
         jobs: list[Job] = []
         missing: dict[int, list[str]] = {}
+        read: dict[int, str] = {}
         composed = [self._settings(texts) for texts in job_overrides]
         for settings in composed:
             self._check_sent(settings)
@@ -66,6 +67,7 @@ class Sweep(Launcher):
             self.asked[job.number] = job
             jobs.append(job)
             if not job.is_done(settings):
+                read[job.number] = files_of(settings)
                 missing.setdefault(job.number, self._texts(texts, job.number))
         count, again = len({job.number for job in jobs}), [self.asked[number] for number in missing]
         if len(again) < count > 1:  # a search asks for one at a time
@@ -75,6 +77,7 @@ class Sweep(Launcher):
             if record["status"] in _BEFORE:
                 reason = f": {str(record['error']).splitlines()[0]}" if record.get("error") else ""
                 print(f"sweep   {job.label()} {_BEFORE[record['status']]}; it runs again{reason}")
+            job.update(files=read[job.number], status="pending")
         if again:
             self._run(again, list(missing.values()), initial_job_idx)
         self._write()

@@ -20,12 +20,13 @@ from torch.distributed.checkpoint.state_dict_loader import load as load_sharded
 from torch.distributed.checkpoint.state_dict_saver import save as save_sharded
 
 from tuna.errors import RunError
+from tuna.files import FULL
 from tuna.runs import RunFolder, read_json, steps_in, write_json
 from tuna.training import distributed, shims
 from tuna.training.checkpoint_files import METADATA, STATE, Planner, Reader, hashes, sealed
 from tuna.training.nonfinite import check_scorer
 from tuna.training.trainer import TrainerConfig
-from tuna.training.troubles import AGAIN, FULL
+from tuna.training.troubles import AGAIN
 
 # Frozen weights (LoRA's base) come from the starting model; only what is trained is saved.
 _OPTIONS = dicts.StateDictOptions(ignore_frozen_params=True, flatten_optimizer_state_dict=True)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from tuna.errors import OtherSettings, RunError, TunaError
 from tuna.secrets import learn, masked_output
+from tuna.signals import end_with_parent
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -146,21 +147,10 @@ def _work(arguments: list[str]) -> int:
     return 0
 
 
-def _die_with_parent() -> None:
-    """Have Linux end this process when its parent is killed, so that no orphan goes on writing to a run."""
-    if sys.platform == "linux":
-        import ctypes
-
-        parent = os.getppid()
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:  # it was killed before we asked
-            sys.exit(1)
-
-
 if __name__ == "__main__":
     try:  # heavy imports stand in the functions, so that Ctrl-C during them ends here too
         with masked_output():
-            _die_with_parent()
+            end_with_parent(signal.SIGKILL)
             sys.exit({"watch": _watch, "work": _work}[sys.argv[1]](sys.argv[2:]))
     except KeyboardInterrupt:
         sys.exit(130)

@@ -16,7 +16,7 @@ from tuna import runs
 from tuna.config.schema import build_all
 from tuna.data.templates import meant_by
 from tuna.datamodules.base import RecordDataModule
-from tuna.errors import ConfigError
+from tuna.errors import ConfigError, RunError
 from tuna.losses.base import Loss
 from tuna.models.folder import tensor_shapes
 from tuna.models.source import ModelConfig, Resolved
@@ -183,6 +183,11 @@ def _finished(cfg: DictConfig, target: RunFolder, *, held: bool = False) -> dict
     """With resume=auto a command can be given again and again: what is done is not done twice. A model that was to be
     sent to the hub and was not is sent now. held: whether the run's lock is.
     """
+    if not target.model.exists():
+        raise RunError(
+            f"{target.path} is finished, but its model is not at {target.model} any more; next: mv {target.path} "
+            f"{target.path}-old, then the same command"
+        )
     if distributed.rank() == 0:
         print(f"{target.path} is finished already; its model is {target.model}")
         if not cfg.dry_run and runs.unpushed(target.read(), cfg.get("push_to_hub")):

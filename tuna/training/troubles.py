@@ -1,6 +1,5 @@
 """What goes wrong around a run, in words: its folder, its data workers, the other processes."""
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,10 +7,10 @@ from pathlib import Path
 from torch.distributed.checkpoint.api import CheckpointException
 
 from tuna.errors import RunError
+from tuna.files import FULL
 from tuna.training import distributed
 
 AGAIN = "free some space, then go on with the same command and resume=auto"
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of a disk, or of what a user may have of it
 # torch says these with a bare RuntimeError; nothing else tells them apart.
 _TIMED_OUT = ("timed out", "timeout")
 _LOST = ("gloo", "nccl", "connection closed by peer", "connection reset by peer", "broken pipe", *_TIMED_OUT)
