@@ -2,6 +2,7 @@
 
     python perf/ranking_step.py --model FOLDER --data RANKED.jsonl        (CPU, 2 groups a step)
     python perf/ranking_step.py ... --device cuda --dtype bf16 --groups 16
+    python perf/ranking_step.py ... --pairs                (two answers of a list; TRL's CPO too, where it is installed)
 
 Each way runs in a process of its own; the steps alternate, so that noise on the machine hits both. Without --model a
 random model of SmolLM2-135M's shape, without --data made-up lists with the lengths of real ones. What is measured:
@@ -10,6 +11,7 @@ optimizer, no gradient checkpointing; memory = the process's peak minus what it 
 """
 
 import argparse
+import importlib.util
 import json
 import math
 import os
@@ -20,7 +22,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -34,6 +39,7 @@ from tuna.data.packing import pack
 from tuna.data.tokenize import tokenize
 
 WAYS = ("plain", "packed")
+TRL = "TRL's CPO"
 # (device kind) -> (least speed-up, as a share of the token ratio or as it is; most memory, as a share of plain)
 TARGETS = {"cpu": (0.85, 0.6), "cuda": (3.5, 0.4)}
 SMOLLM2 = {
@@ -64,7 +70,8 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path, help="write the figures there as JSON")
-    parser.add_argument("--worker", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument("--pairs", action="store_true", help="two answers of each list, and TRL beside")
+    parser.add_argument("--worker", choices=(*WAYS, TRL), help=argparse.SUPPRESS)
     parser.add_argument("--batch", help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
@@ -171,6 +178,25 @@ def step(scorer: Any, batch: PackedBatch, asked: argparse.Namespace) -> dict[str
     return {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - used, "loss": value}
 
 
+def trl_step(model: Any, groups: list[Group], asked: argparse.Namespace) -> Callable[[], dict[str, float]]:
+    """Forward and backward of TRL's concatenated forward and CPO loss."""
+    from perf.gpu.speed import trl_step as of_trl
+
+    def autocast(dtype: torch.dtype) -> Any:
+        return torch.autocast(asked.device, dtype=dtype, enabled=asked.dtype == "bf16")
+
+    run: Any = of_trl(SimpleNamespace(device=asked.device, autocast=autocast), model, groups)  # type: ignore[arg-type]
+
+    def timed() -> dict[str, float]:
+        start, used = time.perf_counter(), time.process_time()
+        run()
+        if asked.device == "cuda":
+            torch.cuda.synchronize()
+        return {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - used, "loss": math.nan}
+
+    return timed
+
+
 class Memory:
     """Bytes held now, and the most since the last ``reset``."""
 
@@ -204,6 +230,7 @@ def work(asked: argparse.Namespace) -> None:
     groups = pickle.loads(Path(asked.batch).read_bytes())
     scorer = build_scorer(asked)
     batch = pack(groups, row_tokens=asked.row_tokens).to(asked.device)
+    theirs = trl_step(scorer.model, groups, asked) if asked.worker == TRL else None
     memory = Memory(asked.device)
     memory.reset()
     held = memory.now()
@@ -213,34 +240,40 @@ def work(asked: argparse.Namespace) -> None:
     for line in sys.stdin:
         if line.strip() == "end":
             break
-        print(json.dumps(step(scorer, batch, asked)), file=tell, flush=True)
+        print(json.dumps(theirs() if theirs else step(scorer, batch, asked)), file=tell, flush=True)
     squares = [float(p.grad.double().norm()) ** 2 for p in scorer.parameters() if p.grad is not None]
     peak = memory.peak()
     print(json.dumps({"bytes": peak - held, "gradient_norm": math.sqrt(sum(squares))}), file=tell, flush=True)
 
 
-# --- both ways
+# --- all ways
+
+
+def ways_of(asked: argparse.Namespace) -> tuple[str, ...]:
+    """Those of one run."""
+    return (*WAYS, TRL) if asked.pairs and importlib.util.find_spec("trl") else WAYS
 
 
 def measure(asked: argparse.Namespace, groups: list[Group]) -> dict[str, dict[str, Any]]:
-    """Run both ways, step by step in turn."""
+    """Run all ways, step by step in turn."""
+    ways = ways_of(asked)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "batch.pickle"
         path.write_bytes(pickle.dumps(groups))
         command = [sys.executable, __file__, *sys.argv[1:], "--batch", str(path)]
-        running = {way: subprocess.Popen([*command, "--worker", way], stdin=-1, stdout=-1, text=True) for way in WAYS}
-        figures: dict[str, dict[str, Any]] = {way: {"seconds": [], "cpu_seconds": []} for way in WAYS}
+        running = {way: subprocess.Popen([*command, "--worker", way], stdin=-1, stdout=-1, text=True) for way in ways}
+        figures: dict[str, dict[str, Any]] = {way: {"seconds": [], "cpu_seconds": []} for way in ways}
         try:
-            for way in WAYS:
+            for way in ways:
                 answer(running[way])
             for number in range(asked.warmups + asked.steps):
-                for way in WAYS:
+                for way in ways:
                     got = answer(running[way], "step")
                     figures[way]["loss"] = got["loss"]
                     if number >= asked.warmups:
                         for key in ("seconds", "cpu_seconds"):
                             figures[way][key].append(got[key])
-            for way in WAYS:
+            for way in ways:
                 figures[way] |= answer(running[way], "end")
         finally:
             for process in running.values():
@@ -267,7 +300,16 @@ def compare(asked: argparse.Namespace, groups: list[Group], ratio_of_all: float,
     seconds = {way: statistics.median(figures[way]["seconds"]) for way in WAYS}
     ratio = batch.plain_tokens / batch.real_tokens
     speedup = seconds["plain"] / seconds["packed"]
-    busy = {way: statistics.median(figures[way]["cpu_seconds"]) for way in WAYS}
+    busy = {way: statistics.median(figures[way]["cpu_seconds"]) for way in figures}
+    others = {
+        way: {
+            "speedup": statistics.median(figures[way]["seconds"]) / seconds["packed"],
+            "cpu_speedup": busy[way] / busy["packed"],
+            "memory_ratio": figures["packed"]["bytes"] / figures[way]["bytes"],
+        }
+        for way in figures
+        if way not in WAYS
+    }
     memory = figures["packed"]["bytes"] / figures["plain"]["bytes"]
     off = {
         key: abs(figures["packed"][key] - figures["plain"][key]) / abs(figures["plain"][key])
@@ -286,6 +328,7 @@ def compare(asked: argparse.Namespace, groups: list[Group], ratio_of_all: float,
         "token_ratio": ratio, "token_ratio_all_batches": ratio_of_all, "seconds": seconds, "speedup": speedup,
         "cpu_speedup": busy["plain"] / busy["packed"],
         "speedup_share_of_token_ratio": speedup / ratio, "memory_ratio": memory, "difference": off,
+        "others": others,
         "verdicts": {
             f"speed-up >= {least}" + (" of the token ratio" if asked.device == "cpu" else ""): reached >= least,
             f"memory <= {most}": memory <= most,
@@ -312,6 +355,12 @@ def show(found: dict[str, Any]) -> None:
         print(f"          {way}: " + " ".join(f"{value:.2f}" for value in found["figures"][way]["seconds"]))
     print(f"memory    plain {plain['bytes'] / 1e6:.0f} MB, packed {packed['bytes'] / 1e6:.0f} MB", end=": ")
     print("{memory_ratio:.2f}".format(**found))
+    for way, figure in found["others"].items():
+        print(
+            f"{way:9} {{speedup:.2f}}x, {{cpu_speedup:.2f}}x in processor time, memory {{memory_ratio:.2f}}".format(
+                **figure
+            )
+        )
     for key, off in found["difference"].items():
         print(f"equality  {key} {plain[key]:.7f} / {packed[key]:.7f}: off by {off:.1e}")
     for name, good in found["verdicts"].items():
@@ -325,6 +374,18 @@ def main() -> None:
         work(asked)
         return
     groups = real_groups(asked) if asked.data else made_up_groups(asked)
+    if asked.pairs:
+        groups = [
+            replace(
+                group,
+                responses=group.responses[:2],
+                scores=(0.0, -1.0),
+                targets=(True, False),
+                scored=group.scored[:2],
+                reference=(),
+            )
+            for group in groups
+        ]
     chosen, ratio_of_all = representative(groups, asked.groups, asked.row_tokens)
     found = compare(asked, chosen, ratio_of_all, measure(asked, chosen))
     show(found)
