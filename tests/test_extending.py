@@ -152,7 +152,7 @@ def test_a_folder_of_ones_own(command: str, mine: Path, capsys: pytest.CaptureFi
         return
     start(program.removesuffix(".py"), words)
     said = capsys.readouterr().out
-    assert {"train.py": "next     ", "rank.py": "3 lists", "evaluate.py": "* accuracy"}[program] in said.replace(
+    assert {"train.py": "to use   ", "rank.py": "3 lists", "evaluate.py": "* accuracy"}[program] in said.replace(
         "lists: 3", "3 lists"
     )
 

@@ -100,7 +100,7 @@ FAULTS = {
     "return score(answer)": r"mine\.py:3: score raised RecursionError: ",
     "return eval('1 +')": r"mine\.py:3: score raised SyntaxError: ",
     "import os; os._exit(3)": r"mine\.py:score: its process ended \(3\)$",
-    "import os; [os.write(n, b'\\xff\\n') for n in range(3, 99) if os.path.exists(f'/proc/self/fd/{n}')]": (
+    "import os; [os.write(n, b'\\xff\\n') for n in range(3, 4096) if os.path.exists(f'/proc/self/fd/{n}')]": (
         r"mine\.py:score: it wrote to the connection on which its values are told$"
     ),
     "import os; os.kill(os.getpid(), 9)": r"mine\.py:score: its process was killed by SIGKILL$",
