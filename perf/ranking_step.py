@@ -136,9 +136,10 @@ def build_scorer(asked: argparse.Namespace) -> Any:
     from tuna.models.scorer import PlainScorer, ResponseScorer
     from tuna.models.source import ModelConfig
 
+    way: Any = "packed" if asked.worker == "packed" else "plain"  # TRL takes the bare model
     if asked.model:
         model = ModelConfig(
-            path=asked.model, scorer=asked.worker, attention=asked.attention, projection_chunk=asked.chunk,
+            path=asked.model, scorer=way, attention=asked.attention, projection_chunk=asked.chunk,
             projection_memory=asked.projection_memory,
         )  # fmt: skip
         scorer: Any = load_scorer(model)
@@ -151,8 +152,8 @@ def build_scorer(asked: argparse.Namespace) -> Any:
         causal = auto.from_config(config)
         kept = {"projection_chunk": asked.chunk, "projection_memory": asked.projection_memory}
         packed = ResponseScorer(causal, attention=asked.attention, **kept)
-        scorer = PlainScorer(causal) if asked.worker == "plain" else packed
-    if asked.worker == "plain":
+        scorer = PlainScorer(causal) if way == "plain" else packed
+    if way == "plain":
         scorer.model.set_attn_implementation("sdpa")
     scorer.to(asked.device)
     for parameter in scorer.parameters():
@@ -375,16 +376,11 @@ def main() -> None:
         return
     groups = real_groups(asked) if asked.data else made_up_groups(asked)
     if asked.pairs:
+        two: dict[str, Any] = {"scores": (0.0, -1.0), "targets": (True, False), "reference": ()}
         groups = [
-            replace(
-                group,
-                responses=group.responses[:2],
-                scores=(0.0, -1.0),
-                targets=(True, False),
-                scored=group.scored[:2],
-                reference=(),
-            )
+            replace(group, responses=group.responses[:2], scored=group.scored[:2], **two)
             for group in groups
+            if len(group.responses) > 1
         ]
     chosen, ratio_of_all = representative(groups, asked.groups, asked.row_tokens)
     found = compare(asked, chosen, ratio_of_all, measure(asked, chosen))

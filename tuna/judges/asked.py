@@ -428,7 +428,8 @@ class OpenAIJudge(Served, AskedJudge):
             if not _REFUSED.search(why):  # else one that is refused whatever is asked says nothing of the fields
                 if ask.key not in context.failed:
                     known = [self._given_by(ask, number, replies, context)]
-                    journal.append({"key": key, "number": known[0]})
+                    if not context.stopped:
+                        journal.append({"key": key, "number": known[0]})
                 break
             if number + 1 < len(self._extras):
                 context.aside.pop(ask.key, None)
