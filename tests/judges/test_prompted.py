@@ -151,10 +151,12 @@ def test_a_server_that_takes_nothing_is_asked_plainly(tmp_path: Path) -> None:
 
 
 def test_probabilities_that_are_needed_and_not_given_stop_the_run(tmp_path: Path) -> None:
-    with LoopbackServer(say=words, logprobs=False) as server, at_work(tmp_path) as context:
-        (ruling,) = openai(server, probabilities=True).judge([case("one two", "one", "three")], context)
-        assert isinstance(ruling, NoRuling) and "probabilities=auto" in str(context.stopped)
-        assert len(server.bodies) == 1
+    with LoopbackServer(say=words, logprobs=False) as server:
+        for requests in (1, 2):  # the same command says the same
+            with at_work(tmp_path) as context:
+                (ruling,) = openai(server, probabilities=True).judge([case("one two", "one", "three")], context)
+                assert isinstance(ruling, NoRuling) and "gives no top_logprobs" in str(context.stopped)
+                assert len(server.bodies) == requests
 
 
 def test_too_little_on_the_marks_is_no_verdict_of_a_direct_judge(tmp_path: Path) -> None:
