@@ -25,7 +25,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -181,12 +180,11 @@ def step(scorer: Any, batch: PackedBatch, asked: argparse.Namespace) -> dict[str
 
 def trl_step(model: Any, groups: list[Group], asked: argparse.Namespace) -> Callable[[], dict[str, float]]:
     """Forward and backward of TRL's concatenated forward and CPO loss."""
+    from perf.gpu.base import Setting
     from perf.gpu.speed import trl_step as of_trl
 
-    def autocast(dtype: torch.dtype) -> Any:
-        return torch.autocast(asked.device, dtype=dtype, enabled=asked.dtype == "bf16")
-
-    run: Any = of_trl(SimpleNamespace(device=asked.device, autocast=autocast), model, groups)  # type: ignore[arg-type]
+    dtype = torch.bfloat16 if asked.dtype == "bf16" else torch.float32
+    run: Any = of_trl(Setting(asked.device), model, groups, dtype)
 
     def timed() -> dict[str, float]:
         start, used = time.perf_counter(), time.process_time()

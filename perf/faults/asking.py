@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from perf.faults.base import SECRET, Bench, Ended, Trial, files_of, wait_for, write_rows
+from perf.faults.servers import changed
 from tests.inference.http_server import OK, LoopbackServer, Plan
 
 SAMPLERS, LOCAL, JUDGES = "samplers behind a server", "samplers on this machine", "prompted judges"
@@ -54,16 +55,6 @@ class Samples:
     def asked(self) -> int:
         """How many requests came, in all runs."""
         return sum(self.server.asked.values())
-
-
-def _changed(server: LoopbackServer, change: Callable[[Reply], Any], about: int | None = 2) -> None:
-    value = server._value
-
-    def reply(body: Reply, asked: str, *rest: Any) -> Any:
-        good = value(body, asked, *rest)
-        return change(good) if about is None or _number(asked) == about else good
-
-    server._value = reply  # type: ignore[method-assign, assignment]
 
 
 def _dies(action: Reply, at: int) -> Plan:
@@ -123,7 +114,7 @@ def _half(bench: Bench, change: Callable[[Reply], Any], counts: tuple[int, int] 
     """Five sound lists in any case; whatever comes of the sixth is counted, and stays so for the same requests."""
     with LoopbackServer() as server:
         samples = Samples(bench, server)
-        _changed(server, change)
+        changed(server, change, lambda prompt: _number(prompt) == 2)
         told = samples.run(code=[0, 1])
         bench.expect(told.get("lists", 0) >= ROWS - 1, "lost", f"{told.get('lists')} lists")
         if counts:
@@ -163,7 +154,7 @@ def _model_changes(bench: Bench) -> None:
         samples = Samples(bench, server)
         samples.run(code=1)
         server.plan = lambda prompt, nth: OK
-        _changed(server, lambda reply: {**reply, "model": "m-tuned"}, None)
+        changed(server, lambda reply: {**reply, "model": "m-tuned"}, None)
         told = samples.run(code=1, says=["now answers as 'm-tuned'", "sampler.mixed_models=true"])
         _counted(bench, told, lists=3, missing=3)
 

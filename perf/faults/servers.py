@@ -75,13 +75,15 @@ def teacher(bench: Bench, *words: str, plan: Plan | None = None, rows: int = ROW
         yield Teacher(bench, server, *words, rows=rows)
 
 
-def changed(server: LoopbackServer, change: Callable[[Reply], Any], prompt: str | None = ODD) -> None:
-    """Have the server answer ``prompt`` (None: all) with what ``change`` makes of its reply."""
+def changed(
+    server: LoopbackServer, change: Callable[[Reply], Any], about: Callable[[str], bool] | None = ODD.__eq__
+) -> None:
+    """Have the server answer the prompts that it is ``about`` (None: all) with what ``change`` makes of its reply."""
     value = server._value
 
     def reply(body: Reply, asked: str, *rest: Any) -> Any:
         good = value(body, asked, *rest)
-        return change(good) if prompt in (None, asked) else good
+        return change(good) if about is None or about(asked) else good
 
     server._value = reply  # type: ignore[method-assign, assignment]
 

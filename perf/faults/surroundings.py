@@ -76,8 +76,8 @@ def _same_model(bench: Bench) -> None:
     bench.expect(len(set(found.values())) == 1 and len(found) == 2, "silent", f"models differ: {[*found]}")
 
 
-def _training(bench: Bench, first: First) -> None:
-    """Killed, and gone on with at another time: the newest checkpoint is taken, and the model is the same."""
+def _killed(bench: Bench) -> Path:
+    """A run to its end, and one that was killed behind its second checkpoint: the folder of the latter."""
     bench.run("train", *_train(bench, "whole"))
     run = bench.folder / "runs" / "run"
 
@@ -86,6 +86,12 @@ def _training(bench: Bench, first: First) -> None:
         os.kill(process, signal.SIGKILL)
 
     bench.run("train", *_train(bench, "run"), code=[-9, 0], during=during)
+    return run
+
+
+def _training(bench: Bench, first: First) -> None:
+    """Killed, and gone on with at another time: the newest checkpoint is taken, and the model is the same."""
+    run = _killed(bench)
     newest = max((int(path.name[5:]) for path in (run / "checkpoints").glob("step-*[0-9]")), default=0)
     bench.run("train", *_train(bench, "run", resume="auto"), first=first, says=[f"resumed at step {newest}"])
     _same_model(bench)
@@ -93,14 +99,7 @@ def _training(bench: Bench, first: First) -> None:
 
 def _mtimes(bench: Bench, years: float) -> None:
     """Every file of a killed run and of its inputs is of another time."""
-    bench.run("train", *_train(bench, "whole"))
-    run = bench.folder / "runs" / "run"
-
-    def during(process: int, output: Path) -> None:
-        wait_for(lambda: (run / "checkpoints" / "step-6").exists())
-        os.kill(process, signal.SIGKILL)
-
-    bench.run("train", *_train(bench, "run"), code=[-9, 0], during=during)
+    _killed(bench)
     _set_times(bench.folder, years)
     bench.run("train", *_train(bench, "run", resume="auto"), says=["resumed at step "])
     _same_model(bench)

@@ -65,7 +65,9 @@ def ways(setting: Setting, model: Any, groups: list[Group], row_tokens: int) -> 
     return made
 
 
-def trl_step(setting: Setting, model: Any, groups: list[Group]) -> Callable[[], object] | None:
+def trl_step(
+    setting: Setting, model: Any, groups: list[Group], dtype: torch.dtype = torch.bfloat16
+) -> Callable[[], object] | None:
     """TRL's own concatenated forward and CPO loss on the same pairs; None where TRL is not installed."""
     try:
         from trl.experimental.cpo import CPOTrainer
@@ -95,7 +97,7 @@ def trl_step(setting: Setting, model: Any, groups: list[Group]) -> Callable[[], 
     def run() -> object:
         model.zero_grad(set_to_none=True)
         model.set_attn_implementation("sdpa")
-        with setting.autocast(torch.bfloat16):
+        with setting.autocast(dtype):
             loss = trainer.get_batch_loss_metrics(model, batch)[0]
         return loss.backward()
 
