@@ -70,7 +70,7 @@ def install() -> None:
     resolvers: dict[str, Callable[..., Any]] = {
         "scale": lambda paper, tiny, *, _root_: tiny if is_tiny(_root_) else paper,
         "asset": lambda name: str(FOLDER / name),
-        "held_out": lambda name, *, _root_: str(FOLDER / name) if is_tiny(_root_) and not own_data(_root_) else None,
+        "held_out": lambda name, *, _root_: str(FOLDER / name) if on_embedded(_root_) else None,
         "untyped": lambda value: value,
         "sweep_name": lambda name, time: name or f"sweep-{time}",
         "label_of_model": _label_of_model,
@@ -126,6 +126,11 @@ def own_data(cfg: DictConfig) -> list[str]:
     sources = select(cfg, "datamodule.sources")
     paths = [source.get("path") for source in sources] if sources else [select(cfg, "datamodule.path")]
     return [str(path) for path in paths if path is not None and not is_asset(path)]
+
+
+def on_embedded(cfg: DictConfig) -> bool:
+    """Whether a model of the tiny values is trained on the package's own data, so that the embedded tasks fit it."""
+    return is_tiny(cfg) and not own_data(cfg)
 
 
 def untyped(cfg: DictConfig, key: str) -> bool:

@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from tuna.config.commands import Unsayable, command
-from tuna.config.compose import is_tiny, own_data
+from tuna.config.compose import is_tiny, on_embedded
 from tuna.console import as_typed, clock_time
 from tuna.runs import RunFolder
 from tuna.secrets import mask_words
@@ -210,7 +210,7 @@ def last_lines(parts: Components, target: RunFolder, outcome: Outcome, figure: P
 def next_command(cfg: DictConfig, run: Path, *, answers: bool) -> str | None:
     """The command that takes the run's model, which ``answers`` or is a reward model; None where none fits its data."""
     words: dict[str, Any] = {}
-    if not is_tiny(cfg) or own_data(cfg):  # the embedded questions say nothing of it
+    if not on_embedded(cfg):  # the embedded questions say nothing of it
         data, model = cfg.datamodule, OmegaConf.to_container(cfg.model)
         assert isinstance(model, dict)
         more = any(data.get(key) is not None for key in ("columns", "val_split", "subset"))

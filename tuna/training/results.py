@@ -14,7 +14,7 @@ from typing import Any
 from omegaconf import DictConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tuna.config.compose import is_tiny, own_data
+from tuna.config.compose import on_embedded
 from tuna.console import Progress
 from tuna.data.encode import Encoder
 from tuna.data.files import write_jsonl
@@ -260,7 +260,7 @@ def wants_tasks(cfg: DictConfig) -> bool:
     >>> wants_tasks(compose(["model=tiny", "datamodule.path=F", "evaluate=true"]))
     True
     """
-    return cfg.evaluate is True or (cfg.evaluate == "auto" and is_tiny(cfg) and not own_data(cfg))
+    return cfg.evaluate is True or (cfg.evaluate == "auto" and on_embedded(cfg))
 
 
 def measure_tasks(parts: Components, target: RunFolder) -> tuple[ElementaryResult, ElementaryResult]:
