@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -123,6 +124,22 @@ def test_the_best_answer_of_each_list(tmp_path: Path, capsys: pytest.CaptureFixt
     for rows, told in (([{"id": "1", "output": "a"}], "expected a ranked list"), ([ranked("1")], "got none")):
         with pytest.raises(DataError, match=rf"odd.jsonl:1: .*{told}"):
             best(str(write_rows(tmp_path / "odd.jsonl", rows)), str(tmp_path / "none.jsonl"))
+
+
+def test_a_list_whose_original_is_above_all_answers_has_no_best_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def listed(name: str, original: float) -> dict[str, Any]:
+        answers = [{"text": "a", "score": -1.0, "sample": 0}, {"text": "b", "score": -2.0, "sample": 1}]
+        given = {"text": "r", "score": original, "sample": 2, "source": "original"}
+        return {"id": name, "output": "r", "responses": [given, *answers]}
+
+    lists = write_rows(tmp_path / "lists.jsonl", [listed("1", 0.0), listed("2", -1.0)])
+    run_tool(["best", str(lists), str(tmp_path / "out.jsonl")])
+    assert json.loads((tmp_path / "out.jsonl").read_text()) == {"id": "2", "output": "a", "best_of": 2}
+    assert "1 best answers (1 lists left out: their original is above all answers): " in capsys.readouterr().out
+    with pytest.raises(DataError, match="as good as its original, got none among 1"):
+        best(str(write_rows(tmp_path / "lists.jsonl", [listed("1", 0.0)])), str(tmp_path / "out.jsonl"))
 
 
 def test_lists_of_one_rank_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -82,6 +82,7 @@ def _marked(text: str) -> str:
     return text
 
 
+ORIGINAL = "original"  # the source of an original response that is ranked beside a model's answers
 NOT_THE_TEXTS = "log-probabilities are not those of the text"
 NO_NUMBER = "a token's log-probability is no number (null, infinite, above 0, or -9999 and less)"
 
@@ -199,6 +200,7 @@ class Answer:
     reasoning: str | None = None  # the thought before the text
     unscored: str | None = None  # why ``logprob`` is None although log-probabilities were given
     tokens: tuple[int, ...] | None = field(default=None, compare=False, repr=False)  # as drawn here; not stored
+    source: str | None = field(default=None, repr=False)  # who wrote it, where that is not who was asked
 
     @property
     def unusable_reason(self) -> str | None:
@@ -320,7 +322,7 @@ def stored_answer(line: Mapping[str, Any]) -> Answer:
 
 def candidate(answer: Answer, score: float, source: str, **extra: object) -> dict[str, Any]:
     """One entry of a record's ``responses``; keys without a value are left out."""
-    row: dict[str, Any] = {"text": answer.text, "score": score, **answer.to_dict(), "source": source, **extra}
+    row = {"text": answer.text, "score": score, **answer.to_dict(), "source": answer.source or source, **extra}
     return {key: value for key, value in row.items() if value is not None and key not in ("refused", "unscored")}
 
 

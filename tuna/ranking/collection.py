@@ -103,7 +103,8 @@ class Ranker(ABC):
         collected = Collected()
         answers = self._answers(records, parts, context)
         usable = [[a for a in found if not self._unusable(a)] for found in answers]
-        cases = {r.id: Case(r, kept) for r, kept in zip(records, usable, strict=True) if len(kept) > 1}
+        ranked = ((r, self._ranked(r, kept)) for r, kept in zip(records, usable, strict=True))
+        cases = {r.id: Case(r, kept) for r, kept in ranked if len(kept) > 1}
         rulings = dict(zip(cases, self._rank(list(cases.values()), parts, context), strict=True))
         answerer = self._answerer(parts)
         for record, found in zip(records, answers, strict=True):
@@ -134,6 +135,10 @@ class Ranker(ABC):
     @abstractmethod
     def _rank(self, cases: Sequence[Case], parts: Components, context: Context) -> Sequence[Ruling | NoRuling]:
         """A position for each answer of each case."""
+
+    def _ranked(self, record: Record, answers: Sequence[Answer]) -> Sequence[Answer]:
+        """What is ranked of a record: its usable answers, and what else a ranker puts beside them."""
+        return answers
 
     def _answerer(self, parts: Components) -> Any:
         """Who answers, or gives the answers of the input their numbers; None where nobody does."""

@@ -16,6 +16,7 @@ from tuna.data.files import read_rows, write_jsonl
 from tuna.data.ranking import pair_accuracy
 from tuna.data.rows import Row
 from tuna.errors import ConfigError, DataError, TunaError
+from tuna.inference.answers import ORIGINAL
 from tuna.ranking import TOOLS
 from tuna.ranking.outputs import OutputPaths, readable
 from tuna.ranking.report import picture
@@ -36,7 +37,9 @@ def run_tool(argv: Sequence[str]) -> None:
             elif tool == "compare" and len(files) in (2, 3):
                 _compare(*files)
             elif tool == "best" and len(files) == 2:
-                print(f"{best(*files):,} best answers: {files[1]}")
+                kept, count = best(*files)
+                beaten = f" ({count - kept:,} lists left out: their original is above all answers)" * (kept < count)
+                print(f"{kept:,} best answers{beaten}: {files[1]}")
             elif tool == "clear" and len(files) == 2:
                 kept, count = clear(*files)
                 print(f"{kept:,} of {count:,} lists have answers of different ranks: {files[1]}")
@@ -113,12 +116,13 @@ def _scores(path: str) -> dict[str, dict[str, float]]:
 
 
 def _answers(row: Row, samples: bool = False) -> list[tuple[str, float]]:
-    """Text and score of the answers of a ranked list, in their order; samples: without a judge's own."""
+    """Text and score of a list's answers, in their order; samples: without a judge's own and the original."""
     value = row.value
     if not isinstance(value, Mapping) or "id" not in value or not isinstance(value.get("responses"), Sequence):
         raise DataError(f"{row.where}: expected a ranked list with id and responses (what rank.py writes)")
     try:
-        drawn = [r for r in value["responses"] if samples and "sample" in r] or value["responses"]
+        given = value["responses"]
+        drawn = [r for r in given if samples and "sample" in r and r.get("source") != ORIGINAL] or given
         found = [(str(r["text"]), float(r["score"])) for r in drawn]
     except (KeyError, TypeError, ValueError):
         raise DataError(f"{row.where}: responses: expected objects with text and score") from None
@@ -172,21 +176,28 @@ def merge(output: str, shards: Sequence[str]) -> int:
     return len(rows)
 
 
-def best(lists: str, output: str) -> int:
-    """Write each list of ``lists`` with its best answer (the first of equal ones) as ``output``; gives their number.
+def best(lists: str, output: str) -> tuple[int, int]:
+    """Write each list of ``lists`` with its best answer (the first of equal ones) as ``output``; gives their number and
+    that of all lists.
 
-    A judge's own answer is none of the samples and does not count. ``best_of`` says of how many answers; the other
-    columns stay. Raises: DataError for what is no ranked list, ConfigError where ``best`` did not write ``output``.
+    A judge's own answer and an original response that was ranked beside the samples do not count; a list is left out
+    where its original is above all samples, none of which is good enough then. ``best_of`` says of how many answers;
+    the other columns stay. Raises: DataError for what is no ranked list, or where no list is left; ConfigError where
+    ``best`` did not write ``output``.
     """
     _check_output(output, "best", "best_of")
-    rows = []
-    for row in read_rows(lists).rows:
+    rows, count = [], 0
+    for count, row in enumerate(read_rows(lists).rows, 1):  # noqa: B007
         ranked = _answers(row, samples=True)
-        text, _ = max(ranked, key=lambda answer: answer[1])
+        text, top = max(ranked, key=lambda answer: answer[1])
+        if any(r.get("source") == ORIGINAL and r["score"] > top for r in row.value["responses"]):
+            continue
         kept = {key: value for key, value in row.value.items() if key not in _OF_THE_LIST}
         rows.append({**kept, "output": text, "best_of": len(ranked)})
+    if not rows:
+        raise DataError(f"{lists}: expected a list with an answer as good as its original, got none among {count:,}")
     write_jsonl(output, rows)
-    return len(rows)
+    return len(rows), count
 
 
 def clear(lists: str, output: str) -> tuple[int, int]:

@@ -30,6 +30,9 @@ class Samples:
     def answer(self, records: Sequence[Record], n: int, context: Context) -> list[list[Answer]]:
         return self.answers
 
+    def identity(self, seed: int) -> dict[str, Any]:
+        return {"seed": seed}
+
 
 class Rules:
     def __init__(self, *rulings: Ruling | NoRuling) -> None:
@@ -96,3 +99,17 @@ def test_given_answers_need_no_sampler(context: Context) -> None:
 def test_n_has_letters_for_its_prompt(n: int) -> None:
     with pytest.raises(ConfigError, match=f"n: expected 2 to 25, got {n}"):
         Contextual(n=n)
+
+
+def test_the_original_is_ranked_beside_the_answers_unless_one_equals_it(context: Context) -> None:
+    rulings = [Ruling([1, 2, 0], [0.0, 0.0, 1.0]), Ruling([0, 1], [1.0, 0.0])]
+    parts = Components(sampler=Samples(["a", "b"], ["a", "r"], [], ["a", "b"]), judge=Rules(*rulings, NoRuling("no")))
+    records = [Record(str(k), "Q", output=text) for k, text in enumerate(("r", "r", "r", " "))]
+    found = Contextual(n=2, original=True).collect(records, parts, context)
+    assert [[a.text for a in case.answers] for case in parts.judge.asked] == [["a", "b", "r"], ["a", "r"], ["a", "b"]]
+    assert [[(r["text"], r["source"]) for r in row["responses"]] for row in found.rows] == [
+        [("r", "original"), ("a", "alpaca"), ("b", "alpaca")], [("a", "alpaca"), ("r", "alpaca")],
+    ]  # fmt: skip
+    assert found.coverage["answers"] == 6 and found.missing == 1
+    ranked, plain = (Contextual(original=given).identities(parts) for given in (True, False))
+    assert ranked[0] == plain[0] and ranked[1] == {**plain[1], "original": True}
