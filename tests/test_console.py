@@ -60,3 +60,15 @@ def test_a_long_batch_is_not_silent() -> None:
         clock.now = now
         told(ended, tokens, most)
     assert stream.getvalue() == "answers: 0/64; this batch: 32/128, 2,000 tokens, 200.0/s, at most 30 s left\n"
+
+
+def test_long_prompts_are_told_of_before_the_first_batch_reads_them() -> None:
+    stream = io.StringIO()
+    progress = Progress("answers", 128, stream=stream, clock=Clock())
+    progress.within(64, 8191)
+    assert not stream.getvalue()
+    progress.within(64, 30_000)
+    assert stream.getvalue() == "answers: 0/128; this batch: 0/64, reading 30,000 tokens of prompts first\n"
+    progress.update(64)
+    progress.within(64, 20_000)
+    assert stream.getvalue().count("\n") == 1

@@ -20,6 +20,7 @@ _COMMAND = re.compile(rf"\bpython (?:({'|'.join(SCRIPTS)})\.py|-m tuna (chat))\b
 
 Clock = Callable[[], float]
 _LINE_EVERY, _MOVE_EVERY = 10.0, 0.5  # seconds: in a file, and on a terminal
+_LONG = 8192  # tokens of prompts that a small model on a CPU reads in some 20 seconds
 
 
 class Spent(Protocol):
@@ -59,11 +60,16 @@ class Progress:
             self.spent = self.spent + usage if self.spent else usage
         self._print_when_due(lambda: "")
 
-    def within(self, count: int) -> Callable[[int, int, int], None]:
+    def within(self, count: int, reading: int = 0) -> Callable[[int, int, int], None]:
         """For a batch of ``count`` answers that begins now: takes how many have ended, the tokens so far and how many
         more there can be, and prints when it is time to, so that a long batch is not silent.
+
+        reading: tokens of its prompts, which come first, in one piece; where the first batch has many that is said at
+        once.
         """
         start = self._clock()
+        if reading >= _LONG and self.done == self._before:
+            self._print(f"; this batch: 0/{count:,}, reading {reading:,} tokens of prompts first", self._end)
 
         def told(ended: int, tokens: int, most: int) -> None:
             def batch() -> str:
@@ -98,7 +104,11 @@ class Progress:
         now = self._clock()
         if now - self._shown >= (_MOVE_EVERY if self._moves else _LINE_EVERY):
             self._shown = now
-            self._print(more(), end="\r" if self._moves else "\n")
+            self._print(more(), self._end)
+
+    @property
+    def _end(self) -> str:
+        return "\r" if self._moves else "\n"
 
     def _print(self, more: str, end: str) -> None:
         text = self.line() + more

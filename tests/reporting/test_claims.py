@@ -56,6 +56,17 @@ def test_p_values_are_corrected_over_all_claims(tmp_path: Path) -> None:
     assert found["tuna_c"].verdict == "not decided" and "p 0.063 by Holm" in found["tuna_c"].evidence[0].text
 
 
+def test_what_goes_beyond_the_paper_is_asked_where_it_was_measured(tmp_path: Path) -> None:
+    for seed in range(3):
+        for label, base in (("Alpaca", 0.5), ("Tuna_c", 0.6 + seed / 100)):
+            measure(tmp_path, label, seed, base)
+    assert not {"same_questions", "best_answers", "two_epochs"} & claims(tmp_path).keys()
+    for seed in range(3):
+        measure(tmp_path, "SFT on the same questions", seed, 0.7 + seed / 100)
+    found = claims(tmp_path)
+    assert found["same_questions"].verdict == "does not hold" and "best_answers" not in found
+
+
 def test_one_measurement_counts_once(tmp_path: Path) -> None:
     for seed, gain in enumerate([0.10, 0.11, 0.12]):
         for label, base in (("Alpaca", 0.5), ("Tuna_c", 0.5 + gain)):

@@ -99,7 +99,7 @@ def draw(
             for i, place, trial in wanted
         ]
         drawn: dict[int, dict[int, Answer]] = defaultdict(dict)
-        answers_drawn = generator.draw(prompts, draws, progress.within(len(draws)))
+        answers_drawn = generator.draw(prompts, draws, progress.within(len(draws), sum(map(len, prompts))))
         for (i, place, trial), answer in zip(wanted, answers_drawn, strict=True):
             hot = asks[i].heat(trial) if trial else None
             drawn[i][place] = answer if stored.raw else replace(apart(answer), temperature=hot)

@@ -68,15 +68,17 @@ class _Test:
 
 def check_claims(comparison: Comparison, sweeps: Sequence[Sweep], found: Found | None = None) -> list[Verdict]:
     """Every claim of paper.json: it holds where every column says so, not where one is against it, else it is open.
+    A claim that goes ``beyond`` the paper is left out where its systems are not all there.
 
     p-values are corrected by Holm over all columns of all claims. A column counts once, and not where whose opinion it
     is made the lists of the claim's systems. found: has the rankings, for claims about these.
     """
-    tests = {claim["id"]: _tests(claim, comparison, sweeps, found or Found()) for claim in paper()["claims"]}
+    claims = [c for c in paper()["claims"] if "beyond" not in c or all(_named(c[k], comparison) for k in ("a", "b"))]
+    tests = {claim["id"]: _tests(claim, comparison, sweeps, found or Found()) for claim in claims}
     every = [e for kept, _ in tests.values() for test in kept for e in test.better]
     corrected = iter(holm([e.p for e in every]))
     out = []
-    for claim in paper()["claims"]:
+    for claim in claims:
         kept, told = tests[claim["id"]]
         if not kept:
             out.append(Verdict(claim["id"], claim["says"], UNMEASURED, "; ".join(told), ()))
