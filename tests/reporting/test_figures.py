@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -8,7 +9,7 @@ from tests.reporting.test_claims import sweep as measured_sweep
 from tests.reporting.test_compare import compare, measure
 from tests.reporting.test_sweeps import lambdas
 from tuna.reporting import figures
-from tuna.reporting.figures import _axis_places, draw_lengths, draw_sweep
+from tuna.reporting.figures import _axis_places, draw_lengths, draw_sweep, draw_systems
 from tuna.reporting.read import Found
 from tuna.reporting.sweeps import find_sweeps
 
@@ -71,3 +72,19 @@ def test_lengths_say_what_is_left_out(tmp_path: Path) -> None:
     rankings = Found.read([], [tmp_path], []).rankings
     assert draw_lengths(rankings[:3], tmp_path / "a.png") == []
     assert draw_lengths(rankings, tmp_path / "b.png") == ["lengths by rank: 2 of 8 rankings are not drawn"]
+
+
+def test_the_systems_scores_are_drawn_where_two_have_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[list[tuple[str, list[float]]]] = []
+
+    def save(figure: Any, path: Path) -> None:
+        drawn.append([(p.get_title(), sorted(c.lines[0].get_xdata()[0] for c in p.containers)) for p in figure.axes])
+
+    monkeypatch.setattr(figures, "save", save)
+    measure(tmp_path, "Alpaca", 0, 0.5)
+    measure(tmp_path, "Alpaca", 0, 2.0, "lmentry")
+    assert draw_systems(compare(tmp_path)[0], tmp_path / "systems.png") == ([], []) and not drawn
+    measure(tmp_path, "Tuna_c", 0, 0.6)
+    found, left = draw_systems(compare(tmp_path)[0], tmp_path / "systems.png")
+    assert [path.name for path, _ in found] == ["systems.png"] and left == []
+    assert drawn == [[("Embedded tasks", [0.5, 0.6])]]  # LMentry measured one

@@ -14,6 +14,7 @@ from tuna.stats import Estimate
 COLORS = ("#2563a8", "#c2571a", "#2d8659", "#8b4aa8", "#b3364b", "#5f6b7a")
 MOST_LINES = len(COLORS)
 _MOST_FIGURES = 12  # of one sweep
+_MOST_PANELS = 4
 
 
 def draw_sweep(sweep: Sweep, comparison: Comparison, folder: Path) -> tuple[list[tuple[Path, str]], list[str]]:
@@ -55,6 +56,33 @@ def _frame(panel: Any, points: Sequence[Estimate], base: Estimate | None) -> Non
     low, high = panel.get_ylim()
     if room > 0:
         panel.set_ylim(max(low, min(means) - 1.5 * room), min(high, max(means) + 1.5 * room))
+
+
+def draw_systems(comparison: Comparison, path: Path) -> tuple[list[tuple[Path, str]], list[str]]:
+    """Each system's score in the benchmarks that two or more have, with its interval; gives the file with its title,
+    and what is left out, in words. Systems that are points of a sweep have figures of their own.
+    """
+    systems = [system for system in comparison.systems if not system.swept]
+    columns = [c for c in comparison.of_results if not c.beside and comparison.measured(systems, c) > 1]
+    shown = columns[:_MOST_PANELS]
+    rows = [system for system in reversed(systems) if any(comparison.measured([system], column) for column in shown)]
+    if not rows:
+        return [], []
+    figure, found = panels(len(shown), (2.2 + 2.6 * len(shown), 1.1 + 0.3 * len(rows)))
+    for panel, column in zip(found, shown, strict=True):
+        for place, system in enumerate(rows):
+            if estimate := comparison.estimate(system, column):
+                ends = (estimate.mean if end is None else end for end in (estimate.low, estimate.high))
+                span = [[max(0.0, abs(estimate.mean - end))] for end in ends]
+                color = COLORS[1] if system is comparison.baseline else COLORS[0]
+                panel.errorbar(estimate.mean, place, xerr=span, fmt="o", color=color, markersize=5, capsize=3)
+        panel.set_yticks(range(len(rows)), [s.label.replace("$", r"\$") if panel is found[0] else "" for s in rows])
+        panel.set_title(column.title + column.direction, fontsize=11)
+        panel.tick_params(labelsize=9)
+    save(figure, path)
+    left = len(columns) - len(shown)
+    told = [f"scores of the systems: {left} of {len(columns)} columns are not drawn"] if left else []
+    return [(path, "Scores with their 95% intervals")], told
 
 
 def draw_lengths(rankings: Sequence[Ranking], path: Path) -> list[str]:

@@ -20,7 +20,7 @@ from tuna.reporting.answers import answer_sheets, answers_table
 from tuna.reporting.claims import UNMEASURED, check_claims
 from tuna.reporting.columns import find_columns
 from tuna.reporting.compare import Comparison
-from tuna.reporting.figures import draw_lengths, draw_sweep
+from tuna.reporting.figures import draw_lengths, draw_sweep, draw_systems
 from tuna.reporting.judges import judge_tables
 from tuna.reporting.loss_tables import tables as tables_of_losses
 from tuna.reporting.losses import Losses, losses_json, read_losses
@@ -212,6 +212,8 @@ def _groups(
 ) -> list[Group]:
     """The page's sections of tables, their figures drawn into the folder ``figures``; what is not drawn is noted."""
     main, swept = [*shapes.system_tables(comparison), column_table(comparison)], []
+    drawn, left = draw_systems(comparison, figures / "systems.png")
+    main[0], notes[:] = replace(main[0], figures=drawn), [*notes, *left]
     for sweep in sweeps:
         drawn, left = draw_sweep(sweep, comparison, figures)
         notes += [f"{sweep.title}: {what} are not drawn" for what in left]
