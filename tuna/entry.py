@@ -41,12 +41,22 @@ def main(program: Program, argv: Sequence[str] | None = None, config_dir: Path =
     """
     if argv is not None:
         sys.argv = [sys.argv[0], *argv]
-    with signals.ended_cleanly() as heard:
-        _main(program, config_dir, heard)
+    words: list[Sequence[str]] = []  # those of one run, once they hold no secret
+    with signals.ended_cleanly() as ending:
+        try:
+            ending.answered = True  # nothing between the two that a signal could come in
+            _main(program, config_dir, words)
+        except BaseException as error:
+            ending.answered = False
+            if not signals.by_interrupt(error) or isinstance(error, SystemExit):
+                raise
+            print(f"interrupted: what was saved is kept{_to_go_on(program, words)}", file=sys.stderr)
+            sys.exit(128 + (ending.heard or signal.SIGINT))
+        finally:
+            ending.answered = False
 
 
-def _main(program: Program, config_dir: Path, heard: Sequence[int]) -> None:
-    words: Sequence[str] | None = None  # of one run, once they hold no secret
+def _main(program: Program, config_dir: Path, words: list[Sequence[str]]) -> None:
     try:
         signals.end_with_command()
         line = read_command_line(sys.argv[1:])
@@ -67,9 +77,11 @@ def _main(program: Program, config_dir: Path, heard: Sequence[int]) -> None:
             elif line.multirun:  # it prints how it goes on
                 _run_sweep(program, config_dir, line)
             else:
-                words = sys.argv[1:]
+                words.append(sys.argv[1:])
                 run_composed(cfg, lambda cfg: _look_and_run(program, cfg), config_dir)
     except (TunaError, HydraException, OmegaConfBaseException) as error:
+        if not isinstance(error, RunError) and signals.by_interrupt(error):
+            raise
         if _wants_traceback():
             traceback.print_exception(error)
         else:
@@ -80,15 +92,13 @@ def _main(program: Program, config_dir: Path, heard: Sequence[int]) -> None:
             raise
         _report(trouble)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print(f"interrupted: what was saved is kept{_to_go_on(program, words)}", file=sys.stderr)
-        sys.exit(128 + (heard[-1] if heard else signal.SIGINT))
 
 
-def _to_go_on(program: Program, words: Sequence[str] | None) -> str:
-    """The command that goes on with a run of these words."""
-    if words is None:
+def _to_go_on(program: Program, runs: Sequence[Sequence[str]]) -> str:
+    """The command that goes on with the run that was begun, if one was."""
+    if not runs:
         return ""
+    [words] = runs
     resume = program.config_name == "train" and not any(word.startswith("resume=") for word in words)
     command = shlex.join([*words, *["resume=auto"] * resume])
     return f"; to go on: {typed(program.config_name)} {command}".rstrip()

@@ -100,6 +100,18 @@ def test_a_bug_keeps_its_traceback_and_an_interrupt_its_code(shop: Path) -> None
     assert "HYDRA_FULL_ERROR" not in os.environ
 
 
+@pytest.mark.parametrize(
+    ("seed", "code"), [(19, 143), (20, 143), (21, 130), (22, 143)],
+    ids=["in a destructor", "a clean-up fails", "a clean-up fails after Ctrl-C", "a fault is being told"],
+)  # fmt: skip
+def test_no_moment_of_a_signal_gives_a_traceback(
+    seed: int, code: int, shop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(shop, f"seed={seed}") == code
+    assert capsys.readouterr().err.startswith("interrupted: what was saved is kept; to go on: ")
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
 def test_an_interrupt_has_its_code_and_the_command_that_goes_on(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code(shop, "seed=15", "runs_dir=a b") == 130
     told = f"interrupted: what was saved is kept; to go on: {typed('train')} seed=15 'runs_dir=a b' resume=auto\n"
