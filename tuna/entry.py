@@ -24,7 +24,7 @@ from tuna.config.checks import check
 from tuna.config.compose import CONF, compose, install, run_composed
 from tuna.config.help import Program, help_text
 from tuna.config.keys import explain
-from tuna.config.overrides import check_command_line, first_paragraph
+from tuna.config.overrides import check_command_line, first_paragraph, firsts
 from tuna.console import typed
 from tuna.errors import ConfigError, RunError, TunaError
 from tuna.files import trouble_of
@@ -70,6 +70,8 @@ def _main(program: Program, config_dir: Path, words: list[Sequence[str]]) -> Non
         elif line.only_hydra:
             _run_hydra(program, config_dir)
         else:
+            if not program.sweeps:
+                _refuse_sweep(program, line)
             cfg = check_command_line(line, config_dir=config_dir, config_name=program.config_name)
             sys.argv[1:] = line.ordered
             if not line.runs:  # Hydra shows something
@@ -102,6 +104,14 @@ def _to_go_on(program: Program, runs: Sequence[Sequence[str]]) -> str:
     resume = program.config_name == "train" and not any(word.startswith("resume=") for word in words)
     command = shlex.join([*words, *["resume=auto"] * resume])
     return f"; to go on: {typed(program.config_name)} {command}".rstrip()
+
+
+def _refuse_sweep(program: Program, line: CommandLine) -> None:
+    """A ConfigError where a command that runs once, such as a conversation, was to be run several times."""
+    if line.multirun or any(override.is_sweep_override() for override in line.overrides):
+        folders = [word for folder in line.config_dirs for word in ("--config-dir", str(folder))]
+        command = f"{typed(program.config_name)} {shlex.join([*folders, *firsts(line.overrides)])}".rstrip()
+        raise ConfigError(f"{program.config_name} runs once: it takes no -m and one value per key; next: {command}")
 
 
 def _help(program: Program, line: CommandLine, config_dir: Path) -> str:
