@@ -217,6 +217,14 @@ def test_wrong_input(words: list[str], told: str, tmp_path: Path, monkeypatch: p
     assert not (tmp_path / "results").exists()
 
 
+def test_faults_of_the_models_and_of_the_questions_come_together(tmp_path: Path) -> None:
+    (tmp_path / "mine.jsonl").write_text('{"instruction": "Say a."}\n{"instruct')
+    words = ["model.path=nowhere", "judge=local", "judge.path=nothing", f"benchmark.questions={tmp_path}/mine.jsonl"]
+    words += ["benchmark.baseline=tiny"]
+    with pytest.raises(TunaError, match=r"(?s)^model\.path=nowhere: .*judge\.path=nothing: .*mine\.jsonl:2: "):
+        measure(tmp_path / "results", "benchmark=vicuna_qa", *words)
+
+
 def test_a_reward_model_is_refused_before_its_weights_load(tmp_path: Path) -> None:
     for file in Path(assets.path("tiny")).iterdir():
         (tmp_path / "reward").mkdir(exist_ok=True)

@@ -29,6 +29,16 @@ def test_the_report_tells_where_the_lists_come_from(tmp_path: Path, capsys: pyte
     assert "mean length by rank, best first (lists of 4)" in said and "train.py stage=tuna_c datamodule.path=" in said
 
 
+def test_faults_of_the_models_and_of_the_instructions_come_together(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"instruction": "Say a."}\n{"instruct')
+    words = ["ranker=probabilistic", "teacher.path=nowhere", "model.path=no_need"]
+    with pytest.raises(ConfigError, match=r"^teacher\.path=nowhere: no such folder.*\n.*in\.jsonl:2: "):
+        collect(tmp_path, tmp_path / "in.jsonl", *words)
+    words = ["ranker=proxy", "ranker.path=nothing", "model.path=nowhere"]
+    with pytest.raises(ConfigError, match=r"^model\.path=nowhere: .*\nranker\.path=nothing: .*\n.*in\.jsonl:2: "):
+        collect(tmp_path, tmp_path / "in.jsonl", *words)
+
+
 def test_the_name_follows_from_what_answers_what(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_answers(tmp_path / "in.jsonl")

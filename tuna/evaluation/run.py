@@ -18,7 +18,7 @@ from tuna.config.compose import untyped
 from tuna.config.schema import build_all
 from tuna.console import clock_time
 from tuna.data.files import write_jsonl
-from tuna.errors import ConfigError, RunError
+from tuna.errors import ConfigError, Faults, RunError
 from tuna.evaluation.base import Benchmark, EvalContext, Result
 from tuna.evaluation.questions import GivenAnswers, read_answers
 from tuna.inference.context import Context
@@ -26,6 +26,7 @@ from tuna.inference.cost import Budget, Prices, Usage, dollars
 from tuna.inference.server import check_keys
 from tuna.inference.store import Store, key_of
 from tuna.judges.base import unjudged
+from tuna.models.paths import locate_all
 from tuna.runs import check_writable, read_json, read_run, versions, write_json
 
 SCHEMA_VERSION = 1
@@ -169,7 +170,11 @@ def _prepare(cfg: DictConfig, settings: Settings) -> tuple[Benchmark, dict[str, 
             if (own := cfg.benchmark.get(key)) is not None and not is_asset(own):
                 told = checks.untyped_model("model.path", f"benchmark.{key}={own}", nodes["model"].path, "model=tiny")
                 raise ConfigError(told)
-    benchmark.prepare(settings.limit)
+    faults = Faults()
+    locate_all({name: node for name, node in nodes.items() if answers or name != "model"}, faults)
+    with faults.kept():
+        benchmark.prepare(settings.limit)
+    faults.check()
     benchmark.check(given, generation)
     if text := unjudged(nodes.get("judge"), [question.record for question in benchmark.asked]):
         raise ConfigError(f"{text}; next: judge=openai, or judge=local judge.path=<a model>")
