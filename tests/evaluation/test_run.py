@@ -14,6 +14,8 @@ from tuna.errors import TunaError
 from tuna.inference.answers import Answer
 from tuna.inference.elementary import held_out_records
 from tuna.inference.generate import Generator
+from tuna.reproduce.rounds import figure_in
+from tuna.runs import latest_in
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,6 +48,20 @@ def test_a_dry_run_says_what_a_local_model_would_generate(tmp_path: Path, capsys
     assert "0 in all (2 more are stored)" in done
     lists = said("benchmark=agreement", "limit=2")
     assert "to compute here: log-probabilities of " in lists and " answers in 2 lists\n" in lists
+
+
+def test_the_latest_is_what_was_asked_for_last_though_it_was_measured_before(tmp_path: Path) -> None:
+    (row,) = [r for r in held_out_records() if r["check"] == "one_of"][:1]
+    questions = write_rows(tmp_path / "mine.jsonl", [row])
+    for name, text in (("right", row["answers"][0]), ("wrong", "no")):
+        write_rows(tmp_path / f"{name}.jsonl", [{"id": row["id"], "prediction": text}])
+    figures = []
+    for name in ("right", "wrong", "right"):  # within one second
+        measure(tmp_path / "r", f"benchmark.questions={questions}", f"answers={tmp_path / name}.jsonl")
+        latest = latest_in(tmp_path / "r")
+        assert latest is not None and latest.parent.name.startswith(f"{name}-")
+        figures.append(figure_in(tmp_path / "r"))
+    assert figures == [1, 0, 1]
 
 
 def test_questions_of_a_file(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from tuna.inference.server import check_keys
 from tuna.inference.store import Store, key_of
 from tuna.judges.base import unjudged
 from tuna.models.paths import locate_all
-from tuna.runs import check_writable, read_json, read_run, versions, write_json
+from tuna.runs import check_writable, note_latest, read_json, read_run, versions, write_json
 
 SCHEMA_VERSION = 1
 SHOWN_ROWS = 40
@@ -104,6 +104,7 @@ def measure(cfg: DictConfig) -> tuple[Path, dict[str, float | None]]:
     written = read_json(path, {"status": str, "started": str, "scores": dict, "coverage": dict})
     if written.get("status") == "finished" and not _is_nothing(written):
         print("measured already; these are its results")
+        note_latest(Path(settings.folder), folder)
         return folder, _show(path, written)
     with Store(there, keys="folder=...") as store:
         start = {
@@ -119,6 +120,7 @@ def measure(cfg: DictConfig) -> tuple[Path, dict[str, float | None]]:
         results = {**start, **_results(settings, context, result), "config": config}
         write_jsonl(folder / "examples.jsonl", result.examples)
         write_json(path, results)
+        note_latest(Path(settings.folder), folder)
     scores = _show(path, results)
     if context.inference.unfinished is not None:
         raise RunError(
