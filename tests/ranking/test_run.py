@@ -136,6 +136,14 @@ def test_an_embedded_model_answers_a_users_instructions_only_if_typed(
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
 
 
+def test_a_dry_run_says_what_memory_the_answers_take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write_instructions(tmp_path / "in.jsonl", 40)
+    collect(tmp_path, source, "model=tiny", "ranker.n=3", "dry_run=true", sampler__block=32)
+    # 2 x 4 layers x 4 heads x 32 numbers of 4 bytes for each of 512 tokens and a few of the prompt, 32 x 3 times
+    told = "to compute here, sampler: memory: weights 0.00 GB, keys and values of 96 answers at once up to 0.20 GB\n"
+    assert told in capsys.readouterr().out
+
+
 def test_what_is_refused_at_once(tmp_path: Path) -> None:
     source = write_instructions(tmp_path / "in.jsonl", 2)
     with pytest.raises(ConfigError, match="shard: 3/3 of 2 instructions is empty"):

@@ -28,6 +28,7 @@ from tuna.models.paths import locate_all
 from tuna.ranking.collection import Collected, Components, Ranker
 from tuna.ranking.outputs import OutputPaths, check_places, next_line, note_written
 from tuna.ranking.report import describe_lists, draw
+from tuna.ranking.sampler import LocalAnswerer
 from tuna.ranking.settings import EMBEDDED_FILE, Settings
 from tuna.runs import read_json, versions, write_json
 from tuna.tracking.loggers import Loggers
@@ -216,6 +217,9 @@ def _dry_run(job: _Job) -> dict[str, float]:
         spent = context.budget.spent
     for who, usage in estimate.items():
         print(f"to ask, {who}, at most about: {usage}")
+    for who, asked in (("sampler", job.parts.sampler), ("teacher", job.parts.teacher)):
+        if isinstance(asked, LocalAnswerer) and not job.settings.score_only:
+            print(f"to compute here, {who}: {asked.backend.memory(job.records, asked.max_tokens, job.ranker.n)}")
     if spent:
         print(f"spent so far: {dollars(spent)}")
     people = job.prices.human(len(job.records), job.ranker.n)

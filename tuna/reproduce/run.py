@@ -320,8 +320,6 @@ class _Run:
 
     def _execute(self, step: Step, words: Sequence[str]) -> tuple[int, float]:
         """Run one step: its exit code (-1 where it made nothing) and its seconds."""
-        if self.stopped:
-            return -1, 0.0
         paths = filter(None, ("" if ROOT is None else str(ROOT), os.environ.get("PYTHONPATH")))
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), PARENT: str(os.getpid())}
         if self.jobs > 1:
