@@ -190,9 +190,10 @@ def _sweep_job(run: str, cfg: DictConfig) -> Any:
         metrics = resolve_name(run)(cfg)
         check_optimized(cfg.get("optimize"), metrics)
     except BaseException as error:
+        if signals.by_interrupt(error) and not isinstance(error, RunError | SystemExit):
+            job.fail(stop := KeyboardInterrupt())
+            raise stop from error
         job.fail(error)
-        if isinstance(error, KeyboardInterrupt):
-            raise
         trouble = trouble_of(error) if isinstance(error, OSError) else None
         if not isinstance(trouble or error, TunaError) or _wants_traceback():
             traceback.print_exception(error)

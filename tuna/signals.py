@@ -75,9 +75,13 @@ def by_interrupt(error: BaseException | None) -> bool:
     ...     by_interrupt(error), by_interrupt(ValueError())
     (True, False)
     """
-    while error is not None and not isinstance(error, KeyboardInterrupt):
+    seen: set[int] = set()  # an error may be its own cause
+    while error is not None and id(error) not in seen:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        seen.add(id(error))
         error = error.__cause__ or error.__context__
-    return error is not None
+    return False
 
 
 def end_with_parent(number: int, parent: int | None = None) -> None:

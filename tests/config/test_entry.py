@@ -1,5 +1,6 @@
 """The entry point as a user meets it: output, exit codes, and where things are written."""
 
+import json
 import os
 import shlex
 import signal
@@ -112,6 +113,12 @@ def test_no_moment_of_a_signal_gives_a_traceback(
     assert exit_code(shop, f"seed={seed}") == code
     assert capsys.readouterr().err.startswith("interrupted: what was saved is kept; to go on: ")
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_sweep_ends_by_a_signal_whatever_a_clean_up_made_of_it(shop: Path) -> None:
+    assert exit_code(shop, "-m", "seed=20,1", "name=a") == 143
+    states = [json.loads(path.read_text())["status"] for path in sorted(shop.parent.glob("runs/a/*/job.json"))]
+    assert states == ["interrupted", "pending"]
 
 
 def test_an_interrupt_has_its_code_and_the_command_that_goes_on(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,7 +41,9 @@ def test_a_dry_run_says_what_a_local_model_would_generate(tmp_path: Path, capsys
         return capsys.readouterr().out
 
     first = said("limit=3")
-    assert "to compute here: 3 answers of tiny, at most 48 tokens each, 144 in all; memory: weights 0.00 GB, keys" in first
+    assert (
+        "to compute here: 3 answers of tiny, at most 48 tokens each, 144 in all; memory: weights 0.00 GB, keys" in first
+    )
     assert "time: not known; limit=20" in first and "requests" not in first and not list(tmp_path.iterdir())
     measure(tmp_path, "limit=2")
     assert "time: about " in said("limit=3") and "0 answers of tiny" in (done := said("limit=2"))
