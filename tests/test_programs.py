@@ -55,6 +55,19 @@ def test_a_misspelt_command(typed: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     assert "tran: expected one of train, " in (said := capsys.readouterr().err) and "did you mean train?" in said
 
 
+@pytest.mark.parametrize("words", [["-m", "model.path=a"], ["model.path=a,b"]])
+def test_a_conversation_is_no_sweep(
+    words: list[str], typed: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    typed.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(SystemExit) as stop:
+        console(["chat", "--config-dir", "mine", "seed=1", *words])
+    assert stop.value.code == 1 and list(tmp_path.iterdir()) == [tmp_path / "mine"]
+    told = "chat runs once: it takes no -m and one value per key; next: tuna chat --config-dir mine seed=1"
+    assert capsys.readouterr().err == f"error: {told} model.path=a\n"
+
+
 def test_tools_and_the_preview(typed: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
         console(["rank", "merge"])

@@ -79,8 +79,9 @@ def test_negative_margin(refused: Callable[..., str]) -> None:
         ({"output": None}, "output"),
         ({"instruction": 5}, "instruction"),
         ({"responses": [{"text": "w8", "score": "high"}, {"text": "w9", "score": 0.0}]}, "score"),
+        ({"responses": [{"text": "\ud800", "score": 1.0}, {"text": "w9", "score": 0.0}]}, "responses[0].text"),
     ],
-    ids=["nan", "no-json", "one-response", "no-output", "instruction", "text-score"],
+    ids=["nan", "no-json", "one-response", "no-output", "instruction", "text-score", "surrogate"],
 )
 def test_a_bad_row_is_named_by_file_line_and_field(
     refused: Callable[..., str], tmp_path: Path, bad: dict[str, Any] | str, said: str

@@ -24,7 +24,7 @@ from tuna.config.checks import check
 from tuna.config.compose import CONF, compose, install, run_composed
 from tuna.config.help import Program, help_text
 from tuna.config.keys import explain
-from tuna.config.overrides import check_command_line, first_paragraph
+from tuna.config.overrides import check_command_line, first_paragraph, firsts
 from tuna.console import typed
 from tuna.errors import ConfigError, RunError, TunaError
 from tuna.files import trouble_of
@@ -41,12 +41,22 @@ def main(program: Program, argv: Sequence[str] | None = None, config_dir: Path =
     """
     if argv is not None:
         sys.argv = [sys.argv[0], *argv]
-    with signals.ended_cleanly() as heard:
-        _main(program, config_dir, heard)
+    words: list[Sequence[str]] = []  # those of one run, once they hold no secret
+    with signals.ended_cleanly() as ending:
+        try:
+            ending.answered = True  # nothing between the two that a signal could come in
+            _main(program, config_dir, words)
+        except BaseException as error:
+            ending.answered = False
+            if not signals.by_interrupt(error) or isinstance(error, SystemExit):
+                raise
+            print(f"interrupted: what was saved is kept{_to_go_on(program, words)}", file=sys.stderr)
+            sys.exit(128 + (ending.heard or signal.SIGINT))
+        finally:
+            ending.answered = False
 
 
-def _main(program: Program, config_dir: Path, heard: Sequence[int]) -> None:
-    words: Sequence[str] | None = None  # of one run, once they hold no secret
+def _main(program: Program, config_dir: Path, words: list[Sequence[str]]) -> None:
     try:
         signals.end_with_command()
         line = read_command_line(sys.argv[1:])
@@ -60,6 +70,8 @@ def _main(program: Program, config_dir: Path, heard: Sequence[int]) -> None:
         elif line.only_hydra:
             _run_hydra(program, config_dir)
         else:
+            if not program.sweeps:
+                _refuse_sweep(program, line)
             cfg = check_command_line(line, config_dir=config_dir, config_name=program.config_name)
             sys.argv[1:] = line.ordered
             if not line.runs:  # Hydra shows something
@@ -67,9 +79,11 @@ def _main(program: Program, config_dir: Path, heard: Sequence[int]) -> None:
             elif line.multirun:  # it prints how it goes on
                 _run_sweep(program, config_dir, line)
             else:
-                words = sys.argv[1:]
+                words.append(sys.argv[1:])
                 run_composed(cfg, lambda cfg: _look_and_run(program, cfg), config_dir)
     except (TunaError, HydraException, OmegaConfBaseException) as error:
+        if not isinstance(error, RunError) and signals.by_interrupt(error):
+            raise
         if _wants_traceback():
             traceback.print_exception(error)
         else:
@@ -80,18 +94,24 @@ def _main(program: Program, config_dir: Path, heard: Sequence[int]) -> None:
             raise
         _report(trouble)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print(f"interrupted: what was saved is kept{_to_go_on(program, words)}", file=sys.stderr)
-        sys.exit(128 + (heard[-1] if heard else signal.SIGINT))
 
 
-def _to_go_on(program: Program, words: Sequence[str] | None) -> str:
-    """The command that goes on with a run of these words."""
-    if words is None:
+def _to_go_on(program: Program, runs: Sequence[Sequence[str]]) -> str:
+    """The command that goes on with the run that was begun, if one was."""
+    if not runs:
         return ""
+    [words] = runs
     resume = program.config_name == "train" and not any(word.startswith("resume=") for word in words)
     command = shlex.join([*words, *["resume=auto"] * resume])
     return f"; to go on: {typed(program.config_name)} {command}".rstrip()
+
+
+def _refuse_sweep(program: Program, line: CommandLine) -> None:
+    """A ConfigError where a command that runs once, such as a conversation, was to be run several times."""
+    if line.multirun or any(override.is_sweep_override() for override in line.overrides):
+        folders = [word for folder in line.config_dirs for word in ("--config-dir", str(folder))]
+        command = f"{typed(program.config_name)} {shlex.join([*folders, *firsts(line.overrides)])}".rstrip()
+        raise ConfigError(f"{program.config_name} runs once: it takes no -m and one value per key; next: {command}")
 
 
 def _help(program: Program, line: CommandLine, config_dir: Path) -> str:
@@ -170,9 +190,10 @@ def _sweep_job(run: str, cfg: DictConfig) -> Any:
         metrics = resolve_name(run)(cfg)
         check_optimized(cfg.get("optimize"), metrics)
     except BaseException as error:
+        if signals.by_interrupt(error) and not isinstance(error, RunError | SystemExit):
+            job.fail(stop := KeyboardInterrupt())
+            raise stop from error
         job.fail(error)
-        if isinstance(error, KeyboardInterrupt):
-            raise
         trouble = trouble_of(error) if isinstance(error, OSError) else None
         if not isinstance(trouble or error, TunaError) or _wants_traceback():
             traceback.print_exception(error)

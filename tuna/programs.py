@@ -135,6 +135,7 @@ CHAT = Program(
     ),
     examples=("python -m tuna chat model.path=runs/tuna_c", "python -m tuna chat model.path=MODEL temperature=0.7"),
     results="Nothing is written.",
+    sweeps=False,
 )
 
 PROGRAMS = {

@@ -53,6 +53,7 @@ _FORMERLY = {
     "training.trainer.TrainerConfig": "training.trainer.Training",
 }
 FORMER_CLASSES = {f"tuna.{old}": f"tuna.{new}" for new, names in _FORMERLY.items() for old in names.split()}
+_LATEST = "latest.json"
 _MENDED = "the file was changed by something else: mend it, or move it away"
 # Keys that say where and how often, never what: a run may be resumed with other values for these.
 FREE = {
@@ -150,6 +151,19 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write ``value``, without secrets, NaN and infinity as null; a reader sees the old file or the new one."""
     with replacing(path) as file:
         file.write(dumps(as_written(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def note_latest(folder: Path, results: Path) -> None:
+    """Say which measurement below ``folder`` the last command there was of, also where it was measured before: no clock
+    tells that.
+    """
+    write_json(folder / _LATEST, {"results": results.relative_to(folder).as_posix()})
+
+
+def latest_in(folder: Path) -> Path | None:
+    """What ``note_latest`` said: the path of its results.json; None where it said nothing."""
+    noted = read_json(folder / _LATEST, {"results": str}).get("results")
+    return folder / noted / "results.json" if noted else None
 
 
 def choose(config: Mapping[str, Any], data: str, model: str) -> RunFolder:

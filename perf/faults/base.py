@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 SECRET_NAME, SECRET = "OPENAI_API_KEY", "sk-Zq8Vt3LmX0pW7bRnK2dY5cHe"
 CANARY = "executed"  # a file of this name in the trial's folder is what a hostile file's code would leave
 CANARY_VARIABLE = "TUNA_CANARY"  # its path, for hostile code that cannot know the folder
+_HELD = (signal.SIGTERM,)  # while a step is forked: a new Python would not have reproduce.py's answer to it
 BROKEN = ("traceback", "silent", "executed", "key", "code", "message", "slow", "lost")
 
 
@@ -188,6 +189,8 @@ def _child(
     try:
         os.setsid()
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
         target = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(target, 1)
         os.dup2(target, 2)
@@ -221,9 +224,11 @@ class _Forked:
 
     def __init__(self, words: Sequence[str], stdout: Any, env: Mapping[str, str], **_: object) -> None:
         self.code: int | None = None
+        signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
         self.pid = os.fork()
         if self.pid == 0:
             _child(Path.cwd(), Path(words[1]).stem, list(words[2:]), env, Path(stdout.name).absolute())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
 
     def wait(self) -> int:
         if self.code is None:

@@ -62,6 +62,31 @@ def run(cfg):
         import os, signal
 
         os.kill(os.getpid(), signal.SIGTERM)
+    if cfg.seed == 19:
+        import os, signal, time
+
+        class Dropping:
+            def __del__(self):
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        Dropping()
+        time.sleep(5)
+    if cfg.seed in (20, 21):
+        import os, signal
+
+        try:
+            os.kill(os.getpid(), signal.SIGTERM if cfg.seed == 20 else signal.SIGINT)
+        finally:
+            None.close()
+    if cfg.seed == 22:
+        import os, signal
+
+        class Slow(ConfigError):
+            def __str__(self):
+                os.kill(os.getpid(), signal.SIGTERM)
+                return "no time for that"
+
+        raise Slow("seed")
     if cfg.seed == 16:
         raise SystemExit(7)
     return {"loss": cfg.seed / 8, "note": None}

@@ -1,6 +1,8 @@
 """The entry point as a user meets it: output, exit codes, and where things are written."""
 
+import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 from tuna.config import checks
+from tuna.config.arguments import read_command_line
 from tuna.config.compose import CONF
 from tuna.config.help import Program
 from tuna.console import typed
@@ -100,10 +103,42 @@ def test_a_bug_keeps_its_traceback_and_an_interrupt_its_code(shop: Path) -> None
     assert "HYDRA_FULL_ERROR" not in os.environ
 
 
+@pytest.mark.parametrize(
+    ("seed", "code"), [(19, 143), (20, 143), (21, 130), (22, 143)],
+    ids=["in a destructor", "a clean-up fails", "a clean-up fails after Ctrl-C", "a fault is being told"],
+)  # fmt: skip
+def test_no_moment_of_a_signal_gives_a_traceback(
+    seed: int, code: int, shop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(shop, f"seed={seed}") == code
+    assert capsys.readouterr().err.startswith("interrupted: what was saved is kept; to go on: ")
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_sweep_ends_by_a_signal_whatever_a_clean_up_made_of_it(shop: Path) -> None:
+    assert exit_code(shop, "-m", "seed=20,1", "name=a") == 143
+    states = [json.loads(path.read_text())["status"] for path in sorted(shop.parent.glob("runs/a/*/job.json"))]
+    assert states == ["interrupted", "pending"]
+
+
 def test_an_interrupt_has_its_code_and_the_command_that_goes_on(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code(shop, "seed=15", "runs_dir=a b") == 130
     told = f"interrupted: what was saved is kept; to go on: {typed('train')} seed=15 'runs_dir=a b' resume=auto\n"
     assert capsys.readouterr().err == told
+
+
+def test_the_command_that_goes_on_has_the_folder_of_ones_own(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (mine := shop.parent / "my own").mkdir()
+    assert exit_code(shop, "--config-dir", "my own", "seed=15") == 130
+    told = capsys.readouterr().err
+    assert told.endswith(f"to go on: {typed('train')} seed=15 --config-dir 'my own' resume=auto\n")
+    words = shlex.split(told.partition(typed("train"))[2])
+    line = read_command_line(words)
+    assert (line.wrong, line.config_dirs, len(line.overrides)) == ((), (Path(mine.name),), 2)
+    sweep = exit_code(shop, "-m", "--config-dir", "my own", "seed=1,13", "name=a")
+    again = [told for told in capsys.readouterr().out.split("\n") if told.startswith(("again", "sweep   runs"))]
+    assert sweep == 1 and len(again) == 2
+    assert all(f"{typed('train')} seed=1,13 name=a -m --config-dir 'my own'" in told for told in again)
 
 
 def test_hydras_own_options_pass(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:

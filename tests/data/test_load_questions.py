@@ -72,6 +72,8 @@ def test_messages_and_tools_are_made_writable_too() -> None:
     [
         ('{"instruction": "Q", "id": "\\ud800"}', "id: expected valid Unicode text"),
         ('{"instruction": "\\udc00"}', "instruction: expected valid Unicode text"),
+        ('{"instruction": "Q", "input": "\\ud800"}', "input: expected valid Unicode text"),
+        ('{"instruction": "Q", "tools": [{"name": "\\ud800"}]}', "tools: expected valid Unicode text"),
         ('{"instruction": "Q", "deep": ' + "[" * 600 + "]" * 600 + "}", "line: expected JSON, got"),
     ],
 )

@@ -35,6 +35,15 @@ def test_roles_and_contents_of_several_makers() -> None:
         ([{"role": "narrator", "content": "x"}], r"m\[0\].role: expected one of system, user, assistant, tool"),
         ([{"role": "user", "content": None}], r"m\[0\].content: expected a string, got nothing"),
         ([{"role": "user", "content": [{"type": "image_url"}]}], r"m\[0\].content\[0\]: expected a part with text"),
+        ([{"role": "user", "content": [{"text": "\ud800"}]}], r"m\[0\].content: expected valid Unicode text"),
+        (
+            [{"role": "assistant", "content": "x", "reasoning_content": "\ud800"}],
+            r"m\[0\].reasoning_content: expected valid Unicode text, got '\\ud800'",
+        ),
+        (
+            [{"role": "assistant", "tool_calls": [{"function": {"arguments": {"\udfff": 1}}}]}],
+            r"m\[0\].tool_calls: expected valid Unicode text, got '\\udfff'",
+        ),
     ],
 )
 def test_what_is_no_conversation_is_named(value: Any, message: str) -> None:

@@ -94,6 +94,10 @@ def test_conversations_are_told_apart_by_all_their_turns(tmp_path: Path) -> None
         ({"messages": []}, "messages: expected one chat message or more"),
         ({"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]}, "before the answer"),
         ({"messages": [{"role": "narrator", "content": "Q"}]}, r"messages\[0\]\.role: expected one of"),
+        (
+            {"messages": [{"role": "user", "content": "Q"}], "tools": [{"name": "\ud800"}]},
+            "tools: expected valid Unicode text",
+        ),
     ],
 )
 def test_wrong_conversations_are_named(tmp_path: Path, row: dict[str, Any], told: str) -> None:

@@ -14,6 +14,8 @@ from tuna.errors import TunaError
 from tuna.inference.answers import Answer
 from tuna.inference.elementary import held_out_records
 from tuna.inference.generate import Generator
+from tuna.reproduce.rounds import figure_in
+from tuna.runs import latest_in
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,13 +41,29 @@ def test_a_dry_run_says_what_a_local_model_would_generate(tmp_path: Path, capsys
         return capsys.readouterr().out
 
     first = said("limit=3")
-    assert "to compute here: 3 answers of tiny, at most 48 tokens each, 144 in all\n" in first
+    assert (
+        "to compute here: 3 answers of tiny, at most 48 tokens each, 144 in all; memory: weights 0.00 GB, keys" in first
+    )
     assert "time: not known; limit=20" in first and "requests" not in first and not list(tmp_path.iterdir())
     measure(tmp_path, "limit=2")
     assert "time: about " in said("limit=3") and "0 answers of tiny" in (done := said("limit=2"))
     assert "0 in all (2 more are stored)" in done
     lists = said("benchmark=agreement", "limit=2")
     assert "to compute here: log-probabilities of " in lists and " answers in 2 lists\n" in lists
+
+
+def test_the_latest_is_what_was_asked_for_last_though_it_was_measured_before(tmp_path: Path) -> None:
+    (row,) = [r for r in held_out_records() if r["check"] == "one_of"][:1]
+    questions = write_rows(tmp_path / "mine.jsonl", [row])
+    for name, text in (("right", row["answers"][0]), ("wrong", "no")):
+        write_rows(tmp_path / f"{name}.jsonl", [{"id": row["id"], "prediction": text}])
+    figures = []
+    for name in ("right", "wrong", "right"):  # within one second
+        measure(tmp_path / "r", f"benchmark.questions={questions}", f"answers={tmp_path / name}.jsonl")
+        latest = latest_in(tmp_path / "r")
+        assert latest is not None and latest.parent.name.startswith(f"{name}-")
+        figures.append(figure_in(tmp_path / "r"))
+    assert figures == [1, 0, 1]
 
 
 def test_questions_of_a_file(tmp_path: Path) -> None:
@@ -215,6 +233,14 @@ def test_wrong_input(words: list[str], told: str, tmp_path: Path, monkeypatch: p
     with pytest.raises(TunaError, match=told):
         measure(tmp_path / "results", *(word.replace("ANSWERS", str(answers)) for word in words))
     assert not (tmp_path / "results").exists()
+
+
+def test_faults_of_the_models_and_of_the_questions_come_together(tmp_path: Path) -> None:
+    (tmp_path / "mine.jsonl").write_text('{"instruction": "Say a."}\n{"instruct')
+    words = ["model.path=nowhere", "judge=local", "judge.path=nothing", f"benchmark.questions={tmp_path}/mine.jsonl"]
+    words += ["benchmark.baseline=tiny"]
+    with pytest.raises(TunaError, match=r"(?s)^model\.path=nowhere: .*judge\.path=nothing: .*mine\.jsonl:2: "):
+        measure(tmp_path / "results", "benchmark=vicuna_qa", *words)
 
 
 def test_a_reward_model_is_refused_before_its_weights_load(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from tuna.config.compose import compose
 from tuna.data.record import Record
-from tuna.errors import ConfigError
+from tuna.errors import ConfigError, DataError
 from tuna.inference import generate
 from tuna.inference.chat import run
 from tuna.inference.generate import Generator, greedy_answers
@@ -64,3 +64,11 @@ def test_without_a_chat_template_each_line_is_a_question(
 def test_a_wrong_value_is_told_before_a_model_is_looked_for() -> None:
     with pytest.raises(ConfigError, match="temperature: expected"):
         run(compose(["temperature=-1", "model.path=nowhere"], config_name="chat"))
+
+
+def test_what_is_no_text_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    typed = io.TextIOWrapper(io.BytesIO(b"Name a color.\na\xffb\n"), encoding="utf-8")
+    monkeypatch.setattr(sys, "stdin", typed)
+    with pytest.raises(DataError, match=r"^stdin: line 2: expected valid Unicode text, got '\\udcff'; next: "):
+        run(compose(["max_tokens=2"], config_name="chat"))
+    assert capsys.readouterr().out.count("\n") == 1

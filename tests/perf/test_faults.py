@@ -1,12 +1,13 @@
 """The fault campaign: a sample of each kind here, all of it by ``make campaign``."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from perf.faults.__main__ import main
-from perf.faults.base import ROOT, Bench, Trial, perform
+from perf.faults.base import ROOT, Bench, Trial, _Forked, perform
 from perf.faults.trials import every_trial
 
 TRIALS = every_trial()
@@ -27,6 +28,20 @@ def test_every_kind_has_a_sample() -> None:
         "full disks",
     }  # seconds each; `make campaign`
     assert {trial.kind for trial in TRIALS} - slow == {trial.kind for trial in TRIALS if trial.sample}
+
+
+def test_a_step_that_is_ended_as_it_begins_ends_as_a_new_python_would(tmp_path: Path) -> None:
+    def raises(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, raises)  # as reproduce.py's own
+    try:
+        with (tmp_path / "log").open("w") as log:
+            step = _Forked(["python", "report.py", "--help"], log, {})
+            step.terminate()
+        assert step.wait() == -signal.SIGTERM and not (tmp_path / "log").read_text()
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_a_broken_trial_is_told(tmp_path: Path) -> None:

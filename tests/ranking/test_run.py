@@ -29,6 +29,16 @@ def test_the_report_tells_where_the_lists_come_from(tmp_path: Path, capsys: pyte
     assert "mean length by rank, best first (lists of 4)" in said and "train.py stage=tuna_c datamodule.path=" in said
 
 
+def test_faults_of_the_models_and_of_the_instructions_come_together(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"instruction": "Say a."}\n{"instruct')
+    words = ["ranker=probabilistic", "teacher.path=nowhere", "model.path=no_need"]
+    with pytest.raises(ConfigError, match=r"^teacher\.path=nowhere: no such folder.*\n.*in\.jsonl:2: "):
+        collect(tmp_path, tmp_path / "in.jsonl", *words)
+    words = ["ranker=proxy", "ranker.path=nothing", "model.path=nowhere"]
+    with pytest.raises(ConfigError, match=r"^model\.path=nowhere: .*\nranker\.path=nothing: .*\n.*in\.jsonl:2: "):
+        collect(tmp_path, tmp_path / "in.jsonl", *words)
+
+
 def test_the_name_follows_from_what_answers_what(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_answers(tmp_path / "in.jsonl")
@@ -124,6 +134,14 @@ def test_an_embedded_model_answers_a_users_instructions_only_if_typed(
     if "ranker=proxy" not in words:
         collect(tmp_path, source, *words, *typed)
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+def test_a_dry_run_says_what_memory_the_answers_take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write_instructions(tmp_path / "in.jsonl", 40)
+    collect(tmp_path, source, "model=tiny", "ranker.n=3", "dry_run=true", sampler__block=32)
+    # 2 x 4 layers x 4 heads x 32 numbers of 4 bytes for each of 512 tokens and a few of the prompt, 32 x 3 times
+    told = "to compute here, sampler: memory: weights 0.00 GB, keys and values of 96 answers at once up to 0.20 GB\n"
+    assert told in capsys.readouterr().out
 
 
 def test_what_is_refused_at_once(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ import pytest
 from tests.reporting.make import make_ranking, make_result, report, write
 from tuna.errors import ConfigError, DataError
 from tuna.reporting.rounds import Rounds, read_rounds
+from tuna.runs import note_latest
+from tuna.stats import Estimate
 
 # By seed the accuracy on two questions: round 2 answers one more rightly with seed 1.
 ANSWERS = {"Start": ([1, 0], [1, 0]), "Round 1": ([1, 0], [1, 0]), "Round 2": ([1, 0], [1, 1])}
@@ -51,6 +53,17 @@ def test_figures_and_paired_differences(tmp_path: Path) -> None:
     words, nll = second.estimate("words per answer"), second.estimate("nll", start)
     assert words is not None and words.mean == 2.5 and nll is not None and (nll.mean, nll.low) == (2.0, None)
     assert {seed: line.name for seed, line in rounds.best.items()} == {0: "Round 2", 1: "Round 2"}  # the last of equals
+
+
+def test_the_latest_measurement_counts_whatever_clocks_said(tmp_path: Path) -> None:
+    rows = [{"name": "Start", "round": 0, "seed": 0, "measured": ["results"]}]
+    places = [
+        make_result(tmp_path / "results", "elementary", name, score, ended=f"2026-10-25T0{hour}:30:00")
+        for name, score, hour in (("first", 0.25, 2), ("then", 0.5, 1))  # clocks were set back between the two
+    ]
+    note_latest(tmp_path / "results", places[1].parent)
+    (line,) = read_rounds(write(tmp_path / "rounds.json", {"rows": rows})).lines
+    assert line.estimate("accuracy") == Estimate(0.5)
 
 
 def test_they_are_a_section_of_the_report(tmp_path: Path) -> None:

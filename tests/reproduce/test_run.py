@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,6 +12,10 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from tuna.config.arguments import read_command_line
+from tuna.config.compose import CONF, run_composed
+from tuna.config.overrides import check_command_line
+from tuna.console import typed
 from tuna.errors import ConfigError, RunError
 from tuna.reproduce import run as pipeline
 from tuna.runs import RunFolder
@@ -89,6 +94,19 @@ def test_a_failed_step_ends_only_what_needs_it(
     monkeypatch.setenv("FAILS", "")
     reproduce()
     assert sorted(calls()) == ["report", "s0-lists.jsonl", "s0-tuned"]
+
+
+def test_the_command_that_goes_on_has_the_folder_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = Path("my own")
+    (mine / "pipeline").mkdir(parents=True)
+    (mine / "pipeline" / "few.yaml").write_text(json.dumps({"name": "few", "steps": STEPS, "systems": []}))
+    monkeypatch.setenv("FAILS", "s0-base")
+    line = read_command_line(["--config-dir", "my own", "pipeline=few", "jobs=1"])
+    cfg = check_command_line(line, config_dir=CONF, config_name="reproduce")
+    with pytest.raises(RunError) as failed:
+        run_composed(cfg, pipeline.run, CONF)
+    words = shlex.split(str(failed.value).partition("The same command runs what is missing: ")[2])
+    assert words == [*typed("reproduce").split(), "--config-dir", str(mine.absolute()), "pipeline=few", "jobs=1"]
 
 
 def test_another_command_or_a_lost_result_runs_again() -> None:

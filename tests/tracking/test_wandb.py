@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -173,9 +174,16 @@ def interrupt(args: list[str], ready: Callable[[], bool]) -> None:
     assert process.returncode == 130
 
 
-def test_an_interrupted_run_is_marked_failed_and_goes_on_under_its_id(llama: Path, lists: Path, tmp_path: Path) -> None:
+def test_an_interrupted_run_is_marked_failed_and_goes_on_under_its_id(
+    llama: Path, lists: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "w"
+    server = socket.create_server(("127.0.0.1", 0))
+    server.setblocking(False)
+    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+    monkeypatch.delenv("WANDB_MODE")
     args = overrides(llama, lists, tmp_path, name="w", logger="wandb", trainer__max_epochs=2000)
+    args.append("logger.mode=offline")
 
     def reached() -> int:
         return max((int(path.name[5:]) for path in folder.glob("checkpoints/step-*[0-9]")), default=0)
@@ -189,5 +197,7 @@ def test_an_interrupted_run_is_marked_failed_and_goes_on_under_its_id(llama: Pat
     interrupt([*args, "resume=auto"], lambda: reached() >= step + 6)
     (after,) = set(wandb_file.files(folder)) - {before}
     resumed = wandb_file.read(after)
+    with server, pytest.raises(BlockingIOError):  # an offline run sends nothing, no telemetry either
+        server.accept()
     assert before.name == after.name == f"run-{resumed.run.run_id}.wandb"
     assert next(row["trainer/global_step"] for row in resumed.history if "train/loss" in row) == step + 1

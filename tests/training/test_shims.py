@@ -69,6 +69,15 @@ def test_an_interrupt_that_python_dropped_ends_the_call(part: str, tmp_path: Pat
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_a_fault_that_an_interrupt_made_is_the_interrupt() -> None:
+    trainer = pl.Trainer(logger=False, enable_checkpointing=False)
+    with pytest.raises(KeyboardInterrupt), interruptible(trainer):
+        try:
+            raise KeyboardInterrupt  # by SIGTERM, say
+        finally:
+            raise AttributeError("a clean-up of what was not made yet")
+
+
 @pytest.mark.parametrize("theirs", [signal.SIG_IGN, lambda *_: None])
 def test_a_handler_that_is_not_pythons_own_is_left(theirs: Any) -> None:
     trainer = pl.Trainer(logger=False, enable_checkpointing=False)

@@ -20,7 +20,8 @@ class Program:
     """An entry point: what ``--help`` says of it, its primary config, and the function ``run(cfg)`` behind it.
 
     run, look: "package.module:function", imported only once the config is found right. look: is called with the config
-    before run is imported, which takes seconds, and finds faults without.
+    before run is imported, which takes seconds, and finds faults without. sweeps: whether it can run several times, by
+    -m.
     """
 
     run: str
@@ -29,6 +30,7 @@ class Program:
     examples: tuple[str, ...]
     results: str
     look: str | None = None
+    sweeps: bool = True
 
 
 def help_text(program: Program, folders: Sequence[Path]) -> str:

@@ -122,6 +122,11 @@ def check_text(value: object, field: str) -> str:
     return value
 
 
+def check_texts(value: object, field: str) -> None:
+    """A FieldError where a text within lists and objects, which a template may show, cannot be written as UTF-8."""
+    check_text(json.dumps(value, ensure_ascii=False, default=str), field)
+
+
 def number(value: object, field: str) -> float:
     """``value`` as a finite number (no bool)."""
     value = plain(value)

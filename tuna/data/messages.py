@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tuna.data.fields import FieldError, check_text
+from tuna.data.fields import FieldError, check_text, check_texts
 from tuna.data.record import Message
 
 ROLES = ("system", "user", "assistant", "tool")
@@ -20,7 +20,7 @@ def read_messages(value: object, field: str) -> tuple[Message, ...]:
     Content that is a list of text parts becomes their text. What else a message has (tool_calls, reasoning_content) is
     kept where it is not null, since templates read it.
 
-    Raises: FieldError for anything that is no text, and for an unknown role.
+    Raises: FieldError for anything that is no text or no valid Unicode, and for an unknown role.
     """
     if not isinstance(value, list | tuple) or not value:
         raise FieldError(field, "one chat message or more", value)
@@ -40,6 +40,8 @@ def read_message(value: object, field: str) -> Message:
     if content is None and role == "assistant" and value.get("tool_calls"):
         content = ""  # a turn that only calls functions
     rest = {k: v for k, v in value.items() if k not in (key, said) and v is not None}
+    for name, other in rest.items():
+        check_texts({name: other}, f"{field}.{name}")
     return {"role": role, "content": _content(content, f"{field}.{said}"), **rest}
 
 

@@ -191,7 +191,9 @@ def _asked(value: Mapping[str, Any]) -> dict[str, Any]:
         messages = read_messages(value["messages"], "messages")
         if messages[-1]["role"] == "assistant":
             raise FieldError("messages", "a conversation that ends before the answer", value["messages"])
-        return asked(messages, fields.items(value, "tools", "functions") if value.get("tools") else ())
+        tools = fields.items(value, "tools", "functions") if value.get("tools") else []
+        fields.check_texts(tools, "tools")
+        return asked(messages, tools)
     if key == "turns":
         turns = fields.items(value, "turns", "one text")
         if len(turns) != 1:

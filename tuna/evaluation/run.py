@@ -18,7 +18,7 @@ from tuna.config.compose import untyped
 from tuna.config.schema import build_all
 from tuna.console import clock_time
 from tuna.data.files import write_jsonl
-from tuna.errors import ConfigError, RunError
+from tuna.errors import ConfigError, Faults, RunError
 from tuna.evaluation.base import Benchmark, EvalContext, Result
 from tuna.evaluation.questions import GivenAnswers, read_answers
 from tuna.inference.context import Context
@@ -26,7 +26,8 @@ from tuna.inference.cost import Budget, Prices, Usage, dollars
 from tuna.inference.server import check_keys
 from tuna.inference.store import Store, key_of
 from tuna.judges.base import unjudged
-from tuna.runs import check_writable, read_json, read_run, versions, write_json
+from tuna.models.paths import locate_all
+from tuna.runs import check_writable, note_latest, read_json, read_run, versions, write_json
 
 SCHEMA_VERSION = 1
 SHOWN_ROWS = 40
@@ -103,6 +104,7 @@ def measure(cfg: DictConfig) -> tuple[Path, dict[str, float | None]]:
     written = read_json(path, {"status": str, "started": str, "scores": dict, "coverage": dict})
     if written.get("status") == "finished" and not _is_nothing(written):
         print("measured already; these are its results")
+        note_latest(Path(settings.folder), folder)
         return folder, _show(path, written)
     with Store(there, keys="folder=...") as store:
         start = {
@@ -118,6 +120,7 @@ def measure(cfg: DictConfig) -> tuple[Path, dict[str, float | None]]:
         results = {**start, **_results(settings, context, result), "config": config}
         write_jsonl(folder / "examples.jsonl", result.examples)
         write_json(path, results)
+        note_latest(Path(settings.folder), folder)
     scores = _show(path, results)
     if context.inference.unfinished is not None:
         raise RunError(
@@ -169,7 +172,11 @@ def _prepare(cfg: DictConfig, settings: Settings) -> tuple[Benchmark, dict[str, 
             if (own := cfg.benchmark.get(key)) is not None and not is_asset(own):
                 told = checks.untyped_model("model.path", f"benchmark.{key}={own}", nodes["model"].path, "model=tiny")
                 raise ConfigError(told)
-    benchmark.prepare(settings.limit)
+    faults = Faults()
+    locate_all({name: node for name, node in nodes.items() if answers or name != "model"}, faults)
+    with faults.kept():
+        benchmark.prepare(settings.limit)
+    faults.check()
     benchmark.check(given, generation)
     if text := unjudged(nodes.get("judge"), [question.record for question in benchmark.asked]):
         raise ConfigError(f"{text}; next: judge=openai, or judge=local judge.path=<a model>")

@@ -1,5 +1,7 @@
 """``tuna chat``: questions typed a line at a time, and the model's answers."""
 
+import io
+import itertools
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +12,7 @@ from omegaconf import DictConfig
 
 from tuna.config import checks
 from tuna.config.schema import build_all
-from tuna.data.fields import FieldError
+from tuna.data.fields import FieldError, check_text
 from tuna.data.messages import asked
 from tuna.data.record import Message, Record, was_cut
 from tuna.errors import ConfigError, DataError
@@ -73,15 +75,21 @@ def run(cfg: DictConfig) -> dict[str, float]:
 
 
 def _lines() -> Iterator[str]:
-    """What is typed, without white space around it; Ctrl-C ends as Ctrl-D does."""
+    """What is typed, without white space around it; Ctrl-C ends as Ctrl-D does. Raises: DataError for bytes that are
+    no text."""
     asks = sys.stdin.isatty()
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")
     try:
-        while True:
+        for number in itertools.count(1):
             if asks:
                 print("> ", end="", file=sys.stderr, flush=True)
             if not (line := sys.stdin.readline()):
                 break
-            yield line.strip()
+            try:
+                yield check_text(line.strip(), f"line {number}")
+            except FieldError as error:
+                raise DataError(f"stdin: {error}; next: write it as UTF-8") from None
     except KeyboardInterrupt:
         pass
     if asks:

@@ -4,12 +4,15 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
+from heapq import nlargest
+from math import prod
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge
 
 from tuna.config.types import checked
 from tuna.console import Progress
+from tuna.data.record import Record
 from tuna.errors import ModelError
 from tuna.inference.answers import Answer, apart
 from tuna.inference.backend import Ask, Question, StoredTexts, asks_of, counter, one_each, store_in_blocks
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Template = Literal["auto", "alpaca", "chat", "none"]
+
+
+_TRIED = 64  # of the longest questions by characters, among which that of most tokens is looked for
 
 
 class Free:
@@ -50,6 +56,32 @@ class Local(Free):
     def shaped_by(self) -> dict[str, Any]:
         """What shapes an answer, besides the ask."""
         return {"model": self.model.fingerprint, **self.model.shaped_by}
+
+    def memory(self, records: Sequence[Record], max_tokens: int, answers: int = 1) -> str:
+        """What the weights take, and the keys and values of the largest block at most, in words; no weight is read.
+
+        answers: to each record. DataError for records that cannot be shown.
+        """
+        import torch
+
+        from tuna.data.tokenize import check_shown
+        from tuna.models.folder import stored_dtype, tensor_shapes
+        from tuna.models.footprint import cache_bytes
+        from tuna.models.loading import device_named
+
+        found, encoder = self.model.resolve(), self.model.encoder()
+        longest = nlargest(_TRIED, records, key=lambda record: len(str(record.question)))
+        check_shown(encoder, longest)
+        width = max(len(encoder.prompt(record)) for record in longest) + max_tokens
+        width, rows = min(width, found.max_positions or width), min(self.block, len(records)) * answers
+        on_cpu, kept = device_named(self.device).type == "cpu", stored_dtype(found.weights_folder)
+        itemsize = getattr(torch, ("float32" if on_cpu else kept) if self.dtype == "auto" else self.dtype).itemsize
+        weights = itemsize * sum(map(prod, tensor_shapes(found.weights_folder).values()))
+        cache = rows * cache_bytes(found.config, width, itemsize)
+        return (
+            f"memory: weights {weights / 1e9:.2f} GB, keys and values of {rows:,} answers at once up to "
+            f"{cache / 1e9:.2f} GB"
+        )
 
     def ask(self, asks: Sequence[Ask], stored: StoredTexts, context: Context) -> list[list[Answer]]:
         """The answers to each ask; what does not fit is set aside. DataError for records that cannot be shown."""
@@ -185,9 +217,11 @@ class LocalGeneration(Free):
 
     def work(self, model: "ModelConfig", questions: Sequence[Question], max_tokens: int, context: Context) -> str:
         """What ``answer`` would generate, in words."""
-        _, asks = self._asks(model, questions, max_tokens)
+        backend, asks = self._asks(model, questions, max_tokens)
         journal = context.store.journal("answers")
-        count = sum(ask.key not in journal for ask in asks)
+        lacking = [ask.record for ask in asks if ask.key not in journal]
+        count = len(lacking)
         stored = f" ({len(asks) - count:,} more are stored)" if count < len(asks) else ""
         each = f"at most {max_tokens:,} tokens each, {count * max_tokens:,} in all"
-        return f"{count:,} answers of {model.path}, {each}{stored}"
+        memory = f"; {backend.memory(lacking, max_tokens)}" if count else ""
+        return f"{count:,} answers of {model.path}, {each}{stored}{memory}"

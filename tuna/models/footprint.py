@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PretrainedConfig
 
 from tuna.data.batch import PackedBatch
 from tuna.data.packing import in_columns
@@ -123,6 +123,22 @@ def footprint(
     for key, value in vars(full).items():
         setattr(text, key, value)
     return small.extended(traced(2 * few), few, 2 * few, layers)
+
+
+def cache_bytes(config: PretrainedConfig, tokens: int, itemsize: int) -> int:
+    """Bytes of the keys and values that ``tokens`` tokens of one row leave for those after them: per layer and token
+    2 x heads x a head's size x itemsize. A layer with a window keeps no more than that, one with a state of its own is
+    left out.
+    """
+    text = config.get_text_config(decoder=True)
+    if not hasattr(text, "num_attention_heads"):
+        return 0
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    windows = {"full_attention": "", "sliding_attention": "sliding_window", "chunked_attention": "attention_chunk_size"}
+    types = getattr(text, "layer_types", None) or ["sliding_attention"] * text.num_hidden_layers
+    kept = (min(tokens, getattr(text, windows[kind], None) or tokens) for kind in types if kind in windows)
+    return int(2 * heads * size * itemsize * sum(kept))
 
 
 def _cut(text: Any, layers: int) -> None:

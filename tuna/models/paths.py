@@ -1,11 +1,12 @@
 """Where a model lies, by its path alone: no file is read. Imports no torch and no transformers."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from tuna import assets
 from tuna.console import nearest
-from tuna.errors import ModelError, NoModelError
+from tuna.errors import Faults, ModelError, NoModelError
 
 _OURS = ("runs", "reproduce")  # where our commands write models, by default
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -40,6 +41,17 @@ def locate(path: str) -> Path | None:
             path, f"no such folder{_nearest(folder)}, and neither an embedded model ({names}) nor a hub id (owner/name)"
         )
     return folder
+
+
+def locate_all(nodes: Mapping[str, object], faults: Faults) -> None:
+    """Keep the faults of where the models of built config nodes lie, by the nodes' names; other nodes are passed by."""
+    for name, node in nodes.items():
+        if hasattr(node, "revision") and isinstance(path := getattr(node, "path", None), str):
+            with faults.kept():
+                try:
+                    locate(path)
+                except NoModelError as error:
+                    raise NoModelError(path, error.fault, f"{name}.path") from None
 
 
 def _meant(path: str, owner: str) -> str:

@@ -17,16 +17,18 @@ from tuna.config.compose import untyped
 from tuna.config.schema import build_all
 from tuna.data.files import sha256_file, write_jsonl
 from tuna.data.record import Record
-from tuna.errors import ConfigError, DataError, RunError
+from tuna.errors import ConfigError, DataError, Faults, RunError
 from tuna.inference.context import Context
 from tuna.inference.cost import Budget, Prices, Usage, dollars
 from tuna.inference.served import Served
 from tuna.inference.server import check_keys
 from tuna.inference.store import Store, key_of
 from tuna.judges.base import unjudged
+from tuna.models.paths import locate_all
 from tuna.ranking.collection import Collected, Components, Ranker
 from tuna.ranking.outputs import OutputPaths, check_places, next_line, note_written
 from tuna.ranking.report import describe_lists, draw
+from tuna.ranking.sampler import LocalAnswerer
 from tuna.ranking.settings import EMBEDDED_FILE, Settings
 from tuna.runs import read_json, versions, write_json
 from tuna.tracking.loggers import Loggers
@@ -134,7 +136,11 @@ def _prepare(cfg: DictConfig) -> _Job:
         )
     if settings.score_only and settings.input is None:
         raise ConfigError("score_only: needs input=FILE with answers (responses) to rank")
-    everything = settings.instructions()
+    faults = Faults()
+    locate_all({**nodes, "ranker": ranker}, faults)
+    with faults.kept():
+        everything = settings.instructions()
+    faults.check()
     index, count = settings.part
     records = everything.records[index - 1 :: count]
     if not records:
@@ -211,6 +217,9 @@ def _dry_run(job: _Job) -> dict[str, float]:
         spent = context.budget.spent
     for who, usage in estimate.items():
         print(f"to ask, {who}, at most about: {usage}")
+    for who, asked in (("sampler", job.parts.sampler), ("teacher", job.parts.teacher)):
+        if isinstance(asked, LocalAnswerer) and not job.settings.score_only:
+            print(f"to compute here, {who}: {asked.backend.memory(job.records, asked.max_tokens, job.ranker.n)}")
     if spent:
         print(f"spent so far: {dollars(spent)}")
     people = job.prices.human(len(job.records), job.ranker.n)

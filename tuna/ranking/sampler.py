@@ -131,6 +131,11 @@ class LocalAnswerer(Answerer):
     block: Any
 
     @property
+    @abstractmethod
+    def backend(self) -> Local:
+        """What is asked, a model on this machine."""
+
+    @property
     def name(self) -> str:
         """What the answers' ``source`` says: a hub id, else the folder's name."""
         path = str(self.model.path)

@@ -12,7 +12,7 @@ from tuna.reporting.compare import marks_of
 from tuna.reporting.figures import COLORS, draw_line, panels, save
 from tuna.reporting.read import Measured, as_ours, measured_in, paper, read_examples
 from tuna.reporting.tables import Table, cell, figure_cell
-from tuna.runs import read_json
+from tuna.runs import latest_in, read_json
 from tuna.stats import Estimate, over_examples
 
 WORDS = "words per answer"
@@ -102,7 +102,8 @@ def _rounds(path: Path, rows: Sequence[Mapping[str, Any]]) -> Rounds:
 
 
 def _newest(folder: Path) -> Measured | None:
-    return max(measured_in(folder), key=lambda result: str(result.content.get("ended")), default=None)
+    found, latest = measured_in(folder), latest_in(folder)
+    return max(found, key=lambda one: (one.path == latest, str(one.content.get("ended"))), default=None)
 
 
 def rounds_table(rounds: Rounds, drawn: Path) -> Table:

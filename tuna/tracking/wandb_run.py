@@ -101,7 +101,8 @@ class WandbRun:
             with suppress(requests.exceptions.SSLError):  # W&B may know its certificate
                 requests.get(_server(), timeout=REACH_TIMEOUT)
         else:
-            wandb.setup(wandb.Settings(silent=True))
+            # Its own mode alone would not keep W&B from sending telemetry, and waiting for the server as we exit.
+            wandb.setup(wandb.Settings(silent=True, mode="offline"))
         settings = wandb.Settings(
             x_disable_meta=True,  # W&B would store the command line
             console="off",  # our own log.txt holds the output

@@ -13,6 +13,8 @@ import lightning.pytorch as pl
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from transformers.utils.logging import disable_progress_bar
 
+from tuna.signals import by_interrupt
+
 _DELIBERATE = (  # warnings about choices that are deliberate
     r".*does not have many workers.*",  # batches are made from tokens in memory
     r".*The number of training batches .* is smaller than the logging interval.*",
@@ -98,8 +100,8 @@ def interruptible(trainer: pl.Trainer) -> Iterator[None]:
         if not trainer.interrupted:
             raise
         raise KeyboardInterrupt from None
-    except Exception:
-        if not heard.asked:
+    except Exception as error:
+        if not heard.asked and not by_interrupt(error):
             raise
         raise KeyboardInterrupt from None  # what was interrupted made a fault of it, or another process ended first
     finally:

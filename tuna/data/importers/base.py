@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from tuna.data.fields import Cell, FieldError, check_text, identity, parse_json, plain, rest
+from tuna.data.fields import Cell, FieldError, check_text, check_texts, identity, parse_json, plain, rest
 from tuna.data.record import Message, Record
 
 RawRow = Mapping[str, Any]
@@ -115,6 +115,7 @@ def _with_tools(record: Record, given: object) -> Record:
         return record
     if not isinstance(tools, list) or not all(isinstance(tool, Mapping) for tool in tools):
         raise FieldError("tools", "a list of functions, or JSON of one", given)
+    check_texts(tools, "tools")
     _not_finished(record, "tools")
     return replace(spoken(record), tools=tuple(tools))
 
