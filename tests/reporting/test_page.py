@@ -37,7 +37,7 @@ def test_it_is_one_file_that_asks_for_nothing(folder: Path) -> None:
     page = (folder / "report" / "report.html").read_text()
     assert not re.findall(r"https?://|//[a-z]+\.[a-z]", page)
     assert set(re.findall(r'(?:src|href)="([^#"][^:"]*:)', page)) == {"data:"}
-    assert page.count("data:image/png;base64,") == 2
+    assert page.count("data:image/png;base64,") == 3  # the systems, a sweep, lengths
 
 
 def test_nothing_of_the_data_becomes_markup(folder: Path) -> None:
