@@ -160,10 +160,13 @@ def note_latest(folder: Path, results: Path) -> None:
     write_json(folder / _LATEST, {"results": results.relative_to(folder).as_posix()})
 
 
-def latest_in(folder: Path) -> Path | None:
-    """What ``note_latest`` said: the path of its results.json; None where it said nothing."""
+def latest_of(found: Mapping[Path, Mapping[str, Any]], folder: Path) -> Path | None:
+    """Of the results ``found`` below ``folder``, by their results.json: that of which ``note_latest`` said so, else the
+    one that ended last; None where there is none.
+    """
     noted = read_json(folder / _LATEST, {"results": str}).get("results")
-    return folder / noted / "results.json" if noted else None
+    latest = folder / noted / "results.json" if noted else None
+    return max(found, key=lambda path: (path == latest, str(found[path].get("ended"))), default=None)
 
 
 def choose(config: Mapping[str, Any], data: str, model: str) -> RunFolder:

@@ -14,8 +14,8 @@ from tuna.errors import TunaError
 from tuna.inference.answers import Answer
 from tuna.inference.elementary import held_out_records
 from tuna.inference.generate import Generator
-from tuna.reproduce.rounds import figure_in
-from tuna.runs import latest_in
+from tuna.reproduce.rounds import figure_in, results_in
+from tuna.runs import latest_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,7 +60,7 @@ def test_the_latest_is_what_was_asked_for_last_though_it_was_measured_before(tmp
     figures = []
     for name in ("right", "wrong", "right"):  # within one second
         measure(tmp_path / "r", f"benchmark.questions={questions}", f"answers={tmp_path / name}.jsonl")
-        latest = latest_in(tmp_path / "r")
+        latest = latest_of(results_in(tmp_path / "r"), tmp_path / "r")
         assert latest is not None and latest.parent.name.startswith(f"{name}-")
         figures.append(figure_in(tmp_path / "r"))
     assert figures == [1, 0, 1]

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from heapq import nlargest
-from math import prod
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge
@@ -65,7 +64,7 @@ class Local(Free):
         import torch
 
         from tuna.data.tokenize import check_shown
-        from tuna.models.folder import stored_dtype, tensor_shapes
+        from tuna.models.folder import stored_dtype, stored_parameters
         from tuna.models.footprint import cache_bytes
         from tuna.models.loading import device_named
 
@@ -76,7 +75,7 @@ class Local(Free):
         width, rows = min(width, found.max_positions or width), min(self.block, len(records)) * answers
         on_cpu, kept = device_named(self.device).type == "cpu", stored_dtype(found.weights_folder)
         itemsize = getattr(torch, ("float32" if on_cpu else kept) if self.dtype == "auto" else self.dtype).itemsize
-        weights = itemsize * sum(map(prod, tensor_shapes(found.weights_folder).values()))
+        weights = itemsize * stored_parameters(found.weights_folder)
         cache = rows * cache_bytes(found.config, width, itemsize)
         return (
             f"memory: weights {weights / 1e9:.2f} GB, keys and values of {rows:,} answers at once up to "

@@ -197,6 +197,11 @@ def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     return {name: shape for name, (_, shape) in stored_tensors(folder).items()}
 
 
+def stored_parameters(folder: Path) -> int:
+    """How many numbers the tensors of the folder's safetensors files hold, from their headers alone."""
+    return sum(map(prod, tensor_shapes(folder).values()))
+
+
 def stored_dtype(folder: Path) -> str:
     """The dtype, as torch names it, of most of the folder's floating-point elements; "float32" where it has none."""
     names = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}

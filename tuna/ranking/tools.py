@@ -186,8 +186,8 @@ def best(lists: str, output: str) -> tuple[int, int]:
     ``best`` did not write ``output``.
     """
     _check_output(output, "best", "best_of")
-    rows, count = [], 0
-    for count, row in enumerate(read_rows(lists).rows, 1):  # noqa: B007
+    given, rows = read_rows(lists).rows, []
+    for row in given:
         ranked = _answers(row, samples=True)
         text, top = max(ranked, key=lambda answer: answer[1])
         if any(r.get("source") == ORIGINAL and r["score"] > top for r in row.value["responses"]):
@@ -195,9 +195,11 @@ def best(lists: str, output: str) -> tuple[int, int]:
         kept = {key: value for key, value in row.value.items() if key not in _OF_THE_LIST}
         rows.append({**kept, "output": text, "best_of": len(ranked)})
     if not rows:
-        raise DataError(f"{lists}: expected a list with an answer as good as its original, got none among {count:,}")
+        raise DataError(
+            f"{lists}: expected a list with an answer as good as its original, got none among {len(given):,}"
+        )
     write_jsonl(output, rows)
-    return len(rows), count
+    return len(rows), len(given)
 
 
 def clear(lists: str, output: str) -> tuple[int, int]:
@@ -207,15 +209,15 @@ def clear(lists: str, output: str) -> tuple[int, int]:
     lists of questions too easy or too hard. Raises: as ``best``; DataError where no list is left.
     """
     _check_output(output, "clear", "ranks")
-    rows, count = [], 0
-    for count, row in enumerate(read_rows(lists).rows, 1):  # noqa: B007
+    given, rows = read_rows(lists).rows, []
+    for row in given:
         ranks = len({score for _, score in _answers(row)})
         if ranks > 1:
             rows.append({**row.value, "ranks": ranks})
     if not rows:
-        raise DataError(f"{lists}: expected lists whose answers differ in rank, got none among {count:,}")
+        raise DataError(f"{lists}: expected lists whose answers differ in rank, got none among {len(given):,}")
     write_jsonl(output, rows)
-    return len(rows), count
+    return len(rows), len(given)
 
 
 def _check_output(output: str, tool: str, column: str) -> None:

@@ -72,9 +72,8 @@ def draw_systems(comparison: Comparison, path: Path) -> tuple[list[tuple[Path, s
     for panel, column in zip(found, shown, strict=True):
         for place, system in enumerate(rows):
             if estimate := comparison.estimate(system, column):
-                ends = (estimate.mean if end is None else end for end in (estimate.low, estimate.high))
-                span = [[max(0.0, abs(estimate.mean - end))] for end in ends]
                 color = COLORS[1] if system is comparison.baseline else COLORS[0]
+                span = _reach(estimate.mean, estimate.low, estimate.high)
                 panel.errorbar(estimate.mean, place, xerr=span, fmt="o", color=color, markersize=5, capsize=3)
         panel.set_yticks(range(len(rows)), [s.label.replace("$", r"\$") if panel is found[0] else "" for s in rows])
         panel.set_title(column.title + column.direction, fontsize=11)
@@ -108,10 +107,9 @@ def draw_judges(rows: dict[str, dict[str, float | None]], path: Path) -> None:
         for place, row in enumerate(reversed(rows.values())):
             if (value := row.get(name)) is not None:
                 low, high = (row.get(f"{name}_{end}") for end in ("low", "high"))
-                span = [[max(0.0, value - (value if low is None else low))], [max(0.0, (high or value) - value)]]
                 left.errorbar(
-                    value, place + shift, xerr=span, fmt=marker, color=color, markersize=5, capsize=3,
-                    label=label if not place else None,
+                    value, place + shift, xerr=_reach(value, low, high), fmt=marker, color=color, markersize=5,
+                    capsize=3, label=label if not place else None,
                 )  # fmt: skip
     left.axvline(0.5, color="#5f6b7a", linewidth=1)
     left.set_yticks(range(len(rows)), [name.replace("$", r"\$") for name in reversed(rows)], fontsize=9)
@@ -129,6 +127,11 @@ def draw_judges(rows: dict[str, dict[str, float | None]], path: Path) -> None:
         panel.set_ylim(-0.6, len(rows) - 0.4)
         panel.set_xlim(-0.03, 1.03)
     save(figure, path)
+
+
+def _reach(value: float, low: float | None, high: float | None) -> list[list[float]]:
+    """How far bars reach to each side of a value; an interval over questions need not contain a rounded one."""
+    return [[0.0 if low is None else max(0.0, value - low)], [0.0 if high is None else max(0.0, high - value)]]
 
 
 def draw_line(panel: Any, curve: Sequence[tuple[float, Estimate]], color: str, label: str | None) -> None:

@@ -12,7 +12,7 @@ from tuna.reporting.compare import marks_of
 from tuna.reporting.figures import COLORS, draw_line, panels, save
 from tuna.reporting.read import Measured, as_ours, measured_in, paper, read_examples
 from tuna.reporting.tables import Table, cell, figure_cell
-from tuna.runs import latest_in, read_json
+from tuna.runs import latest_of, read_json
 from tuna.stats import Estimate, over_examples
 
 WORDS = "words per answer"
@@ -102,8 +102,9 @@ def _rounds(path: Path, rows: Sequence[Mapping[str, Any]]) -> Rounds:
 
 
 def _newest(folder: Path) -> Measured | None:
-    found, latest = measured_in(folder), latest_in(folder)
-    return max(found, key=lambda one: (one.path == latest, str(one.content.get("ended"))), default=None)
+    found = {measured.path: measured for measured in measured_in(folder)}
+    latest = latest_of({path: measured.content for path, measured in found.items()}, folder)
+    return found[latest] if latest else None
 
 
 def rounds_table(rounds: Rounds, drawn: Path) -> Table:

@@ -213,7 +213,8 @@ def _groups(
     """The page's sections of tables, their figures drawn into the folder ``figures``; what is not drawn is noted."""
     main, swept = [*shapes.system_tables(comparison), column_table(comparison)], []
     drawn, left = draw_systems(comparison, figures / "systems.png")
-    main[0], notes[:] = replace(main[0], figures=drawn), [*notes, *left]
+    main[0] = replace(main[0], figures=drawn)
+    notes += left
     for sweep in sweeps:
         drawn, left = draw_sweep(sweep, comparison, figures)
         notes += [f"{sweep.title}: {what} are not drawn" for what in left]

@@ -8,7 +8,7 @@ from typing import Any
 
 from tuna.console import nearest
 from tuna.errors import ConfigError, RunError
-from tuna.runs import latest_in, read_json
+from tuna.runs import latest_of, read_json
 
 BOOK = "rounds.json"  # which result is of which round: report.py makes a table of it
 
@@ -95,9 +95,8 @@ def _filled(text: str, known: Mapping[str, str]) -> str:
 
 def figure_in(folder: Path) -> float:
     """The primary figure of the latest result below a folder of evaluate.py's; minus it where lower is better."""
-    found, latest = results_in(folder), latest_in(folder)
-    newest = max(found, key=lambda path: (path == latest, str(found[path].get("ended"))), default=folder)
-    return figure_of(found.get(newest, {}), folder)
+    found = results_in(folder)
+    return figure_of(found[latest] if (latest := latest_of(found, folder)) else {}, folder)
 
 
 def results_in(folder: Path) -> dict[Path, dict[str, Any]]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from itertools import pairwise
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from tuna.data.templates import meant_by
 from tuna.datamodules.base import RecordDataModule
 from tuna.errors import ConfigError, RunError
 from tuna.losses.base import Loss
-from tuna.models.folder import tensor_shapes
+from tuna.models.folder import stored_parameters
 from tuna.models.source import ModelConfig, Resolved
 from tuna.models.weights import check_weights
 from tuna.modules.optimizers import Optimizer
@@ -136,7 +135,7 @@ def prepare(cfg: DictConfig, built: dict[str, Any]) -> Components:
         read()
     distributed.barrier()
     check_grades(built["loss"], data)
-    parameters = sum(map(prod, tensor_shapes(resolved.weights_folder).values()))
+    parameters = stored_parameters(resolved.weights_folder)
     trainable = parameters if model.lora is None else max(1, parameters // 20)
     keep = training.keep_checkpoints
     runs.check_space(Path(cfg.runs_dir), parameters=parameters, trainable=trainable, keep=keep)
