@@ -6,6 +6,7 @@ A test may set the variables otherwise by ``monkeypatch``. Subprocesses inherit 
 import ipaddress
 import logging
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -33,8 +34,12 @@ def pytest_configure(config: pytest.Config) -> None:
     patch.setenv("TUNA_CACHE", cache)
     for name in ("connect", "connect_ex"):
         patch.setattr(socket.socket, name, _guarded(getattr(socket.socket, name)))
+    heard = signal.getsignal(signal.SIGINT)
+    if heard is signal.SIG_IGN:  # as in the background of a shell; what is tested here, or started, answers Ctrl-C
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def undo() -> None:
+        signal.signal(signal.SIGINT, heard)
         patch.undo()
         shutil.rmtree(cache, ignore_errors=True)
 

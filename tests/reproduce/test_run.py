@@ -180,8 +180,7 @@ def begun(tmp_path: Path, slow: float, **settings: object) -> subprocess.Popen[b
     """The pipeline in a process of its own, once its first step has made its result."""
     all_settings = {"sizes": {"name": "x", "start": "tiny"}, "pipeline": {"steps": STEPS, "systems": []}, **settings}
     code = (
-        "import pathlib, signal; from omegaconf import OmegaConf; from tuna.reproduce import run as pipeline\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a test may run where it is ignored
+        "import pathlib; from omegaconf import OmegaConf; from tuna.reproduce import run as pipeline\n"
         f"pipeline.ROOT = pathlib.Path({str(tmp_path)!r})\npipeline.run(OmegaConf.create({all_settings!r}))"
     )
     environment = os.environ | {"SLOW": str(slow), "PYTHONPATH": str(Path(__file__).parents[2])}
