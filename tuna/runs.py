@@ -319,8 +319,9 @@ def check_space(folder: Path, *, parameters: int, trainable: int, keep: int) -> 
     if needed > free:
         raise RunError(
             f"runs_dir: {folder} needs about {needed / 1e9:.2f} GB for {keep} checkpoints and the model, "
-            f"{free / 1e9:.2f} GB are free on its disk; free some, choose another runs_dir=..., "
-            f"or keep fewer with trainer.keep_checkpoints=1"
+            f"{free / 1e9:.2f} GB are free on its disk; free some (a finished run needs its checkpoints/ no more; "
+            "trainer.keep_checkpoints=0 removes them), choose another runs_dir=..., or keep fewer with "
+            "trainer.keep_checkpoints=1"
         )
 
 

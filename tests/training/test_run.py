@@ -143,6 +143,22 @@ def test_a_resumed_run_ends_with_the_same_bits(
     assert [path.name for path in tmp_path.iterdir() if path.is_dir() and path.name != "cache"] == ["cut"]
 
 
+def test_checkpoints_go_when_the_run_is_finished(
+    whole: Path, llama: Path, lists: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tuna.training.checkpoint import Checkpoints
+
+    settings: dict[str, Any] = {"name": "cut", "resume": "auto", "trainer__keep_checkpoints": 0}
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", _failing_after(Checkpoints.save, 6))
+        with pytest.raises(RuntimeError, match="stopped"):
+            train(llama, lists, tmp_path, **settings)
+    assert [path.name for path in (tmp_path / "cut" / "checkpoints").iterdir()] == ["step-6"]
+    train(llama, lists, tmp_path, **settings)
+    assert not (tmp_path / "cut" / "checkpoints").exists()
+    assert_equal(weights(tmp_path / "cut"), weights(whole))
+
+
 def test_dropout_resumes_too(llama: Path, lists: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.training.make import write_model
     from tuna.training.checkpoint import Checkpoints

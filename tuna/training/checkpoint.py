@@ -73,7 +73,7 @@ class Checkpoints(Callback):
         self.waits = False
 
     def save(self, trainer: pl.Trainer, pl_module: Any, step: int) -> None:
-        """Write step-N, then drop all but the newest ``trainer.keep_checkpoints``."""
+        """Write step-N, then drop all but the newest ``trainer.keep_checkpoints``, one at least."""
         if not trainer.optimizers[0].state:
             return  # every step so far was left out; asking torch for the empty state would make a step of it
         scorer = pl_module.scorer
@@ -99,7 +99,7 @@ class Checkpoints(Callback):
             write_json(temporary / STATE, sealed(about))
             temporary.rename(final)
             complete = [path for _, path in steps_in(self.folder) if (path / STATE).exists()]
-            for path in complete[: -self.config.keep_checkpoints]:
+            for path in complete[: -max(1, self.config.keep_checkpoints)]:
                 shutil.rmtree(path)
         distributed.barrier()
         self.saved = step

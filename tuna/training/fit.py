@@ -1,6 +1,7 @@
 """The training itself: held-out figures before, training, held-out figures after, export; and the records of it."""
 
 import logging
+import shutil
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -127,6 +128,8 @@ def _recorded(parts: Components, target: RunFolder) -> Iterator[_Record]:
             yield record
             status = "finished"
             end(target, status)
+            if parts.training.keep_checkpoints == 0:
+                shutil.rmtree(target.checkpoints, ignore_errors=True)
             wandb.log_summary(record.metrics)
             wandb.log_table("samples", lambda: results.samples_table(parts, target))
             about = {key: value for key, value in record.metrics.items() if key.startswith("val/")}

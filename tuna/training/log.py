@@ -195,9 +195,10 @@ def last_lines(parts: Components, target: RunFolder, outcome: Outcome, figure: P
     lines += ["", f"model    {target.model}", f"metrics  {', '.join(map(str, metrics))}"]
     if figure:
         lines.append(f"figure   {figure}")
-    if kept >= LARGE:
+    if kept >= LARGE and parts.training.keep_checkpoints:
         lines.append(
-            f"disk     {kept / 1e9:.1f} GB of {target.checkpoints}, which nothing needs now that the run is finished"
+            f"disk     {kept / 1e9:.1f} GB of {target.checkpoints}, which nothing needs now that the run is finished; "
+            "trainer.keep_checkpoints=0 removes them then"
         )
     answers = parts.module.answers
     if answers:

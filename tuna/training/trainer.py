@@ -42,8 +42,9 @@ class TrainerConfig:
 
     accelerator: auto is a CUDA device where there is one. devices: processes on each machine, one per GPU; auto is all
     GPUs, or all cores of a CPU. num_nodes: machines. max_epochs: passes over the lists. max_steps: optimizer steps at
-    most; null is all of the epochs. keep_checkpoints: how many of the newest stay, of 12 bytes per trained parameter.
-    deterministic: PyTorch's deterministic algorithms alone. threads: of the CPU; null is PyTorch's own number.
+    most; null is all of the epochs. keep_checkpoints: how many of the newest stay, of 12 bytes per trained parameter; 0
+    is one until the run is finished, and none then. deterministic: PyTorch's deterministic algorithms alone. threads:
+    of the CPU; null is PyTorch's own number.
     """
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
@@ -58,7 +59,7 @@ class TrainerConfig:
     accumulate: Count | None = None
     clip_norm: Annotated[float, Gt(0)] | None = 1.0
     checkpoint_every: Count = 50
-    keep_checkpoints: Count = 2
+    keep_checkpoints: Annotated[int, Ge(0)] = 2
     validate_every: Count | None = None
     early_stop_patience: Count | None = None
     log_every: Count = 10
