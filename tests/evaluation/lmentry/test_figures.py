@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from tuna.evaluation.lmentry.figures import ADJACENT, ANSWER_ORDER, CONTENT, CORE, SCORER, Tally, figures
+from tuna.evaluation.lmentry.figures import ADJACENT, ANSWER_ORDER, CONTENT, CORE, SCORER, Tally, figures, intervals
 
 Row = tuple[str, int, int, int]  # task, template, answer index, score
 PER_TEMPLATE = 7
@@ -59,7 +59,7 @@ def naive(rows: list[Row], rounding: bool) -> dict[str, float]:
 def tallied(rows: list[Row]) -> dict[str, Tally]:
     tallies = {name: Tally([PER_TEMPLATE] * 3) for name in SCORER}
     for name, template, index, score in rows:
-        tallies[name].marks.append((template, index if SCORER[name] in ANSWER_ORDER else None, score, 1))
+        tallies[name].add((template, index if SCORER[name] in ANSWER_ORDER else None), score, 1)
     return tallies
 
 
@@ -74,6 +74,24 @@ def test_against_the_slow_way(seed: int, dropped: float) -> None:
         assert found[f"{name}_full"] == pytest.approx(full[name], abs=1e-9)
     assert found["robustness"] == round(float(found["robustness"] or 0), 1)
     assert own["accuracy"] != full["accuracy"]
+
+
+def test_the_interval_of_the_accuracy_is_that_of_a_mean_of_shares() -> None:
+    rows = marks(0, 0.0)
+    found = intervals(tallied(rows), partial=False, seed=0)
+    assert set(found) == {"lmentry_score", "accuracy", "robustness"}
+    variance = 0.0
+    for name in CORE:
+        cells: dict[tuple[int, int], list[int]] = {}
+        for task, template, index, score in rows:
+            if task == name:
+                cells.setdefault((template, index if name in ANSWER_ORDER else 0), []).append(score)
+        of_right = sum(sum(cell) * (1 - sum(cell) / len(cell)) for cell in cells.values())
+        variance += of_right * (100 / (3 * PER_TEMPLATE) / len(CORE)) ** 2
+    each = found["accuracy"]
+    assert (each.high - each.low) / 2 == pytest.approx(1.96 * variance**0.5, rel=0.15)
+    assert (each.high + each.low) / 2 == pytest.approx(each.mean) and each.lists == len(rows)
+    assert found["robustness"].low < found["robustness"].mean < found["robustness"].high
 
 
 def test_a_task_without_predictions_is_unknown_unless_partial() -> None:

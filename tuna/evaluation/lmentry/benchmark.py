@@ -11,7 +11,7 @@ from annotated_types import Ge
 from tuna.config.types import checked
 from tuna.evaluation.base import Benchmark, EvalContext, Result
 from tuna.evaluation.lmentry.clone import CLONE, REPOSITORY, SCORERS, Example, check_scorers, mark, read_tasks
-from tuna.evaluation.lmentry.figures import CORE, SCORER, Tally, figures, part_rows, task_rows
+from tuna.evaluation.lmentry.figures import CORE, SCORER, Tally, figures, intervals, part_rows, task_rows
 from tuna.evaluation.questions import find_clone, spread
 
 FIGURES = 1  # the version of how figures are made
@@ -52,12 +52,14 @@ class LMentry(Benchmark):
         canary = {file.name: file.canary for file in self._files}
         examples = []
         for example, (score, certainty) in zip(there, marks, strict=True):
-            tallies[example.task].marks.append((example.template, example.answer_index, score, certainty))
+            tallies[example.task].add((example.template, example.answer_index), score, certainty)
             scores = {"score": score, "certainty": certainty}
             more = {"template": example.template, "prediction": answers[example.id], "canary": canary[example.task]}
             examples.append(context.example(example, scores, **more) | {"id": example.own_id})
+        partial = self.partial or self._cut
         return Result(
-            scores=figures(tallies, partial=self.partial or self._cut),
+            scores=figures(tallies, partial=partial),
+            intervals=intervals(tallies, partial=partial, seed=context.seed),
             primary="lmentry_score",
             examples=examples,
             expected=len(self.asked),
@@ -87,7 +89,7 @@ class LMentry(Benchmark):
             notes.append(f"partial=true: {missing}; {rest}")
         if self._cut:
             return notes
-        if without := [name for name, tally in tallies.items() if not tally.marks]:
+        if without := [name for name, tally in tallies.items() if not tally.given]:
             no_figure = "so no figure that needs them; benchmark.partial=true takes means over the rest"
             end = f"partial=true: {rest}" if self.partial else no_figure
             notes.append(f"{len(without)} tasks have no answer ({', '.join(without)}); {end}")

@@ -7,10 +7,12 @@ The orders of tasks are those in which its owners take their means, so that sums
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+
+from tuna.stats import Interval, by_spread
 
 # The 25 core tasks.
 CORE = (
@@ -55,35 +57,51 @@ SCORER = {name: name for name in CORE} | {f"{core}_{end}": core for core, ends i
 
 Rounding = Callable[[float, int], float]
 Part = tuple[str, str, list[float | None]]  # component, what is compared, the accuracies
+Cell = tuple[int, int | None]  # template and answer index
+REDRAWN = 500  # times, for a standard deviation
 
 
 @dataclass
 class Tally:
-    """Marks of one task: the template, answer index, score and certainty of each prediction; a score of 1 is right."""
+    """How many predictions of one task there are and are right (their score is 1), by template and answer index."""
 
     asked: Sequence[int]  # questions of each template
     no_index: frozenset[int] = frozenset()  # the answer indices that no question has (in a quick look)
-    marks: list[tuple[int, int | None, int, int]] = field(default_factory=list)
+    given: Counter[Cell] = field(default_factory=Counter)
+    right: Counter[Cell] = field(default_factory=Counter)
+    certain: int = 0  # predictions whose mark the scorer is certain of
+
+    def add(self, cell: Cell, score: int, certainty: int) -> None:
+        """Count a prediction."""
+        self.given[cell] += 1
+        self.right[cell] += score
+        self.certain += certainty
+
+    def redrawn(self, rng: np.random.Generator) -> "Tally":
+        """The same with as many predictions of each template and answer index, drawn from those that are there."""
+        right = {cell: int(rng.binomial(n, self.right[cell] / n)) for cell, n in self.given.items()}
+        return replace(self, right=Counter(right))
 
     def accuracy(self, rounded: Rounding) -> float | None:
         """Right predictions in 100 questions, so a missing prediction is a wrong one; None where none was answered."""
-        right = sum(score == 1 for _, _, score, _ in self.marks)
-        return rounded(right / sum(self.asked) * 100, 2) if self.marks else None
+        return rounded(self.right.total() / sum(self.asked) * 100, 2) if self.given else None
 
     def of_templates(self, rounded: Rounding) -> list[float | None]:
         """The same for each template."""
-        right = Counter(template for template, _, score, _ in self.marks if score == 1)
         return [
-            rounded(right[template] / asked * 100, 1) if asked and self.marks else None
+            rounded(sum(n for cell, n in self.right.items() if cell[0] == template) / asked * 100, 1)
+            if asked and self.given
+            else None
             for template, asked in enumerate(self.asked)
         ]
 
     def of_indices(self, rounded: Rounding) -> list[float | None]:
         """Right ones in 100 predictions where the right answer came first, and second; 0 where none is right."""
-        given = Counter(index for _, index, _, _ in self.marks)
-        right = Counter(index for _, index, score, _ in self.marks if score == 1)
+        given, right = (
+            [sum(n for cell, n in of.items() if cell[1] == i) for i in (0, 1)] for of in (self.given, self.right)
+        )
         return [
-            rounded(right[i] / max(1, given[i]) * 100, 2) if self.marks and i not in self.no_index else None
+            rounded(right[i] / max(1, given[i]) * 100, 2) if self.given and i not in self.no_index else None
             for i in (0, 1)
         ]
 
@@ -120,6 +138,23 @@ def figures(tallies: Mapping[str, Tally], *, partial: bool) -> dict[str, float |
     return _figures(tallies, round, partial) | {f"{name}_full": value for name, value in full.items()}
 
 
+def intervals(tallies: Mapping[str, Tally], *, partial: bool, seed: int) -> dict[str, Interval]:
+    """95% of the score, the accuracy and the robustness: the figure +- 1.96 standard deviations over redrawn answers.
+
+    Not percentiles of the redrawn figures: chance alone widens a gap, so their robustness lies below that of the data.
+    """
+    rng = np.random.default_rng(seed)
+    again = [
+        _figures({name: tally.redrawn(rng) for name, tally in tallies.items()}, _exact, partial) for _ in range(REDRAWN)
+    ]
+    count = sum(tally.given.total() for tally in tallies.values())
+    return {
+        name: by_spread(figure, [each[name] or 0.0 for each in again], count)
+        for name, figure in _figures(tallies, round, partial).items()
+        if name in ("lmentry_score", "accuracy", "robustness") and figure is not None
+    }
+
+
 def _exact(value: float, _: int) -> float:
     return value
 
@@ -145,9 +180,9 @@ def task_rows(tallies: Mapping[str, Tally], names: Iterable[str]) -> list[dict[s
     """A row per task: its accuracy, its templates', and how much of it the scorer is certain of."""
     return [
         {
-            "task": name, "n": len(tally.marks), "N": sum(tally.asked), "accuracy": tally.accuracy(round),
+            "task": name, "n": tally.given.total(), "N": sum(tally.asked), "accuracy": tally.accuracy(round),
             **{f"template{i}": value for i, value in enumerate(tally.of_templates(round))},
-            "certainty": round(sum(m[3] for m in tally.marks) / sum(tally.asked) * 100, 2) if tally.marks else None,
+            "certainty": round(tally.certain / sum(tally.asked) * 100, 2) if tally.given else None,
             "accuracy_full": tally.accuracy(_exact),
         }
         for name in names
