@@ -15,7 +15,7 @@ from tuna.config.compose import compose
 from tuna.errors import ConfigError
 from tuna.inference.elementary import held_out_records
 from tuna.reproduce import run as pipeline
-from tuna.reproduce.before import check_servers, costs
+from tuna.reproduce.before import check_clones, check_servers, costs
 from tuna.reproduce.measures import left_out
 from tuna.reproduce.plan import Step
 
@@ -109,6 +109,20 @@ def test_commas_within_brackets_are_no_sweep(monkeypatch: pytest.MonkeyPatch) ->
     words = ("rank.py", "-m", "max_cost=2", "judge=openai", "judge.price=[1,2]", "seed=range(3)", "ranker.n=2,4")
     with pytest.raises(ConfigError, match="OPENAI_API_KEY"):
         check_servers([Step("s0-o", "o", words, (), Path("x"))])
+
+
+def test_a_clone_that_cannot_be_used_is_told_of_before_anything_runs(tmp_path: Path) -> None:
+    lmentry.write_clone(tmp_path / "clone", examples=1)
+    words = ("evaluate.py", "-m", "benchmark=lmentry", f"benchmark.root={tmp_path / 'clone'}", "model.path=a,b")
+    steps = [Step(f"s0-{name}", name, words, (), Path("x")) for name in "ab"]
+    check_clones(steps)
+    mapping = tmp_path / "clone" / "lmentry" / "scorers" / "scorer_mapping.py"
+    mapping.write_text("import tuna_has_no_such_package\n")
+    with pytest.raises(
+        ConfigError, match=r"^s0-a: benchmark\.root=.* need the package tuna_has_no.*next: .*pip"
+    ) as told:
+        check_clones(steps)
+    assert len(str(told.value).splitlines()) == 1
 
 
 def test_it_runs_on_stand_in_clones(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from hydra.core.override_parser.types import Override
 from tuna.config.compose import compose
 from tuna.config.overrides import firsts
 from tuna.config.schema import build_all
-from tuna.errors import ConfigError
+from tuna.errors import ConfigError, TunaError
 from tuna.inference.cost import dollars
 from tuna.inference.server import check_keys
 from tuna.reproduce.losses import LATER
@@ -74,3 +74,20 @@ def check_servers(steps: Sequence[Step]) -> None:
             wrong.setdefault(str(error), step.name)
     if wrong:
         raise ConfigError("\n".join(f"{name}: {problem}" for problem, name in wrong.items()))
+
+
+def check_clones(steps: Sequence[Step]) -> None:
+    """Raise what a step's benchmark says of the clone that it reads, or of a package that the clone's scorers lack."""
+    tried: dict[tuple[str, ...], str] = {}
+    for step in steps:
+        mine = [override for override in _overrides(step.words[1:]) if override.key_or_group.startswith("benchmark")]
+        if any(override.key_or_group == "benchmark.root" for override in mine):
+            tried.setdefault(tuple(firsts(mine)), step.name)
+    wrong = []
+    for words, name in tried.items():
+        try:
+            build_all(compose([*words], config_name="evaluate"), "benchmark")["benchmark"].prepare(1)
+        except TunaError as error:
+            wrong.append(f"{name}: {error}")
+    if wrong:
+        raise ConfigError("\n".join(wrong))

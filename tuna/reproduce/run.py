@@ -100,6 +100,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
     if missing:
         raise ConfigError("\n".join(missing))
     before.check_servers(steps)
+    before.check_clones(steps)
     for line in told:
         print(line)
     with RunFolder(folder, folder.name).locked(patience=1.0):
