@@ -43,5 +43,5 @@ def test_what_cannot_be_shown_is_told(tmp_path: Path) -> None:
     assert answer_sheets(compare(tmp_path)[0], 5, problems) == []
     assert problems == [
         f"{broken}:1: expected a JSON object, got '{{'; no answers of Tuna_p are shown",
-        "Embedded tasks: no question was answered by all of Alpaca, Tuna_c",
+        "Verifiable tasks: no question was answered by all of Alpaca, Tuna_c",
     ]

@@ -33,7 +33,7 @@ def test_a_sweep_is_drawn_and_drawn_alike(tmp_path: Path) -> None:
     first, left = draw_sweep(sweep, comparison, tmp_path)
     bytes_before = first[0][0].read_bytes()
     draw_sweep(sweep, comparison, tmp_path)
-    assert [path.name for path, _ in first] == ["figure2-embedded-tasks.png"] and left == []
+    assert [path.name for path, _ in first] == ["figure2-verifiable-tasks.png"] and left == []
     assert first[0][0].read_bytes() == bytes_before
     image = Image.open(first[0][0]).convert("L")
     assert image.width > 500 and min(image.tobytes()) < 60  # something dark was drawn
@@ -87,4 +87,4 @@ def test_the_systems_scores_are_drawn_where_two_have_one(tmp_path: Path, monkeyp
     measure(tmp_path, "Tuna_c", 0, 0.6)
     found, left = draw_systems(compare(tmp_path)[0], tmp_path / "systems.png")
     assert [path.name for path, _ in found] == ["systems.png"] and left == []
-    assert drawn == [[("Embedded tasks", [0.5, 0.6])]]  # LMentry measured one
+    assert drawn == [[("Verifiable tasks", [0.5, 0.6])]]  # LMentry measured one

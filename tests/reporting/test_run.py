@@ -32,7 +32,7 @@ def test_the_same_files_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.
     assert files(tmp_path / "report") == first
     assert {"report.html", "report.json", "tables/table-1.md", "tables/table-1.tex", "tables/table-12.md",
             "tables/table-4.tex", "tables/table-6.md", "tables/sweep-figure2.tex", "figures/lengths.png",
-            "figures/figure2-embedded-tasks.png"} <= set(first)  # fmt: skip
+            "figures/figure2-verifiable-tasks.png"} <= set(first)  # fmt: skip
 
 
 def test_an_older_report_leaves_nothing_behind(tmp_path: Path) -> None:

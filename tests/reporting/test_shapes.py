@@ -39,8 +39,8 @@ def test_figures_differences_and_gaps(tmp_path: Path) -> None:
     assert table.rows[1][2].notes == ("[0.092, 0.989]", "Δ +0.250")  # t(1) = 12.706, s / sqrt(2) = 0.05
     # half 0.6353 / (0.75 * 0.25) = 3.388 on either side of the log odds, 1.0986
     assert table.notes == [
-        "Alpaca, Embedded tasks, seed 0: over 9 of 10 questions",
-        "Tuna_c, Embedded tasks: not measured for seed 7",
+        "Alpaca, Verifiable tasks, seed 0: over 9 of 10 questions",
+        "Tuna_c, Verifiable tasks: not measured for seed 7",
     ]
 
 

@@ -73,4 +73,4 @@ def test_sweeps_whose_names_differ_in_case_and_punctuation_have_their_own_files(
     found = find_sweeps(comparison)
     assert [sweep.name for sweep in found] == ["my-model-loss-margin", "my-model-loss-margin-2"]
     drawn = [path.name for sweep in found for path, _ in draw_sweep(sweep, comparison, tmp_path)[0]]
-    assert drawn == ["my-model-loss-margin-embedded-tasks.png", "my-model-loss-margin-2-embedded-tasks.png"]
+    assert drawn == ["my-model-loss-margin-verifiable-tasks.png", "my-model-loss-margin-2-verifiable-tasks.png"]

@@ -78,10 +78,12 @@ def check_claims(comparison: Comparison, sweeps: Sequence[Sweep], found: Found |
     every = [e for kept, _ in tests.values() for test in kept for e in test.better]
     corrected = iter(holm([e.p for e in every]))
     out = []
+    baseline = comparison.baseline.label if comparison.baseline else "the baseline"
     for claim in claims:
         kept, told = tests[claim["id"]]
+        says = claim["says"].replace("{baseline}", baseline)
         if not kept:
-            out.append(Verdict(claim["id"], claim["says"], UNMEASURED, "; ".join(told), ()))
+            out.append(Verdict(claim["id"], says, UNMEASURED, "; ".join(told), ()))
             continue
         evidence = tuple(test.decided([next(corrected) for _ in test.better]) for test in kept)
         counts = {kind: sum(e.verdict == kind for e in evidence) for kind in (HOLDS, FAILS, OPEN)}
@@ -89,7 +91,7 @@ def check_claims(comparison: Comparison, sweeps: Sequence[Sweep], found: Found |
         mixed = "mixed: " if counts[FAILS] and counts[HOLDS] else ""
         by_kind = ", ".join(f"{kind} on {count}" for kind, count in counts.items() if count)
         summary = "; ".join([f"{mixed}{by_kind} of {len(evidence)} columns", *told])
-        out.append(Verdict(claim["id"], claim["says"], verdict, summary, evidence))
+        out.append(Verdict(claim["id"], says, verdict, summary, evidence))
     return out
 
 
