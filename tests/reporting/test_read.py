@@ -114,3 +114,10 @@ def test_what_holds_something_else_is_named_and_left_out(tmp_path: Path) -> None
     assert len(found.unread) == 3 and "step/b/0/results.json: expected what Tuna writes, got" in found.unread[0]
     with pytest.raises(DataError, match=r"0/results\.json: expected what Tuna writes, got .*next: move it away"):
         measured_in(tmp_path / "step")
+
+
+def test_a_job_that_a_later_sweep_finished_is_not_missing(tmp_path: Path) -> None:
+    for sweep, identity, status in (("1", "a", "failed"), ("1", "b", "failed"), ("2", "a", "finished")):
+        write(tmp_path / "sweeps" / sweep / identity / "job.json", {"identity": identity, "status": status})
+    found = Found.read([tmp_path], [], [])
+    assert found.jobs == [f"sweep job {tmp_path / 'sweeps' / '1' / 'b'}: failed"]

@@ -179,8 +179,11 @@ class Found:
             elif found._has(path, content, benchmark=str, model=dict, scores=dict, primary=str):
                 with found._taken(path):
                     found.results.append(Measured(path, content))
-        for _, path, job in found._files(folders, "job.json", status=str):
-            if job["status"] != "finished" and not path.with_name("run.json").exists():
+        jobs = list(found._files(folders, "job.json", status=str))
+        done = {str(job.get("identity")) for _, _, job in jobs if job["status"] == "finished"} - {"None"}
+        for _, path, job in jobs:
+            again = str(job.get("identity")) in done  # by a later sweep
+            if job["status"] != "finished" and not again and not path.with_name("run.json").exists():
                 with found._taken(path):
                     found.jobs.append(_job_line(path.parent, job))
         found.jobs = list(dict.fromkeys(found.jobs))  # one folder may lie in another
