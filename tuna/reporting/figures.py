@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from tuna.files import whole
@@ -15,6 +16,7 @@ COLORS = ("#2563a8", "#c2571a", "#2d8659", "#8b4aa8", "#b3364b", "#5f6b7a")
 MOST_LINES = len(COLORS)
 _MOST_FIGURES = 12  # of one sweep
 _MOST_PANELS = 4
+_TITLE = 26  # characters of a panel's width
 
 
 def draw_sweep(sweep: Sweep, comparison: Comparison, folder: Path) -> tuple[list[tuple[Path, str]], list[str]]:
@@ -35,7 +37,7 @@ def draw_sweep(sweep: Sweep, comparison: Comparison, folder: Path) -> tuple[list
         if base and comparison.baseline and not sweep.start:  # no point of the curve
             panel.axhline(base.mean, color="#5f6b7a", linestyle="--", linewidth=1, label=comparison.baseline.label)
         _frame(panel, shown, base)
-        panel.set_title(column.title + column.direction, fontsize=11)
+        panel.set_title(fill(column.title + column.direction, _TITLE), fontsize=10)
         panel.set_xlabel(sweep.label, fontsize=10)
         panel.set_xticks(sorted(set(places.values())), [f"{x:,g}" for x in sorted(places)], fontsize=9)
         panel.tick_params(axis="y", labelsize=9)
@@ -76,7 +78,7 @@ def draw_systems(comparison: Comparison, path: Path) -> tuple[list[tuple[Path, s
                 span = _reach(estimate.mean, estimate.low, estimate.high)
                 panel.errorbar(estimate.mean, place, xerr=span, fmt="o", color=color, markersize=5, capsize=3)
         panel.set_yticks(range(len(rows)), [s.label.replace("$", r"\$") if panel is found[0] else "" for s in rows])
-        panel.set_title(column.title + column.direction, fontsize=11)
+        panel.set_title(fill(column.title + column.direction, _TITLE), fontsize=10)
         panel.tick_params(labelsize=9)
     save(figure, path)
     left = len(columns) - len(shown)
