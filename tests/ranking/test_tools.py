@@ -9,7 +9,7 @@ import pytest
 
 from tests.inference.make import collect, write_answers, write_rows
 from tuna.data.files import read_rows
-from tuna.errors import ConfigError, DataError
+from tuna.errors import ConfigError, DataError, TunaError
 from tuna.ranking.tools import best, clear, compare, merge, run_tool
 
 pytestmark = pytest.mark.once
@@ -69,6 +69,34 @@ def test_what_cannot_be_compared(tmp_path: Path) -> None:
         compare(str(one), str(write_rows(tmp_path / "b", [ranked("2", a=1, b=0)])))
     with pytest.raises(DataError, match="c:1: expected a ranked list"):
         compare(str(one), str(write_rows(tmp_path / "c", [{"instruction": "x"}])))
+
+
+@pytest.mark.parametrize(
+    ("response", "told"),
+    [({"text": "a", "score": "5"}, "text and score, a number"), ({"text": "a", "score": 10**400}, "a number"),
+     ({"text": 3, "score": 5}, "a number"), (7, "a number")],
+)  # fmt: skip
+def test_answers_that_are_none_are_told(response: Any, told: str, tmp_path: Path) -> None:
+    row = {"id": "1", "responses": [{"text": "b", "score": 1, "sample": 0}, response]}
+    with pytest.raises(DataError, match=rf"a\.jsonl:1: responses: expected objects with .*{told}"):
+        best(str(write_rows(tmp_path / "a.jsonl", [row])), str(tmp_path / "out.jsonl"))
+
+
+def test_other_columns_may_hold_what_json_does_not(tmp_path: Path) -> None:
+    lists = tmp_path / "a.jsonl"
+    lists.write_text('{"id": "1", "note": NaN, "responses": [{"text": "a", "score": 1}, {"text": "b", "score": 2}]}\n')
+    assert best(str(lists), str(tmp_path / "out.jsonl")) == (1, 1)
+    assert json.loads((tmp_path / "out.jsonl").read_text()) == {"id": "1", "note": None, "output": "b", "best_of": 2}
+
+
+@pytest.mark.parametrize(
+    "shard", [None, 3, {"ids": ["1"]}, {"ids": 3, "index": 1, "count": 1}, {"ids": ["1"], "index": 1, "count": 10**30}]
+)
+def test_a_shard_whose_report_holds_something_else(shard: Any, tmp_path: Path) -> None:
+    lists = write_rows(tmp_path / "a.jsonl", [ranked("1", a=1, b=0)])
+    (tmp_path / "a.report.json").write_text(json.dumps({"shard": shard}))
+    with pytest.raises(TunaError, match=r"shard"):
+        merge(str(tmp_path / "out.jsonl"), [str(lists)])
 
 
 def parts(folder: Path, count: int) -> list[str]:

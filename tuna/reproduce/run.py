@@ -24,7 +24,7 @@ from tuna.errors import ConfigError, OtherSettings, RunError
 from tuna.reproduce import before, losses, measures, rounds
 from tuna.reproduce.clock import Clock
 from tuna.reproduce.plan import ONCE, Step, chosen, plan, refuse_secrets
-from tuna.runs import RunFolder, read_json, write_json
+from tuna.runs import RunFolder, numbers, read_json, write_json
 from tuna.signals import PARENT
 
 ROOT = CHECKOUT  # whose scripts are run; of an installed package, ``python -m tuna``
@@ -149,7 +149,7 @@ def _state(folder: Path) -> dict[str, Any]:
     file = folder / "steps.json"
     state = read_json(file)
     for name, known in state.items():
-        if not isinstance(known, dict) or not _numbers(known.get("ended"), known.get("seconds", 0.0)):
+        if not isinstance(known, dict) or not numbers(known.get("ended"), known.get("seconds", 0.0)):
             raise RunError(
                 f"{file}: {name}: expected an object with seconds and a time of its end; move the file away to run all "
                 "anew"
@@ -162,10 +162,6 @@ def _made(step: Step) -> bool:
     if step.words[0] == "evaluate.py":
         return any(step.makes.glob("*/*/results.json"))
     return step.makes.exists()
-
-
-def _numbers(*values: object) -> bool:
-    return all(isinstance(value, int | float) and -1e15 < value < 1e15 for value in values)
 
 
 def _size(path: Path) -> int | None:
