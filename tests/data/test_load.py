@@ -147,7 +147,7 @@ def test_davinci_is_ranked_by_eq3_only(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [DAVINCI])
     assert not load_source(Source(path, "eq3")).problems
     assert "responses[0].score: expected a finite number, got nothing" in _error(Source(path, "score"))
-    assert "set rank_by=eq3" in _error(Source(path, "score"))
+    assert "set datamodule.rank_by=eq3" in _error(Source(path, "score"))
 
 
 def test_alpaca_rows_are_no_lists(tmp_path: Path) -> None:

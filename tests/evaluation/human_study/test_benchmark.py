@@ -266,7 +266,9 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
         read_sheets([str(tmp_path / "annotator-1.html")], str(tmp_path / "unblinding.json"))
     with pytest.raises(DataError, match=r"expected the unblinding\.json"):
         read_sheets(paths, paths[0])
-    for change in ({"systems": 3}, {"annotators": {"1": {"q0": {"A": ["x"]}}}}, {"questions": [{"id": []}]}):
+    labels = {"1": {"q0": {"A": ["x"]}}}
+    changes: list[dict[str, Any]] = [{"systems": 3}, {"annotators": labels}, {"questions": [{"id": []}]}]
+    for change in changes:
         (tmp_path / "changed.json").write_text(json.dumps(made | change))
         with pytest.raises(DataError, match=r"changed\.json: expected the unblinding\.json"):
             read_sheets(paths, str(tmp_path / "changed.json"))
