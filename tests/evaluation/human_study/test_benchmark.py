@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from evaluate import EVALUATE
 from tests.inference.make import read_rows, write_rows
 from tuna.config import checks
 from tuna.config.compose import compose
@@ -23,6 +22,7 @@ from tuna.evaluation.human_study.benchmark import HumanStudy
 from tuna.evaluation.human_study.pages import read_sheets, write_study
 from tuna.evaluation.questions import Question
 from tuna.evaluation.run import run
+from tuna.programs import EVALUATE
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 NASTY = '</script><script>document.title = "broken"</script><!-- <script> %%STUDY%% & \u2028 "quoted" \\u003c'
