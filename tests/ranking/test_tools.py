@@ -1,5 +1,6 @@
 """Agreement between two files; shards put together are the whole, in order; both as they are typed."""
 
+import errno
 import json
 import math
 from pathlib import Path
@@ -45,6 +46,19 @@ def test_faults_are_one_message(
         run_tool(words)
     said = capsys.readouterr().err
     assert stopped.value.code == 1 and said.startswith("error: ") and told in said and "Traceback" not in said
+
+
+def test_a_full_disk_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(path: str, rows: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", path)
+
+    monkeypatch.setattr("tuna.ranking.tools.write_jsonl", full)
+    lists = write_rows(tmp_path / "a.jsonl", [ranked("1", a=2, b=1)])
+    with pytest.raises(SystemExit):
+        run_tool(["best", str(lists), str(tmp_path / "out.jsonl")])
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path}/out.jsonl: No space left on device; ")
 
 
 def test_by_hand(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from tuna.data.files import read_rows, write_jsonl
 from tuna.data.ranking import pair_accuracy
 from tuna.data.rows import Row
 from tuna.errors import ConfigError, DataError, TunaError
+from tuna.files import trouble_of
 from tuna.inference.answers import ORIGINAL
 from tuna.ranking import TOOLS
 from tuna.ranking.outputs import OutputPaths, readable
@@ -47,8 +48,11 @@ def run_tool(argv: Sequence[str]) -> None:
                 print(f"{kept:,} of {count:,} lists have answers of different ranks: {files[1]}")
             else:
                 raise ConfigError(f"expected {TOOLS[tool]}")
-        except TunaError as error:
-            print(f"error: {error}", file=sys.stderr)
+        except (TunaError, OSError) as error:
+            told = error if isinstance(error, TunaError) else trouble_of(error)
+            if told is None:
+                raise
+            print(f"error: {told}", file=sys.stderr)
             sys.exit(1)
 
 
