@@ -76,12 +76,20 @@ def test_all_malformed_rows_are_listed_and_none_hides_another(tmp_path: Path) ->
 
 
 def test_a_long_list_of_faults_is_cut_with_a_count(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.jsonl", [row(n, output=None) for n in range(25)])
+    path = write(tmp_path / "a.jsonl", [row(n, instruction=n) for n in range(25)])
     lines = _error(Source(path)).splitlines()
     assert len(lines) == 22
     assert lines[20:] == ["... and 5 more", "25 malformed rows; next: mend them, or datamodule.bad_rows=drop"]
     with pytest.raises(DataError, match="no usable row is left of 25"):
         load_sources([Source(path)], bad_rows="drop")
+
+
+def test_a_fault_of_many_rows_hides_no_other(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", [*(row(n, output=None) for n in range(25)), "{no json"])
+    first, second, last = _error(Source(path)).splitlines()
+    assert first.startswith(f"{path}:1: output: expected the original response") and "set datamodule.original" in first
+    assert first.endswith(" (24 more rows are like it)") and second.startswith(f"{path}:26: line: expected JSON")
+    assert last.startswith("26 malformed rows; next")
 
 
 def test_original_best_and_none(tmp_path: Path) -> None:

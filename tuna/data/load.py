@@ -25,6 +25,7 @@ from tuna.errors import DataError, Faults
 
 SHOWN = 20
 BAD_ROW = "bad row: "  # how the reason of one begins
+_PLACE = re.compile(r"^.*?:\d+: ")  # of a row: path:line
 _NAMED = re.compile(r"datamodule\.(\w+)")  # a key of train.py's in a hint
 # What JSON cannot hold, what is done with it, and how.
 _CHANGES: tuple[tuple[Any, str, Callable[[Any], Any]], ...] = (
@@ -102,14 +103,27 @@ def load_sources(sources: Sequence[Source], bad_rows: str | None = None) -> list
     faults.check()
     empty = [f"{loaded.source.path}: no usable row is left of {loaded.rows}" for loaded in found if not loaded.records]
     if empty:
-        raise DataError("\n".join(empty + problems[:SHOWN]))
+        raise DataError("\n".join(empty + _listed(problems)))
     return found
 
 
 def problem_text(problems: Sequence[str], otherwise: str = "") -> str:
     """All faults of the rows, one per line, the list cut at 20. otherwise: what else than mending them can be done."""
     count = f"{len(problems)} malformed row{'s' if len(problems) > 1 else ''}"
-    return "\n".join([*shortened(problems, SHOWN), f"{count}; next: mend them{otherwise}"])
+    return "\n".join([*_listed(problems), f"{count}; next: mend them{otherwise}"])
+
+
+def _listed(problems: Sequence[str]) -> list[str]:
+    """The first 20; a fault that more than three rows have stands once, so that it hides no other."""
+    found: dict[str, list[int]] = {}
+    for place, problem in enumerate(problems):
+        found.setdefault(_PLACE.sub("", problem), []).append(place)
+    lines = dict(enumerate(problems))
+    for first, *others in (places for places in found.values() if len(places) > 3):
+        lines[first] += f" ({len(others):,} more rows are like it)"
+        for place in others:
+            del lines[place]
+    return shortened(list(lines.values()), SHOWN)
 
 
 def counted(reasons: Mapping[str, int]) -> str:
