@@ -52,12 +52,10 @@ def read_schema(given: str | Mapping[str, Any], field: str) -> dict[str, Any]:
 
 def _wrong(schema: object, at: str = "") -> str | None:
     """What a keyword that ``misfit`` looks at is not, or None."""
+    if isinstance(schema, bool):
+        return None
     if not isinstance(schema, dict):
-        return (
-            None
-            if isinstance(schema, bool)
-            else f"{at.removesuffix('.')}: expected an object, got {shortened(str(schema))}"
-        )
+        return f"{at.removesuffix('.')}: expected an object, got {shortened(str(schema))}"
     for key, (fits, expected) in _KEYWORDS.items():
         if key in schema and not fits(schema[key]):
             return f"{at}{key}: expected {expected}, got {shortened(str(schema[key]))}"
