@@ -76,10 +76,11 @@ def test_all_malformed_rows_are_listed_and_none_hides_another(tmp_path: Path) ->
 
 
 def test_a_long_list_of_faults_is_cut_with_a_count(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.jsonl", [row(n, instruction=n) for n in range(25)])
+    path = write(tmp_path / "a.jsonl", [row(0), *(row(n, instruction=n) for n in range(1, 26))])
     lines = _error(Source(path)).splitlines()
     assert len(lines) == 22
     assert lines[20:] == ["... and 5 more", "25 malformed rows; next: mend them, or datamodule.bad_rows=drop"]
+    path = write(tmp_path / "a.jsonl", [row(n, output=None) for n in range(25)])
     with pytest.raises(DataError, match="no usable row is left of 25"):
         load_sources([Source(path)], bad_rows="drop")
 
