@@ -18,6 +18,9 @@ def main() -> None:
     if place is None or not (place / "programs.py").is_file() or not hasattr(tuna, "__version__"):
         print(f"error: {shadowed(place)}", file=sys.stderr)
         sys.exit(1)
+    from tuna.signals import begin
+
+    begin()
     from tuna.programs import console
 
     console()

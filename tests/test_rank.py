@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import pytest
 
-from rank import RANK
 from tests import warm
 from tests.inference.http_server import LoopbackServer, chaos
 from tests.inference.make import read_rows, write_answers, write_instructions
 from tuna.entry import main
+from tuna.programs import RANK
 
 ROOT = Path(__file__).parents[1]
 CONCURRENCY = 8

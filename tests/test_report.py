@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from report import REPORT
 from tests.reporting.make import make_run
 from tuna.entry import main
+from tuna.programs import REPORT
 
 ROOT = Path(__file__).parents[1]
 

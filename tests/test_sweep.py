@@ -9,8 +9,8 @@ import pytest
 
 from tests.training.kills import finish, kill_when, start, steps_run
 from tests.training.make import overrides, write_lists, write_model
-from train import TRAIN
 from tuna.entry import main
+from tuna.programs import TRAIN
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.training.make import overrides, write_lists, write_model
-from train import TRAIN
 from tuna.entry import main
+from tuna.programs import TRAIN
 
 ROOT = Path(__file__).parents[1]
 GOOD: dict[str, Any] = {
@@ -179,7 +179,7 @@ def test_a_run_from_the_command_line(llama: Path, tmp_path: Path) -> None:
 
 EARLY = """
 import sys
-from train import TRAIN
+from tuna.programs import TRAIN
 from tuna.entry import main
 try:
     main(TRAIN, sys.argv[1:])

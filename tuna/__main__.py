@@ -1,6 +1,9 @@
 """``python -m tuna COMMAND ...``: what the console command ``tuna`` does."""
 
-from tuna.programs import console
-
 if __name__ == "__main__":
+    from tuna.signals import begin
+
+    begin()
+    from tuna.programs import console
+
     console()

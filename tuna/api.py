@@ -137,7 +137,9 @@ def read(
     ('Tell me about a kettle.', [0.0, 0.0])
     """
     check_format(format)
-    source = Source(str(path), first=first, last=last, format=format, split=split, subset=subset, columns=columns)
+    source = Source(
+        str(path), first=first, last=last, format=format, split=split, subset=subset, columns=columns, key="path"
+    )
     loaded = load_source(source, preview=True)
     if loaded.problems and bad_rows != "drop":
         raise DataError(problem_text(loaded.problems, ', or bad_rows="drop"'))

@@ -58,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         except BrokenPipeError:  # into head, which has read enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except TunaError as error:
-            print("error: " + str(error).replace("\n", "\n       "), file=sys.stderr)
+            told = str(error).replace("next: datamodule.path=", "next: python -m tuna.data ")  # its one path has no key
+            print("error: " + told.replace("\n", "\n       "), file=sys.stderr)
             sys.exit(1)
 
 

@@ -142,6 +142,11 @@ def read_json(path: Path, shape: Mapping[str, type] | None = None, needs: Sequen
     return loaded
 
 
+def numbers(*values: object) -> bool:
+    """Whether each is a number such as counts, times and amounts are, which can be added up."""
+    return all(isinstance(value, int | float) and -1e15 < value < 1e15 for value in values)
+
+
 def read_run(folder: Path) -> dict[str, Any]:
     """run.json of a run's folder, empty where there is none; RunError where it holds something else."""
     return read_json(folder / "run.json", _RUN)

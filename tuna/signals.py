@@ -7,10 +7,26 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 PARENT = "TUNA_PARENT"  # in a command's environment: the process id of the command that started it
+
+
+def begin() -> None:
+    """Have Ctrl-C end this process with one line where no command answers it: before, while modules are imported, and
+    after. To be called first; nothing is changed where Ctrl-C is ignored, as behind nohup.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, end_at_once)
+
+
+def end_at_once(number: int, frame: FrameType | None) -> None:
+    """Answer Ctrl-C where there is nothing to save; Python would show where it was, or lose it in an import."""
+    with suppress(Exception):  # a write that was interrupted
+        sys.stdout.flush()
+    os.write(2, b"interrupted\n")
+    os._exit(128 + number)
 
 
 class Ending:
@@ -18,8 +34,19 @@ class Ending:
 
     def __init__(self) -> None:
         self.heard: int | None = None  # the last SIGTERM
-        self.answered = False  # whether the command catches KeyboardInterrupt now, which it says itself
         self.process = os.getpid()
+        self._answered, self._begun = False, signal.getsignal(signal.SIGINT) is end_at_once
+
+    @property
+    def answered(self) -> bool:
+        """Whether the command catches KeyboardInterrupt now, which it says itself."""
+        return self._answered
+
+    @answered.setter
+    def answered(self, now: bool) -> None:
+        self._answered = now
+        if self._begun:
+            signal.signal(signal.SIGINT, signal.default_int_handler if now else end_at_once)
 
     def hear(self, number: int, frame: FrameType | None) -> None:
         """Answer a signal: before and after the command's own part, and in a fork of it, as if nobody heard it."""

@@ -84,6 +84,9 @@ def table(results: Sequence[Result], seconds: float, before: str = "") -> str:
     ]
     if missing := [kind for kind in dict.fromkeys(t.kind for t in every_trial()) if kind not in kinds]:
         lines.append(f"\nNot run as a whole yet: {', '.join(missing)}.")
+    for kind in (row[0] for row in rows):
+        if new := [t.name for t in every_trial() if t.kind == kind and t.name not in names[kind].split("; ")]:
+            lines.append(f"\nNot run yet, since they are newer: {kind}: {'; '.join(new)}.")
     lines += [f"\n- {kind}, {rest}" for kind, rest in broken if kind in known and kind not in ran]
     for result in results:
         lines += [f"\n- {result.trial.kind}, {result.trial.name}: {how}" for how, _ in result.broken]

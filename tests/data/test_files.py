@@ -145,9 +145,8 @@ def test_missing_file_names_the_nearest_and_the_next_command(tmp_path: Path) -> 
     with pytest.raises(DataError) as fault:
         read_rows(str(tmp_path / "rankd.jsonl"))
     near = tmp_path / "ranked.jsonl"
-    assert str(fault.value) == (
-        f"{tmp_path / 'rankd.jsonl'}: no such file; nearest: {near}; next: datamodule.path={near}"
-    )
+    said = f"{tmp_path / 'rankd.jsonl'}: no such file; nearest: {near}; next: "
+    assert str(fault.value) == f"{said}the same command with that one"
     with pytest.raises(DataError, match=f"; next: input={near}"):
         read_rows(str(tmp_path / "rankd.jsonl"), key="input")
     with pytest.raises(DataError, match="no such file or folder, and no hub id owner/name; next: ls "):
@@ -211,7 +210,7 @@ def test_a_folder_of_several_splits_is_not_read_as_one(tmp_path: Path) -> None:
     for name in ("train_prefs-00000-of-00002", "train_prefs-00001-of-00002", "test_prefs-00000-of-00001"):
         pq.write_table(pa.Table.from_pylist([{"instruction": name}]), tmp_path / f"{name}.parquet")
     with pytest.raises(DataError) as fault:
-        read_rows(str(tmp_path))
+        read_rows(str(tmp_path), key="datamodule.path")
     assert str(fault.value) == (
         f"{tmp_path}: expected the name of a split, one of test_prefs, train_prefs, got nothing; "
         "next: datamodule.split=train_prefs"
@@ -219,6 +218,8 @@ def test_a_folder_of_several_splits_is_not_read_as_one(tmp_path: Path) -> None:
     found = read_rows(str(tmp_path), "train_prefs")
     assert _said(found) == ["train_prefs-00000-of-00002", "train_prefs-00001-of-00002"]
     assert found.note == f"{tmp_path}: split train_prefs is read, test_prefs not"
+    with pytest.raises(DataError, match=r"got nothing; next: a file of one of them alone"):
+        read_rows(str(tmp_path), key="benchmark.path")
     with pytest.raises(DataError, match=r"got 'test_pref'; next: input_split=test_prefs"):
         read_rows(str(tmp_path), "test_pref", key="input")
 
@@ -234,16 +235,16 @@ def test_a_folder_without_splits_is_read_whole_or_by_a_file(tmp_path: Path) -> N
     assert _said(read_rows(folder)) == ["harmless.jsonl", "helpful.jsonl"]
     assert _said(read_rows(folder, "helpful")) == ["helpful.jsonl"]
     with pytest.raises(DataError, match=r"one of harmless, helpful, got 'train'; next: datamodule.split="):
-        read_rows(folder, "train")
+        read_rows(folder, "train", key="datamodule.path")
 
 
 def test_one_file_has_no_splits(tmp_path: Path) -> None:
     path = str(Path(_folder(tmp_path, "test-00000-of-00001.jsonl")) / "test-00000-of-00001.jsonl")
     assert len(read_rows(path, "test").rows) == 1
     with pytest.raises(DataError, match=r"one file has no splits; next: leave datamodule.split=train away"):
-        read_rows(path, "train")
+        read_rows(path, "train", key="datamodule.path")
     with pytest.raises(DataError, match=r"^datamodule.subset: expected a hub data set owner/name beside it, got "):
-        read_rows(path, subset="main")
+        read_rows(path, subset="main", key="datamodule.path")
 
 
 def test_saved_data_sets(tmp_path: Path) -> None:
@@ -254,7 +255,7 @@ def test_saved_data_sets(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"one of test_prefs, train_prefs, train_sft, got nothing; next: datamodule.spl"
     ):
-        read_rows(str(tmp_path / "many"))
+        read_rows(str(tmp_path / "many"), key="datamodule.path")
     assert _said(read_rows(str(tmp_path / "many"), "train_sft")) == ["train_sft"]
     with pytest.raises(DataError, match="one data set has no splits"):
         read_rows(str(tmp_path / "one"), "train")
@@ -272,12 +273,12 @@ def test_hub_splits_and_configurations(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load))
     with pytest.raises(DataError, match=r"one of easy, hard, got nothing; next: datamodule.subset=(easy|hard)$"):
-        read_rows("owner/name")
+        read_rows("owner/name", key="datamodule.path")
     with pytest.raises(DataError, match=r"got 'hrad'; next: datamodule.sources\[0\].subset=hard$"):
         read_rows("owner/name", subset="hrad", key="datamodule.sources[0].path")
     assert _said(read_rows("owner/name", "test_prefs", "hard")) == ["test_prefs"]
     with pytest.raises(DataError, match=r"next: datamodule.split=train_prefs"):
-        read_rows("owner/name", subset="hard")
+        read_rows("owner/name", subset="hard", key="datamodule.path")
 
 
 def test_train_or_the_only_one() -> None:

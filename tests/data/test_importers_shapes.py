@@ -107,9 +107,9 @@ def test_two_formats_in_one_row_have_to_be_told_apart() -> None:
     both = {"prompt": "Add.", "completion": "3", "label": True, "answers": [{"answer": "3", "rank": 1}]}
     assert recognize(both)[1] == "looks like kto and like nectar, so its format has to be named"
     with pytest.raises(
-        DataError, match=r"name its format by datamodule\.format, or its columns by datamodule\.columns="
+        DataError, match=r"name its format by datamodule\.format, or name its columns by datamodule\.columns="
     ):
-        choose("auto", [both], "f")
+        choose("auto", [both], "f", "datamodule.path")
 
 
 def test_a_value_of_another_kind_is_named() -> None:

@@ -76,12 +76,21 @@ def test_all_malformed_rows_are_listed_and_none_hides_another(tmp_path: Path) ->
 
 
 def test_a_long_list_of_faults_is_cut_with_a_count(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.jsonl", [row(n, output=None) for n in range(25)])
+    path = write(tmp_path / "a.jsonl", [row(0), *(row(n, instruction=n) for n in range(1, 26))])
     lines = _error(Source(path)).splitlines()
     assert len(lines) == 22
     assert lines[20:] == ["... and 5 more", "25 malformed rows; next: mend them, or datamodule.bad_rows=drop"]
+    path = write(tmp_path / "a.jsonl", [row(n, output=None) for n in range(25)])
     with pytest.raises(DataError, match="no usable row is left of 25"):
         load_sources([Source(path)], bad_rows="drop")
+
+
+def test_a_fault_of_many_rows_hides_no_other(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", [*(row(n, output=None) for n in range(25)), "{no json"])
+    first, second, last = _error(Source(path)).splitlines()
+    assert first.startswith(f"{path}:1: output: expected the original response") and "set datamodule.original" in first
+    assert first.endswith(" (24 more rows are like it)") and second.startswith(f"{path}:26: line: expected JSON")
+    assert last.startswith("26 malformed rows; next")
 
 
 def test_original_best_and_none(tmp_path: Path) -> None:
@@ -147,7 +156,7 @@ def test_davinci_is_ranked_by_eq3_only(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [DAVINCI])
     assert not load_source(Source(path, "eq3")).problems
     assert "responses[0].score: expected a finite number, got nothing" in _error(Source(path, "score"))
-    assert "set rank_by=eq3" in _error(Source(path, "score"))
+    assert "set datamodule.rank_by=eq3" in _error(Source(path, "score"))
 
 
 def test_alpaca_rows_are_no_lists(tmp_path: Path) -> None:

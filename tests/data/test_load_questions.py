@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections import Counter
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -18,6 +19,7 @@ from tuna.data.fields import FieldError
 from tuna.data.files import write_jsonl
 from tuna.data.load import Loaded, Source, jsonable, load_questions
 from tuna.data.record import Record
+from tuna.errors import DataError
 
 
 def read(path: Path) -> Loaded:
@@ -108,3 +110,41 @@ def test_whatever_a_column_holds_can_be_written_and_read_back(
     made = jsonable(Record("0", "Q", extra=extra), Counter()).extra
     write_jsonl(path, [made])
     assert json.loads(path.read_text(encoding="utf-8")) == made
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        (
+            "datamodule.path",
+            "mend the file, or name its format by datamodule.format, or name its columns by datamodule.c",
+        ),
+        ("datamodule.val_path", "or name its format by datamodule.format, or name its columns by datamodule.columns={"),
+        (
+            "datamodule.sources[1].path",
+            "by datamodule.sources[1].format, or name its columns by datamodule.sources[1].c",
+        ),
+        ("input", "mend the file, or name its columns by input_columns={instruction: q"),
+        ("benchmark.path", "next: mend the file$"),
+        ("path", "or name its format by format, or name its columns by columns={"),
+    ],
+)
+def test_a_command_names_the_keys_that_it_has(key: str, told: str, tmp_path: Path) -> None:
+    write_jsonl(path := tmp_path / "a.jsonl", [{"q": "Why?"}])
+    with pytest.raises(DataError, match=re.escape(told).replace(r"\$", "$")):
+        load_questions(Source(str(path), None, key=key))
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("datamodule.path", "; next: datamodule.columns={inst"),
+        ("input", "; next: input_columns={"),
+        ("benchmark.path", ""),
+    ],
+)
+def test_hints_for_a_row_name_the_keys_that_there_are(key: str, hint: str, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "b.jsonl", [{"prompt": "Why?", "answer": "So."}])
+    (problem,) = load_questions(Source(str(tmp_path / "b.jsonl"), None, key=key, format="prompts")).problems
+    said, _, told = problem.partition("got 'So.'")
+    assert "b.jsonl:1: answer: expected no answers" in said and told.startswith(hint) and bool(told) == bool(hint)

@@ -104,7 +104,7 @@ def test_bootstrap_leaves_out_lists_without_a_pair_and_repeats() -> None:
             "score",
             r"responses\[1\].score: expected a finite number, got nothing",
         ),
-        ((Candidate("a", logprob=-1.0),) * 2, "score", "set rank_by=eq3"),
+        ((Candidate("a", logprob=-1.0),) * 2, "score", "set datamodule.rank_by=eq3"),
         ((Candidate("a", 1.0),) * 2, "eq3", r"logprob.*rank.py ranker=probabilistic score_only=true.*rank_by=score"),
         (
             (Candidate("a", logprob=-1.0, num_tokens=0),) * 2,

@@ -117,7 +117,7 @@ def test_all_that_is_wrong_with_questions_is_said_at_once(tmp_path: Path) -> Non
     ]  # fmt: skip
     path = write_rows(tmp_path / "q.jsonl", rows)
     with path.open("a") as file:
-        file.write("[1]\nno json\n")
+        file.write('[1]\nno json\n{"instruction": "How?", "id": "\\ud800"}\n')
     with pytest.raises(DataError) as error:
         read_questions(str(path))
     said = str(error.value)
@@ -129,9 +129,10 @@ def test_all_that_is_wrong_with_questions_is_said_at_once(tmp_path: Path) -> Non
         (6, "category"),
         (7, "line"),
         (8, "line"),
+        (9, "id"),
     ):
         assert f"{path}:{line}: {field}: expected" in said
-    assert "7 malformed rows" in said
+    assert "8 malformed rows" in said
 
 
 def test_answers_to_no_question_are_named(tmp_path: Path) -> None:

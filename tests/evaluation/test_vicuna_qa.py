@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from evaluate import EVALUATE
 from tests.inference.http_server import LoopbackServer, chaos
 from tests.inference.make import read_rows, write_rows
 from tuna.config import checks
@@ -22,6 +21,7 @@ from tuna.entry import main
 from tuna.errors import ConfigError, DataError, RunError
 from tuna.evaluation.run import run
 from tuna.evaluation.vicuna_qa import VicunaQA
+from tuna.programs import EVALUATE
 
 pytestmark = pytest.mark.once
 

@@ -61,6 +61,14 @@ def test_without_a_chat_template_each_line_is_a_question(
     assert "each line is a question by itself" in capsys.readouterr().err
 
 
+def test_a_prompt_that_was_shortened_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    talked(f"Name {'a color ' * 300}.\n\nName a color.\n", monkeypatch, "max_tokens=2")
+    told = "(shortened to fit the model's 512 positions; an empty line begins anew)"
+    assert capsys.readouterr().err.count(told) == 1
+
+
 def test_a_wrong_value_is_told_before_a_model_is_looked_for() -> None:
     with pytest.raises(ConfigError, match="temperature: expected"):
         run(compose(["temperature=-1", "model.path=nowhere"], config_name="chat"))

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -229,14 +230,30 @@ def test_max_requests_is_kept_to_the_last_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("most", [0.0001, 0.0005, 0.001])
 def test_max_cost_is_kept_whatever_is_in_flight(tmp_path: Path, most: float) -> None:
     price = Price(1, 2)  # a request costs at most 20 + 40 millionths, really 2 + 8
-    with LoopbackServer(chaos(0.3), latency=0.01) as server:
+    costs = {"ok": 10e-6, "empty": 10e-6, "status": 0.0}  # of the others nothing is known but the most
+    faults, sent = chaos(0.3), Counter[str]()
+
+    def plan(prompt: str, nth: int) -> Action:
+        action = faults(prompt, nth)
+        sent[action["kind"]] += 1
+        return action
+
+    with LoopbackServer(plan, latency=0.01) as server:
         run = Run(tmp_path, server, price, max_cost=most, concurrency=16)
         with pytest.raises(BudgetReached, match="max_cost"):
             run(500)
         assert 0 < run.budget.spent <= most
         assert run.budget.spent > most - 60e-6  # and used up
-        if most == 0.0005:
-            assert len(run.answers) > 10
+        assert len(run.answers) == sent["ok"]
+        assert run.budget.spent == pytest.approx(sum(costs.get(kind, 60e-6) * n for kind, n in sent.items()))
+
+
+def test_what_an_answer_did_not_cost_is_free_for_others(tmp_path: Path) -> None:
+    with LoopbackServer(latency=0.01) as server:
+        run = Run(tmp_path, server, Price(1, 2), max_cost=0.0005, concurrency=16)
+        with pytest.raises(BudgetReached, match="max_cost"):
+            run(500)
+        assert len(run.answers) in (44, 45)  # 10 millionths each while there are 60 left; 8 times 60 would be all
 
 
 def test_nothing_is_lost_in_chaos(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from typing import Any
 
 import pytest
@@ -147,6 +148,8 @@ def test_alternatives_that_may_be_marks(given: Any, top: dict[str, float] | None
 def test_chances_are_of_the_token_at_the_place() -> None:
     values = {str(k): float(k) for k in range(1, 11)}
     places = [Place(0, "4", {"4": 0.0}), Place(1, "5", {"5": math.log(0.9)})]
+    of_two = chances_at([Place(0, "A", {"A": math.log(0.5), "4": math.log(0.25)})], 0, None, {"A": 4, "4": 4}, 0.5)
+    assert of_two == {4: pytest.approx(1)}  # two spellings of one value
     assert chances_at(places, 1, None, values, 0.5) == {5: 1} == chances_at(places, 1, "5", values, 0.5)
     for at, wanted in ((1, "4"), (2, None)):
         with pytest.raises(VerdictError, match=r"^no log-probabilities of the marks where the mark stands$"):
@@ -268,6 +271,19 @@ def test_schemas() -> None:
     for schema, reason in (({"type": "array"}, "of an object"), ({"properties": {"mark": {}}}, "'score'.*got mark")):
         with pytest.raises(ConfigError, match=f"schema.*{reason}"):
             read_schema(schema, "score")
+    assert misfit({"a": 1}, {"properties": {"a": True}}) is None
+
+
+@pytest.mark.parametrize(
+    ("keyword", "told"),
+    [({"type": "integre"}, "score.type: expected one or several of object"), ({"type": [["x"]]}, "score.type"),
+     ({"enum": 5}, "score.enum: expected a list, got 5"), ({"minimum": "1"}, "score.minimum: expected a number, got 1"),
+     ({"maxItems": True}, "score.maxItems: expected a number"), ({"items": {"required": [{}]}}, "score.items.required"),
+     ({"items": 3}, "score.items: expected an object, got 3"), ({"properties": []}, "score.properties: expected")],
+)  # fmt: skip
+def test_keywords_that_are_none(keyword: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"schema: properties.{told}")):
+        read_schema({"properties": {"score": keyword}}, "score")
 
 
 def test_schema_files(tmp_path: Any) -> None:

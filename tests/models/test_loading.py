@@ -22,7 +22,7 @@ from tests.models.packing import packed, random_lists
 from tuna.data.batch import PackedBatch
 from tuna.errors import ModelError
 from tuna.models.export import export
-from tuna.models.loading import HEAD_STD, load_reward_scorer, load_scorer
+from tuna.models.loading import HEAD_STD, dtype_named, load_reward_scorer, load_scorer
 from tuna.models.reward import PAD, set_pad
 from tuna.models.scorer import PlainScorer, ResponseScorer
 from tuna.models.source import ModelConfig
@@ -230,3 +230,10 @@ def test_a_missing_weight_is_an_error(make_llama: Make) -> None:
     folder = without(make_llama(), "model.norm.weight")
     with pytest.raises(ModelError, match=r"lack model\.norm\.weight"):
         load_scorer(ModelConfig(path=str(folder)))
+
+
+def test_the_type_of_a_model_that_answers(make_llama: Make) -> None:
+    folder = make_llama(dtype=torch.bfloat16)
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    found = [dtype_named(*given, folder) for given in (("auto", cpu), ("auto", cuda), ("float16", cpu))]
+    assert found == [torch.float32, torch.bfloat16, torch.float16]

@@ -250,7 +250,8 @@ STEPS = {
         "status": "finished",
         "seconds": 1.0,
         "ended": 1.7e9,
-        "bytes": 3,
+        "bytes": None,
+        "whole": True,
     }
 }
 
@@ -266,9 +267,9 @@ def check_steps(drawn: bytes, folder: Path) -> str:
     step = Step("s0-a", "a", ("train.py",), (), folder / "made")
 
     def done() -> None:
-        run = _Run([step], folder, 1, _state(folder), Clock([step], {"a": 1.0}))
-        took = {name: run.state[name]["seconds"] for name in run._done() if name in run.state}
-        run.clock.forecast([step], took)
+        steps = [step, Step("s0-b", "b", ("train.py",), (), folder / "none")]
+        run = _Run(steps, folder, 1, _state(folder), Clock(steps, {"a": 1.0}))
+        run._forecast(run._done())
 
     return each(done)
 

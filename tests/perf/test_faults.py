@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from perf.faults.__main__ import main
+from perf.faults.__main__ import main, table
 from perf.faults.base import ROOT, Bench, Trial, _Forked, perform
 from perf.faults.trials import every_trial
 
@@ -52,6 +52,16 @@ def test_a_broken_trial_is_told(tmp_path: Path) -> None:
 
     found = perform(Trial("made up", "everything", leaves_the_key), tmp_path / "trial").broken
     assert sorted({how for how, _ in found}) == ["code", "executed", "key", "message"]
+
+
+def test_the_page_tells_trials_that_are_newer_than_the_last_run_of_their_kind(tmp_path: Path) -> None:
+    first, *others = (trial for trial in TRIALS if trial.kind == "verdicts")
+    before = f"| x | n |\n| :-- | --: |\n| verdicts | 1 | 0 | 2026-01-01 |\n\n- **verdicts**: {first.name}.\n"
+    said = table([], 0.0, before)
+    assert f"Not run yet, since they are newer: verdicts: {others[0].name}; " in said
+    assert f"- **verdicts**: {first.name}." in said and "| verdicts | 1 | 0 | 2026-01-01 |" in said
+    everything = "; ".join(trial.name for trial in (first, *others))
+    assert "since they are newer" not in table([], 0.0, before.replace(first.name, everything))
 
 
 @pytest.mark.campaign

@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 
 from perf.faults.__main__ import read_table
 from perf.faults.base import ROOT
-from tests.perf import generated, generated_own
+from tests.perf import generated, generated_lists, generated_own
 from tests.perf.generated import perform
 
-CASES = {**generated.CASES, **generated_own.CASES}
-CAMPAIGN = 200_000  # examples; a class has a share of it, and those of the second file come on top
+CASES = {**generated.CASES, **generated_own.CASES, **generated_lists.CASES}
+CAMPAIGN = 200_000  # examples; a class has a share of it, and those of the further files come on top
 SAMPLE = 400
 PAGE = ROOT / "docs" / "campaigns" / "generated.md"
 
@@ -26,7 +26,7 @@ Hypothesis writes inputs that nobody would: any value in any place of a row of e
 own, damaged files, journals, replies, headers and templates, what functions and judges give, and what is typed. Each
 has to give a value ("read") or one message for the user ("told"); anything else
 ends the campaign with the smallest such input. `make test` tries some hundred of them, `make campaign` all, the same
-ones each time; tests/perf/generated.py and generated_own.py say which. One class or several:
+ones each time; tests/perf/generated.py, generated_own.py and generated_lists.py say which. One class or several:
 `KINDS="results,job.json" python -m pytest -m campaign tests/perf/test_generated.py`, which replaces their rows.
 No input gave anything else.
 """

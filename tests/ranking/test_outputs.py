@@ -221,6 +221,17 @@ def test_a_hash_is_noted_once(tmp_path: Path) -> None:
     for sha256 in ("a", "b", "a"):
         outputs.note_written(places, sha256)
     assert json.loads((places.store / "written.json").read_text()) == {"sha256": ["a", "b"]}
+    (places.store / "written.json").write_text('{"sha256": 7}')  # by something else
+    outputs.note_written(places, "a")
+    assert json.loads((places.store / "written.json").read_text()) == {"sha256": ["a"]}
+
+
+@pytest.mark.parametrize("values", ["7", '{"requests": 1}', '{"requests": "x", "prompt_tokens": 1, '
+                         '"completion_tokens": 1, "cost": null}'])  # fmt: skip
+def test_an_estimate_that_is_none_is_told(values: str, tmp_path: Path) -> None:
+    (tmp_path / "estimate.json").write_text(f'{{"sampler": {values}}}')
+    with pytest.raises(RunError, match=r"estimate\.json: sampler: expected requests, .* next: move the file away"):
+        run.first_usage(tmp_path / "estimate.json")
 
 
 def words(line: str) -> list[str]:

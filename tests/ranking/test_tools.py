@@ -1,5 +1,6 @@
 """Agreement between two files; shards put together are the whole, in order; both as they are typed."""
 
+import errno
 import json
 import math
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from tests.inference.make import collect, write_answers, write_rows
 from tuna.data.files import read_rows
-from tuna.errors import ConfigError, DataError
+from tuna.errors import ConfigError, DataError, TunaError
 from tuna.ranking.tools import best, clear, compare, merge, run_tool
 
 pytestmark = pytest.mark.once
@@ -47,6 +48,19 @@ def test_faults_are_one_message(
     assert stopped.value.code == 1 and said.startswith("error: ") and told in said and "Traceback" not in said
 
 
+def test_a_full_disk_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(path: str, rows: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", path)
+
+    monkeypatch.setattr("tuna.ranking.tools.write_jsonl", full)
+    lists = write_rows(tmp_path / "a.jsonl", [ranked("1", a=2, b=1)])
+    with pytest.raises(SystemExit):
+        run_tool(["best", str(lists), str(tmp_path / "out.jsonl")])
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path}/out.jsonl: No space left on device; ")
+
+
 def test_by_hand(tmp_path: Path) -> None:
     one = write_rows(tmp_path / "a", [ranked("1", a=2, b=1, c=0), ranked("2", a=1, b=0), ranked("3", a=1, b=0)])
     two = write_rows(tmp_path / "b", [ranked("1", b=2, a=1, c=0), ranked("2", a=5, b=-5), ranked("4", a=1, b=0)])
@@ -69,6 +83,34 @@ def test_what_cannot_be_compared(tmp_path: Path) -> None:
         compare(str(one), str(write_rows(tmp_path / "b", [ranked("2", a=1, b=0)])))
     with pytest.raises(DataError, match="c:1: expected a ranked list"):
         compare(str(one), str(write_rows(tmp_path / "c", [{"instruction": "x"}])))
+
+
+@pytest.mark.parametrize(
+    ("response", "told"),
+    [({"text": "a", "score": "5"}, "text and score, a number"), ({"text": "a", "score": 10**400}, "a number"),
+     ({"text": 3, "score": 5}, "a number"), (7, "a number")],
+)  # fmt: skip
+def test_answers_that_are_none_are_told(response: Any, told: str, tmp_path: Path) -> None:
+    row = {"id": "1", "responses": [{"text": "b", "score": 1, "sample": 0}, response]}
+    with pytest.raises(DataError, match=rf"a\.jsonl:1: responses: expected objects with .*{told}"):
+        best(str(write_rows(tmp_path / "a.jsonl", [row])), str(tmp_path / "out.jsonl"))
+
+
+def test_other_columns_may_hold_what_json_does_not(tmp_path: Path) -> None:
+    lists = tmp_path / "a.jsonl"
+    lists.write_text('{"id": "1", "note": NaN, "responses": [{"text": "a", "score": 1}, {"text": "b", "score": 2}]}\n')
+    assert best(str(lists), str(tmp_path / "out.jsonl")) == (1, 1)
+    assert json.loads((tmp_path / "out.jsonl").read_text()) == {"id": "1", "note": None, "output": "b", "best_of": 2}
+
+
+@pytest.mark.parametrize(
+    "shard", [None, 3, {"ids": ["1"]}, {"ids": 3, "index": 1, "count": 1}, {"ids": ["1"], "index": 1, "count": 10**30}]
+)
+def test_a_shard_whose_report_holds_something_else(shard: Any, tmp_path: Path) -> None:
+    lists = write_rows(tmp_path / "a.jsonl", [ranked("1", a=1, b=0)])
+    (tmp_path / "a.report.json").write_text(json.dumps({"shard": shard}))
+    with pytest.raises(TunaError, match=r"shard"):
+        merge(str(tmp_path / "out.jsonl"), [str(lists)])
 
 
 def parts(folder: Path, count: int) -> list[str]:

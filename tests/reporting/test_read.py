@@ -36,6 +36,19 @@ def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
     assert "torn/run.json: cannot be read, so it is not in the report" in found.unread[2]
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("usage", {"cost": "free"}), ("lists", 10**400), ("ranking", {"lengths": ["long"]}), ("identity", "x"),
+     ("config", {"judge": 5}), ("config", {"prices": [1]}), ("config", {"seed": "x"})],
+)  # fmt: skip
+def test_a_ranking_with_other_values_is_told(key: str, value: object, tmp_path: Path) -> None:
+    make_run(tmp_path, "good")
+    path = make_ranking(tmp_path, "r")
+    write(path, json.loads(path.read_text()) | {key: value})
+    found = Found.read([tmp_path], [tmp_path], [])
+    assert not found.rankings and f"{path}: expected what Tuna writes" in found.unread[0]
+
+
 def test_an_evaluation_that_did_not_end_is_told(tmp_path: Path) -> None:
     make_result(tmp_path, "elementary", "a", 0.5)
     write(tmp_path / "elementary" / "killed" / "results.json", {"status": "running", "benchmark": "elementary"})

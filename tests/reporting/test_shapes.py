@@ -113,8 +113,13 @@ def test_no_result_is_an_empty_table_not_an_error(tmp_path: Path, finished: bool
     [
         ("{", "expected JSON"),
         ("{}", "expected a list of cells, got dict"),
-        ('[{"table": "1", "system": "T", "column": "c", "value": "x"}]', "cell 1: value: expected a number, got 'x'"),
-        ('[{"table": 1, "system": "T", "column": "c", "value": 1}, 5]', "cell 1: table: expected text, got 1"),
+        (
+            '[{"table": "1", "system": "T", "column": "c", "value": "x"}]',
+            "cell 1: value: expected a finite number, got 'x'",
+        ),
+        ('[{"table": "1", "system": "T", "column": "c", "value": NaN}]', "cell 1: value: expected a finite number"),
+        ("[" * 2000 + "]" * 2000, "expected JSON, got lists or objects nested"),
+        ('[{"table": 1, "system": "T", "column": "c", "value": 1}, 5]', "cell 1: table: expected a string, got 1"),
     ],
 )
 def test_wrong_cells(text: str, told: str, tmp_path: Path) -> None:

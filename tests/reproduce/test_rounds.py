@@ -9,16 +9,13 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from evaluate import EVALUATE
-from rank import RANK
-from report import REPORT
 from tests.reproduce.test_run import PROGRAM, calls
-from train import TRAIN
 from tuna.config.compose import compose
 from tuna.data.files import read_rows
 from tuna.entry import main
 from tuna.errors import ConfigError, RunError
 from tuna.inference.elementary import held_out_records
+from tuna.programs import EVALUATE, RANK, REPORT, TRAIN
 from tuna.ranking.tools import run_tool
 from tuna.reporting.rounds import read_rounds
 from tuna.reproduce import run as pipeline

@@ -253,5 +253,21 @@ def test_time_is_told_by_what_steps_took_where_they_were_measured(capsys: pytest
     calls()
     reproduce(sizes=of, dry_run=True)
     assert "about 6 min 15 s, as it was measured" in capsys.readouterr().err  # the report's is the mean of the others
-    reproduce(sizes=of)
-    assert "4 min 15 s where it was measured, times 0.0, as the steps done before took here" in capsys.readouterr().out
+    state = Path("reproduce/x/steps.json")
+    noted = json.loads(state.read_text())
+    noted["s0-base"]["seconds"] = 60.0
+    state.write_text(json.dumps(noted))
+    reproduce(sizes=of, only=["base", "lists"])
+    assert "about 30 s: 1 min 0 s where it was measured, times 0.5, as the steps done bef" in capsys.readouterr().out
+
+
+def test_a_step_that_was_begun_before_says_nothing_of_time(capsys: pytest.CaptureFixture[str]) -> None:
+    of = {"name": "x", "start": "tiny", "minutes": {"base": 2, "lists": 1, "tuned": 1, "other": 1}}
+    Path("reproduce/x/runs/s0-base").mkdir(parents=True)
+    Path("reproduce/x/rankings/s0-lists.store").mkdir(parents=True)
+    reproduce(sizes=of, only=["lists"], jobs=1)
+    said = capsys.readouterr().out
+    assert "s0-base: done in 0 s; 1/2\n" in said and "s0-lists: done in 0 s; 2/2\n" in said
+    reproduce(sizes=of, jobs=1)
+    said = capsys.readouterr().out
+    assert "about 3 min 15 s, as it was measured" in said and "1/3, about" in said

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from rank import RANK
 from tests.inference.http_server import LoopbackServer
 from tests.inference.make import write_instructions
 from tests.tracking import wandb_file
 from tuna.data.files import sha256_file
 from tuna.entry import main
 from tuna.errors import ConfigError
+from tuna.programs import RANK
 from tuna.sweeps.jobs import assign
 from tuna.tracking.loggers import Loggers, MetricsFile, tags, title
 from tuna.tracking.wandb_run import data_file

@@ -14,9 +14,9 @@ import pytest
 from tests.tracking import wandb_file
 from tests.training.kills import finish, start
 from tests.training.make import overrides
-from train import TRAIN
 from tuna.config.compose import compose
 from tuna.entry import main
+from tuna.programs import TRAIN
 from tuna.training.run import run as train
 
 pytestmark = pytest.mark.once

@@ -18,7 +18,7 @@ from tuna.config.compose import compose
 from tuna.errors import ConfigError, RunError, TunaError
 from tuna.training.run import run
 
-LAUNCH = "from train import TRAIN; from tuna.entry import main; main(TRAIN, {!r})"
+LAUNCH = "from tuna.programs import TRAIN; from tuna.entry import main; main(TRAIN, {!r})"
 
 
 def train(*args: Any, **changes: Any) -> tuple[Path, dict[str, float]]:

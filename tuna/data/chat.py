@@ -43,7 +43,7 @@ class ChatTemplate:
             self.closing = self._closing([{"role": "user", "content": "?"}])
         except FieldError as error:
             raise ConfigError(
-                f"datamodule.template: the tokenizer's chat template does not serve: {error}; next: mend "
+                f"model.template: the tokenizer's chat template does not serve: {error}; next: mend "
                 "chat_template (chat_template.jinja or tokenizer_config.json), or model.template=alpaca"
             ) from None
 

@@ -47,16 +47,20 @@ class FieldError(Exception):
     """
 
     def __init__(self, field: str, expected: str, value: object, hint: str = "") -> None:
-        super().__init__(f"{field}: expected {expected}, got {describe(value)}" + (f"; {hint}" if hint else ""))
-        self.reason = f"{field}: expected {expected}"
+        self.reason, self.got, self.hint = f"{field}: expected {expected}", f", got {describe(value)}", hint
+        super().__init__(self.told(hint))
+
+    def told(self, hint: str) -> str:
+        """The fault, with another hint."""
+        return self.reason + self.got + (f"; {hint}" if hint else "")
 
 
 class RowError(FieldError):
     """A row is wrong as a whole: the reason, and what came instead."""
 
-    def __init__(self, reason: str, got: str = "") -> None:
-        Exception.__init__(self, reason + got)
-        self.reason = reason
+    def __init__(self, reason: str, got: str = "", hint: str = "") -> None:
+        self.reason, self.got, self.hint = reason, got, hint
+        Exception.__init__(self, self.told(hint))
 
 
 class Cell(str):

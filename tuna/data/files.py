@@ -32,13 +32,13 @@ class Rows:
     note: str = ""  # which split this is, where the path has others
 
 
-def read_rows(path: str, split: str | None = None, subset: str | None = None, *, key: str = "datamodule.path") -> Rows:
+def read_rows(path: str, split: str | None = None, subset: str | None = None, *, key: str = "") -> Rows:
     """Read a JSONL, JSON (one list), CSV, TSV or Parquet file, a folder of such files, or a hub data set "owner/name".
 
     Lines of a JSONL, CSV or TSV file that cannot be read become rows with a ``problem``; blank lines are skipped.
 
     split: of a hub data set, a folder that ``datasets`` saved, or a folder whose files are named after splits; see
-    ``pick``. subset: a hub data set's configuration. key: the config key that names the path, for messages.
+    ``pick``. subset: a hub data set's configuration. key: the config key that names the path, for messages; "": none.
 
     Raises: DataError when there is no such path or split, nothing in it, or the file as a whole cannot be read.
     """
@@ -46,7 +46,8 @@ def read_rows(path: str, split: str | None = None, subset: str | None = None, *,
         place = Path(path).expanduser()
         local = place.exists()
     except (OSError, RuntimeError, ValueError) as error:  # no permission, too long; ~ of nobody; a NUL in it
-        raise DataError(f"{key}={path!r}: cannot be looked at ({error}); give another path") from None
+        named = f"{key}={path!r}" if key else repr(path)
+        raise DataError(f"{named}: cannot be looked at ({error}); give another path") from None
     if subset is not None and local:
         raise DataError(f"{key_beside(key, 'subset')}: expected a hub data set owner/name beside it, got {path}")
     if place.is_dir():
@@ -80,7 +81,8 @@ def _missing(path: str, key: str) -> str:
     near = get_close_matches(Path(wanted).stem, stems, n=1, cutoff=0.5)
     if near:
         found = folder / stems[near[0]]
-        return f"{path}: no such file; nearest: {found}; next: {quote(f'{key}={found}')}"
+        step = quote(f"{key}={found}") if key else "the same command with that one"
+        return f"{path}: no such file; nearest: {found}; next: {step}"
     return f"{path}: no such file or folder, and no hub id owner/name; next: ls {quote(str(folder))}"
 
 
@@ -137,12 +139,20 @@ def _from_datasets(path: str, place: Path | None, split: str | None, subset: str
 
 
 def key_beside(key: str, name: str) -> str:
-    """The config key ``name`` that belongs to the one that names a path.
+    """The config key ``name`` that says how the path is read that the config key ``key`` names; "" where the command
+    has none. A file that is held out shares the others' but for its split.
 
     >>> [key_beside(key, "split") for key in ("datamodule.sources[1].path", "datamodule.val_path", "input")]
     ['datamodule.sources[1].split', 'datamodule.val_split', 'input_split']
+    >>> [key_beside(key, "format") for key in ("datamodule.val_path", "input", "benchmark.path")]
+    ['datamodule.format', '', '']
     """
-    return key.removesuffix("path") + name if key.endswith("path") else f"{key}_{name}"
+    if key == "input":
+        return f"input_{name}" if name in ("split", "subset", "columns") else ""
+    if key.startswith("benchmark."):
+        return f"benchmark.{name}" if name == "rank_by" else ""
+    key = "datamodule.path" if key == "datamodule.val_path" and name != "split" else key
+    return key.removesuffix("path") + name if key.endswith("path") else ""
 
 
 def split_of(stem: str) -> str:
@@ -179,7 +189,8 @@ def _no_such(path: str, what: str, names: Iterable[str], wanted: str | None, usu
     choices = sorted(names)
     near = get_close_matches(wanted or usual, choices, n=1, cutoff=0) or [*choices, ""]
     expected = f"expected the name of a {what}, one of {', '.join(choices)}"
-    return DataError(f"{path}: {expected}, got {describe(wanted)}; next: {key}={near[0]}")
+    step = f"{key}={near[0]}" if key else "a file of one of them alone"
+    return DataError(f"{path}: {expected}, got {describe(wanted)}; next: {step}")
 
 
 def write_jsonl(

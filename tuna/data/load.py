@@ -25,6 +25,8 @@ from tuna.errors import DataError, Faults
 
 SHOWN = 20
 BAD_ROW = "bad row: "  # how the reason of one begins
+_PLACE = re.compile(r"^.*?:\d+: ")  # of a row: path:line
+_NAMED = re.compile(r"datamodule\.(\w+)")  # a key of train.py's in a hint
 # What JSON cannot hold, what is done with it, and how.
 _CHANGES: tuple[tuple[Any, str, Callable[[Any], Any]], ...] = (
     (float, "numbers that are not finite are null", lambda value: None),
@@ -101,14 +103,27 @@ def load_sources(sources: Sequence[Source], bad_rows: str | None = None) -> list
     faults.check()
     empty = [f"{loaded.source.path}: no usable row is left of {loaded.rows}" for loaded in found if not loaded.records]
     if empty:
-        raise DataError("\n".join(empty + problems[:SHOWN]))
+        raise DataError("\n".join(empty + _listed(problems)))
     return found
 
 
 def problem_text(problems: Sequence[str], otherwise: str = "") -> str:
     """All faults of the rows, one per line, the list cut at 20. otherwise: what else than mending them can be done."""
     count = f"{len(problems)} malformed row{'s' if len(problems) > 1 else ''}"
-    return "\n".join([*shortened(problems, SHOWN), f"{count}; next: mend them{otherwise}"])
+    return "\n".join([*_listed(problems), f"{count}; next: mend them{otherwise}"])
+
+
+def _listed(problems: Sequence[str]) -> list[str]:
+    """The first 20; a fault that more than three rows have stands once, so that it hides no other."""
+    found: dict[str, list[int]] = {}
+    for place, problem in enumerate(problems):
+        found.setdefault(_PLACE.sub("", problem), []).append(place)
+    lines = dict(enumerate(problems))
+    for first, *others in (places for places in found.values() if len(places) > 3):
+        lines[first] += f" ({len(others):,} more rows are like it)"
+        for place in others:
+            del lines[place]
+    return shortened(list(lines.values()), SHOWN)
 
 
 def counted(reasons: Mapping[str, int]) -> str:
@@ -140,8 +155,7 @@ def load_source(source: Source, *, preview: bool = False) -> Loaded:
         scored = any(c.score is not None for c in record.responses)
         may_lack = rule != "error" if rank_by else rule == "best" and scored
         if record.output is None and not may_lack and not (preview and source.original == "error"):
-            hint = _hint(record, rank_by, scored) if source.key.startswith("datamodule.") else ""  # not a benchmark's
-            raise FieldError("output", "the original response (a string)", None, hint)
+            raise FieldError("output", "the original response (a string)", None, _hint(record, rank_by, scored))
         if rank_by is not None:
             check_rankable(record, rank_by)
         return record
@@ -255,7 +269,7 @@ def _import(source: Source) -> tuple[Loaded, Importer, list[Imported]]:
         check_present(source.columns, [row.value for _, row in rows], source.path, key_beside(source.key, "columns"))
         rows = [(index, _mapped(row, source.columns)) for index, row in rows]
         name = format_of(source.columns) if name == "auto" else name
-    importer = choose(name, (row.value for _, row in rows), source.path)
+    importer = choose(name, (row.value for _, row in rows), source.path, source.key)
     loaded.rows, loaded.format = len(rows), importer.name
     notes: Counter[str] = Counter()
     imported = list(records(importer, rows, notes, auto=name == "auto"))
@@ -279,8 +293,15 @@ def _keep(loaded: Loaded, imported: Sequence[Imported], check: Callable[[Record]
                 raise found
             loaded.records.append(check(found))
         except FieldError as error:
-            loaded.problems.append(f"{where}: {error}")
+            loaded.problems.append(f"{where}: {error.told(_own(error.hint, loaded.source.key))}")
             loaded.reasons[BAD_ROW + re.sub(r"\[-?\d+\]", "[]", error.reason)] += 1
+
+
+def _own(hint: str, key: str) -> str:
+    """A hint with the keys of the command whose ``key`` names the path; none where the command lacks one of them."""
+    for name in _NAMED.findall(hint):
+        hint = hint.replace(f"datamodule.{name}", own) if (own := key_beside(key, name)) else ""
+    return hint
 
 
 def _cut(rows: Sequence[Row], loaded: Loaded) -> list[tuple[int, Row]]:

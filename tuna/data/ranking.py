@@ -44,11 +44,13 @@ def check_rankable(record: Record, rank_by: str) -> None:
     for k, candidate in enumerate(record.responses):
         field, logprob, tokens = f"responses[{k}]", candidate.logprob, candidate.num_tokens
         if rank_by == "score" and candidate.score is None:
-            hint = "these have log-probabilities: set rank_by=eq3" if logprob is not None else ""
+            hint = "these have log-probabilities: set datamodule.rank_by=eq3" if logprob is not None else ""
             raise FieldError(f"{field}.score", "a finite number", None, hint)
         if rank_by == "judge_score" and _mark(candidate) is None:
             mark = candidate.extra.get("judge_score")
-            raise FieldError(f"{field}.judge_score", "a finite number (rank_by=judge_score)", mark, "or rank_by=score")
+            raise FieldError(
+                f"{field}.judge_score", "a finite number (rank_by=judge_score)", mark, "or datamodule.rank_by=score"
+            )
         if rank_by == "eq3" and logprob is None:
             raise FieldError(f"{field}.logprob", "a finite number (rank_by=eq3)", None, by_eq3)
         if rank_by == "eq3" and not 1 <= (tokens or 0) <= LARGEST_LENGTH:

@@ -57,9 +57,9 @@ def template_named(name: str, tokenizer: object, template_args: Mapping[str, Any
         if wanted == "chat":
             if meant_by("auto", tokenizer) == "chat":
                 return ChatTemplate(tokenizer, template_args or {})
-            raise ConfigError("datamodule.template: expected alpaca or none (there is no chat template), got 'chat'")
+            raise ConfigError("model.template: expected alpaca or none (there is no chat template), got 'chat'")
         if wanted not in _TEXTS:
-            raise ConfigError(f"datamodule.template: expected one of auto, chat, {', '.join(_TEXTS)}, got {wanted!r}")
+            raise ConfigError(f"model.template: expected one of auto, chat, {', '.join(_TEXTS)}, got {wanted!r}")
         return _TEXTS[wanted]
 
     def render(record: Record) -> Prompt:

@@ -100,8 +100,7 @@ def _group(
         counts.shortened += 1
         if len(group.prompt) >= max_length:
             raise ConfigError(
-                f"datamodule.max_length: expected more than the {len(group.prompt)} tokens of the template alone, "
-                f"got {max_length}"
+                f"max_length: expected more than the {len(group.prompt)} tokens of the template alone, got {max_length}"
             )
     if not len(group.prompt):
         counts.dropped["empty prompt"] += 1

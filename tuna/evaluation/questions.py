@@ -150,7 +150,8 @@ def read_questions(path: str | None) -> OpenQuestions:
     seen: dict[tuple[str, str], str] = {}
 
     def read(value: Mapping[str, Any], row: Row, index: int) -> Question:
-        name = fields.identity({"id": value.get("question_id", value.get("id"))}, index)
+        given = fields.identity({"id": value.get("question_id", value.get("id"))}, index)
+        name = fields.check_text(given, "id")
         output = fields.text(value, "output", default="") or None
         record = Record(name, **_asked(value), where=row.where, output=output, extra=fields.rest(value, _USED))
         for field, what, text in (("id", "id", name), (_asks(value), "text", request(record).strip())):

@@ -66,6 +66,9 @@ def run(cfg: DictConfig) -> dict[str, float]:
         except FieldError as error:
             raise DataError(f"{model.path}: {error}") from None
         _clear()
+        if not generator.fits(record):
+            begins = "; an empty line begins anew" if encoder.chat else ""
+            _say(f"(shortened to fit the model's {generator.positions} positions{begins})")
         print(answer.text, flush=True)
         if was_cut(answer.finish_reason):
             _say(f"(cut at max_tokens={settings.max_tokens})")

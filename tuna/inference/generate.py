@@ -23,7 +23,7 @@ from tuna.data.tokenize import shorten
 from tuna.errors import ModelError
 from tuna.inference.answers import Answer
 from tuna.inference.elementary import ElementaryResult, marked, record_of
-from tuna.models.loading import device_named, load_model
+from tuna.models.loading import device_named, dtype_named, load_model
 from tuna.models.source import ModelConfig
 from tuna.models.weights import check_values, check_weights
 
@@ -121,7 +121,7 @@ class Generator:
         resolved = node.resolve()
         place = device_named(device)
         check_weights(node)
-        kind: Any = torch.float32 if dtype == "auto" and place.type == "cpu" else getattr(torch, dtype, dtype)
+        kind = dtype_named(dtype, place, resolved.weights_folder)
         model = load_model(node, dtype=kind).to(place).eval()
         self._use(model, node.encoder(), max_tokens, resolved.source, resolved.max_positions)
 
@@ -146,6 +146,10 @@ class Generator:
         if fitting is record or cut:
             return [int(i) for i in self.encoder.prompt(fitting)]
         raise ModelError(f"a prompt of {len(ids)} tokens does not fit the model's {self.positions} positions")
+
+    def fits(self, record: Record) -> bool:
+        """Whether a record's prompt is whole, with room for an answer."""
+        return self._fitting(record) is record
 
     def _fitting(self, record: Record) -> Record:
         if self.positions is None:

@@ -61,20 +61,17 @@ class Local(Free):
 
         answers: to each record. DataError for records that cannot be shown.
         """
-        import torch
-
         from tuna.data.tokenize import check_shown
-        from tuna.models.folder import stored_dtype, stored_parameters
+        from tuna.models.folder import stored_parameters
         from tuna.models.footprint import cache_bytes
-        from tuna.models.loading import device_named
+        from tuna.models.loading import device_named, dtype_named
 
         found, encoder = self.model.resolve(), self.model.encoder()
         longest = nlargest(_TRIED, records, key=lambda record: len(str(record.question)))
         check_shown(encoder, longest)
         width = max(len(encoder.prompt(record)) for record in longest) + max_tokens
         width, rows = min(width, found.max_positions or width), min(self.block, len(records)) * answers
-        on_cpu, kept = device_named(self.device).type == "cpu", stored_dtype(found.weights_folder)
-        itemsize = getattr(torch, ("float32" if on_cpu else kept) if self.dtype == "auto" else self.dtype).itemsize
+        itemsize = dtype_named(self.dtype, device_named(self.device), found.weights_folder).itemsize
         weights = itemsize * stored_parameters(found.weights_folder)
         cache = rows * cache_bytes(found.config, width, itemsize)
         return (

@@ -116,4 +116,7 @@ def chances_at(
     for mark in values.keys() - mass:
         if any(mass.get(mark[:end], 0.0) > 0.01 * covered for end in range(1, len(mark))):
             raise VerdictError(f"{mark} is spelled by several tokens, and the first may be a mark of its own")
-    return {values[mark]: value / covered for mark, value in mass.items()}
+    found: dict[float, float] = {}
+    for mark, value in mass.items():  # two may be spellings of one value
+        found[values[mark]] = found.get(values[mark], 0.0) + value / covered
+    return found

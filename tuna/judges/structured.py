@@ -1,16 +1,31 @@
 """Replies in JSON: the schema that they have to fit, and reading them."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tuna.data.fields import parse_json
 from tuna.errors import ConfigError
 from tuna.judges.replies import VerdictError, shortened, spoken
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
 
 _TYPES: dict[str, Any] = {
     "object": dict, "array": list, "string": str, "integer": int, "number": int | float, "boolean": bool,
     "null": type(None),
+}  # fmt: skip
+_KEYWORDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "type": (lambda value: {str(kind) for kind in (value if isinstance(value, list) else [value])} <= _TYPES.keys(),
+             f"one or several of {', '.join(_TYPES)}"),
+    "enum": (lambda value: isinstance(value, list), "a list"),
+    "required": (lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value),
+                 "a list of fields' names"),
+    "properties": (lambda value: isinstance(value, dict), "an object"),
+    **dict.fromkeys(("minimum", "maximum", "minItems", "maxItems"), (_is_number, "a number")),
 }  # fmt: skip
 _decode = json.JSONDecoder().raw_decode
 
@@ -19,8 +34,8 @@ def read_schema(given: str | Mapping[str, Any], field: str) -> dict[str, Any]:
     """A JSON schema of an object with the property ``field``, from a file or as it is. Raises ConfigError."""
     where = f"schema: {given}" if isinstance(given, str) else "schema"
     try:
-        found = json.loads(Path(given).read_text(encoding="utf-8")) if isinstance(given, str) else dict(given)
-    except (OSError, ValueError, RecursionError) as error:
+        found = parse_json(Path(given).read_bytes()) if isinstance(given, str) else dict(given)
+    except (OSError, ValueError) as error:
         line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         fault = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(f"{where}{line}: expected a JSON schema or a file that holds one, got: {fault}") from None
@@ -30,16 +45,34 @@ def read_schema(given: str | Mapping[str, Any], field: str) -> dict[str, Any]:
     if not isinstance(properties.get(field), dict):
         names = ", ".join(map(str, properties)) or "none"
         raise ConfigError(f"{where}: expected a property {field!r} (judge.field=... names another), got {names}")
+    if wrong := _wrong(found):
+        raise ConfigError(f"{where}: {wrong}")
     return found
 
 
-def misfit(value: object, schema: Mapping[str, Any], where: str = "") -> str | None:
+def _wrong(schema: object, at: str = "") -> str | None:
+    """What a keyword that ``misfit`` looks at is not, or None."""
+    if isinstance(schema, bool):
+        return None
+    if not isinstance(schema, dict):
+        return f"{at.removesuffix('.')}: expected an object, got {shortened(str(schema))}"
+    for key, (fits, expected) in _KEYWORDS.items():
+        if key in schema and not fits(schema[key]):
+            return f"{at}{key}: expected {expected}, got {shortened(str(schema[key]))}"
+    inner = {f"properties.{key}": each for key, each in schema.get("properties", {}).items()}
+    inner |= {"items": schema["items"]} if "items" in schema else {}
+    return next((told for key, each in inner.items() if (told := _wrong(each, f"{at}{key}."))), None)
+
+
+def misfit(value: Any, schema: Any, where: str = "") -> str | None:
     """Where a value does not fit a JSON schema, or None. Looks at type, enum, const, minimum, maximum, properties,
     required, additionalProperties=false, items, minItems and maxItems; other keywords are the server's alone.
 
     >>> misfit({"score": 9}, {"properties": {"score": {"type": "integer", "maximum": 5}}})
     'score: expected at most 5, got 9'
     """
+    if isinstance(schema, bool):  # true is any value
+        return None if schema else f"{where}: expected no such field"
     at, kinds = where or "the reply", schema.get("type")
     told = shortened(json.dumps(value, ensure_ascii=False))
     named = [kinds] if isinstance(kinds, str) else kinds or []
@@ -48,7 +81,7 @@ def misfit(value: object, schema: Mapping[str, Any], where: str = "") -> str | N
     allowed = [schema["const"]] if "const" in schema else schema.get("enum")
     if allowed is not None and not any(value == each and type(value) is type(each) for each in allowed):
         return f"{at}: expected one of {shortened(json.dumps(allowed, ensure_ascii=False))}, got {told}"
-    if isinstance(value, int | float):
+    if _is_number(value):
         if value < schema.get("minimum", value):
             return f"{at}: expected {schema['minimum']} or more, got {told}"
         if value > schema.get("maximum", value):

@@ -4,7 +4,8 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -15,6 +16,7 @@ from transformers import AutoModelForSequenceClassification, PretrainedConfig
 from tuna.errors import ConfigError, ModelError
 from tuna.models.check import LOGPROBS, REWARDS, Ways, check_lora, check_packing, quiet, small_copy
 from tuna.models.checkpointing import Checkpointing, checkpoint_layers, decoder_layers
+from tuna.models.folder import stored_dtype
 from tuna.models.frozen import compute_in, halve
 from tuna.models.lora import add_lora, draw_adapters, parse_lora
 from tuna.models.quantized import compute_in_half
@@ -212,3 +214,12 @@ def shard(
 def device_named(name: str) -> torch.device:
     """The device of a config's ``device`` key: auto is CUDA where there is one, else the CPU."""
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+
+
+def dtype_named(name: str, device: torch.device, folder: Path) -> torch.dtype:
+    """The type of a model that answers, of a config's ``dtype`` key: auto is float32 on the CPU, else that of most
+    weights in ``folder``.
+    """
+    if name == "auto":
+        name = "float32" if device.type == "cpu" else stored_dtype(folder)
+    return cast(torch.dtype, getattr(torch, name))

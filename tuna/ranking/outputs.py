@@ -66,7 +66,7 @@ def check_places(places: OutputPaths, source: str | None, *, dry_run: bool = Fal
 
 def note_written(places: OutputPaths, sha256: str) -> None:
     """Remember that the output with this hash is the collection's own; a kill may come before its report is there."""
-    known = readable(places.store / _WRITTEN).get("sha256", [])
+    known = _known(places.store) or []
     write_json(places.store / _WRITTEN, {"sha256": [*known, sha256] if sha256 not in known else known})
 
 
@@ -76,6 +76,12 @@ def readable(path: Path) -> dict[str, Any]:
         return read_json(path)
     except RunError:
         return {}
+
+
+def _known(store: Path) -> list[Any] | None:
+    """The hashes of the outputs that were written with this store; None where nothing says them."""
+    found = readable(store / _WRITTEN).get("sha256")
+    return found if isinstance(found, list) else None
 
 
 def _refuse_source(places: OutputPaths, source: str | None) -> None:
@@ -104,7 +110,7 @@ def _refuse_foreign(places: OutputPaths) -> None:
         foreign += [path for path in places.files if os.path.lexists(path) and not path.is_dir()]
     if foreign:
         raise ConfigError(f"output: {foreign[0]} is there and rank.py did not make it; {_next(places.output)}")
-    known = readable(store / _WRITTEN).get("sha256")
+    known = _known(store)
     if begun and known is None:  # the store of an older version, which a kill may have left without a report
         return
     if places.output.is_file() and sha256_file(places.output) not in [report.get("output_sha256"), *(known or [])]:

@@ -30,7 +30,7 @@ from tuna.ranking.outputs import OutputPaths, check_places, next_line, note_writ
 from tuna.ranking.report import describe_lists, draw
 from tuna.ranking.sampler import LocalAnswerer
 from tuna.ranking.settings import EMBEDDED_FILE, Settings
-from tuna.runs import read_json, versions, write_json
+from tuna.runs import numbers, read_json, versions, write_json
 from tuna.tracking.loggers import Loggers
 from tuna.tracking.wandb_run import WandbRun, data_file, starting_model
 
@@ -206,7 +206,18 @@ def _first_estimate(job: _Job, context: Context) -> dict[str, Usage]:
     if not path.exists():
         estimate = job.ranker.estimate(job.records, job.parts, context)
         write_json(path, {who: asdict(usage) for who, usage in estimate.items()})
-    return {who: Usage(**values) for who, values in read_json(path).items()}
+    return first_usage(path)
+
+
+def first_usage(path: Path) -> dict[str, Usage]:
+    """What an estimate.json says of whom. Raises: RunError where it is not as we write it."""
+    names, found = asdict(Usage()).keys(), read_json(path)
+    for who, values in found.items():
+        given = values if isinstance(values, dict) and values.keys() == names else {}
+        if not given or not numbers(*(value for key, value in given.items() if (key, value) != ("cost", None))):
+            told = f"{path}: {who}: expected {', '.join(names)}, got {values!r:.60}"
+            raise RunError(f"{told}; next: move the file away, and the same command estimates anew")
+    return {who: Usage(**values) for who, values in found.items()}
 
 
 def _dry_run(job: _Job) -> dict[str, float]:

@@ -9,18 +9,21 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
+from tuna.data.fields import FieldError, check_text, number
 from tuna.data.files import read_rows, write_jsonl
 from tuna.data.ranking import pair_accuracy
 from tuna.data.rows import Row
 from tuna.errors import ConfigError, DataError, TunaError
+from tuna.files import trouble_of
 from tuna.inference.answers import ORIGINAL
 from tuna.ranking import TOOLS
 from tuna.ranking.outputs import OutputPaths, readable
 from tuna.ranking.report import picture
-from tuna.runs import check_writable, read_json, write_json
+from tuna.runs import as_written, check_writable, read_json, write_json
 from tuna.secrets import masked_output
 from tuna.stats import Interval, bootstrap_interval, spearman
 
@@ -45,8 +48,11 @@ def run_tool(argv: Sequence[str]) -> None:
                 print(f"{kept:,} of {count:,} lists have answers of different ranks: {files[1]}")
             else:
                 raise ConfigError(f"expected {TOOLS[tool]}")
-        except TunaError as error:
-            print(f"error: {error}", file=sys.stderr)
+        except (TunaError, OSError) as error:
+            told = error if isinstance(error, TunaError) else trouble_of(error)
+            if told is None:
+                raise
+            print(f"error: {told}", file=sys.stderr)
             sys.exit(1)
 
 
@@ -122,10 +128,11 @@ def _answers(row: Row, samples: bool = False) -> list[tuple[str, float]]:
         raise DataError(f"{row.where}: expected a ranked list with id and responses (what rank.py writes)")
     try:
         given = value["responses"]
-        drawn = [r for r in given if samples and "sample" in r and r.get("source") != ORIGINAL] or given
-        found = [(str(r["text"]), float(r["score"])) for r in drawn]
-    except (KeyError, TypeError, ValueError):
-        raise DataError(f"{row.where}: responses: expected objects with text and score") from None
+        every = [(check_text(r["text"], "text"), number(r["score"], "score")) for r in given]
+        drawn = [samples and "sample" in r and r.get("source") != ORIGINAL for r in given]
+        found = list(compress(every, drawn)) or every
+    except (KeyError, TypeError, AttributeError, FieldError):
+        raise DataError(f"{row.where}: responses: expected objects with text and score, a number") from None
     if not found:
         raise DataError(f"{row.where}: responses: expected one answer or more, got none")
     return found
@@ -150,13 +157,13 @@ def merge(output: str, shards: Sequence[str]) -> int:
         raise DataError(f"{output}: is there already; give the merged file another name")
     check_writable(Path(output).parent, "OUT.jsonl")
     reports = [_report(path) for path in shards]
-    cuts = [(report["shard"]["count"], report["identity"]) for report in reports]
+    cuts = [(report["shard"]["count"], report.get("identity")) for report in reports]
     if any(cut != cuts[0] for cut in cuts):
         raise DataError(
             f"{', '.join(shards)}: were collected with different settings, or cut differently (n of shard=i/n)"
         )
     count, have = reports[0]["shard"]["count"], sorted(report["shard"]["index"] for report in reports)
-    if have != list(range(1, count + 1)):
+    if len(have) != count or have != list(range(1, count + 1)):
         raise DataError(f"expected shards 1 to {count} of {count}, each once, got {', '.join(map(str, have))}")
     rows: dict[int, Any] = {}
     owners: dict[str, str] = {}  # id -> the shard that has it
@@ -172,7 +179,7 @@ def merge(output: str, shards: Sequence[str]) -> int:
                     f"{row.where}: expected each list of its shard once, got {key!r}; shards must not overlap"
                 )
             rows[places[key]] = row.value
-    write_jsonl(output, (rows[place] for place in sorted(rows)))
+    write_jsonl(output, (as_written(rows[place]) for place in sorted(rows)))
     return len(rows)
 
 
@@ -198,7 +205,7 @@ def best(lists: str, output: str) -> tuple[int, int]:
         raise DataError(
             f"{lists}: expected a list with an answer as good as its original, got none among {len(given):,}"
         )
-    write_jsonl(output, rows)
+    write_jsonl(output, map(as_written, rows))
     return len(rows), len(given)
 
 
@@ -216,7 +223,7 @@ def clear(lists: str, output: str) -> tuple[int, int]:
             rows.append({**row.value, "ranks": ranks})
     if not rows:
         raise DataError(f"{lists}: expected lists whose answers differ in rank, got none among {len(given):,}")
-    write_jsonl(output, rows)
+    write_jsonl(output, map(as_written, rows))
     return len(rows), len(given)
 
 
@@ -231,8 +238,10 @@ def _check_output(output: str, tool: str, column: str) -> None:
 
 def _report(path: str) -> dict[str, Any]:
     """The report of a shard that is whole."""
-    report = read_json(OutputPaths(Path(path)).report)
-    if "ids" not in report.get("shard", {}):
+    report = read_json(OutputPaths(Path(path)).report, {"shard": dict})
+    shard = report.get("shard", {})
+    whole = isinstance(ids := shard.get("ids"), list) and all(isinstance(key, str) for key in ids)
+    if not whole or not all(type(shard.get(key)) is int for key in ("index", "count")):
         raise DataError(f"{path}: expected the output of a run with shard=i/n, its .report.json beside it")
     if report.get("missing"):
         raise DataError(f"{path}: {report['missing']} instructions are missing; run the same command again first")

@@ -90,8 +90,8 @@ def draw_lengths(rankings: Sequence[Ranking], path: Path) -> list[str]:
     """Mean words by rank, the best first: the shape of the paper's Table 4; gives what was left out, in words."""
     figure, (panel,) = panels(1)
     for index, ranking in enumerate(rankings[:MOST_LINES]):
-        lengths = ranking.content["ranking"].get("lengths") or []
-        panel.plot(range(1, len(lengths) + 1), lengths, "o-", color=COLORS[index], label=ranking.name, linewidth=1.5)
+        ranks = range(1, len(ranking.lengths) + 1)
+        panel.plot(ranks, ranking.lengths, "o-", color=COLORS[index], label=ranking.name, linewidth=1.5)
     panel.set_xlabel("rank (1 is the best)", fontsize=10)
     panel.set_ylabel("mean words", fontsize=10)
     panel.xaxis.get_major_locator().set_params(integer=True)

@@ -7,6 +7,7 @@ from tuna.data.files import read_rows
 from tuna.errors import DataError
 from tuna.reporting.parents import Parents
 from tuna.reporting.read import Found, Ranking
+from tuna.runs import numbers
 from tuna.stats import Estimate, crossed
 
 
@@ -37,10 +38,11 @@ def _differences(ranking: Ranking) -> Mapping[str, float]:
         rows = []
     found: dict[str, float] = {}
     for row in filter(lambda row: isinstance(row, dict) and isinstance(row.get("responses"), list), rows):
+        answers = (answer for answer in row["responses"] if isinstance(answer, dict))
         known = [
-            (float(answer["score"]), len(str(answer["text"]).split()))
-            for answer in row["responses"]
-            if isinstance(answer.get("score"), int | float)
+            (float(answer["score"]), len(answer["text"].split()))
+            for answer in answers
+            if numbers(answer.get("score")) and isinstance(answer.get("text"), str)
         ]
         scores = [score for score, _ in known]
         if known and max(scores) > min(scores):

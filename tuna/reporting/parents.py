@@ -27,9 +27,9 @@ class Parents:
         self._signatures: dict[Path, str] = {}
         self.names: dict[object, str] = {}  # of lists, in a label: the proxy model that ranked them
 
-    def run_at(self, path: str | None) -> Run | None:
+    def run_at(self, path: object) -> Run | None:
         """The run that ``path`` names: itself or its model folder; by name alone where that is unambiguous."""
-        if not path:
+        if not path or not isinstance(path, str) or "\0" in path:
             return None
         place = Path(path)
         place = place.parent if place.name in ("model", "adapter") else place
@@ -54,8 +54,7 @@ class Parents:
             if isinstance(item, Run):
                 kept: Any = [item.content.get("stage"), self.flat(item)]
             else:
-                config: Row = item.content["config"]
-                counts = flatten({key: value for key, value in config.items() if key not in _FREE_OF_RANKING})
+                counts = flatten({key: value for key, value in item.config.items() if key not in _FREE_OF_RANKING})
                 kept = {k: self._meaning(value) for k, value in counts.items() if k.rpartition(".")[2] != "seed"}
             self._signatures[item.path] = json.dumps(kept, sort_keys=True, default=str)
         return self._signatures[item.path]
@@ -71,7 +70,7 @@ class Parents:
         for ranking in (self._rankings.get(Path(path).resolve()) for path in paths if isinstance(path, str)):
             if ranking is not None:
                 found |= ranking.ranker
-                before.append(self.run_at((ranking.content["config"].get("ranker") or {}).get("path")))
+                before.append(self.run_at(ranking.proxy))
         for parent in before:
             if parent is not None and parent.path not in seen:
                 found |= self.rankers_of(parent, seen | {run.path})
@@ -80,13 +79,13 @@ class Parents:
     def _meaning(self, value: object) -> Any:
         if isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)  # 1 on the command line is the 1.0 of the constructor
-        if not isinstance(value, str) or not ("/" in value or value.endswith(".jsonl")):
+        if not isinstance(value, str) or "\0" in value or not ("/" in value or value.endswith(".jsonl")):
             return value
         if run := self.run_at(value):
             return f"model of {self.signature(run)}"
         if ranking := self._rankings.get(Path(value).resolve()):
             lists = f"lists of {self.signature(ranking)}"
-            if run := self.run_at((ranking.content["config"].get("ranker") or {}).get("path")):
+            if run := self.run_at(ranking.proxy):
                 self.names[lists] = f"by {run.system}"
             return lists
         return value

@@ -12,7 +12,8 @@ from typing import Any
 
 from tuna.data.fields import parse_json
 from tuna.errors import DataError
-from tuna.runs import read_json
+from tuna.inference.cost import Prices
+from tuna.runs import numbers, read_json
 
 Row = Mapping[str, Any]
 
@@ -133,23 +134,55 @@ def read_rows(path: Path) -> list[Row]:
 
 
 class Ranking:
-    """One <name>.report.json. lists: the JSONL file of the ranked lists, which lies in the same folder."""
+    """One <name>.report.json. lists: the JSONL file of the ranked lists, which lies in the same folder.
+
+    ranker: who ranked, the model's fingerprint or name, else the kind of judge, as results have it; and its name. by:
+    the same for a table. proxy: the path of its reward model. lengths: mean words by rank, the best first; correlation:
+    Spearman's of length and score. collected, measured: lists; size: answers of one. requests, tokens, cost (dollars),
+    price (dollars of a person's comparison): what it took. missing, unusable: instructions without a list.
+    """
 
     def __init__(self, path: Path, content: Row) -> None:
-        self.path, self.content = path, content
+        self.path, self.config = path, dict(content["config"])
         self.name = path.name.removesuffix(".report.json")
         self.lists = path.with_name(f"{self.name}.jsonl")
-        self.kind = str(((content.get("identity") or {}).get("source") or {}).get("ranker") or "")
-        self.seed = int(content["config"].get("seed") or 0)
-
-    @property
-    def ranker(self) -> dict[str, str]:
-        """Who ranked: the model's fingerprint or name, else the kind of judge, as results have it; and its name."""
-        identity, config = self.content.get("identity") or {}, self.content["config"]
-        who: Row = (identity.get("source") if self.kind == "probabilistic" else identity.get("ranking")) or {}
-        node: Row = config.get({"probabilistic": "teacher", "proxy": "ranker"}.get(self.kind, "judge")) or {}
+        identity = _inner(content, "identity")
+        source, settings = _inner(identity, "source"), _inner(identity, "ranking")
+        self.kind, self.seed = str(source.get("ranker") or ""), int(_amount(self.config, "seed"))
+        who = source if self.kind == "probabilistic" else settings
+        node = _inner(self.config, {"probabilistic": "teacher", "proxy": "ranker"}.get(self.kind, "judge"))
         key = str(who.get("model") or who.get("judge") or "")
-        return {key: Path(str(node.get("path") or node.get("model") or key)).name} if key else {}
+        self.ranker = {key: Path(str(node.get("path") or node.get("model") or key)).name} if key else {}
+        by = filter(None, (source.get("ranker"), settings.get("judge") or source.get("teacher")))
+        self.by = " by ".join(map(str, by)) or "unknown"
+        self.proxy = _inner(self.config, "ranker").get("path")
+        shape, usage = _inner(content, "ranking"), _inner(content, "usage")
+        self.lengths = [None if value is None else _amount({"": value}, "") for value in shape.get("lengths") or ()]
+        known = shape.get("length_correlation") is not None
+        self.correlation = _amount(shape, "length_correlation") if known else None
+        self.measured, self.size = (int(_amount(shape, key)) for key in ("lists", "size"))
+        self.collected, self.missing, self.unusable = (
+            int(_amount(content, key)) for key in ("lists", "missing", "unusable")
+        )
+        self.requests = int(_amount(usage, "requests"))
+        self.tokens = sum(int(_amount(usage, key)) for key in ("prompt_tokens", "completion_tokens"))
+        self.cost = None if usage.get("cost") is None else _amount(usage, "cost")
+        self.price = _amount(
+            {"human_comparison": Prices.human_comparison} | _inner(self.config, "prices"), "human_comparison"
+        )
+
+
+def _inner(node: Row, key: str) -> dict[str, Any]:
+    """The object under a key, empty where there is none. Raises: TypeError or ValueError for anything else."""
+    return dict(node.get(key) or {})
+
+
+def _amount(node: Row, key: str) -> float:
+    """The number under a key, 0 where there is none. Raises: ValueError for anything else."""
+    value = node.get(key) or 0
+    if not numbers(value):
+        raise ValueError(f"{key}: {value!r:.40}")
+    return float(value)
 
 
 @dataclass

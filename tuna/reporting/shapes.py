@@ -1,14 +1,14 @@
 """The tables of the report, shaped as the paper's."""
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from tuna.data import fields
 from tuna.errors import DataError
 from tuna.inference.cost import Prices, dollars
 from tuna.reporting.columns import CROSS_ENTROPY, OPEN_ENDED_MARK, PAIR_ACCURACY, TASK_ACCURACY, Column
 from tuna.reporting.compare import Comparison
-from tuna.reporting.read import Found, Ranking, Row, paper
+from tuna.reporting.read import Found, Ranking, paper
 from tuna.reporting.sweeps import Sweep
 from tuna.reporting.systems import System
 from tuna.reporting.tables import EMPTY, Cell, Table, cell, figure_cell
@@ -168,17 +168,12 @@ def runs_table(found: Found, systems: Sequence[System]) -> Table:
 
 def length_table(rankings: Sequence[Ranking]) -> Table:
     """Table 4: mean words by rank; no rows where no ranking has them."""
-    most = max((len(r.content["ranking"].get("lengths") or []) for r in rankings), default=0)
+    most = max((len(ranking.lengths) for ranking in rankings), default=0)
     head = ["ranking", "ranked by", "lists", *(f"rank {k}" for k in range(1, most + 1)), "length and score"]
     rows = []
     for ranking in rankings if most else ():
-        found, identity = ranking.content["ranking"], ranking.content.get("identity") or {}
-        source, settings = identity.get("source") or {}, identity.get("ranking") or {}
-        by = filter(None, (source.get("ranker"), settings.get("judge") or source.get("teacher")))
-        lengths = [*(found.get("lengths") or []), *[None] * most][:most]
-        figures = [_mean([value]) for value in (*lengths, found.get("length_correlation"))]
-        names = [cell(ranking.name), Cell(" by ".join(map(str, by)) or "unknown")]
-        rows.append([*names, cell(int(found.get("lists") or 0)), *map(cell, figures)])
+        figures = [*[*ranking.lengths, *[None] * most][:most], ranking.correlation]
+        rows.append([cell(ranking.name), Cell(ranking.by), cell(ranking.measured), *map(cell, figures)])
     caption = (
         "Mean words of the answers by their rank, the best first. The last column is Spearman's correlation of length "
         "and score, mean over lists: above 0, longer answers were preferred."
@@ -190,15 +185,10 @@ def cost_table(rankings: Sequence[Ranking]) -> Table:
     """Table 6: what each collection took, for 1,000 lists, and what people would cost."""
     rows = []
     for ranking in rankings:
-        usage: Row = ranking.content.get("usage") or {}
-        lists, spent = int(ranking.content.get("lists") or 0), usage.get("cost")
+        lists, spent = ranking.collected, ranking.cost
         per = spent / lists * 1000 if lists and spent is not None else None
-        prices = ranking.content["config"].get("prices") or {}
-        price = Prices(None, float(prices.get("human_comparison", Prices.human_comparison)))
-        human = price.human(1000, int(ranking.content["ranking"].get("size") or 0))
-        counts = [usage.get(key) for key in ("prompt_tokens", "completion_tokens")]
-        tokens = sum(count for count in counts if isinstance(count, int))
-        amounts = [cell(count) for count in (lists, int(usage.get("requests") or 0), tokens)]
+        human = Prices(None, ranking.price).human(1000, ranking.size)
+        amounts = [cell(count) for count in (lists, ranking.requests, ranking.tokens)]
         rows.append([cell(ranking.name), *amounts, *(Cell(dollars(value), value) for value in (spent, per, human))])
     head = ["ranking", "lists", "requests", "tokens", "cost", "per 1,000 lists", "people, per 1,000"]
     caption = (
@@ -230,8 +220,8 @@ def read_paper_tables(path: Path) -> list[Table]:
     that is wrong, one fault per line.
     """
     try:
-        cells = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        cells = fields.parse_json(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: expected JSON, got {error}") from error
     if not isinstance(cells, list):
         raise DataError(f"{path}: expected a list of cells, got {type(cells).__name__}")
@@ -239,9 +229,10 @@ def read_paper_tables(path: Path) -> list[Table]:
     for number, given in enumerate(cells, start=1):
         for key in ("table", "system", "column", "value"):
             value = given.get(key) if isinstance(given, dict) else given
-            kind, expected = ((int, float), "a number") if key == "value" else (str, "text")
-            if not isinstance(given, dict) or not isinstance(value, kind) or isinstance(value, bool):
-                wrong.append(f"{path}: cell {number}: {key}: expected {expected}, got {value!r}")
+            try:
+                fields.number(value, key) if key == "value" else fields.check_text(value, key)
+            except fields.FieldError as error:
+                wrong.append(f"{path}: cell {number}: {error}")
     if wrong:
         raise DataError("\n".join(wrong))
     out = []

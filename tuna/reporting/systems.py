@@ -184,8 +184,8 @@ def summarize(found: Found, systems: list[System]) -> tuple[dict[str, int], list
             missing.append(f"{who}: finished, no benchmark measured it")
     missing += found.unread
     for ranking in found.rankings:
-        if number := ranking.content.get("missing"):
-            missing.append(f"ranking {ranking.name}: {number} instructions still to ask")
-        if number := ranking.content.get("unusable"):
-            found.problems.append(f"ranking {ranking.name}: {number} instructions without a usable list")
+        if ranking.missing:
+            missing.append(f"ranking {ranking.name}: {ranking.missing} instructions still to ask")
+        if ranking.unusable:
+            found.problems.append(f"ranking {ranking.name}: {ranking.unusable} instructions without a usable list")
     return counts, missing

@@ -16,21 +16,22 @@ class Clock:
         self.weights = {step.name: float(minutes.get(step.recipe, usual)) for step in steps}
 
     def forecast(self, left: Sequence[Step], took: Mapping[str, float]) -> list[str]:
-        """One line, and an empty one to end it; none without measured minutes. took: seconds of the steps done before.
+        """One line, and an empty one to end it; none without measured minutes. took: seconds of the steps done
+        before that did all of their work then.
 
         >>> from pathlib import Path
         >>> steps = [Step(name, name, (), (), Path()) for name in "ab"]
         >>> Clock(steps, {"a": 10, "b": 20}).forecast(steps[1:], {"a": 1200.0})[0]
-        'about 40 min 0 s: 20 min 0 s where it was measured, times 2.0, as the steps done before took here'
+        'about 40 min 0 s: 20 min 0 s where it was measured, times 2, as the steps done before took here'
         """
         if not self.measured or not left:
             return []
         minutes = self._of(step.name for step in left)
         before = self._of(took)
-        if not before:
+        if not before or not sum(took.values()):
             return [f"about {clock_time(60 * minutes)}, as it was measured", ""]
         factor = sum(took.values()) / (60 * before)
-        where = f"{clock_time(60 * minutes)} where it was measured, times {factor:.1f}"
+        where = f"{clock_time(60 * minutes)} where it was measured, times {factor:.2g}"
         return [f"about {clock_time(60 * minutes * factor)}: {where}, as the steps done before took here", ""]
 
     def left(self, seconds: float, done: Collection[str], left: Iterable[Step]) -> float:

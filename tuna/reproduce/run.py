@@ -6,7 +6,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ from tuna.errors import ConfigError, OtherSettings, RunError
 from tuna.reproduce import before, losses, measures, rounds
 from tuna.reproduce.clock import Clock
 from tuna.reproduce.plan import ONCE, Step, chosen, plan, refuse_secrets
-from tuna.runs import RunFolder, read_json, write_json
+from tuna.runs import RunFolder, numbers, read_json, write_json
 from tuna.signals import PARENT
 
 ROOT = CHECKOUT  # whose scripts are run; of an installed package, ``python -m tuna``
@@ -150,7 +150,7 @@ def _state(folder: Path) -> dict[str, Any]:
     file = folder / "steps.json"
     state = read_json(file)
     for name, known in state.items():
-        if not isinstance(known, dict) or not _numbers(known.get("ended"), known.get("seconds", 0.0)):
+        if not isinstance(known, dict) or not numbers(known.get("ended"), known.get("seconds", 0.0)):
             raise RunError(
                 f"{file}: {name}: expected an object with seconds and a time of its end; move the file away to run all "
                 "anew"
@@ -163,10 +163,6 @@ def _made(step: Step) -> bool:
     if step.words[0] == "evaluate.py":
         return any(step.makes.glob("*/*/results.json"))
     return step.makes.exists()
-
-
-def _numbers(*values: object) -> bool:
-    return all(isinstance(value, int | float) and -1e15 < value < 1e15 for value in values)
 
 
 def _size(path: Path) -> int | None:
@@ -208,8 +204,7 @@ class _Run:
         (self.folder / "logs").mkdir(parents=True, exist_ok=True)
         done, count = self._done(), len(self.steps)
         print(f"{count} steps, {self.jobs} at once, {len(done)} done before; results go to {self.folder}")
-        took = {name: self.state[name]["seconds"] for name in done if name in self.state}
-        print(*self.clock.forecast([s for s in self.steps if s.name not in done], took), sep="\n", end="", flush=True)
+        print(*self._forecast(done), sep="\n", end="", flush=True)
         if failed := self._run_all(done):
             again = shlex.join(("python", "reproduce.py", *_config_dirs(), *_typed()))
             raise RunError(
@@ -224,6 +219,12 @@ class _Run:
             if step.words[0] == ONCE:
                 print(f"report: {step.makes / 'report.html'}")
         return {"steps": float(count), "seconds": seconds}
+
+    def _forecast(self, done: Collection[str]) -> list[str]:
+        """How long the rest will take, in words; by what was done before, of that what did all of its work at once."""
+        whole = {name: self.state[name] for name in done if name in self.state and self.state[name].get("whole")}
+        took = {name: known.get("seconds", 0.0) for name, known in whole.items()}
+        return self.clock.forecast([step for step in self.steps if step.name not in done], took)
 
     def _done(self) -> set[str]:
         """Steps whose very command succeeded after all that it needs, and whose results are still there (a file as
@@ -250,7 +251,8 @@ class _Run:
         left = [step for step in self.steps if step.name not in done]
         count = len(left)
         failed: list[str] = []
-        here: list[str] = []  # done by this very run
+        took: dict[str, float] = {}  # seconds of what this very run did
+        new: set[str] = set()  # of which nothing was there before
         running: dict[Future[tuple[int, float]], Step] = {}
         with ThreadPoolExecutor(self.jobs) as pool, self._interrupted():
             while True:
@@ -262,6 +264,8 @@ class _Run:
                 for step in ready[: self.jobs - len(running)]:
                     left.remove(step)
                     words = losses.settle(step.words)
+                    if not step.makes.exists() and not step.makes.with_suffix(".store").exists():
+                        new.add(step.name)
                     print(f"{step.name}: {as_typed(shlex.join(('python', *words)))}", flush=True)
                     running[pool.submit(self._execute, step, words)] = step
                 if not running:
@@ -269,17 +273,23 @@ class _Run:
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     step = running.pop(future)
                     code, seconds = future.result()
-                    self._note(step, "failed" if code else "finished", seconds)
+                    self._note(step, "failed" if code else "finished", seconds, step.name in new)
                     if code:
                         failed.append(step.name)
                         self._tell_failure(step, code)
                         continue
                     done.add(step.name)
-                    here.append(step.name)
+                    took[step.name] = seconds
                     rest = [*left, *running.values()]
-                    ended, time_left = count - len(rest), self.clock.left(time.monotonic() - self.began, here, rest)
-                    told = f"{step.name}: done in {seconds:.0f} s; {ended}/{count}, about {clock_time(time_left)} left"
-                    print(told, flush=True)
+                    time_left = self._time_left(took, rest)
+                    told = "" if time_left is None else f", about {clock_time(time_left)} left"
+                    print(f"{step.name}: done in {seconds:.0f} s; {count - len(rest)}/{count}{told}", flush=True)
+
+    def _time_left(self, took: Mapping[str, float], rest: Sequence[Step]) -> float | None:
+        """Seconds, by the steps of this run that did all of their work (several at once); None where there is none."""
+        whole = [name for name in took if self.state[name]["whole"]]
+        share = sum(took[name] for name in whole) / max(sum(took.values()), 1e-9)
+        return self.clock.left(share * (time.monotonic() - self.began), whole, rest) if whole else None
 
     @contextmanager
     def _interrupted(self) -> Iterator[None]:
@@ -337,14 +347,14 @@ class _Run:
         code = self.working[step.name].wait()
         return code if code or _made(step) else -1, time.monotonic() - begin
 
-    def _note(self, step: Step, status: str, seconds: float) -> None:
-        """Remember, at once. ended: seconds since 1970; after all that ended before, also where the clock was set
-        back, since it says what was made of what.
+    def _note(self, step: Step, status: str, seconds: float, whole: bool) -> None:
+        """Remember, at once. whole: these seconds did all of its work. ended: seconds since 1970; after all that ended
+        before, also where the clock was set back, since it says what was made of what.
         """
         latest = max((known["ended"] for known in self.state.values()), default=0.0)
         self.state[step.name] = {
             "command": step.command, "needs": list(step.needs), "status": status, "seconds": round(seconds, 1),
-            "ended": max(time.time(), latest + 0.001), "bytes": _size(step.makes),
+            "whole": whole, "ended": max(time.time(), latest + 0.001), "bytes": _size(step.makes),
         }  # fmt: skip
         write_json(self.folder / "steps.json", self.state)
 

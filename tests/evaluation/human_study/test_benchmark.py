@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from evaluate import EVALUATE
 from tests.inference.make import read_rows, write_rows
 from tuna.config import checks
 from tuna.config.compose import compose
@@ -23,6 +22,7 @@ from tuna.evaluation.human_study.benchmark import HumanStudy
 from tuna.evaluation.human_study.pages import read_sheets, write_study
 from tuna.evaluation.questions import Question
 from tuna.evaluation.run import run
+from tuna.programs import EVALUATE
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 NASTY = '</script><script>document.title = "broken"</script><!-- <script> %%STUDY%% & \u2028 "quoted" \\u003c'
@@ -266,6 +266,12 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
         read_sheets([str(tmp_path / "annotator-1.html")], str(tmp_path / "unblinding.json"))
     with pytest.raises(DataError, match=r"expected the unblinding\.json"):
         read_sheets(paths, paths[0])
+    labels = {"1": {"q0": {"A": ["x"]}}}
+    changes: list[dict[str, Any]] = [{"systems": 3}, {"annotators": labels}, {"questions": [{"id": []}]}]
+    for change in changes:
+        (tmp_path / "changed.json").write_text(json.dumps(made | change))
+        with pytest.raises(DataError, match=r"changed\.json: expected the unblinding\.json"):
+            read_sheets(paths, str(tmp_path / "changed.json"))
 
 
 @pytest.mark.parametrize(

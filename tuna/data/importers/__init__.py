@@ -12,6 +12,7 @@ from typing import Any
 from tuna import plugins
 from tuna.console import nearest
 from tuna.data.fields import FieldError, RowError
+from tuna.data.files import key_beside
 from tuna.data.importers.base import Imported, Importer, Notes, known, missing, outer, shape_of, there, words
 from tuna.data.record import Record
 from tuna.data.rows import Row
@@ -79,7 +80,7 @@ def _recognized(shape: frozenset[tuple[str, frozenset[frozenset[str]]]], _: obje
     return best.name, ""
 
 
-def choose(name: str, rows: Iterable[Any], path: str) -> Importer:
+def choose(name: str, rows: Iterable[Any], path: str, key: str = "") -> Importer:
     """The importer called ``name``; for "auto" the one that recognizes the first row that any recognizes.
 
     Where other rows are of a format with all these keys and more (rows with answers after rows without), it is that.
@@ -94,14 +95,16 @@ def choose(name: str, rows: Iterable[Any], path: str) -> Importer:
     wide = (each for each in formats if all(words(other.required) <= words(each.keys) for other in formats))
     if formats:
         return next(wide, formats[0])
+    ways = [f"name its format by {told}"] if (told := key_beside(key, "format")) else []
+    if told := key_beside(key, "columns"):
+        ways.append(f"name its columns by {told}={{instruction: q, responses: outs, text: t, score: s}}")
     looks = next((problem for _, problem in found if problem), "")
     got = f"fields {', '.join(map(str, objects[0]))}" if objects else "no JSON object"
     fields = {i.name: ", ".join(i.required).replace("|", " or ") for i in importers().values()}
     all_known = ", ".join(fields) if looks else "; ".join(f"{name} ({keys})" for name, keys in fields.items())
     raise DataError(
         f"{path}: expected a known format, got {got}{', which ' + looks if looks else ''}. Known: {all_known} "
-        "(docs/data.md); next: mend the file, name its format by datamodule.format, or its columns by "
-        "datamodule.columns={instruction: q, responses: outs, text: t, score: s}"
+        f"(docs/data.md); next: {', or '.join(['mend the file', *ways])}"
     )
 
 
@@ -139,7 +142,8 @@ def _read(importer: Importer, row: Row, index: int, notes: Notes, auto: bool) ->
         if known(shape, found.keys) > known(shape, importer.keys):
             raise RowError(
                 f"line: expected a row of format {importer.name}, as the file begins",
-                f", got one of {found.name}; where all rows are meant so: datamodule.format={importer.name}",
+                f", got one of {found.name}",
+                f"where all rows are meant so: datamodule.format={importer.name}",
             )
     record = importer.read(row.value, row.where, index, notes)
     if problem:

@@ -4,6 +4,7 @@ import random
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from jinja2.utils import htmlsafe_json_dumps
 
-from tuna.data.fields import FieldError, RowError, describe
+from tuna.data.fields import FieldError, RowError, check_text, describe
 from tuna.errors import DataError
 from tuna.evaluation.questions import Faults, Question, read_object
 from tuna.files import write_text
@@ -82,9 +83,7 @@ def read_sheets(paths: Sequence[str], unblinding: str) -> Sheets:
     """Read exported sheets; one DataError names all that is no JSON, of another study, twice, or lacks a place."""
     faults = Faults()
     with faults.at(unblinding):
-        key, _ = read_object(Path(unblinding))
-        if not {"study", "systems", "questions", "annotators"} <= key.keys():
-            raise RowError(f"expected the unblinding.json that was written next to the pages, got {describe(key)}")
+        key = _unblinded(read_object(Path(unblinding))[0])
     faults.check()
     points: dict[str, list[list[float]]] = {}
     whose: dict[str, str] = {}
@@ -102,6 +101,26 @@ def read_sheets(paths: Sequence[str], unblinding: str) -> Sheets:
                     points[name].append(points_of(places, labels, key["systems"]))
     faults.check("Next: the annotator opens the page, mends it, exports again")
     return Sheets(key["systems"], key["questions"], list(points), np.array(list(points.values())).swapaxes(0, 1))
+
+
+def _unblinded(key: Mapping[str, Any]) -> dict[str, Any]:
+    """What an unblinding.json holds: its systems once each among the labels of every question. Raises: RowError."""
+    try:
+        systems = [check_text(name, "systems") for name in key["systems"]]
+        questions = [
+            {name: check_text(question[name], name) for name in ("id", "category", "instruction")}
+            for question in key["questions"]
+        ]
+        whose = {
+            who: {q["id"]: {label: list(map(str, of)) for label, of in labels[q["id"]].items()} for q in questions}
+            for who, labels in key["annotators"].items()
+        }
+        sound = all(sorted(chain(*of.values())) == sorted(systems) for each in whose.values() for of in each.values())
+        if sound and systems and questions:
+            return {"study": key["study"], "systems": systems, "questions": questions, "annotators": whose}
+    except (TypeError, KeyError, AttributeError, FieldError):
+        pass
+    raise RowError(f"expected the unblinding.json that was written next to the pages, got {describe(key)}")
 
 
 def _annotator(sheet: Mapping[str, Any], key: Mapping[str, Any]) -> str:
