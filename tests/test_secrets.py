@@ -1,7 +1,6 @@
 """No key is in anything that a run writes or says, in whole or in part: how a text is masked, and whole commands."""
 
 import base64
-import importlib
 import json
 import os
 import subprocess
@@ -17,6 +16,7 @@ from tests.inference.make import write_instructions
 from tests.training.make import overrides, write_lists, write_model
 from tuna import secrets
 from tuna.entry import main
+from tuna.programs import PROGRAMS
 
 ROOT = Path(__file__).parents[1]
 KEYS = {  # shaped as the real ones are, and one that has no shape
@@ -52,7 +52,7 @@ def typed(home: Path, script: str, *words: str, **environment: str) -> tuple[int
 def typed_here(home: Path, capsys: pytest.CaptureFixture[str], script: str, *words: str) -> tuple[int, str]:
     """The same in this process."""
     name, code = script.removesuffix(".py"), 0
-    program = getattr(importlib.import_module(name), name.upper())
+    program = PROGRAMS[name]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(home)
         patch.setattr(sys, "argv", [script])

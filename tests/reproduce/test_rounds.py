@@ -147,7 +147,7 @@ def test_killed_after_any_step_it_goes_on(tmp_path: Path, monkeypatch: pytest.Mo
         result.write_text(json.dumps({"scores": {"accuracy": 0.5}, "primary": "accuracy", "status": "finished"}))
         return 0, 0.0
 
-    def note_nothing(self: pipeline._Run, step: Step, status: str, seconds: float) -> None:
+    def note_nothing(self: pipeline._Run, step: Step, status: str, seconds: float, whole: bool) -> None:
         raise KeyboardInterrupt  # as a kill: the step is done, and nobody knows
 
     note = pipeline._Run._note

@@ -50,6 +50,7 @@ def parts(source: Path, **changes: Any) -> Any:
         "module": SimpleNamespace(lr=1e-3, answers=True),
         "template": "none",
         "total_steps": 12,
+        "training": SimpleNamespace(keep_checkpoints=2),
         "config": {"model": {"path": str(source)}, "loss": {"lambda": 1.0}},
     }
     return SimpleNamespace(**(values | changes))

@@ -100,7 +100,8 @@ def _group(
         counts.shortened += 1
         if len(group.prompt) >= max_length:
             raise ConfigError(
-                f"max_length: expected more than the {len(group.prompt)} tokens of the template alone, got {max_length}"
+                "datamodule.max_length (of evaluate.py: benchmark.max_length): expected more than the "
+                f"{len(group.prompt)} tokens of the template alone, got {max_length}"
             )
     if not len(group.prompt):
         counts.dropped["empty prompt"] += 1
