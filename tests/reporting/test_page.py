@@ -59,7 +59,7 @@ def test_in_a_browser(folder: Path, tmp_path: Path) -> None:
                 "[...document.images].map(i => [i.complete, i.naturalWidth, i.getBoundingClientRect().left, "
                 "i.getBoundingClientRect().right])"
             )
-            assert len(images) == 2
+            assert len(images) == 3  # scores of the systems, the sweep, lengths by rank
             for complete, natural, left, right in images:
                 assert complete and natural > 300 and left >= 0 and right <= width and right - left > 250
             _sorts(tab)
