@@ -130,7 +130,7 @@ def test_only_a_template_that_does_not_fit_is_an_error() -> None:
     words = len(_plain(tok, alpaca(Record("0", "")).text))
     (group,), _ = _run(_list("word " * 50, *answers), max_length=words + 1)
     assert len(group.prompt) == words
-    with pytest.raises(ConfigError, match=f"expected more than the {words} tokens of the template"):
+    with pytest.raises(ConfigError, match=f"max_length: expected more than the {words} tokens of the template"):
         _run(_list("word " * 50, *answers), max_length=words)
 
 

@@ -100,7 +100,7 @@ def _group(
         counts.shortened += 1
         if len(group.prompt) >= max_length:
             raise ConfigError(
-                "datamodule.max_length (of evaluate.py: benchmark.max_length): expected more than the "
+                "datamodule.max_length, in evaluate.py benchmark.max_length: expected more than the "
                 f"{len(group.prompt)} tokens of the template alone, got {max_length}"
             )
     if not len(group.prompt):

@@ -157,7 +157,7 @@ class Ranking:
         self.by = " by ".join(map(str, by)) or "unknown"
         self.proxy = _inner(self.config, "ranker").get("path")
         shape, usage = _inner(content, "ranking"), _inner(content, "usage")
-        self.lengths = [None if value is None else _amount({"": value}, "") for value in shape.get("lengths") or ()]
+        self.lengths = [None if value is None else _number(value, "lengths") for value in shape.get("lengths") or ()]
         known = shape.get("length_correlation") is not None
         self.correlation = _amount(shape, "length_correlation") if known else None
         self.measured, self.size = (int(_amount(shape, key)) for key in ("lists", "size"))
@@ -179,7 +179,10 @@ def _inner(node: Row, key: str) -> dict[str, Any]:
 
 def _amount(node: Row, key: str) -> float:
     """The number under a key, 0 where there is none. Raises: ValueError for anything else."""
-    value = node.get(key) or 0
+    return _number(node.get(key) or 0, key)
+
+
+def _number(value: Any, key: str) -> float:
     if not numbers(value):
         raise ValueError(f"{key}: {value!r:.40}")
     return float(value)

@@ -99,7 +99,7 @@ class Checkpoints(Callback):
             write_json(temporary / STATE, sealed(about))
             temporary.rename(final)
             complete = [path for _, path in steps_in(self.folder) if (path / STATE).exists()]
-            for path in complete[: -max(1, self.config.keep_checkpoints)]:
+            for path in complete[: -self.config.kept]:
                 shutil.rmtree(path)
         distributed.barrier()
         self.saved = step

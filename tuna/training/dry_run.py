@@ -83,7 +83,7 @@ def _counts(groups: list[Group]) -> tuple[int, int, int]:
 
 
 def _disk(parts: Components) -> Iterator[str]:
-    keep, place = max(1, parts.training.keep_checkpoints), runs.check_writable(Path(parts.cfg.runs_dir))
+    keep, place = parts.training.kept, runs.check_writable(Path(parts.cfg.runs_dir))
     checkpoint, model = runs.space(parts.num_parameters, parts.num_trainable)
     yield (
         f"disk    {keep} checkpoints of {checkpoint / 1e9:.2f} GB and one while it is written, model up to "

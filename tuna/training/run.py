@@ -137,7 +137,7 @@ def prepare(cfg: DictConfig, built: dict[str, Any]) -> Components:
     check_grades(built["loss"], data)
     parameters = stored_parameters(resolved.weights_folder)
     trainable = parameters if model.lora is None else max(1, parameters // 20)
-    keep = max(1, training.keep_checkpoints)
+    keep = training.kept
     runs.check_space(Path(cfg.runs_dir), parameters=parameters, trainable=trainable, keep=keep)
     steps = min(data.total_steps, training.max_steps or data.total_steps)
     if steps == 0:

@@ -105,6 +105,11 @@ class TrainerConfig:
         return self.devices
 
     @property
+    def kept(self) -> int:
+        """Checkpoints that stand while the run is not finished."""
+        return max(1, self.keep_checkpoints)
+
+    @property
     def world_size(self) -> int:
         """Processes over all machines."""
         return self.local_devices * self.num_nodes
