@@ -198,6 +198,19 @@ def test_a_local_models_thoughts_and_cut_answers(tmp_path: Path, monkeypatch: py
     assert results["coverage"]["n"] == 2 and results["coverage"]["empty"] == results["coverage"]["cut"]
 
 
+def test_shortened_questions_are_told_whatever_was_stored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [r for r in held_out_records() if r["check"] == "one_of"][:3]
+    rows[1]["instruction"] += " a color" * 400  # the embedded model has 512 positions
+    measured = (f"benchmark.questions={write_rows(tmp_path / 'mine.jsonl', rows)}", "label=tiny")
+    for _ in "ab":
+        measure(tmp_path / "r", *measured)
+        results, _, place = results_of(tmp_path / "r", "elementary")
+        assert results["coverage"]["shortened"] == [rows[1]["id"]] and results["coverage"]["n"] == 3
+        told = "1 of 3 answers are to questions that were shortened, to fit the model's positions"
+        assert told in results["notes"] and f"shortened: {rows[1]['id']}" in capsys.readouterr().out
+        (place / "results.json").write_text('{"status": "running"}')  # killed before the results were written
+
+
 def test_a_sibling_of_a_run(tmp_path: Path) -> None:
     run = tmp_path / "runs" / "sweep" / "3"
     run.mkdir(parents=True)

@@ -287,6 +287,7 @@ def test_answers_of_a_teacher(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out.report.json").read_text())["coverage"] == {
         "answers": 3 * total, "usable": 3 * total - sum(fate.dropped is not None for fate in fates),
         "cut": sum(fate.cut for fate in fates), "empty": sum(fate.dropped in (EMPTY, NO_TEXT) for fate in fates),
+        "shortened": 0,
     }  # fmt: skip
 
 

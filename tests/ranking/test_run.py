@@ -9,6 +9,7 @@ from tests.inference.http_server import OK, LoopbackServer
 from tests.inference.make import collect, read_rows, write_answers, write_instructions
 from tuna.config import checks
 from tuna.config.compose import compose
+from tuna.data.load import Source, load_source
 from tuna.errors import ConfigError, DataError, RunError
 from tuna.ranking.run import run
 
@@ -27,6 +28,20 @@ def test_the_report_tells_where_the_lists_come_from(tmp_path: Path, capsys: pyte
     assert (tmp_path / "out.report.png").stat().st_size > 1000
     said = capsys.readouterr().out
     assert "mean length by rank, best first (lists of 4)" in said and "train.py stage=tuna_c datamodule.path=" in said
+
+
+def test_answers_to_shortened_questions_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["Name a color.", f"Name {'a color ' * 300}."]  # the embedded model has 512 positions
+    (tmp_path / "in.jsonl").write_text(
+        "".join(json.dumps({"instruction": text, "output": "Red."}) + "\n" for text in asked)
+    )
+    short = {"model": "tiny", "sampler.max_tokens": 4, "sampler.temperature": 2}
+    collect(tmp_path, tmp_path / "in.jsonl", *(f"{key}={value}" for key, value in short.items()))
+    assert json.loads((tmp_path / "out.report.json").read_text())["coverage"]["shortened"] == 4
+    assert "4 answers are to questions that were shortened, to fit the model's positions" in capsys.readouterr().out
+    rows = read_rows(tmp_path / "out.jsonl")
+    assert len(load_source(Source(str(tmp_path / "out.jsonl"))).records) == 2
+    assert [{answer.get("shortened") for answer in row["responses"]} for row in rows] == [{None}, {True}]
 
 
 def test_faults_of_the_models_and_of_the_instructions_come_together(tmp_path: Path) -> None:

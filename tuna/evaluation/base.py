@@ -68,6 +68,7 @@ class EvalContext:
         odd = {
             "answers are empty: no text, or none after the model's reasoning": len(_empty(texts)),
             "answers were cut by the token limit": len(_cut(answers)),
+            "answers are to questions that were shortened, to fit the model's positions": len(_shortened(answers)),
             "answers held reasoning, which was taken off (generation.reasoning=keep leaves it)": sum(
                 texts[name] != answer.text for name, answer in answers.items()
             ),
@@ -76,15 +77,18 @@ class EvalContext:
         return texts
 
     def coverage(self, result: "Result") -> dict[str, Any]:
-        """How many of how many questions count (n of N); which have no answer, an empty one, or one that was cut.
+        """How many of how many questions count (n of N); which have no answer, an empty one, one that was cut, or one
+        to a question that was shortened.
 
         An empty answer counts where the model ended it so by itself: it was not cut or refused, and no reasoning alone.
         """
-        empty, cut = _empty(self.texts), _cut(self.raw)
+        empty, cut, shortened = _empty(self.texts), _cut(self.raw), _shortened(self.raw)
         said = {name for name, answer in self.raw.items() if answer.text or answer.reasoning or answer.refused}
         lost = {*result.missing, *({*empty} & {*cut, *said})}
         found = {"n": result.expected - len(lost), "N": result.expected, "missing": result.missing}
-        return found | {key: names for key, names in (("empty", empty), ("cut", cut)) if names}
+        return found | {
+            key: names for key, names in (("empty", empty), ("cut", cut), ("shortened", shortened)) if names
+        }
 
     def example(self, question: Question, scores: Mapping[str, Any], **more: object) -> dict[str, Any]:
         """A row of examples.jsonl; next to a prediction also what that does not show: raw answer, reasoning, a cut."""
@@ -116,6 +120,10 @@ def _empty(texts: Mapping[str, str]) -> list[str]:
 
 def _cut(answers: Mapping[str, Answer]) -> list[str]:
     return [name for name, answer in answers.items() if was_cut(answer.finish_reason)]
+
+
+def _shortened(answers: Mapping[str, Answer]) -> list[str]:
+    return [name for name, answer in answers.items() if answer.shortened]
 
 
 @dataclass

@@ -269,7 +269,7 @@ def lines_of(results: Mapping[str, Any]) -> list[str]:
         found.append(line + "".join(f"  {who} {_number(other)}" for who, other in baselines.items()))
     without = {*coverage["missing"], *coverage.get("empty", ())}
     line = f"answered: {coverage['N'] - len(without)} of {coverage['N']}"
-    for what in ("missing", "empty", "cut"):
+    for what in ("missing", "empty", "cut", "shortened"):
         if ids := coverage.get(what):
             line += f"; {what}: {', '.join(ids[:5])}" + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
     found.append(line)

@@ -201,6 +201,7 @@ class Answer:
     unscored: str | None = None  # why ``logprob`` is None although log-probabilities were given
     tokens: tuple[int, ...] | None = field(default=None, compare=False, repr=False)  # as drawn here; not stored
     source: str | None = field(default=None, repr=False)  # who wrote it, where that is not who was asked
+    shortened: bool | None = field(default=None, repr=False)  # whether its prompt was, to fit the model's positions
 
     @property
     def unusable_reason(self) -> str | None:
@@ -315,9 +316,12 @@ def stored_answers(line: Mapping[str, Any]) -> list[Answer]:
     return answers
 
 
+KEPT = ("finish_reason", "refused", "reasoning", "shortened")  # of a benchmark's answer, beside its text
+
+
 def stored_answer(line: Mapping[str, Any]) -> Answer:
     """The answer of a line of a benchmark's store."""
-    return Answer(str(line["text"]), **{key: line.get(key) for key in ("finish_reason", "refused", "reasoning")})
+    return Answer(str(line["text"]), **{key: line.get(key) for key in KEPT})
 
 
 def candidate(answer: Answer, score: float, source: str, **extra: object) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 from tuna.console import Progress
 from tuna.data.record import Record
-from tuna.inference.answers import Answer, stored_answer, stored_answers
+from tuna.inference.answers import KEPT, Answer, stored_answer, stored_answers
 from tuna.inference.context import Context
 from tuna.inference.cost import Price, Prices, Usage
 from tuna.inference.store import Journal, key_of
@@ -106,8 +106,7 @@ class StoredTexts:
 
     def line(self, answers: Sequence[Answer], drawn: Round | None = None) -> dict[str, Any]:
         """What is stored of the answers to a request, or of a whole set."""
-        kept = ("text", "finish_reason", "refused", "reasoning")
-        return {key: value for key in kept if (value := getattr(answers[0], key)) is not None}
+        return {key: value for key in ("text", *KEPT) if (value := getattr(answers[0], key)) is not None}
 
     def told(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """What else is stored of a server's reply."""

@@ -134,7 +134,13 @@ def draw(
         for i, answers in drawn.items():
             sets[i].offer(answers)
     finished = [each.finish() for each in sets]
-    return finished if stored.raw else generator.as_written([ask.record for ask in asks], finished)
+    if not stored.raw:
+        finished = generator.as_written([ask.record for ask in asks], finished)
+    whole = [generator.fits(ask.record) for ask in asks]
+    return [
+        answers if fits else [replace(answer, shortened=True) for answer in answers]
+        for answers, fits in zip(finished, whole, strict=True)
+    ]
 
 
 @checked

@@ -39,13 +39,16 @@ class Collected:
     missing: int = 0  # not asked
     flips: int = 0  # of a judge that was asked both ways
     pairs: int = 0
-    coverage: Counter[str] = field(default_factory=Counter)  # of all answers: usable; cut (usable or not), empty
+    coverage: Counter[str] = field(
+        default_factory=Counter
+    )  # of all answers: usable; cut (usable or not), empty, to shortened questions
 
     def count(self, answers: Sequence[Answer], usable: int) -> None:
         """Count the answers to one instruction."""
         self.coverage["answers"] += len(answers)
         self.coverage["usable"] += usable
         self.coverage["cut"] += sum(was_cut(answer.finish_reason) for answer in answers)
+        self.coverage["shortened"] += sum(bool(answer.shortened) for answer in answers)
         self.coverage["empty"] += sum(not answer.text.strip() and answer.refused is None for answer in answers)
 
     def set_aside(self, record: Record, reason: str, raw: Sequence[Any] = ()) -> None:

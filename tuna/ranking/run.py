@@ -194,6 +194,7 @@ def _first_lines(job: _Job) -> None:
     print(f"instructions: {settings.input or EMBEDDED_FILE} ({len(job.records):,} rows{shard})")
     for title, values in (("answers", {key: source[key] for key in source if key in shown}), ("ranking", ranking)):
         short = {key: value[:8] if key == "model" and len(str(value)) == 64 else value for key, value in values.items()}
+        short |= {key: " and ".join(map(str, value)) for key, value in values.items() if isinstance(value, list)}
         print(f"{title}: {', '.join(f'{key} {value}' for key, value in short.items() if value not in (None, False))}")
     print(f"output: {job.places.output}")
     for note in job.notes:
@@ -276,6 +277,8 @@ def _write(job: _Job, context: Context, collected: Collected, estimate: dict[str
     if collected.coverage["cut"] or collected.coverage["empty"]:
         of = "of {answers:,} answers, {cut:,} did not end by themselves and {empty:,} are empty"
         print(of.format_map(collected.coverage))
+    if shortened := collected.coverage["shortened"]:
+        print(f"{shortened:,} answers are to questions that were shortened, to fit the model's positions")
     if collected.dropped:
         reasons = ", ".join(f"{reason}: {count:,}" for reason, count in collected.dropped.items())
         print(f"answers left out: {sum(collected.dropped.values()):,} ({reasons})")
