@@ -1,14 +1,12 @@
 """Judges that are asked in words, by the paper's prompt (Table 9) or one of your own: a local model, or a server."""
 
-import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import product
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge, Interval
 
@@ -21,36 +19,19 @@ from tuna.inference.context import Context
 from tuna.inference.cost import Price, Prices, Usage, about_tokens
 from tuna.inference.local import LocalModel
 from tuna.inference.served import Served
-from tuna.inference.server import StopRun
 from tuna.inference.store import key_of
 from tuna.judges import lists, pairwise, pointwise
+from tuna.judges.asking import Asking
 from tuna.judges.base import Case, Comparison, Judge, NoRuling, Pair, Ruling
 from tuna.judges.logits import weigh
 from tuna.judges.marks import Mark, places_in
-from tuna.judges.prompt import CannotShow, Prompt
-from tuna.judges.reading import OF_KIND, Form, Read
+from tuna.judges.offers import Offers
+from tuna.judges.prompt import CannotShow
 from tuna.judges.replies import Query, said
-from tuna.judges.structured import read_schema
+from tuna.judges.structured import verdict_schema
 from tuna.judges.tournament import Design, tournament
 
-_REFUSED = re.compile(r"refused by the server|; the last: 500")  # llama-cpp-python says 500 of a field that it lacks
 _DIRECT_TOKENS = 16  # of a reply that is a mark alone, {"choice": "A"} for instance
-
-
-@checked
-@dataclass
-class Asking:
-    """What a judge is asked, and how its replies are read."""
-
-    prompt_: str | None = None  # table9, pairwise, rubric or a Jinja file; null: table9 for lists, pairwise for pairs
-    read_: Literal["rank", "choice", "score", "json"] | None = None  # the form of a reply; null: by the prompt's kind
-    scale: tuple[int, int] = (1, 5)  # the lowest and the highest score
-    schema: str | dict[str, Any] | None = None  # read=json: a JSON schema, or its file; null: the verdict alone
-    field: str | None = None  # read=json: the property that holds the verdict; null: rank, choice or score
-    probabilities: Literal["auto"] | bool = "auto"  # of marks; auto: where judge.prompt is pointwise or pairwise
-    least_mass: Annotated[float, Interval(ge=0, le=1)] = 0.5  # the probability that all marks must have together
-    pairs: Literal["all", "swiss", "sorted"] = "all"  # which pairs of a list a pairwise prompt compares
-    comparisons: Annotated[int, Ge(1)] | None = None  # of pairs of one list at most; null: as pairs says
 
 
 class AskedJudge(Asking, Judge):
@@ -58,8 +39,6 @@ class AskedJudge(Asking, Judge):
 
     temperature: float | None = 0.0
     max_tokens: int
-    orders: Literal[1, 2]
-    keep_reference: bool
     attempts: int = 1
     reply_tokens: int = 0
     lacking: ClassVar[str] = "they lack what the prompt mentions"
@@ -69,11 +48,6 @@ class AskedJudge(Asking, Judge):
     @abstractmethod
     def backend(self) -> Backend:
         """What is asked."""
-
-    @property
-    def direct_only(self) -> bool:
-        """Whether a reply is to be the mark alone."""
-        return False
 
     @abstractmethod
     def reply_identity(self) -> dict[str, Any]:
@@ -90,65 +64,6 @@ class AskedJudge(Asking, Judge):
             if form.kind == "pairwise":
                 found |= {"pairs": self.pairs, "comparisons": self.comparisons}
         return found
-
-    @cached_property
-    def _given(self) -> Prompt | None:
-        """The prompt that was named; None: Table 9's, and the pairwise one."""
-        return None if self.prompt_ is None else Prompt.load(self.prompt_)
-
-    @cached_property
-    def _form(self) -> Form:
-        """How replies to that prompt are read. Raises ConfigError."""
-        if self._given is None:
-            return lists.RANK
-        kind, read = self._given.kind, self._reads
-        chances = {True: True, False: False, "auto": None}[self.probabilities]
-        marks = kind != "listwise" and not (self.probabilities == "auto" and self._writes)
-        own = self.prompt_ == "table9" or self.keep_reference
-        schema, name = None, self.field or OF_KIND[kind]
-        if read == "json":
-            schema = read_schema(self.schema or verdict_schema(kind, self.scale), name)
-        return Form(
-            kind, read, self.scale, schema, name, self.direct_only, chances if marks else False, self.least_mass, own
-        )
-
-    @property
-    def _reads(self) -> Read:
-        assert self._given is not None
-        return self.read_ or OF_KIND[self._given.kind]
-
-    @property
-    def _writes(self) -> bool:
-        """Whether probabilities cannot be had, since the judge writes what only its text says."""
-        return False
-
-    def check(self) -> None:
-        """Raise ConfigError for a prompt that cannot be used, and for settings that it has no use for."""
-        kind = self._given.kind if self._given is not None else "listwise"
-        low, high = self.scale
-        ranked = "(judge.prompt=rubric, pairwise, or a file that mentions response, or a and b)"
-        allowed = (OF_KIND[kind], "json") if self._given is not None else (None,)
-        wrong = {
-            f"scale: expected two whole numbers from 0 to 999, the lower first, got [{low}, {high}]": not (
-                0 <= low < high <= 999
-            ),
-            f"read: expected {' or '.join(map(str, allowed))} with a {kind} prompt, got {self.read_}": (
-                self.read_ is not None and self.read_ not in allowed
-            ),
-            "schema, field: of use with read=json only": (self.schema or self.field) and self.read_ != "json",
-            f"probabilities: expected a prompt whose reply ends in one mark {ranked}": (
-                self.probabilities is True and kind == "listwise"
-            ),
-            f"orders, keep_reference: of use where a list is ranked at once, not with a {kind} prompt": (
-                kind != "listwise" and (self.orders != 1 or self.keep_reference)
-            ),
-            "pairs, comparisons: of use with a pairwise prompt (judge.prompt=pairwise or a file with a and b)": (
-                kind != "pairwise" and (self.pairs != "all" or self.comparisons is not None)
-            ),
-        }
-        if found := [message for message, holds in wrong.items() if holds]:
-            raise ConfigError("\n".join(found))
-        _ = self._form
 
     def repeated(self, number: int) -> Judge:
         """Itself, with other keys, and a seed for each reply."""
@@ -274,21 +189,6 @@ class AskedJudge(Asking, Judge):
         return min(self.max_tokens, _DIRECT_TOKENS) if self.direct_only else self.max_tokens
 
 
-def verdict_schema(kind: str, scale: tuple[int, int]) -> dict[str, Any]:
-    """The JSON schema of a verdict alone.
-
-    >>> verdict_schema("pointwise", (1, 3))["properties"]
-    {'score': {'type': 'integer', 'enum': [1, 2, 3]}}
-    """
-    forms: dict[str, dict[str, Any]] = {
-        "listwise": {"rank": {"type": "array", "items": {"type": "integer"}}},
-        "pairwise": {"choice": {"type": "string", "enum": ["A", "B", "C"]}},
-        "pointwise": {"score": {"type": "integer", "enum": list(range(scale[0], scale[1] + 1))}},
-    }
-    properties = forms[kind]
-    return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
-
-
 @checked
 @dataclass
 class LocalJudge(LocalModel, AskedJudge):
@@ -299,8 +199,6 @@ class LocalJudge(LocalModel, AskedJudge):
 
     max_tokens: Annotated[int, Ge(1)] = 1024  # tokens of one reply at most
     block: Annotated[int, Ge(1)] = 8  # questions that share a batch
-    orders: Literal[1, 2] = 1  # 2 asks about a list in both orders
-    keep_reference: bool = False  # the judge's own answer becomes one more candidate
     lead: str | None = None  # what the reply begins with, for probabilities; null: "Score: ", "Better answer: "
 
     def __post_init__(self) -> None:
@@ -350,9 +248,7 @@ class OpenAIJudge(Served, AskedJudge):
     model: str = "gpt-4.1"
     temperature: Annotated[float, Ge(0)] | None = 0.0
     max_tokens: Annotated[int, Ge(1)] = 2048  # tokens of one reply at most, the judge's own answer included
-    orders: Literal[1, 2] = 1  # 2 asks about a list in both orders; two answers are always compared in both
     attempts: Annotated[int, Ge(1)] = 3  # replies asked for until one is a verdict
-    keep_reference: bool = False  # the judge's own answer becomes one more candidate
     reply_tokens: int = 300  # expected tokens of a reply, for the estimate
     direct: bool = False  # the reply is the mark alone, without reasons: for weak models, and for fewer tokens
     top_logprobs: Annotated[int, Interval(ge=1, le=20)] = 20  # alternatives asked for at each token
@@ -386,82 +282,11 @@ class OpenAIJudge(Served, AskedJudge):
             return None
         return verdict_schema(self._form.kind, self.scale) if self.direct else self._form.schema
 
-    @cached_property
-    def _extras(self) -> list[dict[str, Any]]:
-        """Fields that a server may refuse, the most useful first."""
-        held: list[dict[str, Any]] = [{}]
-        if self._schema is not None:
-            strict = {"name": "verdict", "schema": self._schema, "strict": True}
-            held = [
-                {"response_format": {"type": "json_schema", "json_schema": strict}},
-                {"response_format": {"type": "json_object", "schema": self._schema}},  # llama-cpp-python's
-                {},
-            ]
-        counts = dict.fromkeys((self.top_logprobs, min(5, self.top_logprobs)))
-        weighed: list[dict[str, Any]] = [{"logprobs": True, "top_logprobs": count} for count in counts]
-        if self._form.chances is False:
-            weighed = [{}]
-        elif self._form.chances is None:
-            weighed.append({})
-        return [{**form, **asked} for asked, form in product(weighed, held)]
-
     def _put(self, queries: Sequence[Query[Any]], context: Context, *, again: bool = False) -> None:
-        replies = _Replies(context, queries, self.attempts, again=again)
-        extra = self._taken(queries, replies, context)
-        self.ask(self._asks(queries, extra), replies, context)
-
-    def _taken(self, queries: Sequence[Query[Any]], replies: "_Replies", context: Context) -> Mapping[str, Any]:
-        """The fields of ``_extras`` that the server takes: as the store remembers, else by asking one question."""
-        if len(self._extras) == 1 and not self._extras[0]:
-            return {}
-        journal = context.store.journal("takes")
-        key = key_of(base_url=self.base_url, model=self.model, extras=self._extras)
-        known = journal.read(key, lambda line: int(line["number"]))
-        left = [] if known else [ask for ask in self._asks(queries) if replies.todo(ask).places]
-        trier = replace(self, batch=False, retries=min(1, self.retries))
-        trial = _Replies(context, queries, 1, again=True)
-        for ask, (number, extra) in product(left[:2], enumerate(self._extras)):
-            trier.ask([replace(ask, extra=extra)], trial, context)
-            if context.stopped:
-                break
-            why = context.why(ask.key) or ""
-            if not _REFUSED.search(why):  # else one that is refused whatever is asked says nothing of the fields
-                if ask.key not in context.failed:
-                    known = [self._given_by(ask, number, replies, context)]
-                    if not context.stopped:
-                        journal.append({"key": key, "number": known[0]})
-                break
-            if number + 1 < len(self._extras):
-                context.aside.pop(ask.key, None)
-                context.failed.pop(ask.key, None)
-        number = known[-1] if known else 0
-        if not context.stopped:
-            self._tell(number, context)
-        return self._extras[number]
-
-    def _given_by(self, ask: Ask, number: int, replies: "_Replies", context: Context) -> int:
-        """The same fields less the log-probabilities, where the server takes the field and gives none."""
-        lines = replies.journal.get(ask.key)
-        if "logprobs" not in self._extras[number] or not lines or any("places" in line for line in lines):
-            return number
-        plain = {key: value for key, value in self._extras[number].items() if key == "response_format"}
-        if plain in self._extras:
-            return self._extras.index(plain)
-        context.stopped = StopRun(
-            f"judge: {self.base_url or 'the server'} gives no top_logprobs for {self.model!r}, which "
-            "judge.probabilities=true needs; what was answered is kept. Next: judge.probabilities=auto, another "
-            "model, or llama-cpp-python with --logits_all true"
-        )
-        return number
-
-    def _tell(self, number: int, context: Context) -> None:
-        """Note what a server does not take."""
-        best, taken = self._extras[0], self._extras[number]
-        where = self.base_url or "the server"
-        if "response_format" in best and "response_format" not in taken:
-            context.note(f"judge: {where} takes no response_format; replies are read as they come")
-        if "logprobs" in best and "logprobs" not in taken:
-            context.note(f"judge: {where} takes no logprobs; marks are read as text")
+        replies, trial = (_Replies(context, queries, n, again=anew) for n, anew in ((self.attempts, again), (1, True)))
+        left = (ask for ask in self._asks(queries) if replies.todo(ask).places)
+        offers = Offers(self, self._schema, self._form.chances, self.top_logprobs)
+        self.ask(self._asks(queries, offers.taken(left, trial, context)), replies, context)
 
 
 class _Replies(StoredTexts):

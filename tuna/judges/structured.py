@@ -134,3 +134,18 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
         except (ValueError, RecursionError):
             end = at + 1
         at = text.find("{", end)
+
+
+def verdict_schema(kind: str, scale: tuple[int, int]) -> dict[str, Any]:
+    """The JSON schema of a verdict alone.
+
+    >>> verdict_schema("pointwise", (1, 3))["properties"]
+    {'score': {'type': 'integer', 'enum': [1, 2, 3]}}
+    """
+    forms: dict[str, dict[str, Any]] = {
+        "listwise": {"rank": {"type": "array", "items": {"type": "integer"}}},
+        "pairwise": {"choice": {"type": "string", "enum": ["A", "B", "C"]}},
+        "pointwise": {"score": {"type": "integer", "enum": list(range(scale[0], scale[1] + 1))}},
+    }
+    properties = forms[kind]
+    return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}

@@ -1,0 +1,95 @@
+"""Fields of a request that a server may refuse: tried once, the most useful first; what it takes is remembered."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from itertools import islice, product
+from typing import Any
+
+from tuna.inference.backend import Ask, StoredTexts
+from tuna.inference.context import Context
+from tuna.inference.served import Served
+from tuna.inference.server import StopRun
+from tuna.inference.store import key_of
+
+_REFUSED = re.compile(r"refused by the server|; the last: 500")  # llama-cpp-python says 500 of a field that it lacks
+
+
+class Offers:
+    """What can be asked of ``server`` about a reply's form and its log-probabilities, in sets of fields.
+
+    schema: what the reply is to be held to, None for nothing. chances: whether probabilities count, as in
+    tuna.judges.reading.Form. top: alternatives at each token.
+    """
+
+    def __init__(self, server: Served, schema: Mapping[str, Any] | None, chances: bool | None, top: int) -> None:
+        self.server = server
+        held: list[dict[str, Any]] = [{}]
+        if schema is not None:
+            strict = {"name": "verdict", "schema": schema, "strict": True}
+            held = [
+                {"response_format": {"type": "json_schema", "json_schema": strict}},
+                {"response_format": {"type": "json_object", "schema": schema}},  # llama-cpp-python's
+                {},
+            ]
+        counts = dict.fromkeys((top, min(5, top)))
+        weighed: list[dict[str, Any]] = [{"logprobs": True, "top_logprobs": count} for count in counts]
+        if chances is False:
+            weighed = [{}]
+        elif chances is None:
+            weighed.append({})
+        self.sets = [{**form, **asked} for asked, form in product(weighed, held)]
+
+    def taken(self, asks: Iterable[Ask], trial: StoredTexts, context: Context) -> Mapping[str, Any]:
+        """The set that the server takes: as the store remembers, else by putting the first of ``asks`` to it.
+
+        trial: stores the replies.
+        """
+        if self.sets == [{}]:
+            return {}
+        server, journal = self.server, context.store.journal("takes")
+        key = key_of(base_url=server.base_url, model=server.model, extras=self.sets)
+        known = journal.read(key, lambda line: int(line["number"]))
+        left = [] if known else list(islice(asks, 2))
+        trier = replace(server, batch=False, retries=min(1, server.retries))
+        for ask, (number, fields) in product(left, enumerate(self.sets)):
+            trier.ask([replace(ask, extra=fields)], trial, context)
+            if context.stopped:
+                break
+            why = context.why(ask.key) or ""
+            if not _REFUSED.search(why):  # else one that is refused whatever is asked says nothing of the fields
+                if ask.key not in context.failed:
+                    known = [self._given_by(number, trial.journal.get(ask.key), context)]
+                    if not context.stopped:
+                        journal.append({"key": key, "number": known[0]})
+                break
+            if number + 1 < len(self.sets):
+                context.aside.pop(ask.key, None)
+                context.failed.pop(ask.key, None)
+        number = known[-1] if known else 0
+        if not context.stopped:
+            self._tell(number, context)
+        return self.sets[number]
+
+    def _given_by(self, number: int, replies: list[dict[str, Any]], context: Context) -> int:
+        """The same set less the log-probabilities, where the server takes the field and gives none."""
+        if "logprobs" not in self.sets[number] or not replies or any("places" in line for line in replies):
+            return number
+        plain = {key: value for key, value in self.sets[number].items() if key == "response_format"}
+        if plain in self.sets:
+            return self.sets.index(plain)
+        context.stopped = StopRun(
+            f"judge: {self.server.base_url or 'the server'} gives no top_logprobs for {self.server.model!r}, which "
+            "judge.probabilities=true needs; what was answered is kept. Next: judge.probabilities=auto, another "
+            "model, or llama-cpp-python with --logits_all true"
+        )
+        return number
+
+    def _tell(self, number: int, context: Context) -> None:
+        """Note what the server does not take."""
+        best, taken = self.sets[0], self.sets[number]
+        where = self.server.base_url or "the server"
+        if "response_format" in best and "response_format" not in taken:
+            context.note(f"judge: {where} takes no response_format; replies are read as they come")
+        if "logprobs" in best and "logprobs" not in taken:
+            context.note(f"judge: {where} takes no logprobs; marks are read as text")
