@@ -1,4 +1,4 @@
-"""Servers that answer oddly, die, or bill wrongly; stores and ledgers that are damaged; budgets at their edges.
+"""Servers that answer oddly, die, or fail at whole batches.
 
 Six questions to a teacher on loopback, which runs in this process. After every trial the same command runs again: what
 was answered is not asked a second time, and lists, unusable and missing rows add up.
@@ -91,7 +91,8 @@ def changed(
 # --- odd replies -----------------------------------------------------------------------------------------------------
 
 
-def _with(**fields: Any) -> Callable[[Reply], Reply]:
+def with_fields(**fields: Any) -> Callable[[Reply], Reply]:
+    """The reply with these fields in place of its own."""
     return lambda reply: {**reply, **fields}
 
 
@@ -162,28 +163,28 @@ HARMLESS: dict[str, Callable[[Reply], Any]] = {
     "a finish reason that is an object": _choice(None, finish_reason={"a": [1]}),
     "no finish reason": _choice(None, finish_reason=None),
     "one finish reason error": _choice(0, finish_reason="error"),
-    "no usage": _with(usage=None),
-    "usage as a list": _with(usage=[1, 2]),
-    "usage as texts": _with(usage={"prompt_tokens": "7", "completion_tokens": "9"}),
-    "usage below 0": _with(usage={"prompt_tokens": -(10**9), "completion_tokens": -(10**9)}),
-    "usage of NaN": _with(usage={"prompt_tokens": float("nan"), "completion_tokens": float("inf")}),
-    "usage of 10**400": _with(usage={"prompt_tokens": 10**400, "completion_tokens": 1}),
-    "usage of true": _with(usage={"prompt_tokens": True, "completion_tokens": True}),
-    "usage nested deeply": _with(usage={"prompt_tokens": _deep(300), "completion_tokens": 1}),
-    "no model's name": _with(model=None),
-    "a model's name that is a list": _with(model=["m"]),
-    "a field nested deeply": _with(x=_deep(300)),
-    "the key in an unknown field": _with(x=KEY_ECHO),
+    "no usage": with_fields(usage=None),
+    "usage as a list": with_fields(usage=[1, 2]),
+    "usage as texts": with_fields(usage={"prompt_tokens": "7", "completion_tokens": "9"}),
+    "usage below 0": with_fields(usage={"prompt_tokens": -(10**9), "completion_tokens": -(10**9)}),
+    "usage of NaN": with_fields(usage={"prompt_tokens": float("nan"), "completion_tokens": float("inf")}),
+    "usage of 10**400": with_fields(usage={"prompt_tokens": 10**400, "completion_tokens": 1}),
+    "usage of true": with_fields(usage={"prompt_tokens": True, "completion_tokens": True}),
+    "usage nested deeply": with_fields(usage={"prompt_tokens": _deep(300), "completion_tokens": 1}),
+    "no model's name": with_fields(model=None),
+    "a model's name that is a list": with_fields(model=["m"]),
+    "a field nested deeply": with_fields(x=_deep(300)),
+    "the key in an unknown field": with_fields(x=KEY_ECHO),
 }
 # Nothing in it can be used: five lists; asked retries + 1 times in all, then given up for good.
 USELESS: dict[str, Callable[[Reply], Any]] = {
-    "no choices": _with(choices=[]),
-    "choices that are null": _with(choices=None),
-    "choices that are a text": _with(choices="x"),
-    "choices of nothing": _with(choices=[None, {}, 7, "x"]),
+    "no choices": with_fields(choices=[]),
+    "choices that are null": with_fields(choices=None),
+    "choices that are a text": with_fields(choices="x"),
+    "choices of nothing": with_fields(choices=[None, {}, 7, "x"]),
     "all contents numbers": _content(None, 7),
-    "an error that was billed": _with(error={"message": KEY_ECHO}),
-    "an empty usage and no choices": _with(choices=[], usage={}),
+    "an error that was billed": with_fields(error={"message": KEY_ECHO}),
+    "an empty usage and no choices": with_fields(choices=[], usage={}),
 }
 # It says no to the row: five lists, asked once.
 REFUSED: dict[str, Callable[[Reply], Any]] = {
@@ -224,7 +225,7 @@ def odd_reply(
 def another_model(bench: Bench) -> None:
     """All answers come from another model: a note, also in the report and when nothing is asked any more."""
     with teacher(bench) as asked:
-        changed(asked.server, _with(model="/models/other"), None)
+        changed(asked.server, with_fields(model="/models/other"), None)
         for _ in range(2):
             told = asked.run(says=["note: teacher: asked for model 'm', answered as '/models/other'"])
             bench.expect(told["notes"], "silent", "the report has no note")
@@ -234,7 +235,7 @@ def another_model(bench: Bench) -> None:
 def two_models(bench: Bench) -> None:
     """The model changes on the way: the run stops; the answers of the first stay."""
     with teacher(bench) as asked:
-        changed(asked.server, _with(model="other"))
+        changed(asked.server, with_fields(model="other"))
         told = asked.run(code=1, says=["answered as 'm' and now answers as 'other'", "teacher.mixed_models=true"])
         asked.counts(told, lists=2, unusable=0, missing=4)
         told = asked.run("teacher.mixed_models=true")
@@ -424,152 +425,6 @@ def batch_ends(end: str) -> Callable[[Bench], None]:
     return trial
 
 
-# --- damaged stores --------------------------------------------------------------------------------------------------
-
-Damage = Callable[[bytes], bytes]
-
-
-def _line(number: int, change: Damage) -> Damage:
-    def damage(data: bytes) -> bytes:
-        lines = data.split(b"\n")
-        lines[number] = change(lines[number])
-        return b"\n".join(lines)
-
-    return damage
-
-
-def _unsealed(data: bytes) -> bytes:
-    """A store as commit a0be378 wrote it: no checksums."""
-    return b"".join(b"{" + line.partition(b'", ')[2] + b"\n" for line in data.split(b"\n")[:-1])
-
-
-def _without_fields(data: bytes) -> bytes:
-    """An old version's line before the others, with the first one's key and nothing that a reader looks for."""
-    key = data.partition(b'"key": "')[2].partition(b'"')[0]
-    return b'{"key": "' + key + b'", "x": 1}\n' + data
-
-
-def _flipped(data: bytes) -> bytes:
-    middle = len(data) // 2
-    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
-
-
-REFUSED_DAMAGE: dict[str, Damage] = {
-    "a flipped bit in the middle": _flipped,
-    "a line of garbage": lambda data: b"garbage\n" + data,
-    "a line that is a number": lambda data: b"7\n" + data,
-    "a line that is a list": _line(1, lambda line: b"[" + line + b"]"),
-    "a line cut in the middle": _line(1, lambda line: line[:-30]),
-    "two lines in one": lambda data: data.replace(b"\n", b"", 1),
-    "an empty line": lambda data: data.replace(b"\n", b"\n\n", 1),
-    "bytes that are no UTF-8": _line(1, lambda line: line[:40] + b"\xff" + line[41:]),
-    "an old line without its fields": _without_fields,
-}  # fmt: skip
-HARMLESS_DAMAGE: dict[str, tuple[Damage, int]] = {  # and how many are asked again
-    "a half-written last line": (lambda data: data + b'{"key": "abc', 0),
-    "a cut last line": (lambda data: data[:-40], 1),
-    "a doubled line": (lambda data: data + data.split(b"\n")[0] + b"\n", 0),
-    "a line less": (lambda data: data.split(b"\n", 1)[1], 1),
-    "an old store": (_unsealed, 0),
-    "an empty file": (lambda data: b"", ROWS),
-}
-
-
-def damaged(file: str, damage: Damage, *, asked_again: int | None) -> Callable[[Bench], None]:
-    """One file of the store is damaged after a whole run. asked_again: None where the command has to stop."""
-
-    def trial(bench: Bench) -> None:
-        with teacher(bench) as asked:
-            asked.run()
-            out, path = (bench.folder / "out.jsonl").read_bytes(), asked.store / file
-            path.write_bytes(damage(path.read_bytes()))
-            if asked_again is None:
-                asked.run(code=1, says=[f"{file}"])
-                bench.expect(asked.asked() == ROWS, "lost", "something was asked")
-                return
-            told = asked.run()
-            asked.counts(told, lists=ROWS, unusable=0, missing=0)
-            bench.expect(asked.asked() == ROWS + asked_again, "lost", f"{asked.asked()} requests")
-            bench.expect((bench.folder / "out.jsonl").read_bytes() == out, "silent", "other lists")
-
-    return trial
-
-
-def identity(text: str) -> Callable[[Bench], None]:
-    """identity.json holds something else."""
-
-    def trial(bench: Bench) -> None:
-        with teacher(bench) as asked:
-            asked.run()
-            (asked.store / "identity.json").write_text(text)
-            asked.run(code=1, says=["identity.json"])
-            bench.expect(asked.asked() == ROWS, "lost", "something was asked")
-
-    return trial
-
-
-# --- budgets ---------------------------------------------------------------------------------------------------------
-
-WORST = (26 * 1000 + 4 * 512 * 2000) / 1e6  # of one request: "Question 2" and 16 bytes, 4 answers of 512 tokens
-
-
-def requests_kept(most: int) -> Callable[[Bench], None]:
-    """max_requests over three runs, the second of them with a server that fails half of the time."""
-
-    def trial(bench: Bench) -> None:
-        with teacher(bench, f"max_requests={most}") as asked:
-            for plan in (lambda prompt, nth: OK, lambda prompt, nth: OK if nth % 2 else CLOSE, lambda prompt, nth: OK):
-                asked.server.plan = plan
-                asked.run(code=0 if most >= ROWS else 1)
-                bench.expect(asked.asked() <= most, "lost", f"{asked.asked()} requests of {most}")
-            bench.expect(asked.asked() == min(most, ROWS), "lost", f"{asked.asked()} requests of {most}")
-
-    return trial
-
-
-def cost_kept(most: float, usage: Any, concurrency: int) -> Callable[[Bench], None]:
-    """max_cost, whatever the replies say of their usage."""
-
-    def trial(bench: Bench) -> None:
-        with teacher(bench, f"max_cost={most}", f"teacher.concurrency={concurrency}") as asked:
-            if usage is not None:
-                changed(asked.server, _with(usage=usage), None)
-            for _ in range(2):
-                told = asked.run(code=[0, 1])
-                bench.expect(told["spent"] <= most, "lost", f"${told['spent']} of ${most}")
-                bench.expect((told["missing"] == 0) == (told["lists"] == ROWS), "silent", "rows are lost")
-            if usage is not None:  # each counts at its worst
-                bench.expect(asked.asked() == int(most / WORST), "lost", f"{asked.asked()} requests for ${most}")
-
-    return trial
-
-
-def ledger_lost(damage: Damage) -> Callable[[Bench], None]:
-    """The ledger is gone or shorter: it is said once, and the budget counts what the answers prove."""
-
-    def trial(bench: Bench) -> None:
-        with teacher(bench) as asked:
-            before = asked.run()
-            path = asked.store / "requests.jsonl"
-            left = damage(path.read_bytes())
-            path.unlink() if not left else path.write_bytes(left)
-            told = asked.run(says=["the ledger was deleted or cut", "unknown"])
-            bench.expect(
-                abs(told["spent"] - before["spent"]) < 1e-9, "silent", f"{told['spent']}, was {before['spent']}"
-            )
-            bench.expect(told["requests_sent"] == ROWS, "silent", f"{told['requests_sent']} requests")
-            again = asked.run(never=["the ledger was deleted or cut"])
-            bench.expect(again["spent"] == told["spent"], "silent", "counted twice")
-
-    return trial
-
-
-ODD_USAGE: dict[str, Any] = {
-    "none": {},
-    "below 0": {"prompt_tokens": -5, "completion_tokens": -(10**6)},
-    "texts": {"a": "b"},
-}
-
 TRIALS = [
     *(Trial("odd replies", name, odd_reply(change, 6, 0, 0, 1), sample=name == "a null log-probability")
       for name, change in HARMLESS.items()),
@@ -593,27 +448,11 @@ TRIALS = [
       for status, counts in ((400, (6, 0)), (500, (0, 6)))),
     Trial("batch API", "usage as texts", batch_reply(HARMLESS["usage as texts"], 6, 0, 1)),
     Trial("batch API", "a null log-probability", batch_reply(_token(None), 6, 0, 1)),
-    Trial("batch API", "no choices", batch_reply(_with(choices=[]), 5, 1, 2)),
+    Trial("batch API", "no choices", batch_reply(with_fields(choices=[]), 5, 1, 2)),
     Trial("batch API", "a refusal", batch_reply(REFUSED["a refusal"], 5, 1, 1)),
     *(Trial("batch API", f"a line of results: {line[:30]!r}", batch_lines(line)) for line in
       (b"garbage\n", b"7\n", b"{}\n", b'{"custom_id": "x", "response": [1]}\n', b"\n\xff\n")),
     *(Trial("batch API", f"none, with the answer {answer[:20]!r}", batch_answers(answer))
       for answer in (b"{}", b"[]", b'{"id": null}', b"<html>", b'"x"')),
     Trial("batch API", "a batch that fails", batch_ends("failed")),
-    *(Trial("damaged stores", f"answers: {name}", damaged("answers.jsonl", damage, asked_again=None), "flipped" in name)
-      for name, damage in REFUSED_DAMAGE.items()),
-    *(Trial("damaged stores", f"answers: {name}", damaged("answers.jsonl", damage, asked_again=again))
-      for name, (damage, again) in HARMLESS_DAMAGE.items()),
-    *(Trial("damaged stores", f"ledger: {name}", damaged("requests.jsonl", damage, asked_again=None))
-      for name, damage in REFUSED_DAMAGE.items() if "old line" not in name),
-    *(Trial("damaged stores", f"models: {name}", damaged("models.jsonl", damage, asked_again=None))
-      for name, damage in REFUSED_DAMAGE.items() if "line of garbage" in name or "flipped" in name),
-    *(Trial("damaged stores", f"identity.json holds {text!r}", identity(text))
-      for text in ("[]", "null", "{", '{"source": 1}', "7")),
-    *(Trial("budgets", f"max_requests={most}", requests_kept(most), sample=most == 5) for most in (0, 1, 5, 6, 7)),
-    *(Trial("budgets", f"max_cost={most}, usage {name}, {concurrency} at once", cost_kept(most, usage, concurrency))
-      for most in (WORST, 3.5 * WORST) for name, usage in ODD_USAGE.items() for concurrency in (1, 8)),
-    *(Trial("budgets", f"max_cost={most}, true usage", cost_kept(most, None, 8)) for most in (0.0, WORST, 4 * WORST)),
-    Trial("budgets", "a ledger that was deleted", ledger_lost(lambda data: b"")),
-    Trial("budgets", "a ledger without its second half", ledger_lost(lambda data: b"".join(data.splitlines(True)[:6]))),
 ]  # fmt: skip
