@@ -11,7 +11,7 @@ from tuna.errors import ConfigError
 from tuna.judges.marks import Mark, chances_at, places_in
 from tuna.judges.reading import Form
 from tuna.judges.replies import Place, Reply, VerdictError
-from tuna.judges.structured import misfit, read_schema
+from tuna.judges.structured import misfit, read_schema, verdict_schema
 
 pytestmark = pytest.mark.once
 
@@ -224,6 +224,13 @@ def test_what_is_no_json(text: str, reason: str) -> None:
         as_json().mark(Reply(text))
 
 
+def test_a_whole_number_with_a_fraction_of_zero_is_a_mark() -> None:
+    form = Form("pointwise", "json", schema=verdict_schema("pointwise", (1, 5)), field="score")
+    assert form.mark(Reply('{"score": 3.0}')).value == 3
+    with pytest.raises(VerdictError, match="score: expected integer, got true"):
+        form.mark(Reply('{"score": true}'))
+
+
 def test_json_choices_and_ranks() -> None:
     assert as_json("choice", "pairwise").mark(Reply('{"choice": "B"}')).value == -1
     with pytest.raises(VerdictError, match="expected A, B or C, got D"):
@@ -272,6 +279,30 @@ def test_schemas() -> None:
         with pytest.raises(ConfigError, match=f"schema.*{reason}"):
             read_schema(schema, "score")
     assert misfit({"a": 1}, {"properties": {"a": True}}) is None
+
+
+@pytest.mark.parametrize(
+    ("schema", "fit", "unfit"),  # by json-schema.org, draft 2020-12
+    [
+        ({"const": 3}, [3, 3.0], [2, "3", True, None]),
+        ({"enum": [1, "a", None]}, [1, 1.0, "a", None], [True, "b", [], 0]),
+        ({"enum": [True, 0]}, [True, 0], [1, False]),
+        ({"type": "boolean"}, [True, False], [1, 0, "true", None]),
+        ({"type": "integer"}, [1, 1.0, -7], [1.5, True, "1"]),
+        ({"type": "number"}, [1, 1.5], [True, "1"]),
+        ({"type": "null"}, [None], [0, False, ""]),
+        ({"type": ["string", "null"]}, ["", None], [0, []]),
+        ({}, [0, "a", [], {}, None, True], []),
+        ({"minItems": 1, "maxItems": 2}, [[1], [1, 2], "any", 5], [[], [1, 2, 3]]),
+        ({"maxItems": 0}, [[]], [[1]]),
+        ({"minimum": 1, "maximum": 2}, [1, 2, 1.5, "5"], [0.9, 2.1]),
+        ({"items": {"type": "string"}}, [[], ["a"], 5], [["a", 5]]),
+        ({"properties": {"a": False}}, [{}, {"b": 1}], [{"a": 1}]),
+    ],
+)
+def test_what_fits_a_schema(schema: dict[str, Any], fit: list[Any], unfit: list[Any]) -> None:
+    assert [value for value in fit if misfit(value, schema) is not None] == []
+    assert [value for value in unfit if misfit(value, schema) is None] == []
 
 
 @pytest.mark.parametrize(

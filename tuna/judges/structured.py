@@ -79,7 +79,7 @@ def misfit(value: Any, schema: Any, where: str = "") -> str | None:
     if named and not any(_is(value, kind) for kind in named):
         return f"{at}: expected {' or '.join(named)}, got {told}"
     allowed = [schema["const"]] if "const" in schema else schema.get("enum")
-    if allowed is not None and not any(value == each and type(value) is type(each) for each in allowed):
+    if allowed is not None and not any(_same(value, each) for each in allowed):
         return f"{at}: expected one of {shortened(json.dumps(allowed, ensure_ascii=False))}, got {told}"
     if _is_number(value):
         if value < schema.get("minimum", value):
@@ -99,6 +99,11 @@ def misfit(value: Any, schema: Any, where: str = "") -> str | None:
             return f"{at}: another number of items than the schema says: {len(value)}"
         inner = ((f"{where}[{k}]", item, schema.get("items", {})) for k, item in enumerate(value))
     return next((fault for name, each, of in inner if (fault := misfit(each, of, name))), None)
+
+
+def _same(value: object, other: object) -> bool:
+    """Whether JSON takes two values for one: 1 and 1.0 are, 1 and true are not."""
+    return value == other and isinstance(value, bool) == isinstance(other, bool)
 
 
 def _is(value: object, kind: str) -> bool:
