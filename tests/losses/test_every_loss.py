@@ -141,6 +141,25 @@ def test_worked_values() -> None:
         assert loss_named(name)(lists)["rank"].sum.item() == pytest.approx(value, rel=1e-6), name
 
 
+@pytest.mark.parametrize("nu", [0.25, 1.0, 3.0])
+def test_equal_responses_tie_as_often_as_nu_says(nu: float) -> None:
+    # Davidson: nu / (1 + nu) of all cases; Rao and Kupper: (nu - 1) / (nu + 1).
+    lists = pair((-6.0, -15.0), (-6.0, -15.0))
+    won = (1 - nu / (1 + nu)) / 2
+    assert loss_named("davidson", nu=nu)(lists)["rank"].sum.item() == pytest.approx(-math.log(won))
+    won = (1 - (nu + 1) / (nu + 3)) / 2  # at nu + 2, since theirs is more than 1
+    assert loss_named("rao_kupper", nu=nu + 2)(lists)["rank"].sum.item() == pytest.approx(-math.log(won))
+
+
+@pytest.mark.parametrize("name", ["tuna", "lmops", "plackett_luce", "pairwise"])
+def test_the_order_counts_once_per_list(name: str) -> None:
+    lists = replace(lists_of(5, groups=4), weights=torch.tensor([1.0, 0.0, 1.0, 1.0]))
+    terms = loss_named(name)(lists)
+    assert next(iter(terms)) == "rank" and {*terms} <= {"rank", "ce"}
+    alone = {"rank": terms["rank"]}
+    assert total(alone, lists).item() == pytest.approx(terms["rank"].sum.item() / 3)
+
+
 def test_at_two_candidates_graded_losses_are_the_known_pair_losses() -> None:
     lists = pair((-6.0, -15.0), (-8.0, -14.0))
     sharp = {"alpha": 1e-3, "beta": 0.1}  # the better one has all of the weight
