@@ -73,6 +73,37 @@ def test_what_a_function_may_be(tmp_path: Path, context: Context, text: str, exp
     assert totals(Functions(write(tmp_path, text)).score([(ROW, ["a", "bb"])], context)) == [expected]
 
 
+IMPORTS = {  # a file, and what it or one that it imports says of another file of the user's
+    "rules.py": "from rules import length",
+    "rules/__init__.py": "import rules",
+    "rules/long.py": "from rules import long",
+    "rules/long/__init__.py": "import rules.long as long, os",
+    "deep.py": "from near import deep",
+    "late.py": "def late():\n    import late, broken, fractions",
+    "sub/there.py": "import sub.here",
+}
+
+
+@pytest.mark.parametrize("name", IMPORTS)
+def test_a_changed_file_that_it_imports_is_another_function(tmp_path: Path, name: str) -> None:
+    for beside in ("near.py", "sub/here.py", "rules/__init__.py", "rules/unused.py", name):
+        if beside != "rules/__init__.py" or name != "rules.py":
+            (tmp_path / beside).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / beside).write_text("length = len\n")
+    (tmp_path / "broken.py").write_text("import (\n")
+    (tmp_path / "near.py").write_text("import deep\n" if name == "deep.py" else "")
+    (tmp_path / "sub/here.py").write_text("from .there import length\n" if name == "sub/there.py" else "")
+    typed = write(tmp_path, f"{IMPORTS[name]}\ndef score(answer): return len(answer)\n")
+    before = Functions(typed).identity()
+    assert before == Functions(typed).identity()
+    (tmp_path / "rules").mkdir(exist_ok=True)
+    (tmp_path / "rules/unused.py").write_text("# changed\n")
+    assert before == Functions(typed).identity()
+    with (tmp_path / name).open("a") as file:
+        file.write("# changed\n")
+    assert before != Functions(typed).identity()
+
+
 def test_it_is_given_what_a_person_reads_and_a_row_of_its_own(tmp_path: Path, context: Context) -> None:
     text = """
 import json, pathlib

@@ -6,6 +6,7 @@ JSON go both ways over a socket: stdout and stderr belong to the functions. Firs
 "place": k}`` as they are known, and at its end ``{"done": true}`` or ``{"fault": text, "raw": traceback}``.
 """
 
+import ast
 import contextlib
 import copy
 import difflib
@@ -25,7 +26,7 @@ import threading
 import time
 import traceback
 import types
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,14 @@ class Function:
         self.takes = self._parameters()
         self.whole = "answers" in self.takes
         code = _code(self.call)
-        self.sha256 = _hash({self.path, code.co_filename if code else self.path})
+        self.sha256 = _hash(_with_imports({self.path, code.co_filename if code else self.path}, self._root(where)))
+
+    def _root(self, where: str) -> str:
+        """The folder in which it finds modules of the user's; none for a function of an installed package."""
+        folder = os.path.dirname(self.path)
+        for _ in range(0 if where.endswith(".py") else where.count(".") + (Path(self.path).stem == "__init__")):
+            folder = os.path.dirname(folder)
+        return "" if {"site-packages", "dist-packages"} & {*Path(folder).parts} or folder == _LIBRARY else folder
 
     def _find(self, module: types.ModuleType) -> Callable[..., Any]:
         found: Any = module
@@ -206,6 +214,36 @@ def _run_file(path: str) -> types.ModuleType:
     sys.modules[module.__name__] = module
     exec(compile(source, path, "exec"), module.__dict__)
     return module
+
+
+def _with_imports(files: set[str], root: str) -> set[str]:
+    """The files, those below ``root`` that their lines import, and so on."""
+    found: set[str] = set()
+    left = {*files}
+    while left:
+        found.add(file := left.pop())
+        if root and os.path.isfile(file):
+            left |= {*_imported(file, root)} - found
+    return found
+
+
+def _imported(file: str, root: str) -> Iterator[str]:
+    try:
+        tree = ast.parse(Path(file).read_bytes())
+    except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
+        return  # a compiled one, or one that a function imports later, and learns so
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Import | ast.ImportFrom):
+            continue
+        level = getattr(node, "level", 0)
+        folder = Path(file).parents[level - 1] if level else Path(root)
+        module = node.module if isinstance(node, ast.ImportFrom) else None
+        for name in node.names:
+            parts = ".".join(filter(None, (module, name.name))).split(".")
+            for end in range(0 if level else 1, len(parts) + 1):
+                place = folder.joinpath(*parts[:end])
+                own = (place.parent / f"{place.name}.py", place / "__init__.py")
+                yield from (str(path) for path in own if path.is_file())
 
 
 def _hash(paths: Iterable[str]) -> str:
