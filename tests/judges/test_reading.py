@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from tuna.data.record import Record
 from tuna.errors import ConfigError
 from tuna.judges.marks import Mark, chances_at, places_in
+from tuna.judges.prompt import Prompt
 from tuna.judges.reading import Form
 from tuna.judges.replies import Place, Reply, VerdictError
 from tuna.judges.structured import misfit, read_schema, verdict_schema
@@ -265,6 +267,15 @@ def test_the_place_of_a_mark_in_json() -> None:
     text = '{"score": 3}'
     tokens = given(('{"', {}), ("score", {}), ('":', {}), (" ", {}), ("3", {"3": 0.5, "5": 0.5}), ("}", {}))
     assert as_json(chances=True).mark(Reply(text, places=places_in(tokens, text))).value == pytest.approx(4)
+
+
+def test_what_is_asked_names_the_scale_and_the_form_of_the_reply() -> None:
+    record, prompt = Record("1", "Name a color."), Prompt.load("rubric")
+    told = Form("pointwise", "score", (2, 9)).show(prompt, record, "Teal.")
+    assert "a whole number from 2 (the worst) to 9 (the best)" in told and told.rstrip().endswith("Score: N")
+    assert "===== Request =====\nName a color.\n===== Answer =====\nTeal.\n" in told
+    direct = Form("pointwise", "score", (2, 9), direct=True).show(prompt, record, "Teal.")
+    assert direct.rstrip().endswith("Reply with the number alone.") and "Score: N" not in direct
 
 
 def test_schemas() -> None:
