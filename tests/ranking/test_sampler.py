@@ -44,6 +44,9 @@ class Told:
     def prompt(self, record: Record) -> list[int]:
         return [int(record.id)]
 
+    def fits(self, record: Record) -> bool:
+        return True
+
     def draw(self, prompts: Sequence[Sequence[int]], draws: Sequence[Draw], tell: object) -> list[Answer]:
         self.asked.append(list(draws))
         return [Answer(text) for text in self.rounds.pop(0)]
