@@ -283,7 +283,8 @@ class OpenAIJudge(Served, AskedJudge):
         return verdict_schema(self._form.kind, self.scale) if self.direct else self._form.schema
 
     def _put(self, queries: Sequence[Query[Any]], context: Context, *, again: bool = False) -> None:
-        replies, trial = (_Replies(context, queries, n, again=anew) for n, anew in ((self.attempts, again), (1, True)))
+        replies = _Replies(context, queries, self.attempts, again=again)
+        trial = partial(_Replies, context, queries, 1, again=True)
         left = (ask for ask in self._asks(queries) if replies.todo(ask).places)
         offers = Offers(self, self._schema, self._form.chances, self.top_logprobs)
         self.ask(self._asks(queries, offers.taken(left, trial, context)), replies, context)

@@ -1,7 +1,7 @@
 """Fields of a request that a server may refuse: tried once, the most useful first; what it takes is remembered."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from itertools import islice, product
 from typing import Any
@@ -40,36 +40,42 @@ class Offers:
             weighed.append({})
         self.sets = [{**form, **asked} for asked, form in product(weighed, held)]
 
-    def taken(self, asks: Iterable[Ask], trial: StoredTexts, context: Context) -> Mapping[str, Any]:
+    def taken(self, asks: Iterable[Ask], replies: Callable[[], StoredTexts], context: Context) -> Mapping[str, Any]:
         """The set that the server takes: as the store remembers, else by putting the first of ``asks`` to it.
 
-        trial: stores the replies.
+        replies: makes what stores the replies.
         """
         if self.sets == [{}]:
             return {}
-        server, journal = self.server, context.store.journal("takes")
-        key = key_of(base_url=server.base_url, model=server.model, extras=self.sets)
+        journal = context.store.journal("takes")
+        key = key_of(base_url=self.server.base_url, model=self.server.model, extras=self.sets)
         known = journal.read(key, lambda line: int(line["number"]))
-        left = [] if known else list(islice(asks, 2))
-        trier = replace(server, batch=False, retries=min(1, server.retries))
-        for ask, (number, fields) in product(left, enumerate(self.sets)):
-            trier.ask([replace(ask, extra=fields)], trial, context)
-            if context.stopped:
-                break
-            why = context.why(ask.key) or ""
-            if not _REFUSED.search(why):  # else one that is refused whatever is asked says nothing of the fields
-                if ask.key not in context.failed:
-                    known = [self._given_by(number, trial.journal.get(ask.key), context)]
-                    if not context.stopped:
-                        journal.append({"key": key, "number": known[0]})
-                break
-            if number + 1 < len(self.sets):
-                context.aside.pop(ask.key, None)
-                context.failed.pop(ask.key, None)
+        if not known and (left := list(islice(asks, 2))):
+            number, sure = self._tried(left, replies(), context)
+            if sure:
+                journal.append({"key": key, "number": number})
+            known = [number]
         number = known[-1] if known else 0
         if not context.stopped:
             self._tell(number, context)
         return self.sets[number]
+
+    def _tried(self, asks: Iterable[Ask], trial: StoredTexts, context: Context) -> tuple[int, bool]:
+        """The first set that is not refused, and whether an answer showed it; else the best one."""
+        trier = replace(self.server, batch=False, retries=min(1, self.server.retries))
+        for ask, (number, fields) in product(asks, enumerate(self.sets)):
+            trier.ask([replace(ask, extra=fields)], trial, context)
+            if context.stopped:
+                break
+            if not _REFUSED.search(context.why(ask.key) or ""):
+                if ask.key in context.failed:
+                    break
+                given = self._given_by(number, trial.journal.get(ask.key), context)
+                return given, not context.stopped
+            if number + 1 < len(self.sets):  # one that is refused with all of them says nothing of the fields
+                context.aside.pop(ask.key, None)
+                context.failed.pop(ask.key, None)
+        return 0, False
 
     def _given_by(self, number: int, replies: list[dict[str, Any]], context: Context) -> int:
         """The same set less the log-probabilities, where the server takes the field and gives none."""
