@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tests.evaluation.make import measure, results_of, write_rows
 from tuna import assets
 from tuna.errors import DataError
-from tuna.evaluation.likelihood import ndcg
+from tuna.evaluation.likelihood import _figures, ndcg
 
 LISTS = [json.loads(line) for line in assets.path("rankings/contextual_held_out.jsonl").read_text().splitlines()][:12]
 
@@ -25,6 +25,13 @@ def test_ndcg_by_hand() -> None:
     both = (ndcg([2, 1], [1, 0]) + ndcg([1, 2], [1, 0])) / 2
     assert ndcg([5, 5], [1, 0]) == pytest.approx(both)
     assert math.isnan(ndcg([1, 2], [4, 4]))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_list_of_one_has_no_figure_and_brings_no_warning() -> None:
+    found = _figures([[2.0], [1.0, 0.0]], [[-1.0], [-1.0, -2.0]])
+    assert {name: values[1] for name, values in found.items()} == {"pair_accuracy": 1, "kendall_tau": 1, "ndcg": 1}
+    assert all(math.isnan(values[0]) for values in found.values())
 
 
 def test_nothing_to_order_is_an_error(tmp_path: Path) -> None:

@@ -229,7 +229,9 @@ def _figures(scores: Sequence[Sequence[float]], values: Sequence[Sequence[float]
     """Figures of each list by name; NaN where a list has no pair."""
     return {
         "pair_accuracy": pair_accuracy(values, scores).tolist(),
-        "kendall_tau": [float(kendalltau(v, s).statistic) for v, s in zip(values, scores, strict=True)],
+        "kendall_tau": [
+            float(kendalltau(v, s).statistic) if len(v) > 1 else math.nan for v, s in zip(values, scores, strict=True)
+        ],
         "ndcg": [ndcg(v, s) for v, s in zip(values, scores, strict=True)],
     }
 
