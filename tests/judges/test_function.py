@@ -79,7 +79,7 @@ IMPORTS = {  # a file, and what it or one that it imports says of another file o
     "rules/long.py": "from rules import long",
     "rules/long/__init__.py": "import rules.long as long, os",
     "deep.py": "from near import deep",
-    "late.py": "def late():\n    import late, broken, fractions",
+    "late.py": "def late():\n    import late, broken, fractions\n    from ................ import far",
     "sub/there.py": "import sub.here",
 }
 
@@ -128,7 +128,7 @@ FAULTS = {
     "raise ValueError('no\\nnumber')": r"mine\.py:3: score raised ValueError: no number$",
     "import sys; sys.exit('enough')": r"mine\.py:3: score raised SystemExit: enough$",
     "raise KeyboardInterrupt": r"score raised KeyboardInterrupt$",
-    "return score(answer)": r"mine\.py:[23]: score raised RecursionError: ",
+    "return (lambda f: f(f))(lambda f: f(f))": r"mine\.py:3: score raised RecursionError: ",
     "return eval('1 +')": r"mine\.py:3: score raised SyntaxError: ",
     "import os; os._exit(3)": r"mine\.py:score: its process ended \(3\)$",
     "import os; [os.write(n, b'\\xff\\n') for n in range(3, 4096) if os.path.exists(f'/proc/self/fd/{n}')]": (

@@ -82,13 +82,11 @@ class EvalContext:
 
         An empty answer counts where the model ended it so by itself: it was not cut or refused, and no reasoning alone.
         """
-        empty, cut, shortened = _empty(self.texts), _cut(self.raw), _shortened(self.raw)
+        odd = {"empty": _empty(self.texts), "cut": _cut(self.raw), "shortened": _shortened(self.raw)}
         said = {name for name, answer in self.raw.items() if answer.text or answer.reasoning or answer.refused}
-        lost = {*result.missing, *({*empty} & {*cut, *said})}
+        lost = {*result.missing, *({*odd["empty"]} & {*odd["cut"], *said})}
         found = {"n": result.expected - len(lost), "N": result.expected, "missing": result.missing}
-        return found | {
-            key: names for key, names in (("empty", empty), ("cut", cut), ("shortened", shortened)) if names
-        }
+        return found | {key: names for key, names in odd.items() if names}
 
     def example(self, question: Question, scores: Mapping[str, Any], **more: object) -> dict[str, Any]:
         """A row of examples.jsonl; next to a prediction also what that does not show: raw answer, reasoning, a cut."""

@@ -222,7 +222,7 @@ def _with_imports(files: set[str], root: str) -> set[str]:
     left = {*files}
     while left:
         found.add(file := left.pop())
-        if root and os.path.isfile(file):
+        if root:
             left |= {*_imported(file, root)} - found
     return found
 
@@ -231,17 +231,16 @@ def _imported(file: str, root: str) -> Iterator[str]:
     try:
         tree = ast.parse(Path(file).read_bytes())
     except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
-        return  # a compiled one, or one that a function imports later, and learns so
+        return  # no file, a compiled one, or one that a function imports later, and learns so
     for node in ast.walk(tree):
         if not isinstance(node, ast.Import | ast.ImportFrom):
             continue
-        level = getattr(node, "level", 0)
-        folder = Path(file).parents[level - 1] if level else Path(root)
-        module = node.module if isinstance(node, ast.ImportFrom) else None
-        for name in node.names:
+        level, module = (node.level, node.module) if isinstance(node, ast.ImportFrom) else (0, None)
+        folders = [Path(root), *Path(file).parents]  # by the number of dots
+        for name in node.names if level < len(folders) else ():
             parts = ".".join(filter(None, (module, name.name))).split(".")
             for end in range(0 if level else 1, len(parts) + 1):
-                place = folder.joinpath(*parts[:end])
+                place = folders[level].joinpath(*parts[:end])
                 own = (place.parent / f"{place.name}.py", place / "__init__.py")
                 yield from (str(path) for path in own if path.is_file())
 

@@ -39,9 +39,7 @@ class Collected:
     missing: int = 0  # not asked
     flips: int = 0  # of a judge that was asked both ways
     pairs: int = 0
-    coverage: Counter[str] = field(
-        default_factory=Counter
-    )  # of all answers: usable; cut (usable or not), empty, to shortened questions
+    coverage: Counter[str] = field(default_factory=Counter)  # of all answers: usable; (or not) cut, shortened, empty
 
     def count(self, answers: Sequence[Answer], usable: int) -> None:
         """Count the answers to one instruction."""
